@@ -1,0 +1,28 @@
+# Everything runs from .venv, which is made once and made again only when the requirements change.
+PYTHON ?= python3.11
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: ablation smoke test lint bench
+
+ablation: $(READY)
+	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
+
+smoke: $(READY)
+	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/smoke.yaml
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	for script in benchmarks/[a-z]*.py; do $(VENV)/bin/python "$$script" || exit 1; done
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -c constraints.txt
+	touch $@

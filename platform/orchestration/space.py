@@ -1,0 +1,237 @@
+"""A space: what to train, which parts of it to switch, how often, and with what resources."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
+
+from analysis.claims import parse_claim
+from orchestration.errors import UserError
+from orchestration.space_file import read_tree
+from trainables import BUILT_IN, load_trainable
+from trainables.settings import Strict, patched, setting
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+OWN_KEYS = ("name", "trainable", "design", "resources")  # the others belong to the trainable
+
+
+class Component(Strict):
+    """A part of the method and the settings that switch it off."""
+
+    off: Annotated[dict[str, Any], Field(min_length=1)]
+
+
+class Design(Strict):
+    """Cells by blocks. `factorial` runs all 2^k cells; `leave_one_out` the full method and each component's absence."""
+
+    kind: Literal["factorial", "leave_one_out"] = "factorial"
+    components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
+    baselines: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    blocks: PositiveInt = 3
+    claims: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    def cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
+        """Each cell's name and which components it has on; full first, base last."""
+        for states in itertools.product((True, False), repeat=len(self.components)):
+            if self.kind == "leave_one_out" and states.count(False) > 1:
+                continue
+            on = dict(zip(self.components, states, strict=True))
+            yield cell_name(on), on
+
+
+class Resources(Strict):
+    """What one trial takes. `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers."""
+
+    cpus_per_trial: PositiveInt = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    workers: Annotated[int, Field(ge=0)] = 0
+    max_concurrent: PositiveInt | Literal["auto"] = "auto"
+    arms_per_trial: PositiveInt | Literal["auto"] = "auto"
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+
+
+class _Outline(Strict):
+    """The keys of a space that every trainable shares."""
+
+    name: Name
+    trainable: str = "dash"
+    design: Design
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    name: str
+    trainable: str
+    spec: BaseModel
+    design: Design
+    resources: Resources
+
+    @property
+    def module(self) -> ModuleType:
+        return load_trainable(self.trainable)
+
+    def resolved(self) -> str:
+        """The space as YAML with every default filled in; reading it gives this space again."""
+        tree = {
+            "name": self.name,
+            "trainable": self.trainable,
+            **self.spec.model_dump(mode="json"),
+            "design": self.design.model_dump(mode="json"),
+            "resources": self.resources.model_dump(mode="json"),
+        }
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def cell_name(components: Mapping[str, bool]) -> str:
+    """`full` when every component is on, `base` when none is, else the ones that are on joined by '+'."""
+    on = [name for name, state in components.items() if state]
+    if len(on) == len(components):
+        return "full"
+    return "+".join(on) or "base"
+
+
+def load_space(file: Path, overrides: Sequence[str] = ()) -> Space:
+    """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
+    tree = read_tree(file, overrides)
+    spec_model = _spec_model(file, tree.get("trainable", "dash"))
+    allowed = [*OWN_KEYS, *spec_model.model_fields]
+    for key in tree:
+        if key not in allowed:
+            raise UserError(f"{file}: {_unknown_key(key, allowed)}")
+    outline = _validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
+    spec = _validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
+    space = Space(
+        name=outline.name,
+        trainable=outline.trainable,
+        spec=spec,
+        design=outline.design,
+        resources=outline.resources,
+    )
+    _check_design(file, space)
+    return space
+
+
+def _spec_model(file: Path, trainable: Any) -> type[BaseModel]:
+    try:
+        model: type[BaseModel] = load_trainable(trainable).Spec
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        known = ", ".join(BUILT_IN)
+        raise UserError(f"{file}: trainable: {trainable!r} is none of {known}, nor a module with a Spec ({error})") from error
+    return model
+
+
+def _check_design(file: Path, space: Space) -> None:
+    design = space.design
+    for name, component in design.components.items():
+        where = f"{file}: design.components.{name}.off"
+        for key, value in component.off.items():
+            try:
+                unchanged = setting(space.spec, key) == value
+            except KeyError as error:
+                fields = ", ".join(type(space.spec).model_fields["method"].annotation.model_fields)
+                raise UserError(
+                    f"{where}: no setting is called {key}; a bare key is one of method's ({fields}), "
+                    "a dotted one starts at the top (train.lr)"
+                ) from error
+            if unchanged:
+                raise UserError(f"{where}: {key}: {value} is what the space has already, so switching it off changes nothing")
+    for cell, on in design.cells():
+        _check_patch(f"{file}: design.components: the cell {cell}", space, cell_patch(design, on))
+    baselines = space.module.BASELINES
+    for index, baseline in enumerate(design.baselines):
+        if baseline not in baselines or baseline in design.baselines[:index]:
+            allowed = ", ".join(baselines)
+            raise UserError(f"{file}: design.baselines: {baseline!r} is not allowed here: each at most once of {allowed}")
+        _check_patch(f"{file}: design.baselines: {baseline}", space, baselines[baseline])
+    cells = [cell for cell, _ in design.cells()] + list(design.baselines) + ["teacher"]
+    for index, claim in enumerate(design.claims):
+        try:
+            parse_claim(claim, list(design.components), cells)
+        except ValueError as error:
+            raise UserError(f"{file}: design.claims[{index}]: {error}") from error
+
+
+def cell_patch(design: Design, on: Mapping[str, bool]) -> dict[str, Any]:
+    """The settings that make the full method into the cell with these components on."""
+    off: dict[str, Any] = {}
+    for name, component in design.components.items():
+        if not on[name]:
+            off.update(component.off)
+    return off
+
+
+def _check_patch(where: str, space: Space, patch: Mapping[str, Any]) -> None:
+    try:
+        patched(space.spec, patch)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{where}: {_path(first['loc'], {})}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _validated(file: Path, model: type[BaseModel], tree: dict[str, Any]) -> Any:
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        # An unknown key explains a missing one beside it, so it is the one to tell.
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        raise UserError(f"{file}: {_sentence(first, model, tree)}") from error
+
+
+def _sentence(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> str:
+    where = _path(error["loc"], tree)
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(where, _keys_at(model, where.split(".")[:-1]))
+    if error["type"] == "missing":
+        return f"{where}: missing; it has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{value}"
+
+
+def _unknown_key(where: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(where.rpartition(".")[2], allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+
+
+def _path(location: Sequence[str | int], tree: Any) -> str:
+    """The dotted key of a pydantic location, without the tags it puts in for unions."""
+    keys: list[str] = []
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(tree, Mapping) and part in tree:
+            tree = tree[part]
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+        elif not last or not isinstance(tree, Mapping):
+            if isinstance(tree, Mapping | list) or tree is None or last:
+                continue
+        keys.append(str(part))
+    return ".".join(keys) or "space"
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys allowed in the section at `path`."""
+    models = [model]
+    for part in path:
+        annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        models = [found for annotation in annotations for found in _models_in(annotation)]
+    return list(dict.fromkeys(field for m in models for field in m.model_fields))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,50 @@
+"""DASH: dual-branch score distillation of class-conditional diffusion U-Nets (arXiv 2606.00798).
+
+The seam's functions. What they need from torch is imported when they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainables import Arm, Context
+from trainables.dash.cost import estimate_cohort, estimate_teacher
+from trainables.dash.spec import Spec
+from trainables.dash.teacher_address import evaluation_key, teacher_key
+
+__all__ = [
+    "BASELINES",
+    "Spec",
+    "estimate_cohort",
+    "estimate_teacher",
+    "evaluate_teacher",
+    "evaluation_key",
+    "run_cohort",
+    "teacher_key",
+    "train_teacher",
+]
+
+BASELINES = {
+    "scratch": {"objective": "scratch"},
+    "composite": {"objective": "composite"},
+}
+
+
+def run_cohort(arms: Sequence[Arm], context: Context) -> None:
+    from trainables.dash import cohort
+
+    cohort.run(arms, context)
+
+
+def train_teacher(spec: Spec, out: Path, context: Context) -> None:
+    from trainables.dash import teacher
+
+    teacher.train(spec, out, context)
+
+
+def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
+    from trainables.dash import teacher
+
+    return teacher.evaluate(spec, folder, context)

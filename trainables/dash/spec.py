@@ -1,0 +1,123 @@
+"""The settings of a DASH distillation. No torch here: a space is read, refused and planned without it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
+
+from trainables.settings import Strict
+
+Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
+SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
+Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Data(Strict):
+    name: Literal["digits"] = "digits"  # scikit-learn's 1,797 8x8 images
+
+
+class UNet(Strict):
+    """A class-conditional DDPM U-Net (diffusers' UNet2DModel); the null label is one class more."""
+
+    channels: Sizes  # of each resolution, the finest first
+    res_blocks: PositiveInt = 1  # a resolution, on the way down
+    attention_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()  # resolutions in pixels
+    norm_groups: PositiveInt = 32
+    dropout: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _groups_keep_the_embeddings(self) -> UNet:
+        # One channel a group: GroupNorm subtracts whatever the time and class embeddings added to it.
+        for width in self.channels:
+            if width % self.norm_groups or width < 2 * self.norm_groups:
+                raise ValueError(
+                    f"channels {width} with norm_groups {self.norm_groups} is not allowed: every width must be a multiple "
+                    "of norm_groups and at least twice it, else GroupNorm erases the time and class embeddings"
+                )
+        return self
+
+
+class Optimization(Strict):
+    """AdamW with linear warm-up, cosine decay to `lr_min` over the steps, gradient clipping and an EMA of the weights."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt = 64
+    lr: PositiveFloat = 2e-4
+    lr_min: NonNegativeFloat = 1e-6
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat = 1.0
+    ema: Fraction = 0.999
+    log_every: PositiveInt = 25
+    checkpoint_every: PositiveInt = 200
+
+
+class Teacher(UNet, Optimization):
+    """A teacher to train here: weights and curriculum together, by its own seed."""
+
+    label_dropout: Fraction = 0.1  # each sample's label becomes the null label with this probability
+    curriculum: Literal["learned", "min_snr", "uniform"] = "learned"
+    snr_weighting: SnrWeighting = "eps"
+    snr_gamma: PositiveFloat = 5.0
+    seed: NonNegativeInt = 0
+    workers: PositiveInt = 2  # Ray Train workers; they share the batch, so the result stays the same but for rounding
+
+
+class TeacherCheckpoint(Strict):
+    """A teacher that exists: a folder as this project writes it, or as import_reference.py does."""
+
+    checkpoint: str
+
+
+class Method(Strict):
+    """The distillation objective (arXiv 2606.00798) and the settings its ablation switches."""
+
+    objective: Literal["dash", "scratch", "composite"] = "dash"
+    imitation_weight: NonNegativeFloat = 1.0
+    uncond_weight: NonNegativeFloat = 1.0
+    anchor_weight: NonNegativeFloat = 0.1
+    curriculum: Curriculum = "transfer"
+    snr_weighting: SnrWeighting = "eps"
+    snr_gamma: PositiveFloat = 5.0
+    composite_guidance: Annotated[float, Field(ge=1)] = 1.5  # w of the guided output that `composite` imitates
+    label_dropout: Fraction = 0.1  # of `scratch`
+
+
+class TagGuidance(Strict):
+    """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
+
+    w_min: NonNegativeFloat = 1.0
+    w_max: NonNegativeFloat = 4.0
+    beta: PositiveFloat = 5.0
+
+
+class Evaluate(Strict):
+    samples: PositiveInt = 1000
+    repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
+    sampler: Literal["ddim"] = "ddim"
+    sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    guidance: Annotated[
+        Annotated[NonNegativeFloat, Tag("fixed")] | Annotated[TagGuidance, Tag("tag")],
+        Discriminator(lambda value: "fixed" if isinstance(value, int | float) else "tag"),
+    ] = 1.5
+    guidance_grid: Annotated[tuple[NonNegativeFloat, ...], Field(strict=False)] = ()  # more scales, to plot the value against
+    gap_samples: PositiveInt = 512
+    gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
+
+
+class Spec(Strict):
+    data: Data = Data()
+    teacher: Annotated[
+        Annotated[Teacher, Tag("trained")] | Annotated[TeacherCheckpoint, Tag("checkpoint")],
+        Discriminator(lambda value: "checkpoint" if _has_checkpoint(value) else "trained"),
+    ]
+    student: UNet
+    train: Optimization
+    method: Method = Method()
+    evaluate: Evaluate = Evaluate()
+
+
+def _has_checkpoint(teacher: Any) -> bool:
+    return isinstance(teacher, TeacherCheckpoint) or (isinstance(teacher, dict) and "checkpoint" in teacher)

@@ -1,0 +1,53 @@
+"""Settings shared by every trainable's Spec: the strict base model and the patches that tell arms apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """Settings that refuse unknown keys, wrong types, NaN and infinity, and do not change once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+
+def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
+    """`spec` with the settings in `patch` replaced, validated again.
+
+    A bare key belongs to the section `method`; a dotted one starts at the top (`train.lr`). Raises
+    pydantic.ValidationError for a value that is not allowed and KeyError (the dotted key) for one that does not exist.
+    """
+    tree = spec.model_dump()
+    for key, value in patch.items():
+        *sections, last = (key if "." in key else f"method.{key}").split(".")
+        node = tree
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise KeyError(key)
+        node[last] = value
+    return type(spec).model_validate(tree)
+
+
+def setting(spec: BaseModel, key: str) -> Any:
+    """The value a patch key (`anchor_weight`, `train.lr`) stands for in `spec`. Raises KeyError."""
+    node: Any = spec
+    for part in (key if "." in key else f"method.{key}").split("."):
+        if not isinstance(node, BaseModel) or part not in type(node).model_fields:
+            raise KeyError(key)
+        node = getattr(node, part)
+    return node
+
+
+def digest(content: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `content` as canonical JSON."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""A known response surface with noise, in the place of training.
+
+It answers in microseconds and its truth is known, so it serves to test the platform, to measure how far it scales
+and to check the statistics. Its knobs bear the names of DASH's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from trainables import Arm, Context, Result
+from trainables.settings import Strict
+
+BASELINES = {"scratch": {"objective": "scratch"}}
+
+
+class Train(Strict):
+    steps: PositiveInt = 10
+    seconds_per_step: NonNegativeFloat = 0.0
+    checkpoint_every: PositiveInt = 5
+
+
+class Method(Strict):
+    """The best settings are anchor_weight 0.1, uncond_weight 1, curriculum transfer."""
+
+    objective: Literal["dash", "scratch"] = "dash"
+    anchor_weight: NonNegativeFloat = 0.1
+    uncond_weight: NonNegativeFloat = 1.0
+    curriculum: Literal["transfer", "learned", "min_snr", "uniform"] = "transfer"
+
+
+class Noise(Strict):
+    """Standard deviations on the log scale."""
+
+    block: NonNegativeFloat = 0.1
+    residual: NonNegativeFloat = 0.05
+
+
+class Faults(Strict):
+    """What to do to blocks of these seeds, to test how the platform bears it."""
+
+    diverge: tuple[NonNegativeInt, ...] = ()
+    crash: tuple[NonNegativeInt, ...] = ()
+
+
+class Spec(Strict):
+    train: Train = Train()
+    method: Method = Method()
+    noise: Noise = Noise()
+    faults: Faults = Faults()
+
+
+def log_value(method: Method) -> float:
+    """The noiseless logarithm of the value; lower is better, its minimum is log 20."""
+    if method.objective == "scratch":
+        return math.log(90.0)
+    uncond = 0.25 * math.log((method.uncond_weight + 0.1) / 1.1) ** 2
+    anchor = 0.02 * math.log((method.anchor_weight + 0.01) / 0.11) ** 2
+    curriculum = {"transfer": 0.0, "learned": 0.05, "min_snr": 0.1, "uniform": 0.15}[method.curriculum]
+    return math.log(20.0) + uncond + anchor + curriculum + 0.3 * curriculum * uncond
+
+
+def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
+    """Seconds: the arms of a cohort take their steps together."""
+    return 0.002 + max(spec.train.steps * spec.train.seconds_per_step for spec in specs)
+
+
+def teacher_key(spec: Spec) -> str | None:
+    """None: there is no teacher."""
+    return None
+
+
+def run_cohort(arms: Sequence[Arm], context: Context) -> None:
+    """Counts the steps, then draws each arm's value."""
+    train = arms[0].spec.train
+    saved = context.load()
+    step = json.loads(saved)["step"] if saved else 0
+    while step < train.steps:
+        time.sleep(train.seconds_per_step)
+        step += 1
+        context.report({"phase": "train", "step": step, "steps": train.steps})
+        if step % train.checkpoint_every == 0:
+            context.save(json.dumps({"step": step}).encode())
+    for arm in arms:
+        if arm.seed in arm.spec.faults.crash:
+            raise RuntimeError(f"{arm.name}: told to crash")
+        context.finish(arm, _outcome(arm), None)
+
+
+def _outcome(arm: Arm) -> Result:
+    if arm.seed in arm.spec.faults.diverge:
+        return Result(status="diverged", error="told to diverge")
+    noise = arm.spec.noise
+    block = _normal("block", arm.seed) * noise.block
+    residual = _normal("residual", arm.seed, arm.spec.method.model_dump_json()) * noise.residual
+    value = math.exp(log_value(arm.spec.method) + block + residual)
+    values: dict[str, Any] = {
+        "metric": "surface",
+        "value": value,
+        "value_repeats": [value],
+        "steps": arm.spec.train.steps,
+        "device": "cpu",
+        "comparability_key": json.dumps({"metric": "surface"}),
+    }
+    steps = range(0, arm.spec.train.steps, max(1, arm.spec.train.steps // 20))
+    curves = tuple({"step": step, "loss": value / (1 + step)} for step in steps)
+    return Result(status="done", values=values, curves=curves)
+
+
+def _normal(*key: object) -> float:
+    """A standard normal number that the key determines."""
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big")
+    return random.Random(seed).gauss(0.0, 1.0)
