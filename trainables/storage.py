@@ -17,6 +17,12 @@ from typing import Any
 from pyarrow import fs
 
 
+def storage_at(place: str | Path) -> Storage:
+    """The storage at a path, made absolute, or at a URI."""
+    text = str(place)
+    return Storage(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+
+
 @dataclass(frozen=True)
 class Storage:
     """A folder, by path or URI. Names below it are relative and use '/'."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from trainables import Arm, Context, Result
-from trainables.settings import Strict
+from trainables.settings import Many, Strict
 
 BASELINES = {"scratch": {"objective": "scratch"}}
 
@@ -47,8 +47,8 @@ class Noise(Strict):
 class Faults(Strict):
     """What to do to blocks of these seeds, to test how the platform bears it."""
 
-    diverge: tuple[NonNegativeInt, ...] = ()
-    crash: tuple[NonNegativeInt, ...] = ()
+    diverge: Many[NonNegativeInt] = ()
+    crash: Many[NonNegativeInt] = ()
 
 
 class Spec(Strict):

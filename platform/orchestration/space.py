@@ -18,7 +18,7 @@ from analysis.claims import parse_claim
 from orchestration.errors import UserError
 from orchestration.space_file import read_tree
 from trainables import BUILT_IN, load_trainable
-from trainables.settings import Strict, patched, setting
+from trainables.settings import Many, Strict, patched, setting
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -36,9 +36,9 @@ class Design(Strict):
 
     kind: Literal["factorial", "leave_one_out"] = "factorial"
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
-    baselines: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    baselines: Many[str] = ()
     blocks: PositiveInt = 3
-    claims: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    claims: Many[str] = ()
 
     def cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
         """Each cell's name and which components it has on; full first, base last."""
@@ -101,8 +101,9 @@ def cell_name(components: Mapping[str, bool]) -> str:
     return "+".join(on) or "base"
 
 
-def load_space(file: Path, overrides: Sequence[str] = ()) -> Space:
+def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
     """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
+    file = Path(file)
     tree = read_tree(file, overrides)
     spec_model = _spec_model(file, tree.get("trainable", "dash"))
     allowed = [*OWN_KEYS, *spec_model.model_fields]

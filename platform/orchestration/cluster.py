@@ -1,0 +1,100 @@
+"""Starting or joining a Ray cluster quietly: its dashboard on loopback, its chatter in a log file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from orchestration.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # fills the dashboard's Train tab
+    # Ray Train polls its workers this often; at the default of 2 s a short run waits more than it works.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What the cluster offers."""
+
+    cpus: int
+    gpus: float
+    dashboard: str  # URL, empty when there is none
+
+
+def machine() -> Cluster:
+    """This machine as a cluster, for planning before anything is started. GPUs are counted only by a running Ray."""
+    return Cluster(cpus=len(os.sched_getaffinity(0)), gpus=0, dashboard="")
+
+
+@contextmanager
+def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
+    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError when unreachable."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    _private_token()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        import ray
+
+        _log_to(stream)
+        try:
+            context = ray.init(
+                address=address or "local",
+                num_cpus=None if address else machine().cpus,
+                include_dashboard=None if address else True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
+        try:
+            resources = ray.cluster_resources()
+            yield Cluster(
+                cpus=int(resources.get("CPU", 0)),
+                gpus=resources.get("GPU", 0),
+                dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+            )
+        finally:
+            ray.shutdown()
+
+
+def _private_token() -> None:
+    """Makes the token that local clusters ask for, readable by its owner alone; Ray itself would leave it readable."""
+    file = Path.home() / ".ray" / "auth_token"
+    if os.environ["RAY_AUTH_MODE"] != "token" or os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(32))
+    except FileExistsError:
+        file.chmod(0o600)
+
+
+def _log_to(stream: TextIO) -> None:
+    """Sends what Ray and its libraries log in this process to `stream` instead of the terminal."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().handlers = [handler]
+    ray_logger = logging.getLogger("ray")
+    ray_logger.handlers = []  # importing ray gave it one that writes to the terminal
+    ray_logger.propagate = True
+    logging.captureWarnings(True)

@@ -1,0 +1,152 @@
+"""What a terminal shows of a running sweep: one live display, or plain lines where there is no terminal.
+
+The workers leave their progress in the run folder; the display reads it from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from orchestration.design import PlannedArm
+from trainables.storage import Storage
+
+REFRESH_SECONDS = 1.0
+LINE_SECONDS = 15.0  # between plain lines
+
+
+def watch(work: Callable[[], None], show: Callable[[], None]) -> None:
+    """Runs `work` in a thread and calls `show` about every second until it ends; raises what it raised.
+
+    Ctrl-C arrives here at once, as KeyboardInterrupt, and not in the middle of Ray's own work.
+    """
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # handed to the main thread, which raises it
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(REFRESH_SECONDS)
+        show()
+    if failure:
+        raise failure[0]
+
+
+class Display:
+    """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager."""
+
+    def __init__(self, console: Console, run: Storage) -> None:
+        self._console = console
+        self._run = run
+        self._stack = ExitStack()
+        self._bars = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last_line = ("", 0.0)
+        self._started = time.monotonic()
+        self._statuses: dict[str, str] = {}  # of finished arms; read once each
+
+    def __enter__(self) -> Display:
+        self._stack.enter_context(self._bars)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def teacher(self) -> None:
+        """Shows how far the teacher is."""
+        state = self._read("teacher")
+        if not state:
+            self._show("teacher", 0.0, "starting Ray Train workers")
+            return
+        fraction = state["step"] / max(1, state["steps"])
+        self._show("teacher", fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+
+    def begin_arms(self) -> None:
+        """Starts the clock of the arms."""
+        self._started = time.monotonic()
+
+    def arms(self, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
+        """Shows how far the arms of these trials are."""
+        names = {name.removesuffix(".json") for name in self._run.names("arms")}
+        total = sum(len(arms) for arms in trials.values())
+        finished = sum(arm.name in names for arms in trials.values() for arm in arms)
+        running, partial, rate = 0, 0.0, 0.0
+        for trial, arms in trials.items():
+            waiting = sum(arm.name not in names for arm in arms)
+            state = self._read(trial) if waiting else None
+            if state:
+                running += waiting
+                share = state["step"] / max(1, state["steps"])
+                # Evaluation follows training and is the shorter part.
+                partial += waiting * (0.9 * share if state["phase"] == "train" else 0.9 + 0.1 * share)
+                rate += state.get("steps_per_second", 0.0) * (waiting if state["phase"] == "train" else 0)
+        fraction = (finished + partial) / max(1, total)
+        failed = self._failed(names, trials)
+        state_text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
+        if rate:
+            state_text += f", {rate:.0f} arm steps/s"
+        self._show("arms", fraction, state_text + self._time_left(fraction))
+
+    def _failed(self, names: set[str], trials: Mapping[str, Sequence[PlannedArm]]) -> int:
+        for arms in trials.values():
+            for arm in arms:
+                if arm.name in names and arm.name not in self._statuses:
+                    self._statuses[arm.name] = self._run.read_json(f"arms/{arm.name}.json")["status"]
+        return sum(status != "done" for status in self._statuses.values())
+
+    def _time_left(self, fraction: float) -> str:
+        elapsed = time.monotonic() - self._started
+        if fraction < 0.02 or fraction >= 1:
+            return ""
+        return f", {duration(elapsed * (1 - fraction) / fraction)} left"
+
+    def _read(self, name: str) -> Any:
+        file = f"progress/{name}.json"
+        return self._run.read_json(file) if self._run.exists(file) else None
+
+    def _show(self, task: str, fraction: float, state: str) -> None:
+        if self._console.is_terminal:
+            if task not in self._tasks:
+                self._tasks[task] = self._bars.add_task(task, total=1.0, state="")
+            self._bars.update(self._tasks[task], completed=fraction, state=state)
+            return
+        line, now = f"{task}: {state}", time.monotonic()
+        if line != self._last_line[0] and now - self._last_line[1] >= LINE_SECONDS:
+            self._console.print(line, highlight=False)
+            self._last_line = (line, now)
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as a person says it: 45 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _details(state: Mapping[str, Any]) -> str:
+    rate = state.get("steps_per_second")
+    if not rate:
+        return ""
+    left = (state["steps"] - state["step"]) / rate
+    return f", {rate:.1f} steps/s, {duration(left)} left"

@@ -1,0 +1,188 @@
+"""The run folder: created once, collected from what the workers left in it.
+
+    space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
+    arms/<arm>.json                           written by a worker when the arm is finished
+    arms.parquet, curves.parquet, ...         all of them together
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from orchestration.cluster import ROOT
+from orchestration.design import PlannedArm
+from orchestration.errors import UserError
+from orchestration.packing import Trial
+from orchestration.space import Space
+from trainables.settings import digest, patched, setting
+from trainables.storage import Storage
+
+FORMAT = 1
+VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
+
+# arms.parquet always has these columns, in this order; DASH fills them all, other trainables what they know.
+COLUMNS: dict[str, Any] = {
+    "sweep": "string",
+    "trial": "string",
+    "arm": "string",
+    "block": "int64",
+    "seed": "int64",
+    "kind": "string",
+    "cell": "string",
+    "status": "string",
+    "error": "string",
+    "metric": "string",
+    "value": "float64",
+    "kid": "float64",
+    "inception_score": "float64",
+    "rho": "float64",
+    "cos_delta": "float64",
+    "gap_mse": "float64",
+    "relative_gap": "float64",
+    "teacher_value": "float64",
+    "student_params": "Int64",
+    "teacher_params": "Int64",
+    "compression": "float64",
+    "steps": "Int64",
+    "train_seconds": "float64",
+    "eval_seconds": "float64",
+    "device": "string",
+    "comparability_key": "string",
+    "student_sha256": "string",
+}
+
+
+def new_run(storage: Storage, space: Space, name: str | None) -> Storage:
+    """The folder of a new run: `name`, or the space's name with the first free number. Raises UserError when taken."""
+    if name is not None:
+        if storage.exists(name):
+            raise UserError(f"--name {name}: {storage.path(name)} exists already; choose another or use --resume {name}")
+        return storage / name
+    number = 1
+    while storage.exists(space.name if number == 1 else f"{space.name}-{number}"):
+        number += 1
+    return storage / (space.name if number == 1 else f"{space.name}-{number}")
+
+
+def write_plan(run: Storage, space: Space, trials: Sequence[Trial]) -> None:
+    """Writes what is needed to resume: the resolved space and which arms make up which trial."""
+    run.write("space.yaml", space.resolved().encode())
+    run.write_json("plan.json", {trial.name: [arm.name for arm in trial.arms] for trial in trials})
+
+
+def write_manifest(run: Storage, space: Space, status: str, **facts: Any) -> None:
+    """Updates manifest.json: the circumstances of the run, with `facts` laid over what it held."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    start = {
+        "format": FORMAT,
+        "name": run.root.rpartition("/")[2],
+        "started": now,
+        "argv": sys.argv,
+        "host": platform.node(),
+        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in VERSIONS},
+        "git_commit": _git_commit(),
+        "claims_sha256": digest(list(space.design.claims)),
+        "components": list(space.design.components),
+        "blocks": space.design.blocks,
+    }
+    earlier = run.read_json("manifest.json") if run.exists("manifest.json") else start
+    ended = None if status == "running" else now
+    run.write_json("manifest.json", earlier | facts | {"status": status, "ended": ended})
+
+
+def records(run: Storage) -> dict[str, Mapping[str, Any]]:
+    """What the workers recorded of each finished arm, by its name."""
+    return {name.removesuffix(".json"): run.read_json(f"arms/{name}") for name in run.names("arms")}
+
+
+def forget_failures(run: Storage) -> None:
+    """Lets failed arms run again."""
+    for name, record in records(run).items():
+        if record["status"] == "failed":
+            run.delete(f"arms/{name}.json")
+
+
+def collect(
+    run: Storage, space: Space, arms: Sequence[PlannedArm], teacher: Mapping[str, Any] | None
+) -> dict[str, int]:
+    """Gathers the workers' results into the parquet tables; returns how many arms have which status.
+
+    `teacher` is the teacher's evaluation, where there is a teacher.
+    """
+    import pandas as pd
+
+    found = records(run)
+    done = [(arm, found[arm.name]) for arm in arms if arm.name in found]
+    name = run.root.rpartition("/")[2]
+    teacher_value = teacher["value"] if teacher else None
+    rows = [_row(name, space, arm, record, teacher_value) for arm, record in done]
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)])))
+    _write_parquet(run, "arms", table.astype(COLUMNS))
+    for kind in ("curves", "gaps", "guidance"):
+        rows = [
+            {"sweep": name, "arm": arm.name, "block": arm.block, "cell": arm.cell, **row}
+            for arm, record in done
+            for row in record.get(kind, ())
+        ]
+        if rows:
+            _write_parquet(run, kind, pd.DataFrame(rows))
+    counts = dict.fromkeys(("done", "diverged", "failed"), 0)
+    for _, record in done:
+        counts[record["status"]] += 1
+    return counts | {"missing": len(arms) - len(done)}
+
+
+def _row(sweep: str, space: Space, arm: PlannedArm, record: Mapping[str, Any], teacher_value: float | None) -> dict[str, Any]:
+    settings = patched(space.spec, arm.patch)
+    switched = sorted({key for component in space.design.components.values() for key in component.off})
+    known = {
+        "sweep": sweep,
+        "trial": record["trial"],
+        "arm": arm.name,
+        "block": arm.block,
+        "seed": arm.seed,
+        "kind": arm.kind,
+        "cell": arm.cell,
+        "status": record["status"],
+        "error": record.get("error", ""),
+        "value": math.nan,
+        "teacher_value": teacher_value,
+    }
+    components = {f"component.{name}": arm.components.get(name) for name in space.design.components}
+    hyperparameters = {f"hp.{key}": setting(settings, key) for key in switched}
+    return known | components | hyperparameters | dict(record.get("values", {}))
+
+
+def _write_parquet(run: Storage, name: str, table: Any) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    run.write(f"{name}.parquet", buffer.getvalue())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of this checkout, with '+' when files differ from it; None outside a checkout."""
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+

@@ -1,0 +1,192 @@
+"""A sweep from its plan to its collected results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestration import results
+from orchestration.cluster import Cluster, cluster, machine
+from orchestration.design import PlannedArm, lay_out
+from orchestration.errors import UserError
+from orchestration.packing import Cost, Trial, makespan, pack
+from orchestration.progress import Display, watch
+from orchestration.space import Space, load_space
+from orchestration.teacher import Teacher, find_teacher, prepare_teacher
+from orchestration.trials import run_trials
+from trainables.ray_worker import Job
+from trainables.settings import patched
+from trainables.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep will do. `run` is the folder it fills; `trials` hold only the arms that have no result yet."""
+
+    space: Space
+    storage: Storage
+    run: Storage
+    arms: tuple[PlannedArm, ...]
+    trials: tuple[Trial, ...]
+    slots: int  # trials at a time
+    teacher: Teacher | None
+
+    @property
+    def teacher_seconds(self) -> float:
+        """Expected seconds of teacher training; 0 when it is there."""
+        if self.teacher is None or self.teacher.trained:
+            return 0.0
+        return float(self.space.module.estimate_teacher(self.space.spec, self.slots))
+
+    @property
+    def arm_seconds(self) -> float:
+        """Expected seconds from the first arm's start to the last one's end."""
+        return makespan(self.trials, self.slots)
+
+
+def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
+    """The plan of a new run on this machine. Writes nothing. Raises UserError when the name is taken."""
+    plan = Plan(
+        space=space,
+        storage=storage,
+        run=results.new_run(storage, space, name),
+        arms=lay_out(space),
+        trials=(),
+        slots=1,
+        teacher=find_teacher(space, storage / "teachers"),
+    )
+    return _packed(plan, machine())
+
+
+def plan_resumed(storage: Storage, name: str) -> Plan:
+    """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError."""
+    run = storage / name
+    if not (run.exists("space.yaml") and run.exists("plan.json")):
+        runs = [entry for entry in storage.names("") if storage.exists(f"{entry}/plan.json")]
+        raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {', '.join(runs) or 'none'}")
+    space = load_space(run.path("space.yaml"))
+    arms = lay_out(space)
+    finished = {arm for arm, record in results.records(run).items() if record["status"] != "failed"}
+    missing = {arm.name: arm for arm in arms if arm.name not in finished}
+    cost = _cost(space)
+    trials = []
+    for trial, names in run.read_json("plan.json").items():
+        cohort = tuple(missing[arm] for arm in names if arm in missing)
+        if cohort:
+            trials.append(Trial(name=trial, arms=cohort, seconds=cost(cohort)))
+    return Plan(
+        space=space,
+        storage=storage,
+        run=run,
+        arms=arms,
+        trials=tuple(trials),
+        slots=_slots(space, machine()),
+        teacher=find_teacher(space, storage / "teachers"),
+    )
+
+
+def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
+    """Carries the plan out and collects the results, also after an interrupt or a failure.
+
+    Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C.
+    """
+    log = Path(plan.run.path("logs/ray.log")) if plan.run.local else Path("ray.log")
+    status = "failed"
+    try:
+        with cluster(address, log) as on:
+            plan = _begin(plan, on, address)
+            if on.dashboard:
+                console.print(f"Dashboard: {on.dashboard}", highlight=False)
+            _work(plan, on, console)
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:  # the workers have ended with the cluster, so what they left is all there is
+        counts = _collect(plan, status)
+    return counts
+
+
+def _begin(plan: Plan, on: Cluster, address: str | None) -> Plan:
+    """Fits the plan to the cluster and writes it down."""
+    resumed = plan.run.exists("plan.json")
+    if address:
+        plan = replace(plan, slots=_slots(plan.space, on)) if resumed else _packed(plan, on)
+    if not resumed:
+        results.write_plan(plan.run, plan.space, plan.trials)
+    results.write_manifest(plan.run, plan.space, status="running", arms=len(plan.arms))
+    return plan
+
+
+def _work(plan: Plan, on: Cluster, console: Console) -> None:
+    resources = plan.space.resources
+    job = Job(
+        trainable=plan.space.trainable,
+        spec=plan.space.spec.model_dump(mode="json"),
+        run=plan.run.root,
+        teachers=plan.storage.path("teachers"),
+        teacher=plan.teacher.key if plan.teacher else None,
+        workers=resources.workers,
+        threads=max(1, resources.cpus_per_trial // max(1, resources.workers)),
+        gpu=resources.gpus_per_trial > 0,
+    )
+    with Display(console, plan.run) as display:
+        if plan.teacher and plan.teacher.evaluation is None:
+            watch(lambda: prepare_teacher(plan.space, job, on), display.teacher)
+        results.forget_failures(plan.run)
+        cohorts = {trial.name: trial.arms for trial in plan.trials}
+        display.begin_arms()
+        watch(lambda: run_trials(plan.trials, job, resources, plan.slots), lambda: display.arms(cohorts))
+        display.arms(cohorts)
+
+
+def _collect(plan: Plan, status: str) -> dict[str, int]:
+    teacher = find_teacher(plan.space, plan.storage / "teachers")
+    evaluation = teacher.evaluation if teacher else None
+    counts = results.collect(plan.run, plan.space, plan.arms, evaluation)
+    described = {"key": teacher.key, **(evaluation or {})} if teacher else None
+    results.write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
+    return counts
+
+
+def _packed(plan: Plan, on: Cluster) -> Plan:
+    slots = _slots(plan.space, on)
+    size = plan.space.resources.arms_per_trial
+    trials = pack(
+        plan.arms, slots=slots, cost=_cost(plan.space), arms_per_trial=None if size == "auto" else size
+    )
+    return replace(plan, slots=slots, trials=trials)
+
+
+def _slots(space: Space, on: Cluster) -> int:
+    """How many trials fit at a time. Raises UserError when not even one does."""
+    resources = space.resources
+    fit = on.cpus // resources.cpus_per_trial
+    if resources.gpus_per_trial and on.gpus:
+        fit = min(fit, int(on.gpus / resources.gpus_per_trial))
+    if fit < 1:
+        raise UserError(
+            f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: there are {on.cpus} CPUs"
+        )
+    return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
+
+
+def _cost(space: Space) -> Cost:
+    """Seconds a cohort is expected to take, remembered by what its arms change."""
+    threads = space.resources.cpus_per_trial
+    specs: dict[str, object] = {}
+    seconds: dict[tuple[str, ...], float] = {}
+
+    def cost(arms: Sequence[PlannedArm]) -> float:
+        patches = tuple(sorted(repr(sorted(arm.patch.items())) for arm in arms))
+        if patches not in seconds:
+            for arm in arms:
+                key = repr(sorted(arm.patch.items()))
+                specs.setdefault(key, patched(space.spec, arm.patch))
+            seconds[patches] = float(space.module.estimate_cohort([specs[key] for key in patches], threads))
+        return seconds[patches]
+
+    return cost

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Runs the sweep that a space file describes, and reports what each component of the method is worth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
+
+from orchestration.errors import UserError  # noqa: E402
+from orchestration.space import load_space  # noqa: E402
+from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
+from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan  # noqa: E402
+from trainables.storage import storage_at  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
+    options = parse(arguments)
+    console = make_console()
+    try:
+        plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py
+        print_plan(plan, console)
+        if options.dry_run:
+            return 0
+        started = time.monotonic()
+        counts = run_sweep(plan, options.address, console)  # sweep.py -> teacher.py, trials.py -> trainables/
+    except UserError as error:
+        print(f"run_sweep: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print_interrupted(plan, options.storage, console)
+        return 130
+    from analysis.report import build_report  # pandas and matplotlib: not before they are needed
+
+    summary = build_report([Path(plan.run.root)])
+    print_outcome(plan, counts, summary, time.monotonic() - started, console)
+    return 0 if counts["done"] == len(plan.arms) else 3
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    storage = storage_at(options.storage or ROOT / "results")
+    if options.resume:
+        return plan_resumed(storage, options.resume)
+    return plan_new(load_space(options.space, options.set), storage, options.name)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
+    what.add_argument("--resume", metavar="NAME", help="go on with the run called NAME; finished arms stay as they are")
+    option = parser.add_argument
+    option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
+    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option("--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://... (default: a local one)")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
+    option("--dry-run", action="store_true", help="print what would run and for how long, start and write nothing")
+    options = parser.parse_args(arguments)
+    if options.resume and (options.name or options.set):
+        parser.error("--name and --set do not go with --resume: the run has its name and its settings")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

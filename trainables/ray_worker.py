@@ -1,0 +1,178 @@
+"""The one file here that knows Ray: runs a cohort or trains a teacher, inline in a Tune actor or on Ray Train workers.
+
+What a worker leaves behind it writes to the storage itself, each file whole: an arm is finished when
+`arms/<arm>.json` exists. So nothing is lost with a driver, an actor or a node but the steps since the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables import Arm, Context, Result, load_trainable
+from trainables.settings import patched
+from trainables.storage import Storage
+
+REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every trial of a sweep has in common. Plain values only: it travels to other machines."""
+
+    trainable: str
+    spec: Mapping[str, Any]  # the space's own settings, before any patch
+    run: str  # the run folder
+    teachers: str  # the folder of all teachers
+    teacher: str | None  # the key of this sweep's
+    workers: int  # Ray Train workers a trial; 0: inline
+    threads: int  # CPUs of each
+    gpu: bool
+
+    def base_spec(self) -> Any:
+        return load_trainable(self.trainable).Spec.model_validate(self.spec)
+
+
+def run_trial(config: Mapping[str, Any], job: Job) -> None:
+    """Trains the arms of one Tune trial that have no result yet. `config`: {"trial", "arms": [{name, seed, patch}]}."""
+    run = Storage(job.run)
+    missing = [arm for arm in config["arms"] if not run.exists(f"arms/{arm['name']}.json")]
+    if not missing:
+        return
+    if job.workers:
+        train_on_workers(_cohort_loop, {"trial": config["trial"], "arms": missing, "job": job}, job, config["trial"])
+    else:
+        _run_cohort(config["trial"], missing, job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+
+
+def train_on_workers(loop: Callable[[dict[str, Any]], None], config: dict[str, Any], job: Job, name: str) -> None:
+    """Runs `loop(config)` on the job's Ray Train workers and waits. Raises ray.train.TrainingFailedError."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    TorchTrainer(
+        loop,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(
+            num_workers=job.workers, use_gpu=job.gpu, resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {})
+        ),
+        run_config=RunConfig(
+            name=f"{name}-{time.time_ns()}",  # our own checkpoints decide what is resumed, not Ray's
+            storage_path=Storage(job.run).path("ray/train"),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    ).fit()
+
+
+def teacher_loop(config: dict[str, Any]) -> None:
+    """On each Ray Train worker: trains the teacher unless it is there, evaluates it unless that is there."""
+    import ray.train
+
+    job: Job = config["job"]
+    trainable, spec = load_trainable(job.trainable), job.base_spec()
+    teachers, key = Storage(job.teachers), job.teacher
+    rank, world_size, device = _place()
+    with _context("teacher", job, rank=rank, world_size=world_size, device=device, publish=None) as context:
+        if not teachers.exists(f"{key}/teacher.json"):
+            out = context.scratch / "teacher"
+            trainable.train_teacher(spec, out, context)
+            if rank == 0:
+                teachers.put_folder(out, str(key))
+        _wait_for_all()
+        folder = teachers.get_folder(str(key), context.scratch)
+        values = trainable.evaluate_teacher(spec, folder, context)
+        if rank == 0:
+            teachers.write_json(f"{key}/evaluations/{trainable.evaluation_key(spec)}.json", values)
+            Storage(job.run).delete("checkpoints/teacher")
+    ray.train.report({"value": float(values["value"])})
+
+
+def _cohort_loop(config: dict[str, Any]) -> None:
+    import ray.train
+
+    rank, world_size, device = _place()
+    job = config["job"]
+    _run_cohort(config["trial"], config["arms"], job, rank=rank, world_size=world_size, device=device, publish=None)
+    ray.train.report({"arms": len(config["arms"])})
+
+
+def _run_cohort(
+    trial: str, arms: Sequence[Mapping[str, Any]], job: Job, *, publish: Callable[..., None] | None, **place: Any
+) -> None:
+    base = job.base_spec()
+    cohort = [Arm(name=arm["name"], seed=arm["seed"], spec=patched(base, arm["patch"])) for arm in arms]
+    with _context(trial, job, publish=publish, **place) as context:
+        load_trainable(job.trainable).run_cohort(cohort, context)
+    if place["rank"] == 0:
+        Storage(job.run).delete(f"checkpoints/{trial}")
+
+
+@contextmanager
+def _context(
+    name: str, job: Job, *, rank: int, world_size: int, device: str, publish: Callable[..., None] | None
+) -> Iterator[Context]:
+    """The context of the cohort or teacher called `name`; `publish` passes each report on."""
+    run = Storage(job.run)
+    checkpoint = f"checkpoints/{name}"
+    scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
+    last_report = 0.0
+
+    def report(progress: Mapping[str, Any]) -> None:
+        nonlocal last_report
+        if rank == 0 and time.monotonic() - last_report >= REPORT_SECONDS:
+            last_report = time.monotonic()
+            run.write_json(f"progress/{name}.json", {**progress, "time": time.time()})
+            if publish:
+                publish(progress)
+
+    def finish(arm: Arm, result: Result, student: Path | None) -> None:
+        if student is not None:
+            run.put_folder(student, f"students/{arm.name}")
+        run.write_json(f"arms/{arm.name}.json", {"arm": arm.name, "trial": name, **asdict(result)})
+
+    folder = None
+    if job.teacher is not None and name != "teacher":
+        folder = Storage(job.teachers).get_folder(job.teacher, scratch)
+    try:
+        yield Context(
+            rank=rank,
+            world_size=world_size,
+            device=device,
+            threads=job.threads,
+            scratch=scratch,
+            teacher=folder,
+            report=report,
+            save=lambda content: run.write(checkpoint, content),
+            load=lambda: run.read(checkpoint) if run.exists(checkpoint) else None,
+            finish=finish,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _place() -> tuple[int, int, str]:
+    """This Ray Train worker's rank, the number of workers, and its device."""
+    import ray.train
+    import ray.train.torch
+
+    worker = ray.train.get_context()
+    return worker.get_world_rank(), worker.get_world_size(), str(ray.train.torch.get_device())
+
+
+def _wait_for_all() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _report_to_tune(progress: Mapping[str, Any]) -> None:
+    from ray import tune
+
+    tune.report(dict(progress))
