@@ -1,0 +1,36 @@
+"""`python -m analysis RUN_FOLDER [RUN_FOLDER ...] [--out DIR]`: rebuild every table, plot and the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description="Rebuild the report of a run, or compare several runs in one report. Needs neither Ray nor torch.",
+    )
+    parser.add_argument("run_folder", nargs="+", type=Path, help="folder of a run: <storage>/<name>")
+    parser.add_argument("--out", type=Path, help="folder of the report (default: RUN_FOLDER/report)")
+    args = parser.parse_args(argv)
+
+    from rich.console import Console  # after the arguments are read: --help stays quick
+
+    from analysis.records import IncomparableError, RunFolderError
+    from analysis.report import build_report
+    from analysis.terminal import show
+
+    try:
+        summary = build_report(args.run_folder, args.out)
+    except (RunFolderError, IncomparableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(summary, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Names of cells: the set of components that are on, written as one word."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+FULL = "full"
+BASE = "base"
+TEACHER = "teacher"
+
+
+def cell_name(on: Collection[str], components: Sequence[str]) -> str:
+    """`full` with every component on, `base` with none, else the names that are on, joined by `+` in order."""
+    if len(on) == len(components):
+        return FULL
+    return "+".join(name for name in components if name in on) or BASE
+
+
+def subset(mask: int, components: Sequence[str]) -> frozenset[str]:
+    """Components whose bit is set in `mask`; bit i stands for `components[i]`."""
+    return frozenset(name for i, name in enumerate(components) if mask >> i & 1)
+
+
+def factorial_cells(components: Sequence[str]) -> tuple[str, ...]:
+    """The 2^k cells of the full factorial, index = bit mask (so the first is `base`, the last `full`).
+
+    No component at all gives no cell: there is nothing to attribute.
+    """
+    if not components:
+        return ()
+    return tuple(cell_name(subset(mask, components), components) for mask in range(2 ** len(components)))
+
+
+def leave_one_out_cells(components: Sequence[str]) -> tuple[str, ...]:
+    """`full`, then `full` without each component in turn."""
+    if not components:
+        return ()
+    every = frozenset(components)
+    return (FULL, *(cell_name(every - {name}, components) for name in components))
+
+
+def parse_cell(name: str, components: Sequence[str]) -> frozenset[str] | None:
+    """The components that a cell's name switches on, in whatever order it lists them; None for any other name."""
+    if name == FULL:
+        return frozenset(components)
+    parts = frozenset() if name == BASE else frozenset(name.split("+"))
+    return parts if parts <= set(components) else None

@@ -1,0 +1,187 @@
+"""Reads run folders: what was planned, what came back, and whether values may stand in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from analysis.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
+
+RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
+MEASURES = ("value", "rho", "cos_delta", "gap_mse", "relative_gap", "inception_score", "kid", "teacher_value")
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be read; the message is one sentence that names it."""
+
+
+class IncomparableError(ValueError):
+    """Values measured in different ways were asked into one table; the message names the differing fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One sweep as its folder tells it. `arms` has every column that the analysis uses, NaN or None where absent."""
+
+    folder: Path
+    name: str
+    space: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    arms: pd.DataFrame
+
+    @property
+    def design(self) -> Mapping[str, Any]:
+        return self.space.get("design") or {}
+
+    @property
+    def kind(self) -> str:
+        return str(self.design.get("kind", "factorial"))
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        return tuple(self.design.get("components") or ())
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return tuple(self.design.get("baselines") or ())
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return tuple(self.design.get("claims") or ())
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Cells that the design plans, in the order of the table."""
+        plan = leave_one_out_cells if self.kind == "leave_one_out" else factorial_cells
+        seen = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
+        return tuple(dict.fromkeys((*plan(self.components), *seen)))
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Finished arms whose values count: cells, confirmations and baselines."""
+        done = (self.arms["status"] == "done") & np.isfinite(self.arms["value"])
+        return self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+
+    @property
+    def metric(self) -> str:
+        named = self.arms["metric"].dropna()
+        return str(named.iloc[0]) if len(named) else "distance"
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Planned arms without a row. Known for fixed designs only: a search names its arms as it goes."""
+        if self.kind not in ("factorial", "leave_one_out"):
+            return ()
+        plan = leave_one_out_cells if self.kind == "leave_one_out" else factorial_cells
+        rows = (*plan(self.components), *self.baselines)
+        present = set(zip(self.arms["cell"], self.arms["block"], strict=True))
+        blocks = range(int(self.design.get("blocks") or 0))
+        return tuple(f"{cell}-b{block}" for block in blocks for cell in rows if (cell, block) not in present)
+
+    @cached_property
+    def lost(self) -> pd.DataFrame:
+        """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
+        bad = (self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])
+        return self.arms[bad]
+
+
+def load_run(folder: Path) -> Run:
+    """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
+    if not (folder / "space.yaml").is_file():
+        raise RunFolderError(f"{folder} is not a run folder: it has no space.yaml")
+    try:
+        space = yaml.safe_load((folder / "space.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RunFolderError(f"{folder / 'space.yaml'} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(space, dict):
+        raise RunFolderError(f"{folder / 'space.yaml'} does not hold a mapping")
+    manifest: Any = {}
+    if (folder / "manifest.json").is_file():
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise RunFolderError(f"{folder / 'manifest.json'} is not valid JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise RunFolderError(f"{folder / 'manifest.json'} does not hold an object")
+    name = str(manifest.get("name") or space.get("name") or folder.name)
+    components = tuple((space.get("design") or {}).get("components") or ())
+    return Run(folder=folder, name=name, space=space, manifest=manifest, arms=_arms(folder, components))
+
+
+def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """`<name>.parquet` of a run folder, empty when absent; only those of `columns` that exist."""
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        if columns is not None:
+            present = pq.read_schema(path).names
+            columns = [column for column in columns if column in present]
+        return pq.read_table(path, columns=columns).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise RunFolderError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _arms(folder: Path, components: Sequence[str]) -> pd.DataFrame:
+    arms = read_table(folder, "arms")
+    for column in ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparability_key", "value_repeats"):
+        if column not in arms:
+            arms[column] = None
+    for column in ("block", "seed", *MEASURES):
+        arms[column] = pd.to_numeric(arms[column], errors="coerce") if column in arms else np.nan
+    doubled = arms.loc[arms["arm"].duplicated(), "arm"]
+    if len(doubled):
+        raise RunFolderError(f"{folder / 'arms.parquet'} has more than one row for arm {doubled.iloc[0]}")
+    in_design = arms["kind"].isin(RESULT_KINDS) & arms["cell"].notna()
+    names = {name: parse_cell(name, components) for name in arms.loc[in_design, "cell"].unique()}
+    known = {name: cell_name(on, components) for name, on in names.items() if on is not None and components}
+    arms.loc[in_design, "cell"] = arms.loc[in_design, "cell"].replace(known)
+    return arms
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raise IncomparableError unless every value of every run was measured in the same way."""
+    reference: tuple[str, dict[str, Any]] | None = None
+    for run in runs:
+        measured = run.arms[np.isfinite(run.arms["value"])]
+        for text, rows in measured.groupby("comparability_key", dropna=False, sort=False):
+            key = json.loads(text) if isinstance(text, str) else {}
+            where = f"{run.name}/{rows['arm'].iloc[0]}"
+            if reference is None:
+                reference = (where, key)
+            elif key != reference[1]:
+                raise IncomparableError(_difference(reference, (where, key)))
+
+
+def _difference(first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, Any]]) -> str:
+    fields = sorted(f for f in first[1].keys() | second[1].keys() if first[1].get(f) != second[1].get(f))
+    told = "; ".join(f"{f} is {first[1].get(f)!r} against {second[1].get(f)!r}" for f in fields)
+    return f"the values of {first[0]} and {second[0]} are measured differently and cannot be compared: {told}"
+
+
+def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
+    """Settings of the space, as dotted keys, in which runs differ: what a comparison of runs compares."""
+    flat = [_flatten(run.space) for run in runs]
+    keys = sorted({key for one in flat for key in one} - {"name"})
+    rows = {key: tuple(one.get(key) for one in flat) for key in keys}
+    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat |= _flatten(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
