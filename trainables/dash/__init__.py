@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 BASELINES = {
-    "scratch": {"objective": "scratch"},
+    "scratch": {"objective": "scratch", "curriculum": "learned"},  # as its teacher was trained
     "composite": {"objective": "composite"},
 }
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
-from trainables.settings import Strict
+from trainables.settings import Many, Strict
 
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
@@ -23,7 +32,7 @@ class UNet(Strict):
 
     channels: Sizes  # of each resolution, the finest first
     res_blocks: PositiveInt = 1  # a resolution, on the way down
-    attention_at: Annotated[tuple[PositiveInt, ...], Field(strict=False)] = ()  # resolutions in pixels
+    attention_at: Many[PositiveInt] = ()  # resolutions in pixels
     norm_groups: PositiveInt = 32
     dropout: Fraction = 0.0
 
@@ -33,14 +42,14 @@ class UNet(Strict):
         for width in self.channels:
             if width % self.norm_groups or width < 2 * self.norm_groups:
                 raise ValueError(
-                    f"channels {width} with norm_groups {self.norm_groups} is not allowed: every width must be a multiple "
-                    "of norm_groups and at least twice it, else GroupNorm erases the time and class embeddings"
+                    f"channels {width} with norm_groups {self.norm_groups} is not allowed: every width must be a "
+                    "multiple of norm_groups and at least twice it, else GroupNorm erases the time and class embeddings"
                 )
         return self
 
 
 class Optimization(Strict):
-    """AdamW with linear warm-up, cosine decay to `lr_min` over the steps, gradient clipping and an EMA of the weights."""
+    """AdamW, linear warm-up, cosine decay to `lr_min` over the steps, gradient clipping and an EMA of the weights."""
 
     steps: PositiveInt
     batch_size: PositiveInt = 64
@@ -102,7 +111,7 @@ class Evaluate(Strict):
         Annotated[NonNegativeFloat, Tag("fixed")] | Annotated[TagGuidance, Tag("tag")],
         Discriminator(lambda value: "fixed" if isinstance(value, int | float) else "tag"),
     ] = 1.5
-    guidance_grid: Annotated[tuple[NonNegativeFloat, ...], Field(strict=False)] = ()  # more scales, to plot the value against
+    guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
     gap_samples: PositiveInt = 512
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
 

@@ -1,0 +1,202 @@
+"""Training a cohort: the students of one block, side by side on the same batches and one teacher pass a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables import Arm, Context, Result
+from trainables.dash import batches, calibration, checkpoint, data, evaluation, schedule, unet
+from trainables.dash.batches import Batch
+from trainables.dash.learner import Learner
+from trainables.dash.objectives import OBJECTIVES, Outputs
+from trainables.dash.progress import Progress
+from trainables.dash.seeding import derive
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the arms of a cohort share."""
+
+    context: Context
+    dataset: data.Dataset
+    alphas_cumprod: Tensor  # (1000,)
+    teacher: nn.Module
+    teacher_importance: Tensor  # lambda (1000,)
+
+
+Students = dict[str, tuple[Arm, Learner]]
+
+
+def run(arms: Sequence[Arm], context: Context) -> None:
+    """Trains and evaluates `arms`, and calls `context.finish` once for each (on rank 0).
+
+    Continues from the checkpoint that `context.load` returns; of its arms only those given are continued. Raises
+    ValueError when the arms differ in what a cohort shares.
+    """
+    _check_alike(arms)
+    torch.set_num_threads(context.threads)
+    spec = arms[0].spec
+    if context.teacher is None:
+        raise ValueError("a cohort needs a teacher's folder")
+    teacher, importance = checkpoint.load_model(context.teacher, context.device)
+    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
+    setting = Setting(context, data.load(spec.data, context.device), alphas_cumprod, teacher, importance)
+    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
+    step = _resume(students, context)
+    _train(students, setting, step)
+    _evaluate(students, setting)
+
+
+def _check_alike(arms: Sequence[Arm]) -> None:
+    def shared(arm: Arm) -> Any:
+        spec, train = arm.spec, arm.spec.train
+        steps = (train.steps, train.log_every, train.checkpoint_every)
+        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, steps
+
+    for arm in arms:
+        if shared(arm) != shared(arms[0]):
+            raise ValueError(
+                f"arms {arms[0].name} and {arm.name} cannot train together: a cohort shares seed, data, teacher, "
+                "evaluation, steps, batch size, and the steps at which it logs and saves"
+            )
+
+
+def _learner(arm: Arm, setting: Setting) -> Learner:
+    spec, dataset = arm.spec, setting.dataset
+    net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
+    importance = setting.teacher_importance
+    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context)
+
+
+def _resume(students: Students, context: Context) -> int:
+    """Puts the checkpoint's state into `students`; returns the number of steps done."""
+    content = context.load()
+    if content is None:
+        return 0
+    state = checkpoint.from_bytes(content, context.device)
+    for name, (_, learner) in students.items():
+        if name not in state["arms"]:
+            raise ValueError(f"the checkpoint holds no arm {name}")
+        learner.restore(state["arms"][name])
+    return int(state["step"])
+
+
+def _train(students: Students, setting: Setting, step: int) -> None:
+    """Trains from `step` on; arms whose losses are no longer finite are finished as diverged and leave `students`."""
+    if not students:
+        return
+    context = setting.context
+    settings = next(iter(students.values()))[0].spec.train
+    progress = Progress(context, "train", settings.steps, step, arms=len(students))
+    since = time.perf_counter()
+    own = dict.fromkeys(students, 0.0)
+    while step < settings.steps and students:
+        _step(students, setting, step, own)
+        step += 1
+        if step % settings.log_every == 0 or step == settings.steps:
+            diverged = [name for name, (_, learner) in students.items() if not learner.log(step - 1)]
+            since = _share_time(students, own, since)
+            for name in diverged:
+                _finish_diverged(*students.pop(name), step, context)
+        if students and step % settings.checkpoint_every == 0 and step < settings.steps:
+            since = _share_time(students, own, since)
+            if context.rank == 0:
+                state = {"step": step, "arms": {name: learner.state() for name, (_, learner) in students.items()}}
+                context.save(checkpoint.to_bytes(state))
+        progress.advance(arms=len(students))
+
+
+def _step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+    """One step of every student; `own` gathers the seconds each took by itself."""
+    context, dataset = setting.context, setting.dataset
+    arm, learner = next(iter(students.values()))
+    batch = batches.draw(dataset, setting.alphas_cumprod, learner.settings.batch_size, arm.seed, step, context)
+    teacher: Outputs = {}
+    if any(OBJECTIVES[arm.spec.method.objective].uses_teacher for arm, _ in students.values()):
+        with torch.inference_mode():
+            teacher = forward(setting.teacher, ("cond", "uncond"), batch, dataset.classes, 0.0)
+    for name, (arm, learner) in students.items():
+        start = time.perf_counter()
+        method = arm.spec.method
+        objective = OBJECTIVES[method.objective]
+        if arm.spec.student.dropout > 0:
+            torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
+        student = forward(learner.model, objective.passes(method), batch, dataset.classes, method.label_dropout)
+        learner.learn(objective.losses(method, student, teacher, batch.noise, learner.weights(batch)), step)
+        own[name] += time.perf_counter() - start
+
+
+def forward(net: torch.nn.Module, passes: Sequence[str], batch: Batch, null_label: int, dropout: float) -> Outputs:
+    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W)."""
+    labels = {
+        "cond": lambda: batch.labels,
+        "uncond": lambda: torch.full_like(batch.labels, null_label),
+        "dropped": lambda: torch.where(batch.dropout_draws < dropout, null_label, batch.labels),
+    }
+    chosen = torch.cat([labels[p]() for p in passes])
+    times = len(passes)
+    eps = net(batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times), chosen, return_dict=False)[0]
+    return dict(zip(passes, eps.chunk(times), strict=True))
+
+
+def _share_time(students: Students, own: dict[str, float], since: float) -> float:
+    """Adds the seconds since `since` to the learners: each its own, what they share in equal parts."""
+    now = time.perf_counter()
+    shared = (now - since - sum(own.values())) / len(students)
+    for name, (_, learner) in students.items():
+        learner.seconds += own[name] + shared
+        own[name] = 0.0
+    return now
+
+
+def _finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
+    values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
+    error = f"the loss or its gradient was not finite by step {step}"
+    if context.rank == 0:
+        context.finish(arm, Result(status="diverged", values=values, error=error, curves=tuple(learner.curve)), None)
+
+
+def _evaluate(students: Students, setting: Setting) -> None:
+    """Measures every student of the cohort and hands each over as soon as it is measured."""
+    if not students:
+        return
+    context, dataset = setting.context, setting.dataset
+    first = next(iter(students.values()))[0]
+    settings, seed = first.spec.evaluate, first.seed
+    against = evaluation.reference(dataset, context.device)
+    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, settings, seed)
+    teacher_outputs = calibration.outputs(setting.teacher, probes)
+    steps = len(students) * evaluation.batches_of(settings, context)
+    progress = Progress(context, "evaluate", steps, arms=len(students))
+    for arm, learner in students.values():
+        start = time.perf_counter()
+        net = learner.finish()
+        if not all(bool(p.isfinite().all()) for p in learner.parameters):
+            _finish_diverged(arm, learner, arm.spec.train.steps, context)
+            continue
+        values, grid, images = evaluation.measure(
+            net, dataset, against, setting.alphas_cumprod, settings, seed, context, progress
+        )
+        pooled, rows = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
+        if context.rank != 0:
+            continue
+        folder = context.scratch / arm.name
+        checkpoint.save_model(folder, net, learner.importance)
+        evaluation.save_grid(folder / "samples.png", images, dataset.classes)
+        row = evaluation.shared_row(values, unet.size(setting.teacher), unet.size(net))
+        row |= {name: pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")}
+        row |= {
+            "steps": arm.spec.train.steps,
+            "train_seconds": learner.seconds,
+            "eval_seconds": time.perf_counter() - start,
+            "device": context.device,
+            "student_sha256": checkpoint.weights_sha256(folder),
+        }
+        result = Result(status="done", values=row, curves=tuple(learner.curve), gaps=tuple(rows), guidance=tuple(grid))
+        context.finish(arm, result, folder)

@@ -1,0 +1,26 @@
+"""Guidance scales over time: classifier-free guidance with a fixed scale, and TAG."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainables.dash.schedule import TIMESTEPS
+from trainables.dash.spec import TagGuidance
+
+
+def scales(guidance: float | TagGuidance, device: torch.device | str = "cpu") -> Tensor:
+    """w of every timestep, shape (1000,), float32.
+
+    TAG (arXiv 2606.00798): w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T)), strong near the image.
+    """
+    if not isinstance(guidance, TagGuidance):
+        return torch.full((TIMESTEPS,), float(guidance), device=device)
+    t = torch.arange(TIMESTEPS, device=device, dtype=torch.float32)
+    rise = torch.sigmoid(guidance.beta * (0.5 - t / TIMESTEPS))
+    return guidance.w_min + (guidance.w_max - guidance.w_min) * rise
+
+
+def mix(cond: Tensor, uncond: Tensor, scale: Tensor | float) -> Tensor:
+    """The guided noise eps_u + w (eps_c - eps_u) (Ho & Salimans 2022); all of one shape, `scale` broadcast."""
+    return uncond + scale * (cond - uncond)

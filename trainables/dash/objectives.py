@@ -1,0 +1,82 @@
+"""The named objectives: which passes each needs, and its loss. Lists of losses are of one batch (B, C, H, W).
+
+A student pass is named for its labels: `cond` (the labels), `uncond` (the null label) or `dropped` (each label replaced
+by the null label with the probability `label_dropout`). The teacher, where it is needed, always runs `cond` and
+`uncond` in one batch, so that an arm's numbers do not depend on what else its cohort asks of the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from trainables.dash.guidance import mix
+from trainables.dash.spec import Method
+
+Outputs = Mapping[str, Tensor]  # pass -> predicted noise (B, C, H, W)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss to minimise and the unscaled terms it is made of (None: off), scalar tensors."""
+
+    total: Tensor
+    imitation: Tensor | None = None
+    uncond: Tensor | None = None
+    anchor: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    uses_teacher: bool
+    passes: Callable[[Method], tuple[str, ...]]  # of the student
+    losses: Callable[[Method, Outputs, Outputs, Tensor, Tensor], Losses]  # student, teacher, noise, weights (B,)
+
+
+def weighted_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """mean_B(w * mean_CHW((prediction - target)^2)), a scalar."""
+    return ((prediction - target).square().mean(dim=(1, 2, 3)) * weights).mean()
+
+
+def _dash_passes(method: Method) -> tuple[str, ...]:
+    cond = ("cond",) if method.imitation_weight or method.anchor_weight else ()
+    return (*cond, "uncond") if method.uncond_weight else cond
+
+
+def dash(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """L = lam_im L_im + lam_un L_un + lam_an L_an (arXiv 2606.00798); a term of weight 0 is not computed."""
+    imitation = uncond = anchor = None
+    total = noise.new_zeros(())
+    if method.imitation_weight:
+        imitation = weighted_error(student["cond"], teacher["cond"], weights)
+        total = total + method.imitation_weight * imitation
+    if method.uncond_weight:
+        uncond = weighted_error(student["uncond"], teacher["uncond"], weights)
+        total = total + method.uncond_weight * uncond
+    if method.anchor_weight:
+        anchor = weighted_error(student["cond"], noise, weights)
+        total = total + method.anchor_weight * anchor
+    return Losses(total, imitation, uncond, anchor)
+
+
+def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """The denoising loss with labels dropped per sample: the student trained as if there were no teacher."""
+    error = weighted_error(student["dropped"], noise, weights)
+    return Losses(error, anchor=error)
+
+
+def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """The student's guided output imitates the teacher's at one scale: only the mixture is supervised."""
+    scale = method.composite_guidance
+    target = mix(teacher["cond"], teacher["uncond"], scale)
+    error = weighted_error(mix(student["cond"], student["uncond"], scale), target, weights)
+    return Losses(error, imitation=error)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "dash": Objective(True, _dash_passes, dash),
+    "scratch": Objective(False, lambda method: ("dropped",), scratch),
+    "composite": Objective(True, lambda method: ("cond", "uncond"), composite),
+}

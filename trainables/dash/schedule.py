@@ -1,0 +1,33 @@
+"""The cosine noise schedule (Nichol & Dhariwal 2021, eq. 17) with T = 1000 discrete steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+TIMESTEPS = 1000
+_OFFSET = 0.008
+
+
+def cosine_alphas_cumprod(device: torch.device | str = "cpu") -> Tensor:
+    """abar_t for t = 0..T-1, shape (1000,), float32, falling from almost 1 to almost 0.
+
+    abar_t = prod(1 - beta), beta_i = 1 - f(i) / f(i-1) clipped to [1e-4, 0.9999]; computed in float64.
+    """
+    i = torch.arange(TIMESTEPS + 1, dtype=torch.float64)
+    f = torch.cos((i / TIMESTEPS + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
+    betas = (1 - f[1:] / f[:-1]).clamp(1e-4, 0.9999)
+    return torch.cumprod(1 - betas, dim=0).to(device, torch.float32)
+
+
+def snr(alphas_cumprod: Tensor) -> Tensor:
+    """Signal-to-noise ratio of each timestep, shape as given (the reference's 1e-8 guards the first steps)."""
+    return alphas_cumprod / (1 - alphas_cumprod + 1e-8)
+
+
+def add_noise(images: Tensor, noise: Tensor, alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps; images and noise (B, C, H, W), timesteps (B,) int64."""
+    abar = alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    return abar.sqrt() * images + (1 - abar).sqrt() * noise

@@ -1,0 +1,123 @@
+"""Training a teacher: a class-conditional U-Net and its curriculum, together."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables import Context
+from trainables.dash import batches, checkpoint, data, evaluation, schedule, unet
+from trainables.dash.cohort import forward
+from trainables.dash.learner import Learner
+from trainables.dash.objectives import Losses, weighted_error
+from trainables.dash.progress import Progress
+from trainables.dash.seeding import derive
+from trainables.dash.spec import Data, Evaluate, Spec, Teacher
+
+
+def train(spec: Spec, out: Path, context: Context) -> None:
+    """Trains the teacher of `spec` and leaves its folder's files in `out`; an existing checkpoint is copied there.
+
+    The files: config.json and weights (averaged) for diffusers, curriculum.safetensors, teacher.json (settings, curve,
+    versions), samples.png. Raises FloatingPointError when training diverges.
+    """
+    if not isinstance(spec.teacher, Teacher):
+        if context.rank == 0:
+            shutil.copytree(Path(spec.teacher.checkpoint).expanduser(), out, dirs_exist_ok=True)
+        return
+    torch.set_num_threads(context.threads)
+    settings = spec.teacher
+    dataset = data.load(spec.data, context.device)
+    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
+    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.seed)
+    learner = Learner(net, settings, settings, None, alphas_cumprod, context)
+    content = context.load()
+    step = 0
+    if content is not None:
+        state = checkpoint.from_bytes(content, context.device)
+        learner.restore(state["teacher"])
+        step = state["step"]
+    _train(learner, settings, dataset, alphas_cumprod, step, context)
+    learner.finish()
+    if context.rank == 0:
+        _save(learner, spec.data, settings, out, dataset, alphas_cumprod)
+
+
+def _train(
+    learner: Learner,
+    settings: Teacher,
+    dataset: data.Dataset,
+    alphas_cumprod: torch.Tensor,
+    step: int,
+    context: Context,
+) -> None:
+    progress = Progress(context, "train", settings.steps, step)
+    start = time.perf_counter() - learner.seconds
+    while step < settings.steps:
+        batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
+        if settings.dropout > 0:
+            torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
+        eps = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout)["dropped"]
+        learner.learn(Losses(weighted_error(eps, batch.noise, learner.weights(batch))), step)
+        step += 1
+        if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
+            raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
+        if step % settings.checkpoint_every == 0 or step == settings.steps:
+            learner.seconds = time.perf_counter() - start
+            if context.rank == 0 and step < settings.steps:
+                context.save(checkpoint.to_bytes({"step": step, "teacher": learner.state()}))
+        progress.advance()
+
+
+def _save(
+    learner: Learner,
+    source: Data,
+    settings: Teacher,
+    out: Path,
+    dataset: data.Dataset,
+    alphas_cumprod: torch.Tensor,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_model(out, learner.net, learner.importance)
+    # Unguided samples: the folder must not depend on the settings of an evaluation.
+    shown = range(evaluation.GRID_ROWS * min(dataset.classes, 20))
+    images = evaluation.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
+    evaluation.save_grid(out / "samples.png", data.to_pixels(images), dataset.classes)
+    about = {
+        "data": source.model_dump(mode="json"),
+        "teacher": settings.model_dump(mode="json"),
+        "parameters": unet.size(learner.net),
+        "train_seconds": learner.seconds,
+        "weights_sha256": checkpoint.weights_sha256(out),
+        "versions": {name: version(name) for name in ("torch", "diffusers")},
+        "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in learner.curve],
+    }
+    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
+    """The distance of the samples of the teacher in `folder` under the settings of `spec.evaluate`, as columns."""
+    torch.set_num_threads(context.threads)
+    start = time.perf_counter()
+    dataset = data.load(spec.data, context.device)
+    net, _ = checkpoint.load_model(folder, context.device)
+    progress = Progress(context, "evaluate", evaluation.batches_of(spec.evaluate, context))
+    seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
+    values, grid, _ = evaluation.measure(
+        net,
+        dataset,
+        evaluation.reference(dataset, context.device),
+        schedule.cosine_alphas_cumprod(context.device),
+        spec.evaluate,
+        seed,
+        context,
+        progress,
+    )
+    return {**values, "guidance": grid, "params": unet.size(net), "eval_seconds": time.perf_counter() - start}
