@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from trainables.dash.spec import Method, Spec, TagGuidance, Teacher, UNet
 
-IMAGE_SHAPES = {"digits": (1, 8, 8)}
-
 
 def forward_macs(net: UNet, image_shape: tuple[int, int, int]) -> int:
     """MACs of one forward pass over one sample: convolutions, linear layers and attention."""
@@ -79,12 +77,12 @@ def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
     passes = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps
     passes += 2 * evaluate.gap_samples * evaluate.gap_bins
     batch = 256
-    return passes / batch * _forward_seconds(net, IMAGE_SHAPES[spec.data.name], batch, threads) + len(scales)
+    return passes / batch * _forward_seconds(net, spec.data.image_shape, batch, threads) + len(scales)
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
     """Seconds to train and evaluate the arms of one cohort on `threads` CPU cores, start-up excluded."""
-    shape = IMAGE_SHAPES[specs[0].data.name]
+    shape = specs[0].data.image_shape
     seconds = 0.0
     for spec in specs:
         samples = spec.train.batch_size * _passes(spec.method)
@@ -102,6 +100,6 @@ def estimate_teacher(spec: Spec, workers: int) -> float:
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return 0.0
-    shape = IMAGE_SHAPES[spec.data.name]
+    shape = spec.data.image_shape
     step = 3 * _forward_seconds(teacher, shape, -(-teacher.batch_size // workers), threads=1)
     return teacher.steps * step + _evaluation_seconds(teacher, spec, workers)

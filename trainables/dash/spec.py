@@ -26,6 +26,20 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Data(Strict):
     name: Literal["digits"] = "digits"  # scikit-learn's 1,797 8x8 images
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return 1, 8, 8
+
+    @property
+    def classes(self) -> int:
+        return 10
+
+    @property
+    def least_samples(self) -> int:
+        """Samples below which a distance means little: ten for each of the 64 features."""
+        return 640
+
 
 class UNet(Strict):
     """A class-conditional DDPM U-Net (diffusers' UNet2DModel); the null label is one class more."""
@@ -46,6 +60,15 @@ class UNet(Strict):
                     "multiple of norm_groups and at least twice it, else GroupNorm erases the time and class embeddings"
                 )
         return self
+
+    def check_image(self, side: int) -> None:
+        """Raises ValueError when the net cannot take square images of `side` pixels."""
+        sides = [side // 2**level for level in range(len(self.channels))]
+        if side % 2 ** (len(self.channels) - 1):
+            raise ValueError(f"channels: {len(self.channels)} resolutions cannot halve {side} pixels evenly")
+        for resolution in self.attention_at:
+            if resolution not in sides:
+                raise ValueError(f"attention_at: {resolution} is not a resolution of the net, which are {sides}")
 
 
 class Optimization(Strict):
@@ -93,6 +116,16 @@ class Method(Strict):
     composite_guidance: Annotated[float, Field(ge=1)] = 1.5  # w of the guided output that `composite` imitates
     label_dropout: Fraction = 0.1  # of `scratch`
 
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> Method:
+        if self.objective == "dash" and not (self.imitation_weight or self.uncond_weight or self.anchor_weight):
+            raise ValueError(
+                "imitation_weight, uncond_weight and anchor_weight are all 0: nothing is left to learn from"
+            )
+        if self.objective == "scratch" and self.curriculum == "transfer":
+            raise ValueError("objective scratch has no teacher: curriculum must be learned, min_snr or uniform")
+        return self
+
 
 class TagGuidance(Strict):
     """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
@@ -126,6 +159,18 @@ class Spec(Strict):
     train: Optimization
     method: Method = Method()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Spec:
+        self.student.check_image(self.data.image_shape[1])
+        if isinstance(self.teacher, Teacher):
+            self.teacher.check_image(self.data.image_shape[1])
+        if self.evaluate.samples < self.data.least_samples:
+            raise ValueError(
+                f"evaluate.samples: {self.evaluate.samples} is too few for a distance in the feature space of "
+                f"{self.data.name}: at least {self.data.least_samples}"
+            )
+        return self
 
 
 def _has_checkpoint(teacher: Any) -> bool:

@@ -1,0 +1,69 @@
+"""A tiny spec on real digits, a teacher of it, and a context that remembers what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trainables.dash as dash
+from trainables import Arm, Context, Result
+
+TINY = {
+    "teacher": {
+        "channels": [8, 8], "norm_groups": 4, "attention_at": [4], "steps": 6, "batch_size": 16, "ema": 0.5,
+        "lr": 3e-3, "log_every": 2, "checkpoint_every": 3,
+    },
+    "student": {"channels": [8, 8], "norm_groups": 4},
+    "train": {"steps": 6, "batch_size": 16, "lr": 3e-3, "ema": 0.5, "log_every": 2, "checkpoint_every": 3},
+    "evaluate": {"samples": 640, "sampler_steps": 2, "gap_samples": 4},
+}  # fmt: skip
+
+
+@dataclass
+class Told:
+    """What a context's callables were told, and the checkpoint that `load` returns."""
+
+    reports: list[Mapping[str, Any]] = field(default_factory=list)
+    checkpoints: list[bytes] = field(default_factory=list)
+    results: dict[str, Result] = field(default_factory=dict)
+    folders: dict[str, Path | None] = field(default_factory=dict)
+    stored: bytes | None = None
+
+    def finish(self, arm: Arm, result: Result, folder: Path | None) -> None:
+        self.results[arm.name] = result
+        self.folders[arm.name] = folder
+
+    def context(self, scratch: Path, teacher: Path | None = None, rank: int = 0, world_size: int = 1) -> Context:
+        return Context(
+            rank=rank,
+            world_size=world_size,
+            device="cpu",
+            threads=1,
+            scratch=scratch,
+            teacher=teacher,
+            report=self.reports.append,
+            save=self.checkpoints.append,
+            load=lambda: self.stored,
+            finish=self.finish,
+        )
+
+
+@pytest.fixture(scope="session")
+def spec() -> dash.Spec:
+    return dash.Spec.model_validate(TINY)
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(spec: dash.Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    dash.train_teacher(spec, folder, Told().context(folder))
+    return folder
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()

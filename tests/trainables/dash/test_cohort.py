@@ -1,0 +1,107 @@
+"""Cohorts: what an arm comes to must not depend on its company, on an interruption, or on another arm's fate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from PIL import Image
+from safetensors.torch import load_file
+
+import trainables.dash as dash
+from trainables import Arm
+from trainables.dash import checkpoint
+from trainables.settings import patched
+
+PATCHES: dict[str, dict[str, Any]] = {
+    "full": {},
+    "imitation": {"uncond_weight": 0.0, "anchor_weight": 0.0, "curriculum": "uniform"},
+    "uncond": {"imitation_weight": 0.0, "anchor_weight": 0.0},
+    "learned": {"curriculum": "learned"},
+    "dropout": {"student.dropout": 0.1},
+    **dash.BASELINES,
+}
+COLUMNS = {
+    "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
+    "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "device",
+    "comparability_key", "student_sha256",
+}  # fmt: skip
+
+
+def arms_of(spec: dash.Spec, *names: str) -> list[Arm]:
+    return [Arm(name=name, seed=3, spec=patched(spec, PATCHES[name])) for name in names]
+
+
+def run(arms: list[Arm], told: Any, teacher: Path, scratch: Path) -> Any:
+    scratch.mkdir()
+    dash.run_cohort(arms, told.context(scratch, teacher))
+    return told
+
+
+def weights(told: Any, name: str) -> dict[str, torch.Tensor]:
+    return load_file(told.folders[name] / "diffusion_pytorch_model.safetensors")
+
+
+def without_time(values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if not key.endswith("_seconds")}
+
+
+def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(spec, teacher_folder, told, tmp_path):
+    run(arms_of(spec, "full"), told, teacher_folder, tmp_path / "scratch")
+    result = told.results["full"]
+    assert result.status == "done"
+    assert set(result.values) == COLUMNS
+    assert all(math.isfinite(result.values[c]) for c in ("value", "kid", "rho", "gap_mse", "train_seconds"))
+    assert [row["step"] for row in result.curves] == [2, 4, 6]
+    assert len(result.gaps) == 10
+    folder = told.folders["full"]
+    net = UNet2DModel.from_pretrained(folder, low_cpu_mem_usage=False)
+    assert sum(p.numel() for p in net.parameters()) == result.values["student_params"]
+    assert load_file(folder / "curriculum.safetensors")["lambda"].shape == (1000,)
+    assert Image.open(folder / "samples.png").size == (80, 64)
+    assert {r["phase"] for r in told.reports} == {"train", "evaluate"}
+
+
+def test_arms_of_a_cohort_equal_the_same_arms_alone_bit_for_bit(spec, teacher_folder, told, tmp_path):
+    names = ["full", "imitation", "uncond", "learned", "dropout", "scratch", "composite"]
+    together = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "together")
+    for name in names:
+        alone = run(arms_of(spec, name), type(told)(), teacher_folder, tmp_path / name)
+        for key, value in weights(alone, name).items():
+            assert torch.equal(value, weights(together, name)[key]), (name, key)
+        assert without_time(alone.results[name].values) == without_time(together.results[name].values)
+        assert str(alone.results[name].curves) == str(together.results[name].curves)
+
+
+def test_a_resumed_cohort_continues_the_arms_it_is_given_bit_for_bit(spec, teacher_folder, told, tmp_path):
+    names = ["full", "learned", "dropout"]
+    whole = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "whole")
+    assert len(whole.checkpoints) == 1  # after step 3; the end needs none
+    again = type(told)(stored=whole.checkpoints[0])
+    run(arms_of(spec, "learned", "dropout"), again, teacher_folder, tmp_path / "again")
+    assert set(again.results) == {"learned", "dropout"}
+    for name in again.results:
+        assert without_time(again.results[name].values) == without_time(whole.results[name].values)
+        assert str(again.results[name].curves) == str(whole.results[name].curves)
+    assert set(checkpoint.from_bytes(whole.checkpoints[0], "cpu")["arms"]) == set(names)
+
+
+def test_a_diverged_arm_leaves_and_the_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+    wild = Arm(name="wild", seed=3, spec=patched(spec, {"train.lr": 1e30}))
+    run([wild, *arms_of(spec, "full")], told, teacher_folder, tmp_path / "with")
+    assert told.results["wild"].status == "diverged"
+    assert "not finite" in told.results["wild"].error
+    assert told.folders["wild"] is None
+    alone = run(arms_of(spec, "full"), type(told)(), teacher_folder, tmp_path / "without")
+    assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
+
+
+def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp_path):
+    run(arms_of(spec, "imitation"), told, teacher_folder, tmp_path / "scratch")
+    row = told.results["imitation"].curves[-1]
+    assert math.isnan(row["loss_uncond"])
+    assert math.isnan(row["loss_anchor"])
+    assert row["loss"] == row["loss_imitation"]
