@@ -165,9 +165,7 @@ class _Parser:
         if (kind, word) == ("word", "interaction"):
             return self.interaction(coefficient)
         if kind != "quantity":
-            raise ValueError(
-                f"a number, name.quantity or interaction(a, b) is expected, not {word or 'the end'!r}"
-            )
+            raise ValueError(f"a number, name.quantity or interaction(a, b) is expected, not {word or 'the end'!r}")
         owner, _, attribute = word.rpartition(".")
         if attribute == "value":
             if owner not in self.cells:
@@ -189,7 +187,9 @@ class _Parser:
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError("interaction(...) takes two or more different components")
         self.require_cells("interaction", names[0])
-        return Term(coefficient=coefficient, quantity="interaction", names=tuple(sorted(names, key=self.components.index)))
+        return Term(
+            coefficient=coefficient, quantity="interaction", names=tuple(sorted(names, key=self.components.index))
+        )
 
     def component(self, name: str) -> str:
         if name not in self.components:

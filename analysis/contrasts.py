@@ -39,7 +39,7 @@ def factorial_effect(members: Iterable[int], k: int) -> FloatArray:
     bits = sum(1 << i for i in set(members))
     order = bits.bit_count()
     sign = [(-1) ** (order - (mask & bits).bit_count()) for mask in range(2**k)]
-    return np.asarray(sign, dtype=float) / 2 ** (k - order)
+    return np.array(sign, dtype=np.float64) * 0.5 ** (k - order)
 
 
 def difference(plus: int, minus: int, k: int) -> FloatArray:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.figures import INK, Plot, line_style, new_figure, render
 from analysis.records import Run, read_table
@@ -51,17 +53,29 @@ def calibration(run: Run) -> Plot | None:
     left.set_ylabel("rho: student's gap / teacher's gap")
     right.set_ylabel("relative gap error")
     if (both["relative_gap"] > 0).all():
-        right.set_yscale("log")
+        _log_y(right)
     for axes in (left, right):
         axes.set_xlabel("timestep t")
     _legend_below(figure, left)
-    return render(figure, "calibration", "Guidance calibration by timestep",
-                  "Left: ratio of guidance gaps, 1 is the teacher's. Right: squared error of the gap relative to the teacher's gap.")  # fmt: skip
+    alt = "Left: ratio of guidance gaps, 1 is the teacher's. Right: squared error of the gap relative to the teacher's."
+    return render(figure, "calibration", "Guidance calibration by timestep", alt)
 
 
-def _legend_below(figure: object, axes: Axes) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    axes.figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8)
+    column = 0.75 + 0.075 * max(map(len, labels))  # inches that a column of the longest name takes
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / column)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def _log_y(axes: Axes) -> None:
+    """Log axis with plain numbers, for values that are all above 0."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    subs = (1, 2, 3, 4, 5, 6, 8) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def training_curves(run: Run) -> Plot | None:
@@ -76,7 +90,7 @@ def training_curves(run: Run) -> Plot | None:
             mean = table[table["cell"] == cell].groupby("step")[part].mean()
             axes.plot(mean.index, mean, label=cell, linewidth=1.3, **(line_style(i) | {"marker": ""}))
         if (table[part].dropna() > 0).all():
-            axes.set_yscale("log")
+            _log_y(axes)
         axes.set_xlabel("training step")
         axes.set_ylabel(part.replace("_", " "))
     _legend_below(figure, panels[0])
@@ -93,11 +107,12 @@ def guidance_curves(run: Run) -> Plot | None:
         mean = table[table["cell"] == cell].groupby("guidance")["value"].mean()
         axes.plot(mean.index, mean, label=cell, markersize=4, linewidth=1.4, **line_style(i))
     if (table["value"] > 0).all():
-        axes.set_yscale("log")
+        _log_y(axes)
     axes.set_xlabel("guidance scale")
     axes.set_ylabel(f"{run.metric} (lower is better)")
     _legend_below(figure, axes)
-    return render(figure, "guidance", "Metric against guidance scale", "Distance by guidance scale for each cell, mean over seeds.")  # fmt: skip
+    alt = "Distance by guidance scale for each cell, mean over seeds."
+    return render(figure, "guidance", "Metric against guidance scale", alt)
 
 
 def sample_grids(run: Run) -> Plot | None:
@@ -119,12 +134,15 @@ def sample_grids(run: Run) -> Plot | None:
     columns = min(5, len(found))
     rows = -(-len(found) // columns)
     height, width = imread(found[0][1]).shape[:2]
-    figure, _ = new_figure(2.1 * columns, (2.1 * height / width + 0.3) * rows)
+    figure, _ = new_figure(
+        2.1 * columns, (2.1 * height / width + 0.15 * (1 + max(cell.count("+") for cell, _ in found))) * rows
+    )
     figure.clear()
     for axes, (cell, path) in zip(np.ravel(figure.subplots(rows, columns)), found, strict=False):
         image = imread(path)
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(cell, fontsize=8)
+        axes.set_title(cell.replace("+", "+\n"), fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
-    return render(figure, "samples", "Samples on common noise", "Sample grids by cell; the same place has the same noise and label.")  # fmt: skip
+    alt = "Sample grids by cell; the same place has the same noise and label."
+    return render(figure, "samples", "Samples on common noise", alt)

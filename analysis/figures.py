@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def style() -> AbstractContextManager[None]:
+    """The look of every plot, for the time of a `with` block."""
+    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title and what it shows in a sentence (its text alternative), its two renderings."""
+    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), both renderings."""
 
     name: str
     title: str
@@ -62,7 +68,7 @@ def inline_svg(plot: Plot) -> str:
     svg = re.sub(r'href="#', f'href="#{plot.name}-', svg)
     svg = svg.replace("url(#", f"url(#{plot.name}-")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<svg [^>]*?width="[^"]*" height="[^"]*"', lambda m: re.sub(r' (width|height)="[^"]*"', "", m[0]), svg)
+    svg = re.sub(r' height="[^"]*"', "", svg, count=1)  # the page scales it by width, and only down
     svg = svg.replace(INK.lower(), "currentColor").replace(GRID.lower(), "var(--grid)")
     return svg.replace("<svg ", f'<svg role="img" aria-labelledby="{plot.name}-caption" ', 1)
 
@@ -79,4 +85,8 @@ def colour(i: int) -> str:
 
 def line_style(i: int) -> dict[str, Any]:
     """Colour, dash and marker that together tell 8 x 4 lines apart, also in grey print."""
-    return {"color": colour(i), "linestyle": LINES[(i // len(COLOURS)) % len(LINES)], "marker": MARKERS[i % len(MARKERS)]}
+    return {
+        "color": colour(i),
+        "linestyle": LINES[(i // len(COLOURS)) % len(LINES)],
+        "marker": MARKERS[i % len(MARKERS)],
+    }

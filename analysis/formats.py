@@ -14,8 +14,8 @@ from analysis.study import Study
 from analysis.tables import CHECK, DASH, Table, csv_rows
 
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",
-        CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "−": r"$-$"}  # fmt: skip
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",  # noqa: RUF001
+        CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip  # noqa: RUF001
 
 
 def markdown(table: Table) -> str:
@@ -42,7 +42,7 @@ def latex(tables: Sequence[Table]) -> str:
     """A document that plain pdflatex compiles; each tabular stands alone, ready to be copied into a paper."""
     body = "\n".join(_tex_table(table) for table in tables if table.rows)
     return (
-        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs,graphicx}\n"
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
         "\\usepackage[margin=2cm,landscape]{geometry}\n\\begin{document}\n"
         f"{body or 'No arm has finished.'}\n\\end{{document}}\n"
     )
@@ -121,7 +121,7 @@ def _comparability(study: Study) -> Any:
     return json.loads(keys.iloc[0]) if len(keys) else None
 
 
-def _arm_rows(study: Study) -> list[dict[str, Any]]:
+def _arm_rows(study: Study) -> list[dict[Any, Any]]:
     columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
     arms = study.run.arms
     return arms[[c for c in columns if c in arms]].astype(object).to_dict("records")

@@ -127,7 +127,7 @@ def _model_claim(claim: Claim, log: ScaleResult | None, components: Sequence[str
 def _tested(
     claim: Claim, estimate: Estimate, weights: Mapping[str, float], shifted: Mapping[float, Estimate] | None = None
 ) -> Verdict:
-    """Verdict of an estimate against the claim's bound; `shifted[b]` is the estimate minus b where that needs a model."""
+    """Verdict of an estimate against the claim's bound; `shifted[b]`: estimate minus b where that needs the model."""
     if not estimate.has_interval:
         return _unknown(claim, estimate.reason, weights, estimate)
 
@@ -153,9 +153,9 @@ def _tested(
     )  # fmt: skip
 
 
-def _unknown(claim: Claim, reason: str, weights: Mapping[str, float], estimate: Estimate = Estimate()) -> Verdict:
+def _unknown(claim: Claim, reason: str, weights: Mapping[str, float], estimate: Estimate | None = None) -> Verdict:
     return Verdict(
-        text=claim.text, status="not shown", estimate=estimate, bound=claim.bound, scale=claim.scale,
+        text=claim.text, status="not shown", estimate=estimate or Estimate(), bound=claim.bound, scale=claim.scale,
         relation=claim.relation, reason=reason, weights=weights,
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The one model behind every number: y = cell + block + error, by ordinary least squares.
 
-Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is solved
-is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost milliseconds.
-Which contrasts a table with holes still determines falls out of the same matrix.
+Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
+solved is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost
+milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class TwoWayFit:
         return sqrt(self.residual_var)
 
 
-def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[float]) -> TwoWayFit:
-    """Fit y = cell + block + error to n observations given as three sequences of length n. ValueError if y is not finite."""
+def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[float] | FloatArray) -> TwoWayFit:
+    """Fit y = cell + block + error to n observations, three sequences of length n. ValueError if y is not finite."""
     values = np.asarray(y, dtype=float)
     if not np.isfinite(values).all():
         raise ValueError("the model takes finite values only")
@@ -85,7 +85,7 @@ def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[floa
     effects = inverse @ (totals - counts @ block_means)
     block_effects = block_means - (counts.T @ effects) / per_block
     residuals = values - effects[row] - block_effects[col]
-    rank = int(round(float(np.trace(inverse @ normal)))) if names else 0
+    rank = round(float(np.trace(inverse @ normal))) if names else 0
     df = len(values) - rank - len(block_names)
     return TwoWayFit(
         cells=names, effects=effects, inverse=inverse, normal=normal,
@@ -137,9 +137,7 @@ def contrast(fit: TwoWayFit, weights: Mapping[str, float], level: float = LEVEL)
     return t_estimate(float(vector @ fit.effects), sqrt(max(variance, 0.0)) if fit.df > 0 else nan, fit.df, level)
 
 
-def ratio(
-    fit: TwoWayFit, top: Mapping[str, float], bottom: Mapping[str, float], level: float = LEVEL
-) -> Estimate:
+def ratio(fit: TwoWayFit, top: Mapping[str, float], bottom: Mapping[str, float], level: float = LEVEL) -> Estimate:
     """Ratio of two contrasts with Fieller's interval (Fieller 1954).
 
     The interval is withheld, with the reason, unless the bottom is clear of zero and positive at `level`: otherwise the
@@ -153,15 +151,14 @@ def ratio(
     if not b.low > 0:
         return Estimate(reason="the total gain is not clear of zero")
     u, v = weight_vector(fit, top)[0], weight_vector(fit, bottom)[0]
-    assert u is not None and v is not None
+    assert u is not None
+    assert v is not None
     scale = (float(stdtrit(fit.df, 0.5 + level / 2)) ** 2) * fit.residual_var
     v11, v12, v22 = (scale * float(x @ fit.inverse @ y) for x, y in ((u, u), (u, v), (v, v)))
     # Roots of (a - r b)^2 = t^2 s^2 (v11 - 2 r v12 + r^2 v22); b.low > 0 makes the leading coefficient positive.
     lead, mid, last = b.value**2 - v22, a.value * b.value - v12, a.value**2 - v11
     root = sqrt(max(mid**2 - lead * last, 0.0))
-    return Estimate(
-        value=a.value / b.value, df=fit.df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p
-    )
+    return Estimate(value=a.value / b.value, df=fit.df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p)
 
 
 def mean_estimate(sample: Sequence[float], level: float = LEVEL) -> Estimate:

@@ -136,20 +136,21 @@ def describe(planned: Plan) -> list[str]:
     number = "one block" if planned.blocks == 1 else f"{planned.blocks} blocks"
     if not isfinite(planned.detectable):
         return [
-            f"{number.capitalize()} gives no intervals; two blocks see a {what} of {_effect(planned.detectable_next, planned)}."
+            f"{number.capitalize()} gives no intervals; two blocks see a {what} of "
+            f"{_effect(planned.detectable_next, planned)} or more (80% power, 5% level)."
         ]
     lines = [
         f"{number.capitalize()} see a {what} of {_effect(planned.detectable, planned)} or more (80% power, 5% level); "
         f"one more block: {_effect(planned.detectable_next, planned)}.",
-        f"Expected 95% interval: +-{_effect(planned.half_width, planned)}; with one more block "
-        f"+-{_effect(planned.half_width_next, planned)}.",
+        f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more block "
+        f"±{_effect(planned.half_width_next, planned)}.",
     ]
     sd = planned.residual_sd
     if sd is None:
         return lines
     wanted = {f"{p}%": blocks_needed(log(1 + p / 100), sd, planned.components, planned.design) for p in (5, 10, 20)}
-    told = ", ".join(f"{name} {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
-    return [*lines, f"Blocks needed to see a change of the distance by: {told}."]
+    told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
+    return [*lines, f"Blocks needed to see the distance change (by how much: blocks): {told}."]
 
 
 def _effect(effect: float, planned: Plan) -> str:

@@ -6,7 +6,7 @@ from math import exp, isnan, nan
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.attribution import ScaleResult
 from analysis.cells import BASE, FULL
@@ -34,7 +34,11 @@ def attribution_bars(study: Study) -> Plot | None:
     if not rows:
         return None
     figure, (axes,) = new_figure(7.2, 1.1 + 0.75 * len(rows))
-    kinds = (("Shapley value", "shapley", "o"), ("leave-one-out", "leave_one_out", "s"), ("add-one-in", "add_one_in", "^"))
+    kinds = (
+        ("Shapley value", "shapley", "o"),
+        ("leave-one-out", "leave_one_out", "s"),
+        ("add-one-in", "add_one_in", "^"),
+    )
     for i, (label, name, marker) in enumerate(kinds):
         for j, row in enumerate(rows):
             estimate: Estimate = getattr(row, name)
@@ -67,17 +71,15 @@ def _rows(axes: Axes, names: list[str]) -> None:
 
 
 def _metric_axis(axes: Axes, scale: ScaleResult) -> None:
-    """Log axis with plain numbers, so that equal steps are equal ratios as in the model."""
+    """Log axis with few, plain numbers, so that equal steps are equal ratios as in the model."""
     if scale.scale == "log":
         axes.set_xscale("log")
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_major_formatter(plain)
         low, high = axes.get_xlim()
-        axes.xaxis.set_minor_formatter(plain if high / low < 12 else NullFormatter())
-        if high / low < 4:
-            axes.xaxis.set_minor_locator(MaxNLocator(6))
-            axes.xaxis.set_minor_formatter(plain)
-            axes.xaxis.set_major_formatter(NullFormatter())
+        linear = high / low < 4
+        ticks = MaxNLocator(5).tick_values(low, high) if linear else LogLocator(subs=(1, 2, 5)).tick_values(low, high)
+        axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _distance(v: float, scale: ScaleResult) -> float:
@@ -92,7 +94,7 @@ def waterfall(study: Study) -> Plot | None:
     v = float(scale.fit.means[scale.fit.cells.index(BASE)])
     names = [BASE, *(row.component for row in scale.rows), FULL]
     figure, (axes,) = new_figure(7.2, 0.9 + 0.42 * len(names))
-    axes.plot(_distance(v, scale), 0, "o", color=INK, markersize=7)
+    axes.plot(_distance(v, scale), 0, "o", color=INK, markersize=7, clip_on=False)
     for i, row in enumerate(scale.rows, start=1):
         start, stop = _distance(v, scale), _distance(v + row.shapley.value, scale)
         tint = colour(0) if stop <= start else COLOURS[5]
@@ -103,15 +105,18 @@ def waterfall(study: Study) -> Plot | None:
         v += row.shapley.value
     last = len(names) - 1
     axes.plot([_distance(v, scale)] * 2, [last - 1, last], color=INK, linewidth=0.7, linestyle=":")
-    axes.plot(_distance(v, scale), last, "o", color=INK, markersize=7)
-    for y, at in ((0, _distance(float(scale.fit.means[scale.fit.cells.index(BASE)]), scale)), (last, _distance(v, scale))):
+    axes.plot(_distance(v, scale), last, "o", color=INK, markersize=7, clip_on=False)
+    for y, at in (
+        (0, _distance(float(scale.fit.means[scale.fit.cells.index(BASE)]), scale)),
+        (last, _distance(v, scale)),
+    ):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
     _rows(axes, names)
     axes.margins(x=0.14)
     _metric_axis(axes, scale)
     axes.set_xlabel(f"{study.run.metric} (lower is better)")
-    return render(figure, "waterfall", "From base to full",
-                  "Waterfall of Shapley values from the base cell to the full method; blue lowers the distance, red raises it.")  # fmt: skip
+    alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers the distance, red raises it."
+    return render(figure, "waterfall", "From base to full", alt)
 
 
 def cell_forest(study: Study) -> Plot | None:
@@ -127,7 +132,9 @@ def cell_forest(study: Study) -> Plot | None:
         left.plot(values, np.full(len(values), i), "o", color=colour(0), alpha=0.45, markersize=4.5)
         middle = float(np.exp(np.log(values).mean())) if scale.scale == "log" else float(values.mean())
         left.plot(middle, i, "|", color=INK, markersize=13, markeredgewidth=2)
-        change = _ratio(scale.relative.get(row.cell, Estimate(value=0.0) if row.cell == scale.reference else Estimate()), scale)
+        change = _ratio(
+            scale.relative.get(row.cell, Estimate(value=0.0) if row.cell == scale.reference else Estimate()), scale
+        )
         if change.known:
             _interval(right, change, i, colour(0) if row.on is not None else COLOURS[5], "s", "")
     _rows(left, [row.cell for row in cells])
@@ -141,7 +148,8 @@ def cell_forest(study: Study) -> Plot | None:
     _metric_axis(right, scale)
     right.set_xlabel(f"{'ratio to' if scale.scale == 'log' else 'difference from'} {scale.reference}, 95% interval")
     right.grid(visible=False, axis="y")
-    return render(figure, "cells", "Cells", f"Value of every seed by cell, and change against {scale.reference} with 95% intervals.")  # fmt: skip
+    alt = f"Value of every seed by cell, and change against {scale.reference} with 95% intervals."
+    return render(figure, "cells", "Cells", alt)
 
 
 def _ratio(estimate: Estimate, scale: ScaleResult) -> Estimate:
@@ -177,5 +185,5 @@ def interaction_map(study: Study) -> Plot | None:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label=f"decrease of {_unit(scale, study.run.metric)}", shrink=0.9)
-    return render(figure, "interactions", "Main effects and pairwise interactions",
-                  "Diagonal: main effects. Below it: difference of differences of each pair. Bold: 95% interval excludes zero.")  # fmt: skip
+    alt = "Diagonal: main effects. Below it: difference of differences of each pair. Bold: 95% interval excludes 0."
+    return render(figure, "interactions", "Main effects and pairwise interactions", alt)

@@ -70,7 +70,8 @@ class Run:
     def results(self) -> pd.DataFrame:
         """Finished arms whose values count: cells, confirmations and baselines."""
         done = (self.arms["status"] == "done") & np.isfinite(self.arms["value"])
-        return self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+        rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+        return rows
 
     @property
     def metric(self) -> str:
@@ -92,7 +93,8 @@ class Run:
     def lost(self) -> pd.DataFrame:
         """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
         bad = (self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])
-        return self.arms[bad]
+        rows: pd.DataFrame = self.arms[bad]
+        return rows
 
 
 def load_run(folder: Path) -> Run:
@@ -127,9 +129,10 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
         if columns is not None:
             present = pq.read_schema(path).names
             columns = [column for column in columns if column in present]
-        return pq.read_table(path, columns=columns).to_pandas()
+        table: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise RunFolderError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    return table
 
 
 def _arms(folder: Path, components: Sequence[str]) -> pd.DataFrame:

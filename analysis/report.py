@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import formats, tables
 from analysis.evidence import evidence_plots
-from analysis.figures import STYLE, Plot, inline_svg, write
+from analysis.figures import Plot, inline_svg, style, write
 from analysis.model import ALPHA
 from analysis.planning import describe
 from analysis.plots import attribution_plots
@@ -43,8 +42,8 @@ class Summary:
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
     """Read the runs, analyse them and write the report whole or not at all (built beside, then renamed).
 
-    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder that is no
-    run, or an `out` that holds something else than a report; IncomparableError when values were measured differently.
+    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder that is
+    no run, or an `out` that holds something else than a report; IncomparableError when values were measured differently.
     """
     folders = [Path(folder).resolve() for folder in run_folders]
     if not folders:
@@ -57,7 +56,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
     studies = [study_run(run) for run in runs]
-    with matplotlib.rc_context(STYLE):
+    with style():
         plots = [_plots(study, i if len(studies) > 1 else None) for i, study in enumerate(studies, start=1)]
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -124,9 +123,14 @@ def report_tables(studies: Sequence[Study]) -> list[Table]:
     shown = [tables.attribution_table(studies), tables.claims_table(studies)]
     for study in studies:
         prefix = f"{study.run.name}: " if len(studies) > 1 else ""
-        each = (tables.cell_table, tables.gains_table, tables.interaction_table, tables.variance_table)
-        shown += [replace(table, title=prefix + table.title) for table in (make(study) for make in each)]
+        each = [tables.cell_table(study), *_more_tables(study)]
+        shown += [replace(table, title=prefix + table.title) for table in each]
     return shown
+
+
+def _more_tables(study: Study) -> list[Table]:
+    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
+    return [make(study) for make in makers]
 
 
 def answers(study: Study) -> tuple[str, ...]:
@@ -141,7 +145,7 @@ def answers(study: Study) -> tuple[str, ...]:
         elif row.p_holm > ALPHA:
             told.append(f"{row.component}: no effect on {metric} is shown ({worth}; p = {tables.p_text(row.p_holm)}).")
         else:
-            share = f", {row.share.value:.0%} of the gain" if row.share.known else ""
+            share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
             verb = "lowers" if row.shapley.value > 0 else "raises"
             worth = worth if row.shapley.value > 0 else _raised(row.shapley.value, study)
             told.append(f"{row.component}: {verb} {metric} by {worth}{share}.")
@@ -180,11 +184,12 @@ def _page_run(study: Study, plots: Sequence[Plot]) -> dict[str, object]:
         "done": len(run.results),
         "total": len(run.arms) + len(run.missing),
         "blocks": study.headline.fit.n_blocks,
+        "log": study.log is not None,
         "tuned": run.kind == "tuned_factorial",
         "cells": tables.cell_table(study),
-        "more": [make(study) for make in (tables.gains_table, tables.interaction_table, tables.variance_table)],
+        "more": _more_tables(study),
         "plan": describe(study.plan) if study.plan else [],
-        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},  # noqa: S704
+        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
         "weights": [(row.component, row.weights) for row in study.headline.rows],
         "arms_of": {row.cell: row.arms for row in study.cells if row.arms},
         "arms": arms[["arm", "cell", "block", "seed", "status", "value", "error"]].astype(object).to_dict("records"),

@@ -102,8 +102,8 @@ def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[Cel
         on = parse_cell(cell, run.components) if cell not in baselines else None
         rows.append(
             CellRow(
-                cell=cell, on=None if on is None else tuple(name in on for name in run.components), n=len(done), mean=float(done["value"].mean()),
-                sd=float(done["value"].std(ddof=1)), rho=float(done["rho"].mean()),
+                cell=cell, on=None if on is None else tuple(name in on for name in run.components),
+                n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)), rho=float(done["rho"].mean()),
                 change=flip(raw.relative.get(cell, Estimate())),
                 relative=log.relative.get(cell, Estimate()) if log else Estimate(),
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
@@ -136,7 +136,9 @@ def _completeness(run: Run) -> list[str]:
         notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
     for status, rows in run.lost.groupby("status", dropna=False):
         names = _some(tuple(rows["arm"]))
-        word = {"failed": "failed", "diverged": "diverged"}.get(str(status), f"ended as {status} without a finite value")
+        word = {"failed": "failed", "diverged": "diverged"}.get(
+            str(status), f"ended as {status} without a finite value"
+        )
         notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {word}: {names}.")
     return notes
 

@@ -30,7 +30,9 @@ def rich_table(table: Table) -> RichTable:
     shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
     kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
     for i in kept:
-        shown.add_column(escape(table.columns[i]), justify="left" if i < table.text_columns else "right", overflow="fold")
+        shown.add_column(
+            escape(table.columns[i]), justify="left" if i < table.text_columns else "right", overflow="fold"
+        )
     for row in table.rows[:MOST_ROWS]:
         shown.add_row(*(escape(row[i]) for i in kept))
     if len(table.rows) > MOST_ROWS:

@@ -87,7 +87,7 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     """Sentences on what makes the table weak; empty when nothing does."""
     found = []
     fit: TwoWayFit = scale.fit
-    if 0 < fit.n and fit.df < 1:
+    if fit.n > 0 and fit.df < 1:
         found.append("No interval can be given: this takes at least two blocks with the same cells.")
     elif 0 < fit.df < 6:
         found.append(f"Only {fit.df} residual degrees of freedom: the intervals are wide and lean on normal errors.")
@@ -106,8 +106,8 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
         found.append(f"The per-block check falls outside the pooled interval for {', '.join(unsure)}.")
     if lost_cells:
         found.append(
-            f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of these "
-            "cells look better than they are."
+            f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of "
+            "these cells look better than they are."
         )
     if scale.gains.get("base") and scale.gains["base"].has_interval and not scale.gains["base"].low > 0:
         found.append("The total gain over base is not clear of zero, so no share of it is given.")

@@ -58,13 +58,13 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
     def make(
         name: str = "demo",
-        effects: Mapping[str, float] = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12},  # noqa: B006
+        effects: Mapping[str, float] = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12},
         blocks: int = 3,
         sd: float = 0.04,
         block_sd: float = 0.08,
         seed: int = 0,
         drop: Sequence[str] = (),
-        lost: Mapping[str, str] = {},  # noqa: B006
+        lost: Mapping[str, str] = {},
         claims: Sequence[str] = (),
         baselines: Sequence[str] = ("scratch", "composite"),
         kind: str = "factorial",
@@ -85,7 +85,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         rows = [row for row in rows if row["arm"] not in drop]
         for row in rows:
             if row["arm"] in lost:
-                row |= {"status": lost[row["arm"]], "value": float("nan"), "value_repeats": None, "error": "loss is nan"}
+                row |= {"status": lost[row["arm"]], "value": math.nan, "value_repeats": None, "error": "nan loss"}
         (folder / "manifest.json").write_text(json.dumps({"format": 1, "name": name, "arms": len(rows) + len(drop)}))
         frame = pd.DataFrame(rows)
         if columns is not None:

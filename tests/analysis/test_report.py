@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,12 @@ from analysis.report import build_report
 def test_report_of_a_whole_run(make_run):
     folder = make_run(
         evidence=True,
-        claims=["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3", "full.value - teacher.value < 80"],
+        claims=[
+            "uncond_branch.share > 0.60",
+            "equivalent(anchor, 10%)",
+            "anchor.effect > 0.3",
+            "full.value - teacher.value < 80",
+        ],
     )
     summary = build_report([folder])
     assert all(path.is_file() for path in summary.paths)
