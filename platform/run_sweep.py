@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from trainables.storage import storage_at  # noqa: E402
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     console = make_console()
     try:
         plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py

@@ -45,6 +45,7 @@ class Storage:
         """Stores a file atomically, making its parent folders. Raises OSError (disk full, read-only, ...)."""
         if self.local is None:
             system, path = self._open()
+            system.create_dir(f"{path}/{name}".rpartition("/")[0])
             with system.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(content)
             return
@@ -96,6 +97,7 @@ class Storage:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
         if self.local is None:
             system, path = self._open()
+            system.create_dir(f"{path}/{name}")
             fs.copy_files(str(source), f"{path}/{name}", destination_filesystem=system)
             return
         target = self.local / name

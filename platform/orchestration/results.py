@@ -11,6 +11,7 @@ import io
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from orchestration.cluster import ROOT
 from orchestration.design import PlannedArm
 from orchestration.errors import UserError
 from orchestration.packing import Trial
-from orchestration.space import Space
+from orchestration.space import NAME_PATTERN, Space
 from trainables.settings import digest, patched, setting
 from trainables.storage import Storage
 
@@ -64,13 +65,21 @@ COLUMNS: dict[str, Any] = {
 def new_run(storage: Storage, space: Space, name: str | None) -> Storage:
     """The folder of a new run: `name`, or the space's name with the first free number. Raises UserError when taken."""
     if name is not None:
+        run = run_named(storage, name, "--name")
         if storage.exists(name):
-            raise UserError(f"--name {name}: {storage.path(name)} exists already; choose another or use --resume {name}")
-        return storage / name
+            raise UserError(f"--name {name}: {run.root} exists already; choose another or use --resume {name}")
+        return run
     number = 1
     while storage.exists(space.name if number == 1 else f"{space.name}-{number}"):
         number += 1
     return storage / (space.name if number == 1 else f"{space.name}-{number}")
+
+
+def run_named(storage: Storage, name: str, option: str) -> Storage:
+    """The folder of the run called `name`, which cannot lie outside the storage. Raises UserError naming `option`."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError(f"{option} {name}: a name is made of lower-case letters, digits, '.', '_' and '-', 64 at most")
+    return storage / name
 
 
 def write_plan(run: Storage, space: Space, trials: Sequence[Trial]) -> None:

@@ -20,7 +20,8 @@ from orchestration.space_file import read_tree
 from trainables import BUILT_IN, load_trainable
 from trainables.settings import Many, Strict, patched, setting
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 OWN_KEYS = ("name", "trainable", "design", "resources")  # the others belong to the trainable
 

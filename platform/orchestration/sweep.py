@@ -63,7 +63,7 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError."""
-    run = storage / name
+    run = results.run_named(storage, name, "--resume")
     if not (run.exists("space.yaml") and run.exists("plan.json")):
         runs = [entry for entry in storage.names("") if storage.exists(f"{entry}/plan.json")]
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {', '.join(runs) or 'none'}")
@@ -93,6 +93,8 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
 
     Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C.
     """
+    if not plan.trials:  # every arm has its result already
+        return _collect(plan, "finished")
     log = Path(plan.run.path("logs/ray.log")) if plan.run.local else Path("ray.log")
     status = "failed"
     try:

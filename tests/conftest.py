@@ -1,0 +1,76 @@
+"""What every test may use: the repository's root, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture
+def start_sweep() -> Callable[..., subprocess.Popen[str]]:
+    """Starts platform/run_sweep.py with these arguments; the caller waits for it."""
+
+    def start(*arguments: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "platform/run_sweep.py"), *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": ""},  # the script finds its packages by itself
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell that runs tests in the background may have Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    return start
+
+
+@pytest.fixture
+def sweep(start_sweep: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
+    """Runs platform/run_sweep.py to its end: (exit code, everything it printed)."""
+
+    def run(*arguments: object, cwd: Path = ROOT, timeout: float = 280) -> tuple[int, str]:
+        process = start_sweep(*arguments, cwd=cwd)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return process.returncode, output
+
+    return run
+
+
+SURFACE = """\
+name: surface-ablation
+trainable: surface
+train: {steps: 4}
+design:
+  components:
+    uncond_branch: {off: {uncond_weight: 0}}
+    anchor: {off: {anchor_weight: 0}}
+    curriculum_transfer: {off: {curriculum: uniform}}
+  baselines: [scratch]
+  blocks: 3
+  claims: [uncond_branch.share > 0.60]
+"""
+
+
+@pytest.fixture
+def surface_space(tmp_path: Path) -> Path:
+    """A space whose truth is known and whose arms take no time."""
+    file = tmp_path / "surface.yaml"
+    file.write_text(SURFACE)
+    return file

@@ -1,0 +1,131 @@
+"""Sweeps of the surface trainable on real local Ray clusters, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+Sweep = Callable[..., tuple[int, str]]
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
+    code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", "--dry-run")
+    assert code == 0
+    assert "27 = (8 cells + 1 baselines (scratch)) x 3 blocks" in output
+    assert "uncond_branch.share > 0.60" in output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--space", "nowhere.yaml"],
+        ["--resume", "nothing"],
+        ["--space", "{space}", "--set", "design.blocks=0"],
+        ["--space", "{space}", "--set", "resources.cpus_per_trial=4096"],
+        ["--space", "{space}", "--resume", "both"],
+        ["--space", "{space}", "--name", "../outside"],
+        ["--resume", "../outside"],
+        ["--resume", "name", "--set", "train.steps=1"],
+        ["--spcae", "{space}"],
+    ],
+)
+def test_bad_arguments_exit_with_2_and_write_nothing(
+    sweep: Sweep, surface_space: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    given = [argument.format(space=surface_space) for argument in arguments]
+    code, output = sweep(*given, "--storage", tmp_path / "runs")
+    assert code == 2, output
+    assert output.strip()
+    assert "Traceback" not in output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_from_another_folder_fills_its_run_folder(
+    sweep: Sweep, surface_space: Path, tmp_path: Path
+) -> None:
+    storage = tmp_path / "a folder with spaces"
+    code, output = sweep("--space", surface_space.name, "--storage", storage, cwd=tmp_path)
+    assert code == 0, output
+    run = storage / "surface-ablation"
+    arms = pd.read_parquet(run / "arms.parquet")
+    assert len(arms) == 27
+    assert set(arms["status"]) == {"done"}
+    assert arms["value"].notna().all()
+    assert arms.loc[arms["cell"] == "full", "component.anchor"].all()
+    assert arms.loc[arms["kind"] == "baseline", "component.anchor"].isna().all()
+    assert arms.loc[arms["cell"] == "base", "hp.uncond_weight"].eq(0).all()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["arms_by_status"]["done"] == 27
+    assert (run / "report/index.html").exists()
+    assert "supported" in output
+    assert str(run / "report/index.html") in output
+
+    before = (run / "arms.parquet").read_bytes()
+    code, output = sweep("--space", surface_space, "--storage", storage, "--set", "design.blocks=1")
+    assert code == 0, output
+    assert (storage / "surface-ablation-2/arms.parquet").exists()
+    assert (run / "arms.parquet").read_bytes() == before
+    code, output = sweep("--space", surface_space, "--storage", storage, "--name", "surface-ablation")
+    assert code == 2
+    assert "exists already" in output
+
+
+@pytest.mark.slow
+def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
+    sweep: Sweep, surface_space: Path, tmp_path: Path
+) -> None:
+    faults = ["--set", "faults={diverge: [1], crash: [2]}", "--set", "resources.max_retries=0"]
+    code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", *faults)
+    assert code == 3, output
+    assert "9 diverged, 9 failed" in output
+    run = tmp_path / "runs/surface-ablation"
+    arms = pd.read_parquet(run / "arms.parquet").set_index("block")
+    assert set(arms.loc[0, "status"]) == {"done"}
+    assert set(arms.loc[1, "status"]) == {"diverged"}
+    assert set(arms.loc[2, "status"]) == {"failed"}
+    assert arms.loc[2, "error"].str.contains("told to crash").all()
+    assert "Traceback" in next((run / "logs").glob("t*.txt")).read_text()
+    assert (run / "report/index.html").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
+    start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
+) -> None:
+    storage = tmp_path / "runs"
+    slow = ["--set", "train.steps=10", "--set", "train.seconds_per_step=0.3", "--set", "resources.arms_per_trial=5"]
+    process = start_sweep("--space", surface_space, "--storage", storage, *slow)
+    arms = storage / "surface-ablation/arms"
+    deadline = time.monotonic() + 120
+    while not (arms.exists() and len(list(arms.glob("*.json"))) >= 4) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    finished = {file.name: file.stat().st_mtime_ns for file in arms.glob("*.json")}
+    assert 4 <= len(finished) < 27
+    assert len(pd.read_parquet(storage / "surface-ablation/arms.parquet")) == len(finished)
+
+    command = re.search(r"python (.*--resume.*)", output)
+    assert command, output
+    _, *arguments = shlex.split(command[1])
+    resumed = start_sweep(*arguments)
+    output, _ = resumed.communicate(timeout=200)
+    assert resumed.returncode == 0, output
+    assert "27 of 27 arms done" in output
+    for name, written in finished.items():
+        assert (arms / name).stat().st_mtime_ns == written, f"{name} ran again"
