@@ -20,7 +20,7 @@ def distributed(net: nn.Module, context: Context) -> nn.Module:
     """`net`, with its gradients averaged over the ranks after each backward pass when there are several."""
     if context.world_size == 1:
         return net
-    return DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(net, gradient_as_bucket_view=True)
 
 
 def average_(tensor: Tensor, context: Context) -> Tensor:

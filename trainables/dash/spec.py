@@ -119,9 +119,7 @@ class Method(Strict):
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> Method:
         if self.objective == "dash" and not (self.imitation_weight or self.uncond_weight or self.anchor_weight):
-            raise ValueError(
-                "imitation_weight, uncond_weight and anchor_weight are all 0: nothing is left to learn from"
-            )
+            raise ValueError("imitation_weight, uncond_weight and anchor_weight are all 0: nothing to learn from")
         if self.objective == "scratch" and self.curriculum == "transfer":
             raise ValueError("objective scratch has no teacher: curriculum must be learned, min_snr or uniform")
         return self

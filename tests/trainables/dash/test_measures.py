@@ -1,0 +1,114 @@
+"""Sampling, feature distances and calibration diagnostics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_fid import fid_statistics_to_metric
+
+import trainables.dash as dash
+from trainables.dash import calibration, checkpoint, data, evaluation, features, metrics, samplers, schedule
+from trainables.dash.guidance import scales
+from trainables.dash.spec import TagGuidance
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load(dash.Spec.model_fields["data"].default, "cpu")
+
+
+def test_digits_are_all_there_and_exact(digits: data.Dataset) -> None:
+    assert digits.images.shape == (1797, 1, 8, 8)
+    assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert torch.equal(data.to_pixels(data.to_float(digits.images)), digits.images)
+    assert digits.images.unique().tolist()[-1] == 255
+
+
+def test_epochs_are_permutations_laid_end_to_end() -> None:
+    drawn = torch.cat([data.batch_indices(0, step, 32, 100) for step in range(25)])  # 8 epochs
+    assert drawn.bincount(minlength=100).unique().tolist() == [8]
+    assert not torch.equal(drawn[:100], drawn[100:200])
+    assert not torch.equal(drawn[:100], torch.cat([data.batch_indices(1, s, 32, 100) for s in range(4)])[:100])
+
+
+def test_a_batch_may_be_larger_than_the_set() -> None:
+    assert data.batch_indices(0, 0, 250, 100).bincount(minlength=100).min() == 2
+
+
+def test_samples_do_not_depend_on_the_batch_size(spec: dash.Spec, teacher_folder: Path, digits: data.Dataset) -> None:
+    net, _ = checkpoint.load_model(teacher_folder, "cpu")
+    abar = schedule.cosine_alphas_cumprod()
+    whole = evaluation.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
+    parts = [evaluation.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+
+
+def test_guidance_of_one_skips_the_unconditional_branch() -> None:
+    seen = []
+
+    def net(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        seen.append(len(x))
+        return (x * y.view(-1, 1, 1, 1),)
+
+    x, t, labels = torch.ones(3, 1, 2, 2), torch.tensor([0, 500, 999]), torch.tensor([1, 2, 3])
+    assert torch.equal(samplers.guided(net, labels, 10, scales(1.0))(x, t)[:, 0, 0, 0], torch.tensor([1.0, 2, 3]))
+    mixed = samplers.guided(net, labels, 10, scales(2.0))(x, t)[:, 0, 0, 0]
+    assert torch.equal(mixed, torch.tensor([-8.0, -6, -4]))  # 10 + 2 (y - 10)
+    samplers.guided(net, labels, 10, scales(TagGuidance()))(x, t)
+    assert seen == [3, 6, 6]
+
+
+def test_frechet_distance_agrees_with_torch_fidelity() -> None:
+    a, b = torch.randn(500, 16) @ torch.randn(16, 16), torch.randn(400, 16) + 0.3
+    one, two = metrics.statistics(a), metrics.statistics(b)
+    expected = fid_statistics_to_metric(one, two, verbose=False)["frechet_inception_distance"]
+    assert metrics.frechet_distance(one, two) == pytest.approx(expected, rel=1e-8)
+    assert metrics.frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
+
+
+def test_frechet_distance_survives_singular_covariances() -> None:
+    a = {"mu": np.zeros(3), "sigma": np.diag([1.0, 0.0, 0.0])}
+    b = {"mu": np.ones(3), "sigma": np.diag([0.0, 4.0, 0.0])}
+    assert metrics.frechet_distance(a, b) == pytest.approx(3 + 1 + 4)
+
+
+def test_kernel_distance_is_small_for_one_distribution_and_not_for_two() -> None:
+    torch.manual_seed(0)
+    a = torch.randn(600, 8)
+    assert abs(metrics.kernel_distance(a, torch.randn(700, 8))) < 0.02
+    assert metrics.kernel_distance(a, torch.randn(700, 8) + 1) > 0.3
+
+
+def test_digits_features_are_the_committed_ones(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = features.digits("cpu")
+    found = metrics.extract(extractor.net, digits.images)
+    assert found.shape == (1797, 64)
+    assert float(found.square().mean()) == pytest.approx(1, rel=1e-4)
+    monkeypatch.setattr(features, "DIGITS_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="SHA-256"):
+        features.digits("cpu")
+
+
+def test_a_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: data.Dataset) -> None:
+    net, _ = checkpoint.load_model(teacher_folder, "cpu")
+    probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
+    outputs = calibration.outputs(net, probes)
+    pooled, rows = calibration.diagnose(outputs, outputs, probes)
+    assert pooled["rho"] == 1
+    assert pooled["cos_delta"] == pytest.approx(1, abs=1e-6)
+    assert pooled["gap_mse"] == pooled["mse_cond"] == 0
+    assert [(row["t_low"], row["t_high"]) for row in rows] == [(100 * b, 100 * b + 99) for b in range(10)]
+
+
+def test_diagnostics_of_known_gaps() -> None:
+    cond, uncond = torch.full((4, 1, 2, 2), 3.0), torch.full((4, 1, 2, 2), 1.0)  # the teacher's gap: 2 everywhere
+    values = calibration.compare((uncond - 1, uncond), (cond, uncond))  # the student's: -1 everywhere
+    assert values["rho"] == pytest.approx(0.5)
+    assert values["cos_delta"] == pytest.approx(-1)
+    assert values["gap_mse"] == pytest.approx(9)
+    assert values["relative_gap"] == pytest.approx(9 / 4)
+    assert values["mse_cond"] == pytest.approx(9)
+    assert values["mse_uncond"] == 0

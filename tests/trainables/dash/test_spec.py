@@ -1,0 +1,92 @@
+"""Settings that cannot work are refused when they are read, without torch."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import trainables.dash as dash
+from trainables.dash import cost
+from trainables.dash.spec import UNet
+from trainables.settings import patched
+
+
+def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    tree = copy.deepcopy(tiny)
+    *sections, last = path.split(".")
+    node: Any = tree
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[last] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("student.norm_groups", 8, "erases the time and class embeddings"),
+        ("teacher.channels", [8, 10], "multiple of norm_groups"),
+        ("student.attention_at", [5], "attention_at: 5 is not a resolution"),
+        ("student.channels", [8, 8, 8, 8, 8], "cannot halve 8 pixels evenly"),
+        ("evaluate.samples", 500, "at least 640"),
+        ("evaluate.gap_bins", 5, "greater than or equal to 10"),
+        ("method.anchor_weight", -1.0, "greater than or equal to 0"),
+        ("method", {"imitation_weight": 0.0, "uncond_weight": 0.0, "anchor_weight": 0.0}, "nothing to learn from"),
+        ("method", {"objective": "scratch"}, "has no teacher"),
+        ("train.steps", 0, "greater than 0"),
+        ("train.speed", 1, "Extra inputs are not permitted"),
+        ("train.lr", "fast", "valid number"),
+    ],
+)
+def test_refused(tiny: dict[str, Any], path: str, value: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        dash.Spec.model_validate(changed(tiny, path, value))
+
+
+def test_every_baseline_fits_a_spec(spec: dash.Spec) -> None:
+    for patch in dash.BASELINES.values():
+        patched(spec, patch)
+
+
+def test_planning_needs_no_torch(tiny: dict[str, Any]) -> None:
+    code = (
+        "import sys, trainables.dash as d;"
+        f"s = d.Spec.model_validate({tiny!r});"
+        "d.estimate_cohort([s], 1), d.estimate_teacher(s, 2), d.teacher_key(s), d.evaluation_key(s);"
+        "print([m for m in ('torch', 'diffusers', 'ray', 'sklearn') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert out.stdout.strip() == "[]"
+
+
+def test_teacher_key_depends_on_what_the_weights_depend_on(spec: dash.Spec) -> None:
+    key = dash.teacher_key(spec)
+    assert dash.teacher_key(patched(spec, {"teacher.workers": 1})) == key
+    assert dash.teacher_key(patched(spec, {"train.lr": 1e-4})) == key
+    assert dash.teacher_key(patched(spec, {"teacher.seed": 1})) != key
+    assert dash.evaluation_key(spec) != dash.evaluation_key(patched(spec, {"evaluate.guidance": 2.0}))
+
+
+def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
+    tree = changed(tiny, "teacher", {"checkpoint": str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r"teacher\.checkpoint"):
+        dash.teacher_key(dash.Spec.model_validate(tree))
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(b"one")
+    one = dash.teacher_key(dash.Spec.model_validate(tree))
+    weights.write_bytes(b"two")
+    assert dash.teacher_key(dash.Spec.model_validate(tree)) != one
+
+
+def test_macs_are_the_papers() -> None:
+    teacher = UNet(channels=(128, 256, 256, 256), res_blocks=2, attention_at=(16,))
+    student = UNet(channels=(64, 128, 128, 128), res_blocks=1, attention_at=(16,))
+    assert cost.forward_macs(teacher, (3, 32, 32)) == pytest.approx(6.22e9, rel=1e-3)
+    assert cost.forward_macs(student, (3, 32, 32)) == pytest.approx(1.08e9, rel=5e-3)
