@@ -16,6 +16,7 @@ from orchestration.errors import UserError  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
 from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan  # noqa: E402
+
 from trainables.storage import storage_at  # noqa: E402
 
 

@@ -53,9 +53,7 @@ def test_bad_arguments_exit_with_2_and_write_nothing(
 
 
 @pytest.mark.slow
-def test_a_sweep_from_another_folder_fills_its_run_folder(
-    sweep: Sweep, surface_space: Path, tmp_path: Path
-) -> None:
+def test_a_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     storage = tmp_path / "a folder with spaces"
     code, output = sweep("--space", surface_space.name, "--storage", storage, cwd=tmp_path)
     assert code == 0, output

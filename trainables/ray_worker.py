@@ -28,7 +28,7 @@ class Job:
 
     trainable: str
     spec: Mapping[str, Any]  # the space's own settings, before any patch
-    run: str  # the run folder
+    run: str  # the run folder; for a teacher, the folder of what its unfinished training left
     teachers: str  # the folder of all teachers
     teacher: str | None  # the key of this sweep's
     workers: int  # Ray Train workers a trial; 0: inline
@@ -60,7 +60,9 @@ def train_on_workers(loop: Callable[[dict[str, Any]], None], config: dict[str, A
         loop,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=job.workers, use_gpu=job.gpu, resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {})
+            num_workers=job.workers,
+            use_gpu=job.gpu,
+            resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {}),
         ),
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",  # our own checkpoints decide what is resumed, not Ray's
@@ -71,7 +73,7 @@ def train_on_workers(loop: Callable[[dict[str, Any]], None], config: dict[str, A
 
 
 def teacher_loop(config: dict[str, Any]) -> None:
-    """On each Ray Train worker: trains the teacher unless it is there, evaluates it unless that is there."""
+    """On each Ray Train worker: trains the teacher unless it is there, and evaluates it."""
     import ray.train
 
     job: Job = config["job"]
@@ -89,7 +91,6 @@ def teacher_loop(config: dict[str, Any]) -> None:
         values = trainable.evaluate_teacher(spec, folder, context)
         if rank == 0:
             teachers.write_json(f"{key}/evaluations/{trainable.evaluation_key(spec)}.json", values)
-            Storage(job.run).delete("checkpoints/teacher")
     ray.train.report({"value": float(values["value"])})
 
 

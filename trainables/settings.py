@@ -31,7 +31,7 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     tree = spec.model_dump()
     for key, value in patch.items():
         *sections, last = (key if "." in key else f"method.{key}").split(".")
-        node = tree
+        node: Any = tree
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:

@@ -76,7 +76,7 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         system, path = self._open()
-        return system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound
+        return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
         """What lies directly in `folder`, sorted, unfinished files left out; empty when there is no such folder."""

@@ -44,7 +44,7 @@ def machine() -> Cluster:
 
 @contextmanager
 def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
-    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError when unreachable."""
+    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -66,7 +66,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
         try:
-            resources = ray.cluster_resources()
+            resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
             yield Cluster(
                 cpus=int(resources.get("CPU", 0)),
                 gpus=resources.get("GPU", 0),
@@ -79,7 +79,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
 def _private_token() -> None:
     """Makes the token that local clusters ask for, readable by its owner alone; Ray itself would leave it readable."""
     file = Path.home() / ".ray" / "auth_token"
-    if os.environ["RAY_AUTH_MODE"] != "token" or os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+    if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
     file.parent.mkdir(mode=0o700, exist_ok=True)
     try:

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from orchestration.space import Space, cell_patch
 
+Kind = Literal["cell", "baseline"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedArm:
     """One student to train. `components` is empty for a baseline."""
 
     name: str
-    kind: Literal["cell", "baseline"]
+    kind: Kind
     cell: str
     block: int
     seed: int
@@ -28,11 +30,12 @@ def lay_out(space: Space) -> tuple[PlannedArm, ...]:
     arms = []
     for block in range(space.design.blocks):
         for cell, on in space.design.cells():
-            patch = cell_patch(space.design, on)
-            name = f"{cell}-b{block}"
-            arms.append(PlannedArm(name=name, kind="cell", cell=cell, block=block, seed=block, components=on, patch=patch))
+            arms.append(_arm("cell", cell, block, cell_patch(space.design, on), on))
         for baseline in space.design.baselines:
-            patch = dict(space.module.BASELINES[baseline])
-            name = f"{baseline}-b{block}"
-            arms.append(PlannedArm(name=name, kind="baseline", cell=baseline, block=block, seed=block, patch=patch))
+            arms.append(_arm("baseline", baseline, block, space.module.BASELINES[baseline], {}))
     return tuple(arms)
+
+
+def _arm(kind: Kind, cell: str, block: int, patch: Mapping[str, Any], components: Mapping[str, bool]) -> PlannedArm:
+    name = f"{cell}-b{block}"
+    return PlannedArm(name=name, kind=kind, cell=cell, block=block, seed=block, components=components, patch=patch)

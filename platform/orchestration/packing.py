@@ -48,7 +48,7 @@ def makespan(trials: Sequence[Trial], slots: int) -> float:
 
 
 def _packed(blocks: dict[int, list[PlannedArm]], size: int, cost: Cost) -> tuple[Trial, ...]:
-    cohorts = [cohort for block in blocks.values() for cohort in _balanced(block, math.ceil(len(block) / size), size, cost)]
+    cohorts = [cohort for block in blocks.values() for cohort in _balanced(block, size, cost)]
     timed = sorted(((cost(cohort), cohort) for cohort in cohorts), key=lambda pair: -pair[0])
     return tuple(
         Trial(name=f"t{number:04d}", arms=tuple(cohort), seconds=seconds)
@@ -56,8 +56,9 @@ def _packed(blocks: dict[int, list[PlannedArm]], size: int, cost: Cost) -> tuple
     )
 
 
-def _balanced(block: Sequence[PlannedArm], cohorts: int, size: int, cost: Cost) -> list[list[PlannedArm]]:
-    """`block` in cohorts of nearly equal cost, none larger than `size`: the dearest arm first, to the cheapest cohort."""
+def _balanced(block: Sequence[PlannedArm], size: int, cost: Cost) -> list[list[PlannedArm]]:
+    """`block` in cohorts of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest cohort."""
+    cohorts = math.ceil(len(block) / size)
     groups: list[list[PlannedArm]] = [[] for _ in range(cohorts)]
     totals = [0.0] * cohorts
     for seconds, arm in sorted(((cost([arm]), arm) for arm in block), key=lambda pair: -pair[0]):

@@ -46,9 +46,8 @@ def watch(work: Callable[[], None], show: Callable[[], None]) -> None:
 class Display:
     """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager."""
 
-    def __init__(self, console: Console, run: Storage) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._run = run
         self._stack = ExitStack()
         self._bars = Progress(
             TextColumn("{task.description:<8}"),
@@ -61,6 +60,7 @@ class Display:
         self._tasks: dict[str, Any] = {}
         self._last_line = ("", 0.0)
         self._started = time.monotonic()
+        self._expected = 0.0
         self._statuses: dict[str, str] = {}  # of finished arms; read once each
 
     def __enter__(self) -> Display:
@@ -70,28 +70,29 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def teacher(self) -> None:
-        """Shows how far the teacher is."""
-        state = self._read("teacher")
+    def teacher(self, unfinished: Storage) -> None:
+        """Shows how far the teacher is, from the folder its training writes to."""
+        state = _read(unfinished, "teacher")
         if not state:
             self._show("teacher", 0.0, "starting Ray Train workers")
             return
         fraction = state["step"] / max(1, state["steps"])
         self._show("teacher", fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
-    def begin_arms(self) -> None:
+    def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
         self._started = time.monotonic()
+        self._expected = expected_seconds
 
-    def arms(self, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
+    def arms(self, run: Storage, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
         """Shows how far the arms of these trials are."""
-        names = {name.removesuffix(".json") for name in self._run.names("arms")}
+        names = {name.removesuffix(".json") for name in run.names("arms")}
         total = sum(len(arms) for arms in trials.values())
         finished = sum(arm.name in names for arms in trials.values() for arm in arms)
         running, partial, rate = 0, 0.0, 0.0
         for trial, arms in trials.items():
             waiting = sum(arm.name not in names for arm in arms)
-            state = self._read(trial) if waiting else None
+            state = _read(run, trial) if waiting else None
             if state:
                 running += waiting
                 share = state["step"] / max(1, state["steps"])
@@ -99,28 +100,26 @@ class Display:
                 partial += waiting * (0.9 * share if state["phase"] == "train" else 0.9 + 0.1 * share)
                 rate += state.get("steps_per_second", 0.0) * (waiting if state["phase"] == "train" else 0)
         fraction = (finished + partial) / max(1, total)
-        failed = self._failed(names, trials)
+        failed = self._failed(run, names, trials)
         state_text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             state_text += f", {rate:.0f} arm steps/s"
         self._show("arms", fraction, state_text + self._time_left(fraction))
 
-    def _failed(self, names: set[str], trials: Mapping[str, Sequence[PlannedArm]]) -> int:
+    def _failed(self, run: Storage, names: set[str], trials: Mapping[str, Sequence[PlannedArm]]) -> int:
         for arms in trials.values():
             for arm in arms:
                 if arm.name in names and arm.name not in self._statuses:
-                    self._statuses[arm.name] = self._run.read_json(f"arms/{arm.name}.json")["status"]
+                    self._statuses[arm.name] = run.read_json(f"arms/{arm.name}.json")["status"]
         return sum(status != "done" for status in self._statuses.values())
 
     def _time_left(self, fraction: float) -> str:
-        elapsed = time.monotonic() - self._started
-        if fraction < 0.02 or fraction >= 1:
+        if fraction >= 1:
             return ""
-        return f", {duration(elapsed * (1 - fraction) / fraction)} left"
-
-    def _read(self, name: str) -> Any:
-        file = f"progress/{name}.json"
-        return self._run.read_json(file) if self._run.exists(file) else None
+        elapsed = time.monotonic() - self._started
+        # The first steps wait for imports and say little of the speed: until a tenth is done the plan's word stands.
+        left = self._expected - elapsed if fraction < 0.1 else elapsed * (1 - fraction) / fraction
+        return f", {duration(left)} left" if left > 0 else ""
 
     def _show(self, task: str, fraction: float, state: str) -> None:
         if self._console.is_terminal:
@@ -132,6 +131,11 @@ class Display:
         if line != self._last_line[0] and now - self._last_line[1] >= LINE_SECONDS:
             self._console.print(line, highlight=False)
             self._last_line = (line, now)
+
+
+def _read(folder: Storage, name: str) -> Any:
+    file = f"progress/{name}.json"
+    return folder.read_json(file) if folder.exists(file) else None
 
 
 def duration(seconds: float) -> str:

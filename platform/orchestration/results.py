@@ -1,8 +1,8 @@
 """The run folder: created once, collected from what the workers left in it.
 
-    space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
-    arms/<arm>.json                           written by a worker when the arm is finished
-    arms.parquet, curves.parquet, ...         all of them together
+space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
+arms/<arm>.json                           written by a worker when the arm is finished
+arms.parquet, curves.parquet, ...         all of them together
 """
 
 from __future__ import annotations
@@ -152,7 +152,9 @@ def collect(
     return counts | {"missing": len(arms) - len(done)}
 
 
-def _row(sweep: str, space: Space, arm: PlannedArm, record: Mapping[str, Any], teacher_value: float | None) -> dict[str, Any]:
+def _row(
+    sweep: str, space: Space, arm: PlannedArm, record: Mapping[str, Any], teacher_value: float | None
+) -> dict[str, Any]:
     settings = patched(space.spec, arm.patch)
     switched = sorted({key for component in space.design.components.values() for key in component.off})
     known = {
@@ -193,5 +195,3 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-

@@ -129,7 +129,9 @@ def _spec_model(file: Path, trainable: Any) -> type[BaseModel]:
         model: type[BaseModel] = load_trainable(trainable).Spec
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         known = ", ".join(BUILT_IN)
-        raise UserError(f"{file}: trainable: {trainable!r} is none of {known}, nor a module with a Spec ({error})") from error
+        raise UserError(
+            f"{file}: trainable: {trainable!r} is none of {known}, nor a module with a Spec ({error})"
+        ) from error
     return model
 
 
@@ -141,20 +143,20 @@ def _check_design(file: Path, space: Space) -> None:
             try:
                 unchanged = setting(space.spec, key) == value
             except KeyError as error:
-                fields = ", ".join(type(space.spec).model_fields["method"].annotation.model_fields)
+                fields = ", ".join(_keys_at(type(space.spec), ["method"]))
                 raise UserError(
                     f"{where}: no setting is called {key}; a bare key is one of method's ({fields}), "
                     "a dotted one starts at the top (train.lr)"
                 ) from error
             if unchanged:
-                raise UserError(f"{where}: {key}: {value} is what the space has already, so switching it off changes nothing")
+                raise UserError(f"{where}: {key}: {value} is what the space has already, so this changes nothing")
     for cell, on in design.cells():
         _check_patch(f"{file}: design.components: the cell {cell}", space, cell_patch(design, on))
     baselines = space.module.BASELINES
     for index, baseline in enumerate(design.baselines):
         if baseline not in baselines or baseline in design.baselines[:index]:
             allowed = ", ".join(baselines)
-            raise UserError(f"{file}: design.baselines: {baseline!r} is not allowed here: each at most once of {allowed}")
+            raise UserError(f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}")
         _check_patch(f"{file}: design.baselines: {baseline}", space, baselines[baseline])
     cells = [cell for cell, _ in design.cells()] + list(design.baselines) + ["teacher"]
     for index, claim in enumerate(design.claims):
@@ -178,7 +180,8 @@ def _check_patch(where: str, space: Space, patch: Mapping[str, Any]) -> None:
         patched(space.spec, patch)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{where}: {_path(first['loc'], {})}: {first['msg']}, not {first['input']!r}") from error
+        tree = space.spec.model_dump(mode="json")
+        raise UserError(f"{where}: {_path(first['loc'], tree)}: {first['msg']}, not {first['input']!r}") from error
 
 
 def _validated(file: Path, model: type[BaseModel], tree: dict[str, Any]) -> Any:
@@ -191,7 +194,7 @@ def _validated(file: Path, model: type[BaseModel], tree: dict[str, Any]) -> Any:
 
 
 def _sentence(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> str:
-    where = _path(error["loc"], tree)
+    where = _path(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return _unknown_key(where, _keys_at(model, where.split(".")[:-1]))
     if error["type"] == "missing":
@@ -207,20 +210,15 @@ def _unknown_key(where: str, allowed: Sequence[str]) -> str:
     return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}"
 
 
-def _path(location: Sequence[str | int], tree: Any) -> str:
-    """The dotted key of a pydantic location, without the tags it puts in for unions."""
-    keys: list[str] = []
-    for position, part in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(tree, Mapping) and part in tree:
+def _path(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:
+    """The dotted key of a pydantic location, without the tags it puts in for unions; the last part may be `missing`."""
+    keys = []
+    for part in location:
+        held = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
+        if part in held:
             tree = tree[part]
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            tree = tree[part]
-        elif not last or not isinstance(tree, Mapping):
-            if isinstance(tree, Mapping | list) or tree is None or last:
-                continue
-        keys.append(str(part))
-    return ".".join(keys) or "space"
+            keys.append(str(part))
+    return ".".join([*keys, str(location[-1])] if missing else keys) or "space"
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:

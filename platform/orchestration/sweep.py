@@ -56,7 +56,7 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         arms=lay_out(space),
         trials=(),
         slots=1,
-        teacher=find_teacher(space, storage / "teachers"),
+        teacher=find_teacher(space, storage),
     )
     return _packed(plan, machine())
 
@@ -84,7 +84,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         arms=arms,
         trials=tuple(trials),
         slots=_slots(space, machine()),
-        teacher=find_teacher(space, storage / "teachers"),
+        teacher=find_teacher(space, storage),
     )
 
 
@@ -135,18 +135,17 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
         threads=max(1, resources.cpus_per_trial // max(1, resources.workers)),
         gpu=resources.gpus_per_trial > 0,
     )
-    with Display(console, plan.run) as display:
-        if plan.teacher and plan.teacher.evaluation is None:
-            watch(lambda: prepare_teacher(plan.space, job, on), display.teacher)
+    with Display(console) as display:
+        prepare_teacher(plan.space, plan.storage, on, display)
         results.forget_failures(plan.run)
         cohorts = {trial.name: trial.arms for trial in plan.trials}
-        display.begin_arms()
-        watch(lambda: run_trials(plan.trials, job, resources, plan.slots), lambda: display.arms(cohorts))
-        display.arms(cohorts)
+        display.begin_arms(plan.arm_seconds)
+        watch(lambda: run_trials(plan.trials, job, resources, plan.slots), lambda: display.arms(plan.run, cohorts))
+        display.arms(plan.run, cohorts)
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
-    teacher = find_teacher(plan.space, plan.storage / "teachers")
+    teacher = find_teacher(plan.space, plan.storage)
     evaluation = teacher.evaluation if teacher else None
     counts = results.collect(plan.run, plan.space, plan.arms, evaluation)
     described = {"key": teacher.key, **(evaluation or {})} if teacher else None
@@ -157,9 +156,7 @@ def _collect(plan: Plan, status: str) -> dict[str, int]:
 def _packed(plan: Plan, on: Cluster) -> Plan:
     slots = _slots(plan.space, on)
     size = plan.space.resources.arms_per_trial
-    trials = pack(
-        plan.arms, slots=slots, cost=_cost(plan.space), arms_per_trial=None if size == "auto" else size
-    )
+    trials = pack(plan.arms, slots=slots, cost=_cost(plan.space), arms_per_trial=None if size == "auto" else size)
     return replace(plan, slots=slots, trials=trials)
 
 

@@ -42,8 +42,8 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
             verbose=0,
         ),
     ).fit()
-    for result in results:
-        if result.error is not None:
+    for result in (results[index] for index in range(len(results))):
+        if result.error is not None and result.config is not None:
             _record_failure(run, result.config["cohort"], str(result.error))
 
 
@@ -57,4 +57,6 @@ def _record_failure(run: Storage, cohort: Mapping[str, Any], traceback: str) -> 
     error = next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
     for arm in cohort["arms"]:
         if not run.exists(f"arms/{arm['name']}.json"):
-            run.write_json(f"arms/{arm['name']}.json", {"arm": arm["name"], "trial": name, "status": "failed", "error": error})
+            run.write_json(
+                f"arms/{arm['name']}.json", {"arm": arm["name"], "trial": name, "status": "failed", "error": error}
+            )

@@ -26,7 +26,11 @@ def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> Non
 
 
 def test_leave_one_out_has_the_full_method_and_each_absence(surface_space: Path) -> None:
-    arms = lay_out(load_space(surface_space, ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]))
+    arms = lay_out(
+        load_space(
+            surface_space, ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
+        )
+    )
     assert [arm.cell for arm in arms] == [
         "full",
         "uncond_branch+anchor",

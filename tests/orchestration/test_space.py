@@ -61,10 +61,26 @@ REFUSED = [
     ("anchor: {off: {anchor_weight: 0}}", "Anchor: {off: {anchor_weight: 0}}", ["design.components"]),
     ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\n  blocks: 0", ["design.blocks"]),
     ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\n  kind: fractorial", ["design.kind"]),
-    ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\n  baselines: [skratch]", ["skratch", "scratch"]),
-    ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\n  baselines: [scratch, scratch]", ["once"]),
-    ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\n  claims: [anchr.share > 1]", ["claims[0]"]),
-    ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0}}\nresources: {workers: -1}", ["resources.workers"]),
+    (
+        "anchor: {off: {anchor_weight: 0}}",
+        "anchor: {off: {anchor_weight: 0}}\n  baselines: [skratch]",
+        ["skratch", "scratch"],
+    ),
+    (
+        "anchor: {off: {anchor_weight: 0}}",
+        "anchor: {off: {anchor_weight: 0}}\n  baselines: [scratch, scratch]",
+        ["once"],
+    ),
+    (
+        "anchor: {off: {anchor_weight: 0}}",
+        "anchor: {off: {anchor_weight: 0}}\n  claims: [anchr.share > 1]",
+        ["claims[0]"],
+    ),
+    (
+        "anchor: {off: {anchor_weight: 0}}",
+        "anchor: {off: {anchor_weight: 0}}\nresources: {workers: -1}",
+        ["resources.workers"],
+    ),
     (
         "anchor: {off: {anchor_weight: 0}}",
         "anchor: {off: {anchor_weight: 0}}\nresources: {max_concurrent: many}",
@@ -129,7 +145,9 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
             load_space(file)
 
 
-@pytest.mark.parametrize("override", ["train.steps", "=3", "train..steps=3", "name.x=3", "train.steps=[", "train.stesp=3"])
+@pytest.mark.parametrize(
+    "override", ["train.steps", "=3", "train..steps=3", "name.x=3", "train.steps=[", "train.stesp=3"]
+)
 def test_a_bad_override_is_refused(tmp_path: Path, override: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(DASH)
