@@ -28,7 +28,7 @@ def find_teacher(space: Space, storage: Storage) -> Teacher | None:
     try:
         key = space.module.teacher_key(space.spec)
     except (OSError, ValueError) as error:
-        raise UserError(f"teacher.checkpoint: {error}") from error
+        raise UserError(str(error)) from error
     if key is None:
         return None
     teachers = storage / "teachers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ def _trial_name(trial: Any) -> str:
 
 def _record_failure(run: Storage, cohort: Mapping[str, Any], traceback: str) -> None:
     name = cohort["trial"]
+    traceback = re.sub(r"\x1b\[[0-9;]*m", "", traceback)  # Ray colours it for terminals
     run.write(f"logs/{name}.txt", traceback.encode())
     error = next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
     for arm in cohort["arms"]:

@@ -1,0 +1,31 @@
+"""docs/own-trainable.md works as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+@pytest.mark.slow
+def test_the_trainable_of_the_docs_runs(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs/own-trainable.md").read_text()
+    module, space = re.findall(r"```(?:python|yaml)\n(.*?)```", page, flags=re.DOTALL)
+    assert len(module.splitlines()) < 60
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_module.py").write_text(module)
+    (tmp_path / "space.yaml").write_text(space)
+    command = [sys.executable, root / "platform/run_sweep.py", "--space", "space.yaml", "--storage", tmp_path / "runs"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stdout + result.stderr
+    arms = pd.read_parquet(tmp_path / "runs/least-squares/arms.parquet")
+    assert len(arms) == 20
+    assert set(arms["status"]) == {"done"}
