@@ -53,10 +53,9 @@ class ScaleResult:
     reference: str
 
 
-def improvement(values: pd.Series, scale: ScaleName) -> np.ndarray:
+def improvement(values: contrasts.FloatArray, scale: ScaleName) -> contrasts.FloatArray:
     """v = -log(distance) or -distance: the orientation in which a better student has more. Log needs values > 0."""
-    numbers = values.to_numpy(dtype=float)
-    return -np.log(numbers) if scale == "log" else -numbers
+    return -np.log(values) if scale == "log" else -values
 
 
 def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: ScaleName) -> ScaleResult:
@@ -65,7 +64,7 @@ def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: Scale
     Baselines never enter the fit of the components: each joins a fit of its own for its comparison with `full`, so
     that a baseline with another spread cannot widen or narrow what is said of the components.
     """
-    y = pd.Series(improvement(results["value"], scale), index=results.index)
+    y = pd.Series(improvement(results["value"].to_numpy(dtype=float), scale), index=results.index)
     factorial = results["kind"] != "baseline"
     fit = _fit(results[factorial], y[factorial])
     wide = pd.DataFrame(

@@ -24,17 +24,17 @@ def evidence_plots(run: Run) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
-def _table(run: Run, name: str, needed: Sequence[str]) -> pd.DataFrame:
+def _table(run: Run, name: str, needed: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
     """Rows of result cells of a side table; empty unless it has every needed column."""
-    table = read_table(run.folder, name, ["arm", "cell", *needed])
+    table = read_table(run.folder, name, ["arm", "cell", *needed, *optional])
     if any(column not in table for column in ("arm", "cell", *needed)):
         return pd.DataFrame()
     return table[table["arm"].isin(set(run.results["arm"]))]
 
 
 def _cells(run: Run, table: pd.DataFrame) -> list[str]:
-    order = dict.fromkeys((*run.cells[::-1], *run.baselines, *table["cell"]))
-    present = set(table["cell"])
+    order = dict.fromkeys((*run.cells[::-1], *run.baselines, *table["cell"].unique()))
+    present = set(table["cell"].unique())
     return [cell for cell in order if cell in present][:MOST_LINES]
 
 
@@ -80,11 +80,11 @@ def _log_y(axes: Axes) -> None:
 
 def training_curves(run: Run) -> Plot | None:
     """Training loss by step, mean over seeds. Losses of cells with different terms are not on one footing."""
-    parts = [c for c in ("loss", "loss_imitation") if not _table(run, "curves", ["step", c]).empty]
+    table = _table(run, "curves", ["step"], optional=["loss", "loss_imitation"])
+    parts = [part for part in ("loss", "loss_imitation") if part in table and table[part].notna().any()]
     if not parts:
         return None
     figure, panels = new_figure(4.7 * len(parts), 3.9, columns=len(parts))
-    table = _table(run, "curves", ["step", *parts])
     for axes, part in zip(panels, parts, strict=True):
         for i, cell in enumerate(_cells(run, table)):
             mean = table[table["cell"] == cell].groupby("step")[part].mean()
@@ -117,15 +117,11 @@ def guidance_curves(run: Run) -> Plot | None:
 
 def sample_grids(run: Run) -> Plot | None:
     """Samples of each cell's arm in the first block that has any, side by side: same noise, same labels."""
-    results = run.results.sort_values("block", kind="stable")
-    found: list[tuple[str, Path]] = []
-    for _, block in results.groupby("block"):
-        order = {cell: i for i, cell in enumerate((*run.cells[::-1], *run.baselines))}
-        arms = sorted(zip(block["cell"], block["arm"], strict=True), key=lambda pair: order.get(pair[0], len(order)))
-        found = [(cell, run.folder / "students" / arm / "samples.png") for cell, arm in arms]
-        found = [(cell, path) for cell, path in found if path.is_file()][:MOST_LINES]
-        if found:
-            break
+    pictures = {path.parent.name: path for path in (run.folder / "students").glob("*/samples.png")}
+    pictured = run.results[run.results["arm"].isin(set(pictures))]
+    first = pictured[pictured["block"] == pictured["block"].min()]
+    arms = dict(zip(first["cell"], first["arm"], strict=True))
+    found = [(cell, pictures[arms[cell]]) for cell in _cells(run, first)]
     if not found:
         return None
     teacher = run.folder / "teacher" / "samples.png"

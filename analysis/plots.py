@@ -15,6 +15,7 @@ from analysis.model import Estimate
 from analysis.study import Study
 
 MOST_ROWS = 40  # rows of a plot that a reader can still tell apart
+MOST_DOTS = 200  # seeds drawn in one row
 
 
 def attribution_plots(study: Study) -> list[Plot]:
@@ -129,7 +130,8 @@ def cell_forest(study: Study) -> Plot | None:
     results = study.run.results
     for i, row in enumerate(cells):
         values = results.loc[results["cell"] == row.cell, "value"].to_numpy(dtype=float)
-        left.plot(values, np.full(len(values), i), "o", color=colour(0), alpha=0.45, markersize=4.5)
+        dots = values[:MOST_DOTS]
+        left.plot(dots, np.full(len(dots), i), "o", color=colour(0), alpha=0.45, markersize=4.5)
         middle = float(np.exp(np.log(values).mean())) if scale.scale == "log" else float(values.mean())
         left.plot(middle, i, "|", color=INK, markersize=13, markeredgewidth=2)
         change = _ratio(

@@ -59,7 +59,7 @@ class Run:
     def claims(self) -> tuple[str, ...]:
         return tuple(self.design.get("claims") or ())
 
-    @property
+    @cached_property
     def cells(self) -> tuple[str, ...]:
         """Cells that the design plans, in the order of the table."""
         plan = leave_one_out_cells if self.kind == "leave_one_out" else factorial_cells

@@ -52,7 +52,7 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
 def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     """(SS of blocks after cells - (blocks - 1) * residual) / the coefficient of the block variance in it."""
     fit = scale.fit
-    y = improvement(factorial["value"], scale.scale)
+    y = improvement(factorial["value"].to_numpy(dtype=float), scale.scale)
     cell = pd.Categorical(factorial["cell"]).codes
     block = pd.Categorical(factorial["block"]).codes
     table = np.zeros((cell.max() + 1, block.max() + 1))
@@ -71,7 +71,7 @@ def sampling_variance(repeats: pd.Series, scale: ScaleResult) -> float:
     for values in repeats:
         if values is None or np.ndim(values) != 1 or len(values) < 2:
             continue
-        y = improvement(pd.Series(values), scale.scale)
+        y = improvement(np.asarray(values, dtype=float), scale.scale)
         if np.isfinite(y).all():
             sums += float(((y - y.mean()) ** 2).sum())
             freedom += len(y) - 1
