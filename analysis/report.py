@@ -42,8 +42,9 @@ class Summary:
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
     """Read the runs, analyse them and write the report whole or not at all (built beside, then renamed).
 
-    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder that is
-    no run, or an `out` that holds something else than a report; IncomparableError when values were measured differently.
+    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder
+    that is no run, or an `out` that holds something else than a report; IncomparableError when values were measured
+    differently.
     """
     folders = [Path(folder).resolve() for folder in run_folders]
     if not folders:
@@ -129,7 +130,8 @@ def report_tables(studies: Sequence[Study]) -> list[Table]:
 
 
 def _more_tables(study: Study) -> list[Table]:
-    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
+    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table,
+              tables.search_table)  # fmt: skip
     return [make(study) for make in makers]
 
 

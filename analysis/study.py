@@ -103,7 +103,8 @@ def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[Cel
         rows.append(
             CellRow(
                 cell=cell, on=None if on is None else tuple(name in on for name in run.components),
-                n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)), rho=float(done["rho"].mean()),
+                n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)),
+                rho=float(done["rho"].mean()),
                 change=flip(raw.relative.get(cell, Estimate())),
                 relative=log.relative.get(cell, Estimate()) if log else Estimate(),
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),

@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from analysis.report import build_report
+
 KEY = {"metric": "fd_digits64", "samples": 500, "reference": "digits-train", "extractor": "digits64"}
 
 
@@ -55,7 +57,21 @@ class _Arms:
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """make_run(name, effects={component: log gain}, blocks, sd, drop=arm names, lost={arm: status}, ...) -> folder."""
+    return run_maker(tmp_path)
 
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with everything in it and its report, shared by the tests that only read it."""
+    claims = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
+    folder = run_maker(tmp_path_factory.mktemp("whole"))(
+        evidence=True, claims=[*claims, "full.value - teacher.value < 80"]
+    )
+    build_report([folder])
+    return folder
+
+
+def run_maker(parent: Path) -> Callable[..., Path]:
     def make(
         name: str = "demo",
         effects: Mapping[str, float] = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12},
@@ -72,7 +88,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         columns: Sequence[str] | None = None,
         evidence: bool = False,
     ) -> Path:
-        folder = tmp_path / name
+        folder = parent / name
         folder.mkdir()
         components = {component: {"off": {f"{component}_weight": 0}} for component in effects}
         space = {

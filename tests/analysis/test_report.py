@@ -3,24 +3,335 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from analysis.records import IncomparableError, RunFolderError, load_run
 from analysis.report import build_report
+from analysis.study import study_run
+from analysis.tables import csv_rows
+
+CLAIMS = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
+PROMISED = ["shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
+            "add_one_in"]  # fmt: skip
+COMPONENTS = ("uncond_branch", "anchor", "curriculum_transfer")
 
 
-def test_report_of_a_whole_run(make_run):
-    folder = make_run(
-        evidence=True,
-        claims=[
-            "uncond_branch.share > 0.60",
-            "equivalent(anchor, 10%)",
-            "anchor.effect > 0.3",
-            "full.value - teacher.value < 80",
-        ],
-    )
+def rows(folder: Path, name: str = "report") -> dict[str, dict[str, str]]:
+    with (folder / name / "ablation.csv").open(newline="") as file:
+        return {row["component"]: row for row in csv.DictReader(file)}
+
+
+def test_numbers_of_a_whole_run(whole):
+    table = rows(whole)
+    columns = list(table["anchor"])
+    assert columns[:19] == ["component", *PROMISED, *(f"raw_{c}" for c in PROMISED)]
+    for component, truth in zip(COMPONENTS, (0.5, 0.02, 0.12), strict=True):
+        row = {key: float(value) for key, value in table[component].items() if key != "component"}
+        assert row["shapley_low"] < truth < row["shapley_high"]
+        assert row["shapley_low"] < row["shapley"] < row["shapley_high"]
+        assert row["leave_one_out_low"] < row["leave_one_out"] < row["leave_one_out_high"]
+        assert abs(row["raw_shapley"]) > 1  # in units of the metric
+    for column in ("share", "raw_share"):
+        assert sum(float(row[column]) for row in table.values()) == pytest.approx(1, abs=1e-12)
+
+
+def test_csv_agrees_with_a_computation_by_hand(whole):
+    arms = pd.read_parquet(whole / "arms.parquet")
+    v = -np.log(arms.pivot_table(index="block", columns="cell", values="value")).mean()
+    weights = {"anchor": (1 / 3, "base"), "uncond_branch+anchor": (1 / 6, "uncond_branch"),
+               "anchor+curriculum_transfer": (1 / 6, "curriculum_transfer"),
+               "full": (1 / 3, "uncond_branch+curriculum_transfer")}  # fmt: skip
+    expected = sum(weight * (v[on] - v[off]) for on, (weight, off) in weights.items())
+    assert float(rows(whole)["anchor"]["shapley"]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_every_number_leads_to_its_arms(whole):
+    report = json.loads((whole / "report" / "ablation.json").read_text())
+    cells = {row["cell"]: row for row in report["cells"]}
+    shapley = report["contrasts"]["log"]["shapley"]["anchor"]
+    arms = {row["arm"]: row["value"] for row in report["arms"]}
+    again = sum(w * np.mean([-math.log(arms[a]) for a in cells[c]["arms"]]) for c, w in shapley["weights"].items())
+    assert shapley["value"] == pytest.approx(again, abs=1e-12)
+    assert [claim["verdict"] for claim in report["claims"]] == ["supported", "supported", "refuted", "supported"]
+    assert report["model"]["df"] == 14
+    assert report["comparability_key"]["metric"] == "fd_digits64"
+
+
+def test_every_plot_is_there_as_png_and_svg(whole):
+    names = {"attribution", "waterfall", "cells", "interactions", "calibration", "training", "guidance", "samples"}
+    assert {path.stem for path in (whole / "report").glob("*.png")} == names
+    assert {path.stem for path in (whole / "report").glob("*.svg")} == names
+
+
+def test_reports_are_equal_for_equal_inputs(whole):
+    before = {path.name: path.read_bytes() for path in (whole / "report").iterdir()}
+    build_report([whole])
+    assert {path.name: path.read_bytes() for path in (whole / "report").iterdir()} == before
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(whole):
+    page = (whole / "report" / "index.html").read_text()
+    outside = re.findall(r"""(?:src|href|xlink:href)=["'](?!data:|#)([^"']+)""", page)
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert "default-src 'none'" in page
+    assert page.count("<svg") == 8
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert page.index("What each component is worth") < page.index("Evidence")
+
+
+def test_texts_of_a_run_are_escaped(make_run):
+    folder = make_run(lost={"anchor-b0": "failed"})
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms.loc[arms["arm"] == "anchor-b0", "error"] = "<script>alert(1)</script>"
+    arms.to_parquet(folder / "arms.parquet")
+    build_report([folder])
+    page = (folder / "report" / "index.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_markdown_and_latex(whole):
+    markdown = (whole / "report" / "ablation.md").read_text()
+    assert "| uncond_branch |" in markdown
+    assert "±" in markdown
+    tex = (whole / "report" / "ablation.tex").read_text()
+    assert tex.isascii()
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == tex.count(r"\bottomrule") >= 6
+    assert r"uncond\_branch" in tex
+    for line in tex.splitlines():
+        assert not re.search(r"(?<!\\)[_#&%](?!$)", re.sub(r" & |\{%$", "", line)) or "usepackage" in line, line
+    for body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", tex, re.DOTALL):
+        for line in body[1].splitlines():
+            if line.endswith(r"\\"):
+                assert line.count(" & ") == len(body[0]) - 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here; the structure is tested above")
+def test_latex_compiles(whole, tmp_path):
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={tmp_path}",
+               str(whole / "report" / "ablation.tex")]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+
+
+def test_lost_and_missing_arms_are_named_and_the_rest_is_fitted(make_run):
+    folder = make_run(drop=["anchor-b0", "scratch-b2"], lost={"base-b1": "diverged", "full-b2": "failed"})
     summary = build_report([folder])
-    assert all(path.is_file() for path in summary.paths)
-    rows = {row["component"]: row for row in csv.DictReader((folder / "report" / "ablation.csv").open())}
-    assert float(rows["uncond_branch"]["shapley_low"]) < 0.5 < float(rows["uncond_branch"]["shapley_high"])
-    assert sum(float(row["share"]) for row in rows.values()) == pytest.approx(1, abs=1e-12)
+    notes = " ".join(summary.notes)
+    for told in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "lost in base, full"):
+        assert told in notes
+    row = rows(folder)["uncond_branch"]
+    assert float(row["shapley_low"]) < 0.5 < float(row["shapley_high"])
+    page = (folder / "report" / "index.html").read_text()
+    assert "base-b1" in page
+
+
+def test_an_empty_cell_names_the_contrasts_that_are_lost(make_run):
+    folder = make_run(drop=[f"anchor-b{b}" for b in range(3)], claims=CLAIMS)
+    summary = build_report([folder])
+    notes = " ".join(summary.notes)
+    assert "Without a finished arm in anchor these cannot be estimated: shapley of uncond_branch" in notes
+    assert "leave-one-out" not in notes
+    row = rows(folder)["anchor"]
+    assert row["shapley"] == row["share"] == row["add_one_in"] == ""
+    assert float(row["leave_one_out"])
+    assert [row[1] for row in summary.claims.rows] == ["not shown"] * 3
+
+
+def test_one_block_has_estimates_and_no_intervals(make_run):
+    folder = make_run(blocks=1)
+    summary = build_report([folder])
+    row = rows(folder)["uncond_branch"]
+    assert float(row["shapley"])
+    assert row["shapley_low"] == row["share"] == row["p_holm"] == ""
+    assert "at least two blocks" in " ".join(summary.notes)
+
+
+def test_no_arm_yet(make_run):
+    folder = make_run()
+    (folder / "arms.parquet").unlink()
+    (folder / "manifest.json").unlink()
+    summary = build_report([folder])
+    assert "No arm has finished" in summary.notes[0]
+    assert [row["shapley"] for row in rows(folder).values()] == [""] * 3
+
+
+def test_every_arm_lost(make_run):
+    folder = make_run(blocks=1, baselines=())
+    arms = pd.read_parquet(folder / "arms.parquet").assign(status="diverged", value=math.nan)
+    arms.to_parquet(folder / "arms.parquet")
+    assert "8 arms diverged" in " ".join(build_report([folder]).notes)
+
+
+def test_one_component(make_run):
+    folder = make_run(effects={"anchor": 0.3}, blocks=4, baselines=())
+    build_report([folder])
+    row = rows(folder)["anchor"]
+    assert float(row["share"]) == 1.0
+    assert row["shapley"] == row["leave_one_out"] == row["add_one_in"]
+
+
+def test_six_components(make_run):
+    folder = make_run(effects={f"part{i}": 0.1 * i for i in range(6)}, blocks=2, baselines=())
+    build_report([folder])
+    assert sum(float(row["share"]) for row in rows(folder).values()) == pytest.approx(1, abs=1e-12)
+
+
+def test_no_components(make_run):
+    folder = make_run(effects={}, blocks=2)
+    summary = build_report([folder])
+    assert "no components" in " ".join(summary.notes)
+    assert rows(folder) == {}
+
+
+def test_a_search_shows_its_best_arms_and_no_result(make_run):
+    folder = make_run(effects={}, baselines=(), blocks=1, kind="search")
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms = pd.concat([arms] * 5, ignore_index=True)
+    arms = arms.assign(kind="search", arm=[f"trial{i}" for i in range(5)], value=[5.0, 3, 9, 4, 7])
+    arms["hp.anchor_weight"] = [0.1, 0.2, 0.3, 0.4, 0.5]
+    arms.to_parquet(folder / "arms.parquet")
+    build_report([folder])
+    assert "| trial1 | 3.00 | 0.2000 |" in (folder / "report" / "ablation.md").read_text()
+    assert study_run(load_run(folder)).run.results.empty
+
+
+def test_leave_one_out_design(make_run):
+    keep = {"full", "anchor+curriculum_transfer", "uncond_branch+curriculum_transfer", "uncond_branch+anchor"}
+    folder = make_run(kind="leave_one_out", claims=["anchor.leave_one_out > 0"])
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms[arms["cell"].isin(keep)].to_parquet(folder / "arms.parquet")
+    summary = build_report([folder])
+    row = rows(folder)["uncond_branch"]
+    assert float(row["leave_one_out_low"]) < 0.5 < float(row["leave_one_out_high"])
+    assert row["shapley"] == ""
+    assert "too few cells for Shapley values" in " ".join(summary.notes)
+    assert study_run(load_run(folder)).run.missing == tuple(
+        f"{name}-b{block}" for block in range(3) for name in ("scratch", "composite")
+    )
+
+
+def test_tuning_values_are_never_results(make_run):
+    folder = make_run(kind="tuned_factorial", baselines=())
+    arms = pd.read_parquet(folder / "arms.parquet").assign(kind="confirm")
+    tuning = arms.assign(kind="search", arm=arms["arm"] + "-tuning", value=1.0)
+    pd.concat([arms, tuning]).to_parquet(folder / "arms.parquet")
+    study = study_run(load_run(folder))
+    assert study.headline.fit.n == 24
+    build_report([folder])
+    assert "re-tuned effects" in (folder / "report" / "index.html").read_text()
+
+
+def test_a_trainable_with_few_columns(make_run):
+    columns = ["arm", "block", "kind", "cell", "status", "value"]
+    folder = make_run(columns=columns, claims=["full.value < teacher.value", "anchor.share < 0.5"])
+    summary = build_report([folder])
+    assert [row[1] for row in summary.claims.rows] == ["not shown", "supported"]
+    assert float(rows(folder)["uncond_branch"]["shapley"]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_values_that_have_no_log(make_run):
+    folder = make_run(claims=["anchor.effect > 0"])
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["value"] -= 80
+    arms.to_parquet(folder / "arms.parquet")
+    summary = build_report([folder])
+    assert "no log scale" in " ".join(summary.notes)
+    row = rows(folder)["uncond_branch"]
+    assert row["shapley"] == ""
+    assert float(row["raw_shapley"]) > 30
+
+
+def test_cells_named_in_another_order_are_the_same_cells(make_run):
+    folder = make_run()
+    before = csv_rows(study_run(load_run(folder)))
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["cell"] = arms["cell"].map(lambda cell: "+".join(reversed(cell.split("+"))))
+    arms.to_parquet(folder / "arms.parquet")
+    assert csv_rows(study_run(load_run(folder))) == before
+
+
+def test_a_baseline_does_not_touch_the_components(make_run):
+    folder = make_run()
+    before = csv_rows(study_run(load_run(folder)))
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms.loc[arms["arm"] == "scratch-b0", "value"] = 9000.0
+    arms.to_parquet(folder / "arms.parquet")
+    assert csv_rows(study_run(load_run(folder))) == before
+
+
+def test_values_measured_differently_are_refused_within_a_run_and_between_runs(make_run, tmp_path):
+    key = {"metric": "fd_digits64", "samples": 1000, "reference": "digits-train", "extractor": "digits64"}
+    first, second = make_run("first"), make_run("second", key=key)
+    with pytest.raises(IncomparableError, match="samples is 500 against 1000"):
+        build_report([first, second], tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+    arms = pd.read_parquet(first / "arms.parquet")
+    arms.loc[3, "comparability_key"] = json.dumps({"metric": "fd_digits64", "samples": 500})
+    arms.to_parquet(first / "arms.parquet")
+    with pytest.raises(IncomparableError, match="extractor is 'digits64' against None; reference is"):
+        build_report([first])
+    assert not (first / "report").exists()
+
+
+def test_several_runs_side_by_side(make_run, tmp_path):
+    first, second = make_run("first"), make_run("second", blocks=4, seed=3)
+    summary = build_report([first, second], tmp_path / "both")
+    with (tmp_path / "both" / "ablation.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["run"] for row in table] == ["first"] * 3 + ["second"] * 3
+    assert len(summary.cells) == 2
+    page = (tmp_path / "both" / "index.html").read_text()
+    assert "In what the runs differ" in page
+    assert "design.blocks" in page
+    assert len(json.loads((tmp_path / "both" / "ablation.json").read_text())["runs"]) == 2
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    with pytest.raises(RunFolderError, match="--out"):
+        build_report([first, second])
+
+
+def test_a_report_replaces_a_report_and_nothing_else(make_run, tmp_path):
+    folder = make_run()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunFolderError, match="not a report"):
+        build_report([folder], precious)
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    build_report([folder])
+    (folder / "report" / "stale.png").write_bytes(b"")
+    build_report([folder])
+    assert not (folder / "report" / "stale.png").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
+    folder = make_run()
+    build_report([folder])
+    before = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("analysis.report.write", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        build_report([folder])
+    assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == before
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_claim_that_was_made_unreadable_by_hand_is_told(make_run):
+    folder = make_run(claims=["anchor.shre > 1"])
+    assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)

@@ -1,0 +1,70 @@
+"""Contrast vectors against definitions computed another way."""
+
+from __future__ import annotations
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import contrasts
+from analysis.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
+
+values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_size=2**k, max_size=2**k).map(np.array))
+
+
+def by_permutations(v: np.ndarray, k: int) -> list[float]:
+    """Shapley values as the mean marginal gain over every order in which components can be switched on."""
+    worth = [0.0] * k
+    orders = list(permutations(range(k)))
+    for order in orders:
+        mask = 0
+        for i in order:
+            worth[i] += (v[mask | 1 << i] - v[mask]) / len(orders)
+            mask |= 1 << i
+    return worth
+
+
+@given(values)
+@settings(deadline=None, max_examples=60)
+def test_shapley_equals_the_mean_over_all_orders(v):
+    k = len(v).bit_length() - 1
+    ours = [contrasts.shapley(i, k) @ v for i in range(k)]
+    assert ours == pytest.approx(by_permutations(v, k), abs=1e-9)
+    assert sum(ours) == pytest.approx(contrasts.total_gain(k) @ v, abs=1e-9)
+
+
+def test_shapley_of_six_components_equals_the_mean_over_all_orders():
+    v = np.random.default_rng(0).normal(size=64)
+    assert [contrasts.shapley(i, 6) @ v for i in range(6)] == pytest.approx(by_permutations(v, 6), abs=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_effects_recover_the_coefficients_of_a_centred_polynomial(k):
+    """With +-1/2 coding, the coefficient of a product is the difference of differences averaged over the rest."""
+    rng = np.random.default_rng(k)
+    subsets = [s for order in range(1, k + 1) for s in combinations(range(k), order)]
+    truth = {s: rng.normal() for s in subsets}
+    levels = [[(mask >> i & 1) - 0.5 for i in range(k)] for mask in range(2**k)]
+    v = np.array([sum(b * np.prod([x[i] for i in s]) for s, b in truth.items()) for x in levels])
+    for s in subsets:
+        assert contrasts.factorial_effect(s, k) @ v == pytest.approx(truth[s], abs=1e-12)
+
+
+def test_single_component_contrasts_are_differences_of_two_cells():
+    cells = factorial_cells(["a", "b", "c"])
+    assert contrasts.by_cell(contrasts.leave_one_out(1, 3), cells) == {"full": 1.0, "a+c": -1.0}
+    assert contrasts.by_cell(contrasts.add_one_in(1, 3), cells) == {"b": 1.0, "base": -1.0}
+
+
+def test_names_of_cells():
+    assert factorial_cells(["a", "b"]) == ("base", "a", "b", "full")
+    assert factorial_cells(["a"]) == ("base", "full")
+    assert factorial_cells([]) == ()
+    assert leave_one_out_cells(["a", "b", "c"]) == ("full", "b+c", "a+c", "a+b")
+    assert cell_name({"b", "a"}, ["a", "b", "c"]) == "a+b"
+    assert parse_cell("c+a", ["a", "b", "c"]) == {"a", "c"}
+    assert parse_cell("base", ["a"]) == frozenset()
+    assert parse_cell("scratch", ["a", "b"]) is None

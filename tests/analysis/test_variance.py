@@ -1,0 +1,81 @@
+"""Variance components against the textbook, and the sentences on weak tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.attribution import analyse_scale
+from analysis.cells import factorial_cells
+from analysis.variance import components_of_variance, flags
+
+COMPONENTS = ("a", "b")
+CELLS = factorial_cells(COMPONENTS)
+
+
+def simulate(blocks, sd, block_sd, sampling_sd=0.0, repeats=3, seed=0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for block in range(blocks):
+        shift = rng.normal(0, block_sd)
+        for i, cell in enumerate(CELLS):
+            y = 4 - 0.2 * i + shift + rng.normal(0, sd)
+            values = np.exp(y + rng.normal(0, sampling_sd, repeats)) if sampling_sd else None
+            value = math.exp(y) if values is None else float(values.mean())
+            rows.append({"cell": cell, "block": block, "kind": "cell", "value": value, "value_repeats": values})
+    return pd.DataFrame(rows)
+
+
+def test_balanced_table_is_the_anova_of_the_textbook():
+    frame = simulate(6, 0.05, 0.1)
+    wide = np.log(frame.pivot_table(index="block", columns="cell", values="value").to_numpy())
+    b, c = wide.shape
+    residual = wide - wide.mean(0) - wide.mean(1, keepdims=True) + wide.mean()
+    ms_residual = (residual**2).sum() / ((b - 1) * (c - 1))
+    ms_block = c * ((wide.mean(1) - wide.mean()) ** 2).sum() / (b - 1)
+    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    assert found.residual == pytest.approx(math.sqrt(ms_residual))
+    assert found.block == pytest.approx(math.sqrt((ms_block - ms_residual) / c))
+    assert found.intra_block == pytest.approx((ms_block - ms_residual) / (ms_block + (c - 1) * ms_residual))
+
+
+@pytest.mark.parametrize("drop", [0, 40])
+def test_components_are_recovered_from_a_large_table(drop):
+    frame = simulate(600, 0.05, 0.10, sampling_sd=0.06, seed=1)
+    frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False))
+    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    sampling = 0.06 / math.sqrt(3)
+    assert found.sampling == pytest.approx(sampling, rel=0.05)
+    assert found.residual == pytest.approx(math.hypot(0.05, sampling), rel=0.05)
+    assert found.block == pytest.approx(0.10, rel=0.07)
+    assert found.training == pytest.approx(math.hypot(0.05, 0.10), rel=0.07)
+
+
+def test_what_a_run_cannot_tell_is_nan():
+    frame = simulate(1, 0.05, 0.1)
+    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    assert all(map(math.isnan, (found.residual, found.block, found.sampling, found.training, found.intra_block)))
+
+
+def told(frame: pd.DataFrame, lost=()) -> str:
+    scale = analyse_scale(frame, COMPONENTS, "log")
+    return " ".join(flags(scale, components_of_variance(scale, frame), lost))
+
+
+def test_flags():
+    assert told(simulate(6, 0.01, 0.05)) == ""
+    assert "no interval" in told(simulate(1, 0.01, 0.05)).lower()
+    assert "3 residual degrees of freedom" in told(simulate(2, 0.01, 0.05))
+    assert "Sampling noise is more than half" in told(simulate(6, 0.005, 0.005, sampling_sd=0.1, repeats=2))
+    assert "lost in a" in told(simulate(6, 0.01, 0.05), lost=["a"])
+    assert "not clear of zero" in told(simulate(3, 3.0, 0.05))
+
+
+def test_negative_intra_block_correlation_is_told():
+    frame = simulate(6, 0.05, 0.0)
+    y = np.log(frame["value"])
+    frame["value"] = np.exp(y - y.groupby(frame["block"]).transform("mean"))
+    assert "brought nothing" in told(frame)
