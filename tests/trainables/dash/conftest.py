@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import trainables.dash as dash
 from trainables import Arm, Context, Result
@@ -51,6 +52,11 @@ class Told:
             load=lambda: self.stored,
             finish=self.finish,
         )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)  # these nets are too small for more, and threads that wait for a busy core wait long
 
 
 @pytest.fixture
