@@ -62,7 +62,7 @@ def calibration(run: Run) -> Plot | None:
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    column = 0.75 + 0.075 * max(map(len, labels))  # inches that a column of the longest name takes
+    column = 0.7 + 0.066 * max(map(len, labels))  # inches that a column of the longest name takes
     columns = min(len(labels), max(1, int(figure.get_figwidth() / column)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 

@@ -116,7 +116,7 @@ def waterfall(study: Study) -> Plot | None:
     axes.margins(x=0.14)
     _metric_axis(axes, scale)
     axes.set_xlabel(f"{study.run.metric} (lower is better)")
-    alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers the distance, red raises it."
+    alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers it, orange raises it."
     return render(figure, "waterfall", "From base to full", alt)
 
 

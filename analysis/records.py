@@ -153,10 +153,15 @@ def _arms(folder: Path, components: Sequence[str]) -> pd.DataFrame:
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise IncomparableError unless every value of every run was measured in the same way."""
+    """Raise IncomparableError unless all results, and the arms of each search among themselves, were measured alike."""
+    _same_key([(run, run.results) for run in runs])
+    for run in runs:  # a search may measure more cheaply than its confirmation does
+        _same_key([(run, run.arms[(run.arms["kind"] == "search") & np.isfinite(run.arms["value"])])])
+
+
+def _same_key(tables: Sequence[tuple[Run, pd.DataFrame]]) -> None:
     reference: tuple[str, dict[str, Any]] | None = None
-    for run in runs:
-        measured = run.arms[np.isfinite(run.arms["value"])]
+    for run, measured in tables:
         for text, rows in measured.groupby("comparability_key", dropna=False, sort=False):
             key = json.loads(text) if isinstance(text, str) else {}
             where = f"{run.name}/{rows['arm'].iloc[0]}"

@@ -105,7 +105,8 @@ def attribution_table(studies: Sequence[Study]) -> Table:
         title="What each component is worth", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
         brief=("run", "component", head[0], "% of the gain", "p (Holm)"),
         note="95% intervals in brackets. Positive: the component lowers the distance. "
-        + ("Shapley, leave-one-out and add-one-in are differences of log distance." if log else ""),
+        + ("Shapley, leave-one-out and add-one-in are differences of log distance. " if log else "")
+        + "Only Shapley values and claims are adjusted for their number; the rest is exploratory.",
     )  # fmt: skip
 
 

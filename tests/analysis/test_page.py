@@ -14,7 +14,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here; the page's structure is tested without one")
 def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
     probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
-        requests: performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).map(e => e.name),
+        requests: performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:')),
         flat: [...document.querySelectorAll('svg, img')].filter(e => e.getBoundingClientRect().height < 50).length,
         drawn: document.querySelectorAll('figure svg').length,
         wide: document.documentElement.scrollWidth > innerWidth }) })</script>"""
@@ -25,7 +25,7 @@ def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
     (tmp_path / "probed.html").write_text(page)
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1200,900",
-               f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path / 'probed.html'}"]  # fmt: skip
+               f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "probed.html").as_uri()]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
     assert title is not None

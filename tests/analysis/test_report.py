@@ -225,7 +225,7 @@ def test_leave_one_out_design(make_run):
 def test_tuning_values_are_never_results(make_run):
     folder = make_run(kind="tuned_factorial", baselines=())
     arms = pd.read_parquet(folder / "arms.parquet").assign(kind="confirm")
-    tuning = arms.assign(kind="search", arm=arms["arm"] + "-tuning", value=1.0)
+    tuning = arms.assign(kind="search", arm=arms["arm"] + "-tuning", value=1.0, comparability_key='{"samples": 50}')
     pd.concat([arms, tuning]).to_parquet(folder / "arms.parquet")
     study = study_run(load_run(folder))
     assert study.headline.fit.n == 24
