@@ -25,7 +25,7 @@ def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
     (tmp_path / "probed.html").write_text(page)
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1200,900",
-               f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "probed.html").as_uri()]  # fmt: skip
+               f"--user-data-dir={tmp_path}/profile", "--dump-dom", (tmp_path / "probed.html").as_uri()]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
     assert title is not None
