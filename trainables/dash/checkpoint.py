@@ -12,9 +12,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainables.dash.teacher_address import WEIGHTS
-
-CURRICULUM = "curriculum.safetensors"
+from trainables.dash.teacher_address import CURRICULUM, WEIGHTS
 
 
 def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:

@@ -20,6 +20,7 @@ from trainables.dash.objectives import Losses, weighted_error
 from trainables.dash.progress import Progress
 from trainables.dash.seeding import derive
 from trainables.dash.spec import Data, Evaluate, Spec, Teacher
+from trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
@@ -30,7 +31,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     """
     if not isinstance(spec.teacher, Teacher):
         if context.rank == 0:
-            shutil.copytree(Path(spec.teacher.checkpoint).expanduser(), out, dirs_exist_ok=True)
+            _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
     settings = spec.teacher
@@ -99,6 +100,16 @@ def _save(
         "versions": {name: version(name) for name in ("torch", "diffusers")},
         "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in learner.curve],
     }
+    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _adopt(checkpoint_folder: Path, out: Path) -> None:
+    """Copies an existing teacher; teacher.json, which says that a folder is whole, comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, WEIGHTS, CURRICULUM):
+        shutil.copyfile(checkpoint_folder / name, out / name)
+    described = checkpoint_folder / "teacher.json"
+    about = json.loads(described.read_text()) if described.is_file() else {"copied_from": str(checkpoint_folder)}
     (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
-from trainables.dash.spec import Spec, Teacher
+from trainables.dash.spec import Data, Spec, Teacher
 from trainables.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
+CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 1  # likewise for the values of an evaluation
 
@@ -16,16 +19,30 @@ _EVALUATION = 1  # likewise for the values of an evaluation
 def teacher_key(spec: Spec) -> str:
     """The address of the teacher these settings ask for: of data and settings, or of an existing teacher's weights.
 
-    `workers` is left out: they share one batch. Raises FileNotFoundError when a `checkpoint` holds no model.
+    `workers` is left out: they share one batch. Raises FileNotFoundError when a `checkpoint` holds no model, and
+    ValueError when its channels, image size or classes (with the null label) are not those of the data.
     """
     if isinstance(spec.teacher, Teacher):
         settings = spec.teacher.model_dump(mode="json", exclude={"workers", "checkpoint_every", "log_every"})
         return digest({"version": _TRAINING, "data": spec.data.model_dump(mode="json"), "teacher": settings})
-    weights = Path(spec.teacher.checkpoint).expanduser() / WEIGHTS
-    if not weights.is_file():
-        raise FileNotFoundError(f"teacher.checkpoint: {weights} does not exist")
-    with weights.open("rb") as file:
+    folder = Path(spec.teacher.checkpoint).expanduser()
+    for name in (WEIGHTS, CONFIG, CURRICULUM):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"teacher.checkpoint: {folder / name} does not exist")
+    _check_fits(folder / CONFIG, spec.data)
+    with (folder / WEIGHTS).open("rb") as file:
         return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+
+
+def _check_fits(config: Path, data: Data) -> None:
+    found = json.loads(config.read_text())
+    channels, size, _ = data.image_shape
+    expected = {"in_channels": channels, "sample_size": size, "num_class_embeds": data.classes + 1}
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise ValueError(
+                f"teacher.checkpoint: {config} has {key} {found.get(key)}, but {data.name} asks for {value}"
+            )
 
 
 def evaluation_key(spec: Spec) -> str:

@@ -78,6 +78,8 @@ def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp
     tree = changed(tiny, "teacher", {"checkpoint": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"teacher\.checkpoint"):
         dash.teacher_key(dash.Spec.model_validate(tree))
+    (tmp_path / "config.json").write_text('{"in_channels": 1, "sample_size": 8, "num_class_embeds": 11}')
+    (tmp_path / "curriculum.safetensors").touch()
     weights = tmp_path / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(b"one")
     one = dash.teacher_key(dash.Spec.model_validate(tree))

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Turns a checkpoint of the DASH authors' code into a model folder that a space can name as its teacher."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for trainables
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 the folder is written, 2 bad input and nothing written."""
+    options = parse(arguments)
+    from trainables.dash.reference_import import import_reference  # torch: not before it is needed
+
+    try:
+        about = import_reference(options.checkpoint, options.num_classes, options.image_size, options.out)
+    except (OSError, ValueError) as error:
+        print(f"import_reference: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {about['parameters']:,} parameters. In a space: teacher: {{checkpoint: {options.out}}}")
+    return 0
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    option("--checkpoint", metavar="FILE", type=Path, required=True, help="the authors' .pth file")
+    option("--num-classes", metavar="N", type=int, required=True, help="classes it was trained on, e.g. 10")
+    option("--image-size", metavar="S", type=int, required=True, help="side of its images in pixels, e.g. 32")
+    option("--out", metavar="DIR", type=Path, required=True, help="the folder to write; it must not exist yet")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""An authors' checkpoint becomes a teacher, and a file that is none leaves nothing behind."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import trainables.dash as dash
+from trainables.dash import checkpoint
+from trainables.dash.reference_import import import_reference
+
+GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
+SCRIPT = Path(__file__).parents[3] / "platform" / "import_reference.py"
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    """A checkpoint in the authors' format; the averaged weights are those of the golden teacher."""
+    shadow = {}
+    for line in GOLDEN["teacher_keys"]:
+        key, shape = str(line).split(" ", 1)
+        drawn = np.random.default_rng(zlib.crc32(f"teacher/{key}".encode())).standard_normal(ast.literal_eval(shape))
+        if drawn.ndim >= 2:
+            drawn /= np.sqrt(np.prod(drawn.shape[1:]))
+        else:
+            drawn = 1 + 0.1 * drawn if key.endswith("weight") else 0.1 * drawn
+        shadow[key] = torch.from_numpy(drawn.astype(np.float32))
+    return {
+        "epoch": 500,
+        "model_state_dict": {key: torch.zeros_like(value) for key, value in shadow.items()},
+        "ema_state_dict": {"shadow": shadow, "mu": 0.9999, "registered": True},
+        "tirt_state_dict": {"importance_adjustment": torch.linspace(-1, 1, 1000), "snr_gamma": torch.tensor(5.0)},
+    }
+
+
+def saved(content: Any, folder: Path) -> Path:
+    torch.save(content, folder / "teacher.pth")
+    return folder / "teacher.pth"
+
+
+def test_the_imported_teacher_is_the_average(content: dict[str, Any], tmp_path: Path) -> None:
+    import_reference(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
+    net, importance = checkpoint.load_model(tmp_path / "teacher", "cpu")
+    x, t, y = (torch.from_numpy(GOLDEN[f"unet_{name}"]) for name in "xty")
+    with torch.inference_mode():
+        found = net(x, t, y, return_dict=False)[0]
+    expected = torch.from_numpy(GOLDEN["teacher_cond"])
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    assert torch.equal(importance, torch.linspace(-1, 1, 1000))
+
+
+def without(content: dict[str, Any], *path: str) -> dict[str, Any]:
+    """`content` lacking the entry at `path`; nothing of it is changed."""
+    if len(path) == 1:
+        return {key: value for key, value in content.items() if key != path[0]}
+    return {**content, path[0]: without(content[path[0]], *path[1:])}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("tirt_state_dict",), "lacks 'tirt_state_dict'"),
+        (("ema_state_dict", "shadow"), "lacks 'shadow'"),
+        (("ema_state_dict", "shadow", "class_embed.weight"), "class_embed.weight' is missing"),
+        (("ema_state_dict", "shadow", "mid.attn_1.q.weight"), "Missing key"),
+        (("ema_state_dict", "shadow", "down.1.block.0.conv1.weight"), "is missing"),
+    ],
+)
+def test_an_incomplete_checkpoint(content: dict[str, Any], tmp_path: Path, path: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        import_reference(saved(without(content, *path), tmp_path), 10, 16, tmp_path / "out")
+    assert [file.name for file in tmp_path.iterdir()] == ["teacher.pth"]
+
+
+def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it knows 10 classes, not 100"):
+        import_reference(saved(content, tmp_path), 100, 16, tmp_path / "out")
+
+
+def test_a_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any], tmp_path: Path) -> None:
+    file = saved(content, tmp_path)
+    file.write_bytes(file.read_bytes()[:100_000])
+    command = [sys.executable, SCRIPT, "--checkpoint", file, "--num-classes", "10", "--image-size", "16"]
+    run = subprocess.run([*command, "--out", tmp_path / "out"], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "not a readable PyTorch checkpoint" in run.stderr
+    assert [f.name for f in tmp_path.iterdir()] == ["teacher.pth"]
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a readable PyTorch checkpoint"):
+        import_reference(saved({"ema_state_dict": print}, tmp_path), 10, 16, tmp_path / "out")
+
+
+def test_a_folder_serves_as_teacher_and_must_fit_the_data(
+    tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
+) -> None:
+    tiny["teacher"] = {"checkpoint": str(teacher_folder)}
+    spec = dash.Spec.model_validate(tiny)
+    assert dash.teacher_key(spec)
+    dash.train_teacher(spec, tmp_path / "teacher", told.context(tmp_path))
+    for file in ("config.json", "teacher.json", "curriculum.safetensors", "diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "teacher" / file).read_bytes() == (teacher_folder / file).read_bytes()
+
+
+def test_a_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict[str, Any], tmp_path: Path) -> None:
+    import_reference(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
+    tiny["teacher"] = {"checkpoint": str(tmp_path / "teacher")}
+    with pytest.raises(ValueError, match="in_channels 3, but digits asks for 1"):
+        dash.teacher_key(dash.Spec.model_validate(tiny))
