@@ -12,48 +12,54 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
-from orchestration.errors import UserError  # noqa: E402
+from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
+from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
+from orchestration.results import report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
-from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan  # noqa: E402
-
-from trainables.storage import storage_at  # noqa: E402
+from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
-    options = parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     console = make_console()
+    plan = None
     try:
+        options = parse(arguments)
         plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py
         print_plan(plan, console)
         if options.dry_run:
             return 0
         started = time.monotonic()
         counts = run_sweep(plan, options.address, console)  # sweep.py -> teacher.py, trials.py -> trainables/
+        summary = report(plan.run)
     except UserError as error:
-        print(f"run_sweep: {error}", file=sys.stderr)
+        print(f"run_sweep: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print_interrupted(plan, options.storage, console)
+        if plan:
+            print_interrupted(plan, options.storage, console)
         return 130
-    from analysis.report import build_report  # pandas and matplotlib: not before they are needed
-
-    summary = build_report([Path(plan.run.root)])
+    except (TeacherFailedError, OSError) as error:
+        if plan is None:
+            raise
+        go_on = f"Finished arms are kept. To go on: {resuming(plan, options.storage)}"
+        print(f"run_sweep: {one_line(error)}. {go_on}", file=sys.stderr)
+        return 3
     print_outcome(plan, counts, summary, time.monotonic() - started, console)
     return 0 if counts["done"] == len(plan.arms) else 3
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    storage = storage_at(options.storage or ROOT / "results")
-    if options.resume:
-        return plan_resumed(storage, options.resume)
-    return plan_new(load_space(options.space, options.set), storage, options.name)
+    with open_storage(options.storage) as storage:
+        if options.resume:
+            return plan_resumed(storage, options.resume)
+        return plan_new(load_space(options.space, options.set), storage, options.name)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
     what.add_argument("--resume", metavar="NAME", help="go on with the run called NAME; finished arms stay as they are")

@@ -11,33 +11,35 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
+from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
 from orchestration.cluster import cluster  # noqa: E402
-from orchestration.errors import UserError  # noqa: E402
+from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from orchestration.progress import Display  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.teacher import find_teacher, prepare_teacher  # noqa: E402
 from orchestration.terminal import make_console  # noqa: E402
 
-from trainables.storage import storage_at  # noqa: E402
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 the teacher is ready, 2 bad input, 130 interrupted."""
-    options = parse(arguments)
+    """Returns the exit code: 0 the teacher is ready, 2 bad input, 3 it could not be trained, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     console = make_console()
     try:
-        space = load_space(options.space, options.set)
-        storage = storage_at(options.storage or ROOT / "results")
-        teacher = find_teacher(space, storage)
+        options = parse(arguments)
+        with open_storage(options.storage) as storage:
+            space = load_space(options.space, options.set)
+            teacher = find_teacher(space, storage)
         if teacher is None:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log) as on, Display(console) as display:
             prepare_teacher(space, storage, on, display)
     except UserError as error:
-        print(f"train_teacher: {error}", file=sys.stderr)
+        print(f"train_teacher: {one_line(error)}", file=sys.stderr)
         return 2
+    except (TeacherFailedError, OSError) as error:
+        print(f"train_teacher: {one_line(error)}. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         console.print("Interrupted. The same command goes on from the last checkpoint.")
         return 130
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teacher")
     option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from trainables import Arm, Context, Result, load_trainable
 from trainables.settings import patched
-from trainables.storage import Storage
+from trainables.storage import DamagedError, Storage
 
 REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
 
@@ -40,18 +40,22 @@ class Job:
 
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
-    """Trains the arms of one Tune trial that have no result yet. `config`: {"trial", "arms": [{name, seed, patch}]}."""
+    """Trains the arms of one Tune trial that have no result yet. `config`: {"trial", "arms": [{name, seed, patch}]},
+    and for an arm taken out of its cohort, {"out_of": the cohort's trial}, from whose checkpoint it goes on."""
     run = Storage(job.run)
     missing = [arm for arm in config["arms"] if not run.exists(f"arms/{arm['name']}.json")]
     if not missing:
         return
+    cohort = {**config, "arms": missing}
     if job.workers:
-        train_on_workers(_cohort_loop, {"trial": config["trial"], "arms": missing, "job": job}, job, config["trial"])
+        train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, config["trial"])
     else:
-        _run_cohort(config["trial"], missing, job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        _run_cohort(cohort, job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
 
 
-def train_on_workers(loop: Callable[[dict[str, Any]], None], config: dict[str, Any], job: Job, name: str) -> None:
+def train_on_workers(
+    loop: Callable[[dict[str, Any]], None], config: dict[str, Any], job: Job, name: str, max_failures: int = 0
+) -> None:
     """Runs `loop(config)` on the job's Ray Train workers and waits. Raises ray.train.TrainingFailedError."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -67,7 +71,7 @@ def train_on_workers(loop: Callable[[dict[str, Any]], None], config: dict[str, A
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",  # our own checkpoints decide what is resumed, not Ray's
             storage_path=Storage(job.run).path("ray/train"),
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=max_failures),
         ),
     ).fit()
 
@@ -81,10 +85,11 @@ def teacher_loop(config: dict[str, Any]) -> None:
     teachers, key = Storage(job.teachers), job.teacher
     rank, world_size, device = _place()
     with _context("teacher", job, rank=rank, world_size=world_size, device=device, publish=None) as context:
-        if not teachers.exists(f"{key}/teacher.json"):
+        if not teachers.has_folder(str(key)):
             out = context.scratch / "teacher"
             trainable.train_teacher(spec, out, context)
-            if rank == 0:
+            # A worker of a driver that was killed may have been quicker; a finished teacher is never replaced.
+            if rank == 0 and not teachers.has_folder(str(key)):
                 teachers.put_folder(out, str(key))
         _wait_for_all()
         folder = teachers.get_folder(str(key), context.scratch)
@@ -98,29 +103,34 @@ def _cohort_loop(config: dict[str, Any]) -> None:
     import ray.train
 
     rank, world_size, device = _place()
-    job = config["job"]
-    _run_cohort(config["trial"], config["arms"], job, rank=rank, world_size=world_size, device=device, publish=None)
-    ray.train.report({"arms": len(config["arms"])})
+    _run_cohort(config["cohort"], config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    ray.train.report({"arms": len(config["cohort"]["arms"])})
 
 
 def _run_cohort(
-    trial: str, arms: Sequence[Mapping[str, Any]], job: Job, *, publish: Callable[..., None] | None, **place: Any
+    config: Mapping[str, Any], job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any
 ) -> None:
-    base = job.base_spec()
-    cohort = [Arm(name=arm["name"], seed=arm["seed"], spec=patched(base, arm["patch"])) for arm in arms]
-    with _context(trial, job, publish=publish, **place) as context:
-        load_trainable(job.trainable).run_cohort(cohort, context)
-    if place["rank"] == 0:
+    base, trial = job.base_spec(), config["trial"]
+    arms = [Arm(name=arm["name"], seed=arm["seed"], spec=patched(base, arm["patch"])) for arm in config["arms"]]
+    with _context(trial, job, out_of=config.get("out_of"), publish=publish, rank=rank, **place) as context:
+        load_trainable(job.trainable).run_cohort(arms, context)
+    if rank == 0:
         Storage(job.run).delete(f"checkpoints/{trial}")
 
 
 @contextmanager
 def _context(
-    name: str, job: Job, *, rank: int, world_size: int, device: str, publish: Callable[..., None] | None
+    name: str,
+    job: Job,
+    *,
+    rank: int,
+    world_size: int,
+    device: str,
+    publish: Callable[..., None] | None,
+    out_of: str | None = None,
 ) -> Iterator[Context]:
     """The context of the cohort or teacher called `name`; `publish` passes each report on."""
     run = Storage(job.run)
-    checkpoint = f"checkpoints/{name}"
     scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
     last_report = 0.0
 
@@ -132,15 +142,20 @@ def _context(
             if publish:
                 publish(progress)
 
+    def load() -> bytes | None:
+        return _checkpoint(run, name) or (_checkpoint(run, out_of) if out_of else None)
+
     def finish(arm: Arm, result: Result, student: Path | None) -> None:
+        if run.exists(f"arms/{arm.name}.json"):
+            return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
             run.put_folder(student, f"students/{arm.name}")
         run.write_json(f"arms/{arm.name}.json", {"arm": arm.name, "trial": name, **asdict(result)})
 
-    folder = None
-    if job.teacher is not None and name != "teacher":
-        folder = Storage(job.teachers).get_folder(job.teacher, scratch)
     try:
+        folder = None
+        if job.teacher is not None and name != "teacher":
+            folder = Storage(job.teachers).get_folder(job.teacher, scratch)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -149,12 +164,23 @@ def _context(
             scratch=scratch,
             teacher=folder,
             report=report,
-            save=lambda content: run.write(checkpoint, content),
-            load=lambda: run.read(checkpoint) if run.exists(checkpoint) else None,
+            save=lambda content: run.write_sealed(f"checkpoints/{name}", content),
+            load=load,
             finish=finish,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _checkpoint(run: Storage, name: str) -> bytes | None:
+    """The checkpoint of a cohort or teacher; a damaged one is told of in the logs and passed over."""
+    try:
+        return run.read_sealed(f"checkpoints/{name}")
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        run.write(f"logs/{name}-checkpoint.txt", f"{error}; {name} begins anew\n".encode())
+        return None
 
 
 def _place() -> tuple[int, int, str]:

@@ -1,26 +1,42 @@
 """Where runs and teachers are kept: a local or shared folder, or a URI that pyarrow understands (s3://, gs://).
 
 Every file appears whole or not at all. On a file system that is write beside, fsync, rename; an object store does it
-by itself when the upload is closed.
+by itself when the upload is closed. What would do harm if it were altered afterwards carries a SHA-256: JSON files and
+checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` reads too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyarrow import fs
 
+SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
+_SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
+
+
+class DamagedError(ValueError):
+    """A stored file is not what was once written; the message names it."""
+
 
 def storage_at(place: str | Path) -> Storage:
-    """The storage at a path, made absolute, or at a URI."""
+    """The storage at a path, made absolute, or at a URI. Raises ValueError for a URI that cannot be used."""
     text = str(place)
-    return Storage(text.rstrip("/") if "://" in text else str(Path(text).absolute()))
+    if "://" not in text:
+        return Storage(str(Path(text).absolute()))
+    if "@" in text.split("/")[2] or "?" in text:  # without repeating it: the message may be logged
+        raise ValueError("a URI must not hold credentials or options; give them by the environment")
+    system, path = fs.FileSystem.from_uri(text)
+    return Storage(path if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Storage:
         return None if "://" in self.root else Path(self.root)
 
     def __truediv__(self, name: str) -> Storage:
-        return Storage(f"{self.root.rstrip('/')}/{name}")
+        return Storage(self.path(name))
 
     def path(self, name: str) -> str:
         """`name` as the user would write it: a path or a URI."""
@@ -50,16 +66,18 @@ class Storage:
                 stream.write(content)
             return
         target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        beside = _beside(target)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with beside.open("wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             beside.replace(target)
-        finally:
+            _sync(target.parent)
+        except OSError as error:
             beside.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(target)) from error
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -67,12 +85,32 @@ class Storage:
         with system.open_input_stream(f"{path}/{name}") as stream:
             return bytes(stream.read())
 
-    def write_json(self, name: str, content: Any) -> None:
-        self.write(name, json.dumps(content, indent=1).encode())
+    def write_sealed(self, name: str, content: bytes) -> None:
+        """Stores `content` with its SHA-256 before it."""
+        self.write(name, _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    def read_sealed(self, name: str) -> bytes:
+        """What `write_sealed` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
+        head, _, content = self.read(name).partition(b"\n")
+        if head != _SEAL + hashlib.sha256(content).hexdigest().encode():
+            raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
+        return content
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Stores an object with the SHA-256 of its text as one more key."""
+        seal = hashlib.sha256(_text(content)).hexdigest()
+        self.write(name, _text({**content, "sha256": seal}))
 
     def read_json(self, name: str) -> Any:
-        """Raises FileNotFoundError, and ValueError for a file that is not JSON."""
-        return json.loads(self.read(name))
+        """What `write_json` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
+        try:
+            content = json.loads(self.read(name))
+            seal = content.pop("sha256")
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise DamagedError(f"{self.path(name)} is damaged: it is cut off or not of this program") from error
+        if hashlib.sha256(_text(content)).hexdigest() != seal:
+            raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
+        return content
 
     def exists(self, name: str) -> bool:
         system, path = self._open()
@@ -89,39 +127,123 @@ class Storage:
         system, path = self._open()
         kind = system.get_file_info(f"{path}/{name}").type
         if kind == fs.FileType.Directory:
-            system.delete_dir(f"{path}/{name}")
+            if self.local is None:
+                system.delete_dir(f"{path}/{name}")
+            else:  # something that still writes there must not stop us
+                shutil.rmtree(self.local / name, ignore_errors=True)
         elif kind == fs.FileType.File:
             system.delete_file(f"{path}/{name}")
 
+    def delete_unfinished(self, folder: str) -> None:
+        """Removes what processes killed while they wrote have left directly in `folder`."""
+        if self.local is None:
+            return  # an upload that is not closed leaves nothing to see
+        for left in (self.local / folder).glob(".*.tmp"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
+        files = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
+        sums = _sums(source, [file for file in files if file != SUMS])
         if self.local is None:
-            system, path = self._open()
-            system.create_dir(f"{path}/{name}")
-            fs.copy_files(str(source), f"{path}/{name}", destination_filesystem=system)
+            self.delete(f"{name}/{SUMS}")
+            for file in files:
+                self.write(f"{name}/{file}", (source / file).read_bytes())
+            self.write(f"{name}/{SUMS}", sums)
             return
         target = self.local / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+        beside, old = _beside(target), _beside(target)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, beside)
-            shutil.rmtree(target, ignore_errors=True)
-            beside.replace(target)
+            (beside / SUMS).write_bytes(sums)
+            for path in [*beside.rglob("*"), beside]:
+                _sync(path)
+            if target.exists():
+                target.rename(old)
+            beside.rename(target)
+            _sync(target.parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def has_folder(self, name: str) -> bool:
+        """Whether `put_folder` has stored `name` to the end."""
+        return self.exists(f"{name}/{SUMS}")
 
     def get_folder(self, name: str, scratch: Path) -> Path:
-        """A local folder with the files of `name`: the folder itself, or a copy of it below `scratch`."""
-        if self.local is not None:
-            return self.local / name
-        system, path = self._open()
-        copy = scratch / Path(name).name
-        copy.mkdir(parents=True, exist_ok=True)
-        fs.copy_files(f"{path}/{name}", str(copy), source_filesystem=system)
-        return copy
+        """A local folder with the files of `name`: the folder itself, or a copy of it below `scratch`.
+
+        Raises FileNotFoundError when it was never stored, DamagedError when a file is not what was stored.
+        """
+        listed = _listed(self.read(f"{name}/{SUMS}"))
+        if listed is None:
+            raise DamagedError(f"{self.path(f'{name}/{SUMS}')} is damaged")
+        folder = self.local / name if self.local is not None else scratch / Path(name).name
+        for file, expected in listed.items():
+            if self.local is None:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_bytes(self.read(f"{name}/{file}"))
+            if not (folder / file).is_file() or _sha256(folder / file) != expected:
+                raise DamagedError(f"{self.path(f'{name}/{file}')} is damaged: its SHA-256 is not the one in {SUMS}")
+        return folder
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if self.local is not None:
             return fs.LocalFileSystem(), str(self.local)
-        system, path = fs.FileSystem.from_uri(self.root)
-        return system, path.rstrip("/")
+        return _file_system(self.root)
+
+
+@lru_cache(maxsize=16)
+def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
+    """Remembered, because a bucket's region is asked for over the network each time."""
+    system, path = fs.FileSystem.from_uri(uri)
+    return system, path.rstrip("/")
+
+
+def _beside(target: Path) -> Path:
+    """A hidden name beside `target`, in the same file system."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, would survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # not every file system can do it for a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sums(folder: Path, files: Sequence[str]) -> bytes:
+    """Each file's SHA-256 as `sha256sum` writes it, and as a comment the SHA-256 of these lines."""
+    lines = "".join(f"{_sha256(folder / file)}  {file}\n" for file in files).encode()
+    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
+
+
+def _listed(sums: bytes) -> dict[str, str] | None:
+    """The SHA-256 of each file that `_sums` listed; None when it is not the list that was written."""
+    lines, _, seal = sums.rpartition(b"# ")
+    if hashlib.sha256(lines).hexdigest().encode() + b"\n" != seal:
+        return None
+    pairs = [line.split("  ", 1) for line in lines.decode().splitlines()]
+    if any(PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts for _, file in pairs):
+        return None  # whoever wrote that wants files outside the folder
+    return {file: expected for expected, file in pairs}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -32,14 +33,22 @@ SETTINGS = {
 class Cluster:
     """What the cluster offers."""
 
-    cpus: int
+    nodes: tuple[int, ...]  # CPUs of each
     gpus: float
     dashboard: str  # URL, empty when there is none
+
+    @property
+    def cpus(self) -> int:
+        return sum(self.nodes)
+
+    def fit(self, cpus: int) -> int:
+        """How many tasks of so many CPUs run at once; each lies on one node."""
+        return sum(node // cpus for node in self.nodes)
 
 
 def machine() -> Cluster:
     """This machine as a cluster, for planning before anything is started. GPUs are counted only by a running Ray."""
-    return Cluster(cpus=len(os.sched_getaffinity(0)), gpus=0, dashboard="")
+    return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=0, dashboard="")
 
 
 @contextmanager
@@ -64,11 +73,15 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 configure_logging=False,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
+            said = " ".join(str(error).split())
+            where = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start"
+            raise UserError(f"{where}: {said}") from error
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Ray has just put in a handler of its own
         try:
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
             yield Cluster(
-                cpus=int(resources.get("CPU", 0)),
+                nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
                 gpus=resources.get("GPU", 0),
                 dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
             )

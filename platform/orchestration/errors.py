@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UserError(Exception):
     """Bad input. Its message names the file or argument, the key, and what is allowed."""
+
+
+class TeacherFailedError(Exception):
+    """The teacher could not be trained, nor by another try; the message says why and where to read on."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestration.design import PlannedArm
-from trainables.storage import Storage
+from trainables.storage import DamagedError, Storage
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines
@@ -134,8 +134,10 @@ class Display:
 
 
 def _read(folder: Storage, name: str) -> Any:
-    file = f"progress/{name}.json"
-    return folder.read_json(file) if folder.exists(file) else None
+    try:
+        return folder.read_json(f"progress/{name}.json")
+    except (FileNotFoundError, DamagedError):
+        return None
 
 
 def duration(seconds: float) -> str:

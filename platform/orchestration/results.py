@@ -1,12 +1,13 @@
 """The run folder: created once, collected from what the workers left in it.
 
 space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
-arms/<arm>.json                           written by a worker when the arm is finished
+arms/<arm>.json                           written by a worker when the arm is finished; nothing else is state
 arms.parquet, curves.parquet, ...         all of them together
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -14,20 +15,28 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from orchestration.cluster import ROOT
 from orchestration.design import PlannedArm
 from orchestration.errors import UserError
+from orchestration.lock import LOCK
 from orchestration.packing import Trial
-from orchestration.space import NAME_PATTERN, Space
+from orchestration.space import NAME_PATTERN, Space, parse_space
 from trainables.settings import digest, patched, setting
-from trainables.storage import Storage
+from trainables.storage import DamagedError, Storage
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from analysis.report import Summary
+
+FORMAT = 1  # of the run folder; a later one cannot be resumed by this code
+NOT_BEGUN = {LOCK, "logs", "space.yaml"}  # all that a run holds before its plan is written
+NOT_RUNS = ("teachers", "logs")  # what else lies in a storage
 VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
 
 # arms.parquet always has these columns, in this order; DASH fills them all, other trainables what they know.
@@ -66,26 +75,54 @@ def new_run(storage: Storage, space: Space, name: str | None) -> Storage:
     """The folder of a new run: `name`, or the space's name with the first free number. Raises UserError when taken."""
     if name is not None:
         run = run_named(storage, name, "--name")
-        if storage.exists(name):
+        if _taken(storage, name):
             raise UserError(f"--name {name}: {run.root} exists already; choose another or use --resume {name}")
         return run
     number = 1
-    while storage.exists(space.name if number == 1 else f"{space.name}-{number}"):
+    while _taken(storage, space.name if number == 1 else f"{space.name}-{number}"):
         number += 1
     return storage / (space.name if number == 1 else f"{space.name}-{number}")
+
+
+def _taken(storage: Storage, name: str) -> bool:
+    """Whether there is a run, or a folder that is none of ours; one that never began may be begun again."""
+    return name in NOT_RUNS or (storage.exists(name) and not set(storage.names(name)) <= NOT_BEGUN)
 
 
 def run_named(storage: Storage, name: str, option: str) -> Storage:
     """The folder of the run called `name`, which cannot lie outside the storage. Raises UserError naming `option`."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise UserError(f"{option} {name}: a name is made of lower-case letters, digits, '.', '_' and '-', 64 at most")
+    if name in NOT_RUNS:
+        raise UserError(f"{option} {name}: this folder of a storage is not for runs; choose another name")
     return storage / name
 
 
 def write_plan(run: Storage, space: Space, trials: Sequence[Trial]) -> None:
     """Writes what is needed to resume: the resolved space and which arms make up which trial."""
-    run.write("space.yaml", space.resolved().encode())
-    run.write_json("plan.json", {trial.name: [arm.name for arm in trial.arms] for trial in trials})
+    content = space.resolved().encode()
+    run.write("space.yaml", content)
+    cohorts = {trial.name: [arm.name for arm in trial.arms] for trial in trials}
+    run.write_json(
+        "plan.json", {"format": FORMAT, "space_sha256": hashlib.sha256(content).hexdigest(), "trials": cohorts}
+    )
+
+
+def read_plan(run: Storage) -> tuple[Space, Mapping[str, Sequence[str]]]:
+    """What `write_plan` wrote: the space, and the arms of each trial. Raises UserError when it cannot be relied on."""
+    anew = "the run cannot go on; begin another one with --space"
+    try:
+        plan, content = run.read_json("plan.json"), run.read("space.yaml")
+    except (DamagedError, FileNotFoundError) as error:
+        raise UserError(f"{error}: {anew}") from error
+    if plan["format"] > FORMAT:
+        raise UserError(
+            f"{run.path('plan.json')}: format {plan['format']} is of a later version of this program, "
+            f"which reads up to {FORMAT}"
+        )
+    if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
+        raise UserError(f"{run.path('space.yaml')}: is not the one this run began with: {anew}")
+    return parse_space(run.path("space.yaml"), content), plan["trials"]
 
 
 def write_manifest(run: Storage, space: Space, status: str, **facts: Any) -> None:
@@ -105,20 +142,31 @@ def write_manifest(run: Storage, space: Space, status: str, **facts: Any) -> Non
         "components": list(space.design.components),
         "blocks": space.design.blocks,
     }
-    earlier = run.read_json("manifest.json") if run.exists("manifest.json") else start
+    try:
+        earlier = run.read_json("manifest.json")
+    except (FileNotFoundError, DamagedError):
+        earlier = start
     ended = None if status == "running" else now
     run.write_json("manifest.json", earlier | facts | {"status": status, "ended": ended})
 
 
-def records(run: Storage) -> dict[str, Mapping[str, Any]]:
-    """What the workers recorded of each finished arm, by its name."""
-    return {name.removesuffix(".json"): run.read_json(f"arms/{name}") for name in run.names("arms")}
+def records(run: Storage) -> dict[str, Mapping[str, Any] | None]:
+    """What the workers recorded of each finished arm, by its name; None for a record that is damaged."""
+    return {name.removesuffix(".json"): _record(run, name) for name in run.names("arms")}
+
+
+def _record(run: Storage, name: str) -> Mapping[str, Any] | None:
+    try:
+        record: Mapping[str, Any] = run.read_json(f"arms/{name}")
+    except DamagedError:
+        return None
+    return record
 
 
 def forget_failures(run: Storage) -> None:
-    """Lets failed arms run again."""
+    """Lets arms run again that failed, or whose record is damaged."""
     for name, record in records(run).items():
-        if record["status"] == "failed":
+        if record is None or record["status"] == "failed":
             run.delete(f"arms/{name}.json")
 
 
@@ -131,7 +179,7 @@ def collect(
     """
     import pandas as pd
 
-    found = records(run)
+    found = {name: record for name, record in records(run).items() if record is not None}
     done = [(arm, found[arm.name]) for arm in arms if arm.name in found]
     name = run.root.rpartition("/")[2]
     teacher_value = teacher["value"] if teacher else None
@@ -150,6 +198,29 @@ def collect(
     for _, record in done:
         counts[record["status"]] += 1
     return counts | {"missing": len(arms) - len(done)}
+
+
+def report(run: Storage) -> Summary:
+    """Builds the run's report; that of a run at a URI is built here and stored there."""
+    from analysis.report import build_report  # pandas and matplotlib: not before they are needed
+
+    if run.local is not None:
+        return build_report([run.local])
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as scratch:
+        folder = Path(scratch) / run.root.rpartition("/")[2]
+        folder.mkdir()
+        for name in run.names(""):
+            if name.endswith((".yaml", ".json", ".parquet")):
+                (folder / name).write_bytes(run.read(name))
+        for arm in run.names("students"):
+            if run.exists(f"students/{arm}/samples.png"):
+                (folder / "students" / arm).mkdir(parents=True)
+                (folder / f"students/{arm}/samples.png").write_bytes(run.read(f"students/{arm}/samples.png"))
+        summary = build_report([folder])
+        for file in summary.folder.rglob("*"):
+            if file.is_file():
+                run.write(f"report/{file.relative_to(summary.folder).as_posix()}", file.read_bytes())
+        return summary
 
 
 def _row(
@@ -177,7 +248,7 @@ def _row(
 
 def _write_parquet(run: Storage, name: str, table: Any) -> None:
     buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
+    table.to_parquet(buffer, index=False, write_page_checksum=True)
     run.write(f"{name}.parquet", buffer.getvalue())
 
 

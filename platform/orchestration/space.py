@@ -14,15 +14,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
 
+from analysis.cells import BASE, FULL, TEACHER, cell_name
 from analysis.claims import parse_claim
 from orchestration.errors import UserError
-from orchestration.space_file import read_tree
+from orchestration.space_file import read_file, read_tree
 from trainables import BUILT_IN, load_trainable
 from trainables.settings import Many, Strict, patched, setting
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+MOST_ARMS = 100_000
 OWN_KEYS = ("name", "trainable", "design", "resources")  # the others belong to the trainable
 
 
@@ -47,7 +49,7 @@ class Design(Strict):
             if self.kind == "leave_one_out" and states.count(False) > 1:
                 continue
             on = dict(zip(self.components, states, strict=True))
-            yield cell_name(on), on
+            yield cell_name([name for name, state in on.items() if state], list(on)), on
 
 
 class Resources(Strict):
@@ -94,18 +96,14 @@ class Space:
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def cell_name(components: Mapping[str, bool]) -> str:
-    """`full` when every component is on, `base` when none is, else the ones that are on joined by '+'."""
-    on = [name for name, state in components.items() if state]
-    if len(on) == len(components):
-        return "full"
-    return "+".join(on) or "base"
-
-
 def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
     """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
-    file = Path(file)
-    tree = read_tree(file, overrides)
+    return parse_space(str(file), read_file(Path(file)), overrides)
+
+
+def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Space:
+    """The space in the content of a file, which errors call `file`."""
+    tree = read_tree(file, content, overrides)
     spec_model = _spec_model(file, tree.get("trainable", "dash"))
     allowed = [*OWN_KEYS, *spec_model.model_fields]
     for key in tree:
@@ -124,7 +122,7 @@ def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
     return space
 
 
-def _spec_model(file: Path, trainable: Any) -> type[BaseModel]:
+def _spec_model(file: str, trainable: Any) -> type[BaseModel]:
     try:
         model: type[BaseModel] = load_trainable(trainable).Spec
     except (ImportError, AttributeError, TypeError, ValueError) as error:
@@ -135,10 +133,15 @@ def _spec_model(file: Path, trainable: Any) -> type[BaseModel]:
     return model
 
 
-def _check_design(file: Path, space: Space) -> None:
+def _check_design(file: str, space: Space) -> None:
     design = space.design
+    arms = design.blocks * (len(list(design.cells())) + len(design.baselines))
+    if arms > MOST_ARMS:
+        raise UserError(f"{file}: design.blocks: {design.blocks} makes {arms} arms; {MOST_ARMS} are allowed")
     for name, component in design.components.items():
         where = f"{file}: design.components.{name}.off"
+        if name in (taken := [FULL, BASE, TEACHER, *space.module.BASELINES]):
+            raise UserError(f"{file}: design.components: {name!r} is not allowed: {', '.join(taken)} name other rows")
         for key, value in component.off.items():
             try:
                 unchanged = setting(space.spec, key) == value
@@ -158,7 +161,7 @@ def _check_design(file: Path, space: Space) -> None:
             allowed = ", ".join(baselines)
             raise UserError(f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}")
         _check_patch(f"{file}: design.baselines: {baseline}", space, baselines[baseline])
-    cells = [cell for cell, _ in design.cells()] + list(design.baselines) + ["teacher"]
+    cells = [cell for cell, _ in design.cells()] + list(design.baselines) + [TEACHER]
     for index, claim in enumerate(design.claims):
         try:
             parse_claim(claim, list(design.components), cells)
@@ -184,7 +187,7 @@ def _check_patch(where: str, space: Space, patch: Mapping[str, Any]) -> None:
         raise UserError(f"{where}: {_path(first['loc'], tree)}: {first['msg']}, not {first['input']!r}") from error
 
 
-def _validated(file: Path, model: type[BaseModel], tree: dict[str, Any]) -> Any:
+def _validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
     try:
         return model.model_validate(tree)
     except ValidationError as error:

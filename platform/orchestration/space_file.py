@@ -47,13 +47,20 @@ _SpaceLoader.add_implicit_resolver(
 )
 
 
-def read_tree(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The space file as nested dicts, each `key.key=value` of `overrides` laid over it. Raises UserError."""
+def read_file(file: Path) -> bytes:
+    """The head of a space file, long enough to tell that it is too long. Raises UserError."""
     try:
         with file.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
+            return stream.read(LARGEST + 1)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a space file as nested dicts, each `key.key=value` of `overrides` laid over it.
+
+    Raises UserError, which calls it `file`.
+    """
     if len(content) > LARGEST:
         raise UserError(f"{file}: larger than {LARGEST >> 20} MiB, so not a space file")
     try:

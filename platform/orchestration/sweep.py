@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from orchestration import results
 from orchestration.cluster import Cluster, cluster, machine
 from orchestration.design import PlannedArm, lay_out
 from orchestration.errors import UserError
+from orchestration.lock import hold
 from orchestration.packing import Cost, Trial, makespan, pack
 from orchestration.progress import Display, watch
-from orchestration.space import Space, load_space
+from orchestration.space import Space
 from orchestration.teacher import Teacher, find_teacher, prepare_teacher
 from orchestration.trials import run_trials
 from trainables.ray_worker import Job
@@ -24,7 +27,10 @@ from trainables.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep will do. `run` is the folder it fills; `trials` hold only the arms that have no result yet."""
+    """What a sweep will do. `run` is the folder it fills; `trials` hold only the arms that have no result yet.
+
+    `damaged` names the arms whose records are not what was written; they run again.
+    """
 
     space: Space
     storage: Storage
@@ -33,6 +39,8 @@ class Plan:
     trials: tuple[Trial, ...]
     slots: int  # trials at a time
     teacher: Teacher | None
+    resumed: bool
+    damaged: tuple[str, ...] = ()
 
     @property
     def teacher_seconds(self) -> float:
@@ -57,6 +65,7 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         trials=(),
         slots=1,
         teacher=find_teacher(space, storage),
+        resumed=False,
     )
     return _packed(plan, machine())
 
@@ -64,16 +73,17 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
 def plan_resumed(storage: Storage, name: str) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError."""
     run = results.run_named(storage, name, "--resume")
-    if not (run.exists("space.yaml") and run.exists("plan.json")):
+    if not run.exists("plan.json"):
         runs = [entry for entry in storage.names("") if storage.exists(f"{entry}/plan.json")]
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {', '.join(runs) or 'none'}")
-    space = load_space(run.path("space.yaml"))
+    space, cohorts = results.read_plan(run)
     arms = lay_out(space)
-    finished = {arm for arm, record in results.records(run).items() if record["status"] != "failed"}
+    records = results.records(run)
+    finished = {arm for arm, record in records.items() if record is not None and record["status"] != "failed"}
     missing = {arm.name: arm for arm in arms if arm.name not in finished}
     cost = _cost(space)
     trials = []
-    for trial, names in run.read_json("plan.json").items():
+    for trial, names in cohorts.items():
         cohort = tuple(missing[arm] for arm in names if arm in missing)
         if cohort:
             trials.append(Trial(name=trial, arms=cohort, seconds=cost(cohort)))
@@ -85,39 +95,80 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         trials=tuple(trials),
         slots=_slots(space, machine()),
         teacher=find_teacher(space, storage),
+        resumed=True,
+        damaged=tuple(arm for arm, record in records.items() if record is None),
     )
 
 
 def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
     """Carries the plan out and collects the results, also after an interrupt or a failure.
 
-    Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C.
+    Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C, UserError when nothing was begun,
+    TeacherFailedError, and OSError when the storage fails.
     """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(plan.run))
+        except OSError as error:
+            raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
+        if not plan.resumed and plan.run.exists("plan.json"):
+            raise UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
+        try:
+            return _run(plan, address, console)
+        finally:
+            if not plan.run.exists("plan.json"):
+                _leave_nothing(plan)
+
+
+def _run(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
     if not plan.trials:  # every arm has its result already
         return _collect(plan, "finished")
-    log = Path(plan.run.path("logs/ray.log")) if plan.run.local else Path("ray.log")
-    status = "failed"
+    status = "not begun"
     try:
-        with cluster(address, log) as on:
+        with _log(plan.run) as log, cluster(address, log) as on:
             plan = _begin(plan, on, address)
+            status = "failed"
             if on.dashboard:
                 console.print(f"Dashboard: {on.dashboard}", highlight=False)
             _work(plan, on, console)
         status = "finished"
     except KeyboardInterrupt:
-        status = "interrupted"
+        status = status.replace("failed", "interrupted")
         raise
     finally:  # the workers have ended with the cluster, so what they left is all there is
-        counts = _collect(plan, status)
+        if status != "not begun":
+            counts = _collect(plan, status)
     return counts
+
+
+@contextlib.contextmanager
+def _log(run: Storage) -> Iterator[Path]:
+    """Where Ray's log is written: into the run folder, or for a run at a URI to a file that is stored at the end."""
+    if run.local is not None:
+        yield run.local / "logs/ray.log"
+        return
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as scratch:
+        log = Path(scratch) / "ray.log"
+        yield log
+        run.write("logs/ray.log", log.read_bytes())
+
+
+def _leave_nothing(plan: Plan) -> None:
+    """Removes the folder of a run that never began, and the storage when it holds nothing else."""
+    plan.run.delete("")
+    if plan.storage.local is not None:
+        with contextlib.suppress(OSError):
+            plan.storage.local.rmdir()
 
 
 def _begin(plan: Plan, on: Cluster, address: str | None) -> Plan:
     """Fits the plan to the cluster and writes it down."""
-    resumed = plan.run.exists("plan.json")
     if address:
-        plan = replace(plan, slots=_slots(plan.space, on)) if resumed else _packed(plan, on)
-    if not resumed:
+        plan = replace(plan, slots=_slots(plan.space, on)) if plan.resumed else _packed(plan, on)
+    if plan.resumed:
+        for folder in ("", "arms", "checkpoints", "students"):
+            plan.run.delete_unfinished(folder)
+    else:
         results.write_plan(plan.run, plan.space, plan.trials)
     results.write_manifest(plan.run, plan.space, status="running", arms=len(plan.arms))
     return plan
@@ -132,7 +183,7 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
         teachers=plan.storage.path("teachers"),
         teacher=plan.teacher.key if plan.teacher else None,
         workers=resources.workers,
-        threads=max(1, resources.cpus_per_trial // max(1, resources.workers)),
+        threads=_threads(plan.space),
         gpu=resources.gpus_per_trial > 0,
     )
     with Display(console) as display:
@@ -160,15 +211,21 @@ def _packed(plan: Plan, on: Cluster) -> Plan:
     return replace(plan, slots=slots, trials=trials)
 
 
+def _threads(space: Space) -> int:
+    """CPUs of each worker of a trial."""
+    return max(1, space.resources.cpus_per_trial // max(1, space.resources.workers))
+
+
 def _slots(space: Space, on: Cluster) -> int:
     """How many trials fit at a time. Raises UserError when not even one does."""
     resources = space.resources
-    fit = on.cpus // resources.cpus_per_trial
+    fit = on.fit(_threads(space)) // max(1, resources.workers)
     if resources.gpus_per_trial and on.gpus:
         fit = min(fit, int(on.gpus / resources.gpus_per_trial))
     if fit < 1:
         raise UserError(
-            f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: there are {on.cpus} CPUs"
+            f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: the machines have "
+            f"{', '.join(map(str, on.nodes))} CPUs"
         )
     return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
 

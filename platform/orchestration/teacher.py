@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.cluster import Cluster
-from orchestration.errors import UserError
+from orchestration.errors import TeacherFailedError, UserError
+from orchestration.lock import hold_when_free
 from orchestration.progress import Display, watch
 from orchestration.space import Space
+from orchestration.trials import last_line
 from trainables.ray_worker import Job, teacher_loop, train_on_workers
-from trainables.storage import Storage
+from trainables.storage import DamagedError, Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,10 @@ class Teacher:
 
 
 def find_teacher(space: Space, storage: Storage) -> Teacher | None:
-    """The teacher `space` asks for, None when students need none. Raises UserError when what it names is not there."""
+    """The teacher `space` asks for, None when students need none.
+
+    Raises UserError when what the space names is not there, or when the stored teacher is damaged.
+    """
     try:
         key = space.module.teacher_key(space.spec)
     except (OSError, ValueError) as error:
@@ -32,26 +37,44 @@ def find_teacher(space: Space, storage: Storage) -> Teacher | None:
     if key is None:
         return None
     teachers = storage / "teachers"
-    evaluation_file = f"{key}/evaluations/{space.module.evaluation_key(space.spec)}.json"
-    return Teacher(
-        key=key,
-        trained=teachers.exists(f"{key}/teacher.json"),
-        evaluation=teachers.read_json(evaluation_file) if teachers.exists(evaluation_file) else None,
-    )
+    trained = teachers.has_folder(key)
+    if trained and teachers.local is not None:  # elsewhere the workers check what they fetch
+        try:
+            teachers.get_folder(key, teachers.local)
+        except DamagedError as error:
+            raise UserError(f"{error}; delete {teachers.path(key)} to have the teacher trained again") from error
+    try:
+        evaluation = teachers.read_json(f"{key}/evaluations/{space.module.evaluation_key(space.spec)}.json")
+    except (FileNotFoundError, DamagedError):
+        evaluation = None  # it is measured, again
+    return Teacher(key=key, trained=trained, evaluation=evaluation if trained else None)
 
 
 def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Display) -> None:
-    """Trains and evaluates the teacher where that is not done yet. Raises ray.train.TrainingFailedError.
+    """Trains and evaluates the teacher where that is not done yet. Raises TeacherFailedError.
 
     An unfinished training leaves its checkpoint beside the teachers, and the next sweep that asks for it goes on.
+    When another sweep is at it already, waits for that one.
     """
     teacher = find_teacher(space, storage)
     if teacher is None or teacher.evaluation is not None:
         return
+    unfinished = storage / f"teachers/{teacher.key}.unfinished"
+    with hold_when_free(unfinished, lambda: display.teacher(unfinished)):
+        teacher = find_teacher(space, storage)
+        if teacher is not None and teacher.evaluation is None:
+            unfinished.delete_unfinished("checkpoints")
+            _train(teacher, space, storage, on, display)
+        unfinished.delete("")
+
+
+def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, display: Display) -> None:
+    from ray.train import TrainingFailedError
+
+    unfinished = storage / f"teachers/{teacher.key}.unfinished"
     gpu = space.resources.gpus_per_trial > 0
     wanted = getattr(getattr(space.spec, "teacher", None), "workers", 1)
     workers = max(1, min(wanted, int(on.gpus) if gpu else on.cpus))
-    unfinished = storage / f"teachers/{teacher.key}.unfinished"
     job = Job(
         trainable=space.trainable,
         spec=space.spec.model_dump(mode="json"),
@@ -59,8 +82,18 @@ def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Displa
         teachers=storage.path("teachers"),
         teacher=teacher.key,
         workers=workers,
-        threads=1 if gpu else max(1, on.cpus // workers),
+        threads=1 if gpu else max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
         gpu=gpu,
     )
-    watch(lambda: train_on_workers(teacher_loop, {"job": job}, job, "teacher"), lambda: display.teacher(unfinished))
-    storage.delete(f"teachers/{teacher.key}.unfinished")
+    retries = space.resources.max_retries
+    try:
+        watch(
+            lambda: train_on_workers(teacher_loop, {"job": job}, job, "teacher", max_failures=retries),
+            lambda: display.teacher(unfinished),
+        )
+    except TrainingFailedError as error:
+        log = f"teachers/{teacher.key}.unfinished/logs/teacher.txt"
+        storage.write(log, str(error).encode())
+        raise TeacherFailedError(
+            f"the teacher's training failed: {last_line(str(error))}; see {storage.path(log)}"
+        ) from error

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import rich.box
 import rich.table
-import rich.text
+import yaml
 from rich.console import Console
 
 from orchestration.progress import duration
@@ -17,7 +16,6 @@ from orchestration.sweep import Plan
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from analysis.report import Summary
-    from analysis.tables import Table
 
 
 def make_console() -> Console:
@@ -44,50 +42,59 @@ def print_plan(plan: Plan, console: Console) -> None:
     if plan.teacher:
         state = "reused" if plan.teacher.trained else f"to be trained, about {duration(plan.teacher_seconds)}"
         grid.add_row("teacher", f"{plan.teacher.key}, {state}")
+    for arm in plan.damaged:
+        grid.add_row("damaged", f"{plan.run.path(f'arms/{arm}.json')}; the arm runs again")
     for claim in design.claims:
         grid.add_row("claim", claim)
+    for index, sentence in enumerate(_sensitivity(plan)):
+        grid.add_row("" if index else "sees", sentence)
     grid.add_row("time", f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside")
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 
 
+def _sensitivity(plan: Plan) -> list[str]:
+    """What so many blocks can see, by the noise of the nearest earlier run of this storage where there is one."""
+    from analysis import planning
+
+    design = plan.space.design
+    local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
+    earlier = planning.earlier_residual_sd(local, tree) if local else None
+    residual_sd = earlier.residual_sd if earlier else None
+    sentences = planning.describe(planning.plan(len(design.components), design.blocks, design.kind, residual_sd))
+    if earlier:
+        other = f" (other {', '.join(earlier.differs)})" if earlier.differs else ""
+        sentences.append(f"The noise is that of {earlier.run}{other}: residual SD {earlier.residual_sd:.3f} (log).")
+    return sentences
+
+
 def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, console: Console) -> None:
     """The table, what failed, and where everything lies."""
-    for table in (summary.attribution, *summary.cells, summary.claims):
-        if table.rows:
-            console.print(_rendered(table, leave_out={*plan.space.design.components, "per-block check"}))
-    for sentence in summary.answers:
-        console.print(sentence, highlight=False)
+    from analysis.terminal import show  # pandas and matplotlib come with it
+
+    show(summary, console)
     done, total = counts["done"], len(plan.arms)
     console.print(f"{done} of {total} arms done in {duration(seconds)}.", highlight=False)
     if done < total:
         others = ", ".join(f"{number} {status}" for status, number in counts.items() if status != "done" and number)
         console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.path('arms.parquet')}")
-    console.print(f"Report:  {plan.run.path('report/index.html')}", highlight=False, soft_wrap=True)
-    console.print(f"Results: {plan.run.root}", highlight=False, soft_wrap=True)
+    console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
     """How to go on."""
-    name = plan.run.root.rpartition("/")[2]
-    command = ["python", sys.argv[0], "--resume", name, *(["--storage", storage] if storage else [])]
+    if not plan.run.exists("plan.json"):
+        console.print("Interrupted before anything was begun.")
+        return
     console.print("Interrupted. Finished arms are kept. To go on:")
-    console.print(f"  {shlex.join(command)}", highlight=False, soft_wrap=True)
+    console.print(f"  {resuming(plan, storage)}", highlight=False, soft_wrap=True)
+
+
+def resuming(plan: Plan, storage: str | None) -> str:
+    """The command that goes on with the sweep of `plan`."""
+    name = plan.run.root.rpartition("/")[2]
+    return shlex.join(["python", sys.argv[0], "--resume", name, *(["--storage", storage] if storage else [])])
 
 
 def _largest(plan: Plan) -> int:
     return max((len(trial.arms) for trial in plan.trials), default=0)
-
-
-def _rendered(table: Table, leave_out: Collection[str]) -> rich.table.Table:
-    """`table` for the terminal, without the columns the report has room for."""
-    shown = [index for index, column in enumerate(table.columns) if column not in leave_out]
-    rendered = rich.table.Table(
-        title=table.title, title_justify="left", caption=table.note, caption_justify="left", box=rich.box.SIMPLE_HEAD
-    )
-    for index in shown:
-        words = index < table.text_columns
-        rendered.add_column(table.columns[index], justify="left" if words else "right", no_wrap=index == 0)
-    for row in table.rows:
-        rendered.add_row(*(rich.text.Text(row[index]) for index in shown))
-    return rendered

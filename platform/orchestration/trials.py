@@ -11,9 +11,34 @@ from orchestration.space import Resources
 from trainables.ray_worker import Job, run_trial
 from trainables.storage import Storage
 
+Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
+
 
 def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: int) -> None:
-    """Runs every trial; when one fails for good, its unfinished arms are recorded as failed. Blocks."""
+    """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks."""
+    run = Storage(job.run)
+    cohorts = [
+        {"trial": trial.name, "arms": [{"name": a.name, "seed": a.seed, "patch": dict(a.patch)} for a in trial.arms]}
+        for trial in trials
+    ]
+    failed, again = [], []
+    for cohort, traceback in _run(cohorts, job, resources, slots, resources.max_retries):
+        missing = [arm for arm in cohort["arms"] if not run.exists(f"arms/{arm['name']}.json")]
+        if len(missing) > 1:  # it may be one arm that fails them all
+            trial = cohort["trial"]
+            again += [{"trial": f"{trial}.{arm['name']}", "arms": [arm], "out_of": trial} for arm in missing]
+        else:
+            failed.append((cohort, traceback))
+    if again:
+        failed += _run(again, job, resources, slots, max_retries=0)
+    for cohort, traceback in failed:
+        _record_failure(run, cohort, traceback)
+
+
+def _run(
+    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, max_retries: int
+) -> list[tuple[Cohort, str]]:
+    """Runs each cohort as a Tune trial; returns those that failed more than `max_retries` times, with the traceback."""
     from ray import tune
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
@@ -21,15 +46,14 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         run_trial(config["cohort"], job)
 
     run = Storage(job.run)
-    cohorts = [
-        {"trial": trial.name, "arms": [{"name": a.name, "seed": a.seed, "patch": dict(a.patch)} for a in trial.arms]}
-        for trial in trials
-    ]
-    # With Ray Train workers the Tune actor only waits; the workers hold the resources.
-    own = {"cpu": 0.01} if job.workers else {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    # With Ray Train workers the Tune actor only waits: it must take none of the CPUs they need, but it must ask for
+    # something, and a byte of memory is always there.
+    own: dict[str, float] = (
+        {"cpu": 0, "memory": 1} if job.workers else {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    )
     results = Tuner(
         tune.with_resources(train, own),
-        param_space={"cohort": tune.grid_search(cohorts)},
+        param_space={"cohort": tune.grid_search(list(cohorts))},
         tune_config=TuneConfig(
             max_concurrent_trials=slots,
             reuse_actors=not job.workers,
@@ -39,24 +63,28 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         run_config=RunConfig(
             name=f"tune-{len(run.names('ray/tune'))}",
             storage_path=run.path("ray/tune"),
-            failure_config=FailureConfig(max_failures=resources.max_retries),
+            failure_config=FailureConfig(max_failures=max_retries),
             verbose=0,
         ),
     ).fit()
-    for result in (results[index] for index in range(len(results))):
-        if result.error is not None and result.config is not None:
-            _record_failure(run, result.config["cohort"], str(result.error))
+    found = [results[index] for index in range(len(results))]
+    return [(r.config["cohort"], str(r.error)) for r in found if r.error is not None and r.config is not None]
 
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["cohort"]["trial"])
 
 
-def _record_failure(run: Storage, cohort: Mapping[str, Any], traceback: str) -> None:
+def last_line(traceback: str) -> str:
+    """What a traceback comes to."""
+    return next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
+
+
+def _record_failure(run: Storage, cohort: Cohort, traceback: str) -> None:
     name = cohort["trial"]
     traceback = re.sub(r"\x1b\[[0-9;]*m", "", traceback)  # Ray colours it for terminals
     run.write(f"logs/{name}.txt", traceback.encode())
-    error = next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
+    error = last_line(traceback)
     for arm in cohort["arms"]:
         if not run.exists(f"arms/{arm['name']}.json"):
             run.write_json(
