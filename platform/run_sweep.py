@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
-        if options.resume:
+        if options.resume is not None:
             return plan_resumed(storage, options.resume)
         return plan_new(load_space(options.space, options.set), storage, options.name)
 
@@ -70,7 +70,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
     option("--dry-run", action="store_true", help="print what would run and for how long, start and write nothing")
     options = parser.parse_args(arguments)
-    if options.resume and (options.name or options.set):
+    if options.resume is not None and (options.name or options.set):
         parser.error("--name and --set do not go with --resume: the run has its name and its settings")
     return options
 
