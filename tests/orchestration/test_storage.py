@@ -1,17 +1,32 @@
-"""Files are whole or absent, locally and at a URI."""
+"""Files are whole or absent, locally and at a URI; what was altered afterwards is not taken for what was written."""
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from trainables.storage import Storage, storage_at
+from trainables.storage import DamagedError, Storage, storage_at
 
 
 @pytest.fixture(params=["path", "uri"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return storage_at(tmp_path if request.param == "path" else f"file://{tmp_path}")
+    # storage_at would make a path of the URI; like this, it goes the way of every URI.
+    return storage_at(tmp_path) if request.param == "path" else Storage(f"file://{tmp_path}")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder with two files, one of them in a folder below."""
+    folder = tmp_path / "model"
+    (folder / "below").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "below/weights").write_bytes(b"1234")
+    return folder
 
 
 def test_files_come_back(storage: Storage) -> None:
@@ -29,15 +44,90 @@ def test_files_come_back(storage: Storage) -> None:
         folder.read("arms/a.json")
 
 
-def test_folders_replace_each_other(storage: Storage, tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "config.json").write_text("{}")
-    storage.put_folder(source, "student")
-    storage.put_folder(source, "student")
+def test_folders_replace_each_other(storage: Storage, model: Path, tmp_path: Path) -> None:
+    assert not storage.has_folder("student")
+    storage.put_folder(model, "student")
+    (model / "config.json").write_text("{1}")
+    storage.put_folder(model, "student")
+    assert storage.has_folder("student")
     copy = storage.get_folder("student", tmp_path / "scratch")
-    assert (copy / "config.json").read_text() == "{}"
+    assert (copy / "config.json").read_text() == "{1}"
+    assert (copy / "below/weights").read_bytes() == b"1234"
     assert "student" in storage.names("")
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
+
+
+def test_the_list_of_a_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path) -> None:
+    storage_at(tmp_path).put_folder(model, "student")
+    checked = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "student", capture_output=True, text=True
+    )
+    assert checked.stdout == "below/weights: OK\nconfig.json: OK\n"
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "damage", ["altered", "cut off", "lost", "list cut off", "list lost", "list altered", "escape"]
+)
+def test_a_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tmp_path: Path, damage: str) -> None:
+    storage.put_folder(model, "student")
+    folder = tmp_path / "student"
+    weights, sums = folder / "below/weights", folder / "SHA256SUMS"
+    if damage == "altered":
+        weights.write_bytes(b"1235")
+    elif damage == "cut off":
+        weights.write_bytes(b"123")
+    elif damage == "lost":
+        weights.unlink()
+    elif damage == "list cut off":
+        sums.write_text(sums.read_text().splitlines(keepends=True)[0])
+    elif damage == "list lost":
+        sums.unlink()
+    elif damage == "list altered":
+        sums.write_text(sums.read_text().replace("weights", "weighty"))
+    else:
+        lines = f"{'0' * 64}  ../../outside\n"
+        sums.write_text(f"{lines}# {hashlib.sha256(lines.encode()).hexdigest()}\n")
+    with pytest.raises((DamagedError, FileNotFoundError), match="student"):
+        storage.get_folder("student", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("position", [0, 7, -1])
+def test_an_altered_bit_is_noticed(storage: Storage, position: int) -> None:
+    storage.write_json("record.json", {"value": 1.25, "none": float("nan"), "rows": [[1, 2.5]]})
+    storage.write_sealed("checkpoint", b"state")
+    assert storage.read_json("record.json")["rows"] == [[1, 2.5]]
+    assert storage.read_sealed("checkpoint") == b"state"
+    for name in ("record.json", "checkpoint"):
+        content = bytearray(storage.read(name))
+        content[position] ^= 4
+        storage.write(name, bytes(content))
+    with pytest.raises(DamagedError, match=r"record\.json"):
+        storage.read_json("record.json")
+    with pytest.raises(DamagedError, match="checkpoint"):
+        storage.read_sealed("checkpoint")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.text().filter(lambda key: key != "sha256"), st.floats() | st.integers() | st.text()))
+def test_any_object_comes_back_and_no_cut_off_one(tmp_path: Path, content: dict[str, object]) -> None:
+    storage = storage_at(tmp_path)
+    storage.write_json("record.json", content)
+    assert repr(storage.read_json("record.json")) == repr(content)  # NaN equals itself in repr
+    whole = storage.read("record.json")
+    storage.write("record.json", whole[: len(whole) // 2])
+    with pytest.raises(DamagedError):
+        storage.read_json("record.json")
+
+
+def test_a_process_killed_in_mid_write_leaves_nothing_that_is_read(tmp_path: Path) -> None:
+    storage = storage_at(tmp_path)
+    storage.write("arms/a.json", b"1")
+    (tmp_path / "arms/.b.json.12345678.tmp").write_bytes(b"ha")
+    (tmp_path / "arms/.student.12345678.tmp").mkdir()
+    assert storage.names("arms") == ["a.json"]
+    storage.delete_unfinished("arms")
+    assert [entry.name for entry in (tmp_path / "arms").iterdir()] == ["a.json"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
