@@ -28,7 +28,13 @@ __all__ = [
 
 BASELINES = {
     "scratch": {"objective": "scratch", "curriculum": "learned"},  # as its teacher was trained
+    "conditional": {"objective": "conditional"},
     "composite": {"objective": "composite"},
+    "multi_composite": {"objective": "multi_composite"},
+    "gap_matching": {"objective": "gap_matching"},
+    "fitnets": {"objective": "fitnets"},
+    "single_head": {"objective": "single_head"},
+    "pruning": {"objective": "pruning"},
 }
 
 

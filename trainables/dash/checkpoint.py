@@ -20,6 +20,8 @@ def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
     unet: Any = net
     unet.save_pretrained(folder, safe_serialization=True)
     save_file({"lambda": importance.detach().cpu()}, folder / CURRICULUM)
+    for name in (WEIGHTS, CURRICULUM):
+        (folder / name).chmod(0o644)  # safetensors makes them private; storage is shared
 
 
 def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Tensor]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainables import Arm, Context, Result
-from trainables.dash import batches, calibration, checkpoint, data, evaluation, schedule, unet
+from trainables.dash import batches, calibration, checkpoint, data, evaluation, pruning, schedule, unet
 from trainables.dash.batches import Batch
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import OBJECTIVES, Outputs
+from trainables.dash.passes import forward, with_dropped
 from trainables.dash.progress import Progress
 from trainables.dash.seeding import derive
+from trainables.dash.spec import Evaluate, Method
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,16 @@ def _check_alike(arms: Sequence[Arm]) -> None:
 
 
 def _learner(arm: Arm, setting: Setting) -> Learner:
-    spec, dataset = arm.spec, setting.dataset
-    net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
+    spec, dataset, teacher = arm.spec, setting.dataset, setting.teacher
+    masks = adapter = None
+    if spec.method.objective == "pruning":
+        net, masks = pruning.prune(teacher, spec.method.pruning_keep)
+    else:
+        net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
+    if spec.method.objective == "fitnets":
+        adapter = unet.adapter(net, teacher, arm.seed)
     importance = setting.teacher_importance
-    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context)
+    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
 
 
 def _resume(students: Students, context: Context) -> int:
@@ -118,31 +128,33 @@ def _step(students: Students, setting: Setting, step: int, own: dict[str, float]
     arm, learner = next(iter(students.values()))
     batch = batches.draw(dataset, setting.alphas_cumprod, learner.settings.batch_size, arm.seed, step, context)
     teacher: Outputs = {}
-    if any(OBJECTIVES[arm.spec.method.objective].uses_teacher for arm, _ in students.values()):
+    objectives = {arm.spec.method.objective for arm, _ in students.values()}
+    if any(OBJECTIVES[objective].uses_teacher for objective in objectives):
+        mid_block = setting.teacher.get_submodule("mid_block") if "fitnets" in objectives else None
         with torch.inference_mode():
-            teacher = forward(setting.teacher, ("cond", "uncond"), batch, dataset.classes, 0.0)
+            teacher = forward(setting.teacher, ("cond", "uncond"), batch, dataset.classes, 0.0, mid_block)
     for name, (arm, learner) in students.items():
         start = time.perf_counter()
         method = arm.spec.method
         objective = OBJECTIVES[method.objective]
         if arm.spec.student.dropout > 0:
             torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
-        student = forward(learner.model, objective.passes(method), batch, dataset.classes, method.label_dropout)
-        learner.learn(objective.losses(method, student, teacher, batch.noise, learner.weights(batch)), step)
+        student, targets = _outputs(learner, method, batch, teacher, dataset.classes)
+        learner.learn(objective.losses(method, student, targets, batch.noise, learner.weights(batch)), step)
         own[name] += time.perf_counter() - start
 
 
-def forward(net: torch.nn.Module, passes: Sequence[str], batch: Batch, null_label: int, dropout: float) -> Outputs:
-    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W)."""
-    labels = {
-        "cond": lambda: batch.labels,
-        "uncond": lambda: torch.full_like(batch.labels, null_label),
-        "dropped": lambda: torch.where(batch.dropout_draws < dropout, null_label, batch.labels),
-    }
-    chosen = torch.cat([labels[p]() for p in passes])
-    times = len(passes)
-    eps = net(batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times), chosen, return_dict=False)[0]
-    return dict(zip(passes, eps.chunk(times), strict=True))
+def _outputs(
+    learner: Learner, method: Method, batch: Batch, teacher: Outputs, null_label: int
+) -> tuple[Outputs, Outputs]:
+    """The student's outputs that its objective needs, and the teacher's."""
+    passes = OBJECTIVES[method.objective].passes(method)
+    if learner.adapter is None:
+        return forward(learner.model, passes, batch, null_label, method.label_dropout), teacher
+    mid_block = learner.net.get_submodule("mid_block")
+    student = forward(learner.model, passes, batch, null_label, method.label_dropout, mid_block)
+    adapted = {"dropped features": learner.adapter(student["dropped features"])}
+    return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
 
 def _share_time(students: Students, own: dict[str, float], since: float) -> float:
@@ -168,11 +180,10 @@ def _evaluate(students: Students, setting: Setting) -> None:
         return
     context, dataset = setting.context, setting.dataset
     first = next(iter(students.values()))[0]
-    settings, seed = first.spec.evaluate, first.seed
     against = evaluation.reference(dataset, context.device)
-    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, settings, seed)
+    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
     teacher_outputs = calibration.outputs(setting.teacher, probes)
-    steps = len(students) * evaluation.batches_of(settings, context)
+    steps = sum(evaluation.batches_of(_sampling(arm), context) for arm, _ in students.values())
     progress = Progress(context, "evaluate", steps, arms=len(students))
     for arm, learner in students.values():
         start = time.perf_counter()
@@ -181,22 +192,42 @@ def _evaluate(students: Students, setting: Setting) -> None:
             _finish_diverged(arm, learner, arm.spec.train.steps, context)
             continue
         values, grid, images = evaluation.measure(
-            net, dataset, against, setting.alphas_cumprod, settings, seed, context, progress
+            net, dataset, against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
         )
-        pooled, rows = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
+        pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
+        gapless = arm.spec.method.objective == "single_head"  # its gap was never trained and is never used
         if context.rank != 0:
             continue
         folder = context.scratch / arm.name
-        checkpoint.save_model(folder, net, learner.importance)
-        evaluation.save_grid(folder / "samples.png", images, dataset.classes)
-        row = evaluation.shared_row(values, unet.size(setting.teacher), unet.size(net))
-        row |= {name: pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")}
-        row |= {
+        _save(folder, arm, learner, images, dataset.classes)
+        teacher_size, student_size = unet.size(setting.teacher), learner.size()
+        row = {
+            **values,
+            **{name: None if gapless else pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")},
+            "student_params": student_size,
+            "teacher_params": teacher_size,
+            "compression": teacher_size / student_size,
             "steps": arm.spec.train.steps,
             "train_seconds": learner.seconds,
             "eval_seconds": time.perf_counter() - start,
             "device": context.device,
             "student_sha256": checkpoint.weights_sha256(folder),
         }
-        result = Result(status="done", values=row, curves=tuple(learner.curve), gaps=tuple(rows), guidance=tuple(grid))
-        context.finish(arm, result, folder)
+        curves, rows = tuple(learner.curve), () if gapless else tuple(gaps)
+        context.finish(arm, Result(status="done", values=row, curves=curves, gaps=rows, guidance=grid), folder)
+
+
+def _sampling(arm: Arm) -> Evaluate:
+    """How the arm is sampled: a single head has the guidance inside, and is sampled without."""
+    settings: Evaluate = arm.spec.evaluate
+    if arm.spec.method.objective != "single_head":
+        return settings
+    return settings.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
+
+
+def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
+    checkpoint.save_model(folder, learner.net, learner.importance)
+    evaluation.save_grid(folder / "samples.png", images, classes)
+    objective = arm.spec.method.objective
+    about = {"arm": arm.name, "objective": objective, "guidance_inside": objective == "single_head"}
+    (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")

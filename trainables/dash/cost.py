@@ -67,7 +67,7 @@ def _passes(method: Method) -> int:
     """Student passes over the batch in one step."""
     if method.objective == "dash":
         return int(bool(method.imitation_weight or method.anchor_weight)) + int(bool(method.uncond_weight))
-    return 1 if method.objective == "scratch" else 2
+    return 2 if method.objective in ("composite", "multi_composite", "gap_matching") else 1
 
 
 def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:

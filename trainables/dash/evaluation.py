@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -58,7 +57,7 @@ def measure(
     seed: int,
     context: Context,
     progress: Progress,
-) -> tuple[dict[str, Any], list[dict[str, float]], Tensor]:
+) -> tuple[dict[str, Any], tuple[dict[str, float], ...], Tensor]:
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
     The noise of image i is drawn by (seed, repeat, i), so that all networks measured under one seed start alike.
@@ -92,7 +91,7 @@ def measure(
     for scale in settings.guidance_grid:
         measured = [repeat(scale, r) for r in range(settings.repeats)]
         grid.append({"guidance": scale, "value": mean(m[0] for m in measured), "kid": mean(m[1] for m in measured)})
-    return values, grid, repeats[0][2]
+    return values, tuple(grid), repeats[0][2]
 
 
 def _sampled_features(
@@ -147,13 +146,3 @@ def save_grid(path: Path, pixels: Tensor, classes: int) -> None:
     tiles = pixels[: rows * classes].cpu().reshape(rows, -1, channels, height, width)[:, :across]
     tiled = tiles.permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
     Image.fromarray((tiled.squeeze(-1) if channels == 1 else tiled).numpy()).save(path)
-
-
-def shared_row(values: Mapping[str, Any], teacher_params: int, student_params: int) -> dict[str, Any]:
-    """`values` with the sizes of the two networks, from which `compression` follows."""
-    return {
-        **values,
-        "student_params": student_params,
-        "teacher_params": teacher_params,
-        "compression": teacher_params / student_params,
-    }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import Context
-from trainables.dash import curriculum, optimization
+from trainables.dash import curriculum, optimization, pruning
 from trainables.dash.batches import Batch
 from trainables.dash.objectives import Losses
 from trainables.dash.parallel import average_, distributed
@@ -29,21 +29,28 @@ class Learner:
         teacher_importance: Tensor | None,
         alphas_cumprod: Tensor,
         context: Context,
+        masks: list[Tensor] | None = None,
+        adapter: nn.Module | None = None,
     ) -> None:
+        """`masks` are of a pruned net's parameters; `adapter` is trained along with the net and not averaged."""
         self.net = net.to(alphas_cumprod.device).train()
         self.model = distributed(self.net, context)
         self.settings = settings
         self.parameters: list[Tensor] = list(self.net.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.importance = curriculum.initial_importance(weighting.curriculum, teacher_importance, alphas_cumprod.device)
-        learned = [self.importance] if self.importance.requires_grad else []
-        self.optimizer = optimization.adamw(self.parameters + learned, settings)
+        self.masks = masks
+        self.adapter = None if adapter is None else adapter.to(alphas_cumprod.device)
+        self._beside: list[Tensor] = [] if adapter is None else list(adapter.parameters())
+        if self.importance.requires_grad:
+            self._beside.append(self.importance)
+        self.optimizer = optimization.adamw(self.parameters + self._beside, settings)
         self.curve: list[dict[str, float]] = []
         self.seconds = 0.0  # of training, this learner's share where several train together
         self._weighting = weighting
         self._alphas_cumprod = alphas_cumprod
         self._context = context
-        self._frozen_table = None if learned else self._importance_table()
+        self._frozen_table = None if self.importance.requires_grad else self._importance_table()
         self._sums = torch.zeros(len(COLUMNS), device=alphas_cumprod.device)  # since the last logged step
         self._summed = 0
 
@@ -58,10 +65,14 @@ class Learner:
     def learn(self, losses: Losses, step: int) -> None:
         """Back-propagates and takes optimizer step `step` (from 0). No host synchronisation."""
         losses.total.backward()  # type: ignore[no-untyped-call]
-        if self.importance.grad is not None:
-            average_(self.importance.grad, self._context)
+        for beside in self._beside:
+            if beside.grad is not None:
+                average_(beside.grad, self._context)
         rate = optimization.learning_rate(step, self.settings)
         norm = optimization.update(self.optimizer, self.parameters, self.average, rate, self.settings)
+        if self.masks is not None:
+            pruning.apply(self.parameters, self.masks)
+            pruning.apply(self.average, self.masks)
         off = torch.full_like(norm, math.nan)
         terms = (losses.total, losses.imitation, losses.uncond, losses.anchor, norm)
         self._sums += torch.stack([off if term is None else term.detach() for term in terms])
@@ -82,12 +93,20 @@ class Learner:
             torch._foreach_copy_(self.parameters, self.average)
         return self.net.eval()
 
+    def size(self) -> int:
+        """The number of parameters, of which a pruned net has only those left."""
+        if self.masks is None:
+            return sum(p.numel() for p in self.parameters)
+        return sum(int(mask.sum()) for mask in self.masks)
+
     def state(self) -> dict[str, Any]:
         """Plain tensors and containers, from which `restore` continues bit for bit."""
         return {
             "weights": self.net.state_dict(),
             "average": self.average,
             "importance": self.importance.detach(),
+            "adapter": None if self.adapter is None else self.adapter.state_dict(),
+            "masks": self.masks,
             "optimizer": self.optimizer.state_dict(),
             "curve": self.curve,
             "seconds": self.seconds,
@@ -100,6 +119,9 @@ class Learner:
         with torch.no_grad():
             torch._foreach_copy_(self.average, [a.to(self.average[0].device) for a in state["average"]])
             self.importance.copy_(state["importance"])
+        if self.adapter is not None:
+            self.adapter.load_state_dict(state["adapter"])
+        self.masks = state["masks"]
         if self._frozen_table is not None:
             self._frozen_table = self._importance_table()
         self.optimizer.load_state_dict(state["optimizer"])

@@ -17,6 +17,17 @@ from pydantic import (
 
 from trainables.settings import Many, Strict
 
+Objective = Literal[
+    "dash",
+    "scratch",
+    "conditional",
+    "composite",
+    "multi_composite",
+    "gap_matching",
+    "fitnets",
+    "single_head",
+    "pruning",
+]
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
@@ -106,15 +117,19 @@ class TeacherCheckpoint(Strict):
 class Method(Strict):
     """The distillation objective (arXiv 2606.00798) and the settings its ablation switches."""
 
-    objective: Literal["dash", "scratch", "composite"] = "dash"
+    objective: Objective = "dash"
     imitation_weight: NonNegativeFloat = 1.0
     uncond_weight: NonNegativeFloat = 1.0
     anchor_weight: NonNegativeFloat = 0.1
     curriculum: Curriculum = "transfer"
     snr_weighting: SnrWeighting = "eps"
     snr_gamma: PositiveFloat = 5.0
-    composite_guidance: Annotated[float, Field(ge=1)] = 1.5  # w of the guided output that `composite` imitates
-    label_dropout: Fraction = 0.1  # of `scratch`
+    composite_guidance: Annotated[float, Field(ge=1)] = 1.5  # w of the guided output of `composite`, `single_head`
+    multi_guidance: Annotated[Many[PositiveFloat], Field(min_length=2)] = (1.0, 1.5, 2.0)  # of `multi_composite`
+    gap_weight: PositiveFloat = 1.0  # of the gap term of `gap_matching`
+    feature_weight: PositiveFloat = 0.1  # of the feature term of `fitnets`
+    pruning_keep: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the teacher's parameters left by `pruning`
+    label_dropout: Fraction = 0.1  # of `scratch`, `fitnets` and `pruning`
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> Method:
@@ -163,12 +178,24 @@ class Spec(Strict):
         self.student.check_image(self.data.image_shape[1])
         if isinstance(self.teacher, Teacher):
             self.teacher.check_image(self.data.image_shape[1])
+            if self.method.objective == "fitnets" and len(self.teacher.channels) != len(self.student.channels):
+                raise ValueError("objective fitnets needs a student with as many resolutions as its teacher")
+        self._check_guidance()
         if self.evaluate.samples < self.data.least_samples:
             raise ValueError(
                 f"evaluate.samples: {self.evaluate.samples} is too few for a distance in the feature space of "
                 f"{self.data.name}: at least {self.data.least_samples}"
             )
         return self
+
+    def _check_guidance(self) -> None:
+        scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)
+        if all(scale == 1 for scale in scales) or self.method.objective == "single_head":
+            return
+        if isinstance(self.teacher, Teacher) and self.teacher.label_dropout == 0:
+            raise ValueError("teacher.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
+        if self.method.objective in ("scratch", "pruning") and self.method.label_dropout == 0:
+            raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
 
 
 def _has_checkpoint(teacher: Any) -> bool:

@@ -14,9 +14,9 @@ import torch
 
 from trainables import Context
 from trainables.dash import batches, checkpoint, data, evaluation, schedule, unet
-from trainables.dash.cohort import forward
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import Losses, weighted_error
+from trainables.dash.passes import forward
 from trainables.dash.progress import Progress
 from trainables.dash.seeding import derive
 from trainables.dash.spec import Data, Evaluate, Spec, Teacher
@@ -131,4 +131,4 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
         context,
         progress,
     )
-    return {**values, "guidance": grid, "params": unet.size(net), "eval_seconds": time.perf_counter() - start}
+    return {**values, "guidance": list(grid), "params": unet.size(net), "eval_seconds": time.perf_counter() - start}

@@ -46,3 +46,15 @@ def build(spec: UNet, image_shape: tuple[int, int, int], classes: int, seed: int
 def size(net: nn.Module) -> int:
     """The number of parameters."""
     return sum(p.numel() for p in net.parameters())
+
+
+def adapter(student: nn.Module, teacher: nn.Module, seed: int) -> nn.Module:
+    """A 1x1 convolution from the width of the student's mid block to the teacher's, its weights drawn under `seed`."""
+    narrow, wide = (_mid_width(net) for net in (student, teacher))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "adapter"))
+        return nn.Conv2d(narrow, wide, kernel_size=1)
+
+
+def _mid_width(net: Any) -> int:
+    return int(net.config.block_out_channels[-1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from diffusers import UNet2DModel
 from PIL import Image
@@ -66,7 +68,7 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
 
 
 def test_arms_of_a_cohort_equal_the_same_arms_alone_bit_for_bit(spec, teacher_folder, told, tmp_path):
-    names = ["full", "imitation", "uncond", "learned", "dropout", "scratch", "composite"]
+    names = list(PATCHES)
     together = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "together")
     for name in names:
         alone = run(arms_of(spec, name), type(told)(), teacher_folder, tmp_path / name)
@@ -77,12 +79,12 @@ def test_arms_of_a_cohort_equal_the_same_arms_alone_bit_for_bit(spec, teacher_fo
 
 
 def test_a_resumed_cohort_continues_the_arms_it_is_given_bit_for_bit(spec, teacher_folder, told, tmp_path):
-    names = ["full", "learned", "dropout"]
+    names = ["full", "learned", "dropout", "fitnets", "pruning"]
     whole = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "whole")
     assert len(whole.checkpoints) == 1  # after step 3; the end needs none
     again = type(told)(stored=whole.checkpoints[0])
-    run(arms_of(spec, "learned", "dropout"), again, teacher_folder, tmp_path / "again")
-    assert set(again.results) == {"learned", "dropout"}
+    run(arms_of(spec, *names[1:]), again, teacher_folder, tmp_path / "again")
+    assert set(again.results) == set(names[1:])
     for name in again.results:
         assert without_time(again.results[name].values) == without_time(whole.results[name].values)
         assert str(again.results[name].curves) == str(whole.results[name].curves)
@@ -105,3 +107,22 @@ def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp
     assert math.isnan(row["loss_uncond"])
     assert math.isnan(row["loss_anchor"])
     assert row["loss"] == row["loss_imitation"]
+
+
+def test_a_pruned_teacher_keeps_a_quarter_of_its_parameters(spec, teacher_folder, told, tmp_path):
+    run(arms_of(spec, "pruning"), told, teacher_folder, tmp_path / "scratch")
+    values = told.results["pruning"].values
+    nonzero = sum(int(w.count_nonzero()) for w in weights(told, "pruning").values())
+    assert nonzero <= values["student_params"]  # a weight left may still be zero by chance
+    assert values["compression"] == pytest.approx(4, rel=1e-3)
+
+
+def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, told, tmp_path):
+    run(arms_of(spec, "single_head"), told, teacher_folder, tmp_path / "scratch")
+    unguided = patched(spec, {"objective": "single_head", "evaluate.guidance": 1.0})
+    other = run([Arm(name="one", seed=3, spec=unguided)], type(told)(), teacher_folder, tmp_path / "other")
+    result = told.results["single_head"]
+    assert result.values["value"] == other.results["one"].values["value"]
+    assert result.values["rho"] is None
+    assert not result.gaps
+    assert json.loads((told.folders["single_head"] / "student.json").read_text())["guidance_inside"]

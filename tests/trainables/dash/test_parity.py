@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from trainables.dash import calibration, curriculum, objectives, reference, samplers, schedule, unet
 from trainables.dash.batches import Batch
-from trainables.dash.cohort import forward
 from trainables.dash.guidance import scales
 from trainables.dash.learner import Learner
+from trainables.dash.passes import forward
 from trainables.dash.spec import Method, Optimization, TagGuidance, Teacher, UNet
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")

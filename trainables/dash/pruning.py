@@ -1,0 +1,33 @@
+"""Magnitude pruning (Han et al. 2015): the teacher with its smallest weights set to zero and kept there."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
+    """A copy of `net` in which the smallest weights are zero, and its masks, one bool tensor a parameter.
+
+    One threshold over all matrices and convolutions, such that `keep` of all parameters are left; biases and norms
+    (one dimension) stay whole. Raises ValueError when these alone are more than `keep`.
+    """
+    pruned = copy.deepcopy(net).requires_grad_(True)
+    parameters = [p.detach() for p in pruned.parameters()]
+    total = sum(p.numel() for p in parameters)
+    magnitudes = torch.cat([p.abs().flatten() for p in parameters if p.ndim > 1])
+    spare = round(keep * total) - (total - len(magnitudes))
+    if spare < 1:
+        raise ValueError(f"pruning_keep {keep} is less than the biases and norms, which are not pruned")
+    threshold = magnitudes.sort(descending=True).values[min(spare, len(magnitudes)) - 1]
+    masks = [p.abs() >= threshold if p.ndim > 1 else torch.ones_like(p, dtype=torch.bool) for p in parameters]
+    apply(parameters, masks)
+    return pruned, masks
+
+
+@torch.no_grad()
+def apply(parameters: list[Tensor], masks: list[Tensor]) -> None:
+    """Sets to zero, in place, what the masks exclude."""
+    torch._foreach_mul_(parameters, masks)
