@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"run_sweep: {one_line(error)}. {go_on}", file=sys.stderr)
         return 3
     print_outcome(plan, counts, summary, time.monotonic() - started, console)
-    return 0 if counts["done"] == len(plan.arms) else 3
+    return 0 if counts["done"] == plan.total else 3
 
 
 def make_plan(options: argparse.Namespace) -> Plan:

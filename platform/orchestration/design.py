@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from orchestration.search_space import Search
 from orchestration.space import Space, cell_patch
 
-Kind = Literal["cell", "baseline"]
+Kind = Literal["cell", "baseline", "search", "confirm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,10 @@ class PlannedArm:
 
 def lay_out(space: Space) -> tuple[PlannedArm, ...]:
     """Every arm of the design, block by block. All arms of a block share its seed, and so their initial weights,
-    data order, timesteps and noise: they differ in nothing but the patch."""
-    arms = []
+    data order, timesteps and noise: they differ in nothing but the patch. A search names its arms as it goes."""
+    arms: list[PlannedArm] = []
+    if isinstance(space.design, Search):
+        return ()
     for block in range(space.design.blocks):
         for cell, on in space.design.cells():
             arms.append(_arm("cell", cell, block, cell_patch(space.design, on), on))

@@ -106,6 +106,12 @@ class Display:
             state_text += f", {rate:.0f} arm steps/s"
         self._show("arms", fraction, state_text + self._time_left(fraction))
 
+    def search(self, run: Storage, asked: set[str], trials: int) -> None:
+        """Shows how far a search is: of the arms asked for so far, how many have a result."""
+        finished = len(asked & {name.removesuffix(".json") for name in run.names("arms")})
+        running, fraction = len(asked) - finished, finished / trials
+        self._show("search", fraction, f"{finished}/{trials} done, {running} running{self._time_left(fraction)}")
+
     def _failed(self, run: Storage, names: set[str], trials: Mapping[str, Sequence[PlannedArm]]) -> int:
         for arms in trials.values():
             for arm in arms:

@@ -227,7 +227,6 @@ def _row(
     sweep: str, space: Space, arm: PlannedArm, record: Mapping[str, Any], teacher_value: float | None
 ) -> dict[str, Any]:
     settings = patched(space.spec, arm.patch)
-    switched = sorted({key for component in space.design.components.values() for key in component.off})
     known = {
         "sweep": sweep,
         "trial": record["trial"],
@@ -242,7 +241,7 @@ def _row(
         "teacher_value": teacher_value,
     }
     components = {f"component.{name}": arm.components.get(name) for name in space.design.components}
-    hyperparameters = {f"hp.{key}": setting(settings, key) for key in switched}
+    hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
     return known | components | hyperparameters | dict(record.get("values", {}))
 
 

@@ -12,11 +12,12 @@ from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag, ValidationError
 
 from analysis.cells import BASE, FULL, TEACHER, cell_name
 from analysis.claims import parse_claim
 from orchestration.errors import UserError
+from orchestration.search_space import Search
 from orchestration.space_file import read_file, read_tree
 from trainables import BUILT_IN, load_trainable
 from trainables.settings import Many, Strict, patched, setting
@@ -43,6 +44,10 @@ class Design(Strict):
     blocks: PositiveInt = 3
     claims: Many[str] = ()
 
+    def settings(self) -> list[str]:
+        """The settings in which the arms differ."""
+        return sorted({key for component in self.components.values() for key in component.off})
+
     def cells(self) -> Iterator[tuple[str, dict[str, bool]]]:
         """Each cell's name and which components it has on; full first, base last."""
         for states in itertools.product((True, False), repeat=len(self.components)):
@@ -68,8 +73,15 @@ class _Outline(Strict):
 
     name: Name
     trainable: str = "dash"
-    design: Design
+    design: Annotated[
+        Annotated[Design, Tag("ablation")] | Annotated[Search, Tag("search")],
+        Discriminator(lambda value: "search" if _kind(value) == "search" else "ablation"),
+    ]
     resources: Resources = Resources()
+
+
+def _kind(design: Any) -> Any:
+    return design.get("kind") if isinstance(design, dict) else getattr(design, "kind", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +89,7 @@ class Space:
     name: str
     trainable: str
     spec: BaseModel
-    design: Design
+    design: Design | Search
     resources: Resources
 
     @property
@@ -90,7 +102,7 @@ class Space:
             "name": self.name,
             "trainable": self.trainable,
             **self.spec.model_dump(mode="json"),
-            "design": self.design.model_dump(mode="json"),
+            "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
         }
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
@@ -135,6 +147,9 @@ def _spec_model(file: str, trainable: Any) -> type[BaseModel]:
 
 def _check_design(file: str, space: Space) -> None:
     design = space.design
+    if isinstance(design, Search):
+        _check_search(file, space, design)
+        return
     arms = design.blocks * (len(list(design.cells())) + len(design.baselines))
     if arms > MOST_ARMS:
         raise UserError(f"{file}: design.blocks: {design.blocks} makes {arms} arms; {MOST_ARMS} are allowed")
@@ -146,11 +161,7 @@ def _check_design(file: str, space: Space) -> None:
             try:
                 unchanged = setting(space.spec, key) == value
             except KeyError as error:
-                fields = ", ".join(_keys_at(type(space.spec), ["method"]))
-                raise UserError(
-                    f"{where}: no setting is called {key}; a bare key is one of method's ({fields}), "
-                    "a dotted one starts at the top (train.lr)"
-                ) from error
+                raise UserError(f"{where}: {_no_setting(space, key)}") from error
             if unchanged:
                 raise UserError(f"{where}: {key}: {value} is what the space has already, so this changes nothing")
     for cell, on in design.cells():
@@ -167,6 +178,32 @@ def _check_design(file: str, space: Space) -> None:
             parse_claim(claim, list(design.components), cells)
         except ValueError as error:
             raise UserError(f"{file}: design.claims[{index}]: {error}") from error
+
+
+def _check_search(file: str, space: Space, design: Search) -> None:
+    for key, knob in design.space.items():
+        where = f"{file}: design.space.{key}"
+        try:
+            setting(space.spec, key)
+        except KeyError as error:
+            raise UserError(f"{where}: {_no_setting(space, key)}") from error
+        for value in knob.ends():
+            _check_patch(where, space, {key: value})
+        for other in knob.when:
+            if other not in list(design.space)[: list(design.space).index(key)]:
+                raise UserError(f"{where}.when: {other} is not allowed: it must be a knob listed before this one")
+    for index, start in enumerate(design.start):
+        for key in start:
+            if key not in design.space:
+                raise UserError(f"{file}: design.start[{index}]: {_unknown_key(key, list(design.space))}")
+        _check_patch(f"{file}: design.start[{index}]", space, start)
+
+
+def _no_setting(space: Space, key: str) -> str:
+    fields = ", ".join(_keys_at(type(space.spec), ["method"]))
+    return (
+        f"no setting is called {key}; a bare key is one of method's ({fields}), a dotted one starts on top (train.lr)"
+    )
 
 
 def cell_patch(design: Design, on: Mapping[str, bool]) -> dict[str, Any]:
@@ -229,8 +266,9 @@ def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     models = [model]
     for part in path:
         annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        models = [found for annotation in annotations for found in _models_in(annotation)]
-    return list(dict.fromkeys(field for m in models for field in m.model_fields))
+        if annotations:  # else a key of a mapping, whose values are the models found on the way
+            models = [found for annotation in annotations for found in _models_in(annotation)]
+    return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

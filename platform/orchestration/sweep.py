@@ -17,6 +17,8 @@ from orchestration.errors import UserError
 from orchestration.lock import hold
 from orchestration.packing import Cost, Trial, makespan, pack
 from orchestration.progress import Display, watch
+from orchestration.search import run_search, search_arms
+from orchestration.search_space import Search
 from orchestration.space import Space
 from orchestration.teacher import Teacher, find_teacher, prepare_teacher
 from orchestration.trials import run_trials
@@ -52,7 +54,16 @@ class Plan:
     @property
     def arm_seconds(self) -> float:
         """Expected seconds from the first arm's start to the last one's end."""
+        if isinstance(self.space.design, Search):
+            one = float(self.space.module.estimate_cohort([self.space.spec], self.space.resources.cpus_per_trial))
+            return one * self.total / self.slots
         return makespan(self.trials, self.slots)
+
+    @property
+    def total(self) -> int:
+        """Arms that a finished run has; of a search that found nothing better, fewer."""
+        design = self.space.design
+        return design.trials + 2 * design.blocks if isinstance(design, Search) else len(self.arms)
 
 
 def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
@@ -121,7 +132,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
 
 
 def _run(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
-    if not plan.trials:  # every arm has its result already
+    if not plan.trials and not isinstance(plan.space.design, Search):  # every arm has its result already
         return _collect(plan, "finished")
     status = "not begun"
     try:
@@ -188,6 +199,9 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
     )
     with Display(console) as display:
         prepare_teacher(plan.space, plan.storage, on, display)
+        if isinstance(plan.space.design, Search):
+            run_search(plan.space, plan.space.design, job, plan.slots, display)
+            plan = replace(plan, trials=_confirmation(plan))
         results.forget_failures(plan.run)
         cohorts = {trial.name: trial.arms for trial in plan.trials}
         display.begin_arms(plan.arm_seconds)
@@ -195,10 +209,23 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
         display.arms(plan.run, cohorts)
 
 
+def _confirmation(plan: Plan) -> tuple[Trial, ...]:
+    """The trials that a search's confirmation still lacks."""
+    found = results.records(plan.run)
+    missing = [arm for arm in _arms(plan) if arm.kind == "confirm" and arm.name not in found]
+    return pack(missing, slots=plan.slots, cost=_cost(plan.space))
+
+
+def _arms(plan: Plan) -> tuple[PlannedArm, ...]:
+    """Every arm of the plan; those of a search are known as far as it has come."""
+    design = plan.space.design
+    return search_arms(plan.space, design, plan.run) if isinstance(design, Search) else plan.arms
+
+
 def _collect(plan: Plan, status: str) -> dict[str, int]:
     teacher = find_teacher(plan.space, plan.storage)
     evaluation = teacher.evaluation if teacher else None
-    counts = results.collect(plan.run, plan.space, plan.arms, evaluation)
+    counts = results.collect(plan.run, plan.space, _arms(plan), evaluation)
     described = {"key": teacher.key, **(evaluation or {})} if teacher else None
     results.write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
     return counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -12,6 +12,8 @@ import yaml
 from rich.console import Console
 
 from orchestration.progress import duration
+from orchestration.search_space import Search
+from orchestration.space import Design
 from orchestration.sweep import Plan
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
@@ -30,34 +32,45 @@ def print_plan(plan: Plan, console: Console) -> None:
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
-    cells = len(list(design.cells()))
-    baselines = f" + {len(design.baselines)} baselines ({', '.join(design.baselines)})" if design.baselines else ""
-    waiting = sum(len(trial.arms) for trial in plan.trials)
     grid.add_row("sweep", f"{space.name} ({design.kind}, {space.trainable})")
-    grid.add_row("components", ", ".join(design.components))
-    grid.add_row("arms", f"{len(plan.arms)} = ({cells} cells{baselines}) x {design.blocks} blocks")
-    if waiting < len(plan.arms):
-        grid.add_row("", f"{len(plan.arms) - waiting} have a result already, {waiting} to run")
-    grid.add_row("trials", f"{len(plan.trials)} of up to {_largest(plan)} arms, {plan.slots} at a time")
+    for name, text in _searched(plan, design) if isinstance(design, Search) else _ablated(plan, design):
+        grid.add_row(name, text)
     if plan.teacher:
         state = "reused" if plan.teacher.trained else f"to be trained, about {duration(plan.teacher_seconds)}"
         grid.add_row("teacher", f"{plan.teacher.key}, {state}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"{plan.run.path(f'arms/{arm}.json')}; the arm runs again")
-    for claim in design.claims:
-        grid.add_row("claim", claim)
-    for index, sentence in enumerate(_sensitivity(plan)):
-        grid.add_row("" if index else "sees", sentence)
     grid.add_row("time", f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside")
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 
 
-def _sensitivity(plan: Plan) -> list[str]:
+def _searched(plan: Plan, design: Search) -> Iterator[tuple[str, str]]:
+    yield "knobs", ", ".join(design.space)
+    yield "search", f"{design.trials} arms by {design.algorithm}, {plan.slots} trials at a time"
+    yield "confirm", f"the best settings and the space's own on {design.blocks} fresh seeds"
+
+
+def _ablated(plan: Plan, design: Design) -> Iterator[tuple[str, str]]:
+    cells = len(list(design.cells()))
+    baselines = f" + {len(design.baselines)} baselines ({', '.join(design.baselines)})" if design.baselines else ""
+    waiting = sum(len(trial.arms) for trial in plan.trials)
+    yield "components", ", ".join(design.components)
+    yield "arms", f"{len(plan.arms)} = ({cells} cells{baselines}) x {design.blocks} blocks"
+    if waiting < len(plan.arms):
+        yield "", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
+    largest = max((len(trial.arms) for trial in plan.trials), default=0)
+    yield "trials", f"{len(plan.trials)} of up to {largest} arms, {plan.slots} at a time"
+    for claim in design.claims:
+        yield "claim", claim
+    for index, sentence in enumerate(_sensitivity(plan, design)):
+        yield "" if index else "sees", sentence
+
+
+def _sensitivity(plan: Plan, design: Design) -> list[str]:
     """What so many blocks can see, by the noise of the nearest earlier run of this storage where there is one."""
     from analysis import planning
 
-    design = plan.space.design
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     earlier = planning.earlier_residual_sd(local, tree) if local else None
     residual_sd = earlier.residual_sd if earlier else None
@@ -73,7 +86,7 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
     from analysis.terminal import show  # pandas and matplotlib come with it
 
     show(summary, console)
-    done, total = counts["done"], len(plan.arms)
+    done, total = counts["done"], plan.total
     console.print(f"{done} of {total} arms done in {duration(seconds)}.", highlight=False)
     if done < total:
         others = ", ".join(f"{number} {status}" for status, number in counts.items() if status != "done" and number)
@@ -94,7 +107,3 @@ def resuming(plan: Plan, storage: str | None) -> str:
     """The command that goes on with the sweep of `plan`."""
     name = plan.run.root.rpartition("/")[2]
     return shlex.join(["python", sys.argv[0], "--resume", name, *(["--storage", storage] if storage else [])])
-
-
-def _largest(plan: Plan) -> int:
-    return max((len(trial.arms) for trial in plan.trials), default=0)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.packing import Trial
 from orchestration.space import Resources
 from trainables.ray_worker import Job, run_trial
 from trainables.storage import Storage
 
+if TYPE_CHECKING:
+    from ray.tune.search import Searcher
+
 Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
+
+
+def run_search_trials(searcher: Searcher, job: Job, resources: Resources, slots: int) -> None:
+    """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such."""
+    run = Storage(job.run)
+    for cohort, traceback in _run({}, job, resources, slots, resources.max_retries, searcher):
+        _record_failure(run, cohort, traceback)
 
 
 def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: int) -> None:
@@ -22,7 +32,7 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         for trial in trials
     ]
     failed, again = [], []
-    for cohort, traceback in _run(cohorts, job, resources, slots, resources.max_retries):
+    for cohort, traceback in _run(_each(cohorts), job, resources, slots, resources.max_retries):
         missing = [arm for arm in cohort["arms"] if not run.exists(f"arms/{arm['name']}.json")]
         if len(missing) > 1:  # it may be one arm that fails them all
             trial = cohort["trial"]
@@ -30,15 +40,29 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         else:
             failed.append((cohort, traceback))
     if again:
-        failed += _run(again, job, resources, slots, max_retries=0)
+        failed += _run(_each(again), job, resources, slots, max_retries=0)
     for cohort, traceback in failed:
         _record_failure(run, cohort, traceback)
 
 
+def _each(cohorts: Sequence[Cohort]) -> dict[str, Any]:
+    from ray import tune
+
+    return {"cohort": tune.grid_search(list(cohorts))}
+
+
 def _run(
-    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, max_retries: int
+    cohorts: Mapping[str, Any],
+    job: Job,
+    resources: Resources,
+    slots: int,
+    max_retries: int,
+    searcher: Searcher | None = None,
 ) -> list[tuple[Cohort, str]]:
-    """Runs each cohort as a Tune trial; returns those that failed more than `max_retries` times, with the traceback."""
+    """Runs each cohort, of the grid or as suggested, as a Tune trial.
+
+    Returns those that failed more than `max_retries` times, with the traceback.
+    """
     from ray import tune
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
@@ -53,8 +77,10 @@ def _run(
     )
     results = Tuner(
         tune.with_resources(train, own),
-        param_space={"cohort": tune.grid_search(list(cohorts))},
+        param_space=dict(cohorts),
         tune_config=TuneConfig(
+            search_alg=searcher,
+            num_samples=-1 if searcher else 1,  # the searcher says when it is enough
             max_concurrent_trials=slots,
             reuse_actors=not job.workers,
             trial_name_creator=_trial_name,
