@@ -113,7 +113,8 @@ def waterfall(study: Study) -> Plot | None:
     ):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
     _rows(axes, names)
-    axes.margins(x=0.14)
+    axes.use_sticky_edges = False  # bars would stick to the axis and leave their labels no room
+    axes.margins(x=0.18)
     _metric_axis(axes, scale)
     axes.set_xlabel(f"{study.run.metric} (lower is better)")
     alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers it, orange raises it."
