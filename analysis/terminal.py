@@ -13,8 +13,8 @@ from analysis.tables import Table
 MOST_ROWS = 70
 
 
-def show(summary: Summary, console: Console) -> None:
-    """Print answers, tables, notes and where the report lies."""
+def show(summary: Summary, console: Console, page: str = "") -> None:
+    """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
     for sentence in summary.answers:
         console.print(f"[bold]{escape(sentence)}[/bold]", highlight=False)
     for table in (summary.attribution, *summary.cells, summary.claims):
@@ -22,7 +22,8 @@ def show(summary: Summary, console: Console) -> None:
             console.print(rich_table(table))
     for note in summary.notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
-    console.print(f"report: {escape(str(summary.folder / 'index.html'))}", highlight=False, soft_wrap=True)
+    where = page or str(summary.folder / "index.html")
+    console.print(f"report: {escape(where)}", highlight=False, soft_wrap=True)
 
 
 def rich_table(table: Table) -> RichTable:

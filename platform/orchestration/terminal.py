@@ -85,7 +85,7 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
     """The table, what failed, and where everything lies."""
     from analysis.terminal import show  # pandas and matplotlib come with it
 
-    show(summary, console)
+    show(summary, console, plan.run.path("report/index.html"))
     done, total = counts["done"], plan.total
     console.print(f"{done} of {total} arms done in {duration(seconds)}.", highlight=False)
     if done < total:
