@@ -40,6 +40,9 @@ def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, s
     noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[here]
     draws = torch.rand(batch_size, generator=generator(seed, "label dropout", step, device), device=device)
     images = to_float(dataset.images[indices[here]])
+    if dataset.flip:
+        mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[here] < 0.5
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     return Batch(
         noisy=add_noise(images, noise, alphas_cumprod, timesteps[here]),
         noise=noise,

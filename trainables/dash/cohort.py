@@ -180,7 +180,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
         return
     context, dataset = setting.context, setting.dataset
     first = next(iter(students.values()))[0]
-    against = evaluation.reference(dataset, context.device)
+    against = evaluation.reference(first.spec.data, context.device)
     probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
     teacher_outputs = calibration.outputs(setting.teacher, probes)
     steps = sum(evaluation.batches_of(_sampling(arm), context) for arm, _ in students.values())

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
+from torch.nn import functional
 
-from trainables.dash import spec
+from trainables.dash import image_folder
+from trainables.dash.data_spec import Data, Digits, TorchvisionData
 from trainables.dash.seeding import generator
 
 
@@ -19,6 +23,7 @@ class Dataset:
     images: Tensor
     labels: Tensor
     classes: int
+    flip: bool = False  # whether batches mirror each image with probability 1/2
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -26,14 +31,62 @@ class Dataset:
         return channels, height, width
 
 
-def load(settings: spec.Data, device: torch.device | str) -> Dataset:
-    """The training images of `settings` on `device`."""
+def load(settings: Data, device: torch.device | str) -> Dataset:
+    """The training images of `settings` on `device`.
+
+    Raises FileNotFoundError, saying what to do, when they are not there, and ValueError when they are not as stated.
+    """
+    if isinstance(settings, Digits):
+        images, labels = _digits()
+    elif isinstance(settings, TorchvisionData):
+        images, labels = _torchvision(settings)
+    else:
+        images, labels = image_folder.read(settings)
+    flip = not isinstance(settings, Digits) and settings.flip
+    return Dataset(images.to(device), labels.to(device), settings.classes, flip)
+
+
+def load_reference(settings: Data, device: torch.device | str) -> Dataset:
+    """The images that samples are compared with: all training images, whatever part of them trains."""
+    if isinstance(settings, TorchvisionData):
+        settings = settings.model_copy(update={"split": "train"})
+    return load(settings, device)
+
+
+def _digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = torch.from_numpy(digits.images / 16 * 255).round().to(torch.uint8)  # 17 grey levels
-    labels = torch.from_numpy(digits.target).to(torch.int64)
-    return Dataset(pixels.unsqueeze(1).to(device), labels.to(device), classes=10)
+    return pixels.unsqueeze(1), torch.from_numpy(digits.target).to(torch.int64)
+
+
+def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
+    from torchvision import datasets
+
+    names = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+    root = Path(settings.path).expanduser()
+    try:
+        if settings.download:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f".{settings.name}.lock"):  # several workers may ask at once
+                found = getattr(datasets, names[settings.name])(root, train=True, download=True)
+        else:
+            found = getattr(datasets, names[settings.name])(root, train=True, download=False)
+    except RuntimeError as error:  # torchvision's word for not found
+        raise FileNotFoundError(
+            f"data: {settings.name} is not in {root.resolve()}: put it there as torchvision lays it out, "
+            "or set data.download: true"
+        ) from error
+    images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
+    # (N, 32, 32, 3) to (N, 3, 32, 32); (N, 28, 28) to (N, 1, 32, 32)
+    images = (
+        images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else functional.pad(images, (2, 2, 2, 2))[:, None]
+    )
+    if settings.split == "train_45k":
+        chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
+        images, labels = images[chosen], labels[chosen]
+    return images, labels
 
 
 def to_float(pixels: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trainables import Context
 from trainables.dash import features, metrics, samplers
-from trainables.dash.data import Dataset, to_pixels
+from trainables.dash.data import Dataset, load_reference, to_pixels
+from trainables.dash.data_spec import Data
 from trainables.dash.guidance import scales
 from trainables.dash.parallel import gather_rows, my_slice
 from trainables.dash.progress import Progress
@@ -34,8 +35,9 @@ class Reference:
     sha256: str  # of pixels
 
 
-def reference(dataset: Dataset, device: torch.device | str) -> Reference:
-    """The reference of `dataset`, its features computed on `device`."""
+def reference(settings: Data, device: torch.device | str) -> Reference:
+    """The reference of a data set, its features computed on `device`. Raises as data.load does."""
+    dataset = load_reference(settings, device)
     extractor = features.digits(device)
     found = metrics.extract(extractor.net, dataset.images)
     pixels = hashlib.sha256(dataset.images.cpu().numpy().tobytes()).hexdigest()

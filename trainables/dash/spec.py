@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainables.dash.data_spec import Data, Digits
 from trainables.settings import Many, Strict
 
 Objective = Literal[
@@ -32,24 +33,6 @@ Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Data(Strict):
-    name: Literal["digits"] = "digits"  # scikit-learn's 1,797 8x8 images
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return 1, 8, 8
-
-    @property
-    def classes(self) -> int:
-        return 10
-
-    @property
-    def least_samples(self) -> int:
-        """Samples below which a distance means little: ten for each of the 64 features."""
-        return 640
 
 
 class UNet(Strict):
@@ -163,7 +146,7 @@ class Evaluate(Strict):
 
 
 class Spec(Strict):
-    data: Data = Data()
+    data: Data = Digits()
     teacher: Annotated[
         Annotated[Teacher, Tag("trained")] | Annotated[TeacherCheckpoint, Tag("checkpoint")],
         Discriminator(lambda value: "checkpoint" if _has_checkpoint(value) else "trained"),

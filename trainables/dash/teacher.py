@@ -14,12 +14,13 @@ import torch
 
 from trainables import Context
 from trainables.dash import batches, checkpoint, data, evaluation, schedule, unet
+from trainables.dash.data_spec import Data
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import Losses, weighted_error
 from trainables.dash.passes import forward
 from trainables.dash.progress import Progress
 from trainables.dash.seeding import derive
-from trainables.dash.spec import Data, Evaluate, Spec, Teacher
+from trainables.dash.spec import Evaluate, Spec, Teacher
 from trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
 
 
@@ -124,7 +125,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     values, grid, _ = evaluation.measure(
         net,
         dataset,
-        evaluation.reference(dataset, context.device),
+        evaluation.reference(spec.data, context.device),
         schedule.cosine_alphas_cumprod(context.device),
         spec.evaluate,
         seed,

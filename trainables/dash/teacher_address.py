@@ -6,7 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from trainables.dash.spec import Data, Spec, Teacher
+from trainables.dash.data_spec import Data
+from trainables.dash.spec import Spec, Teacher
 from trainables.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from trainables.dash import data, spec
+from trainables.dash import data
 from trainables.dash.checkpoint import sha256
+from trainables.dash.data_spec import Digits
 from trainables.dash.features import DigitsFeatures
 
 EPOCHS = 60
@@ -23,7 +24,7 @@ BATCH = 64
 def main(out: Path) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    digits = data.load(spec.Data(), "cpu")
+    digits = data.load(Digits(), "cpu")
     order = torch.randperm(len(digits.images))
     test, train = order[:360], order[360:]
     net = DigitsFeatures()

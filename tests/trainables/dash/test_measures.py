@@ -11,31 +11,14 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 import trainables.dash as dash
 from trainables.dash import calibration, checkpoint, data, evaluation, features, metrics, samplers, schedule
+from trainables.dash.data_spec import Digits
 from trainables.dash.guidance import scales
 from trainables.dash.spec import TagGuidance
 
 
 @pytest.fixture(scope="module")
 def digits() -> data.Dataset:
-    return data.load(dash.Spec.model_fields["data"].default, "cpu")
-
-
-def test_digits_are_all_there_and_exact(digits: data.Dataset) -> None:
-    assert digits.images.shape == (1797, 1, 8, 8)
-    assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert torch.equal(data.to_pixels(data.to_float(digits.images)), digits.images)
-    assert digits.images.unique().tolist()[-1] == 255
-
-
-def test_epochs_are_permutations_laid_end_to_end() -> None:
-    drawn = torch.cat([data.batch_indices(0, step, 32, 100) for step in range(25)])  # 8 epochs
-    assert drawn.bincount(minlength=100).unique().tolist() == [8]
-    assert not torch.equal(drawn[:100], drawn[100:200])
-    assert not torch.equal(drawn[:100], torch.cat([data.batch_indices(1, s, 32, 100) for s in range(4)])[:100])
-
-
-def test_a_batch_may_be_larger_than_the_set() -> None:
-    assert data.batch_indices(0, 0, 250, 100).bincount(minlength=100).min() == 2
+    return data.load(Digits(), "cpu")
 
 
 def test_samples_do_not_depend_on_the_batch_size(spec: dash.Spec, teacher_folder: Path, digits: data.Dataset) -> None:
