@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trainables.dash.spec import Method, Spec, TagGuidance, Teacher, UNet
+from trainables.dash.spec import Method, Spec, Teacher, UNet
 
 
 def forward_macs(net: UNet, image_shape: tuple[int, int, int]) -> int:
@@ -73,7 +73,7 @@ def _passes(method: Method) -> int:
 def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
     evaluate = spec.evaluate
     scales = [evaluate.guidance, *evaluate.guidance_grid]
-    branches = sum(1 if scale == 1 and not isinstance(scale, TagGuidance) else 2 for scale in scales)
+    branches = sum(1 if scale == 1 else 2 for scale in scales)
     passes = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps
     passes += 2 * evaluate.gap_samples * evaluate.gap_bins
     batch = 256

@@ -19,7 +19,7 @@ from trainables.dash.data_spec import Data
 from trainables.dash.guidance import scales
 from trainables.dash.parallel import gather_rows, my_slice
 from trainables.dash.progress import Progress
-from trainables.dash.spec import Evaluate, TagGuidance
+from trainables.dash.spec import Evaluate, IntervalGuidance, TagGuidance
 
 BATCH = 250  # images sampled at once
 GRID_ROWS = 8
@@ -67,7 +67,7 @@ def measure(
     (n, C, H, W) uint8. The ranks share the samples and all return the same values.
     """
 
-    def repeat(guidance: float | TagGuidance, r: int) -> tuple[float, float, Tensor]:
+    def repeat(guidance: float | TagGuidance | IntervalGuidance, r: int) -> tuple[float, float, Tensor]:
         found, first = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
@@ -102,7 +102,7 @@ def _sampled_features(
     against: Reference,
     alphas_cumprod: Tensor,
     settings: Evaluate,
-    guidance: float | TagGuidance,
+    guidance: float | TagGuidance | IntervalGuidance,
     seed: int,
     context: Context,
     progress: Progress,
@@ -128,7 +128,7 @@ def sample(
     dataset: Dataset,
     alphas_cumprod: Tensor,
     settings: Evaluate,
-    guidance: float | TagGuidance,
+    guidance: float | TagGuidance | IntervalGuidance,
     seed: int,
     indices: range,
 ) -> Tensor:
@@ -137,7 +137,7 @@ def sample(
     labels = samplers.balanced_labels(indices, dataset.classes, device)
     noise = samplers.starting_noise(seed, indices, dataset.image_shape, device)
     denoise = samplers.guided(net, labels, dataset.classes, scales(guidance, device))
-    return samplers.ddim(denoise, noise, alphas_cumprod, settings.sampler_steps)
+    return samplers.SAMPLERS[settings.sampler](denoise, noise, alphas_cumprod, settings.sampler_steps)
 
 
 def save_grid(path: Path, pixels: Tensor, classes: int) -> None:

@@ -33,6 +33,7 @@ Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class UNet(Strict):
@@ -131,17 +132,44 @@ class TagGuidance(Strict):
     beta: PositiveFloat = 5.0
 
 
+class IntervalGuidance(Strict):
+    """Guidance of a fixed scale at timesteps from `t_low` to `t_high` (Kynkäänniemi et al. 2024), none elsewhere."""
+
+    scale: NonNegativeFloat
+    t_low: Timestep = 0
+    t_high: Timestep = 999
+
+    @model_validator(mode="after")
+    def _in_order(self) -> IntervalGuidance:
+        if self.t_low > self.t_high:
+            raise ValueError(f"t_low {self.t_low} is above t_high {self.t_high}")
+        return self
+
+
+def _kind_of_guidance(value: Any) -> str:
+    if isinstance(value, int | float):
+        return "fixed"
+    if isinstance(value, IntervalGuidance) or (isinstance(value, dict) and "scale" in value):
+        return "interval"
+    return "tag"
+
+
+Guidance = Annotated[
+    Annotated[NonNegativeFloat, Tag("fixed")]
+    | Annotated[TagGuidance, Tag("tag")]
+    | Annotated[IntervalGuidance, Tag("interval")],
+    Discriminator(_kind_of_guidance),
+]
+
+
 class Evaluate(Strict):
     samples: PositiveInt = 1000
     repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
-    sampler: Literal["ddim"] = "ddim"
+    sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "ddim"
     sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
-    guidance: Annotated[
-        Annotated[NonNegativeFloat, Tag("fixed")] | Annotated[TagGuidance, Tag("tag")],
-        Discriminator(lambda value: "fixed" if isinstance(value, int | float) else "tag"),
-    ] = 1.5
+    guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
-    gap_samples: PositiveInt = 512
+    gap_samples: PositiveInt = 512  # in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
 
 

@@ -13,7 +13,7 @@ import trainables.dash as dash
 from trainables.dash import calibration, checkpoint, data, evaluation, features, metrics, samplers, schedule
 from trainables.dash.data_spec import Digits
 from trainables.dash.guidance import scales
-from trainables.dash.spec import TagGuidance
+from trainables.dash.spec import IntervalGuidance
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,28 @@ def test_guidance_of_one_skips_the_unconditional_branch() -> None:
         seen.append(len(x))
         return (x * y.view(-1, 1, 1, 1),)
 
-    x, t, labels = torch.ones(3, 1, 2, 2), torch.tensor([0, 500, 999]), torch.tensor([1, 2, 3])
-    assert torch.equal(samplers.guided(net, labels, 10, scales(1.0))(x, t)[:, 0, 0, 0], torch.tensor([1.0, 2, 3]))
-    mixed = samplers.guided(net, labels, 10, scales(2.0))(x, t)[:, 0, 0, 0]
-    assert torch.equal(mixed, torch.tensor([-8.0, -6, -4]))  # 10 + 2 (y - 10)
-    samplers.guided(net, labels, 10, scales(TagGuidance()))(x, t)
-    assert seen == [3, 6, 6]
+    x, labels = torch.ones(3, 1, 2, 2), torch.tensor([1, 2, 3])
+    assert samplers.guided(net, labels, 10, scales(1.0))(x, 500)[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert samplers.guided(net, labels, 10, scales(2.0))(x, 500)[:, 0, 0, 0].tolist() == [-8, -6, -4]  # 10 + 2 (y - 10)
+    interval = samplers.guided(net, labels, 10, scales(IntervalGuidance(scale=2.0, t_low=100, t_high=400)))
+    for t in (99, 100, 400, 401):
+        interval(x, t)
+    assert seen == [3, 6, 3, 6, 6, 3]
+
+
+@pytest.mark.parametrize("sampler", list(samplers.SAMPLERS))
+def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
+    """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
+    abar = schedule.cosine_alphas_cumprod()
+
+    def exact(x: torch.Tensor, t: int) -> torch.Tensor:
+        a = abar[t]
+        return (1 - a).sqrt() * (x - a.sqrt() * 0.3) / (a * 0.01 + 1 - a)
+
+    noise = samplers.starting_noise(0, range(64), (1, 8, 8), "cpu")
+    found = samplers.SAMPLERS[sampler](exact, noise, abar, 50)
+    assert float(found.mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(found.std()) == pytest.approx(0.1, abs=0.02)
 
 
 def test_frechet_distance_agrees_with_torch_fidelity() -> None:
