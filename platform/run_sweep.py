@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
-from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
+from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from orchestration.results import report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if plan:
             print_interrupted(plan, options.storage, console)
         return 130
-    except (TeacherFailedError, OSError) as error:
+    except (TeacherFailedError, StorageLostError, OSError) as error:
         if plan is None:
             raise
         go_on = f"Finished arms are kept. To go on: {resuming(plan, options.storage)}"

@@ -10,9 +10,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from orchestration.errors import UserError
+from orchestration.errors import StorageLostError, UserError
 from trainables.storage import DamagedError, Storage
 
 LOCK = "lock.json"
@@ -24,19 +25,32 @@ class HeldError(UserError):
     """The folder is another process's."""
 
 
+@dataclass
+class Lease:
+    """What the holder of a folder knows of its hold."""
+
+    renewed: float
+    failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raises StorageLostError once the lease has run out because it could not be renewed."""
+        if self.failure and time.monotonic() - self.renewed > LEASE_SECONDS:
+            raise StorageLostError(f"no file could be written for {LEASE_SECONDS:.0f} s: {self.failure}")
+
+
 @contextmanager
-def hold(folder: Storage) -> Iterator[None]:
+def hold(folder: Storage) -> Iterator[Lease]:
     """Holds `folder`, which is made when there is none. Raises HeldError while another process does, and OSError.
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
     mine = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
     _take(folder, mine)
-    stop = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(folder, mine, stop), daemon=True)
+    lease, stop = Lease(time.monotonic()), threading.Event()
+    renewer = threading.Thread(target=_renew, args=(folder, mine, lease, stop), daemon=True)
     renewer.start()
     try:
-        yield
+        yield lease
     finally:
         stop.set()
         renewer.join()
@@ -98,14 +112,16 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     return True
 
 
-def _renew(folder: Storage, mine: Mapping[str, Any], stop: threading.Event) -> None:
+def _renew(folder: Storage, mine: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
-        if not _is(folder, mine):
-            return  # taken over, or deleted with the folder
         try:
+            if not _is(folder, mine):
+                return  # taken over, or deleted with the folder
             _write(folder, mine)
-        except OSError:
-            continue  # a full disk stops the work, not the lock
+        except OSError as error:
+            lease.failure = error
+        else:
+            lease.renewed, lease.failure = time.monotonic(), None
 
 
 def _is(folder: Storage, mine: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from rich.console import Console
@@ -38,16 +38,21 @@ def watch(work: Callable[[], None], show: Callable[[], None]) -> None:
     thread.start()
     while thread.is_alive():
         thread.join(REFRESH_SECONDS)
-        show()
+        with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
+            show()
     if failure:
         raise failure[0]
 
 
 class Display:
-    """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager."""
+    """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
 
-    def __init__(self, console: Console) -> None:
+    `check` is called with every look at the run; what it raises ends the sweep.
+    """
+
+    def __init__(self, console: Console, check: Callable[[], None] = lambda: None) -> None:
         self._console = console
+        self._check = check
         self._stack = ExitStack()
         self._bars = Progress(
             TextColumn("{task.description:<8}"),
@@ -128,6 +133,7 @@ class Display:
         return f", {duration(left)} left" if left > 0 else ""
 
     def _show(self, task: str, fraction: float, state: str) -> None:
+        self._check()
         if self._console.is_terminal:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=1.0, state="")

@@ -163,11 +163,17 @@ def _record(run: Storage, name: str) -> Mapping[str, Any] | None:
     return record
 
 
-def forget_failures(run: Storage) -> None:
-    """Lets arms run again that failed, or whose record is damaged."""
-    for name, record in records(run).items():
-        if record is None or record["status"] == "failed":
-            run.delete(f"arms/{name}.json")
+def forget_failures(run: Storage, arms: Sequence[PlannedArm]) -> None:
+    """Lets those of `arms` run again that failed, or whose record is damaged."""
+    found = records(run)
+    for arm in arms:
+        if arm.name in found and not finished(found[arm.name]):
+            run.delete(f"arms/{arm.name}.json")
+
+
+def finished(record: Mapping[str, Any] | None) -> bool:
+    """Whether the record of an arm is a result; a resumed sweep runs failed arms once more."""
+    return record is not None and record["status"] != "failed"
 
 
 def collect(

@@ -14,7 +14,7 @@ from orchestration import results
 from orchestration.cluster import Cluster, cluster, machine
 from orchestration.design import PlannedArm, lay_out
 from orchestration.errors import UserError
-from orchestration.lock import hold
+from orchestration.lock import Lease, hold
 from orchestration.packing import Cost, Trial, makespan, pack
 from orchestration.progress import Display, watch
 from orchestration.search import run_search, search_arms
@@ -90,7 +90,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
     space, cohorts = results.read_plan(run)
     arms = lay_out(space)
     records = results.records(run)
-    finished = {arm for arm, record in records.items() if record is not None and record["status"] != "failed"}
+    finished = {arm for arm, record in records.items() if results.finished(record)}
     missing = {arm.name: arm for arm in arms if arm.name not in finished}
     cost = _cost(space)
     trials = []
@@ -115,23 +115,23 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
     """Carries the plan out and collects the results, also after an interrupt or a failure.
 
     Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C, UserError when nothing was begun,
-    TeacherFailedError, and OSError when the storage fails.
+    TeacherFailedError, and StorageLostError or OSError when the storage fails.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(hold(plan.run))
+            lease = stack.enter_context(hold(plan.run))
         except OSError as error:
             raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
         if not plan.resumed and plan.run.exists("plan.json"):
             raise UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
         try:
-            return _run(plan, address, console)
+            return _run(plan, address, console, lease)
         finally:
             if not plan.run.exists("plan.json"):
                 _leave_nothing(plan)
 
 
-def _run(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
+def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dict[str, int]:
     if not plan.trials and not isinstance(plan.space.design, Search):  # every arm has its result already
         return _collect(plan, "finished")
     status = "not begun"
@@ -141,7 +141,7 @@ def _run(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
             status = "failed"
             if on.dashboard:
                 console.print(f"Dashboard: {on.dashboard}", highlight=False)
-            _work(plan, on, console)
+            _work(plan, on, console, lease)
         status = "finished"
     except KeyboardInterrupt:
         status = status.replace("failed", "interrupted")
@@ -185,7 +185,7 @@ def _begin(plan: Plan, on: Cluster, address: str | None) -> Plan:
     return plan
 
 
-def _work(plan: Plan, on: Cluster, console: Console) -> None:
+def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
     resources = plan.space.resources
     job = Job(
         trainable=plan.space.trainable,
@@ -197,12 +197,12 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
         threads=_threads(plan.space),
         gpu=resources.gpus_per_trial > 0,
     )
-    with Display(console) as display:
+    with Display(console, lease.check) as display:
         prepare_teacher(plan.space, plan.storage, on, display)
         if isinstance(plan.space.design, Search):
             run_search(plan.space, plan.space.design, job, plan.slots, display)
             plan = replace(plan, trials=_confirmation(plan))
-        results.forget_failures(plan.run)
+        results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
         cohorts = {trial.name: trial.arms for trial in plan.trials}
         display.begin_arms(plan.arm_seconds)
         watch(lambda: run_trials(plan.trials, job, resources, plan.slots), lambda: display.arms(plan.run, cohorts))
@@ -212,7 +212,7 @@ def _work(plan: Plan, on: Cluster, console: Console) -> None:
 def _confirmation(plan: Plan) -> tuple[Trial, ...]:
     """The trials that a search's confirmation still lacks."""
     found = results.records(plan.run)
-    missing = [arm for arm in _arms(plan) if arm.kind == "confirm" and arm.name not in found]
+    missing = [arm for arm in _arms(plan) if arm.kind == "confirm" and not results.finished(found.get(arm.name))]
     return pack(missing, slots=plan.slots, cost=_cost(plan.space))
 
 
