@@ -1,0 +1,107 @@
+"""A full or read-only storage: one sentence, an exit code, and whole files left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from orchestration import lock
+from orchestration.errors import StorageLostError
+
+from trainables.storage import storage_at
+
+Sweep = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Takes all the space there is, to the last page."""
+    with (folder / "filling").open("ab", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            return
+
+
+def test_a_full_storage_is_refused_before_anything_starts(sweep: Sweep, surface_space: Path, small: Path) -> None:
+    fill(small)
+    code, output = sweep("--space", surface_space, "--storage", small)
+    assert code == 2
+    assert "cannot be written: No space left on device" in output
+    assert "Traceback" not in output
+
+
+def test_a_read_only_storage_is_refused_before_anything_starts(sweep: Sweep, surface_space: Path, small: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+    code, output = sweep("--space", surface_space, "--storage", small)
+    assert code == 2
+    assert "cannot be written: Read-only file system" in output
+    assert "Traceback" not in output
+    assert sweep("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
+
+
+def test_a_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "LEASE_SECONDS", 0.3)
+    with lock.hold(storage_at(small / "run")) as lease:
+        time.sleep(0.4)
+        lease.check()
+        fill(small)
+        lease.check()  # for a moment it may be full
+        time.sleep(0.5)
+        with pytest.raises(StorageLostError, match="No space left on device"):
+            lease.check()
+        (small / "filling").unlink()
+        time.sleep(0.3)
+        lease.check()
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
+    surface_space: Path, small: Path, root: Path, tmp_path: Path
+) -> None:
+    # The minute for which a storage may fail is cut short; the rest is the command line.
+    program = "import sys, run_sweep; from orchestration import lock; lock.RENEW_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
+    command = [sys.executable, "-c", f"{program}; sys.exit(run_sweep.main(sys.argv[1:]))", "--storage", str(small)]
+    environment = os.environ | {"PYTHONPATH": str(root / "platform")}
+    slow = ["--set", "train={steps: 20, seconds_per_step: 0.2}", "--set", "resources.arms_per_trial=3"]
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, "--space", str(surface_space), *slow], env=environment, stdout=stream, stderr=stream
+        )
+        run = small / "surface-ablation"
+        while not any(run.glob("arms/*.json")):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        fill(small)
+        assert process.wait(120) == 3, log.read_text()
+    assert "No space left on device" in log.read_text()
+    assert "--resume surface-ablation" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    for file in (*run.glob("*.json"), *run.glob("arms/*.json")):
+        json.loads(file.read_text())
+
+    (small / "filling").unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
+    again = subprocess.run([*command, "--resume", "surface-ablation"], env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "27 of 27 arms done" in again.stdout
