@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from trainables import Arm, Context, Result
-from trainables.dash import batches, calibration, checkpoint, data, evaluation, pruning, schedule, unet
+from trainables.dash import (
+    batches,
+    calibration,
+    checkpoint,
+    data,
+    evaluation,
+    features,
+    pruning,
+    reference_features,
+    schedule,
+    unet,
+)
 from trainables.dash.batches import Batch
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import OBJECTIVES, Outputs
@@ -46,6 +57,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     _check_alike(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
+    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
@@ -180,7 +192,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
         return
     context, dataset = setting.context, setting.dataset
     first = next(iter(students.values()))[0]
-    against = evaluation.reference(first.spec.data, context.device)
+    against = reference_features.reference(first.spec.data, context.device)
     probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
     teacher_outputs = calibration.outputs(setting.teacher, probes)
     steps = sum(evaluation.batches_of(_sampling(arm), context) for arm, _ in students.values())

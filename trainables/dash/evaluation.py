@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,35 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from trainables import Context
-from trainables.dash import features, metrics, samplers
-from trainables.dash.data import Dataset, load_reference, to_pixels
-from trainables.dash.data_spec import Data
+from trainables.dash import metrics, samplers
+from trainables.dash.data import Dataset, to_pixels
 from trainables.dash.guidance import scales
 from trainables.dash.parallel import gather_rows, my_slice
 from trainables.dash.progress import Progress
+from trainables.dash.reference_features import Reference
 from trainables.dash.spec import Evaluate, IntervalGuidance, TagGuidance
 
 BATCH = 250  # images sampled at once
 GRID_ROWS = 8
 
-
-@dataclass(frozen=True)
-class Reference:
-    """What samples are compared with: the features of the whole training set."""
-
-    extractor: features.Extractor
-    features: Tensor  # (N, d) float32, on the CPU
-    statistics: metrics.Statistics
-    sha256: str  # of pixels
-
-
-def reference(settings: Data, device: torch.device | str) -> Reference:
-    """The reference of a data set, its features computed on `device`. Raises as data.load does."""
-    dataset = load_reference(settings, device)
-    extractor = features.digits(device)
-    found = metrics.extract(extractor.net, dataset.images)
-    pixels = hashlib.sha256(dataset.images.cpu().numpy().tobytes()).hexdigest()
-    return Reference(extractor, found, metrics.statistics(found), pixels)
+Scale = float | TagGuidance | IntervalGuidance
 
 
 def batches_of(settings: Evaluate, context: Context) -> int:
@@ -59,7 +40,7 @@ def measure(
     seed: int,
     context: Context,
     progress: Progress,
-) -> tuple[dict[str, Any], tuple[dict[str, float], ...], Tensor]:
+) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
     The noise of image i is drawn by (seed, repeat, i), so that all networks measured under one seed start alike.
@@ -67,33 +48,48 @@ def measure(
     (n, C, H, W) uint8. The ranks share the samples and all return the same values.
     """
 
-    def repeat(guidance: float | TagGuidance | IntervalGuidance, r: int) -> tuple[float, float, Tensor]:
+    def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
         found, first = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        distance = metrics.frechet_distance(metrics.statistics(found), against.statistics)
-        return distance, metrics.kernel_distance(found, against.features), first
+        return _distances(found, against), first
 
-    repeats = [repeat(settings.guidance, r) for r in range(settings.repeats)]
-    values = {
-        "metric": against.extractor.metric,
-        "value": mean(value for value, _, _ in repeats),
-        "value_repeats": [value for value, _, _ in repeats],
-        "kid": mean(kid for _, kid, _ in repeats),
-        "inception_score": None,
+    def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
+        measured = [once(guidance, r) for r in range(settings.repeats)]
+        return [values for values, _ in measured], measured[0][1]
+
+    found, images = repeated(settings.guidance)
+    values: dict[str, Any] = {
+        "metric": against.extractor.metric(settings.samples),
+        **_means(found),
+        "value_repeats": [values["value"] for values in found],
         "comparability_key": metrics.comparability_key(
-            against.extractor.metric,
-            against.extractor.weights_sha256,
-            against.sha256,
-            len(against.features),
-            settings.samples,
+            against.extractor, against.sha256, len(against.features), settings.samples
         ),
     }
-    grid = []
-    for scale in settings.guidance_grid:
-        measured = [repeat(scale, r) for r in range(settings.repeats)]
-        grid.append({"guidance": scale, "value": mean(m[0] for m in measured), "kid": mean(m[1] for m in measured)})
-    return values, tuple(grid), repeats[0][2]
+    grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)
+    return values, grid, images
+
+
+def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Each value averaged over the repeats; None where there is none."""
+    names = repeats[0]
+    return {name: None if names[name] is None else mean(r[name] or 0.0 for r in repeats) for name in names}
+
+
+def _distances(found: Tensor, against: Reference) -> dict[str, float | None]:
+    """The distances of features and logits (N, dims + logits) to the reference; None where there are no logits."""
+    extractor = against.extractor
+    rows, logits = found[:, : extractor.dims].contiguous(), found[:, extractor.dims :]
+    values: dict[str, float | None] = {
+        "value": metrics.frechet_distance(metrics.statistics(rows), against.statistics),
+        "kid": metrics.kernel_distance(rows, against.features, extractor.kid_subsets, extractor.kid_subset_size),
+        "inception_score": None,
+    }
+    if extractor.logits:
+        values["inception_score"] = metrics.inception_score(logits)
+        values["precision"], values["recall"] = metrics.precision_recall(rows, against.features)
+    return values
 
 
 def _sampled_features(
@@ -102,15 +98,15 @@ def _sampled_features(
     against: Reference,
     alphas_cumprod: Tensor,
     settings: Evaluate,
-    guidance: float | TagGuidance | IntervalGuidance,
+    guidance: Scale,
     seed: int,
     context: Context,
     progress: Progress,
 ) -> tuple[Tensor, Tensor]:
-    """Features (N, d) of all ranks' samples on the CPU, and the images of this rank's first batch, uint8."""
+    """Features and logits of all ranks' samples on the CPU, and the images of this rank's first batch, uint8."""
     here = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
-    rows = torch.empty(0, against.extractor.dims, device=dataset.images.device)
+    rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
     first = torch.empty(0)
     for start in range(0, longest, BATCH):
         indices = here[start : start + BATCH]
@@ -128,7 +124,7 @@ def sample(
     dataset: Dataset,
     alphas_cumprod: Tensor,
     settings: Evaluate,
-    guidance: float | TagGuidance | IntervalGuidance,
+    guidance: Scale,
     seed: int,
     indices: range,
 ) -> Tensor:

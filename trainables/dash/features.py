@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.dash.checkpoint import sha256
+from trainables.dash.data_spec import Data, Digits
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"
+INCEPTION_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+)
+INCEPTION_BYTES = 95_628_359
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
 
 
 class DigitsFeatures(nn.Module):
@@ -46,19 +56,71 @@ class DigitsFeatures(nn.Module):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A feature net and what the values computed with it are called."""
+    """A feature net, and what belongs to the definition of the distances in its space."""
 
-    net: nn.Module  # (N, C, H, W) uint8 -> (N, dims)
-    metric: str
+    name: Literal["digits64", "inception"]
+    net: Callable[[Tensor], Tensor]  # (N, C, H, W) uint8 -> (N, dims + logits) float32: features, then logits
     dims: int
+    logits: int  # class logits that follow the features: 0 or, for the Inception score, 1,008
     weights_sha256: str
+    kid_subsets: int
+    kid_subset_size: int
+
+    def metric(self, samples: int) -> str:
+        """What the Fréchet distance is called: `fid` stands for Inception features and 50,000 samples only."""
+        if self.name == "digits64":
+            return "fd_digits64"
+        return "fid" if samples == 50_000 else f"fid{samples / 1000:g}k"
+
+
+def extractor_of(data: Data, device: torch.device | str) -> Extractor:
+    """The extractor for the images of `data`. Raises FileNotFoundError or ValueError for missing or altered weights."""
+    return digits(device) if isinstance(data, Digits) else inception(device)
 
 
 def digits(device: torch.device | str) -> Extractor:
     """The committed digits net (made by train_digits_features.py). Raises ValueError when its file was altered."""
-    found = sha256(DIGITS_WEIGHTS)
-    if found != DIGITS_SHA256:
-        raise ValueError(f"{DIGITS_WEIGHTS} has SHA-256 {found}, not {DIGITS_SHA256}: its distances would not compare")
+    _verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
-    return Extractor(net.to(device).eval(), "fd_digits64", 64, found)
+    return Extractor("digits64", net.to(device).eval(), 64, 0, DIGITS_SHA256, kid_subsets=20, kid_subset_size=500)
+
+
+def inception(device: torch.device | str) -> Extractor:
+    """torch-fidelity's port of the 2015 Inception network, with the standard weights; grey images are made RGB.
+
+    The weights are looked for in $BRANCHWISE_INCEPTION_WEIGHTS, then in torch hub's cache, and never downloaded.
+    """
+    file = find_inception_weights()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    # It unpickles the file freely: safe only because the file has just been found to be the very one.
+    net = FeatureExtractorInceptionV3(
+        "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(file)
+    )
+    net = net.to(device)
+
+    def extract(pixels: Tensor) -> Tensor:
+        return torch.cat(net(pixels.expand(-1, 3, -1, -1)), dim=1)
+
+    return Extractor("inception", extract, 2048, 1008, INCEPTION_SHA256, kid_subsets=100, kid_subset_size=1000)
+
+
+def find_inception_weights() -> Path:
+    """The verified file of Inception weights. Raises FileNotFoundError, saying where to get it, and ValueError."""
+    named = os.environ.get(INCEPTION_VARIABLE)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
+    file = Path(named).expanduser() if named else cached
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"the Inception weights are not at {file}: fetch {INCEPTION_URL} ({INCEPTION_BYTES:,} bytes, SHA-256 "
+            f"{INCEPTION_SHA256}) and put it at {cached}, or name its place in ${INCEPTION_VARIABLE}"
+        )
+    _verify(file, INCEPTION_SHA256)
+    return file
+
+
+def _verify(file: Path, expected: str) -> None:
+    found = sha256(file)
+    if found != expected:
+        raise ValueError(f"{file} has SHA-256 {found}, not {expected}: its distances would not compare")

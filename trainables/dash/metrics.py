@@ -6,13 +6,13 @@ import json
 from importlib.metadata import version
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-KID_SUBSETS = 20
-KID_SUBSET_SIZE = 500
+from trainables.dash.features import Extractor
 
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
@@ -35,34 +35,41 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     return float(shift @ shift + np.trace(a["sigma"]) + np.trace(b["sigma"]) - 2 * cross)
 
 
-def kernel_distance(samples: Tensor, reference: Tensor) -> float:
-    """KID (Binkowski et al. 2018): the mean over 20 subsets of 500 (or all, where fewer) feature rows."""
-    size = min(KID_SUBSET_SIZE, len(samples), len(reference))
+def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_size: int) -> float:
+    """KID (Binkowski et al. 2018): the mean over random subsets of rows, of all rows where there are fewer."""
+    size = min(subset_size, len(samples), len(reference))
     result = kid_features_to_metric(
-        samples.double(), reference.double(), kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False
+        samples.double(), reference.double(), kid_subsets=subsets, kid_subset_size=size, verbose=False
     )
     return float(result[KEY_METRIC_KID_MEAN])
 
 
-def comparability_key(metric: str, weights_sha256: str, reference: str, reference_size: int, samples: int) -> str:
-    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal."""
+def inception_score(logits: Tensor) -> float:
+    """The Inception score (Salimans et al. 2016) of class logits (N, classes): the mean over 10 parts."""
+    return float(isc_features_to_metric(logits)[KEY_METRIC_ISC_MEAN])
+
+
+def precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019), 3 neighbours, of features (N, d) and (M, d)."""
+    result = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
+    return float(result[KEY_METRIC_PRECISION]), float(result[KEY_METRIC_RECALL])
+
+
+def comparability_key(extractor: Extractor, reference: str, reference_size: int, samples: int) -> str:
+    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
+
+    `reference` is the SHA-256 of the reference's pixels.
+    """
     fields = {
-        "metric": metric,
-        "feature_weights": weights_sha256,
+        "metric": extractor.metric(samples),
+        "feature_weights": extractor.weights_sha256,
         "reference": reference,
         "reference_size": reference_size,
         "samples": samples,
         "labels": "balanced",
         "quantisation": "uint8",
-        "kid_subsets": KID_SUBSETS,
-        "kid_subset_size": min(KID_SUBSET_SIZE, samples, reference_size),
+        "kid_subsets": extractor.kid_subsets,
+        "kid_subset_size": min(extractor.kid_subset_size, samples, reference_size),
         "torch_fidelity": version("torch-fidelity"),
     }
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
-
-
-@torch.inference_mode()
-def extract(net: torch.nn.Module, pixels: Tensor, batch: int = 512) -> Tensor:
-    """Features (N, d) on the CPU of 8-bit images (N, C, H, W)."""
-    parts = [pixels[start : start + batch] for start in range(0, len(pixels), batch)]
-    return torch.cat([net(part).cpu() for part in parts])

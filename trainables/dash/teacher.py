@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainables import Context
-from trainables.dash import batches, checkpoint, data, evaluation, schedule, unet
+from trainables.dash import batches, checkpoint, data, evaluation, features, reference_features, schedule, unet
 from trainables.dash.data_spec import Data
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import Losses, weighted_error
@@ -35,6 +35,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
             _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
+    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
     settings = spec.teacher
     dataset = data.load(spec.data, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
@@ -125,7 +126,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     values, grid, _ = evaluation.measure(
         net,
         dataset,
-        evaluation.reference(spec.data, context.device),
+        reference_features.reference(spec.data, context.device),
         schedule.cosine_alphas_cumprod(context.device),
         spec.evaluate,
         seed,

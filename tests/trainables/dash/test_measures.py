@@ -13,6 +13,7 @@ import trainables.dash as dash
 from trainables.dash import calibration, checkpoint, data, evaluation, features, metrics, samplers, schedule
 from trainables.dash.data_spec import Digits
 from trainables.dash.guidance import scales
+from trainables.dash.reference_features import extract
 from trainables.dash.spec import IntervalGuidance
 
 
@@ -77,13 +78,13 @@ def test_frechet_distance_survives_singular_covariances() -> None:
 def test_kernel_distance_is_small_for_one_distribution_and_not_for_two() -> None:
     torch.manual_seed(0)
     a = torch.randn(600, 8)
-    assert abs(metrics.kernel_distance(a, torch.randn(700, 8))) < 0.02
-    assert metrics.kernel_distance(a, torch.randn(700, 8) + 1) > 0.3
+    assert abs(metrics.kernel_distance(a, torch.randn(700, 8), 20, 500)) < 0.02
+    assert metrics.kernel_distance(a, torch.randn(700, 8) + 1, 20, 500) > 0.3
 
 
 def test_digits_features_are_the_committed_ones(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = features.digits("cpu")
-    found = metrics.extract(extractor.net, digits.images)
+    found = extract(extractor, digits.images)
     assert found.shape == (1797, 64)
     assert float(found.square().mean()) == pytest.approx(1, rel=1e-4)
     monkeypatch.setattr(features, "DIGITS_SHA256", "0" * 64)

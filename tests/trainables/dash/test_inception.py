@@ -1,0 +1,119 @@
+"""Inception features. The standard weights are not on this machine: random ones of the same shapes stand in."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch_fidelity.feature_extractor_inceptionv3 as inception
+from torch import Tensor, nn
+
+from trainables.dash import data, features, metrics, reference_features
+from trainables.dash.checkpoint import sha256
+from trainables.dash.data_spec import Digits, ImageFolder
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of random weights that takes the place of the standard one."""
+    with monkeypatch.context() as patch:
+        patch.setattr(inception, "load_state_dict_from_url", lambda url, progress: {})
+        patch.setattr(inception.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        net: nn.Module = inception.FeatureExtractorInceptionV3("random", ["2048"])
+    file = tmp_path / "weights.pth"
+    torch.save(net.state_dict(), file)
+    monkeypatch.setattr(features, "INCEPTION_SHA256", sha256(file))
+    monkeypatch.setenv("BRANCHWISE_INCEPTION_WEIGHTS", str(file))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return file
+
+
+def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BRANCHWISE_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(FileNotFoundError) as raised:
+        features.inception("cpu")
+    for part in (str(tmp_path), features.INCEPTION_URL, "95,628,359 bytes", features.INCEPTION_SHA256):
+        assert part in str(raised.value)
+
+
+def test_altered_weights_are_refused_unopened(weights: Path) -> None:
+    weights.write_bytes(weights.read_bytes() + b"!")
+    with pytest.raises(ValueError, match="would not compare"):
+        features.inception("cpu")
+
+
+@pytest.mark.slow
+def test_features_and_logits_and_grey_images(weights: Path) -> None:
+    extractor = features.inception("cpu")
+    grey = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = extractor.net(grey)
+        assert found.shape == (2, 2048 + 1008)
+        torch.testing.assert_close(extractor.net(grey.repeat(1, 3, 1, 1)), found)
+
+
+def test_only_50000_samples_are_called_fid() -> None:
+    extractor = replace(features.digits("cpu"), name="inception")
+    assert [extractor.metric(n) for n in (50_000, 10_000, 12_500)] == ["fid", "fid10k", "fid12.5k"]
+    assert features.digits("cpu").metric(50_000) == "fd_digits64"
+
+
+def test_keys_tell_apart_what_must_not_be_compared() -> None:
+    extractor = features.digits("cpu")
+    key = metrics.comparability_key(extractor, "a", 1797, 1000)
+    assert json.loads(key)["metric"] == "fd_digits64"
+    assert key != metrics.comparability_key(extractor, "b", 1797, 1000)
+    assert key != metrics.comparability_key(extractor, "a", 1797, 2000)
+    assert key != metrics.comparability_key(replace(extractor, weights_sha256="other"), "a", 1797, 1000)
+
+
+def test_reference_features_are_computed_once_and_never_for_other_images(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = []
+
+    def net(pixels: Tensor) -> Tensor:
+        calls.append(len(pixels))
+        return pixels.float().flatten(1)
+
+    digits = data.load(Digits(), "cpu")
+    images = {"now": digits.images[:300]}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    extractor = features.Extractor("inception", net, 64, 0, "w", kid_subsets=2, kid_subset_size=10)
+    monkeypatch.setattr(features, "extractor_of", lambda settings, device: extractor)
+    monkeypatch.setattr(
+        reference_features, "load_reference", lambda settings, device: replace(digits, images=images["now"])
+    )
+    settings = ImageFolder(name="image_folder", path="x", image_size=8, channels=1, classes=10)
+    first = reference_features.reference(settings, "cpu")
+    again = reference_features.reference(settings, "cpu")
+    assert calls == [250, 50]
+    assert torch.equal(first.features, again.features)
+    images["now"] = digits.images[1:301]
+    other = reference_features.reference(settings, "cpu")
+    assert other.sha256 != first.sha256
+    assert len(calls) == 4
+    for file in (tmp_path / "branchwise").iterdir():
+        file.write_bytes(file.read_bytes()[:1000])  # a torn file is computed again
+    assert torch.equal(reference_features.reference(settings, "cpu").features, other.features)
+
+
+def test_inception_score_of_certain_and_of_blind_classifiers() -> None:
+    certain = 100 * nn.functional.one_hot(torch.arange(1000) % 10).float()
+    assert metrics.inception_score(certain) == pytest.approx(10, rel=0.05)
+    assert metrics.inception_score(torch.zeros(1000, 10)) == pytest.approx(1)
+
+
+def test_precision_and_recall_of_half_the_classes() -> None:
+    torch.manual_seed(0)
+    reference = torch.cat([torch.randn(200, 4), torch.randn(200, 4) + 50])
+    precision, recall = metrics.precision_recall(torch.randn(200, 4), reference)
+    assert precision > 0.8
+    assert recall == pytest.approx(0.45, abs=0.1)
+    assert not math.isnan(precision)
