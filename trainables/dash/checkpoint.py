@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainables.dash.teacher_address import CURRICULUM, WEIGHTS
+from trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
 
 
 def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
@@ -27,8 +27,11 @@ def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
 def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Tensor]:
     """The network (in eval mode) and lambda (1000,) that `save_model` wrote, on `device`.
 
-    Raises OSError when `folder` holds no model.
+    Raises FileNotFoundError when `folder` holds no model.
     """
+    for name in (CONFIG, WEIGHTS, CURRICULUM):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is not a model folder: it has no {name}")
     net: Any = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
         folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
     )

@@ -20,6 +20,7 @@ from trainables.dash import (
     data,
     evaluation,
     features,
+    grids,
     pruning,
     reference_features,
     schedule,
@@ -73,13 +74,13 @@ def _check_alike(arms: Sequence[Arm]) -> None:
     def shared(arm: Arm) -> Any:
         spec, train = arm.spec, arm.spec.train
         steps = (train.steps, train.log_every, train.checkpoint_every)
-        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, steps
+        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, train.precision, steps
 
     for arm in arms:
         if shared(arm) != shared(arms[0]):
             raise ValueError(
                 f"arms {arms[0].name} and {arm.name} cannot train together: a cohort shares seed, data, teacher, "
-                "evaluation, steps, batch size, and the steps at which it logs and saves"
+                "evaluation, steps, batch size, precision, and the steps at which it logs and saves"
             )
 
 
@@ -144,7 +145,14 @@ def _step(students: Students, setting: Setting, step: int, own: dict[str, float]
     if any(OBJECTIVES[objective].uses_teacher for objective in objectives):
         mid_block = setting.teacher.get_submodule("mid_block") if "fitnets" in objectives else None
         with torch.inference_mode():
-            teacher = forward(setting.teacher, ("cond", "uncond"), batch, dataset.classes, 0.0, mid_block)
+            teacher = forward(
+                setting.teacher,
+                ("cond", "uncond"),
+                batch,
+                dataset.classes,
+                precision=learner.settings.precision,
+                mid_block=mid_block,
+            )
     for name, (arm, learner) in students.items():
         start = time.perf_counter()
         method = arm.spec.method
@@ -161,10 +169,11 @@ def _outputs(
 ) -> tuple[Outputs, Outputs]:
     """The student's outputs that its objective needs, and the teacher's."""
     passes = OBJECTIVES[method.objective].passes(method)
+    mid_block = None if learner.adapter is None else learner.net.get_submodule("mid_block")
+    precision = learner.settings.precision
+    student = forward(learner.model, passes, batch, null_label, method.label_dropout, precision, mid_block)
     if learner.adapter is None:
-        return forward(learner.model, passes, batch, null_label, method.label_dropout), teacher
-    mid_block = learner.net.get_submodule("mid_block")
-    student = forward(learner.model, passes, batch, null_label, method.label_dropout, mid_block)
+        return student, teacher
     adapted = {"dropped features": learner.adapter(student["dropped features"])}
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
@@ -239,7 +248,7 @@ def _sampling(arm: Arm) -> Evaluate:
 
 def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
     checkpoint.save_model(folder, learner.net, learner.importance)
-    evaluation.save_grid(folder / "samples.png", images, classes)
+    grids.save_grid(folder / "samples.png", images, classes)
     objective = arm.spec.method.objective
     about = {"arm": arm.name, "objective": objective, "guidance_inside": objective == "single_head"}
     (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from trainables import Context
@@ -20,7 +18,6 @@ from trainables.dash.reference_features import Reference
 from trainables.dash.spec import Evaluate, IntervalGuidance, TagGuidance
 
 BATCH = 250  # images sampled at once
-GRID_ROWS = 8
 
 Scale = float | TagGuidance | IntervalGuidance
 
@@ -134,13 +131,3 @@ def sample(
     noise = samplers.starting_noise(seed, indices, dataset.image_shape, device)
     denoise = samplers.guided(net, labels, dataset.classes, scales(guidance, device))
     return samplers.SAMPLERS[settings.sampler](denoise, noise, alphas_cumprod, settings.sampler_steps)
-
-
-def save_grid(path: Path, pixels: Tensor, classes: int) -> None:
-    """A PNG of images (n, C, H, W) uint8 at native size: classes across (at most 20), up to 8 rows."""
-    across = min(classes, 20)
-    rows = max(1, min(GRID_ROWS, len(pixels) // classes))
-    channels, height, width = pixels.shape[1:]
-    tiles = pixels[: rows * classes].cpu().reshape(rows, -1, channels, height, width)[:, :across]
-    tiled = tiles.permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
-    Image.fromarray((tiled.squeeze(-1) if channels == 1 else tiled).numpy()).save(path)

@@ -16,24 +16,27 @@ def forward(
     passes: Sequence[str],
     batch: Batch,
     null_label: int,
-    dropout: float,
+    dropout: float = 0.0,
+    precision: str = "fp32",
     mid_block: nn.Module | None = None,
 ) -> Outputs:
-    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W).
+    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W) float32.
 
     With the net's `mid_block`, also its output: "<pass> features" -> (b, width, h, w).
     """
     chosen = torch.cat([_labels(name, batch, null_label, dropout) for name in passes])
     times = len(passes)
     x, t = batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times)
-    if mid_block is None:
-        return dict(zip(passes, net(x, t, chosen, return_dict=False)[0].chunk(times), strict=True))
     seen: list[Tensor] = []
-    hook = mid_block.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    eps = net(x, t, chosen, return_dict=False)[0]
+    hook = None if mid_block is None else mid_block.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    # bf16 has the range of fp32, so that gradients need no scaler.
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        eps = net(x, t, chosen, return_dict=False)[0].float()
+    if hook is None:
+        return dict(zip(passes, eps.chunk(times), strict=True))
     hook.remove()
-    outputs = dict(zip(passes, eps.chunk(times), strict=True))
-    return outputs | {f"{name} features": part for name, part in zip(passes, seen[0].chunk(times), strict=True)}
+    names = [*passes, *(f"{name} features" for name in passes)]
+    return dict(zip(names, [*eps.chunk(times), *seen[0].float().chunk(times)], strict=True))
 
 
 def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:

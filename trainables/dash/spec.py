@@ -77,6 +77,7 @@ class Optimization(Strict):
     weight_decay: NonNegativeFloat = 0.01
     clip: PositiveFloat = 1.0
     ema: Fraction = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the passes; weights, optimizer and average stay fp32
     log_every: PositiveInt = 25
     checkpoint_every: PositiveInt = 200
 

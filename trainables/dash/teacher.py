@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainables import Context
-from trainables.dash import batches, checkpoint, data, evaluation, features, reference_features, schedule, unet
+from trainables.dash import batches, checkpoint, data, evaluation, features, grids, reference_features, schedule, unet
 from trainables.dash.data_spec import Data
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import Losses, weighted_error
@@ -67,7 +67,10 @@ def _train(
         batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
         if settings.dropout > 0:
             torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
-        eps = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout)["dropped"]
+        outputs = forward(
+            learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision
+        )
+        eps = outputs["dropped"]
         learner.learn(Losses(weighted_error(eps, batch.noise, learner.weights(batch))), step)
         step += 1
         if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
@@ -90,9 +93,9 @@ def _save(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save_model(out, learner.net, learner.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
-    shown = range(evaluation.GRID_ROWS * min(dataset.classes, 20))
+    shown = range(grids.ROWS * dataset.classes)
     images = evaluation.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
-    evaluation.save_grid(out / "samples.png", data.to_pixels(images), dataset.classes)
+    grids.save_grid(out / "samples.png", data.to_pixels(images), dataset.classes)
     about = {
         "data": source.model_dump(mode="json"),
         "teacher": settings.model_dump(mode="json"),

@@ -96,8 +96,8 @@ def test_labels_drop_per_sample_and_the_teacher_answers_for_the_same_ones(net: t
     batch = Batch(x, x, torch.tensor([1, 2, 3, 4]), t, draws, t, slice(0, 4), 1.0)
     with torch.inference_mode():
         mid = net.get_submodule("mid_block")
-        direct = forward(net, ("dropped",), batch, 10, 0.1, mid)
-        together = with_dropped(forward(net, ("cond", "uncond"), batch, 10, 0.1, mid), batch, 0.1)
+        direct = forward(net, ("dropped",), batch, 10, 0.1, mid_block=mid)
+        together = with_dropped(forward(net, ("cond", "uncond"), batch, 10, 0.1, mid_block=mid), batch, 0.1)
         by_hand = net(x, t, torch.tensor([10, 2, 10, 4]), return_dict=False)[0]
     torch.testing.assert_close(direct["dropped"], by_hand)
     for name in ("dropped", "dropped features"):

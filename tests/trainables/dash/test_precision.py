@@ -1,0 +1,95 @@
+"""bf16 against fp32, and the nets of the paper at their full size.
+
+CIFAR is not on this machine: random images stand in for it, which tells that training runs, not how well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import trainables.dash as dash
+from trainables import Arm
+from trainables.dash import checkpoint, cohort, data, features, unet
+from trainables.settings import patched
+
+CIFAR_NETS: dict[str, Any] = {
+    "data": {"name": "cifar10"},
+    "teacher": {"channels": [128, 256, 256, 256], "res_blocks": 2, "attention_at": [16], "dropout": 0.1, "steps": 1},
+    "student": {"channels": [64, 128, 128, 128], "res_blocks": 1, "attention_at": [16], "dropout": 0.1},
+    "train": {"steps": 100, "batch_size": 2, "log_every": 10},
+    "method": {"snr_weighting": "reference"},
+    "evaluate": {"samples": 10_000},
+}
+
+
+def test_bf16_losses_are_those_of_fp32_within_its_precision(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path
+) -> None:
+    curves = {}
+    for precision in ("fp32", "bf16"):
+        (tmp_path / precision).mkdir()
+        arm = Arm(name=precision, seed=0, spec=patched(spec, {"train.precision": precision}))
+        dash.run_cohort([arm], told.context(tmp_path / precision, teacher_folder))
+        curves[precision] = told.results[precision].curves
+    for exact, rounded in zip(curves["fp32"], curves["bf16"], strict=True):
+        assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
+    assert curves["fp32"] != curves["bf16"]
+    state = checkpoint.from_bytes(told.checkpoints[1], "cpu")["arms"]["bf16"]
+    assert {value.dtype for value in state["weights"].values()} == {torch.float32}
+
+
+@pytest.fixture
+def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An untrained teacher of the paper's size, and random images where CIFAR-10 would be; nothing is evaluated."""
+    images = torch.randint(0, 256, (256, 3, 32, 32), dtype=torch.uint8)
+
+    def load(settings: Any, device: str) -> data.Dataset:
+        return data.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
+
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(features, "extractor_of", lambda settings, device: None)
+    spec = dash.Spec.model_validate(CIFAR_NETS)
+    net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
+    (tmp_path / "teacher").mkdir()
+    checkpoint.save_model(tmp_path / "teacher", net, torch.zeros(1000))
+    return tmp_path / "teacher"
+
+
+def losses_of(
+    patch: dict[str, Any], device: str, teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
+    """The logged losses of one arm on CIFAR-size images."""
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(cohort, "_evaluate", lambda students, setting: kept.update(students))
+    arm = Arm(name="dash", seed=0, spec=patched(dash.Spec.model_validate(CIFAR_NETS), patch))
+    dash.run_cohort([arm], replace(told.context(teacher.parent, teacher), device=device))
+    return [row["loss"] for row in kept["dash"][1].curve]
+
+
+@pytest.mark.slow
+def test_100_steps_of_the_papers_nets_on_the_cpu(
+    cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = losses_of({}, "cpu", cifar_teacher, told, monkeypatch)
+    assert len(losses) == 10
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_1000_steps_of_the_papers_nets_in_bf16_on_a_gpu(
+    cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"train.steps": 1000, "train.batch_size": 64}
+    exact, rounded = (
+        losses_of({**train, "train.precision": precision}, "cuda:0", cifar_teacher, told, monkeypatch)
+        for precision in ("fp32", "bf16")
+    )
+    assert all(math.isfinite(loss) for loss in rounded)
+    assert rounded[-1] == pytest.approx(exact[-1], rel=0.05)
