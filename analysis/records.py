@@ -129,7 +129,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
         if columns is not None:
             present = pq.read_schema(path).names
             columns = [column for column in columns if column in present]
-        table: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
+        table: pd.DataFrame = pq.read_table(path, columns=columns, page_checksum_verification=True).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise RunFolderError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
     return table

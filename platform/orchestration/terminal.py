@@ -39,7 +39,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         state = "reused" if plan.teacher.trained else f"to be trained, about {duration(plan.teacher_seconds)}"
         grid.add_row("teacher", f"{plan.teacher.key}, {state}")
     for arm in plan.damaged:
-        grid.add_row("damaged", f"{plan.run.path(f'arms/{arm}.json')}; the arm runs again")
+        grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     grid.add_row("time", f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside")
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
