@@ -11,6 +11,7 @@ undisturbed sweep's, bit for bit; what was finished when the kill came must not 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +51,17 @@ resources: {arms_per_trial: 3}
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Undisturbed:
-    """The sweep to compare with, and how long its parts took: from the start, and from each part's first report."""
+TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
+ARM_REPORTS = "*/progress/*.json"
 
-    run: Path
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When to kill: so many seconds after one of the reports says that this share of its work is done."""
+
+    reports: str
+    share: float
     seconds: float
-    teacher_seconds: float
-    arm_seconds: float
 
 
 def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
@@ -67,54 +71,47 @@ def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent)
 
 
-def run_undisturbed(space: Path, storage: Path) -> Undisturbed:
-    """Runs `space` to its end. Raises RuntimeError when that fails."""
-    began = time.monotonic()
-    process = start("--space", space, "--storage", storage, "--name", "undisturbed", log=storage.with_suffix(".log"))
-    first: dict[str, float] = {}
+def run_undisturbed(space: Path, storage: Path) -> Path:
+    """Runs `space` to its end; returns the run folder. Raises RuntimeError when that fails."""
+    log = storage.with_suffix(".log")
+    process = start("--space", space, "--storage", storage, "--name", "undisturbed", log=log)
     try:
-        while process.poll() is None and time.monotonic() - began < DEADLINE:
-            for part, pattern in (("teacher", TEACHER_REPORTS), ("arms", ARM_REPORTS)):
-                if part not in first and any(storage.glob(pattern)):
-                    first[part] = time.monotonic()
-            time.sleep(0.2)
+        code = process.wait(DEADLINE)
     finally:
         process.kill()
-    if process.wait() != 0:
-        raise RuntimeError(f"the undisturbed sweep failed:\n{storage.with_suffix('.log').read_text()}")
-    ended = time.monotonic()
-    arms_began = first.get("arms", ended)
-    return Undisturbed(
-        run=storage / "undisturbed",
-        seconds=ended - began,
-        teacher_seconds=arms_began - first.get("teacher", arms_began),
-        arm_seconds=ended - arms_began,
-    )
+    if code:
+        raise RuntimeError(f"the undisturbed sweep failed:\n{log.read_text()}")
+    return storage / "undisturbed"
 
 
-TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
-ARM_REPORTS = "*/progress/*.json"
-
-
-def kill_once(
-    kind: str, process: subprocess.Popen[bytes], storage: Path, reports: str, moment: float, root: int | None = None
-) -> bool:
-    """Kills a process of that kind `moment` seconds after the first report; the driver, after its start.
-
-    Processes are looked for below the process `root`, or below the driver. False when the sweep ended before.
-    """
+def wait_for(moment: Moment, process: subprocess.Popen[bytes], storage: Path) -> bool:
+    """False when the sweep ended before that moment."""
     began = time.monotonic()
-    while kind != "driver" and not any(storage.glob(reports)):
+    while moment.share and max(map(_done, storage.glob(moment.reports)), default=-1.0) < moment.share:
         if process.poll() is not None or time.monotonic() - began > DEADLINE:
             return False
-        time.sleep(0.1)
-    time.sleep(moment)
-    while process.poll() is None and time.monotonic() - began < DEADLINE:
-        victims = [process.pid] if kind == "driver" else descendants(root or process.pid, PROCESS[kind])
+        time.sleep(0.05)
+    time.sleep(moment.seconds)
+    return process.poll() is None
+
+
+def _done(report: Path) -> float:
+    try:
+        state = json.loads(report.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0.0
+    share: float = state["step"] / state["steps"]
+    return 0.8 * share if state["phase"] == "train" else 0.8 + 0.2 * share
+
+
+def kill(kind: str, process: subprocess.Popen[bytes]) -> bool:
+    """Kills the driver `process`, or a process of that kind below it. False when the sweep ended before."""
+    while process.poll() is None:
+        victims = [process.pid] if kind == "driver" else descendants(process.pid, PROCESS[kind])
         if victims:
             os.kill(min(victims), signal.SIGKILL)
             return True
-        time.sleep(0.1)  # it has not started yet, or has just been killed by its owner
+        time.sleep(0.1)  # it has not started yet
     return False
 
 
@@ -181,72 +178,69 @@ def two_nodes() -> Iterator[tuple[str, Callable[[], None]]]:
     try:
         yield cluster.address, kill
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def disturb(kind: str, number: int, undisturbed: Undisturbed, folder: Path, moments: random.Random) -> str:
+def draw(kind: str, number: int, moments: random.Random) -> Moment:
+    """A random moment of the sweep: for some drivers of the start, for some Train workers of the teacher's training."""
+    turn = number // len(KINDS) % 3
+    if kind == "driver" and turn == 0:
+        return Moment(reports="", share=0, seconds=moments.uniform(0, 15))
+    of_teacher = kind in ("driver", "worker") and turn == 1
+    share = moments.uniform(0.01, 0.8 if of_teacher else 1)
+    return Moment(reports=TEACHER_REPORTS if of_teacher else ARM_REPORTS, share=share, seconds=moments.random())
+
+
+def disturb(kind: str, number: int, undisturbed: Path, folder: Path, moments: random.Random) -> str:
     """One sweep, one kill, one resume. Returns a row of the table; raises RuntimeError when the results differ."""
-    of_teacher = kind == "worker" and number % 8 < 4
-    span = undisturbed.teacher_seconds if of_teacher else undisturbed.arm_seconds
-    share = moments.random()
-    for attempt in range(5):  # a sweep may be quicker than the undisturbed one and end before its kill
-        moment = share * 0.6**attempt * (undisturbed.seconds if kind == "driver" else span)
+    for attempt in range(5):  # a sweep may end before its kill
+        moment = draw(kind, number, moments)
         storage = folder / f"{number:02d}-{kind}-{attempt}"
         storage.mkdir()
-        if kind != "driver" and not of_teacher:
-            shutil.copytree(undisturbed.run.parent / "teachers", storage / "teachers")
-        workers = ("--set", "resources.workers=1") if kind == "worker" and not of_teacher else ()
-        new = ("--space", undisturbed.run / "space.yaml", "--name", "run", *workers)
-        reports = TEACHER_REPORTS if of_teacher else ARM_REPORTS
-        if kind == "raylet":
-            row = _with_a_lost_node(new, storage, moment)
-        else:
-            process = start(*new, "--storage", storage, log=storage.with_suffix(".log"))
-            killed = kill_once(kind, process, storage, reports, moment)
-            row = _resumed(process, storage, killed, ())
-        if row is None:
+        if moment.reports == ARM_REPORTS:
+            shutil.copytree(undisturbed.parent / "teachers", storage / "teachers")
+        workers = ("--set", "resources.workers=1") if kind == "worker" and moment.reports == ARM_REPORTS else ()
+        # The space is the one the other run left: it repeats the run.
+        new = ("--space", undisturbed / "space.yaml", "--name", "run", "--storage", storage, *workers)
+        before = _killed_and_resumed(kind, new, moment, storage)
+        if before is None:
             continue
-        before, code = row
-        begun = (storage / "run/plan.json").exists()
-        if not begun:  # killed before the plan was written: nothing to resume, so it is begun again
-            process = start(*new, "--storage", storage, log=storage.with_suffix(".log"))
-            code = process.wait(DEADLINE)
-        wrong = [f"exit code {code}"] if code else differences(storage / "run", undisturbed.run)
         after = finished(storage / "run")
+        wrong = differences(storage / "run", undisturbed)
         wrong += [f"{name} was written again" for name, record in before.items() if after.get(name) != record]
         if wrong:
             raise RuntimeError(f"{storage}: {'; '.join(wrong)}\n{storage.with_suffix('.log').read_text()}")
-        what = "teacher's worker" if of_teacher else "trial's worker" if kind == "worker" else kind
-        return f"{number + 1:4d}  {what:17} {moment:8.1f}  {len(before):6d} of {len(after)}"
+        what = {"": "start", TEACHER_REPORTS: "teacher", ARM_REPORTS: "arms"}[moment.reports]
+        return f"{number + 1:4d}  {kind:6}  {what:7}  {moment.share:10.2f}  {len(before):6d} of {len(after)}"
     raise RuntimeError(f"{kind}: the sweep ended five times before its kill")
 
 
-def _resumed(
-    process: subprocess.Popen[bytes], storage: Path, killed: bool, arguments: tuple[object, ...]
-) -> tuple[dict[str, tuple[int, bytes]], int] | None:
-    """What was finished at the kill, and the exit code of the resumed sweep; None when there was no kill."""
-    before = finished(storage / "run")
-    try:
-        process.wait(DEADLINE)  # killed, or it goes on by itself
-    finally:
-        process.kill()
-    if not killed:
-        return None
-    return before, resume(storage, "run", *arguments) if (storage / "run/plan.json").exists() else 0
-
-
-def _with_a_lost_node(
-    new: tuple[object, ...], storage: Path, moment: float
-) -> tuple[dict[str, tuple[int, bytes]], int] | None:
-    with two_nodes() as (address, kill):
-        process = start(*new, "--storage", storage, "--address", address, log=storage.with_suffix(".log"))
-        began = time.monotonic()
-        while not any(storage.glob(ARM_REPORTS)) and process.poll() is None and time.monotonic() - began < DEADLINE:
-            time.sleep(0.1)
-        time.sleep(moment)
-        killed = process.poll() is None
-        kill()
-        return _resumed(process, storage, killed, ("--address", address))
+def _killed_and_resumed(
+    kind: str, new: tuple[object, ...], moment: Moment, storage: Path
+) -> dict[str, tuple[int, bytes]] | None:
+    """What was finished at the kill; None when the sweep ended before. Raises RuntimeError when it cannot go on."""
+    log = storage.with_suffix(".log")
+    with two_nodes() if kind == "raylet" else nullcontext(("", None)) as (address, kill_raylet):
+        where = ("--address", address) if address else ()
+        process = start(*new, *where, log=log)
+        try:
+            killed = wait_for(moment, process, storage)
+            if kill_raylet:
+                kill_raylet()
+            else:
+                killed = killed and kill(kind, process)
+            before = finished(storage / "run")
+            process.wait(DEADLINE)  # a driver is dead; with another part lost it goes on by itself
+        finally:
+            process.kill()
+        if not killed:
+            return None
+        # A driver killed before it wrote its plan has begun nothing: the same command begins.
+        begun = (storage / "run/plan.json").exists()
+        code = resume(storage, "run", *where) if begun else start(*new, log=log).wait(DEADLINE)
+    if code:
+        raise RuntimeError(f"{storage}: exit code {code}\n{log.read_text()}")
+    return before
 
 
 def main() -> int:
@@ -260,11 +254,7 @@ def main() -> int:
         folder = Path(scratch)
         (folder / "space.yaml").write_text(SPACE)
         undisturbed = run_undisturbed(folder / "space.yaml", folder / "undisturbed")
-        print(
-            f"undisturbed: {undisturbed.seconds:.0f} s, of which teacher {undisturbed.teacher_seconds:.0f} s",
-            flush=True,
-        )
-        print("kill  of                 after (s)  arms finished then", flush=True)
+        print("kill  of      during   share done  arms finished then", flush=True)
         moments = random.Random(options.seed)
         for number in range(options.kills):
             print(disturb(KINDS[number % len(KINDS)], number, undisturbed, folder, moments), flush=True)

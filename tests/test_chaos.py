@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import ARM_REPORTS, descendants, differences, finished, kill_once, resume, run_undisturbed, start
+from benchmarks.chaos import (
+    ARM_REPORTS,
+    Moment,
+    descendants,
+    differences,
+    finished,
+    kill,
+    resume,
+    run_undisturbed,
+    start,
+    wait_for,
+)
 
 # `trail`, a column of the surface, tells whether a step was lost or repeated.
 SPACE = """\
@@ -31,33 +44,36 @@ def test_three_kills_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -
     space, storage = tmp_path / "space.yaml", tmp_path / "storage"
     space.write_text(SPACE)
     undisturbed = run_undisturbed(space, tmp_path / "undisturbed")
-    _no_token_in(undisturbed.run, tmp_path / "undisturbed.log")
+    _no_token_in(undisturbed, tmp_path / "undisturbed.log")
     storage.mkdir()
     run, moments = storage / "run", random.Random(SEED)
+    finished_before: dict[str, tuple[int, bytes]] = {}
+
+    def kill_at_random(kind: str, process: subprocess.Popen[bytes], *, until: float) -> None:
+        moment = Moment(reports=ARM_REPORTS, share=moments.uniform(0.01, until), seconds=moments.random())
+        assert wait_for(moment, process, storage)
+        assert kill(kind, process)
+        finished_before.update(finished(run))
 
     # The settings come from the other run's folder: a run can be repeated from what it left.
-    process = start(
-        "--space", undisturbed.run / "space.yaml", "--storage", storage, "--name", "run", log=tmp_path / "1"
-    )
-    assert kill_once("actor", process, storage, ARM_REPORTS, moments.uniform(0.2, 2))
-    assert process.poll() is None, "an actor's death is the sweep's"
-    before = _kill_driver(process, storage, moments.uniform(0.5, 4))
-    resumed = start("--resume", "run", "--storage", storage, log=tmp_path / "2")
-    before |= _kill_driver(resumed, storage, moments.uniform(9, 14))
+    new = ("--space", undisturbed / "space.yaml", "--storage", storage, "--name", "run")
+    process = start(*new, log=tmp_path / "1.log")
+    kill_at_random("actor", process, until=0.3)
+    assert process.poll() is None, "an actor's death is not the sweep's"
+    kill_at_random("driver", process, until=0.8)
+    process.wait()
+    process = start("--resume", "run", "--storage", storage, log=tmp_path / "2.log")
+    time.sleep(moments.uniform(9, 14))
+    assert kill("driver", process)
+    finished_before.update(finished(run))
+    process.wait()
     assert resume(storage, "run") == 0, (tmp_path / "storage.log").read_text()
 
     assert len(finished(run)) == 20
-    assert {name: record for name, record in finished(run).items() if name in before} == before
-    assert differences(run, undisturbed.run) == []
+    assert {name: record for name, record in finished(run).items() if name in finished_before} == finished_before
+    assert differences(run, undisturbed) == []
     assert resume(storage, "run") == 0  # nothing is left to do
-    assert differences(run, undisturbed.run) == []
-
-
-def _kill_driver(process: object, storage: Path, moment: float) -> dict[str, tuple[int, bytes]]:
-    """What was finished when the driver was killed, `moment` seconds from now."""
-    assert kill_once("driver", process, storage, ARM_REPORTS, moment)  # type: ignore[arg-type]
-    process.wait()  # type: ignore[attr-defined]
-    return finished(storage / "run")
+    assert differences(run, undisturbed) == []
 
 
 def _no_token_in(run: Path, log: Path) -> None:
