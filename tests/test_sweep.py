@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
@@ -116,7 +115,7 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     deadline = time.monotonic() + 120
     while not (arms.exists() and len(list(arms.glob("*.json"))) >= 4) and time.monotonic() < deadline:
         time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     finished = {file.name: file.stat().st_mtime_ns for file in arms.glob("*.json")}
@@ -126,6 +125,13 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     command = re.search(r"python (.*--resume.*)", output)
     assert command, output
     _, *arguments = shlex.split(command[1])
+    stopped = start_sweep(*arguments)
+    while len(list(arms.glob("*.json"))) <= len(finished) and stopped.poll() is None:
+        time.sleep(0.2)
+    stopped.send_signal(signal.SIGTERM)  # as a scheduler does
+    output, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, output
+
     resumed = start_sweep(*arguments)
     output, _ = resumed.communicate(timeout=200)
     assert resumed.returncode == 0, output

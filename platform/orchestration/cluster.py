@@ -63,6 +63,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
         import ray
 
         _log_to(stream)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             context = ray.init(
                 address=address or "local",
@@ -76,7 +77,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
             said = " ".join(str(error).split())
             where = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start"
             raise UserError(f"{where}: {said}") from error
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Ray has just put in a handler of its own
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
             nodes = ray.nodes()  # type: ignore[no-untyped-call]
