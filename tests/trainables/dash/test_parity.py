@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from trainables.dash.batches import Batch
 from trainables.dash.guidance import scales
 from trainables.dash.learner import Learner
 from trainables.dash.passes import forward
-from trainables.dash.spec import Method, Optimization, TagGuidance, Teacher, UNet
+from trainables.dash.spec import Method, Optimization, Spec, TagGuidance, Teacher
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
 ABAR = schedule.cosine_alphas_cumprod()
@@ -112,7 +113,7 @@ def test_unet(net: str) -> None:
     ("name", "guidance"), [("ddim_tag_w4", TagGuidance()), ("ddim_fixed_w4", 4.0), ("ddim_fixed_w1", 1.0)]
 )
 def test_ddim_is_as_near_as_float32_allows(teacher: nn.Module, name: str, guidance: float | TagGuidance) -> None:
-    """50 steps through random weights are chaotic: see docs/decisions/0003-ddim-parity.md for why this is all there is.
+    """50 steps through random weights are chaotic: see docs/decisions/ddim-parity.md for why this is all there is.
 
     Unrelated samples lie at a distance of sqrt(2); the authors' must be about as near as our own float64 run.
     """
@@ -220,8 +221,18 @@ def test_teacher_training_with_its_curriculum() -> None:
     assert_agree(learner.importance.detach(), golden("teacher_traj_lambda_after"), 1e-4)
 
 
-@pytest.mark.parametrize(("width", "blocks", "expected"), [(128, 2, 35_751_939), (64, 1, 6_082_627)])
-def test_parameter_counts_of_the_paper(width: int, blocks: int, expected: int) -> None:
-    spec = UNet(channels=(width, 2 * width, 2 * width, 2 * width), res_blocks=blocks, attention_at=(16,), dropout=0.1)
-    with torch.device("meta"):
-        assert unet.size(unet.build(spec, (3, 32, 32), 10, seed=0)) == expected
+@pytest.mark.parametrize(
+    ("space", "teacher", "student"),
+    [
+        ("cifar10_ablation", 35_751_939, 6_082_627),
+        ("cifar10_quick", 35_751_939, 6_082_627),
+        ("cifar100_ablation", 35_751_939 + 90 * 512, 6_082_627 + 90 * 256),  # 90 more rows of the class embedding
+        ("imagenet64_ablation", 116_451_203, 22_336_579),  # published: 116.5 M and 22.3 M
+    ],
+)
+def test_spaces_have_the_papers_nets(space: str, teacher: int, student: int) -> None:
+    tree = yaml.safe_load((Path(__file__).parents[3] / "search_spaces" / f"{space}.yaml").read_text())
+    spec = Spec.model_validate({key: tree[key] for key in Spec.model_fields})
+    for net, expected in ((spec.teacher, teacher), (spec.student, student)):
+        with torch.device("meta"):
+            assert unet.size(unet.build(net, spec.data.image_shape, spec.data.classes, seed=0)) == expected
