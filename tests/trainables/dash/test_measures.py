@@ -46,6 +46,7 @@ def test_guidance_of_one_skips_the_unconditional_branch() -> None:
     assert seen == [3, 6, 3, 6, 6, 3]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
 @pytest.mark.parametrize("sampler", list(samplers.SAMPLERS))
 def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
     """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
