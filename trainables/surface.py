@@ -80,6 +80,9 @@ def teacher_key(spec: Spec) -> str | None:
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
     """Counts the steps, then draws each arm's value. The column `trail` tells whether no step was lost or repeated."""
+    for arm in arms:
+        if arm.seed in arm.spec.faults.crash:
+            raise RuntimeError(f"{arm.name}: told to crash")
     train = arms[0].spec.train
     saved = context.load()
     step, trail = json.loads(saved) if saved else (0, "")
@@ -91,8 +94,6 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
     for arm in arms:
-        if arm.seed in arm.spec.faults.crash:
-            raise RuntimeError(f"{arm.name}: told to crash")
         context.finish(arm, _outcome(arm, trail), None)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from orchestration.errors import UserError
 
@@ -70,6 +70,7 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 num_cpus=None if address else machine().cpus,
                 include_dashboard=None if address else True,
                 dashboard_host="127.0.0.1",
+                runtime_env=_runtime_env() if address else None,
                 log_to_driver=False,
                 configure_logging=False,
             )
@@ -88,6 +89,16 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
             )
         finally:
             ray.shutdown()
+
+
+def _runtime_env() -> dict[str, Any]:
+    """What the workers of a cluster that others started need: our packages, and the settings."""
+    packages = ("trainables", "analysis", "platform/orchestration")
+    names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
+    return {
+        "py_modules": [str(ROOT / package) for package in packages],
+        "env_vars": {name: os.environ[name] for name in names},
+    }
 
 
 def _private_token() -> None:

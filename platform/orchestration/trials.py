@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestration.packing import Trial
@@ -64,7 +65,13 @@ def _run(
     Returns those that failed more than `max_retries` times, with the traceback.
     """
     from ray import tune
-    from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+    from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
+
+    started: dict[str, Cohort] = {}  # by trial; the results do not hold the cohort of a trial that never reported
+
+    class Started(Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            started[_trial_name(trial)] = trial.config["cohort"]
 
     def train(config: Mapping[str, Any]) -> None:
         run_trial(config["cohort"], job)
@@ -90,11 +97,12 @@ def _run(
             name=f"tune-{len(run.names('ray/tune'))}",
             storage_path=run.path("ray/tune"),
             failure_config=FailureConfig(max_failures=max_retries),
+            callbacks=[Started()],
             verbose=0,
         ),
     ).fit()
     found = [results[index] for index in range(len(results))]
-    return [(r.config["cohort"], str(r.error)) for r in found if r.error is not None and r.config is not None]
+    return [(started[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
 
 
 def _trial_name(trial: Any) -> str:
