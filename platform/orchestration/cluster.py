@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -70,7 +72,8 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 num_cpus=None if address else machine().cpus,
                 include_dashboard=None if address else True,
                 dashboard_host="127.0.0.1",
-                runtime_env=_runtime_env() if address else None,
+                _node_ip_address=None if address else "127.0.0.1",  # else its other ports listen to every network
+                runtime_env=_runtime_env() if address else _quoted_python(),
                 log_to_driver=False,
                 configure_logging=False,
             )
@@ -89,6 +92,12 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
             )
         finally:
             ray.shutdown()
+
+
+def _quoted_python() -> dict[str, Any] | None:
+    """Ray hands the interpreter's path to a shell as it is; one with a space in it must bring its own quotes."""
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
 
 
 def _runtime_env() -> dict[str, Any]:
