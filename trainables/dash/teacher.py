@@ -93,7 +93,7 @@ def _save(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save_model(out, learner.net, learner.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
-    shown = range(grids.ROWS * dataset.classes)
+    shown = range(min(grids.ROWS * dataset.classes, 160))
     images = evaluation.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
     grids.save_grid(out / "samples.png", data.to_pixels(images), dataset.classes)
     about = {

@@ -64,7 +64,17 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
     assert sum(p.numel() for p in net.parameters()) == result.values["student_params"]
     assert load_file(folder / "curriculum.safetensors")["lambda"].shape == (1000,)
     assert Image.open(folder / "samples.png").size == (80, 64)
-    assert {r["phase"] for r in told.reports} == {"train", "evaluate"}
+    last = {report["phase"]: report for report in told.reports}
+    assert set(last) == {"train", "evaluate"}
+    assert all(report["step"] == report["steps"] for report in last.values())
+
+
+@pytest.mark.parametrize("patch", [{"train.steps": 8}, {"train.batch_size": 8}, {"evaluate.guidance": 2.0}])
+def test_arms_that_differ_in_what_a_cohort_shares_are_refused(spec, teacher_folder, told, tmp_path, patch):
+    other = Arm(name="other", seed=3, spec=patched(spec, patch))
+    with pytest.raises(ValueError, match="arms full and other cannot train together"):
+        run([*arms_of(spec, "full"), other], told, teacher_folder, tmp_path / "scratch")
+    assert not told.results
 
 
 def trained(arms: list[Arm], told: Any, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
