@@ -72,7 +72,6 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 num_cpus=None if address else machine().cpus,
                 include_dashboard=None if address else True,
                 dashboard_host="127.0.0.1",
-                _node_ip_address=None if address else "127.0.0.1",  # else its other ports listen to every network
                 runtime_env=_runtime_env() if address else _quoted_python(),
                 log_to_driver=False,
                 configure_logging=False,
@@ -81,6 +80,8 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
             said = " ".join(str(error).split())
             where = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start"
             raise UserError(f"{where}: {said}") from error
+        except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+            raise KeyboardInterrupt from stop
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
