@@ -40,7 +40,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         grid.add_row("teacher", f"{plan.teacher.key}, {state}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
-    grid.add_row("time", f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside")
+    expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
+    grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 
