@@ -69,7 +69,8 @@ def train_on_workers(
             resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {}),
         ),
         run_config=RunConfig(
-            name=f"{name}-{time.time_ns()}",  # our own checkpoints decide what is resumed, not Ray's
+            # The dashboard shows it; a number, since our own checkpoints decide what is resumed, not Ray's.
+            name=f"{Path(job.run).name.removesuffix('.unfinished')}-{name}-{time.time_ns()}",
             storage_path=Storage(job.run).path("ray/train"),
             failure_config=FailureConfig(max_failures=max_failures),
         ),
@@ -132,13 +133,19 @@ def _context(
     """The context of the cohort or teacher called `name`; `publish` passes each report on."""
     run = Storage(job.run)
     scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
-    last_report = 0.0
+    begun, last_report = time.time(), 0.0
+    first: Mapping[str, Any] = {}  # the first report of the phase
 
     def report(progress: Mapping[str, Any]) -> None:
-        nonlocal last_report
+        nonlocal first, last_report
         if rank == 0 and time.monotonic() - last_report >= REPORT_SECONDS:
             last_report = time.monotonic()
-            run.write_json(f"progress/{name}.json", {**progress, "time": time.time()})
+            now = time.time()
+            if first.get("phase") != progress["phase"]:
+                first = {**progress, "time": now}
+            steps, seconds = progress["step"] - first["step"], now - first["time"]
+            rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
+            run.write_json(f"progress/{name}.json", {**rate, **progress, "begun": begun, "time": now})
             if publish:
                 publish(progress)
 
@@ -150,7 +157,8 @@ def _context(
             return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
             run.put_folder(student, f"students/{arm.name}")
-        run.write_json(f"arms/{arm.name}.json", {"arm": arm.name, "trial": name, **asdict(result)})
+        took = {"seconds": time.time() - begun}
+        run.write_json(f"arms/{arm.name}.json", {"arm": arm.name, "trial": name, **took, **asdict(result)})
 
     try:
         folder = None
