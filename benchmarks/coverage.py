@@ -106,8 +106,8 @@ def main() -> None:
             effect = smallest_detectable(RESIDUAL_SD, K, blocks) * 0.9  # below the planner's 80%, where power is steep
             row = (
                 *coverage(blocks, lost, n),
-                family_wise_error(NOTHING, [0, 1, 2], blocks, lost, n),
-                family_wise_error(ONE_EFFECT, [1, 2], blocks, lost, n),
+                family_wise_error(NOTHING, [0, 1, 2], blocks, lost, 10 * n),
+                family_wise_error(ONE_EFFECT, [1, 2], blocks, lost, 10 * n),
                 power(effect, RESIDUAL_SD, K, blocks),
                 simulated_power(blocks, lost, effect, n),
             )
