@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.dash.data import Dataset, to_float
+from trainables.dash.modes import full_precision
 from trainables.dash.schedule import TIMESTEPS, add_noise
 from trainables.dash.seeding import generator
 from trainables.dash.spec import Evaluate
@@ -46,11 +47,12 @@ def draw_probes(dataset: Dataset, alphas_cumprod: Tensor, settings: Evaluate, se
 
 @torch.inference_mode()
 def outputs(net: nn.Module, probes: Probes) -> Bins:
-    """Both branches of `net` on every probe, in float32."""
+    """Both branches of `net` on every probe, in float32; always by the net as it is, never compiled."""
     bins = []
     for x, t, y in zip(probes.noisy, probes.timesteps, probes.labels, strict=True):
         null = torch.full_like(y, probes.null_label)
-        both = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null]), return_dict=False)[0]
+        with full_precision():
+            both = net.forward(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null]), return_dict=False)[0]
         cond, uncond = both.chunk(2)
         bins.append((cond, uncond))
     return bins

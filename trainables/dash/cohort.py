@@ -21,6 +21,7 @@ from trainables.dash import (
     evaluation,
     features,
     grids,
+    modes,
     pruning,
     reference_features,
     schedule,
@@ -58,29 +59,38 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     _check_alike(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
+    modes.choose(spec.train.mode, context.device)
     features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     setting = Setting(context, data.load(spec.data, context.device), alphas_cumprod, teacher, importance)
-    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
-    step = _resume(students, context)
-    _train(students, setting, step)
+    students = begin(arms, setting)
+    done = _resume(students, context)
+    _train(students, setting, done)
     _evaluate(students, setting)
+
+
+def begin(arms: Sequence[Arm], setting: Setting) -> Students:
+    """A learner for each arm; the nets are compiled where the arms' mode asks for it."""
+    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
+    if not any(learner.adapter for _, learner in students.values()):  # of a compiled net, no features can be taken
+        modes.prepare(setting.teacher, arms[0].spec.train.mode, setting.context)
+    return students
 
 
 def _check_alike(arms: Sequence[Arm]) -> None:
     def shared(arm: Arm) -> Any:
         spec, train = arm.spec, arm.spec.train
         steps = (train.steps, train.log_every, train.checkpoint_every)
-        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, train.precision, steps
+        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, train.precision, train.mode, steps
 
     for arm in arms:
         if shared(arm) != shared(arms[0]):
             raise ValueError(
                 f"arms {arms[0].name} and {arm.name} cannot train together: a cohort shares seed, data, teacher, "
-                "evaluation, steps, batch size, precision, and the steps at which it logs and saves"
+                "evaluation, steps, batch size, precision, mode, and the steps at which it logs and saves"
             )
 
 
@@ -93,6 +103,8 @@ def _learner(arm: Arm, setting: Setting) -> Learner:
         net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
     if spec.method.objective == "fitnets":
         adapter = unet.adapter(net, teacher, arm.seed)
+    else:
+        modes.prepare(net, spec.train.mode, setting.context)
     importance = setting.teacher_importance
     return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
 
@@ -120,7 +132,7 @@ def _train(students: Students, setting: Setting, step: int) -> None:
     since = time.perf_counter()
     own = dict.fromkeys(students, 0.0)
     while step < settings.steps and students:
-        _step(students, setting, step, own)
+        take_step(students, setting, step, own)
         step += 1
         if step % settings.log_every == 0 or step == settings.steps:
             diverged = [name for name, (_, learner) in students.items() if not learner.log(step - 1)]
@@ -135,10 +147,11 @@ def _train(students: Students, setting: Setting, step: int) -> None:
         progress.advance(arms=len(students))
 
 
-def _step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+def take_step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
     """One step of every student; `own` gathers the seconds each took by itself."""
     context, dataset = setting.context, setting.dataset
     arm, learner = next(iter(students.values()))
+    modes.begin_step(learner.settings.mode, context)
     batch = batches.draw(dataset, setting.alphas_cumprod, learner.settings.batch_size, arm.seed, step, context)
     teacher: Outputs = {}
     objectives = {arm.spec.method.objective for arm, _ in students.values()}

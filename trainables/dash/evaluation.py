@@ -12,6 +12,7 @@ from trainables import Context
 from trainables.dash import metrics, samplers
 from trainables.dash.data import Dataset, to_pixels
 from trainables.dash.guidance import scales
+from trainables.dash.modes import full_precision
 from trainables.dash.parallel import gather_rows, my_slice
 from trainables.dash.progress import Progress
 from trainables.dash.reference_features import Reference
@@ -109,7 +110,7 @@ def _sampled_features(
         indices = here[start : start + BATCH]
         if indices:
             pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
-            with torch.inference_mode():
+            with torch.inference_mode(), full_precision():
                 rows = torch.cat([rows, against.extractor.net(pixels)])
             first = pixels if start == 0 else first
         progress.advance()

@@ -30,6 +30,7 @@ Objective = Literal[
     "pruning",
 ]
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
+Mode = Literal["exact", "fast"]
 SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -78,6 +79,7 @@ class Optimization(Strict):
     clip: PositiveFloat = 1.0
     ema: Fraction = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"  # of the passes; weights, optimizer and average stay fp32
+    mode: Mode = "exact"  # `fast`: compiled and in TF32 on a GPU, not bit for bit repeatable; on a CPU the same
     log_every: PositiveInt = 25
     checkpoint_every: PositiveInt = 200
 

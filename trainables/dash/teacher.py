@@ -13,7 +13,18 @@ from typing import Any
 import torch
 
 from trainables import Context
-from trainables.dash import batches, checkpoint, data, evaluation, features, grids, reference_features, schedule, unet
+from trainables.dash import (
+    batches,
+    checkpoint,
+    data,
+    evaluation,
+    features,
+    grids,
+    modes,
+    reference_features,
+    schedule,
+    unet,
+)
 from trainables.dash.data_spec import Data
 from trainables.dash.learner import Learner
 from trainables.dash.objectives import Losses, weighted_error
@@ -37,9 +48,11 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     torch.set_num_threads(context.threads)
     features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
     settings = spec.teacher
+    modes.choose(settings.mode, context.device)
     dataset = data.load(spec.data, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net = unet.build(settings, dataset.image_shape, dataset.classes, settings.seed)
+    modes.prepare(net, settings.mode, context)
     learner = Learner(net, settings, settings, None, alphas_cumprod, context)
     content = context.load()
     step = 0
@@ -64,6 +77,7 @@ def _train(
     progress = Progress(context, "train", settings.steps, step)
     start = time.perf_counter() - learner.seconds
     while step < settings.steps:
+        modes.begin_step(settings.mode, context)
         batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
         if settings.dropout > 0:
             torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
@@ -121,9 +135,11 @@ def _adopt(checkpoint_folder: Path, out: Path) -> None:
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     """The distance of the samples of the teacher in `folder` under the settings of `spec.evaluate`, as columns."""
     torch.set_num_threads(context.threads)
+    modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
     dataset = data.load(spec.data, context.device)
     net, _ = checkpoint.load_model(folder, context.device)
+    modes.prepare(net, spec.train.mode, context)
     progress = Progress(context, "evaluate", evaluation.batches_of(spec.evaluate, context))
     seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
     values, grid, _ = evaluation.measure(

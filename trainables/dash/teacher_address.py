@@ -20,11 +20,11 @@ _EVALUATION = 1  # likewise for the values of an evaluation
 def teacher_key(spec: Spec) -> str:
     """The address of the teacher these settings ask for: of data and settings, or of an existing teacher's weights.
 
-    `workers` is left out: they share one batch. Raises FileNotFoundError when a `checkpoint` holds no model, and
-    ValueError when its channels, image size or classes (with the null label) are not those of the data.
+    `workers` and `mode` are left out: they change its rounding only. Raises FileNotFoundError when a `checkpoint` holds
+    no model, and ValueError when its channels, image size or classes (with the null label) are not those of the data.
     """
     if isinstance(spec.teacher, Teacher):
-        settings = spec.teacher.model_dump(mode="json", exclude={"workers", "checkpoint_every", "log_every"})
+        settings = spec.teacher.model_dump(mode="json", exclude={"workers", "mode", "checkpoint_every", "log_every"})
         return digest({"version": _TRAINING, "data": spec.data.model_dump(mode="json"), "teacher": settings})
     folder = Path(spec.teacher.checkpoint).expanduser()
     for name in (WEIGHTS, CONFIG, CURRICULUM):

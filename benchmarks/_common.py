@@ -1,0 +1,133 @@
+"""What the benchmarks share: timing in turn, one table with the circumstances, and the paper's nets without data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
+
+from rich import box  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+PAPER: dict[str, Any] = {  # CIFAR-10 at the paper's size
+    "data": {"name": "cifar10"},
+    "teacher": {"channels": [128, 256, 256, 256], "res_blocks": 2, "attention_at": [16], "dropout": 0.1, "steps": 1},
+    "student": {"channels": [64, 128, 128, 128], "res_blocks": 1, "attention_at": [16], "dropout": 0.1},
+    "train": {"steps": 1_000_000, "weight_decay": 0.001, "ema": 0.9995},
+    "method": {"snr_weighting": "reference"},
+    "evaluate": {"samples": 10_000, "guidance": 4.0},
+}
+
+
+def in_turn(ways: Mapping[str, Callable[[], object]], n: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Seconds of `n` calls of each way, taken in turn so that a busy machine harms all alike; one call before."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_ in range(n + 1):
+        for name, call in ways.items():
+            spent = timed(call, device)
+            if round_:
+                seconds[name].append(spent)
+    return seconds
+
+
+def timed(call: Callable[[], object], device: str = "cpu") -> float:
+    """Seconds until `call` has returned and the device has done what it asked for."""
+    _wait(device)
+    start = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def median(seconds: Sequence[float]) -> float:
+    return statistics.median(seconds)
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """The least and the greatest, as percentages of the median."""
+    middle = median(seconds)
+    return f"{100 * (min(seconds) / middle - 1):+.0f}% {100 * (max(seconds) / middle - 1):+.0f}%"
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *notes: str) -> None:
+    """One table, with the machine and the versions it was measured on."""
+    table = Table(*columns, title=title, box=box.MARKDOWN, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=160, highlight=False)
+    console.print(table)
+    for note in (*notes, machine()):
+        console.print(note)
+
+
+def machine() -> str:
+    packages = ("torch", "diffusers", "ray")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor()}, {cores} cores{_gpu()}; Python {platform.python_version()}, {versions}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def _gpu() -> str:
+    torch = sys.modules.get("torch")  # a benchmark without torch does not wait for it
+    return f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
+
+
+@contextmanager
+def paper_setting(device: str, threads: int) -> Iterator[tuple[Any, Any]]:
+    """A cohort's `Setting` with the paper's teacher, untrained, on random images, and the spec it belongs to."""
+    import torch
+
+    from trainables import Context
+    from trainables.dash import cohort, data, schedule, unet
+    from trainables.dash.spec import Spec
+
+    spec = Spec.model_validate(PAPER)
+    torch.set_num_threads(threads)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=draw).to(device)
+    dataset = data.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
+    teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
+    with tempfile.TemporaryDirectory(prefix="branchwise-bench-") as scratch:
+        context = Context(
+            rank=0,
+            world_size=1,
+            device=device,
+            threads=threads,
+            scratch=Path(scratch),
+            teacher=None,
+            report=lambda progress: None,
+            save=lambda content: None,
+            load=lambda: None,
+            finish=lambda arm, result, folder: None,
+        )
+        importance = torch.zeros(1000, device=device)
+        yield cohort.Setting(context, dataset, schedule.cosine_alphas_cumprod(device), teacher, importance), spec

@@ -1,0 +1,57 @@
+"""`fast` and `exact`: one on a CPU, and no variant too many is compiled in silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import trainables.dash as dash
+from trainables import Arm
+from trainables.dash import modes
+from trainables.settings import patched
+
+
+def test_on_a_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp_path):
+    shas = []
+    for mode in ("exact", "fast"):
+        (tmp_path / mode).mkdir()
+        arm = Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode}))
+        dash.run_cohort([arm], told.context(tmp_path / mode, teacher_folder))
+        shas.append(told.results[mode].values["student_sha256"])
+    assert shas[0] == shas[1]
+
+
+def test_the_mode_is_no_part_of_a_teachers_address(spec):
+    fast = patched(spec, {"teacher.mode": "fast", "train.mode": "fast"})
+    assert dash.teacher_key(fast) == dash.teacher_key(spec)
+    assert dash.evaluation_key(fast) == dash.evaluation_key(spec)
+
+
+def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, told, tmp_path):
+    arms = [Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode})) for mode in ("exact", "fast")]
+    with pytest.raises(ValueError, match="mode"):
+        dash.run_cohort(arms, told.context(tmp_path, teacher_folder))
+
+
+def test_compiling_keeps_the_names_of_the_state_and_fails_loudly_past_its_limit(monkeypatch):
+    net = nn.Linear(2, 2)
+    names = list(net.state_dict())
+    monkeypatch.setattr(modes, "RECOMPILES", 3)
+    modes.compile_in_place(net, backend="eager")
+    assert list(net.state_dict()) == names
+    for batch in (2, 3, 4):
+        net(torch.ones(batch, 2))
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        net(torch.ones(5, 2))
+
+
+def test_measurements_are_made_without_tf32():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        with modes.full_precision():
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
