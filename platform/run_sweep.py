@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
 from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
-from orchestration.results import report  # noqa: E402
+from orchestration.results import complete, report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
 from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"run_sweep: {one_line(error)}. {go_on}", file=sys.stderr)
         return 3
     print_outcome(plan, counts, summary, time.monotonic() - started, console)
-    return 0 if counts["done"] == plan.total else 3
+    return 0 if complete(counts, plan.total) else 3
 
 
 def make_plan(options: argparse.Namespace) -> Plan:

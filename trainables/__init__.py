@@ -5,6 +5,7 @@ results; what an arm is made of is the trainable's affair. A trainable module gi
 
     Spec                              frozen, strict pydantic model of its settings; has a section `method`
     BASELINES                         {name: patch}: students to compare with that are no cell of the ablation
+    cohort_key(spec)                  a text; arms may train together where theirs are equal
     estimate_cohort(specs, threads)   seconds one cohort of these arms is expected to take
     run_cohort(arms, context)         trains and evaluates the arms; calls `context.finish` once for each
 
@@ -44,7 +45,7 @@ class Arm:
 class Result:
     """What became of one arm. `values` become columns of arms.parquet; the lists become rows of the other tables."""
 
-    status: Literal["done", "diverged", "failed"]
+    status: Literal["done", "stopped", "diverged", "failed"]
     values: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     curves: tuple[Mapping[str, Any], ...] = ()  # one a logged step
@@ -57,7 +58,13 @@ class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to speak to the outside.
 
     `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
-    one, the folder of its student. With several workers, each calls `report`; only rank 0 calls `save` and `finish`.
+    one, the folder of its student. With several workers, each calls `report` and `keep`; only rank 0 calls `save` and
+    `finish`.
+
+    A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
+    as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
+    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never asks trains every arm to its
+    end.
     """
 
     rank: int
@@ -70,6 +77,8 @@ class Context:
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
     finish: Callable[[Arm, Result, Path | None], None]
+    rungs: tuple[int, ...] = ()
+    keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
 
 
 def load_trainable(name: str) -> ModuleType:

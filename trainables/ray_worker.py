@@ -17,6 +17,7 @@ from typing import Any
 
 from trainables import Arm, Context, Result, load_trainable
 from trainables.settings import patched
+from trainables.stopping import Stopping, keep
 from trainables.storage import DamagedError, Storage
 
 REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
@@ -34,6 +35,7 @@ class Job:
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
     gpu: bool
+    stopping: Stopping | None = None  # of arms of a search that are behind
 
     def base_spec(self) -> Any:
         return load_trainable(self.trainable).Spec.model_validate(self.spec)
@@ -41,7 +43,8 @@ class Job:
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Trains the arms of one Tune trial that have no result yet. `config`: {"trial", "arms": [{name, seed, patch}]},
-    and for an arm taken out of its cohort, {"out_of": the cohort's trial}, from whose checkpoint it goes on."""
+    each arm of a search with its "study"; and for an arm taken out of its cohort, {"out_of": the cohort's trial}, from
+    whose checkpoint it goes on."""
     run = Storage(job.run)
     missing = [arm for arm in config["arms"] if not run.exists(f"arms/{arm['name']}.json")]
     if not missing:
@@ -85,7 +88,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     trainable, spec = load_trainable(job.trainable), job.base_spec()
     teachers, key = Storage(job.teachers), job.teacher
     rank, world_size, device = _place()
-    with _context("teacher", job, rank=rank, world_size=world_size, device=device, publish=None) as context:
+    with _context("teacher", job, {}, rank=rank, world_size=world_size, device=device, publish=None) as context:
         if not teachers.has_folder(str(key)):
             out = context.scratch / "teacher"
             trainable.train_teacher(spec, out, context)
@@ -113,7 +116,8 @@ def _run_cohort(
 ) -> None:
     base, trial = job.base_spec(), config["trial"]
     arms = [Arm(name=arm["name"], seed=arm["seed"], spec=patched(base, arm["patch"])) for arm in config["arms"]]
-    with _context(trial, job, out_of=config.get("out_of"), publish=publish, rank=rank, **place) as context:
+    described = {arm["name"]: arm for arm in config["arms"]}
+    with _context(trial, job, described, out_of=config.get("out_of"), publish=publish, rank=rank, **place) as context:
         load_trainable(job.trainable).run_cohort(arms, context)
     if rank == 0:
         Storage(job.run).delete(f"checkpoints/{trial}")
@@ -123,6 +127,7 @@ def _run_cohort(
 def _context(
     name: str,
     job: Job,
+    described: Mapping[str, Mapping[str, Any]],
     *,
     rank: int,
     world_size: int,
@@ -130,7 +135,7 @@ def _context(
     publish: Callable[..., None] | None,
     out_of: str | None = None,
 ) -> Iterator[Context]:
-    """The context of the cohort or teacher called `name`; `publish` passes each report on."""
+    """The context of the cohort or teacher called `name`; `described` are its arms, `publish` passes each report on."""
     run = Storage(job.run)
     scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
     begun, last_report = time.time(), 0.0
@@ -157,8 +162,15 @@ def _context(
             return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
             run.put_folder(student, f"students/{arm.name}")
-        took = {"seconds": time.time() - begun}
-        run.write_json(f"arms/{arm.name}.json", {"arm": arm.name, "trial": name, **took, **asdict(result)})
+        about = {"arm": arm.name, "trial": name, "patch": described[arm.name]["patch"]}
+        about["seconds"] = time.time() - begun
+        run.write_json(f"arms/{arm.name}.json", {**about, **asdict(result)})
+
+    def keeps(arm: Arm, step: int, value: float) -> bool:
+        study = described[arm.name].get("study")
+        if job.stopping is None or study is None:
+            return True
+        return _told_by_first(rank == 0 and keep(job.stopping, run, study, arm.name, step, value))
 
     try:
         folder = None
@@ -175,6 +187,8 @@ def _context(
             save=lambda content: run.write_sealed(f"checkpoints/{name}", content),
             load=load,
             finish=finish,
+            rungs=job.stopping.rungs if job.stopping else (),
+            keep=keeps,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -205,6 +219,16 @@ def _wait_for_all() -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
+
+
+def _told_by_first(answer: bool) -> bool:
+    """The answer of rank 0, on every rank."""
+    import torch.distributed
+
+    told = [answer]
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(told)
+    return told[0]
 
 
 def _report_to_tune(progress: Mapping[str, Any]) -> None:

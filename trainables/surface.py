@@ -73,6 +73,11 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
     return 0.002 + max(spec.train.steps * spec.train.seconds_per_step for spec in specs)
 
 
+def cohort_key(spec: Spec) -> str:
+    """Arms of a cohort take their steps together."""
+    return spec.train.model_dump_json()
+
+
 def teacher_key(spec: Spec) -> str | None:
     """None: there is no teacher."""
     return None
@@ -86,24 +91,33 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
     train = arms[0].spec.train
     saved = context.load()
     step, trail = json.loads(saved) if saved else (0, "")
-    while step < train.steps:
+    kept = list(arms)
+    while step < train.steps and kept:
         time.sleep(train.seconds_per_step)
         trail = hashlib.sha256(f"{trail}/{step}".encode()).hexdigest()[:16]
         step += 1
         context.report({"phase": "train", "step": step, "steps": train.steps})
+        if step in context.rungs:
+            kept = [arm for arm in kept if _passes(arm, step, context)]
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
-    for arm in arms:
+    for arm in kept:
         context.finish(arm, _outcome(arm, trail), None)
+
+
+def _passes(arm: Arm, step: int, context: Context) -> bool:
+    """Shows the value as it is after `step` steps, which falls towards the last one's."""
+    value = _value(arm) * (1 + 1 / step)
+    if context.keep(arm, step, value):
+        return True
+    context.finish(arm, Result(status="stopped", values={"rung_value": value, "steps": step}), None)
+    return False
 
 
 def _outcome(arm: Arm, trail: str) -> Result:
     if arm.seed in arm.spec.faults.diverge:
         return Result(status="diverged", error="told to diverge")
-    noise = arm.spec.noise
-    block = _normal("block", arm.seed) * noise.block
-    residual = _normal("residual", arm.seed, arm.spec.method.model_dump_json()) * noise.residual
-    value = math.exp(log_value(arm.spec.method) + block + residual)
+    value = _value(arm)
     values: dict[str, Any] = {
         "metric": "surface",
         "value": value,
@@ -116,6 +130,13 @@ def _outcome(arm: Arm, trail: str) -> Result:
     steps = range(0, arm.spec.train.steps, max(1, arm.spec.train.steps // 20))
     curves = tuple({"step": step, "loss": value / (1 + step)} for step in steps)
     return Result(status="done", values=values, curves=curves)
+
+
+def _value(arm: Arm) -> float:
+    noise = arm.spec.noise
+    block = _normal("block", arm.seed) * noise.block
+    residual = _normal("residual", arm.seed, arm.spec.method.model_dump_json()) * noise.residual
+    return math.exp(log_value(arm.spec.method) + block + residual)
 
 
 def _normal(*key: object) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestration.search_space import Search
+from orchestration.search_space import Knob, Search, Tuning
 from orchestration.space import Space, cell_patch
 
 Kind = Literal["cell", "baseline", "search", "confirm"]
@@ -25,20 +25,59 @@ class PlannedArm:
     patch: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedStudy:
+    """One search: of the full method, or of a cell, with the knobs that its components leave to it."""
+
+    cell: str
+    knobs: Mapping[str, Knob]
+    components: Mapping[str, bool] = field(default_factory=dict)
+    patch: Mapping[str, Any] = field(default_factory=dict)
+
+
 def lay_out(space: Space) -> tuple[PlannedArm, ...]:
-    """Every arm of the design, block by block. All arms of a block share its seed, and so their initial weights,
-    data order, timesteps and noise: they differ in nothing but the patch. A search names its arms as it goes."""
+    """Every arm that is known beforehand, block by block; a search names its arms as it goes.
+
+    All arms of a block share its seed, and so their initial weights, data order, timesteps and noise: they differ in
+    nothing but the patch.
+    """
+    design = space.design
     arms: list[PlannedArm] = []
-    if isinstance(space.design, Search):
+    if isinstance(design, Tuning):
         return ()
-    for block in range(space.design.blocks):
-        for cell, on in space.design.cells():
-            arms.append(_arm("cell", cell, block, cell_patch(space.design, on), on))
-        for baseline in space.design.baselines:
-            arms.append(_arm("baseline", baseline, block, space.module.BASELINES[baseline], {}))
+    for block in range(design.blocks):
+        for cell, on in design.cells():
+            arms.append(arm_of("cell", cell, block, cell_patch(design, on), on))
+        for baseline in design.baselines:
+            arms.append(arm_of("baseline", baseline, block, space.module.BASELINES[baseline]))
     return tuple(arms)
 
 
-def _arm(kind: Kind, cell: str, block: int, patch: Mapping[str, Any], components: Mapping[str, bool]) -> PlannedArm:
-    name = f"{cell}-b{block}"
-    return PlannedArm(name=name, kind=kind, cell=cell, block=block, seed=block, components=components, patch=patch)
+def plan_studies(space: Space) -> tuple[PlannedStudy, ...]:
+    """The studies of a design that tunes; none for one that does not."""
+    design = space.design
+    if isinstance(design, Search):
+        return (PlannedStudy(cell="search", knobs=design.space),)
+    if not isinstance(design, Tuning):
+        return ()
+    studies = []
+    for cell, on in design.cells():
+        patch = cell_patch(design, on)
+        knobs = {key: knob for key, knob in design.space.items() if key not in patch}
+        studies.append(PlannedStudy(cell=cell, knobs=knobs, components=on, patch=patch))
+    return tuple(studies)
+
+
+def arm_of(
+    kind: Kind,
+    cell: str,
+    block: int,
+    patch: Mapping[str, Any],
+    components: Mapping[str, bool] | None = None,
+    *,
+    first_seed: int = 0,
+) -> PlannedArm:
+    """The arm of a cell in a block. Tuned arms are named apart from those with the space's own settings."""
+    name = f"{cell}-tuned-b{block}" if kind == "confirm" and components else f"{cell}-b{block}"
+    seed = first_seed + block
+    return PlannedArm(name=name, kind=kind, cell=cell, block=block, seed=seed, components=components or {}, patch=patch)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestration.design import PlannedArm
 
@@ -25,14 +26,22 @@ class Trial:
     seconds: float  # expected
 
 
-def pack(arms: Sequence[PlannedArm], *, slots: int, cost: Cost, arms_per_trial: int | None = None) -> tuple[Trial, ...]:
+def pack(
+    arms: Sequence[PlannedArm],
+    *,
+    slots: int,
+    cost: Cost,
+    arms_per_trial: int | None = None,
+    cohort_key: Callable[[PlannedArm], str] = lambda arm: "",
+) -> tuple[Trial, ...]:
     """The trials, longest first, of the packing with the shortest expected makespan on `slots` slots.
 
-    `arms_per_trial` sets the cohort size instead; the last cohort of a block may be smaller.
+    Only arms of one block and an equal `cohort_key` train together. `arms_per_trial` sets the cohort size instead; the
+    last cohort of a block may be smaller.
     """
-    blocks: dict[int, list[PlannedArm]] = defaultdict(list)
+    blocks: dict[tuple[int, str], list[PlannedArm]] = defaultdict(list)
     for arm in arms:
-        blocks[arm.block].append(arm)
+        blocks[arm.block, cohort_key(arm)].append(arm)
     largest = max((len(block) for block in blocks.values()), default=1)
     sizes = [arms_per_trial] if arms_per_trial else range(largest, 0, -1)
     # Ties go to the larger cohort: fewer trials to start.
@@ -47,7 +56,7 @@ def makespan(trials: Sequence[Trial], slots: int) -> float:
     return max(ends)
 
 
-def _packed(blocks: dict[int, list[PlannedArm]], size: int, cost: Cost) -> tuple[Trial, ...]:
+def _packed(blocks: Mapping[Any, Sequence[PlannedArm]], size: int, cost: Cost) -> tuple[Trial, ...]:
     cohorts = [cohort for block in blocks.values() for cohort in _balanced(block, size, cost)]
     timed = sorted(((cost(cohort), cohort) for cohort in cohorts), key=lambda pair: -pair[0])
     return tuple(

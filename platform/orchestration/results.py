@@ -1,7 +1,8 @@
 """The run folder: created once, collected from what the workers left in it.
 
 space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
-arms/<arm>.json                           written by a worker when the arm is finished; nothing else is state
+arms/<arm>.json                           written by a worker when the arm is finished
+study.journal                             of a search: what was suggested; with the arms, all the state there is
 arms.parquet, curves.parquet, ...         all of them together
 """
 
@@ -34,6 +35,7 @@ from trainables.storage import DamagedError, Storage
 if TYPE_CHECKING:
     from analysis.report import Summary
 
+JOURNAL = "study.journal"  # of a search
 FORMAT = 1  # of the run folder; a later one cannot be resumed by this code
 NOT_BEGUN = {LOCK, "logs", "space.yaml"}  # all that a run holds before its plan is written
 NOT_RUNS = ("teachers", "logs")  # what else lies in a storage
@@ -65,6 +67,8 @@ COLUMNS: dict[str, Any] = {
     "steps": "Int64",
     "train_seconds": "float64",
     "eval_seconds": "float64",
+    "sample_seconds": "float64",
+    "rung_value": "float64",
     "device": "string",
     "comparability_key": "string",
     "student_sha256": "string",
@@ -176,6 +180,12 @@ def finished(record: Mapping[str, Any] | None) -> bool:
     return record is not None and record["status"] != "failed"
 
 
+def complete(counts: Mapping[str, int], total: int) -> bool:
+    """Whether each of `total` arms has a value, or was stopped on purpose."""
+    lost = sum(number for status, number in counts.items() if status not in ("done", "stopped"))
+    return not lost and counts["done"] + counts["stopped"] >= total
+
+
 def collect(
     run: Storage, space: Space, arms: Sequence[PlannedArm], teacher: Mapping[str, Any] | None
 ) -> dict[str, int]:
@@ -200,7 +210,7 @@ def collect(
         ]
         if rows:
             _write_parquet(run, kind, pd.DataFrame(rows))
-    counts = dict.fromkeys(("done", "diverged", "failed"), 0)
+    counts = dict.fromkeys(("done", "stopped", "diverged", "failed"), 0)
     for _, record in done:
         counts[record["status"]] += 1
     return counts | {"missing": len(arms) - len(done)}

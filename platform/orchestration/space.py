@@ -17,7 +17,7 @@ from pydantic import BaseModel, Discriminator, Field, PositiveInt, StringConstra
 from analysis.cells import BASE, FULL, TEACHER, cell_name
 from analysis.claims import parse_claim
 from orchestration.errors import UserError
-from orchestration.search_space import Search
+from orchestration.search_space import Search, Tuning
 from orchestration.space_file import read_file, read_tree
 from trainables import BUILT_IN, load_trainable
 from trainables.settings import Many, Strict, patched, setting
@@ -35,13 +35,12 @@ class Component(Strict):
     off: Annotated[dict[str, Any], Field(min_length=1)]
 
 
-class Design(Strict):
-    """Cells by blocks. `factorial` runs all 2^k cells; `leave_one_out` the full method and each component's absence."""
+class _Ablation(Strict):
+    """Components to switch off, students to compare with, and what is claimed beforehand."""
 
-    kind: Literal["factorial", "leave_one_out"] = "factorial"
+    kind: str
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
     baselines: Many[str] = ()
-    blocks: PositiveInt = 3
     claims: Many[str] = ()
 
     def settings(self) -> list[str]:
@@ -55,6 +54,29 @@ class Design(Strict):
                 continue
             on = dict(zip(self.components, states, strict=True))
             yield cell_name([name for name, state in on.items() if state], list(on)), on
+
+
+class Design(_Ablation):
+    """Cells by blocks. `factorial` runs all 2^k cells; `leave_one_out` the full method and each component's absence."""
+
+    kind: Literal["factorial", "leave_one_out"] = "factorial"
+    blocks: PositiveInt = 3
+
+
+class TunedFactorial(Tuning, _Ablation):
+    """The fair factorial: every cell has a study of its own, of equal budget, before it meets the fresh seeds.
+
+    On those seeds each cell runs twice: with the space's own settings, and with the best its study found.
+    """
+
+    kind: Literal["tuned_factorial"]
+
+    def settings(self) -> list[str]:
+        """The settings in which the arms differ."""
+        return sorted({*super().settings(), *self.space})
+
+
+TunedDesign = Search | TunedFactorial
 
 
 class Resources(Strict):
@@ -74,8 +96,10 @@ class _Outline(Strict):
     name: Name
     trainable: str = "dash"
     design: Annotated[
-        Annotated[Design, Tag("ablation")] | Annotated[Search, Tag("search")],
-        Discriminator(lambda value: "search" if _kind(value) == "search" else "ablation"),
+        Annotated[Design, Tag("ablation")]
+        | Annotated[Search, Tag("search")]
+        | Annotated[TunedFactorial, Tag("tuned_factorial")],
+        Discriminator(lambda value: _kind(value) if _kind(value) in ("search", "tuned_factorial") else "ablation"),
     ]
     resources: Resources = Resources()
 
@@ -89,12 +113,16 @@ class Space:
     name: str
     trainable: str
     spec: BaseModel
-    design: Design | Search
+    design: Design | Search | TunedFactorial
     resources: Resources
 
     @property
     def module(self) -> ModuleType:
         return load_trainable(self.trainable)
+
+    def cohort_key(self, patch: Mapping[str, Any]) -> str:
+        """Arms may train in one cohort where this is equal."""
+        return str(self.module.cohort_key(patched(self.spec, patch)))
 
     def resolved(self) -> str:
         """The space as YAML with every default filled in; reading it gives this space again."""
@@ -147,10 +175,16 @@ def _spec_model(file: str, trainable: Any) -> type[BaseModel]:
 
 def _check_design(file: str, space: Space) -> None:
     design = space.design
-    if isinstance(design, Search):
-        _check_search(file, space, design)
-        return
-    arms = design.blocks * (len(list(design.cells())) + len(design.baselines))
+    if not isinstance(design, Search):
+        _check_ablation(file, space, design)
+    if isinstance(design, Tuning):
+        _check_tuning(file, space, design)
+
+
+def _check_ablation(file: str, space: Space, design: Design | TunedFactorial) -> None:
+    cells = dict(design.cells())
+    each = design.trials * len(cells) if isinstance(design, TunedFactorial) else 0
+    arms = each + design.blocks * (len(cells) + len(design.baselines))
     if arms > MOST_ARMS:
         raise UserError(f"{file}: design.blocks: {design.blocks} makes {arms} arms; {MOST_ARMS} are allowed")
     for name, component in design.components.items():
@@ -164,7 +198,7 @@ def _check_design(file: str, space: Space) -> None:
                 raise UserError(f"{where}: {_no_setting(space, key)}") from error
             if unchanged:
                 raise UserError(f"{where}: {key}: {value} is what the space has already, so this changes nothing")
-    for cell, on in design.cells():
+    for cell, on in cells.items():
         _check_patch(f"{file}: design.components: the cell {cell}", space, cell_patch(design, on))
     baselines = space.module.BASELINES
     for index, baseline in enumerate(design.baselines):
@@ -172,15 +206,15 @@ def _check_design(file: str, space: Space) -> None:
             allowed = ", ".join(baselines)
             raise UserError(f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}")
         _check_patch(f"{file}: design.baselines: {baseline}", space, baselines[baseline])
-    cells = [cell for cell, _ in design.cells()] + list(design.baselines) + [TEACHER]
+    rows = [*cells, *design.baselines, TEACHER]
     for index, claim in enumerate(design.claims):
         try:
-            parse_claim(claim, list(design.components), cells)
+            parse_claim(claim, list(design.components), rows)
         except ValueError as error:
             raise UserError(f"{file}: design.claims[{index}]: {error}") from error
 
 
-def _check_search(file: str, space: Space, design: Search) -> None:
+def _check_tuning(file: str, space: Space, design: TunedDesign) -> None:
     for key, knob in design.space.items():
         where = f"{file}: design.space.{key}"
         try:
@@ -197,6 +231,13 @@ def _check_search(file: str, space: Space, design: Search) -> None:
             if key not in design.space:
                 raise UserError(f"{file}: design.start[{index}]: {_unknown_key(key, list(design.space))}")
         _check_patch(f"{file}: design.start[{index}]", space, start)
+    if isinstance(design, TunedFactorial):
+        for cell, on in design.cells():
+            if not design.space.keys() - cell_patch(design, on).keys():
+                raise UserError(
+                    f"{file}: design.space: the components switch off every knob of the cell {cell}, so there is "
+                    "nothing to tune in it; add a knob that they leave alone (train.lr)"
+                )
 
 
 def _no_setting(space: Space, key: str) -> str:
@@ -206,7 +247,7 @@ def _no_setting(space: Space, key: str) -> str:
     )
 
 
-def cell_patch(design: Design, on: Mapping[str, bool]) -> dict[str, Any]:
+def cell_patch(design: Design | TunedFactorial, on: Mapping[str, bool]) -> dict[str, Any]:
     """The settings that make the full method into the cell with these components on."""
     off: dict[str, Any] = {}
     for name, component in design.components.items():

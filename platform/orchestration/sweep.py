@@ -17,11 +17,12 @@ from orchestration.errors import UserError
 from orchestration.lock import Lease, hold
 from orchestration.packing import Cost, Trial, makespan, pack
 from orchestration.progress import Display, watch
-from orchestration.search import run_search, search_arms
-from orchestration.search_space import Search
+from orchestration.search import arms_per_trial, known_arms, planned_arms, run_search
+from orchestration.search_space import Tuning
 from orchestration.space import Space
 from orchestration.teacher import Teacher, find_teacher, prepare_teacher
 from orchestration.trials import run_trials
+from orchestration.warm_start import Earlier, earlier_arms
 from trainables.ray_worker import Job
 from trainables.settings import patched
 from trainables.storage import Storage
@@ -43,6 +44,7 @@ class Plan:
     teacher: Teacher | None
     resumed: bool
     damaged: tuple[str, ...] = ()
+    earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
 
     @property
     def teacher_seconds(self) -> float:
@@ -54,20 +56,21 @@ class Plan:
     @property
     def arm_seconds(self) -> float:
         """Expected seconds from the first arm's start to the last one's end."""
-        if isinstance(self.space.design, Search):
-            one = float(self.space.module.estimate_cohort([self.space.spec], self.space.resources.cpus_per_trial))
-            return one * self.total / self.slots
+        design = self.space.design
+        if isinstance(design, Tuning):
+            size = arms_per_trial(self.space, design, self.slots)
+            cohort = self.space.module.estimate_cohort([self.space.spec] * size, self.space.resources.cpus_per_trial)
+            return float(cohort) / size * self.total / self.slots
         return makespan(self.trials, self.slots)
 
     @property
     def total(self) -> int:
-        """Arms that a finished run has; of a search that found nothing better, fewer."""
-        design = self.space.design
-        return design.trials + 2 * design.blocks if isinstance(design, Search) else len(self.arms)
+        """Arms that a finished run has."""
+        return planned_arms(self.space)
 
 
 def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
-    """The plan of a new run on this machine. Writes nothing. Raises UserError when the name is taken."""
+    """The plan of a new run on this machine. Writes nothing. Raises UserError, as when the name is taken."""
     plan = Plan(
         space=space,
         storage=storage,
@@ -77,6 +80,7 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         slots=1,
         teacher=find_teacher(space, storage),
         resumed=False,
+        earlier=_earlier(space, storage),
     )
     return _packed(plan, machine())
 
@@ -108,7 +112,12 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         teacher=find_teacher(space, storage),
         resumed=True,
         damaged=tuple(arm for arm, record in records.items() if record is None),
+        earlier=_earlier(space, storage) if not run.exists(results.JOURNAL) else (),
     )
+
+
+def _earlier(space: Space, storage: Storage) -> tuple[Earlier, ...]:
+    return earlier_arms(space, space.design, storage) if isinstance(space.design, Tuning) else ()
 
 
 def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
@@ -132,7 +141,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
 
 
 def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dict[str, int]:
-    if not plan.trials and not isinstance(plan.space.design, Search):  # every arm has its result already
+    if not plan.trials and not isinstance(plan.space.design, Tuning):  # every arm has its result already
         return _collect(plan, "finished")
     status = "not begun"
     try:
@@ -199,8 +208,8 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
     )
     with Display(console, lease.check) as display:
         prepare_teacher(plan.space, plan.storage, on, display)
-        if isinstance(plan.space.design, Search):
-            run_search(plan.space, plan.space.design, job, plan.slots, display)
+        if isinstance(plan.space.design, Tuning):
+            run_search(plan.space, plan.space.design, job, plan.slots, plan.earlier, display)
             plan = replace(plan, trials=_confirmation(plan))
         results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
         cohorts = {trial.name: trial.arms for trial in plan.trials}
@@ -210,32 +219,39 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
 
 
 def _confirmation(plan: Plan) -> tuple[Trial, ...]:
-    """The trials that a search's confirmation still lacks."""
+    """The trials that a search's confirmation still lacks, each with the arms it had the first time."""
     found = results.records(plan.run)
-    missing = [arm for arm in _arms(plan) if arm.kind == "confirm" and not results.finished(found.get(arm.name))]
-    return pack(missing, slots=plan.slots, cost=_cost(plan.space))
-
-
-def _arms(plan: Plan) -> tuple[PlannedArm, ...]:
-    """Every arm of the plan; those of a search are known as far as it has come."""
-    design = plan.space.design
-    return search_arms(plan.space, design, plan.run) if isinstance(design, Search) else plan.arms
+    trials = []
+    for trial in _pack(plan, [arm for arm in known_arms(plan.space, plan.run) if arm.kind != "search"]):
+        missing = tuple(arm for arm in trial.arms if not results.finished(found.get(arm.name)))
+        if missing:
+            trials.append(replace(trial, arms=missing))
+    return tuple(trials)
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
     teacher = find_teacher(plan.space, plan.storage)
     evaluation = teacher.evaluation if teacher else None
-    counts = results.collect(plan.run, plan.space, _arms(plan), evaluation)
+    counts = results.collect(plan.run, plan.space, known_arms(plan.space, plan.run), evaluation)
     described = {"key": teacher.key, **(evaluation or {})} if teacher else None
     results.write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
     return counts
 
 
 def _packed(plan: Plan, on: Cluster) -> Plan:
-    slots = _slots(plan.space, on)
+    plan = replace(plan, slots=_slots(plan.space, on))
+    return replace(plan, trials=_pack(plan, plan.arms))
+
+
+def _pack(plan: Plan, arms: Sequence[PlannedArm]) -> tuple[Trial, ...]:
     size = plan.space.resources.arms_per_trial
-    trials = pack(plan.arms, slots=slots, cost=_cost(plan.space), arms_per_trial=None if size == "auto" else size)
-    return replace(plan, slots=slots, trials=trials)
+    return pack(
+        arms,
+        slots=plan.slots,
+        cost=_cost(plan.space),
+        arms_per_trial=None if size == "auto" else size,
+        cohort_key=lambda arm: plan.space.cohort_key(arm.patch),
+    )
 
 
 def _threads(space: Space) -> int:

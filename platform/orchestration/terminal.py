@@ -12,8 +12,8 @@ import yaml
 from rich.console import Console
 
 from orchestration.progress import duration
-from orchestration.search_space import Search
-from orchestration.space import Design
+from orchestration.search_space import Search, Tuning
+from orchestration.space import Design, TunedDesign
 from orchestration.sweep import Plan
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
@@ -33,7 +33,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     grid.add_column(style="bold")
     grid.add_column()
     grid.add_row("sweep", f"{space.name} ({design.kind}, {space.trainable})")
-    for name, text in _searched(plan, design) if isinstance(design, Search) else _ablated(plan, design):
+    for name, text in _tuned(plan, design) if isinstance(design, Tuning) else _ablated(plan, design):
         grid.add_row(name, text)
     if plan.teacher:
         state = "reused" if plan.teacher.trained else f"to be trained, about {duration(plan.teacher_seconds)}"
@@ -46,10 +46,26 @@ def print_plan(plan: Plan, console: Console) -> None:
     console.print(grid, highlight=False)
 
 
-def _searched(plan: Plan, design: Search) -> Iterator[tuple[str, str]]:
+def _tuned(plan: Plan, design: TunedDesign) -> Iterator[tuple[str, str]]:
     yield "knobs", ", ".join(design.space)
-    yield "search", f"{design.trials} arms by {design.algorithm}, {plan.slots} trials at a time"
-    yield "confirm", f"the best settings and the space's own on {design.blocks} fresh seeds"
+    stopping = (
+        "" if design.scheduler == "none" else f", {design.scheduler} at steps {', '.join(map(str, design.rungs))}"
+    )
+    how = f"by {design.algorithm}{stopping}, {plan.slots} trials at a time"
+    if isinstance(design, Search):
+        yield "search", f"{design.trials} arms {how}, for the least {', '.join(design.objectives)}"
+        yield "confirm", f"the best settings and the space's own on {design.blocks} fresh seeds"
+    else:
+        cells = len(list(design.cells()))
+        yield "components", ", ".join(design.components)
+        yield "search", f"{design.trials} arms in each of {cells} cells {how}"
+        yield "confirm", f"every cell, tuned and with the space's own settings, on {design.blocks} fresh seeds"
+    for constraint in design.constraints:
+        yield "constraint", constraint
+    for claim in design.claims:
+        yield "claim", claim
+    if plan.earlier:
+        yield "learns from", f"{len(plan.earlier)} arms of {', '.join(design.warm_start)}"
 
 
 def _ablated(plan: Plan, design: Design) -> Iterator[tuple[str, str]]:
@@ -87,10 +103,11 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
     from analysis.terminal import show  # pandas and matplotlib come with it
 
     show(summary, console, plan.run.path("report/index.html"))
-    done, total = counts["done"], plan.total
-    console.print(f"{done} of {total} arms done in {duration(seconds)}.", highlight=False)
-    if done < total:
-        others = ", ".join(f"{number} {status}" for status, number in counts.items() if status != "done" and number)
+    stopped = f", {counts['stopped']} stopped at a rung" if counts["stopped"] else ""
+    console.print(f"{counts['done']} of {plan.total} arms done{stopped} in {duration(seconds)}.", highlight=False)
+    lost = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
+    if lost:
+        others = ", ".join(f"{number} {status}" for status, number in lost.items())
         console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.path('arms.parquet')}")
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 from statistics import mean
 
 import pytest
 from optuna.trial import TrialState
+from orchestration import results
 from orchestration.errors import UserError
-from orchestration.search import search_arms
-from orchestration.search_space import Search
-from orchestration.searcher import StudySearcher, best, open_study, searched_arms
+from orchestration.search import known_arms
+from orchestration.searcher import OpenStudy, StudySearcher, open_studies
 from orchestration.space import Space, load_space
+from orchestration.warm_start import Earlier, earlier_arms
 
 from trainables.settings import patched
+from trainables.stopping import Stopping
 from trainables.storage import Storage, storage_at
 from trainables.surface import log_value
 
@@ -31,24 +37,38 @@ design:
 """
 
 
-@pytest.fixture
-def space(tmp_path: Path) -> Space:
+TUNED = """\
+name: surface-tuned
+trainable: surface
+method: {anchor_weight: 1.0, uncond_weight: 0.2}
+design:
+  kind: tuned_factorial
+  components:
+    anchor: {off: {anchor_weight: 0}}
+    curriculum_transfer: {off: {curriculum: uniform}}
+  baselines: [scratch]
+  trials: 6
+  space:
+    anchor_weight: {log_uniform: [0.01, 1.0]}
+    uncond_weight: {uniform: [0.1, 3.0]}
+  blocks: 2
+"""
+
+
+def read(tmp_path: Path, text: str, **changes: object) -> Space:
+    """The space in `text` with keys of its design replaced."""
     file = tmp_path / "search.yaml"
-    file.write_text(SPACE)
-    return load_space(file)
+    file.write_text(text)
+    return load_space(file, [f"design.{key}={json.dumps(value)}" for key, value in changes.items()])
 
 
-def searched(space: Space, **changes: object) -> Search:
-    assert isinstance(space.design, Search)
-    return space.design.model_copy(update=changes)
-
-
-def answer(run: Storage, space: Space, cohort: dict, status: str = "done") -> None:
+def answer(run: Storage, space: Space, cohort: dict, status: str = "done", **more: object) -> None:
     """Writes what a worker would leave of this cohort."""
     for arm in cohort["arms"]:
-        value = log_value(patched(space.spec, arm["patch"]).method)
-        record = {"arm": arm["name"], "trial": cohort["trial"], "status": status, "values": {"value": value}}
-        run.write_json(f"arms/{arm['name']}.json", record)
+        method = patched(space.spec, arm["patch"]).method
+        values = {"value": log_value(method), "student_params": 1000 * method.uncond_weight, **more}
+        record = {"arm": arm["name"], "trial": cohort["trial"], "patch": arm["patch"], "status": status}
+        run.write_json(f"arms/{arm['name']}.json", {**record, "values": values})
 
 
 def drive(searcher: StudySearcher, run: Storage, space: Space, stop_after: int = 10**6) -> int:
@@ -61,92 +81,246 @@ def drive(searcher: StudySearcher, run: Storage, space: Space, stop_after: int =
     return number
 
 
-def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(space: Space, tmp_path: Path) -> None:
-    design, run = searched(space), storage_at(tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    study = open_study(space, design, run)
-    assert drive(StudySearcher(study, design, run, arms_per_trial=5), run, space) == 5
-    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 24
-    first = study.trials[0].params
+def opened(space: Space, run: Storage, size: int, earlier: tuple[Earlier, ...] = ()) -> tuple[OpenStudy, StudySearcher]:
+    """The first study of a space, and the searcher over all of them."""
+    studies = open_studies(space, space.design, run, earlier)
+    return studies[0], StudySearcher(studies, space, size)
+
+
+def states(one: OpenStudy) -> list[TrialState]:
+    return [trial.state for trial in one.study.trials]
+
+
+def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 5)
+    assert drive(searcher, run, space) == 5
+    assert states(one) == [TrialState.COMPLETE] * 24
+    first = one.study.trials[0].params
     assert first == {"anchor_weight": 1.0, "uncond_weight": 0.2, "curriculum": "uniform"}, "the space's own come first"
-    arms = search_arms(space, design, run)
+    arms = known_arms(space, run)
     assert [arm.kind for arm in arms].count("search") == 24
     confirmed = [arm for arm in arms if arm.kind == "confirm"]
     assert len(confirmed) == 6
     assert not {arm.seed for arm in confirmed} & {arm.seed for arm in arms if arm.kind == "search"}
-    assert {arm.cell: arm.patch for arm in confirmed} == {"best": best(study).params, "own": {}}
+    best = min(one.study.trials, key=lambda trial: trial.value)
+    assert {arm.cell: arm.patch for arm in confirmed} == {"best": best.params, "own": {}}
 
 
-def test_a_resumed_search_repeats_only_what_has_no_result(space: Space, tmp_path: Path) -> None:
-    design, run = searched(space), storage_at(tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    searcher = StudySearcher(open_study(space, design, run), design, run, arms_per_trial=4)
+def test_a_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    _, searcher = opened(space, run, 4)
     drive(searcher, run, space, stop_after=2)
     lost, untold = searcher.suggest("lost"), searcher.suggest("untold")
     answer(run, space, untold["cohort"])  # its worker finished, but the driver died before it heard of it
+    finished = lost["cohort"]["arms"][0]
+    answer(run, space, {**lost["cohort"], "arms": [finished]})
 
-    study = open_study(space, design, run)
-    resumed = StudySearcher(study, design, run, arms_per_trial=4)
+    one, resumed = opened(space, run, 4)
     again = resumed.suggest("again")
-    assert [arm["patch"] for arm in again["cohort"]["arms"]] == [arm["patch"] for arm in lost["cohort"]["arms"]]
+    assert again["cohort"]["trial"] == lost["cohort"]["trial"], "or it would not find its checkpoint"
+    assert again["cohort"]["arms"] == lost["cohort"]["arms"][1:]
     answer(run, space, again["cohort"])
     resumed.on_trial_complete("again")
     drive(resumed, run, space)
-    assert len(study.trials) == 24
-    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+    assert states(one) == [TrialState.COMPLETE] * 24
 
 
-def test_failures_are_told_and_replaced_up_to_a_cap(space: Space, tmp_path: Path) -> None:
-    design, run = searched(space, trials=6), storage_at(tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    study = open_study(space, design, run)
-    searcher = StudySearcher(study, design, run, arms_per_trial=1)
+def test_failures_are_told_and_replaced_up_to_a_cap(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, trials=6), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 1)
     number = 0
     while isinstance(suggested := searcher.suggest(str(number)), dict):
         answer(run, space, suggested["cohort"], status="diverged")
         searcher.on_trial_complete(str(number))
         number += 1
     assert number == 6 + 3
-    assert {trial.state for trial in study.trials} == {TrialState.FAIL}
-    assert best(study) is None
+    assert set(states(one)) == {TrialState.FAIL}
+    assert one.best() == []
+    assert {arm.cell for arm in known_arms(space, run)} == {"search", "own"}
 
 
-def test_a_value_that_is_not_finite_is_a_failure(space: Space, tmp_path: Path) -> None:
-    design, run = searched(space, trials=1), storage_at(tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    study = open_study(space, design, run)
-    searcher = StudySearcher(study, design, run, arms_per_trial=1)
-    arm = searcher.suggest("0")["cohort"]["arms"][0]["name"]
-    run.write_json(f"arms/{arm}.json", {"status": "done", "values": {"value": float("nan")}})
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_a_value_that_is_missing_or_not_finite_is_a_failure(tmp_path: Path, value: float | None) -> None:
+    space, run = read(tmp_path, SPACE, trials=1), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 1)
+    answer(run, space, searcher.suggest("0")["cohort"], value=value)
     searcher.on_trial_complete("0")
-    assert study.trials[0].state == TrialState.FAIL
+    assert states(one) == [TrialState.FAIL]
 
 
-def test_the_same_seed_gives_the_same_suggestions(space: Space, tmp_path: Path) -> None:
-    design = searched(space)
-    found = []
+def test_the_same_seed_gives_the_same_suggestions(tmp_path: Path) -> None:
+    space, found = read(tmp_path, SPACE), []
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
         run = storage_at(tmp_path / name)
-        study = open_study(space, design, run)
-        drive(StudySearcher(study, design, run, arms_per_trial=3), run, space)
-        found.append([arm.patch for arm in searched_arms(study, design)])
+        one, searcher = opened(space, run, 3)
+        drive(searcher, run, space)
+        found.append([arm.patch for arm in one.arms()])
     assert found[0] == found[1]
 
 
 @pytest.mark.slow
-def test_tpe_beats_random_search(space: Space, tmp_path: Path) -> None:
+def test_tpe_beats_random_search(tmp_path: Path) -> None:
     means = {}
     for algorithm in ("optuna_tpe", "optuna_random"):
         values = []
         for seed in range(20):
-            design, run = searched(space, algorithm=algorithm, seed=seed), storage_at(tmp_path / f"{algorithm}-{seed}")
-            Path(run.root).mkdir()
-            study = open_study(space, design, run)
-            drive(StudySearcher(study, design, run, arms_per_trial=3), run, space)
-            values.append(study.best_value)
+            space, run = (
+                read(tmp_path, SPACE, algorithm=algorithm, seed=seed),
+                storage_at(tmp_path / f"{algorithm}{seed}"),
+            )
+            one, searcher = opened(space, run, 3)
+            drive(searcher, run, space)
+            values.append(one.study.best_value)
         means[algorithm] = mean(values)
     assert means["optuna_tpe"] < means["optuna_random"]
+
+
+@pytest.mark.parametrize("algorithm", ["optuna_cmaes", "optuna_gp", "optuna_nsga2", "optuna_brute_force"])
+def test_every_algorithm_finishes_its_trials(tmp_path: Path, algorithm: str) -> None:
+    knobs = {"curriculum": {"choice": ["transfer", "learned", "min_snr", "uniform"]}}
+    if algorithm != "optuna_brute_force":
+        knobs["anchor_weight"] = {"log_uniform": [0.01, 1.0]}
+    space, run = read(tmp_path, SPACE, algorithm=algorithm, trials=4, space=knobs), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 2)
+    drive(searcher, run, space)
+    assert states(one) == [TrialState.COMPLETE] * 4
+
+
+def test_several_objectives_confirm_a_front_within_the_constraints(tmp_path: Path) -> None:
+    space = read(tmp_path, SPACE, objectives=["value", "student_params"], constraints=["student_params <= 2000"])
+    run = storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 4)
+    drive(searcher, run, space)
+    front = one.best()
+    assert 1 < len(front) <= 4
+    assert all(trial.values[1] <= 2000 for trial in front)
+    assert [trial.values[0] for trial in front] == sorted(trial.values[0] for trial in front)
+    assert [trial.values[1] for trial in front] == sorted((trial.values[1] for trial in front), reverse=True)
+    assert {arm.cell for arm in known_arms(space, run) if arm.kind == "confirm"} == {
+        "own",
+        *(f"front-{number + 1}" for number in range(len(front))),
+    }
+
+
+def test_what_breaks_a_constraint_is_never_the_best(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, constraints=["student_params >= 2500"]), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 2)
+    drive(searcher, run, space)
+    (best,) = one.best()
+    assert best.params["uncond_weight"] >= 2.5
+    assert best.value > one.study.best_trial.value or one.study.best_trial.number == best.number
+
+
+def test_lists_can_be_searched_and_only_like_arms_share_a_cohort(tmp_path: Path) -> None:
+    knobs = """\
+    faults.diverge: {choice: [[7], [8, 9]]}
+    train.steps: {choice: [5, 10]}
+    anchor_weight: {uniform: [0.1, 0.9], when: {train.steps: 10}}
+"""
+    text = SPACE[: SPACE.index("    anchor_weight: {log")].replace("24", "12") + knobs
+    space, run = read(tmp_path, text), storage_at(tmp_path / "run")
+    _, searcher = opened(space, run, 4)
+    seen = []
+    while isinstance(suggested := searcher.suggest("one"), dict):
+        arms = suggested["cohort"]["arms"]
+        assert len({arm["patch"]["train.steps"] for arm in arms}) == 1
+        answer(run, space, suggested["cohort"])
+        searcher.on_trial_complete("one")
+        seen += arms
+    assert len(seen) == 12
+    assert {tuple(arm["patch"]["faults.diverge"]) for arm in seen} == {(7,), (8, 9)}
+    assert all(("anchor_weight" in arm["patch"]) == (arm["patch"]["train.steps"] == 10) for arm in seen)
+
+
+def test_a_stopped_arm_is_pruned_and_counts_as_a_trial(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, trials=4, scheduler="asha", rungs=[2]), storage_at(tmp_path / "run")
+    one, searcher = opened(space, run, 1)
+    for number in range(4):
+        cohort = searcher.suggest(str(number))["cohort"]
+        stopped = {"status": "stopped", "rung_value": 30.0, "steps": 2} if number % 2 else {}
+        answer(run, space, cohort, **stopped)
+        searcher.on_trial_complete(str(number))
+    assert searcher.suggest("5") == "FINISHED"
+    assert states(one) == [TrialState.COMPLETE, TrialState.PRUNED] * 2
+    assert one.study.trials[1].intermediate_values == {2: 30.0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "others", "kept"),
+    [
+        ("asha", 9.0, [], True),
+        ("asha", 9.0, [1.0], True),  # too few to cut
+        ("asha", 9.0, [1.0, 2.0], False),
+        ("asha", 1.0, [1.0, 2.0], True),
+        ("asha", 2.0, [1.0, 3.0, 4.0, 5.0, 6.0], True),  # the second of six, of which two pass
+        ("asha", 3.5, [1.0, 3.0, 4.0, 5.0, 6.0], False),
+        ("median", 9.0, [1.0, 2.0], True),
+        ("median", 2.0, [1.0, 2.0, 3.0], True),
+        ("median", 2.1, [1.0, 2.0, 3.0], False),
+    ],
+)
+def test_who_passes_a_rung(rule: str, value: float, others: list[float], kept: bool) -> None:
+    assert Stopping(rule=rule, rungs=(1,), reduction=3).keeps(value, others) is kept
+
+
+def test_every_cell_is_tuned_with_the_same_budget_and_without_its_switched_off_knobs(tmp_path: Path) -> None:
+    space, run = read(tmp_path, TUNED), storage_at(tmp_path / "run")
+    studies = open_studies(space, space.design, run)
+    drive(StudySearcher(studies, space, 4), run, space, stop_after=3)
+    studies = open_studies(space, space.design, run)  # as after a crash
+    drive(StudySearcher(studies, space, 4), run, space)
+    arms = known_arms(space, run)
+    searched = Counter(arm.cell for arm in arms if arm.kind == "search")
+    assert searched == dict.fromkeys(("full", "anchor", "curriculum_transfer", "base"), 6)
+    for arm in arms:
+        if arm.kind in ("search", "confirm") and not arm.components["anchor"]:
+            assert arm.patch["anchor_weight"] == 0
+    fixed, tuned = ([arm for arm in arms if arm.kind == kind] for kind in ("cell", "confirm"))
+    assert len(fixed) == len(tuned) == 4 * 2
+    assert {arm.seed for arm in fixed} == {arm.seed for arm in tuned} == {1000, 1001}
+    assert [arm.cell for arm in arms if arm.kind == "baseline"] == ["scratch"] * 2
+    assert len({arm.name for arm in arms}) == len(arms)
+
+
+def test_a_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -> None:
+    storage = storage_at(tmp_path / "runs")
+    first, run = read(tmp_path, SPACE), storage / "first"
+    _, searcher = opened(first, run, 2)
+    drive(searcher, run, first)
+    results.write_plan(run, first, ())
+
+    narrower = {"anchor_weight": {"log_uniform": [0.05, 1.0]}, "uncond_weight": {"uniform": [0.1, 3.0]}}
+    space = read(tmp_path, SPACE.replace("uniform}", "transfer}"), trials=4, space=narrower, warm_start=["first"])
+    earlier = earlier_arms(space, space.design, storage)
+    assert all(arm.settings["anchor_weight"] >= 0.05 for arm in earlier)
+    one, searcher = opened(space, storage / "second", 2, earlier)
+    drive(searcher, storage / "second", space)
+    assert len(one.study.trials) == len(earlier) + 4
+    assert len([arm for arm in known_arms(space, storage / "second") if arm.kind == "search"]) == 4
+
+    other = read(tmp_path, SPACE.replace("uniform}", "transfer}\ntrain: {steps: 7}"), warm_start=["first"])
+    with pytest.raises(UserError, match="first: none of its finished arms"):
+        earlier_arms(other, other.design, storage)
+    gone = read(tmp_path, SPACE, warm_start=["nowhere"])
+    with pytest.raises(UserError, match="nowhere: no such run"):
+        earlier_arms(gone, gone.design, storage)
+
+
+def test_another_process_reads_the_journal(tmp_path: Path) -> None:
+    space, run = read(tmp_path, TUNED), storage_at(tmp_path / "run")
+    _, searcher = opened(space, run, 4)
+    drive(searcher, run, space)
+    code = (
+        "import sys, optuna; from optuna.storages.journal import JournalFileBackend as File\n"
+        "storage = optuna.storages.JournalStorage(File(sys.argv[1]))\n"
+        "print(sorted((s.study_name, len(s.trials)) for s in optuna.study.get_all_study_summaries(storage) "
+        "for s in [optuna.load_study(study_name=s.study_name, storage=storage)]))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, run.path(results.JOURNAL)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == str([(name, 6) for name in ("anchor", "base", "curriculum_transfer", "full")])
 
 
 @pytest.mark.parametrize(
@@ -163,6 +337,15 @@ def test_tpe_beats_random_search(space: Space, tmp_path: Path) -> None:
         ("trials: 24", "trials: 24\n  start: [{anchor: 1}]", ["start[0]", "anchor_weight"]),
         ("uncond_weight: {", "uncond_wieght: {", ["uncond_wieght", "uncond_weight"]),
         ("uniform: [0.1, 3.0]", "uniform: [0.1, 3.0], when: {curriculum: uniform}", ["when", "listed before"]),
+        ("min_snr, uniform]", "min_snr, min_snr]", ["curriculum", "twice"]),
+        ("trials: 24", "trials: 24\n  algorithm: optuna_brute_force", ["must be a choice or an int"]),
+        ("trials: 24", "trials: 24\n  scheduler: asha", ["needs rungs"]),
+        ("trials: 24", "trials: 24\n  rungs: [3]", ["none has no rungs"]),
+        ("trials: 24", "trials: 24\n  scheduler: asha\n  rungs: [3, 2]", ["must rise"]),
+        ("trials: 24", "trials: 24\n  objectives: [value, params]", ["objectives", "student_params"]),
+        ("trials: 24", "trials: 24\n  objectives: [value, kid]\n  scheduler: asha\n  rungs: [3]", ["must be none"]),
+        ("trials: 24", "trials: 24\n  constraints: [compression > 5.9]", ["constraints", "COLUMN >= NUMBER"]),
+        ("trials: 24", "trials: 24\n  constraints: [size >= 5.9]", ["constraints", "compression"]),
     ],
 )
 def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
@@ -176,7 +359,13 @@ def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list
         assert word in str(refusal.value)
 
 
-def test_the_resolved_search_reads_as_the_same(space: Space, tmp_path: Path) -> None:
-    again = tmp_path / "again.yaml"
+@pytest.mark.parametrize("text", [SPACE, TUNED])
+def test_the_resolved_search_reads_as_the_same(tmp_path: Path, text: str) -> None:
+    space, again = read(tmp_path, text), tmp_path / "again.yaml"
     again.write_text(space.resolved())
     assert load_space(again) == space
+
+
+def test_a_cell_with_nothing_to_tune_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="every knob of the cell curriculum_transfer"):
+        read(tmp_path, TUNED, space={"anchor_weight": {"log_uniform": [0.01, 1.0]}})

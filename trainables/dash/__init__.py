@@ -11,12 +11,13 @@ from typing import Any
 
 from trainables import Arm, Context
 from trainables.dash.cost import estimate_cohort, estimate_teacher
-from trainables.dash.spec import Spec
+from trainables.dash.spec import Spec, cohort_key
 from trainables.dash.teacher_address import evaluation_key, teacher_key
 
 __all__ = [
     "BASELINES",
     "Spec",
+    "cohort_key",
     "estimate_cohort",
     "estimate_teacher",
     "evaluate_teacher",

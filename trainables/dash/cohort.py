@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,6 @@ from trainables.dash import (
     checkpoint,
     data,
     evaluation,
-    features,
     grids,
     modes,
     pruning,
@@ -32,8 +30,9 @@ from trainables.dash.learner import Learner
 from trainables.dash.objectives import OBJECTIVES, Outputs
 from trainables.dash.passes import forward, with_dropped
 from trainables.dash.progress import Progress
+from trainables.dash.reference_features import Reference
 from trainables.dash.seeding import derive
-from trainables.dash.spec import Evaluate, Method
+from trainables.dash.spec import Evaluate, Method, cohort_key
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Setting:
     alphas_cumprod: Tensor  # (1000,)
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
+    against: Reference
 
 
 Students = dict[str, tuple[Arm, Learner]]
@@ -60,12 +60,13 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
     modes.choose(spec.train.mode, context.device)
-    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    setting = Setting(context, data.load(spec.data, context.device), alphas_cumprod, teacher, importance)
+    against = reference_features.reference(spec.data, context.device)  # missing weights are found before the training
+    dataset = data.load(spec.data, context.device)
+    setting = Setting(context, dataset, alphas_cumprod, teacher, importance, against)
     students = begin(arms, setting)
     done = _resume(students, context)
     _train(students, setting, done)
@@ -81,13 +82,8 @@ def begin(arms: Sequence[Arm], setting: Setting) -> Students:
 
 
 def _check_alike(arms: Sequence[Arm]) -> None:
-    def shared(arm: Arm) -> Any:
-        spec, train = arm.spec, arm.spec.train
-        steps = (train.steps, train.log_every, train.checkpoint_every)
-        return arm.seed, spec.data, spec.teacher, spec.evaluate, train.batch_size, train.precision, train.mode, steps
-
     for arm in arms:
-        if shared(arm) != shared(arms[0]):
+        if (arm.seed, cohort_key(arm.spec)) != (arms[0].seed, cohort_key(arms[0].spec)):
             raise ValueError(
                 f"arms {arms[0].name} and {arm.name} cannot train together: a cohort shares seed, data, teacher, "
                 "evaluation, steps, batch size, precision, mode, and the steps at which it logs and saves"
@@ -139,6 +135,10 @@ def _train(students: Students, setting: Setting, step: int) -> None:
             since = _share_time(students, own, since)
             for name in diverged:
                 _finish_diverged(*students.pop(name), step, context)
+        if step in context.rungs and step < settings.steps:
+            for name in [name for name, student in students.items() if not _passes(*student, step, setting)]:
+                students.pop(name)
+            since = _share_time(students, own, since)
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
             since = _share_time(students, own, since)
             if context.rank == 0:
@@ -191,9 +191,32 @@ def _outputs(
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
 
+def _passes(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
+    """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
+    context, full = setting.context, _sampling(arm)
+    quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
+    settings = full.model_copy(update=quick)
+    progress = Progress(context, "evaluate", evaluation.batches_of(settings, context), arms=1)
+    with learner.averaged() as net:
+        if not learner.finite():
+            _finish_diverged(arm, learner, step, context)
+            return False
+        values, _, _ = evaluation.measure(
+            net, setting.dataset, setting.against, setting.alphas_cumprod, settings, arm.seed, context, progress
+        )
+    if context.keep(arm, step, values["value"]):
+        return True
+    told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
+    if context.rank == 0:
+        context.finish(arm, Result(status="stopped", values=told, curves=tuple(learner.curve)), None)
+    return False
+
+
 def _share_time(students: Students, own: dict[str, float], since: float) -> float:
     """Adds the seconds since `since` to the learners: each its own, what they share in equal parts."""
     now = time.perf_counter()
+    if not students:
+        return now
     shared = (now - since - sum(own.values())) / len(students)
     for name, (_, learner) in students.items():
         learner.seconds += own[name] + shared
@@ -214,7 +237,6 @@ def _evaluate(students: Students, setting: Setting) -> None:
         return
     context, dataset = setting.context, setting.dataset
     first = next(iter(students.values()))[0]
-    against = reference_features.reference(first.spec.data, context.device)
     probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
     teacher_outputs = calibration.outputs(setting.teacher, probes)
     steps = sum(evaluation.batches_of(_sampling(arm), context) for arm, _ in students.values())
@@ -222,11 +244,11 @@ def _evaluate(students: Students, setting: Setting) -> None:
     for arm, learner in students.values():
         start = time.perf_counter()
         net = learner.finish()
-        if not all(bool(p.isfinite().all()) for p in learner.parameters):
+        if not learner.finite():
             _finish_diverged(arm, learner, arm.spec.train.steps, context)
             continue
         values, grid, images = evaluation.measure(
-            net, dataset, against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
+            net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
         )
         pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
         gapless = arm.spec.method.objective == "single_head"  # its gap was never trained and is never used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from statistics import mean
 from typing import Any
 
@@ -47,10 +48,10 @@ def measure(
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
-        found, first = _sampled_features(
+        found, first, seconds = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        return _distances(found, against), first
+        return {**_distances(found, against), "sample_seconds": seconds}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
@@ -100,21 +101,26 @@ def _sampled_features(
     seed: int,
     context: Context,
     progress: Progress,
-) -> tuple[Tensor, Tensor]:
-    """Features and logits of all ranks' samples on the CPU, and the images of this rank's first batch, uint8."""
+) -> tuple[Tensor, Tensor, float]:
+    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and the
+    seconds it took to sample one image."""
     here = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
-    first = torch.empty(0)
+    first, seconds = torch.empty(0), 0.0
     for start in range(0, longest, BATCH):
         indices = here[start : start + BATCH]
         if indices:
+            began = time.perf_counter()
             pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
+            if pixels.is_cuda:
+                torch.cuda.synchronize()
+            seconds += time.perf_counter() - began
             with torch.inference_mode(), full_precision():
                 rows = torch.cat([rows, against.extractor.net(pixels)])
             first = pixels if start == 0 else first
         progress.advance()
-    return gather_rows(rows, settings.samples, context).cpu(), first
+    return gather_rows(rows, settings.samples, context).cpu(), first, seconds / max(1, len(here))
 
 
 def sample(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -92,6 +94,20 @@ class Learner:
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self.average)
         return self.net.eval()
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """The network with the averaged weights for the time of a `with` block, in the midst of training."""
+        trained = [p.detach().clone() for p in self.parameters]
+        try:
+            yield self.finish()
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self.parameters, trained)
+            self.net.train()
+
+    def finite(self) -> bool:
+        return all(bool(p.isfinite().all()) for p in self.parameters)
 
     def size(self) -> int:
         """The number of parameters, of which a pruned net has only those left."""

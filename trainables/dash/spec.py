@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from trainables.dash.data_spec import Data, Digits
-from trainables.settings import Many, Strict
+from trainables.settings import Many, Strict, digest
 
 Objective = Literal[
     "dash",
@@ -214,3 +214,10 @@ class Spec(Strict):
 
 def _has_checkpoint(teacher: Any) -> bool:
     return isinstance(teacher, TeacherCheckpoint) or (isinstance(teacher, dict) and "checkpoint" in teacher)
+
+
+def cohort_key(spec: Spec) -> str:
+    """What the arms of a cohort share: their batches, the teacher's pass, and when they log, save and are measured."""
+    train = spec.train
+    shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
+    return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ PATCHES: dict[str, dict[str, Any]] = {
 }
 COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
-    "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "device",
-    "comparability_key", "student_sha256",
+    "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "sample_seconds",
+    "device", "comparability_key", "student_sha256",
 }  # fmt: skip
 
 
@@ -115,6 +116,26 @@ def test_a_diverged_arm_leaves_and_the_others_go_on_unchanged(spec, teacher_fold
     assert told.results["wild"].status == "diverged"
     assert "not finite" in told.results["wild"].error
     assert told.folders["wild"] is None
+    alone = run(arms_of(spec, "full"), type(told)(), teacher_folder, tmp_path / "without")
+    assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
+
+
+def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+    asked = []
+
+    def keep(arm: Arm, step: int, value: float) -> bool:
+        asked.append((arm.name, step))
+        assert math.isfinite(value)
+        return arm.name == "full"
+
+    (tmp_path / "with").mkdir()
+    context = replace(told.context(tmp_path / "with", teacher_folder), rungs=(2, 4), keep=keep)
+    dash.run_cohort(arms_of(spec, "full", "imitation"), context)
+    assert asked == [("full", 2), ("imitation", 2), ("full", 4)]
+    stopped = told.results["imitation"]
+    assert stopped.status == "stopped"
+    assert stopped.values["steps"] == 2
+    assert math.isfinite(stopped.values["rung_value"])
     alone = run(arms_of(spec, "full"), type(told)(), teacher_folder, tmp_path / "without")
     assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
 
