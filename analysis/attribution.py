@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import contrasts
-from analysis.cells import BASE, FULL, factorial_cells
+from analysis.cells import BASE, FULL, OWN, factorial_cells
 from analysis.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, mean_estimate, ratio
 
 ScaleName = Literal["log", "raw"]
@@ -49,7 +49,7 @@ class ScaleResult:
     rows: tuple[ComponentRow, ...]
     interactions: tuple[Interaction, ...]
     gains: Mapping[str, Estimate]
-    relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, or full without it
+    relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
     reference: str
 
 
@@ -72,7 +72,7 @@ def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: Scale
     )[factorial].pivot_table(index="block", columns="cell", values="y")  # fmt: skip
     rows = _with_holm([_component_row(fit, wide, components, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
-    reference = next((cell for cell in (BASE, FULL, *fit.cells) if cell in fit.cells), BASE)
+    reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
     for name in dict.fromkeys(results.loc[~factorial, "cell"]):
         joined = factorial | (results["cell"] == name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,19 +80,20 @@ class Run:
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """Planned arms without a row. Known for fixed designs only: a search names its arms as it goes."""
-        if self.kind not in ("factorial", "leave_one_out"):
+        """Planned arms without a row. Those of a search are named as it goes, and never missing."""
+        if self.kind == "search":
             return ()
         plan = leave_one_out_cells if self.kind == "leave_one_out" else factorial_cells
         rows = (*plan(self.components), *self.baselines)
-        present = set(zip(self.arms["cell"], self.arms["block"], strict=True))
+        counted = self.arms[self.arms["kind"] != "search"]
+        present = set(zip(counted["cell"], counted["block"], strict=True))
         blocks = range(int(self.design.get("blocks") or 0))
         return tuple(f"{cell}-b{block}" for block in blocks for cell in rows if (cell, block) not in present)
 
     @cached_property
     def lost(self) -> pd.DataFrame:
         """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
-        bad = (self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])
+        bad = ((self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])) & (self.arms["status"] != "stopped")
         rows: pd.DataFrame = self.arms[bad]
         return rows
 
@@ -118,6 +119,18 @@ def load_run(folder: Path) -> Run:
     name = str(manifest.get("name") or space.get("name") or folder.name)
     components = tuple((space.get("design") or {}).get("components") or ())
     return Run(folder=folder, name=name, space=space, manifest=manifest, arms=_arms(folder, components))
+
+
+def parts(run: Run) -> list[Run]:
+    """What is analysed apart: the two answers of a tuned factorial, with the space's own settings and with every cell
+    re-tuned; any other run as a whole."""
+    if run.kind != "tuned_factorial":
+        return [run]
+    own, tuned = (run.arms[run.arms["kind"] != kind] for kind in ("confirm", "cell"))
+    return [
+        replace(run, name=f"{run.name}, own settings", arms=own[own["kind"] != "search"]),
+        replace(run, name=f"{run.name}, re-tuned", arms=tuned),
+    ]
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:

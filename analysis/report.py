@@ -13,12 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import formats, tables
+from analysis.answers import answers, question
 from analysis.evidence import evidence_plots
 from analysis.figures import Plot, inline_svg, style, write
-from analysis.model import ALPHA
 from analysis.planning import describe
 from analysis.plots import attribution_plots
-from analysis.records import RunFolderError, check_comparable, differing_fields, load_run
+from analysis.records import RunFolderError, check_comparable, differing_fields, load_run, parts
+from analysis.search import search_plots, search_tables
 from analysis.study import Study, study_run
 from analysis.tables import Table
 
@@ -56,7 +57,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
-    studies = [study_run(run) for run in runs]
+    studies = [study_run(part) for run in runs for part in parts(run)]
     with style():
         plots = [_plots(study, i if len(studies) > 1 else None) for i, study in enumerate(studies, start=1)]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,9 +69,9 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Summary(
-        answers=tuple(sentence for study in studies for sentence in answers(study)),
+        answers=tuple(_of_run(study, studies) + sentence for study in studies for sentence in answers(study)),
         attribution=tables.attribution_table(studies),
-        cells=tuple(tables.cell_table(study) for study in studies),
+        cells=tuple(_titled(tables.cell_table(study), study, studies) for study in studies),
         claims=tables.claims_table(studies),
         notes=tuple(note for study in studies for note in study.notes),
         folder=target,
@@ -79,7 +80,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
 
 
 def _plots(study: Study, index: int | None) -> list[Plot]:
-    plots = [*attribution_plots(study), *evidence_plots(study.run)]
+    plots = [*attribution_plots(study), *evidence_plots(study.run), *search_plots(study.run)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
@@ -123,39 +124,23 @@ def report_tables(studies: Sequence[Study]) -> list[Table]:
     """The tables of the Markdown and LaTeX files, in order."""
     shown = [tables.attribution_table(studies), tables.claims_table(studies)]
     for study in studies:
-        prefix = f"{study.run.name}: " if len(studies) > 1 else ""
-        each = [tables.cell_table(study), *_more_tables(study)]
-        shown += [replace(table, title=prefix + table.title) for table in each]
+        each = [tables.cell_table(study), *_more_tables(study), *search_tables(study.run)]
+        shown += [_titled(table, study, studies) for table in each]
     return shown
 
 
+def _titled(table: Table, study: Study, studies: Sequence[Study]) -> Table:
+    return replace(table, title=_of_run(study, studies) + table.title)
+
+
+def _of_run(study: Study, studies: Sequence[Study]) -> str:
+    """Whose a sentence or table is, where there are several."""
+    return f"{study.run.name}: " if len(studies) > 1 else ""
+
+
 def _more_tables(study: Study) -> list[Table]:
-    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table,
-              tables.search_table)  # fmt: skip
+    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
     return [make(study) for make in makers]
-
-
-def answers(study: Study) -> tuple[str, ...]:
-    """One sentence a component, largest first: what it is worth and how sure that is."""
-    known = [row for row in study.headline.rows if row.shapley.known]
-    metric = study.run.metric
-    told = []
-    for row in sorted(known, key=lambda row: -row.shapley.value):
-        worth = tables.as_reduction(row.shapley) if study.log else tables.with_interval(row.shapley)
-        if not row.shapley.has_interval:
-            told.append(f"{row.component}: lowers {metric} by {worth}; one block gives no interval.")
-        elif row.p_holm > ALPHA:
-            told.append(f"{row.component}: no effect on {metric} is shown ({worth}; p = {tables.p_text(row.p_holm)}).")
-        else:
-            share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
-            verb = "lowers" if row.shapley.value > 0 else "raises"
-            worth = worth if row.shapley.value > 0 else _raised(row.shapley.value, study)
-            told.append(f"{row.component}: {verb} {metric} by {worth}{share}.")
-    return tuple(told)
-
-
-def _raised(value: float, study: Study) -> str:
-    return f"{-tables.reduction(value):.1f}%" if study.log else tables.number(-value)
 
 
 def html(studies: Sequence[Study], plots: Sequence[Sequence[Plot]]) -> str:
@@ -187,9 +172,10 @@ def _page_run(study: Study, plots: Sequence[Plot]) -> dict[str, object]:
         "total": len(run.arms) + len(run.missing),
         "blocks": study.headline.fit.n_blocks,
         "log": study.log is not None,
-        "tuned": run.kind == "tuned_factorial",
+        "question": question(run),
         "cells": tables.cell_table(study),
         "more": _more_tables(study),
+        "search": search_tables(run),
         "plan": describe(study.plan) if study.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
         "weights": [(row.component, row.weights) for row in study.headline.rows],

@@ -65,7 +65,7 @@ def study_run(run: Run) -> Study:
     return Study(
         run=run, log=log, raw=raw, verdicts=verdicts, variance=variance, plan=_plan(run, log),
         cells=_cell_rows(run, log, raw),
-        notes=(*_completeness(run), *unread, *_not_estimable(run, headline), *_scale_note(run, log),
+        notes=(*_completeness(run), *_stopped(run), *unread, *_not_estimable(run, headline), *_scale_note(run, log),
                *flags(headline, variance, _lost_cells(run))),
     )  # fmt: skip
 
@@ -144,6 +144,14 @@ def _completeness(run: Run) -> list[str]:
     return notes
 
 
+def _stopped(run: Run) -> list[str]:
+    stopped = int((run.arms["status"] == "stopped").sum())
+    if not stopped:
+        return []
+    plural = "s were" if stopped > 1 else " was"
+    return [f"{stopped} searched arm{plural} stopped at a rung by {run.design.get('scheduler')}, as planned."]
+
+
 def _some(names: Sequence[str], most: int = 12) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more (all in ablation.json)"
@@ -155,6 +163,8 @@ def _lost_cells(run: Run) -> tuple[str, ...]:
 
 
 def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
+    if run.kind == "search":
+        return []
     if not run.components:
         return ["The space declares no components: there are no effects to attribute."]
     quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")

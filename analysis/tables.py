@@ -219,25 +219,6 @@ def check_table(study: Study) -> Table:
     )  # fmt: skip
 
 
-def search_table(study: Study, most: int = 10) -> Table:
-    """The best arms of a search with their settings: where to look next, never a result."""
-    arms = study.run.arms
-    tried = arms[(arms["kind"] == "search") & (arms["status"] == "done")].sort_values("value").head(most)
-    named = [str(column) for column in tried if str(column).startswith("hp.")]
-    settings = [column for column in named if tried[column].notna().any()]
-    kept = tried[["arm", "value", *settings]].itertuples(index=False)
-    rows = tuple((str(arm), number(value), *map(_setting, chosen)) for arm, value, *chosen in kept)
-    return Table(
-        title="Best arms of the search", rows=rows,
-        columns=("arm", study.run.metric, *(column.removeprefix("hp.") for column in settings)),
-        note="Chosen because they scored well, so their values are too good: confirm them on fresh seeds.",
-    )  # fmt: skip
-
-
-def _setting(value: object) -> str:
-    return number(value, 4) if isinstance(value, float) else str(value)
-
-
 def csv_columns() -> tuple[str, ...]:
     """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts."""
     promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",

@@ -195,18 +195,6 @@ def test_no_components(make_run):
     assert rows(folder) == {}
 
 
-def test_a_search_shows_its_best_arms_and_no_result(make_run):
-    folder = make_run(effects={}, baselines=(), blocks=1, kind="search")
-    arms = pd.read_parquet(folder / "arms.parquet")
-    arms = pd.concat([arms] * 5, ignore_index=True)
-    arms = arms.assign(kind="search", arm=[f"trial{i}" for i in range(5)], value=[5.0, 3, 9, 4, 7])
-    arms["hp.anchor_weight"] = [0.1, 0.2, 0.3, 0.4, 0.5]
-    arms.to_parquet(folder / "arms.parquet")
-    build_report([folder])
-    assert "| trial1 | 3.00 | 0.2000 |" in (folder / "report" / "ablation.md").read_text()
-    assert study_run(load_run(folder)).run.results.empty
-
-
 def test_leave_one_out_design(make_run):
     keep = {"full", "anchor+curriculum_transfer", "uncond_branch+curriculum_transfer", "uncond_branch+anchor"}
     folder = make_run(kind="leave_one_out", claims=["anchor.leave_one_out > 0"])
@@ -220,17 +208,6 @@ def test_leave_one_out_design(make_run):
     assert study_run(load_run(folder)).run.missing == tuple(
         f"{name}-b{block}" for block in range(3) for name in ("scratch", "composite")
     )
-
-
-def test_tuning_values_are_never_results(make_run):
-    folder = make_run(kind="tuned_factorial", baselines=())
-    arms = pd.read_parquet(folder / "arms.parquet").assign(kind="confirm")
-    tuning = arms.assign(kind="search", arm=arms["arm"] + "-tuning", value=1.0, comparability_key='{"samples": 50}')
-    pd.concat([arms, tuning]).to_parquet(folder / "arms.parquet")
-    study = study_run(load_run(folder))
-    assert study.headline.fit.n == 24
-    build_report([folder])
-    assert "re-tuned effects" in (folder / "report" / "index.html").read_text()
 
 
 def test_a_trainable_with_few_columns(make_run):

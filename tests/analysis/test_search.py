@@ -1,0 +1,136 @@
+"""Searches: what they tried stays apart from what was confirmed, and fixed effects from re-tuned ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from analysis.records import load_run, parts
+from analysis.report import build_report
+from analysis.search import best_table, importances, unbeaten
+from analysis.study import study_run
+
+SPACE = {
+    "anchor_weight": {"log_uniform": [0.01, 1.0], "when": {}},
+    "curriculum": {"choice": ["transfer", "uniform"], "when": {}},
+    "student.channels": {"choice": [[8, 12], [12, 16]], "when": {}},
+}
+
+
+def as_search(folder: Path, better: float, **design: object) -> None:
+    """Makes the run in `folder` a search of 30 arms in which the anchor weight decides, confirmed on 3 seeds."""
+    space = yaml.safe_load((folder / "space.yaml").read_text())
+    space["design"] = {"kind": "search", "space": SPACE, "blocks": 3, **design}
+    (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
+    one = pd.read_parquet(folder / "arms.parquet").iloc[:1]
+    rng = np.random.default_rng(0)
+    searched = pd.concat([one] * 30, ignore_index=True)
+    weights = np.exp(rng.uniform(math.log(0.01), 0, 30))
+    searched = searched.assign(
+        kind="search", cell="search", arm=[f"search-{i:04d}" for i in range(30)], value=10 + weights,
+        student_params=1 / weights,
+    )  # fmt: skip
+    searched["hp.anchor_weight"] = weights
+    searched["hp.curriculum"] = rng.choice(["transfer", "uniform"], 30)
+    searched["hp.student.channels"] = [[8, 12] if x else [12, 16] for x in rng.integers(0, 2, 30)]
+    rows = [
+        {
+            "kind": "confirm", "cell": cell, "block": b, "arm": f"{cell}-b{b}", "hp.anchor_weight": weight,
+            "value": value * math.exp(0.02 * rng.normal()),
+        }
+        for b in range(3)
+        for cell, value, weight in (("own", 11.0, 0.5), ("best", 11.0 * better, 0.01))
+    ]  # fmt: skip
+    confirmed = pd.concat([searched.iloc[:6].drop(columns=list(rows[0])), pd.DataFrame(rows)], axis=1)
+    stopped = searched.iloc[:2].assign(arm=["search-0100", "search-0101"], status="stopped", value=math.nan)
+    pd.concat([searched, stopped, confirmed], ignore_index=True).to_parquet(folder / "arms.parquet")
+
+
+def test_what_a_search_found_is_compared_on_the_fresh_seeds(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=0.7)
+    summary = build_report([folder])
+    (answer,) = summary.answers
+    assert answer.startswith("best (anchor_weight 0.01")
+    assert "lowers fd_digits64 by" in answer
+    assert "on 3 fresh seeds" in answer
+    page = (folder / "report/index.html").read_text()
+    assert page.index("Evidence") < page.index("What the search tried") < page.index("Best arms of the search")
+    assert (folder / "report/slices.svg").is_file()
+    assert not (folder / "report/front.svg").exists()
+    assert "2 searched arms were stopped at a rung" in " ".join(summary.notes)
+    assert study_run(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
+
+
+def test_a_search_that_found_nothing_better_says_so(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=1.0)
+    summary = build_report([folder])
+    assert summary.answers[0] == "The search found no settings that are shown to be better than the space's own."
+    assert "not shown to be better" in summary.answers[1]
+
+
+def test_the_setting_that_decides_is_the_most_important(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=1.0)
+    arms = load_run(folder).arms
+    arms = arms[(arms["kind"] == "search") & (arms["status"] == "done")]
+    found = importances(arms, SPACE)
+    assert set(found) == set(SPACE)
+    assert next(iter(found)) == "anchor_weight"
+    assert sum(found.values()) == pytest.approx(1)
+    assert importances(arms.iloc[:9], SPACE) == {}
+
+
+def test_the_front_is_drawn_for_several_objectives(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=1.0, objectives=["value", "student_params"])
+    build_report([folder])
+    assert (folder / "report/front.svg").is_file()
+    assert best_table(load_run(folder)).columns[:3] == ("arm", "fd_digits64", "student_params")
+
+
+def test_an_arm_that_another_beats_in_all_is_not_on_the_front():
+    values = np.array([[1.0, 5.0], [2.0, 2.0], [2.0, 3.0], [1.0, 5.0], [3.0, 1.0]])
+    assert unbeaten(values).tolist() == [True, True, False, True, True]
+
+
+def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
+    folder = make_run(kind="tuned_factorial", claims=["anchor.effect > 0.3"])
+    arms = pd.read_parquet(folder / "arms.parquet")
+    cells = arms[arms["kind"] == "cell"]
+    tuned = cells.assign(kind="confirm", arm=cells["arm"].str.replace("-b", "-tuned-b"), value=cells["value"] * 0.8)
+    tuned.loc[tuned["cell"] == "base", "value"] *= 0.8  # what tuning makes of base is not what it makes of the others
+    searched = tuned.assign(
+        kind="search", arm=tuned["arm"] + "-search", value=1.0, comparability_key='{"samples": 50}', block=0
+    )
+    pd.concat([arms, tuned, searched]).to_parquet(folder / "arms.parquet")
+    own, retuned = map(study_run, parts(load_run(folder)))
+    assert own.headline.fit.n == retuned.headline.fit.n == 24
+    assert own.headline.gains["base"].value - retuned.headline.gains["base"].value == pytest.approx(-math.log(0.8))
+    assert not own.run.missing
+    assert not retuned.run.missing
+    summary = build_report([folder])
+    assert {row[0] for row in summary.claims.rows} == {"demo, own settings", "demo, re-tuned"}
+    assert any(answer.startswith("demo, re-tuned: ") for answer in summary.answers)
+    page = (folder / "report/index.html").read_text()
+    assert "Fixed effects:" in page
+    assert "Re-tuned effects:" in page
+    assert page.count("What the search tried") == 1
+
+
+def test_a_tuned_cell_without_an_arm_is_missing(make_run):
+    folder = make_run(kind="tuned_factorial", baselines=())
+    arms = pd.read_parquet(folder / "arms.parquet")
+    searched = arms[arms["block"] == 0].assign(kind="search", arm=lambda rows: rows["arm"] + "-search")
+    arms = arms[arms["arm"] != "base-b0"]
+    pd.concat([arms, arms.assign(kind="confirm", arm=arms["arm"] + "-tuned"), searched]).to_parquet(
+        folder / "arms.parquet"
+    )
+    own, retuned = parts(load_run(folder))
+    assert own.missing == retuned.missing == ("base-b0",)
