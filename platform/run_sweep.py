@@ -16,6 +16,7 @@ from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
 from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from orchestration.results import complete, report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
+from orchestration.status import print_state  # noqa: E402
 from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
 from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
 
@@ -27,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     plan = None
     try:
         options = parse(arguments)
+        if options.list or options.status is not None:
+            with open_storage(options.storage) as storage:
+                print_state(storage, options.status, console)
+            return 0
         plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py
         print_plan(plan, console)
         if options.dry_run:
@@ -63,15 +68,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
     what.add_argument("--resume", metavar="NAME", help="go on with the run called NAME; finished arms stay as they are")
+    what.add_argument("--status", metavar="NAME", help="tell how far the run called NAME is, wherever it runs")
+    what.add_argument("--list", action="store_true", help="name the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
     option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
-    option("--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://... (default: a local one)")
+    option(
+        "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
+    )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
     option("--dry-run", action="store_true", help="print what would run and for how long, start and write nothing")
     options = parser.parse_args(arguments)
-    if options.resume is not None and (options.name or options.set):
-        parser.error("--name and --set do not go with --resume: the run has its name and its settings")
+    if options.space is None and (options.name or options.set):
+        parser.error("--name and --set go with --space alone: a run that exists has its name and its settings")
     return options
 
 

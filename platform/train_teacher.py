@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
-from orchestration.cluster import cluster  # noqa: E402
+from orchestration.cluster import cluster, refuse_unshared  # noqa: E402
 from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from orchestration.progress import Display  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         if teacher is None:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
-        with cluster(options.address, log) as on, Display(console) as display:
+        with cluster(options.address, log, space.trainable) as on, Display(console) as display:
+            if on.joined and storage.local is not None:
+                refuse_unshared(storage.local)
             prepare_teacher(space, storage, on, display)
     except UserError as error:
         print(f"train_teacher: {one_line(error)}", file=sys.stderr)
@@ -56,7 +58,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teacher")
     option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
-    option("--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://... (default: a local one)")
+    option(
+        "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
+    )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
     return parser.parse_args(arguments)
 

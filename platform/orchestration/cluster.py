@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import secrets
 import shlex
 import signal
+import socket
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orchestration.errors import UserError
+from trainables import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +32,11 @@ SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # what a submitted job brings is added to, not refused
 }
+
+
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,7 @@ class Cluster:
     nodes: tuple[int, ...]  # CPUs of each
     gpus: float
     dashboard: str  # URL, empty when there is none
+    joined: bool = False  # others started it: it may have nodes that share nothing with this machine
 
     @property
     def cpus(self) -> int:
@@ -54,12 +63,20 @@ def machine() -> Cluster:
 
 
 @contextmanager
-def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
-    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError."""
+def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]:
+    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
+
+    Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
+    sent our packages and that of the `trainable`.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    runtime_env = _runtime_env(trainable) if address else _quoted_python()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     _private_token()
+    if address:
+        _refuse_silence(address)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
         import ray
@@ -72,14 +89,12 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 num_cpus=None if address else machine().cpus,
                 include_dashboard=None if address else True,
                 dashboard_host="127.0.0.1",
-                runtime_env=_runtime_env() if address else _quoted_python(),
+                runtime_env=runtime_env,
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            said = " ".join(str(error).split())
-            where = f"--address {address}: no Ray cluster answers there" if address else "Ray does not start"
-            raise UserError(f"{where}: {said}") from error
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise UserError(_refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
             raise KeyboardInterrupt from stop
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
@@ -90,9 +105,58 @@ def cluster(address: str | None, log: Path) -> Iterator[Cluster]:
                 nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
                 gpus=resources.get("GPU", 0),
                 dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+                joined=address is not None,
             )
         finally:
             ray.shutdown()
+
+
+def refuse_unshared(folder: Path) -> None:
+    """Raises UserError when a node of the cluster does not see a file that is written to `folder` here."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = folder / f".{uuid.uuid4().hex[:8]}.tmp"
+    probe.touch()
+    try:
+        sees = ray.remote(num_cpus=0)(os.path.exists)
+        # Over ray:// this process lies outside the cluster.
+        here = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()  # type: ignore[no-untyped-call]
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
+        asked = [
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                str(probe)
+            )
+            for node in nodes
+        ]
+        blind = [node["NodeManagerAddress"] for node, seen in zip(nodes, ray.get(asked), strict=True) if not seen]
+    finally:
+        probe.unlink(missing_ok=True)
+    if blind:
+        raise UserError(
+            f"--storage {folder}: {', '.join(sorted(set(blind)))} of the cluster's nodes do not see it; name a folder "
+            "that every node has mounted at the same path, or a URI (s3://...)"
+        )
+
+
+def _refuse_silence(address: str) -> None:
+    """Raises UserError when nothing listens at HOST:PORT, where Ray itself would try for long and then abort."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local") or not host or not port.isdigit():
+        return  # Ray finds the address, or refuses it at once
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
+
+
+def _refusal(address: str | None, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    if "ersion mismatch" in said:
+        return f"--address {address}: versions must be the same on both sides: {said}"
+    if "Failed to connect to Ray cluster" in said:
+        said += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
+    return f"--address {address}: no Ray cluster answers there: {said}" if address else f"Ray does not start: {said}"
 
 
 def _quoted_python() -> dict[str, Any] | None:
@@ -101,13 +165,18 @@ def _quoted_python() -> dict[str, Any] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def _runtime_env() -> dict[str, Any]:
-    """What the workers of a cluster that others started need: our packages, and the settings."""
-    packages = ("trainables", "analysis", "platform/orchestration")
+def _runtime_env(trainable: str) -> dict[str, Any]:
+    """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
+    packages = [ROOT / package for package in ("trainables", "analysis", "platform/orchestration")]
+    if trainable not in BUILT_IN:
+        found = importlib.util.find_spec(trainable.partition(".")[0])
+        if found:
+            packages += map(Path, found.submodule_search_locations or filter(None, [found.origin]))
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
-        "py_modules": [str(ROOT / package) for package in packages],
-        "env_vars": {name: os.environ[name] for name in names},
+        "py_modules": [str(package) for package in packages],
+        "excludes": ["__pycache__", "*.ipynb"],
+        "env_vars": {name: os.environ[name] for name in names if name in os.environ},
     }
 
 

@@ -72,6 +72,12 @@ def hold_when_free(folder: Storage, waiting: Callable[[], None]) -> Iterator[Non
         yield
 
 
+def living_holder(folder: Storage) -> Mapping[str, Any] | None:
+    """Who holds `folder`: host, pid and the time of the last sign of life; None when nobody alive does."""
+    holder: Mapping[str, Any] | None = _holder(folder)
+    return holder if holder and _alive(holder) else None
+
+
 def _take(folder: Storage, mine: Mapping[str, Any]) -> None:
     with _guarded(folder):
         other = _holder(folder)

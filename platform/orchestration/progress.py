@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestration.design import PlannedArm
+from orchestration.run_state import Follower, RunState, share
 from trainables.storage import DamagedError, Storage
 
 REFRESH_SECONDS = 1.0
@@ -47,12 +48,16 @@ def watch(work: Callable[[], None], show: Callable[[], None]) -> None:
 class Display:
     """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
 
-    `check` is called with every look at the run; what it raises ends the sweep.
+    `check` is called with every look at the run; what it raises ends the sweep. `followers` see what was looked at.
     """
 
-    def __init__(self, console: Console, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, console: Console, check: Callable[[], None] = lambda: None, followers: Sequence[Follower] = ()
+    ) -> None:
         self._console = console
         self._check = check
+        self._followers = followers
+        self._state: RunState | None = None
         self._stack = ExitStack()
         self._bars = Progress(
             TextColumn("{task.description:<8}"),
@@ -66,7 +71,6 @@ class Display:
         self._last_line = ("", 0.0)
         self._started = time.monotonic()
         self._expected = 0.0
-        self._statuses: dict[str, str] = {}  # of finished arms; read once each
 
     def __enter__(self) -> Display:
         self._stack.enter_context(self._bars)
@@ -77,7 +81,7 @@ class Display:
 
     def teacher(self, unfinished: Storage) -> None:
         """Shows how far the teacher is, from the folder its training writes to."""
-        state = _read(unfinished, "teacher")
+        state = read_progress(unfinished, "teacher")
         if not state:
             self._show("teacher", 0.0, "starting Ray Train workers")
             return
@@ -91,21 +95,17 @@ class Display:
 
     def arms(self, run: Storage, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
         """Shows how far the arms of these trials are."""
-        names = {name.removesuffix(".json") for name in run.names("arms")}
-        total = sum(len(arms) for arms in trials.values())
-        finished = sum(arm.name in names for arms in trials.values() for arm in arms)
+        state = self._look(run, {name: [arm.name for arm in arms] for name, arms in trials.items()})
+        names = {arm.name for arms in trials.values() for arm in arms}
+        total, finished = len(names), len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
-        for trial, arms in trials.items():
-            waiting = sum(arm.name not in names for arm in arms)
-            state = _read(run, trial) if waiting else None
-            if state:
-                running += waiting
-                share = state["step"] / max(1, state["steps"])
-                # Evaluation follows training and is the shorter part.
-                partial += waiting * (0.9 * share if state["phase"] == "train" else 0.9 + 0.1 * share)
-                rate += state.get("steps_per_second", 0.0) * (waiting if state["phase"] == "train" else 0)
+        for trial, report in state.running.items():
+            waiting = len(names.intersection(state.unfinished(trial, report)))
+            running += waiting
+            partial += waiting * share(report)
+            rate += report.get("steps_per_second", 0.0) * (waiting if report["phase"] == "train" else 0)
         fraction = (finished + partial) / max(1, total)
-        failed = self._failed(run, names, trials)
+        failed = sum(state.records[name]["status"] != "done" for name in names & state.records.keys())
         state_text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             state_text += f", {rate:.0f} arm steps/s"
@@ -113,16 +113,18 @@ class Display:
 
     def search(self, run: Storage, asked: set[str], trials: int) -> None:
         """Shows how far a search is: of the arms asked for so far, how many have a result."""
-        finished = len(asked & {name.removesuffix(".json") for name in run.names("arms")})
+        finished = len(asked & self._look(run, {}).records.keys())
         running, fraction = len(asked) - finished, finished / trials
         self._show("search", fraction, f"{finished}/{trials} done, {running} running{self._time_left(fraction)}")
 
-    def _failed(self, run: Storage, names: set[str], trials: Mapping[str, Sequence[PlannedArm]]) -> int:
-        for arms in trials.values():
-            for arm in arms:
-                if arm.name in names and arm.name not in self._statuses:
-                    self._statuses[arm.name] = run.read_json(f"arms/{arm.name}.json")["status"]
-        return sum(status != "done" for status in self._statuses.values())
+    def _look(self, run: Storage, trials: Mapping[str, Sequence[str]]) -> RunState:
+        if self._state is None:
+            self._state = RunState(run, trials)
+        self._state.trials = trials
+        new = self._state.look()
+        for follow in self._followers:
+            follow(self._state, new)
+        return self._state
 
     def _time_left(self, fraction: float) -> str:
         if fraction >= 1:
@@ -145,7 +147,8 @@ class Display:
             self._last_line = (line, now)
 
 
-def _read(folder: Storage, name: str) -> Any:
+def read_progress(folder: Storage, name: str) -> Any:
+    """The last report of the cohort or teacher of this name; None when there is none."""
     try:
         return folder.read_json(f"progress/{name}.json")
     except (FileNotFoundError, DamagedError):

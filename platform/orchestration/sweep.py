@@ -11,10 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestration import results
-from orchestration.cluster import Cluster, cluster, machine
+from orchestration.cluster import Cluster, cluster, machine, refuse_unshared
 from orchestration.design import PlannedArm, lay_out
 from orchestration.errors import UserError
 from orchestration.lock import Lease, hold
+from orchestration.metrics import Gauges
 from orchestration.packing import Cost, Trial, makespan, pack
 from orchestration.progress import Display, watch
 from orchestration.search import arms_per_trial, known_arms, planned_arms, run_search
@@ -145,8 +146,8 @@ def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dic
         return _collect(plan, "finished")
     status = "not begun"
     try:
-        with _log(plan.run) as log, cluster(address, log) as on:
-            plan = _begin(plan, on, address)
+        with _log(plan.run) as log, cluster(address, log, plan.space.trainable) as on:
+            plan = _begin(plan, on)
             status = "failed"
             if on.dashboard:
                 console.print(f"Dashboard: {on.dashboard}", highlight=False)
@@ -181,16 +182,19 @@ def _leave_nothing(plan: Plan) -> None:
             plan.storage.local.rmdir()
 
 
-def _begin(plan: Plan, on: Cluster, address: str | None) -> Plan:
-    """Fits the plan to the cluster and writes it down."""
-    if address:
+def _begin(plan: Plan, on: Cluster) -> Plan:
+    """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
+    if on.joined:
+        if plan.run.local is not None:
+            refuse_unshared(plan.run.local)
         plan = replace(plan, slots=_slots(plan.space, on)) if plan.resumed else _packed(plan, on)
     if plan.resumed:
         for folder in ("", "arms", "checkpoints", "students"):
             plan.run.delete_unfinished(folder)
     else:
         results.write_plan(plan.run, plan.space, plan.trials)
-    results.write_manifest(plan.run, plan.space, status="running", arms=len(plan.arms))
+    teacher = {"key": plan.teacher.key} if plan.teacher else None
+    results.write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
     return plan
 
 
@@ -206,7 +210,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         threads=_threads(plan.space),
         gpu=resources.gpus_per_trial > 0,
     )
-    with Display(console, lease.check) as display:
+    with Display(console, lease.check, [Gauges(plan.run.root.rpartition("/")[2])]) as display:
         prepare_teacher(plan.space, plan.storage, on, display)
         if isinstance(plan.space.design, Tuning):
             run_search(plan.space, plan.space.design, job, plan.slots, plan.earlier, display)

@@ -66,6 +66,7 @@ def _run(
     """
     from ray import tune
     from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
+    from ray.tune.trainable import wrap_function
 
     started: dict[str, Cohort] = {}  # by trial; the results do not hold the cohort of a trial that never reported
 
@@ -77,13 +78,20 @@ def _run(
         run_trial(config["cohort"], job)
 
     run = Storage(job.run)
+    sweep = run.root.rpartition("/")[2]
+    named = wrap_function(train)
+
+    def actor_name(actor: Any) -> str:
+        return _actor_name(sweep, actor.config["cohort"], job)
+
+    named.__repr__ = actor_name  # type: ignore[method-assign]
     # With Ray Train workers the Tune actor only waits: it must take none of the CPUs they need, but it must ask for
     # something, and a byte of memory is always there.
     own: dict[str, float] = (
         {"cpu": 0, "memory": 1} if job.workers else {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     )
     results = Tuner(
-        tune.with_resources(train, own),
+        tune.with_resources(named, own),
         param_space=dict(cohorts),
         tune_config=TuneConfig(
             search_alg=searcher,
@@ -103,6 +111,13 @@ def _run(
     ).fit()
     found = [results[index] for index in range(len(results))]
     return [(started[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
+
+
+def _actor_name(sweep: str, cohort: Cohort, job: Job) -> str:
+    """What the dashboard calls the actor of a trial. An actor that goes on with other trials keeps its first name."""
+    names = [arm["name"] for arm in cohort["arms"]]
+    arms = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"{sweep} {'' if job.workers else 'from '}{cohort['trial']}: {arms}"
 
 
 def _trial_name(trial: Any) -> str:
