@@ -150,7 +150,8 @@ def _context(
                 first = {**progress, "time": now}
             steps, seconds = progress["step"] - first["step"], now - first["time"]
             rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
-            run.write_json(f"progress/{name}.json", {**rate, **progress, "begun": begun, "time": now})
+            about = {"arms": list(described), "begun": begun, "time": now}
+            run.write_json(f"progress/{name}.json", {**rate, **progress, **about})
             if publish:
                 publish(progress)
 
