@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
@@ -44,14 +44,15 @@ def in_turn(ways: Mapping[str, Callable[[], object]], n: int, device: str = "cpu
 
 def timed(call: Callable[[], object], device: str = "cpu") -> float:
     """Seconds until `call` has returned and the device has done what it asked for."""
-    _wait(device)
+    wait(device)
     start = time.perf_counter()
     call()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - start
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Until the device has done what it was asked for."""
     if device != "cpu":
         import torch
 
@@ -130,4 +131,5 @@ def paper_setting(device: str, threads: int) -> Iterator[tuple[Any, Any]]:
             finish=lambda arm, result, folder: None,
         )
         importance = torch.zeros(1000, device=device)
-        yield cohort.Setting(context, dataset, schedule.cosine_alphas_cumprod(device), teacher, importance), spec
+        alphas_cumprod, unused = schedule.cosine_alphas_cumprod(device), cast(Any, None)  # nothing is evaluated
+        yield cohort.Setting(context, dataset, alphas_cumprod, teacher, importance, unused), spec

@@ -21,19 +21,21 @@ Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
 def run_search_trials(searcher: Searcher, job: Job, resources: Resources, slots: int) -> None:
     """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such."""
     run = Storage(job.run)
-    for cohort, traceback in _run({}, job, resources, slots, resources.max_retries, searcher):
+    for cohort, traceback in _run(searcher, job, resources, slots, resources.max_retries):
         _record_failure(run, cohort, traceback)
 
 
 def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: int) -> None:
     """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks."""
+    from orchestration.in_order import InOrder
+
     run = Storage(job.run)
     cohorts = [
         {"trial": trial.name, "arms": [{"name": a.name, "seed": a.seed, "patch": dict(a.patch)} for a in trial.arms]}
         for trial in trials
     ]
     failed, again = [], []
-    for cohort, traceback in _run(_each(cohorts), job, resources, slots, resources.max_retries):
+    for cohort, traceback in _run(InOrder(cohorts), job, resources, slots, resources.max_retries):
         missing = [arm for arm in cohort["arms"] if not run.exists(f"arms/{arm['name']}.json")]
         if len(missing) > 1:  # it may be one arm that fails them all
             trial = cohort["trial"]
@@ -41,26 +43,13 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         else:
             failed.append((cohort, traceback))
     if again:
-        failed += _run(_each(again), job, resources, slots, max_retries=0)
+        failed += _run(InOrder(again), job, resources, slots, max_retries=0)
     for cohort, traceback in failed:
         _record_failure(run, cohort, traceback)
 
 
-def _each(cohorts: Sequence[Cohort]) -> dict[str, Any]:
-    from ray import tune
-
-    return {"cohort": tune.grid_search(list(cohorts))}
-
-
-def _run(
-    cohorts: Mapping[str, Any],
-    job: Job,
-    resources: Resources,
-    slots: int,
-    max_retries: int,
-    searcher: Searcher | None = None,
-) -> list[tuple[Cohort, str]]:
-    """Runs each cohort, of the grid or as suggested, as a Tune trial.
+def _run(searcher: Searcher, job: Job, resources: Resources, slots: int, max_retries: int) -> list[tuple[Cohort, str]]:
+    """Runs each cohort the searcher suggests as a Tune trial.
 
     Returns those that failed more than `max_retries` times, with the traceback.
     """
@@ -92,10 +81,10 @@ def _run(
     )
     results = Tuner(
         tune.with_resources(named, own),
-        param_space=dict(cohorts),
+        param_space={},
         tune_config=TuneConfig(
             search_alg=searcher,
-            num_samples=-1 if searcher else 1,  # the searcher says when it is enough
+            num_samples=-1,  # the searcher says when it is enough
             max_concurrent_trials=slots,
             reuse_actors=not job.workers,
             trial_name_creator=_trial_name,

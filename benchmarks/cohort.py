@@ -1,0 +1,69 @@
+"""What an arm costs in a cohort of K of the paper's nets, and what the arithmetic allows.
+
+    python benchmarks/cohort.py [--arms 1 2 4 8 16] [--batch 2] [--steps 5] [--threads N] [--device cpu] [--mode exact]
+
+The teacher's pass is shared, so an arm's work in a cohort of K is teacher / K + student. The limit is the ratio of that
+for one arm and for K in multiply-accumulates, counted from the nets; a student whose small layers run at less than the
+teacher's speed falls short of it. The cohorts of all sizes take their steps in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+from collections.abc import Callable
+from typing import Any
+
+from _common import in_turn, median, paper_setting, show, spread
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--arms", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of each size; one more comes before")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    parser.add_argument("--mode", choices=("exact", "fast"), default="exact")
+    options = parser.parse_args()
+    with paper_setting(options.device, options.threads) as (setting, spec):
+        ways = {str(k): cohort_of(k, setting, spec, options.batch, options.mode) for k in options.arms}
+        seconds = in_turn(ways, options.steps, options.device)
+    alone = median(seconds[str(options.arms[0])]) / options.arms[0]
+    rows = []
+    for k in options.arms:
+        times = seconds[str(k)]
+        an_arm = median(times) / k
+        limit = work(spec, options.arms[0]) / work(spec, k)
+        row = (f"{median(times):.3f}", spread(times), f"{an_arm:.3f}", f"{alone / an_arm:.2f}", f"{limit:.2f}")
+        rows.append((str(k), str(len(times)), *row))
+    show(
+        f"The paper's nets, fp32, batch {options.batch}, {options.device}, {options.threads} threads, {options.mode}",
+        ("arms", "n", "median s a step", "spread", "s an arm", "times cheaper", "limit"),
+        rows,
+    )
+
+
+def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callable[[], object]:
+    from trainables import Arm
+    from trainables.dash import cohort, modes
+    from trainables.settings import patched
+
+    patch = {"train.batch_size": batch, "train.mode": mode}
+    modes.choose(mode, setting.context.device)
+    arms = [Arm(name=f"arm{i}", seed=0, spec=patched(spec, patch)) for i in range(k)]
+    students, steps, own = cohort.begin(arms, setting), itertools.count(), {arm.name: 0.0 for arm in arms}
+    return lambda: cohort.take_step(students, setting, next(steps), own)
+
+
+def work(spec: Any, k: int) -> float:
+    """MACs of one arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
+    from trainables.dash.cost import forward_macs
+
+    shape = spec.data.image_shape
+    return 2 * forward_macs(spec.teacher, shape) / k + 6 * forward_macs(spec.student, shape)
+
+
+if __name__ == "__main__":
+    main()
