@@ -1,0 +1,123 @@
+"""The default ablation, shortened: our packing against the plain way, one TorchTrainer a student through Ray Tune.
+
+    python benchmarks/sweep.py [--rounds 1] [--full]
+
+Both are whole commands on the same storage, whose teacher was trained before, and end with the same report; the plain
+way is the same program told to give every arm a trial and a Ray Train worker of its own. `--full` runs our packing on
+the default space as it is and nothing else (about seven minutes).
+
+`work` is the seconds that the arms spent in steps, sampling, features and distances; `other` the share of all slots'
+time, from the start of the command to its end, that was not work. `cores` is the CPU time that the sweep's processes
+took between the start of the first arm's training and the last arm's result, of what the machine has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _common import ROOT, median, show, spread
+
+SPACE = str(ROOT / "search_spaces/ablation.yaml")
+SHORT = {
+    "teacher.steps": 60,
+    "train.steps": 100,
+    "evaluate.samples": 640,
+    "evaluate.sampler_steps": 10,
+    "design.blocks": 1,
+}
+PLAIN = {"resources.workers": 1, "resources.arms_per_trial": 1}
+CORES = len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1, help="sweeps of each way, in turn")
+    parser.add_argument("--full", action="store_true", help="the default space as it is, our packing only")
+    options = parser.parse_args()
+    short = {} if options.full else SHORT
+    ways = {"ours": short} if options.full else {"ours": short, "the plain way": {**short, **PLAIN}}
+    measured: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory(prefix="branchwise-sweep-") as scratch:
+        train_teacher(Path(scratch), short)
+        for round_ in range(options.rounds):
+            for number, (way, settings) in enumerate(ways.items()):
+                measured[way].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
+                print(f"{way}: {measured[way][-1][0]:.0f} s", file=sys.stderr)
+    one = median([wall for wall, _, _ in measured["ours"]])
+    rows = []
+    for way, runs in measured.items():
+        walls, work, cores = ([run[i] for run in runs] for i in range(3))
+        wall, other = median(walls), 1 - median(work) / (CORES * median(walls))
+        columns = (f"{wall:.1f}", spread(walls), f"{median(work):.0f}", f"{other:.0%}", f"{median(cores):.0%}")
+        rows.append((way, str(len(runs)), *columns, f"{wall / one:.2f}"))
+    show(
+        f"The default space{'' if options.full else f', shortened: {SHORT}'}, on {CORES} cores",
+        ("way", "n", "wall s", "spread", "work s", "other", "cores", "times ours"),
+        rows,
+    )
+
+
+def train_teacher(storage: Path, settings: dict[str, int]) -> None:
+    _finish(_start("platform/train_teacher.py", storage, settings), storage)
+
+
+def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
+    """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores in use."""
+    began = time.monotonic()
+    process = _start("platform/run_sweep.py", storage, settings, "--name", name)
+    seen: list[tuple[float, float]] = []  # while arms are at work: when, and the CPU seconds taken until then
+    while process.poll() is None:
+        progress = list((storage / name / "progress").glob("[!.]*.json"))
+        if progress and not (storage / name / "arms.parquet").exists():
+            seen.append((time.time(), _cpu_seconds(process.pid)))
+        time.sleep(0.2)
+    _finish(process, storage)
+    wall = time.monotonic() - began
+    records = list((storage / name / "arms").glob("[!.]*.json"))
+    values = [json.loads(record.read_text())["values"] for record in records]
+    work = sum(value["train_seconds"] + value["eval_seconds"] for value in values)
+    last = max(record.stat().st_mtime for record in records)
+    seen = [(when, cpu) for when, cpu in seen if when <= last]
+    (first, before), (end, after) = seen[0], seen[-1]
+    return wall, work, (after - before) / (CORES * (end - first))
+
+
+def _start(script: str, storage: Path, settings: dict[str, int], *arguments: str) -> subprocess.Popen[bytes]:
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, str(ROOT / script), "--space", SPACE, "--storage", str(storage), *arguments, *overrides]
+    with (storage / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def _finish(process: subprocess.Popen[bytes], storage: Path) -> None:
+    if process.wait():
+        raise SystemExit((storage / "log").read_text())
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU seconds that the process and all that descend from it have taken so far, those that ended included."""
+    ticks, children = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        children.setdefault(int(fields[1]), []).append(int(folder.name))
+        ticks[int(folder.name)] = sum(int(field) for field in fields[11:15])
+    total, waiting = 0, [pid]
+    while waiting:
+        process = waiting.pop()
+        total += ticks.get(process, 0)
+        waiting += children.get(process, [])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
