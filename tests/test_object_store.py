@@ -69,3 +69,19 @@ def test_a_sweep_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]],
     assert "25 have a result already, 2 to run" in output
     assert "arms/base-b1.json; the arm runs again" in output
     assert len(pd.read_parquet(io.BytesIO(run.read("arms.parquet")))) == 27
+
+
+@pytest.mark.slow
+def test_a_search_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "name: searched\ntrainable: surface\n"
+        "design: {kind: search, trials: 4, blocks: 2, space: {anchor_weight: {uniform: [0.2, 1.0]}}}\n"
+    )
+    code, output = sweep("--space", space, "--storage", bucket)
+    assert code == 0, output
+    run = Storage(f"{bucket}/searched")
+    assert pd.read_parquet(io.BytesIO(run.read("arms.parquet")))["kind"].tolist() == ["search"] * 4 + ["confirm"] * 4
+    code, output = sweep("--resume", "searched", "--storage", bucket)
+    assert code == 0, output
+    assert len(run.names("arms")) == 8

@@ -141,10 +141,11 @@ def _open(
     index: int,
     earlier: Sequence[Earlier],
 ) -> OpenStudy:
-    objectives = _objectives(design)
-    study = optuna.create_study(
-        storage=storage, study_name=plan.cell, directions=["minimize"] * len(objectives), load_if_exists=True
-    )
+    try:
+        study = optuna.load_study(storage=storage, study_name=plan.cell)
+    except KeyError:
+        directions = [optuna.study.StudyDirection.MINIMIZE] * len(_objectives(design))
+        study = optuna.create_study(storage=storage, study_name=plan.cell, directions=directions)
     opened = OpenStudy(plan=plan, study=study, design=design, run=run)
     if not study.trials:
         for arm in earlier:
@@ -190,13 +191,16 @@ class StudySearcher(Searcher):
         self._unfinished: dict[str, list[Asked]] = {}  # cohorts of an earlier process that ended before they did
         self._trials: dict[tuple[str, int], optuna.Trial] = {}  # those that can still be written to
         for opened in studies:
-            for trial in opened.study.get_trials(states=(TrialState.RUNNING,)):
-                if self._tell(opened, trial):
-                    continue
-                if COHORT in trial.user_attrs:
-                    self._unfinished.setdefault(trial.user_attrs[COHORT], []).append((opened, trial))
-                else:
-                    self._waiting.append((opened, trial))
+            for trial in opened.asked():
+                if trial.state == TrialState.RUNNING and not self._tell(opened, trial):
+                    if COHORT in trial.user_attrs:
+                        self._unfinished.setdefault(trial.user_attrs[COHORT], []).append((opened, trial))
+                    else:
+                        self._waiting.append((opened, trial))
+                elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and opened.record(trial) is None:
+                    name = opened.arm(trial).name  # its record was damaged: the study knows its value, nobody the rest
+                    opened.run.delete(f"arms/{name}.json")
+                    self._unfinished[name] = [(opened, trial)]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
@@ -214,7 +218,7 @@ class StudySearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         for opened, trial in self._live.pop(trial_id, []):
-            if not self._tell(opened, trial):  # the trial failed for good before this arm had a result
+            if not self._tell(opened, trial) and not trial.state.is_finished():  # it failed for good
                 opened.study.tell(trial.number, state=TrialState.FAIL)
 
     def save(self, checkpoint_path: str) -> None:
@@ -266,6 +270,8 @@ class StudySearcher(Searcher):
         record = opened.record(trial)
         if record is None:
             return False
+        if trial.state.is_finished():
+            return True  # it was only run again for its record
         values = record.get("values", {})
         reached = [values.get(objective) for objective in _objectives(opened.design)]
         asked = self._trials.pop((opened.plan.cell, trial.number), None)  # what an earlier process asked for has none

@@ -215,6 +215,8 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         if isinstance(plan.space.design, Tuning):
             run_search(plan.space, plan.space.design, job, plan.slots, plan.earlier, display)
             plan = replace(plan, trials=_confirmation(plan))
+            if not plan.trials:  # a resumed search that lacked nothing
+                return
         results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
         cohorts = {trial.name: trial.arms for trial in plan.trials}
         display.begin_arms(plan.arm_seconds)

@@ -126,6 +126,20 @@ def test_a_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> Non
     assert states(one) == [TrialState.COMPLETE] * 24
 
 
+def test_a_damaged_record_is_made_anew_without_another_trial(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, trials=4), storage_at(tmp_path / "run")
+    _, searcher = opened(space, run, 4)
+    drive(searcher, run, space)
+    run.write("arms/search-0002.json", b"{")
+    one, resumed = opened(space, run, 4)
+    (arm,) = resumed.suggest("again")["cohort"]["arms"]
+    assert arm["name"] == "search-0002"
+    answer(run, space, {"trial": "again", "arms": [arm]})
+    resumed.on_trial_complete("again")
+    assert resumed.suggest("more") == "FINISHED"
+    assert states(one) == [TrialState.COMPLETE] * 4
+
+
 def test_failures_are_told_and_replaced_up_to_a_cap(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, trials=6), storage_at(tmp_path / "run")
     one, searcher = opened(space, run, 1)
