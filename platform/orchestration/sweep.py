@@ -41,7 +41,7 @@ class Plan:
     run: Storage
     arms: tuple[PlannedArm, ...]
     trials: tuple[Trial, ...]
-    slots: int  # trials at a time
+    slots: int  # trials at a time; 0 when not even one fits
     teacher: Teacher | None
     resumed: bool
     damaged: tuple[str, ...] = ()
@@ -52,17 +52,18 @@ class Plan:
         """Expected seconds of teacher training; 0 when it is there."""
         if self.teacher is None or self.teacher.trained:
             return 0.0
-        return float(self.space.module.estimate_teacher(self.space.spec, self.slots))
+        return float(self.space.module.estimate_teacher(self.space.spec, max(1, self.slots)))
 
     @property
     def arm_seconds(self) -> float:
         """Expected seconds from the first arm's start to the last one's end."""
         design = self.space.design
         if isinstance(design, Tuning):
-            size = arms_per_trial(self.space, design, self.slots)
+            slots = max(1, self.slots)
+            size = arms_per_trial(self.space, design, slots)
             cohort = self.space.module.estimate_cohort([self.space.spec] * size, self.space.resources.cpus_per_trial)
-            return float(cohort) / size * self.total / self.slots
-        return makespan(self.trials, self.slots)
+            return float(cohort) / size * self.total / slots
+        return makespan(self.trials, max(1, self.slots))
 
     @property
     def total(self) -> int:
@@ -127,6 +128,8 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
     Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C, UserError when nothing was begun,
     TeacherFailedError, and StorageLostError or OSError when the storage fails.
     """
+    if address is None:
+        _check_fits(plan, machine())  # before Ray is started
     with contextlib.ExitStack() as stack:
         try:
             lease = stack.enter_context(hold(plan.run))
@@ -184,10 +187,11 @@ def _leave_nothing(plan: Plan) -> None:
 
 def _begin(plan: Plan, on: Cluster) -> Plan:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
-    if on.joined:
-        if plan.run.local is not None:
-            refuse_unshared(plan.run.local)
-        plan = replace(plan, slots=_slots(plan.space, on)) if plan.resumed else _packed(plan, on)
+    if on.joined and plan.run.local is not None:
+        refuse_unshared(plan.run.local)
+    # Only now are GPUs and the CPUs of other machines known.
+    plan = replace(plan, slots=_slots(plan.space, on)) if plan.resumed else _packed(plan, on)
+    _check_fits(plan, on)
     if plan.resumed:
         for folder in ("", "arms", "checkpoints", "students"):
             plan.run.delete_unfinished(folder)
@@ -253,7 +257,7 @@ def _pack(plan: Plan, arms: Sequence[PlannedArm]) -> tuple[Trial, ...]:
     size = plan.space.resources.arms_per_trial
     return pack(
         arms,
-        slots=plan.slots,
+        slots=max(1, plan.slots),
         cost=_cost(plan.space),
         arms_per_trial=None if size == "auto" else size,
         cohort_key=lambda arm: plan.space.cohort_key(arm.patch),
@@ -266,17 +270,20 @@ def _threads(space: Space) -> int:
 
 
 def _slots(space: Space, on: Cluster) -> int:
-    """How many trials fit at a time. Raises UserError when not even one does."""
+    """How many trials run at a time; 0 when not even one fits."""
     resources = space.resources
     fit = on.fit(_threads(space)) // max(1, resources.workers)
     if resources.gpus_per_trial and on.gpus:
         fit = min(fit, int(on.gpus / resources.gpus_per_trial))
-    if fit < 1:
+    return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
+
+
+def _check_fits(plan: Plan, on: Cluster) -> None:
+    if plan.slots < 1:
         raise UserError(
-            f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: the machines have "
+            f"resources.cpus_per_trial: {plan.space.resources.cpus_per_trial} is not allowed here: the machines have "
             f"{', '.join(map(str, on.nodes))} CPUs"
         )
-    return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
 
 
 def _cost(space: Space) -> Cost:

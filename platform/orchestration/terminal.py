@@ -36,12 +36,15 @@ def print_plan(plan: Plan, console: Console) -> None:
     for name, text in _tuned(plan, design) if isinstance(design, Tuning) else _ablated(plan, design):
         grid.add_row(name, text)
     if plan.teacher:
-        state = "reused" if plan.teacher.trained else f"to be trained, about {duration(plan.teacher_seconds)}"
+        takes = "" if space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
+        state = "reused" if plan.teacher.trained else f"to be trained{takes}"
         grid.add_row("teacher", f"{plan.teacher.key}, {state}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
     grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
+    if not plan.slots:
+        grid.add_row("too large", f"this machine has not the {space.resources.cpus_per_trial} CPUs of a trial")
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 

@@ -75,6 +75,14 @@ def test_a_search_that_found_nothing_better_says_so(make_run):
     assert "not shown to be better" in summary.answers[1]
 
 
+def test_settings_that_were_lucky_are_called_so(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=1.3)
+    summary = build_report([folder])
+    assert summary.answers[0].startswith("The search found no settings")
+    assert "raises fd_digits64 by" in summary.answers[1]
+
+
 def test_the_setting_that_decides_is_the_most_important(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)

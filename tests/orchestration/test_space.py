@@ -21,6 +21,8 @@ design:
     anchor: {off: {anchor_weight: 0}}
 """
 
+SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+
 REFUSED = [
     # (what is replaced, by what, words the message must hold)
     ("name: digits", "name: ../up", ["name", "'../up'"]),
@@ -173,3 +175,10 @@ def test_any_text_is_a_space_or_a_clear_refusal(tmp_path_factory: pytest.TempPat
     file.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogatepass"))
     with pytest.raises(UserError):
         load_space(file)
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
+def test_every_space_of_the_repository_reads_as_its_resolved_self(file: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.yaml"
+    again.write_text(load_space(file).resolved())
+    assert load_space(again) == load_space(file)
