@@ -66,7 +66,8 @@ def _of_a_search(study: Study) -> Iterator[str]:
         elif is_better:
             yield f"{name}: lowers {metric} by {worth} against {against}."
         elif p <= ALPHA:
-            yield f"{name}: raises {metric} by {_raised(estimate.value, study)} against {against}; it was luck on one seed."
+            worse = _raised(estimate.value, study)
+            yield f"{name}: raises {metric} by {worse} against {against}: on one seed it was luck."
         else:
             yield f"{name}: not shown to be better than {against} ({worth}; p = {tables.p_text(p)})."
 
