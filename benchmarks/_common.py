@@ -82,6 +82,15 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *not
         console.print(note)
 
 
+def peak_mb(pid: int) -> float:
+    """The most memory, in MB, that a running process has had; 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
 def machine() -> str:
     packages = ("torch", "diffusers", "ray")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _common import ROOT, show
+from _common import ROOT, peak_mb, show
 
 LIMIT_MB = 1500
 ARMS_A_BLOCK = 9
@@ -66,21 +66,13 @@ def sweep(blocks: int) -> tuple[float, float, float, float]:
             process = subprocess.Popen([*command, "--storage", str(folder)], stdout=log, stderr=log)
         peak = 0.0
         while process.poll() is None:
-            peak = max(peak, _peak_mb(process.pid))
+            peak = max(peak, peak_mb(process.pid))
             time.sleep(0.1)
         whole = time.time() - began
         if process.returncode:
             raise SystemExit((folder / "log").read_text())
         ends = [file.stat().st_mtime - began for file in (folder / "scale/arms").glob("[!.]*.json")]
         return whole, min(ends), max(ends), peak
-
-
-def _peak_mb(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:  # it has just ended
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 if __name__ == "__main__":
