@@ -19,6 +19,7 @@ from analysis.claims import parse_claim
 from orchestration.errors import UserError
 from orchestration.search_space import Search, Tuning
 from orchestration.space_file import read_file, read_tree
+from orchestration.tracking import Tool
 from trainables import BUILT_IN, load_trainable
 from trainables.settings import Many, Strict, patched, setting
 
@@ -26,7 +27,7 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 MOST_ARMS = 100_000
-OWN_KEYS = ("name", "trainable", "design", "resources")  # the others belong to the trainable
+OWN_KEYS = ("name", "trainable", "design", "resources", "tracking")  # the others belong to the trainable
 
 
 class Component(Strict):
@@ -102,6 +103,7 @@ class _Outline(Strict):
         Discriminator(lambda value: _kind(value) if _kind(value) in ("search", "tuned_factorial") else "ablation"),
     ]
     resources: Resources = Resources()
+    tracking: Many[Tool] = ()
 
 
 def _kind(design: Any) -> Any:
@@ -115,6 +117,7 @@ class Space:
     spec: BaseModel
     design: Design | Search | TunedFactorial
     resources: Resources
+    tracking: tuple[Tool, ...] = ()
 
     @property
     def module(self) -> ModuleType:
@@ -132,6 +135,7 @@ class Space:
             **self.spec.model_dump(mode="json"),
             "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
+            **({"tracking": list(self.tracking)} if self.tracking else {}),
         }
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
@@ -157,6 +161,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
         spec=spec,
         design=outline.design,
         resources=outline.resources,
+        tracking=outline.tracking,
     )
     _check_design(file, space)
     return space

@@ -22,6 +22,7 @@ from orchestration.search import arms_per_trial, known_arms, planned_arms, run_s
 from orchestration.search_space import Tuning
 from orchestration.space import Space
 from orchestration.teacher import Teacher, find_teacher, prepare_teacher
+from orchestration.tracking import refuse_missing, trackers
 from orchestration.trials import run_trials
 from orchestration.warm_start import Earlier, earlier_arms
 from trainables.ray_worker import Job
@@ -73,6 +74,7 @@ class Plan:
 
 def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
     """The plan of a new run on this machine. Writes nothing. Raises UserError, as when the name is taken."""
+    refuse_missing(space.tracking)
     plan = Plan(
         space=space,
         storage=storage,
@@ -94,6 +96,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         runs = [entry for entry in storage.names("") if storage.exists(f"{entry}/plan.json")]
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {', '.join(runs) or 'none'}")
     space, cohorts = results.read_plan(run)
+    refuse_missing(space.tracking)
     arms = lay_out(space)
     records = results.records(run)
     finished = {arm for arm, record in records.items() if results.finished(record)}
@@ -214,7 +217,11 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         threads=_threads(plan.space),
         gpu=resources.gpus_per_trial > 0,
     )
-    with Display(console, lease.check, [Gauges(plan.run.root.rpartition("/")[2])]) as display:
+    gauges = Gauges(plan.run.root.rpartition("/")[2])
+    with (
+        trackers(plan.run, plan.space.tracking, console) as tell,
+        Display(console, lease.check, (gauges, tell)) as display,
+    ):
         prepare_teacher(plan.space, plan.storage, on, display)
         if isinstance(plan.space.design, Tuning):
             run_search(plan.space, plan.space.design, job, plan.slots, plan.earlier, display)

@@ -55,6 +55,7 @@ def _run(searcher: Searcher, job: Job, resources: Resources, slots: int, max_ret
     """
     from ray import tune
     from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
+    from ray.tune.logger import JsonLoggerCallback
     from ray.tune.trainable import wrap_function
 
     started: dict[str, Cohort] = {}  # by trial; the results do not hold the cohort of a trial that never reported
@@ -94,7 +95,7 @@ def _run(searcher: Searcher, job: Job, resources: Resources, slots: int, max_ret
             name=f"tune-{len(run.names('ray/tune'))}",
             storage_path=run.path("ray/tune"),
             failure_config=FailureConfig(max_failures=max_retries),
-            callbacks=[Started()],
+            callbacks=[Started(), JsonLoggerCallback()],  # type: ignore[no-untyped-call]
             verbose=0,
         ),
     ).fit()

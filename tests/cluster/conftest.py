@@ -1,0 +1,270 @@
+"""A Ray cluster of two nodes, started by `ray start` as a user would, and a sweep submitted to it as a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+
+# A module of the user's own, which lies only in the folder that the job is submitted from.
+OWN = '''"""The surface, which also tells where its code lies."""
+
+import dataclasses
+from pathlib import Path
+
+import trainables
+from trainables.surface import *  # noqa: F403
+from trainables.surface import run_cohort as run_surface
+
+
+def run_cohort(arms, context):
+    def finish(arm, result, folder):
+        told = {"code": trainables.__file__, "own": __file__, "checkout": Path(CHECKOUT).exists()}
+        context.finish(arm, dataclasses.replace(result, values={**result.values, **told}), folder)
+
+    run_surface(arms, dataclasses.replace(context, finish=finish))
+'''
+
+SPACE = """\
+name: submitted
+trainable: own_package.own_surface
+train: {steps: 40, seconds_per_step: 0.5}
+design:
+  components:
+    uncond_branch: {off: {uncond_weight: 0}}
+    anchor: {off: {anchor_weight: 0}}
+  blocks: 2
+resources: {workers: 1, arms_per_trial: 4}
+"""
+
+
+def free_port() -> int:
+    """A port that Ray does not take for its workers, which are those from 10002 on."""
+    for port in range(6500, 9900, 7):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port + os.getpid() % 7))
+            except OSError:
+                continue
+            return port + os.getpid() % 7
+    raise RuntimeError("no free port")
+
+
+@dataclass(frozen=True)
+class TwoNodes:
+    """How to reach the cluster."""
+
+    ports: dict[str, int]
+    environment: dict[str, str]
+    temp: Path
+    hidden: Path  # a folder that the second node does not see
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.ports['gcs']}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.ports['dashboard']}"
+
+    def get(self, url: str) -> bytes:
+        token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
+        with urllib.request.urlopen(urllib.request.Request(url, headers=token), timeout=10) as answer:
+            return bytes(answer.read())
+
+    def run(self, *command: object, cwd: Path, timeout: float = 120, **environment: str) -> tuple[int, str]:
+        """Runs a command with the cluster's environment: (exit code, everything it printed)."""
+        ran = subprocess.run(
+            list(map(str, command)),
+            cwd=cwd,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+        return ran.returncode, ran.stdout
+
+    @staticmethod
+    def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+        """The first true answer of `what`; an OSError counts as none."""
+        return wait_for(what, seconds)
+
+    def sweep(self, *arguments: object, cwd: Path, **environment: str) -> tuple[int, str]:
+        return self.run(sys.executable, ROOT / "platform/run_sweep.py", *arguments, cwd=cwd, **environment)
+
+
+@contextmanager
+def process(*command: object, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own; it and all it started have ended afterwards."""
+    with log.open("wb") as stream:
+        started = subprocess.Popen(
+            list(map(str, command)), env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
+    try:
+        yield started
+    finally:
+        started.terminate()  # `ray start --block` ends what it started
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            for entry in Path("/proc").iterdir():
+                if entry.name.isdigit():
+                    try:
+                        if os.getsid(int(entry.name)) == started.pid:
+                            os.kill(int(entry.name), signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer of `what`; an OSError counts as none."""
+    deadline, last = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        try:
+            last = what()
+        except OSError as error:
+            last = error
+        if last and not isinstance(last, OSError):
+            return last
+        time.sleep(0.25)
+    raise TimeoutError(f"nothing within {seconds} s; the last answer: {last!r}")
+
+
+@pytest.fixture(scope="package")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+    folder = tmp_path_factory.mktemp("cluster")
+    temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets lie in it
+    ports: dict[str, int] = {}
+    with ExitStack() as held:  # so that no two of them are the same
+        for name in ("gcs", "dashboard", "client", "metrics", "metrics2", "agent", "agent2"):
+            ports[name] = free_port()
+            taken = held.enter_context(socket.socket())
+            taken.bind(("0.0.0.0", ports[name]))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # as in an activated environment
+        "PYTHONPATH": "",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "RAY_TMPDIR": str(temp),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_metrics_report_interval_ms": "1000",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    }
+    # The second node sees neither our code nor Ray's files of the first one.
+    temp.mkdir()
+    (folder / "hidden").mkdir()
+    places = [*(ROOT / name for name in ("trainables", "analysis", "platform")), temp, folder / "hidden"]
+    hide = " && ".join(f"mount -t tmpfs none '{place}'" for place in places)
+    if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
+        pytest.skip("a node that shares no files with the other one takes root, for its own mounts")
+    own = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh"]
+    head = ["--head", f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}", f"--temp-dir={temp}"]
+    head += [f"--ray-client-server-port={ports['client']}", f"--metrics-export-port={ports['metrics']}"]
+    head += [f"--dashboard-agent-listen-port={ports['agent']}"]
+    second = [f"--address=127.0.0.1:{ports['gcs']}", f"--metrics-export-port={ports['metrics2']}"]
+    second += [f"--dashboard-agent-listen-port={ports['agent2']}"]
+    start = [*RAY, "start", "--num-cpus=1", "--block"]
+    cluster = TwoNodes(ports=ports, environment=environment, temp=temp, hidden=folder / "hidden")
+
+    def nodes() -> bool:
+        return cluster.get(f"{cluster.dashboard}/nodes?view=summary").count(b'"state":"ALIVE"') == 2
+
+    with ExitStack() as running:
+        running.enter_context(process(*start, *head, log=folder / "head.log", environment=environment))
+        wait_for(lambda: b"runtime started" in (folder / "head.log").read_bytes())
+        running.enter_context(process(*own, *start, *second, log=folder / "node.log", environment=environment))
+        wait_for(lambda: b"runtime started" in (folder / "node.log").read_bytes())
+        yield cluster
+    subprocess.run(["rm", "-rf", temp], check=False)
+
+
+@dataclass
+class Submitted:
+    """A sweep that runs as a job; `finish` waits for its end."""
+
+    id: str
+    run: Path
+    script: Path
+    folder: Path
+    cluster: TwoNodes
+    output: str = field(default="")
+
+    def finish(self) -> str:
+        code, self.output = self.cluster.run(
+            *RAY, "job", "logs", "--follow", "--address", self.cluster.dashboard, self.id, cwd=self.folder, timeout=150
+        )
+        assert code == 0, self.output
+        return self.output
+
+
+@pytest.fixture(scope="package")
+def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
+    """The sweep, running: each of its two trials has told how far it is."""
+    folder = tmp_path_factory.mktemp("folder")
+    storage = tmp_path_factory.mktemp("storage")
+    (folder / "own_package").mkdir()
+    (folder / "own_package/__init__.py").touch()
+    (folder / "own_package/own_surface.py").write_text(
+        OWN.replace("CHECKOUT", repr(str(ROOT / "trainables/surface.py")))
+    )
+    (folder / "space.yaml").write_text(SPACE)
+    submit = ["job", "submit", "--address", two_nodes.dashboard, "--no-wait", "--submission-id", "the-sweep"]
+    command = ["python", ROOT / "platform/run_sweep.py", "--space", "space.yaml", "--storage", storage]
+    code, output = two_nodes.run(*RAY, *submit, "--working-dir", ".", "--", *command, cwd=folder)
+    assert code == 0, output
+    running = Submitted(
+        id="the-sweep",
+        script=ROOT / "platform/run_sweep.py",
+        run=storage / "submitted",
+        folder=folder,
+        cluster=two_nodes,
+    )
+    try:
+        wait_for(lambda: len(list((running.run / "progress").glob("t*.json"))) == 2, 90)
+    except TimeoutError:
+        pytest.fail(running.finish())
+    return running
+
+
+@pytest.fixture
+def prometheus(two_nodes: TwoNodes, root: Path, tmp_path: Path) -> Iterator[Callable[[str], list[Any]]]:
+    """A Prometheus with the scrape configuration of docker/, of this cluster: asks it a query."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("no Prometheus here")
+    config = (root / "docker/prometheus.yml").read_text()
+    targets = two_nodes.temp / "prom_metrics_service_discovery.json"
+    config = config.replace("/tmp/ray/prom_metrics_service_discovery.json", str(targets)).replace("10s", "1s")
+    (tmp_path / "prometheus.yml").write_text(config)
+    address = f"127.0.0.1:{free_port()}"
+    options = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    options += [f"--web.listen-address={address}"]
+
+    def ask(query: str) -> list[Any]:
+        url = f"http://{address}/api/v1/query?query={urllib.parse.quote(query)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return list(json.loads(answer.read())["data"]["result"])
+
+    with process(program, *options, log=tmp_path / "prometheus.log", environment=dict(os.environ)):
+        yield ask

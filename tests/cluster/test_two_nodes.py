@@ -1,0 +1,161 @@
+"""A sweep submitted as a job to two nodes that `ray start` made, of which one has no checkout: watched while it runs,
+in the browser, on the metrics port and by a Prometheus; then its results; then what is refused."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+
+
+def gauges(cluster: Any) -> dict[tuple[str, str, str], float]:
+    """Our gauges on the head's metrics port: value by name, cell and block."""
+    text = cluster.get(f"http://127.0.0.1:{cluster.ports['metrics']}/metrics").decode()
+    found = {}
+    for name, tags, value in SAMPLE.findall(text):
+        if name.startswith("ray_dash_"):
+            tag = dict(re.findall(r'(\w+)="([^"]*)"', tags))
+            assert tag["sweep"] == "submitted"
+            found[name, tag["cell"], tag["block"]] = float(value)
+    return found
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> None:
+    # The runs of Ray Train have no page in Ray 2.60's dashboard, only an address.
+    pages = {
+        "jobs": ("/#/jobs", ("the-sweep", "RUNNING")),
+        "actors": ("/#/actors", ("submitted t0000: ", "submitted t0001: ", "full-b0", "full-b1")),
+        "train": ("/api/train/v2/runs", ("submitted-t0000-", "submitted-t0001-", "RUNNING")),
+    }
+    out = Path(os.environ.get("BRANCHWISE_SCREENSHOTS", tmp_path))
+    asked = {
+        name: (f"{job.cluster.dashboard}{page}", lambda text, words=words: all(word in text for word in words))
+        for name, (page, words) in pages.items()
+    }
+    browser = importlib.machinery.SourceFileLoader("browser", str(Path(__file__).with_name("browser.py"))).load_module()
+    texts = browser.photograph(BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=25)
+    for name, (_, words) in pages.items():
+        assert [word for word in words if word not in texts[name]] == [], texts[name]
+
+
+def test_the_metrics_port_tells_how_fast_and_how_far(job: Any) -> None:
+    cluster = job.cluster
+    rates = cluster.wait_for(
+        lambda: {key: value for key, value in gauges(cluster).items() if "steps_per_second" in key[0] and value}
+    )
+    assert {key[1:] for key in rates} <= {(cell, block) for cell in CELLS for block in "01"}
+    assert all(1.0 < value <= 2.2 for value in rates.values())  # a step sleeps half a second
+    told = cluster.run(sys.executable, job.script, "--status", "submitted", "--storage", job.run.parent, cwd=job.folder)
+    assert told[0] == 0
+    assert re.search(r"state +running as process \d+", told[1])
+    assert re.search(r"t0000 +train \d+/40, [12]\.\d steps/s", told[1])
+    assert re.search(r"left +about \d+ s", told[1])
+
+
+CELLS = ("full", "uncond_branch", "anchor", "base")
+
+
+def test_prometheus_scrapes_what_grafana_shows(job: Any, prometheus: Any, root: Path) -> None:
+    job.cluster.wait_for(lambda: prometheus("count(ray_dash_steps_per_second)") != [], 60)
+    dashboard = json.loads((root / "docker/grafana/dashboards/branchwise.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    job.cluster.wait_for(lambda: prometheus("ray_dash_arms_done") != [], 90)
+    for query in queries:
+        for name in re.findall(r"ray_\w+", query):
+            if name != "ray_dash_rho":  # the surface has none
+                job.cluster.wait_for(lambda name=name: prometheus(name) != [], 20)
+        prometheus(query.replace("$sweep", ".*"))  # raises when it is no query
+
+
+def test_the_job_ends_with_every_arm_and_the_gauges_hold_its_values(job: Any) -> None:
+    cluster = job.cluster
+    records = cluster.wait_for(lambda: len(list(job.run.glob("arms/*.json"))) == 8, 90)
+    assert records
+    output = job.finish()
+    assert "Dashboard: http://" in output
+    assert "8 of 8 arms done" in output
+    arms = pd.read_parquet(job.run / "arms.parquet").set_index(["cell", "block"])
+    assert set(arms["status"]) == {"done"}
+    # Code came from packages that Ray sent; the node without a checkout ran one of the two trials.
+    assert arms["code"].str.contains("py_modules_files").all()
+    assert arms["own"].str.contains("_ray_pkg_").all()
+    assert set(arms["checkout"]) == {True, False}
+
+
+def test_over_a_client_connection(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
+    address = f"ray://127.0.0.1:{two_nodes.ports['client']}"
+    given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", address]
+    code, output = two_nodes.sweep(*given, "--set", "design.blocks=1", cwd=tmp_path)
+    assert code == 0, output
+    assert "9 of 9 arms done" in output
+
+
+def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_space: Path) -> None:
+    storage = two_nodes.hidden / "runs"
+    code, output = two_nodes.sweep(
+        "--space", surface_space, "--storage", storage, "--address", two_nodes.address, cwd=surface_space.parent
+    )
+    assert code == 2, output
+    assert re.search(r"run_sweep: --storage .* do not see it; name a folder that every node has", output)
+    assert not storage.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "words"),
+    [
+        ("127.0.0.1:1", {}, "no Ray cluster answers there"),
+        ("{address}", {"RAY_AUTH_TOKEN": "0" * 32}, "RAY_AUTH_TOKEN must be that of the cluster"),
+    ],
+)
+def test_a_cluster_that_does_not_answer(
+    two_nodes: Any, surface_space: Path, tmp_path: Path, address: str, environment: dict[str, str], words: str
+) -> None:
+    given = [
+        "--space",
+        surface_space,
+        "--storage",
+        tmp_path / "runs",
+        "--address",
+        address.format(address=two_nodes.address),
+    ]
+    code, output = two_nodes.sweep(*given, cwd=tmp_path, **environment)
+    assert code == 2, output
+    assert words in output.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_versions_are_refused(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
+    """Last of all: afterwards the cluster says that its Python is another one."""
+    told = """
+import json, os
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+import ray
+from ray._private import ray_constants
+from ray.experimental import internal_kv
+ray.init(address="{address}", configure_logging=False)
+about = json.loads(internal_kv._internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster"))
+about["python_version"] = "3.10.1"
+internal_kv._internal_kv_put(b"CLUSTER_METADATA", json.dumps(about), overwrite=True, namespace=b"cluster")
+"""
+    code, output = two_nodes.run(sys.executable, "-c", told.replace("{address}", two_nodes.address), cwd=tmp_path)
+    assert code == 0, output
+    given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", two_nodes.address]
+    code, output = two_nodes.sweep(*given, cwd=tmp_path)
+    assert code == 2, output
+    assert "versions must be the same on both sides" in output
+    assert "3.10.1" in output
+    assert not (tmp_path / "runs").exists()
