@@ -196,7 +196,7 @@ def _passes(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
     context, full = setting.context, _sampling(arm)
     quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)
-    progress = Progress(context, "evaluate", evaluation.batches_of(settings, context), arms=1)
+    progress = Progress(context, "evaluate", evaluation.batches_of(settings, setting.dataset, context), arms=1)
     with learner.averaged() as net:
         if not learner.finite():
             _finish_diverged(arm, learner, step, context)
@@ -239,7 +239,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
     first = next(iter(students.values()))[0]
     probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
     teacher_outputs = calibration.outputs(setting.teacher, probes)
-    steps = sum(evaluation.batches_of(_sampling(arm), context) for arm, _ in students.values())
+    steps = sum(evaluation.batches_of(_sampling(arm), dataset, context) for arm, _ in students.values())
     progress = Progress(context, "evaluate", steps, arms=len(students))
     for arm, learner in students.values():
         start = time.perf_counter()

@@ -19,15 +19,29 @@ from trainables.dash.progress import Progress
 from trainables.dash.reference_features import Reference
 from trainables.dash.spec import Evaluate, IntervalGuidance, TagGuidance
 
-BATCH = 250  # images sampled at once
+LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
+IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
 
 Scale = float | TagGuidance | IntervalGuidance
 
 
-def batches_of(settings: Evaluate, context: Context) -> int:
+def batch_size(dataset: Dataset) -> int:
+    """Images sampled at once: on a GPU as many as surely fit, on a CPU, which gains nothing from more, the least.
+
+    It follows from the kind of device alone, not from what is free: rounding depends on it.
+    """
+    device = dataset.images.device
+    if device.type != "cuda":
+        return LEAST
+    _, height, width = dataset.image_shape
+    fit = torch.cuda.get_device_properties(device).total_memory / (IMAGE_BYTES * height * width / 32**2)
+    return int(min(MOST, max(LEAST, fit)))
+
+
+def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
     """Batches one rank samples for one network, the same on every rank."""
     longest = -(-settings.samples // context.world_size)
-    return (1 + len(settings.guidance_grid)) * settings.repeats * -(-longest // BATCH)
+    return (1 + len(settings.guidance_grid)) * settings.repeats * -(-longest // batch_size(dataset))
 
 
 def measure(
@@ -108,8 +122,9 @@ def _sampled_features(
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
     first, seconds = torch.empty(0), 0.0
-    for start in range(0, longest, BATCH):
-        indices = here[start : start + BATCH]
+    size = batch_size(dataset)
+    for start in range(0, longest, size):
+        indices = here[start : start + size]
         if indices:
             began = time.perf_counter()
             pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
@@ -136,5 +151,5 @@ def sample(
     device = dataset.images.device
     labels = samplers.balanced_labels(indices, dataset.classes, device)
     noise = samplers.starting_noise(seed, indices, dataset.image_shape, device)
-    denoise = samplers.guided(net, labels, dataset.classes, scales(guidance, device))
+    denoise = samplers.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)
     return samplers.SAMPLERS[settings.sampler](denoise, noise, alphas_cumprod, settings.sampler_steps)

@@ -28,18 +28,24 @@ def balanced_labels(indices: Sequence[int], classes: int, device: torch.device |
     return torch.tensor(indices, device=device) % classes
 
 
-def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor) -> Denoiser:
-    """The net under guidance `scales` (1000,) as a denoiser; both branches in one batch, one where w is 1."""
+def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:
+    """The net under guidance `scales` (1000,) as a denoiser; both branches in one batch, one where w is 1.
+
+    Only the net's own pass is made in `precision`: branches are mixed, and images kept, in float32.
+    """
     scale_at: list[float] = scales.tolist()
     paired = torch.cat([labels, torch.full_like(labels, null_label)])
+
+    def noise_in(x: Tensor, t: int, y: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            eps: Tensor = net(x, torch.full((len(x),), t, device=x.device), y, return_dict=False)[0]
+        return eps.float()
 
     def predict(x: Tensor, t: int) -> Tensor:
         scale = scale_at[t]
         if scale == 1:
-            cond: Tensor = net(x, torch.full((len(x),), t, device=x.device), labels, return_dict=False)[0]
-            return cond
-        times = torch.full((2 * len(x),), t, device=x.device)
-        cond, uncond = net(torch.cat([x, x]), times, paired, return_dict=False)[0].chunk(2)
+            return noise_in(x, t, labels)
+        cond, uncond = noise_in(torch.cat([x, x]), t, paired).chunk(2)
         return mix(cond, uncond, scale)
 
     return predict

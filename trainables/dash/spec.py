@@ -170,6 +170,7 @@ class Evaluate(Strict):
     repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
     sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "ddim"
     sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
     gap_samples: PositiveInt = 512  # in each timestep bin

@@ -140,7 +140,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     dataset = data.load(spec.data, context.device)
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
-    progress = Progress(context, "evaluate", evaluation.batches_of(spec.evaluate, context))
+    progress = Progress(context, "evaluate", evaluation.batches_of(spec.evaluate, dataset, context))
     seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
     values, grid, _ = evaluation.measure(
         net,

@@ -48,5 +48,7 @@ def _check_fits(config: Path, data: Data) -> None:
 
 def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation depends on."""
-    settings = {"data": spec.data.model_dump(mode="json"), "evaluate": spec.evaluate.model_dump(mode="json")}
-    return digest({"version": _EVALUATION, **settings})
+    evaluate = spec.evaluate.model_dump(mode="json")
+    if evaluate["precision"] == "fp32":  # as it was before there was a choice
+        del evaluate["precision"]
+    return digest({"version": _EVALUATION, "data": spec.data.model_dump(mode="json"), "evaluate": evaluate})

@@ -8,7 +8,7 @@ from torch import nn
 
 import trainables.dash as dash
 from trainables import Arm
-from trainables.dash import modes
+from trainables.dash import data, evaluation, modes, schedule, unet
 from trainables.settings import patched
 
 
@@ -55,3 +55,15 @@ def test_measurements_are_made_without_tf32():
         assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_sampling_in_bf16_moves_images_by_its_rounding_and_changes_no_address_of_fp32(spec):
+    digits = data.load(spec.data, "cpu")
+    net = unet.build(spec.teacher, digits.image_shape, digits.classes, seed=0).eval()
+    abar = schedule.cosine_alphas_cumprod()
+    half = patched(spec, {"evaluate.precision": "bf16"})
+    exact, rounded = (evaluation.sample(net, digits, abar, s.evaluate, 2.0, 7, range(8)) for s in (spec, half))
+    assert rounded.dtype == torch.float32
+    assert 0 < (exact - rounded).abs().max() < 0.2
+    assert dash.evaluation_key(half) != dash.evaluation_key(spec)
+    assert dash.evaluation_key(spec) == "5305225dabf8432f"  # as committed results have it
