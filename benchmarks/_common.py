@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -111,12 +111,24 @@ def _gpu() -> str:
     return f", {torch.cuda.get_device_name()}" if torch and torch.cuda.is_available() else ""
 
 
-@contextmanager
-def paper_setting(device: str, threads: int) -> Iterator[tuple[Any, Any]]:
+def start(script: str, storage: Path, settings: Mapping[str, int], *arguments: str) -> subprocess.Popen[bytes]:
+    """Starts a script of the platform on the default space with these settings laid over it; `finish` waits for it."""
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    space = str(ROOT / "search_spaces/ablation.yaml")
+    command = [sys.executable, str(ROOT / script), "--space", space, "--storage", str(storage), *arguments, *overrides]
+    with (storage / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def finish(process: subprocess.Popen[bytes], storage: Path) -> None:
+    if process.wait():
+        raise SystemExit((storage / "log").read_text())
+
+
+def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     """A cohort's `Setting` with the paper's teacher, untrained, on random images, and the spec it belongs to."""
     import torch
 
-    from trainables import Context
     from trainables.dash import cohort, data, schedule, unet
     from trainables.dash.spec import Spec
 
@@ -126,19 +138,24 @@ def paper_setting(device: str, threads: int) -> Iterator[tuple[Any, Any]]:
     images = torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=draw).to(device)
     dataset = data.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
     teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
-    with tempfile.TemporaryDirectory(prefix="branchwise-bench-") as scratch:
-        context = Context(
-            rank=0,
-            world_size=1,
-            device=device,
-            threads=threads,
-            scratch=Path(scratch),
-            teacher=None,
-            report=lambda progress: None,
-            save=lambda content: None,
-            load=lambda: None,
-            finish=lambda arm, result, folder: None,
-        )
-        importance = torch.zeros(1000, device=device)
-        alphas_cumprod, unused = schedule.cosine_alphas_cumprod(device), cast(Any, None)  # nothing is evaluated
-        yield cohort.Setting(context, dataset, alphas_cumprod, teacher, importance, unused), spec
+    importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # nothing is evaluated
+    alphas_cumprod = schedule.cosine_alphas_cumprod(device)
+    return cohort.Setting(silent(device), dataset, alphas_cumprod, teacher, importance, unused), spec
+
+
+def silent(device: str) -> Any:
+    """A context for work that is measured and then forgotten."""
+    from trainables import Context
+
+    return Context(
+        rank=0,
+        world_size=1,
+        device=device,
+        threads=1,
+        scratch=Path(tempfile.gettempdir()),
+        teacher=None,
+        report=lambda progress: None,
+        save=lambda content: None,
+        load=lambda: None,
+        finish=lambda arm, result, folder: None,
+    )

@@ -27,9 +27,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     parser.add_argument("--mode", choices=("exact", "fast"), default="exact")
     options = parser.parse_args()
-    with paper_setting(options.device, options.threads) as (setting, spec):
-        ways = {str(k): cohort_of(k, setting, spec, options.batch, options.mode) for k in options.arms}
-        seconds = in_turn(ways, options.steps, options.device)
+    setting, spec = paper_setting(options.device, options.threads)
+    ways = {str(k): cohort_of(k, setting, spec, options.batch, options.mode) for k in options.arms}
+    seconds = in_turn(ways, options.steps, options.device)
     alone = median(seconds[str(options.arms[0])]) / options.arms[0]
     rows = []
     for k in options.arms:

@@ -143,12 +143,12 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)  # the authors' torch.cuda.amp, in every step
     device, batch, n = options.device, options.batch, options.steps
-    with paper_setting(device, options.threads) as (setting, spec):
-        ways = {OURS: ours(setting, spec, batch, options.mode), PLAIN: plain(setting, spec, batch)}
-        if options.reference:
-            seconds = beside_reference(options.reference.resolve(), ways, n, batch, device)
-        else:
-            seconds = in_turn(ways, n, device)
+    setting, spec = paper_setting(device, options.threads)
+    ways = {OURS: ours(setting, spec, batch, options.mode), PLAIN: plain(setting, spec, batch)}
+    if options.reference:
+        seconds = beside_reference(options.reference.resolve(), ways, n, batch, device)
+    else:
+        seconds = in_turn(ways, n, device)
     one = median(seconds[OURS])
     limit = {AUTHORS: f"{5.0 if device != 'cpu' else 1.3}"}
     rows = [

@@ -16,15 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from _common import ROOT, median, show, spread
+from _common import finish, median, show, spread, start
 
-SPACE = str(ROOT / "search_spaces/ablation.yaml")
 SHORT = {
     "teacher.steps": 60,
     "train.steps": 100,
@@ -45,7 +43,7 @@ def main() -> None:
     ways = {"ours": short} if options.full else {"ours": short, "the plain way": {**short, **PLAIN}}
     measured: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory(prefix="branchwise-sweep-") as scratch:
-        train_teacher(Path(scratch), short)
+        finish(start("platform/train_teacher.py", Path(scratch), short), Path(scratch))
         for round_ in range(options.rounds):
             for number, (way, settings) in enumerate(ways.items()):
                 measured[way].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
@@ -64,21 +62,17 @@ def main() -> None:
     )
 
 
-def train_teacher(storage: Path, settings: dict[str, int]) -> None:
-    _finish(_start("platform/train_teacher.py", storage, settings), storage)
-
-
 def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
     """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores in use."""
     began = time.monotonic()
-    process = _start("platform/run_sweep.py", storage, settings, "--name", name)
+    process = start("platform/run_sweep.py", storage, settings, "--name", name)
     seen: list[tuple[float, float]] = []  # while arms are at work: when, and the CPU seconds taken until then
     while process.poll() is None:
         progress = list((storage / name / "progress").glob("[!.]*.json"))
         if progress and not (storage / name / "arms.parquet").exists():
             seen.append((time.time(), _cpu_seconds(process.pid)))
         time.sleep(0.2)
-    _finish(process, storage)
+    finish(process, storage)
     wall = time.monotonic() - began
     records = list((storage / name / "arms").glob("[!.]*.json"))
     values = [json.loads(record.read_text())["values"] for record in records]
@@ -87,18 +81,6 @@ def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, fl
     seen = [(when, cpu) for when, cpu in seen if when <= last]
     (first, before), (end, after) = seen[0], seen[-1]
     return wall, work, (after - before) / (CORES * (end - first))
-
-
-def _start(script: str, storage: Path, settings: dict[str, int], *arguments: str) -> subprocess.Popen[bytes]:
-    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, str(ROOT / script), "--space", SPACE, "--storage", str(storage), *arguments, *overrides]
-    with (storage / "log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def _finish(process: subprocess.Popen[bytes], storage: Path) -> None:
-    if process.wait():
-        raise SystemExit((storage / "log").read_text())
 
 
 def _cpu_seconds(pid: int) -> float:
