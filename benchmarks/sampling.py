@@ -1,6 +1,6 @@
 """Images a second: our sampler against diffusers' own DDIM loop, for the paper's student and for the digits student.
 
-    python benchmarks/sampling.py [--images 32] [--steps 3] [--rounds 3] [--threads N] [--device cpu]
+    python benchmarks/sampling.py [--images 16] [--steps 2] [--rounds 5] [--threads N] [--device cpu]
 
 Both sample with guidance, so two passes a step. `diffusers` is its scheduler in the loop of its documentation, on the
 same net, labels and noise: it has no pipeline that samples a class-conditional UNet2DModel with guidance, so the two
@@ -28,8 +28,8 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--images", type=int, default=32, help="of the paper's student; eight times as many digits")
-    parser.add_argument("--steps", type=int, default=3, help="of the sampler")
+    parser.add_argument("--images", type=int, default=16, help="of the paper's student; sixteen times as many digits")
+    parser.add_argument("--steps", type=int, default=2, help="of the sampler")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each way; one more comes before")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows = []
     for name, (settings, shape) in NETS.items():
-        images = options.images * (8 if shape[1] == 8 else 1)
+        images = options.images * (16 if shape[1] == 8 else 1)
         ways = samplers(settings, shape, images, options.steps, options.device)
         seconds = in_turn(ways, options.rounds, options.device)
         plain = median(seconds["diffusers"])
