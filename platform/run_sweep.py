@@ -17,7 +17,7 @@ from orchestration.errors import StorageLostError, TeacherFailedError, UserError
 from orchestration.results import complete, report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.status import print_state  # noqa: E402
-from orchestration.sweep import Plan, plan_new, plan_resumed, run_sweep  # noqa: E402
+from orchestration.sweep import Plan, obstacle_here, plan_new, plan_resumed, run_sweep  # noqa: E402
 from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print_state(storage, options.status, console)
             return 0
         plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py
-        print_plan(plan, console)
+        print_plan(plan, options.address, console)
         if options.dry_run:
             return 0
         started = time.monotonic()
@@ -59,8 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
 def make_plan(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
-            return plan_resumed(storage, options.resume)
-        return plan_new(load_space(options.space, options.set), storage, options.name)
+            plan = plan_resumed(storage, options.resume)
+        else:
+            plan = plan_new(load_space(options.space, options.set), storage, options.name)
+    if options.address is None and not options.dry_run and (obstacle := obstacle_here(plan)):
+        raise UserError(obstacle)
+    return plan
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

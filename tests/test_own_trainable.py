@@ -20,6 +20,8 @@ def test_the_trainable_of_the_docs_runs(root: Path, tmp_path: Path) -> None:
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").touch()
+    # A relative path is one from where the command was given.
+    module = module.replace("    for arm in arms:\n", "    assert open('space.yaml').read()\n    for arm in arms:\n")
     (package / "my_module.py").write_text(module)
     (tmp_path / "space.yaml").write_text(space)
     command = [sys.executable, root / "platform/run_sweep.py", "--space", "space.yaml", "--storage", tmp_path / "runs"]

@@ -6,6 +6,7 @@ results; what an arm is made of is the trainable's affair. A trainable module gi
     Spec                              frozen, strict pydantic model of its settings; has a section `method`
     BASELINES                         {name: patch}: students to compare with that are no cell of the ablation
     cohort_key(spec)                  a text; arms may train together where theirs are equal
+    check_inputs(spec)                raises OSError or ValueError when this machine lacks a file the settings need
     estimate_cohort(specs, threads)   seconds one cohort of these arms is expected to take
     run_cohort(arms, context)         trains and evaluates the arms; calls `context.finish` once for each
 

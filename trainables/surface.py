@@ -78,6 +78,10 @@ def cohort_key(spec: Spec) -> str:
     return spec.train.model_dump_json()
 
 
+def check_inputs(spec: Spec) -> None:
+    """Nothing: it needs no files."""
+
+
 def teacher_key(spec: Spec) -> str | None:
     """None: there is no teacher."""
     return None

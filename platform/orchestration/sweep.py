@@ -131,8 +131,6 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
     Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C, UserError when nothing was begun,
     TeacherFailedError, and StorageLostError or OSError when the storage fails.
     """
-    if address is None:
-        _check_fits(plan, machine())  # before Ray is started
     with contextlib.ExitStack() as stack:
         try:
             lease = stack.enter_context(hold(plan.run))
@@ -194,7 +192,8 @@ def _begin(plan: Plan, on: Cluster) -> Plan:
         refuse_unshared(plan.run.local)
     # Only now are GPUs and the CPUs of other machines known.
     plan = replace(plan, slots=_slots(plan.space, on)) if plan.resumed else _packed(plan, on)
-    _check_fits(plan, on)
+    if not plan.slots:
+        raise UserError(_too_small(plan.space, on))
     if plan.resumed:
         for folder in ("", "arms", "checkpoints", "students"):
             plan.run.delete_unfinished(folder)
@@ -285,12 +284,22 @@ def _slots(space: Space, on: Cluster) -> int:
     return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
 
 
-def _check_fits(plan: Plan, on: Cluster) -> None:
-    if plan.slots < 1:
-        raise UserError(
-            f"resources.cpus_per_trial: {plan.space.resources.cpus_per_trial} is not allowed here: the machines have "
-            f"{', '.join(map(str, on.nodes))} CPUs"
-        )
+def obstacle_here(plan: Plan) -> str:
+    """Why this machine alone cannot carry the plan out; empty when it can."""
+    if not plan.slots:
+        return _too_small(plan.space, machine())
+    try:
+        plan.space.module.check_inputs(plan.space.spec)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _too_small(space: Space, on: Cluster) -> str:
+    return (
+        f"resources.cpus_per_trial: {space.resources.cpus_per_trial} is not allowed here: the machines have "
+        f"{', '.join(map(str, on.nodes))} CPUs"
+    )
 
 
 def _cost(space: Space) -> Cost:

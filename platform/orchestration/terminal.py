@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestration.progress import duration
 from orchestration.search_space import Search, Tuning
 from orchestration.space import Design, TunedDesign
-from orchestration.sweep import Plan
+from orchestration.sweep import Plan, obstacle_here
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from analysis.report import Summary
@@ -26,7 +26,7 @@ def make_console() -> Console:
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
 
-def print_plan(plan: Plan, console: Console) -> None:
+def print_plan(plan: Plan, address: str | None, console: Console) -> None:
     """What will run, on what, and for how long."""
     space, design = plan.space, plan.space.design
     grid = rich.table.Table.grid(padding=(0, 2))
@@ -43,8 +43,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
     grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
-    if not plan.slots:
-        grid.add_row("too large", f"this machine has not the {space.resources.cpus_per_trial} CPUs of a trial")
+    if address is None and (obstacle := obstacle_here(plan)):
+        grid.add_row("not here", obstacle)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from trainables import Arm, Context
 from trainables.dash.cost import estimate_cohort, estimate_teacher
+from trainables.dash.inputs import check_inputs
 from trainables.dash.spec import Spec, cohort_key
 from trainables.dash.teacher_address import evaluation_key, teacher_key
 
 __all__ = [
     "BASELINES",
     "Spec",
+    "check_inputs",
     "cohort_key",
     "estimate_cohort",
     "estimate_teacher",

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from trainables.dash import image_folder
 from trainables.dash.data_spec import Data, Digits, TorchvisionData
+from trainables.dash.inputs import missing_data
 from trainables.dash.seeding import generator
 
 
@@ -74,10 +75,7 @@ def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
         else:
             found = getattr(datasets, names[settings.name])(root, train=True, download=False)
     except RuntimeError as error:  # torchvision's word for not found
-        raise FileNotFoundError(
-            f"data: {settings.name} is not in {root.resolve()}: put it there as torchvision lays it out, "
-            "or set data.download: true"
-        ) from error
+        raise FileNotFoundError(missing_data(settings)) from error
     images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
     # (N, 32, 32, 3) to (N, 3, 32, 32); (N, 28, 28) to (N, 1, 32, 32)
     images = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables.dash.checkpoint import sha256
 from trainables.dash.data_spec import Data, Digits
+from trainables.dash.inputs import INCEPTION_SHA256, find_inception_weights, verify
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"
-INCEPTION_URL = (
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-)
-INCEPTION_BYTES = 95_628_359
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
 
 
 class DigitsFeatures(nn.Module):
@@ -80,7 +73,7 @@ def extractor_of(data: Data, device: torch.device | str) -> Extractor:
 
 def digits(device: torch.device | str) -> Extractor:
     """The committed digits net (made by train_digits_features.py). Raises ValueError when its file was altered."""
-    _verify(DIGITS_WEIGHTS, DIGITS_SHA256)
+    verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
     return Extractor("digits64", net.to(device).eval(), 64, 0, DIGITS_SHA256, kid_subsets=20, kid_subset_size=500)
@@ -104,23 +97,3 @@ def inception(device: torch.device | str) -> Extractor:
         return torch.cat(net(pixels.expand(-1, 3, -1, -1)), dim=1)
 
     return Extractor("inception", extract, 2048, 1008, INCEPTION_SHA256, kid_subsets=100, kid_subset_size=1000)
-
-
-def find_inception_weights() -> Path:
-    """The verified file of Inception weights. Raises FileNotFoundError, saying where to get it, and ValueError."""
-    named = os.environ.get(INCEPTION_VARIABLE)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
-    file = Path(named).expanduser() if named else cached
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"the Inception weights are not at {file}: fetch {INCEPTION_URL} ({INCEPTION_BYTES:,} bytes, SHA-256 "
-            f"{INCEPTION_SHA256}) and put it at {cached}, or name its place in ${INCEPTION_VARIABLE}"
-        )
-    _verify(file, INCEPTION_SHA256)
-    return file
-
-
-def _verify(file: Path, expected: str) -> None:
-    found = sha256(file)
-    if found != expected:
-        raise ValueError(f"{file} has SHA-256 {found}, not {expected}: its distances would not compare")

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from trainables.dash.data_spec import ImageFolder
+from trainables.dash.inputs import class_folders
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -22,14 +23,8 @@ def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
     Each image is scaled so that it covers the square and cropped at its centre. Raises FileNotFoundError when the
     folder is not there, ValueError when it does not hold as many classes as stated or a class without images.
     """
-    root = Path(settings.path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"data.path: {root.resolve()} is not a folder")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
-    if len(folders) != settings.classes:
-        raise ValueError(f"data.classes: {settings.classes}, but {root} has {len(folders)} sub-folders")
     files, labels = [], []
-    for label, folder in enumerate(folders):
+    for label, folder in enumerate(class_folders(settings)):
         found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ValueError(f"data.path: {folder} holds no images ({', '.join(sorted(SUFFIXES))})")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from trainables.dash.data_spec import Data
+from trainables.dash.data_spec import Data, TorchvisionData
 from trainables.dash.spec import Spec, Teacher
 from trainables.settings import digest
 
@@ -25,7 +26,7 @@ def teacher_key(spec: Spec) -> str:
     """
     if isinstance(spec.teacher, Teacher):
         settings = spec.teacher.model_dump(mode="json", exclude={"workers", "mode", "checkpoint_every", "log_every"})
-        return digest({"version": _TRAINING, "data": spec.data.model_dump(mode="json"), "teacher": settings})
+        return digest({"version": _TRAINING, "data": _identity(spec.data), "teacher": settings})
     folder = Path(spec.teacher.checkpoint).expanduser()
     for name in (WEIGHTS, CONFIG, CURRICULUM):
         if not (folder / name).is_file():
@@ -33,6 +34,12 @@ def teacher_key(spec: Spec) -> str:
     _check_fits(folder / CONFIG, spec.data)
     with (folder / WEIGHTS).open("rb") as file:
         return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+
+
+def _identity(data: Data) -> dict[str, Any]:
+    """What tells the images from others. Where a data set of torchvision's lies does not."""
+    place = {"path", "download"} if isinstance(data, TorchvisionData) else set()
+    return data.model_dump(mode="json", exclude=place)
 
 
 def _check_fits(config: Path, data: Data) -> None:
@@ -51,4 +58,4 @@ def evaluation_key(spec: Spec) -> str:
     evaluate = spec.evaluate.model_dump(mode="json")
     if evaluate["precision"] == "fp32":  # as it was before there was a choice
         del evaluate["precision"]
-    return digest({"version": _EVALUATION, "data": spec.data.model_dump(mode="json"), "evaluate": evaluate})
+    return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})

@@ -12,7 +12,7 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
-from trainables.dash import data, features, metrics, reference_features
+from trainables.dash import data, features, inputs, metrics, reference_features
 from trainables.dash.checkpoint import sha256
 from trainables.dash.data_spec import Digits, ImageFolder
 
@@ -27,7 +27,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         net: nn.Module = inception.FeatureExtractorInceptionV3("random", ["2048"])
     file = tmp_path / "weights.pth"
     torch.save(net.state_dict(), file)
-    monkeypatch.setattr(features, "INCEPTION_SHA256", sha256(file))
+    monkeypatch.setattr(inputs, "INCEPTION_SHA256", sha256(file))
     monkeypatch.setenv("BRANCHWISE_INCEPTION_WEIGHTS", str(file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return file
@@ -35,10 +35,11 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BRANCHWISE_INCEPTION_WEIGHTS", raising=False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert str(inputs._torch_hub()) == torch.hub.get_dir()
     with pytest.raises(FileNotFoundError) as raised:
         features.inception("cpu")
-    for part in (str(tmp_path), features.INCEPTION_URL, "95,628,359 bytes", features.INCEPTION_SHA256):
+    for part in (str(tmp_path), inputs.INCEPTION_URL, "95,628,359 bytes", inputs.INCEPTION_SHA256):
         assert part in str(raised.value)
 
 
