@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.dash import features, metrics
@@ -63,12 +63,13 @@ def _cache_file(extractor: features.Extractor, pixels_sha256: str) -> Path:
 
 
 def _cached(file: Path, rows: int, dims: int) -> Tensor | None:
-    """The features in `file`; None when there are none, or not these."""
+    """The features in `file`; None, so that they are computed anew, when there are none, or not the ones written."""
     try:
-        found = load_file(file)["features"]
-    except (FileNotFoundError, KeyError, SafetensorError):
+        with safe_open(file, framework="pt") as content:
+            found, seal = content.get_tensor("features"), (content.metadata() or {}).get("sha256")
+    except (FileNotFoundError, SafetensorError):
         return None
-    return found if found.shape == (rows, dims) and bool(found.isfinite().all()) else None
+    return found if found.shape == (rows, dims) and _sha256(found) == seal else None
 
 
 def _keep(file: Path, found: Tensor) -> None:
@@ -77,8 +78,12 @@ def _keep(file: Path, found: Tensor) -> None:
     handle, beside = tempfile.mkstemp(dir=file.parent)
     os.close(handle)
     try:
-        save_file({"features": found}, beside)
+        save_file({"features": found}, beside, metadata={"sha256": _sha256(found)})
         os.replace(beside, file)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+
+def _sha256(rows: Tensor) -> str:
+    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()

@@ -100,9 +100,12 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
     other = reference_features.reference(settings, "cpu")
     assert other.sha256 != first.sha256
     assert len(calls) == 4
-    for file in (tmp_path / "branchwise").iterdir():
-        file.write_bytes(file.read_bytes()[:1000])  # a torn file is computed again
-    assert torch.equal(reference_features.reference(settings, "cpu").features, other.features)
+    for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
+        for file in (tmp_path / "branchwise").iterdir():
+            file.write_bytes(damaged(file.read_bytes()))  # torn or altered, it is computed again
+        calls.clear()
+        assert torch.equal(reference_features.reference(settings, "cpu").features, other.features)
+        assert calls == [250, 50]
 
 
 def test_inception_score_of_certain_and_of_blind_classifiers() -> None:
