@@ -46,6 +46,23 @@ def test_compiling_keeps_the_names_of_the_state_and_fails_loudly_past_its_limit(
         net(torch.ones(5, 2))
 
 
+@pytest.mark.slow
+def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_folder, told, tmp_path, monkeypatch):
+    """As on a GPU, but with a compiler that changes no number; no net meets more variants than are allowed."""
+    arms = [Arm(name=str(weight), seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 1.0)]
+    (tmp_path / "plain").mkdir()
+    dash.run_cohort(arms, told.context(tmp_path / "plain", teacher_folder))
+    monkeypatch.setattr(modes, "_compiles", lambda mode, context: True)
+    in_place = modes.compile_in_place
+    monkeypatch.setattr(modes, "compile_in_place", lambda net, how: in_place(net, backend="aot_eager"))
+    compiled = type(told)()
+    (tmp_path / "compiled").mkdir()
+    dash.run_cohort(arms, compiled.context(tmp_path / "compiled", teacher_folder))
+    for name, result in told.results.items():
+        assert str(compiled.results[name].curves) == str(result.curves)
+        assert compiled.results[name].values["value"] == result.values["value"]
+
+
 def test_measurements_are_made_without_tf32():
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
