@@ -66,12 +66,8 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     abar = schedule.cosine_alphas_cumprod().double()
     betas = 1 - abar / torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
 
-    def ours() -> torch.Tensor:
-        return samplers.ddim(samplers.guided(nets[0], labels, 10, scales), noise, alphas_cumprod, steps)
-
-    def half() -> torch.Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            return ours()
+    def ours(precision: str = "fp32") -> torch.Tensor:
+        return samplers.ddim(samplers.guided(nets[0], labels, 10, scales, precision), noise, alphas_cumprod, steps)
 
     @torch.no_grad()
     def diffusers() -> torch.Tensor:
@@ -101,7 +97,7 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
 
         return samplers.ddim(denoise, noise.expand(TOGETHER, *noise.shape), alphas_cumprod, steps)
 
-    return {"diffusers": diffusers, "ours": ours, "ours, bf16": half, f"{TOGETHER} together": together}
+    return {"diffusers": diffusers, "ours": ours, "ours, bf16": lambda: ours("bf16"), f"{TOGETHER} together": together}
 
 
 if __name__ == "__main__":
