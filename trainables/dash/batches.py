@@ -32,7 +32,10 @@ def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, s
     """Batch `step` (from 0) under `seed`. On one kind of device the same whatever the number of ranks."""
     device = dataset.images.device
     here = my_slice(batch_size, context)
-    indices = batch_indices(seed, step, batch_size, len(dataset.images)).to(device)
+    indices = batch_indices(seed, step, batch_size, len(dataset.images))
+    if device.type == "cuda":
+        indices = indices.pin_memory()  # else the copy waits for all that the GPU has been asked for
+    indices = indices.to(device, non_blocking=True)
     timesteps = torch.randint(
         TIMESTEPS, (batch_size,), generator=generator(seed, "timesteps", step, device), device=device
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 import trainables.dash as dash
 from trainables import Arm
-from trainables.dash import data, evaluation, modes, schedule, unet
+from trainables.dash import cohort, data, evaluation, modes, schedule, unet
 from trainables.settings import patched
 
 
@@ -61,6 +63,25 @@ def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_fold
     for name, result in told.results.items():
         assert str(compiled.results[name].curves) == str(result.curves)
         assert compiled.results[name].values["value"] == result.values["value"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_no_step_waits_for_it_and_both_modes_learn_the_same(spec, teacher_folder, told, tmp_path, monkeypatch):
+    take_step, losses = cohort.take_step, {}
+
+    def watched(students, setting, step, own):
+        torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first one compiles
+        take_step(students, setting, step, own)
+        torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(cohort, "take_step", watched)
+    for mode in ("exact", "fast"):
+        (tmp_path / mode).mkdir()
+        context = replace(told.context(tmp_path / mode, teacher_folder), device="cuda:0")
+        dash.run_cohort([Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode}))], context)
+        losses[mode] = [row["loss"] for row in told.results[mode].curves]
+    assert losses["fast"] == pytest.approx(losses["exact"], rel=0.02)
+    modes.choose("exact", "cuda:0")
 
 
 def test_measurements_are_made_without_tf32():
