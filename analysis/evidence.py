@@ -9,9 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.figures import INK, Plot, line_style, new_figure, render
+from analysis.figures import INK, Plot, line_style, log_y, new_figure, render
 from analysis.records import Run, read_table
 
 MOST_LINES = 12  # cells in one plot of lines; the first of the table's order are drawn
@@ -52,7 +51,7 @@ def calibration(run: Run) -> Plot | None:
     left.set_ylabel("rho: student's gap / teacher's gap")
     right.set_ylabel("relative gap error")
     if (both["relative_gap"] > 0).all():
-        _log_y(right)
+        log_y(right)
     for axes in (left, right):
         axes.set_xlabel("timestep t")
     _legend_below(figure, left)
@@ -67,16 +66,6 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 
-def _log_y(axes: Axes) -> None:
-    """Log axis with plain numbers, for values that are all above 0."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    subs = (1, 2, 3, 4, 5, 6, 8) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
 def training_curves(run: Run) -> Plot | None:
     """Training loss by step, mean over seeds. Losses of cells with different terms are not on one footing."""
     table = _table(run, "curves", ["step"], optional=["loss", "loss_imitation"])
@@ -89,7 +78,7 @@ def training_curves(run: Run) -> Plot | None:
             mean = table[table["cell"] == cell].groupby("step")[part].mean()
             axes.plot(mean.index, mean, label=cell, linewidth=1.3, **(line_style(i) | {"marker": ""}))
         if (table[part].dropna() > 0).all():
-            _log_y(axes)
+            log_y(axes)
         axes.set_xlabel("training step")
         axes.set_ylabel(part.replace("_", " "))
     _legend_below(figure, panels[0])
@@ -106,7 +95,7 @@ def guidance_curves(run: Run) -> Plot | None:
         mean = table[table["cell"] == cell].groupby("guidance")["value"].mean()
         axes.plot(mean.index, mean, label=cell, markersize=4, linewidth=1.4, **line_style(i))
     if (table["value"] > 0).all():
-        _log_y(axes)
+        log_y(axes)
     axes.set_xlabel("guidance scale")
     axes.set_ylabel(f"{run.metric} (lower is better)")
     _legend_below(figure, axes)

@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Okabe & Ito (2008), in the order in which neighbours differ most; yellow is left out, it vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
@@ -90,3 +91,13 @@ def line_style(i: int) -> dict[str, Any]:
         "linestyle": LINES[(i // len(COLOURS)) % len(LINES)],
         "marker": MARKERS[i % len(MARKERS)],
     }
+
+
+def log_y(axes: Axes) -> None:
+    """Log axis with plain numbers, for values that are all above 0."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    subs = (1, 2, 3, 4, 5, 6, 8) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from analysis.figures import COLOURS, INK, Plot, colour, new_figure, render
+from analysis.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
 from analysis.records import Run
 from analysis.tables import Table, number
 
@@ -143,7 +143,7 @@ def slices(run: Run) -> Plot | None:
         _slice(axes, arms, key, knob)
     panels[0].set_ylabel(run.metric)
     if (arms["value"] > 0).all():
-        panels[0].set_yscale("log")
+        log_y(panels[0])
     alt = f"{len(arms)} searched arms that ran to their end, by setting; darker dots came later. All on one seed."
     return render(figure, "slices", "Every searched arm by its settings", alt)
 
