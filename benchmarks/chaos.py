@@ -30,7 +30,13 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("driver", "actor", "worker", "raylet")
 PROCESS = {"actor": "ray::ImplicitFunc", "worker": "ray::RayTrainWorker"}  # as their command lines begin
-OF_THE_RUN = ("sweep", "trial", "train_seconds", "eval_seconds")  # columns that tell runs apart, not results
+OF_THE_RUN = (
+    "sweep",
+    "trial",
+    "train_seconds",
+    "eval_seconds",
+    "sample_seconds",
+)  # columns that tell runs apart, not results
 DEADLINE = 600  # seconds for any one sweep
 
 SPACE = """\
