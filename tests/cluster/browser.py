@@ -52,11 +52,14 @@ async def _page(
     await _call(socket, "Network.setExtraHTTPHeaders", headers={"Authorization": f"Bearer {token}"})
     await _call(socket, "Page.navigate", url="about:blank")
     await _call(socket, "Page.navigate", url=url)
-    deadline, text = time.monotonic() + seconds, ""
+    deadline, text, turned = time.monotonic() + seconds, "", False
     while time.monotonic() < deadline and not wanted(text):
         await asyncio.sleep(0.5)
         answer = await _call(socket, "Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
         text = str(answer["result"].get("value", ""))
+        if "Reverse:" in text and not turned:  # the list of actors: the oldest first
+            turned = True
+            await _call(socket, "Runtime.evaluate", expression="document.querySelector('[type=checkbox]').click()")
     picture = await _call(socket, "Page.captureScreenshot", format="png")
     (out / f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
     return text

@@ -39,7 +39,7 @@ def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path)
     pages = {
         "jobs": ("/#/jobs", ("the-sweep", "RUNNING")),
         "actors": ("/#/actors", ("submitted t0000: ", "submitted t0001: ", "full-b0", "full-b1")),
-        "train": ("/api/train/v2/runs", ("submitted-t0000-", "submitted-t0001-", "RUNNING")),
+        "train": ("/api/train/v2/runs/v1", ("submitted-t0000-", "submitted-t0001-", "RUNNING")),
     }
     out = Path(os.environ.get("BRANCHWISE_SCREENSHOTS", tmp_path))
     asked = {

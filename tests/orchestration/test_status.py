@@ -1,0 +1,137 @@
+"""--status and --list: the state of a run from its folder alone."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from orchestration.errors import UserError
+from orchestration.run_state import RunState
+from orchestration.status import describe, overview, print_state, seconds_left
+from rich.console import Console
+
+from trainables.storage import Storage, storage_at
+
+TRIALS = {"t0000": ["full-b0", "base-b0"], "t0001": ["full-b1", "base-b1"], "t0002": ["full-b2", "base-b2"]}
+
+
+@pytest.fixture(params=["path", "uri"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    return storage_at(tmp_path) if request.param == "path" else Storage(f"file://{tmp_path}")
+
+
+@pytest.fixture
+def run(storage: Storage) -> Storage:
+    """Half way: the first trial is finished, the second trains, the third waits."""
+    run, now = storage / "sweep", time.time()
+    run.write_json("plan.json", {"format": 1, "space_sha256": "", "trials": TRIALS})
+    manifest = {"status": "running", "arms": 6, "started": "2026-01-02T03:04:05+00:00", "host": "elsewhere"}
+    run.write_json("manifest.json", {**manifest, "ended": None, "teacher": {"key": "abc"}})
+    for arm, seconds, value in (("full-b0", 100.0, 0.5), ("base-b0", 110.0, 1.5)):
+        values = {"value": value, "metric": "fd_digits64"}
+        run.write_json(
+            f"arms/{arm}.json", {"arm": arm, "trial": "t0000", "seconds": seconds, "status": "done", "values": values}
+        )
+    report = {"phase": "train", "step": 50, "steps": 100, "steps_per_second": 2.0, "begun": now - 45, "time": now}
+    run.write_json("progress/t0000.json", {**report, "step": 100, "arms": TRIALS["t0000"]})
+    run.write_json("progress/t0001.json", {**report, "arms": TRIALS["t0001"]})
+    return run
+
+
+def hold(run: Storage, **changed: Any) -> None:
+    holder = {"host": "elsewhere", "pid": 12, "token": "x", "renewed": time.time() - 3}
+    run.write_json("lock.json", {**holder, **changed})
+
+
+def test_a_run_that_runs_elsewhere(storage: Storage, run: Storage) -> None:
+    hold(run)
+    told = dict(describe(storage, run))
+    assert told["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
+    assert told["arms"] == "2 of 6 finished (2 done)"
+    assert told["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
+    assert told["speed"] == "4.0 arm steps/s"
+    assert told["lowest"] == "0.5 fd_digits64, full-b0"
+    assert "go on" not in told
+    # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s are left; the waiting two arms take what the others took:
+    # a half of 110 s and of 100 s, on average 52.5 s each.
+    assert told["left"] == "about 2 min 40 s"
+
+
+def test_while_the_teacher_trains(storage: Storage, run: Storage) -> None:
+    hold(run)
+    for arm in TRIALS["t0000"]:
+        run.delete(f"arms/{arm}.json")
+    run.delete("progress")
+    report = {"phase": "train", "step": 10, "steps": 100, "steps_per_second": 5.0, "begun": 0, "time": time.time()}
+    storage.write_json("teachers/abc.unfinished/progress/teacher.json", report)
+    told = dict(describe(storage, run))
+    assert told["teacher"] == "train 10/100, 5.0 steps/s"
+    assert told["left"].startswith("not known")
+
+
+@pytest.mark.parametrize(
+    ("status", "holder", "state"),
+    [
+        ("running", {"renewed": 0.0}, "stopped without a word"),
+        ("running", {"host": platform.node(), "pid": 2**22 + 1}, "stopped without a word"),
+        ("interrupted", None, "interrupted, 2026-01-02"),
+        ("failed", None, "failed, 2026-01-02"),
+    ],
+)
+def test_a_run_that_does_not_run(
+    storage: Storage, run: Storage, status: str, holder: dict[str, Any] | None, state: str
+) -> None:
+    if holder:
+        hold(run, **holder)
+    manifest = run.read_json("manifest.json")
+    run.write_json("manifest.json", {**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
+    told = dict(describe(storage, run))
+    assert told["state"].startswith(state)
+    assert told["go on"] == "--resume sweep"
+
+
+def test_a_finished_run_and_one_with_damage(storage: Storage, run: Storage) -> None:
+    manifest = run.read_json("manifest.json")
+    run.write("arms/full-b1.json", b"{")
+    assert "1 damaged, 2 done" in dict(describe(storage, run))["arms"]
+    run.write_json("manifest.json", {**manifest, "status": "finished", "arms_by_status": {"done": 6}})
+    assert overview(run).done == 6
+    run.write("manifest.json", b"")
+    assert dict(describe(storage, run))["state"] == "damaged"
+
+
+def test_what_is_left_is_unknown_at_first(run: Storage) -> None:
+    state = RunState(Storage(f"{run.root}-other"), TRIALS)
+    state.look()
+    assert seconds_left(state, 6) is None
+
+
+def test_no_such_run(storage: Storage, run: Storage) -> None:
+    console = Console(quiet=True)
+    with pytest.raises(UserError, match="--status other: no such run"):
+        print_state(storage, "other", console)
+    with pytest.raises(UserError, match="--status"):
+        print_state(storage, "../up", console)
+    print_state(storage, "sweep", console)
+
+
+def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: Storage, tmp_path: Path) -> None:
+    for arguments, words in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
+        code = (
+            "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
+            f"code = run_sweep.main({[*arguments, '--storage', str(tmp_path)]!r}); "
+            "print(code, sorted({'torch', 'ray', 'pandas', 'optuna', 'matplotlib'} & set(sys.modules)))"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+        assert words in ran.stdout
+        assert ran.stdout.splitlines()[-1] == "0 []"
+
+
+def test_an_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    print_state(storage, None, Console())
+    assert "no runs" in capsys.readouterr().out

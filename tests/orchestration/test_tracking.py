@@ -1,0 +1,128 @@
+"""What a sweep tells TensorBoard, MLflow and Weights & Biases, all without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from orchestration.errors import UserError
+from orchestration.run_state import RunState
+from orchestration.space import load_space
+from orchestration.tensorboard import event_file, scalars_of
+from orchestration.tracking import refuse_missing, trackers
+from rich.console import Console
+
+from trainables.storage import Storage, storage_at
+
+RECORD = {
+    "arm": "full-b0",
+    "status": "done",
+    "patch": {"anchor_weight": 0.1},
+    "values": {"value": 1.5, "steps": 20, "metric": "surface", "rho": None},
+    "curves": [{"step": step, "loss": 1.0 / (1 + step)} for step in range(3)],
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Storage:
+    run = storage_at(tmp_path / "storage/sweep")
+    run.write_json("arms/full-b0.json", RECORD)
+    return run
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of the tools but that they stay offline."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "WANDB_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+
+
+def tell(run: Storage, *tools: str) -> str:
+    said = io.StringIO()
+    with trackers(run, tools, Console(file=said)) as follow:  # type: ignore[arg-type]
+        state = RunState(run, {})
+        follow(state, state.look())
+    return said.getvalue()
+
+
+def test_tensorboard_reads_what_every_sweep_leaves(run: Storage) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert tell(run) == ""
+    events = EventAccumulator(str(run.local / "tensorboard/full-b0"))  # type: ignore[operator]
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"curves/loss", "values/value"}
+    assert [(e.step, e.value) for e in events.Scalars("curves/loss")] == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
+    assert [(e.step, e.value) for e in events.Scalars("values/value")] == [(20, 1.5)]
+    before = run.names("tensorboard/full-b0")
+    assert tell(run) == ""  # as a resumed sweep does
+    assert run.names("tensorboard/full-b0") == before
+
+
+def test_no_number_breaks_an_event_file() -> None:
+    event_file([("a", 2**40, math.nan), ("b", 0, math.inf), ("c", 0, -1e300)], 0.0)
+    assert list(scalars_of({"status": "failed"})) == []
+
+
+def test_the_driver_imports_no_torch_for_it(root: Path) -> None:
+    code = (
+        "import sys; sys.path[:0] = ['platform', '.']; from orchestration.tracking import trackers; "
+        "from orchestration.tensorboard import event_file; event_file([('a', 1, 1.0)], 0.0); "
+        "print(sorted({'torch', 'ray', 'tensorboardX', 'mlflow', 'wandb'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_mlflow_and_wandb_offline(run: Storage, alone: None) -> None:
+    said = tell(run, "mlflow", "wandb")
+    assert said == ""
+    assert run.names("tracking/mlflow") == run.names("tracking/wandb") == ["full-b0.json"]
+    import mlflow
+
+    client = mlflow.MlflowClient((run.local.parent / "mlruns").as_uri())  # type: ignore[union-attr]
+    (logged,) = client.search_runs([client.get_experiment_by_name("sweep").experiment_id])
+    assert logged.info.run_name == "full-b0"
+    assert logged.data.params == {"anchor_weight": "0.1"}
+    assert logged.data.metrics["values/value"] == 1.5
+    assert logged.data.tags["cell"] == "full"
+    (offline,) = (run.local.parent / "wandb").glob("offline-run-*")  # type: ignore[union-attr]
+    assert offline.name.endswith("-sweep-full-b0")
+    assert (offline / "run-sweep-full-b0.wandb").stat().st_size > 0
+
+
+def test_a_tool_that_fails_does_not_stop_a_sweep(run: Storage, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no server\nanswers")
+
+    monkeypatch.setattr("orchestration.tracking._to_mlflow", refuse)
+    said = " ".join(tell(run, "mlflow").split())
+    assert "mlflow fails and is told no more; --resume tells it what is missing: no server answers" in said
+    assert run.names("tracking/mlflow") == []
+    assert run.names("tensorboard") == ["full-b0"]
+    monkeypatch.setattr("orchestration.tracking._to_mlflow", lambda *_: None)
+    assert tell(run, "mlflow") == ""
+    assert run.names("tracking/mlflow") == ["full-b0.json"]
+
+
+def test_the_key_tracking(surface_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_space(surface_space).tracking == ()
+    assert "tracking" not in load_space(surface_space).resolved()
+    space = load_space(surface_space, ["tracking=[mlflow]"])
+    assert space.tracking == ("mlflow",)
+    assert "tracking:\n- mlflow" in space.resolved()
+    with pytest.raises(UserError, match="tracking"):
+        load_space(surface_space, ["tracking=[comet]"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="tracking: mlflow is not installed here; pip install mlflow-skinny"):
+        refuse_missing(space.tracking)

@@ -1,0 +1,197 @@
+"""docker/ holds: every path, command and option it names exists, and its files are what their readers expect.
+
+No container engine is needed, and none is run.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from orchestration.metrics import GAUGES
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+@pytest.fixture
+def docker(root: Path) -> Path:
+    return root / "docker"
+
+
+@pytest.fixture
+def compose(docker: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((docker / "compose.yaml").read_text())
+    return content
+
+
+def sources(root: Path) -> list[Path]:
+    found = [*(root / "docker").rglob("*"), *(root / "docs").glob("*.md"), root / "README.md"]
+    return [
+        file for file in found if file.suffix in (".md", ".yaml", ".yml", ".sbatch", ".sh") or file.stem == "Dockerfile"
+    ]
+
+
+def test_every_path_of_ours_that_is_named_exists(root: Path) -> None:
+    for file in sources(root):
+        for path in re.findall(
+            r"(?<![\w./~-])(?:platform|search_spaces|docker|docs|analysis|benchmarks|trainables|tests)/[\w./-]+",
+            file.read_text(),
+        ):
+            path = path.rstrip("./")
+            if "/secrets/" not in path:
+                assert (root / path).exists(), f"{file.relative_to(root)} names {path}"
+
+
+def test_every_option_of_ours_that_is_named_exists(root: Path) -> None:
+    known = subprocess.run(
+        [sys.executable, root / "platform/run_sweep.py", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for file in sources(root):
+        text = file.read_text().replace("\\\n", " ")
+        for command in re.findall(r"(?:run_sweep\.py|start_or_resume\.sh|run --rm sweep)([^\n|`]*)", text):
+            for option in OPTION.findall(command.partition(" -- ")[0]):
+                if option not in ("--tmux", "--kill"):
+                    assert option in known, f"{file.name}: {option}"
+
+
+@pytest.mark.parametrize("command", ["start", "symmetric-run", "job submit", "up", "exec", "rsync-up"])
+def test_every_option_of_rays_that_is_named_exists(root: Path, command: str) -> None:
+    known = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    known += "--num-cpus" if command == "symmetric-run" else ""  # it hands on what `ray start` takes
+    for file in sources(root):
+        text = re.sub(r"\\?\n\s*(?=--)", " ", file.read_text()).replace("\\\n", " ")
+        text = re.sub(r"\[ray, (\w+), (.*)\]", lambda found: f"ray {found[1]} {found[2].replace(',', '')}", text)
+        for arguments in re.findall(rf"(?:bin/|\b)ray {command}\b([^\n`#]*)", text):
+            for option in OPTION.findall(arguments.partition(" -- ")[0].partition('"')[0]):
+                assert option in known, f"{file.name}: ray {command} {option}"
+
+
+def test_shell_files_parse(docker: Path) -> None:
+    subprocess.run(["bash", "-n", docker / "slurm.sbatch"], check=True)
+    subprocess.run(["sh", "-n", docker / "start_or_resume.sh"], check=True)
+    assert os.access(docker / "start_or_resume.sh", os.X_OK)
+
+
+def test_compose_publishes_on_loopback_alone_and_keeps_its_secrets(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert not any("TOKEN" in key and "PATH" not in key for key in service.get("environment", {})), name
+        assert set(service.get("secrets", [])) <= set(compose["secrets"]), name
+        assert set(service.get("depends_on", {})) <= set(compose["services"]), name
+        for volume in service.get("volumes", []):
+            place = volume.partition(":")[0]
+            assert place in compose["volumes"] or place.startswith("./"), name
+    for service in ("head", "worker", "prometheus", "grafana"):
+        assert "healthcheck" in compose["services"][service]
+    assert {"optuna-dashboard", "sweep"} <= set(compose["services"])
+
+
+def test_mounted_files_exist(docker: Path, compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            if volume.startswith("./"):
+                assert (docker / volume.split(":")[0]).exists(), volume
+    for service in ("head", "worker"):
+        assert (docker.parent / compose["services"][service]["build"]["dockerfile"]).exists()
+
+
+def test_the_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
+    lines = (docker / "Dockerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
+    allowed = (docker / "Dockerfile.dockerignore").read_text().splitlines()
+    for file in (file for files in copied for file in files):
+        assert (docker.parent / file).exists()
+        assert f"!{file}" in allowed
+    users = [line for line in lines if line.startswith("USER")]
+    assert users == ["USER branchwise"]
+    requirements = next(index for index, line in enumerate(lines) if "-r requirements.txt" in line)
+    assert requirements < lines.index("COPY trainables trainables"), "a change of the code must not install anew"
+
+
+def test_the_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
+    schema = json.loads((importlib.resources.files("ray.autoscaler") / "ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((docker / "ray-cluster.yaml").read_text()), schema)
+
+
+def test_the_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
+    import ray
+
+    job = yaml.safe_load((docker / "kuberay-rayjob.yaml").read_text())
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    script, _name, space, *_ = spec["entrypoint"].split()
+    assert (root / script).exists()
+    assert (root / space).exists()
+    assert spec["backoffLimit"] > 0
+    cluster = spec["rayClusterSpec"]
+    assert cluster["rayVersion"] == ray.__version__
+    assert cluster["authOptions"] == {"mode": "token"}
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} == volumes
+
+
+@pytest.mark.slow
+def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    environment.pop("RAY_ADDRESS", None)
+
+    def call() -> subprocess.CompletedProcess[str]:
+        command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+    first = call()
+    assert first.returncode == 0, first.stdout + first.stderr
+    (tmp_path / "runs/again/arms/full-b0.json").unlink()
+    second = call()
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "26 have a result already, 1 to run" in second.stdout
+    assert "27 of 27 arms done" in second.stdout
+
+
+def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
+    dashboard = (docker / "grafana/dashboards/branchwise.json").read_text()
+    # Of Ray's own, tests/cluster fetches these from a real cluster.
+    known = {f"ray_{name}" for name in GAUGES} | {"ray_node_cpu_utilization", "ray_node_mem_used"}
+    assert set(re.findall(r"\bray_\w+", dashboard)) <= known
+    assert {f"ray_{name}" for name in GAUGES} <= set(re.findall(r"\bray_\w+", dashboard))
+    for file in (docker / "grafana/provisioning").rglob("*.yaml"):
+        assert yaml.safe_load(file.read_text())["apiVersion"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a machine without a network takes unshare")
+def test_a_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": "", "WANDB_MODE": "offline"}
+    command = [sys.executable, root / "platform/run_sweep.py", "--space", surface_space, "--storage", tmp_path / "runs"]
+    isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if subprocess.run([*isolated, "true"], capture_output=True).returncode:
+        pytest.skip("cutting off the network takes root")
+    ran = subprocess.run(
+        [*isolated, *command, "--set", "tracking=[mlflow, wandb]", "--set", "design.blocks=1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "9 of 9 arms done" in ran.stdout
+    assert "is told no more" not in ran.stdout
+    assert len(list((tmp_path / "runs/surface-ablation/tracking/wandb").iterdir())) == 9
