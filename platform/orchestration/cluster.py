@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ class Cluster:
     nodes: tuple[int, ...]  # CPUs of each
     gpus: float
     dashboard: str  # URL, empty when there is none
+    outside: bool = False  # this process is not part of it: a ray:// connection
     joined: bool = False  # others started it: it may have nodes that share nothing with this machine
 
     @property
@@ -108,10 +109,21 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
                 gpus=resources.get("GPU", 0),
                 dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+                outside=address is not None and address.startswith("ray://"),
                 joined=address is not None,
             )
         finally:
             ray.shutdown()
+
+
+def on_cluster(function: Callable[..., None], *arguments: Any) -> None:
+    """Calls `function`; over ray:// in a task of the cluster, since what Tune and Train run must be part of it."""
+    import ray
+
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        ray.get(ray.remote(num_cpus=0)(function).remote(*arguments))
+    else:
+        function(*arguments)
 
 
 def refuse_unshared(folder: Path) -> None:

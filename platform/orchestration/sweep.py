@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestration import results
-from orchestration.cluster import Cluster, cluster, machine, refuse_unshared
+from orchestration.cluster import Cluster, cluster, machine, on_cluster, refuse_unshared
 from orchestration.design import PlannedArm, lay_out
 from orchestration.errors import UserError
 from orchestration.lock import Lease, hold
@@ -188,6 +188,8 @@ def _leave_nothing(plan: Plan) -> None:
 
 def _begin(plan: Plan, on: Cluster) -> Plan:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
+    if on.outside and isinstance(plan.space.design, Tuning):
+        raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
     if on.joined and plan.run.local is not None:
         refuse_unshared(plan.run.local)
     # Only now are GPUs and the CPUs of other machines known.
@@ -230,7 +232,10 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
         cohorts = {trial.name: trial.arms for trial in plan.trials}
         display.begin_arms(plan.arm_seconds)
-        watch(lambda: run_trials(plan.trials, job, resources, plan.slots), lambda: display.arms(plan.run, cohorts))
+        watch(
+            lambda: on_cluster(run_trials, plan.trials, job, resources, plan.slots),
+            lambda: display.arms(plan.run, cohorts),
+        )
         display.arms(plan.run, cohorts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestration.cluster import Cluster
+from orchestration.cluster import Cluster, on_cluster
 from orchestration.errors import TeacherFailedError, UserError
 from orchestration.lock import hold_when_free
 from orchestration.progress import Display, watch
@@ -88,7 +88,7 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, displa
     retries = space.resources.max_retries
     try:
         watch(
-            lambda: train_on_workers(teacher_loop, {"job": job}, job, "teacher", max_failures=retries),
+            lambda: on_cluster(train_on_workers, teacher_loop, {"job": job}, job, "teacher", retries),
             lambda: display.teacher(unfinished),
         )
     except TrainingFailedError as error:

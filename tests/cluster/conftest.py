@@ -46,7 +46,7 @@ def run_cohort(arms, context):
 SPACE = """\
 name: submitted
 trainable: own_package.own_surface
-train: {steps: 40, seconds_per_step: 0.5}
+train: {steps: 60, seconds_per_step: 0.5}
 design:
   components:
     uncond_branch: {off: {uncond_weight: 0}}
@@ -247,13 +247,14 @@ def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submit
     return running
 
 
-@pytest.fixture
-def prometheus(two_nodes: TwoNodes, root: Path, tmp_path: Path) -> Iterator[Callable[[str], list[Any]]]:
+@pytest.fixture(scope="package")
+def prometheus(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[Any]]]:
     """A Prometheus with the scrape configuration of docker/, of this cluster: asks it a query."""
+    tmp_path = tmp_path_factory.mktemp("prometheus")
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("no Prometheus here")
-    config = (root / "docker/prometheus.yml").read_text()
+    config = (ROOT / "docker/prometheus.yml").read_text()
     targets = two_nodes.temp / "prom_metrics_service_discovery.json"
     config = config.replace("/tmp/ray/prom_metrics_service_discovery.json", str(targets)).replace("10s", "1s")
     (tmp_path / "prometheus.yml").write_text(config)
@@ -268,3 +269,10 @@ def prometheus(two_nodes: TwoNodes, root: Path, tmp_path: Path) -> Iterator[Call
 
     with process(program, *options, log=tmp_path / "prometheus.log", environment=dict(os.environ)):
         yield ask
+
+
+@pytest.fixture
+def scraping(request: pytest.FixtureRequest) -> None:
+    """Has a Prometheus scrape from here on, where there is one."""
+    if shutil.which("prometheus"):
+        request.getfixturevalue("prometheus")
