@@ -14,10 +14,11 @@ sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
 from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
+from orchestration.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from orchestration.results import complete, report  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.status import print_state  # noqa: E402
-from orchestration.sweep import Plan, obstacle_here, plan_new, plan_resumed, run_sweep  # noqa: E402
+from orchestration.sweep import run_sweep  # noqa: E402
 from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
 
 
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             with open_storage(options.storage) as storage:
                 print_state(storage, options.status, console)
             return 0
-        plan = make_plan(options)  # the space: space.py; its arms: design.py; their trials: packing.py
+        plan = make_plan(options)  # plan.py: the space (space.py), its arms (design.py), their trials (packing.py)
         print_plan(plan, options.address, console)
         if options.dry_run:
             return 0

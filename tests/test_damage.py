@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import run_sweep
 from orchestration import results
+from orchestration.plan import Plan, plan_new
 from orchestration.space import load_space
-from orchestration.sweep import Plan, plan_new
 from orchestration.teacher import find_teacher
 
 from analysis.records import RunFolderError, read_table
@@ -128,7 +128,7 @@ def test_a_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Ca
     where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
 
     def context(use: Callable[[Context], object]) -> object:
-        with _context("t0001", job_of(plan), **where) as lent:
+        with _context("t0001", job_of(plan), {}, **where) as lent:
             return use(lent)
 
     context(lambda lent: lent.save(b"state"))

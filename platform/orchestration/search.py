@@ -22,7 +22,7 @@ from trainables.stopping import Stopping
 from trainables.storage import Storage
 
 if TYPE_CHECKING:
-    from orchestration.searcher import OpenStudy
+    from orchestration.studies import OpenStudy
 
 ROUNDS = 4  # at least so often should the searcher learn from what came before
 LARGEST_COHORT = 8
@@ -33,7 +33,8 @@ def run_search(
     space: Space, design: TunedDesign, job: Job, slots: int, earlier: Sequence[Earlier], display: Display
 ) -> None:
     """Searches until every study has its trials; goes on with what an earlier process left. Blocks."""
-    from orchestration.searcher import StudySearcher, open_studies
+    from orchestration.searcher import StudySearcher
+    from orchestration.studies import open_studies
 
     run = Storage(job.run)
     studies = open_studies(space, design, run, earlier)
@@ -68,7 +69,7 @@ def planned_arms(space: Space) -> int:
 
 def known_arms(space: Space, run: Storage) -> tuple[PlannedArm, ...]:
     """Every arm that a run has so far: of a search those asked for, and once all are there, those that confirm it."""
-    from orchestration.searcher import open_studies
+    from orchestration.studies import open_studies
 
     design = space.design
     if not isinstance(design, Tuning):

@@ -11,10 +11,10 @@ import rich.table
 import yaml
 from rich.console import Console
 
+from orchestration.plan import Plan, obstacle_here
 from orchestration.progress import duration
 from orchestration.search_space import Search, Tuning
 from orchestration.space import Design, TunedDesign
-from orchestration.sweep import Plan, obstacle_here
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from analysis.report import Summary

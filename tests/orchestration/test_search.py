@@ -14,8 +14,9 @@ from optuna.trial import TrialState
 from orchestration import results
 from orchestration.errors import UserError
 from orchestration.search import known_arms
-from orchestration.searcher import OpenStudy, StudySearcher, open_studies
+from orchestration.searcher import StudySearcher
 from orchestration.space import Space, load_space
+from orchestration.studies import OpenStudy, open_studies
 from orchestration.warm_start import Earlier, earlier_arms
 
 from trainables.settings import patched
