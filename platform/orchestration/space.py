@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from analysis.cells import BASE, FULL, TEACHER, cell_name
 from analysis.claims import parse_claim
 from orchestration.errors import UserError
 from orchestration.search_space import Search, Tuning
+from orchestration.sentences import dotted, keys_at, unknown_key, validated
 from orchestration.space_file import read_file, read_tree
 from orchestration.tracking import Tool
 from trainables import BUILT_IN, load_trainable
@@ -152,9 +151,9 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
     allowed = [*OWN_KEYS, *spec_model.model_fields]
     for key in tree:
         if key not in allowed:
-            raise UserError(f"{file}: {_unknown_key(key, allowed)}")
-    outline = _validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
-    spec = _validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
+            raise UserError(f"{file}: {unknown_key(key, allowed)}")
+    outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
+    spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
     space = Space(
         name=outline.name,
         trainable=outline.trainable,
@@ -234,7 +233,7 @@ def _check_tuning(file: str, space: Space, design: TunedDesign) -> None:
     for index, start in enumerate(design.start):
         for key in start:
             if key not in design.space:
-                raise UserError(f"{file}: design.start[{index}]: {_unknown_key(key, list(design.space))}")
+                raise UserError(f"{file}: design.start[{index}]: {unknown_key(key, list(design.space))}")
         _check_patch(f"{file}: design.start[{index}]", space, start)
     if isinstance(design, TunedFactorial):
         for cell, on in design.cells():
@@ -246,7 +245,7 @@ def _check_tuning(file: str, space: Space, design: TunedDesign) -> None:
 
 
 def _no_setting(space: Space, key: str) -> str:
-    fields = ", ".join(_keys_at(type(space.spec), ["method"]))
+    fields = ", ".join(keys_at(type(space.spec), ["method"]))
     return (
         f"no setting is called {key}; a bare key is one of method's ({fields}), a dotted one starts on top (train.lr)"
     )
@@ -267,58 +266,4 @@ def _check_patch(where: str, space: Space, patch: Mapping[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         tree = space.spec.model_dump(mode="json")
-        raise UserError(f"{where}: {_path(first['loc'], tree)}: {first['msg']}, not {first['input']!r}") from error
-
-
-def _validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        # An unknown key explains a missing one beside it, so it is the one to tell.
-        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        raise UserError(f"{file}: {_sentence(first, model, tree)}") from error
-
-
-def _sentence(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> str:
-    where = _path(error["loc"], tree, missing=error["type"] == "missing")
-    if error["type"] == "extra_forbidden":
-        return _unknown_key(where, _keys_at(model, where.split(".")[:-1]))
-    if error["type"] == "missing":
-        return f"{where}: missing; it has no default"
-    message = error["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{where}: {message[0].lower()}{message[1:]}{value}"
-
-
-def _unknown_key(where: str, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(where.rpartition(".")[2], allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}"
-
-
-def _path(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:
-    """The dotted key of a pydantic location, without the tags it puts in for unions; the last part may be `missing`."""
-    keys = []
-    for part in location:
-        held = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
-        if part in held:
-            tree = tree[part]
-            keys.append(str(part))
-    return ".".join([*keys, str(location[-1])] if missing else keys) or "space"
-
-
-def _keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """The keys allowed in the section at `path`."""
-    models = [model]
-    for part in path:
-        annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        if annotations:  # else a key of a mapping, whose values are the models found on the way
-            models = [found for annotation in annotations for found in _models_in(annotation)]
-    return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _models_in(argument)
+        raise UserError(f"{where}: {dotted(first['loc'], tree)}: {first['msg']}, not {first['input']!r}") from error
