@@ -29,7 +29,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("driver", "actor", "worker", "raylet")
-PROCESS = {"actor": "ray::ImplicitFunc", "worker": "ray::RayTrainWorker"}  # as their command lines begin
+PROCESS = {"actor": "ray::ResourceTrainable", "worker": "ray::RayTrainWorker"}  # as their command lines begin
 OF_THE_RUN = (
     "sweep",
     "trial",
