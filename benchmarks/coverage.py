@@ -104,14 +104,18 @@ def main() -> None:
     for blocks in (3, 5, 8):
         for lost in (False, True):
             effect = smallest_detectable(RESIDUAL_SD, K, blocks) * 0.9  # below the planner's 80%, where power is steep
-            row = (
-                *coverage(blocks, lost, n),
-                family_wise_error(NOTHING, [0, 1, 2], blocks, lost, 10 * n),
-                family_wise_error(ONE_EFFECT, [1, 2], blocks, lost, 10 * n),
-                power(effect, RESIDUAL_SD, K, blocks),
-                simulated_power(blocks, lost, effect, n),
+            errors = [
+                family_wise_error(truth, null, blocks, lost, 10 * n)
+                for truth, null in ((NOTHING, [0, 1, 2]), (ONE_EFFECT, [1, 2]))
+            ]
+            table.add_row(
+                str(blocks),
+                str(int(lost)),
+                *(f"{100 * x:.1f}" for x in coverage(blocks, lost, n)),
+                *(f"{100 * x:.1f} ± {200 * (x * (1 - x) / (10 * n)) ** 0.5:.1f}" for x in errors),
+                f"{100 * power(effect, RESIDUAL_SD, K, blocks):.1f}",
+                f"{100 * simulated_power(blocks, lost, effect, n):.1f}",
             )
-            table.add_row(str(blocks), str(int(lost)), *(f"{100 * x:.1f}" for x in row))
     console = Console(width=150)
     console.print(table)
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
