@@ -76,8 +76,8 @@ def _to_mlflow(run: Storage, arm: str, record: Record) -> None:
     """A run of the experiment named by the sweep."""
     import mlflow
 
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the one kind of store that needs no database
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the one kind of store that needs no database
         mlflow.set_tracking_uri((_beside(run) / "mlruns").as_uri())
     mlflow.set_experiment(_sweep(run))
     with mlflow.start_run(run_name=arm, tags=_about(run, arm, record)):

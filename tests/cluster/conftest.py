@@ -124,7 +124,7 @@ def process(*command: object, log: Path, environment: dict[str, str]) -> Iterato
     finally:
         started.terminate()  # `ray start --block` ends what it started
         try:
-            started.wait(20)
+            started.wait(5)
         except subprocess.TimeoutExpired:
             pass
         finally:

@@ -3,10 +3,10 @@ in the browser, on the metrics port and by a Prometheus; then its results; then 
 
 from __future__ import annotations
 
-import importlib.machinery
 import json
 import os
 import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -64,8 +64,8 @@ def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path)
         name: (f"{job.cluster.dashboard}{page}", lambda text, words=words: all(word in text for word in words))
         for name, (page, words) in pages.items()
     }
-    browser = importlib.machinery.SourceFileLoader("browser", str(Path(__file__).with_name("browser.py"))).load_module()
-    texts = browser.photograph(BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=25)
+    browser = runpy.run_path(str(Path(__file__).with_name("browser.py")))
+    texts = browser["photograph"](BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=25)
     for name, (_, words) in pages.items():
         assert [word for word in words if word not in texts[name]] == [], texts[name]
 
@@ -137,7 +137,11 @@ def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_s
     ("address", "environment", "words"),
     [
         ("127.0.0.1:1", {}, "no Ray cluster answers there"),
-        ("{address}", {"RAY_AUTH_TOKEN": "0" * 32}, "RAY_AUTH_TOKEN must be that of the cluster"),
+        (
+            "{address}",
+            {"RAY_AUTH_TOKEN": "0" * 32, "RAY_NUM_REDIS_GET_RETRIES": "2"},
+            "RAY_AUTH_TOKEN must be that of the cluster",
+        ),
     ],
 )
 def test_a_cluster_that_does_not_answer(

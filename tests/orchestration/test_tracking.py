@@ -39,6 +39,7 @@ def run(tmp_path: Path) -> Storage:
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings of the tools but that they stay offline."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # mlflow sets it; what is set here is put back afterwards
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "WANDB_")):
             monkeypatch.delenv(name)
