@@ -26,7 +26,7 @@ Scale = float | TagGuidance | IntervalGuidance
 
 
 def batch_size(dataset: Dataset) -> int:
-    """Images sampled at once: on a GPU as many as surely fit, on a CPU, which gains nothing from more, the least.
+    """Images sampled at once: as many as should fit on a GPU, the least on a CPU, which gains nothing from more.
 
     It follows from the kind of device alone, not from what is free: rounding depends on it.
     """
