@@ -6,9 +6,9 @@ Both are whole commands on the same storage, whose teacher was trained before, a
 way is the same program told to give every arm a trial and a Ray Train worker of its own. `--full` runs our packing on
 the default space as it is and nothing else (about seven minutes).
 
-`work` is the seconds that the arms spent in steps, sampling, features and distances; `other` the share of all slots'
-time, from the start of the command to its end, that was not work. `cores` is the CPU time that the sweep's processes
-took between the start of the first arm's training and the last arm's result, of what the machine has.
+`work` is the seconds that the arms spent in steps, sampling, features and distances; `other` the share of all cores'
+time, from the start of the command to its end, that was not work; `cores` the share that was, between the first arm's
+first report and the last one's result.
 """
 
 from __future__ import annotations
@@ -63,14 +63,13 @@ def main() -> None:
 
 
 def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
-    """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores in use."""
+    """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores at work."""
     began = time.monotonic()
     process = start("platform/run_sweep.py", storage, settings, "--name", name)
-    seen: list[tuple[float, float]] = []  # while arms are at work: when, and the CPU seconds taken until then
+    first = 0.0  # when the first arm was seen to train
     while process.poll() is None:
-        progress = list((storage / name / "progress").glob("[!.]*.json"))
-        if progress and not (storage / name / "arms.parquet").exists():
-            seen.append((time.time(), _cpu_seconds(process.pid)))
+        if not first and any((storage / name / "progress").glob("[!.]*.json")):
+            first = time.time()
         time.sleep(0.2)
     finish(process, storage)
     wall = time.monotonic() - began
@@ -78,27 +77,7 @@ def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, fl
     values = [json.loads(record.read_text())["values"] for record in records]
     work = sum(value["train_seconds"] + value["eval_seconds"] for value in values)
     last = max(record.stat().st_mtime for record in records)
-    seen = [(when, cpu) for when, cpu in seen if when <= last]
-    (first, before), (end, after) = seen[0], seen[-1]
-    return wall, work, (after - before) / (CORES * (end - first))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """CPU seconds that the process and all that descend from it have taken so far, those that ended included."""
-    ticks, children = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        children.setdefault(int(fields[1]), []).append(int(folder.name))
-        ticks[int(folder.name)] = sum(int(field) for field in fields[11:15])
-    total, waiting = 0, [pid]
-    while waiting:
-        process = waiting.pop()
-        total += ticks.get(process, 0)
-        waiting += children.get(process, [])
-    return total / os.sysconf("SC_CLK_TCK")
+    return wall, work, work / (CORES * (last - first))
 
 
 if __name__ == "__main__":
