@@ -133,7 +133,7 @@ def _completeness(run: Run) -> list[str]:
         notes.append("No arm has finished: nothing can be estimated yet.")
     if run.missing:
         notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
-    elif isinstance(planned, int) and planned > len(run.arms):
+    elif isinstance(planned, int) and planned > len(run.arms) and run.kind != "tuned_factorial":  # which has two parts
         notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
     for status, rows in run.lost.groupby("status", dropna=False):
         names = _some(tuple(rows["arm"]))

@@ -126,6 +126,7 @@ def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
     summary = build_report([folder])
     assert {row[0] for row in summary.claims.rows} == {"demo, own settings", "demo, re-tuned"}
     assert any(answer.startswith("demo, re-tuned: ") for answer in summary.answers)
+    assert "no row yet" not in " ".join(summary.notes)
     page = (folder / "report/index.html").read_text()
     assert "Fixed effects:" in page
     assert "Re-tuned effects:" in page
