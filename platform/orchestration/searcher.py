@@ -85,9 +85,10 @@ class StudySearcher(Searcher):
             return "", []
         opened, first = cohort[0]
         name = opened.arm(first).name
-        for opened, trial in cohort:
-            if asked := self._trials.get((opened.plan.cell, trial.number)):
-                asked.set_user_attr(COHORT, name)
+        if len(cohort) > 1:
+            for opened, trial in cohort:
+                if asked := self._trials.get((opened.plan.cell, trial.number)):
+                    asked.set_user_attr(COHORT, name)
         return name, cohort
 
     def _neediest(self) -> OpenStudy | None:
