@@ -15,7 +15,7 @@ import torch
 
 import trainables.dash as dash
 from trainables import Arm
-from trainables.dash import checkpoint, cohort, data, features, unet
+from trainables.dash import checkpoint, cohort, data, reference_features, unet
 from trainables.settings import patched
 
 CIFAR_NETS: dict[str, Any] = {
@@ -53,7 +53,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return data.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(data, "load", load)
-    monkeypatch.setattr(features, "extractor_of", lambda settings, device: None)
+    monkeypatch.setattr(reference_features, "reference", lambda settings, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()
