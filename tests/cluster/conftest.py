@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 # A module of the user's own, which lies only in the folder that the job is submitted from.
 OWN = '''"""The surface, which also tells where its code lies."""
@@ -72,6 +71,7 @@ def free_port() -> int:
 class TwoNodes:
     """How to reach the cluster."""
 
+    python: Path
     ports: dict[str, int]
     environment: dict[str, str]
     temp: Path
@@ -80,6 +80,11 @@ class TwoNodes:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.ports['gcs']}"
+
+    @property
+    def ray(self) -> list[str]:
+        """The command `ray`."""
+        return [str(self.python), "-m", "ray.scripts.scripts"]
 
     @property
     def dashboard(self) -> str:
@@ -109,7 +114,7 @@ class TwoNodes:
         return wait_for(what, seconds)
 
     def sweep(self, *arguments: object, cwd: Path, **environment: str) -> tuple[int, str]:
-        return self.run(sys.executable, ROOT / "platform/run_sweep.py", *arguments, cwd=cwd, **environment)
+        return self.run(self.python, ROOT / "platform/run_sweep.py", *arguments, cwd=cwd, **environment)
 
 
 @contextmanager
@@ -154,6 +159,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
 @pytest.fixture(scope="package")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     folder = tmp_path_factory.mktemp("cluster")
+    # Ray hands its interpreter's path to shells as it is: by this link it has no space, wherever the checkout lies.
+    (folder / "venv").symlink_to(sys.prefix)
+    python = folder / "venv/bin" / Path(sys.executable).name
     temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets lie in it
     ports: dict[str, int] = {}
     with ExitStack() as held:  # so that no two of them are the same
@@ -162,7 +170,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
             taken = held.enter_context(socket.socket())
             taken.bind(("0.0.0.0", ports[name]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # as in an activated environment
+        "PATH": f"{python.parent}:{os.environ['PATH']}",  # as in an activated environment
         "PYTHONPATH": "",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
@@ -184,8 +192,8 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     head += [f"--dashboard-agent-listen-port={ports['agent']}"]
     second = [f"--address=127.0.0.1:{ports['gcs']}", f"--metrics-export-port={ports['metrics2']}"]
     second += [f"--dashboard-agent-listen-port={ports['agent2']}"]
-    start = [*RAY, "start", "--num-cpus=1", "--block"]
-    cluster = TwoNodes(ports=ports, environment=environment, temp=temp, hidden=folder / "hidden")
+    cluster = TwoNodes(python=python, ports=ports, environment=environment, temp=temp, hidden=folder / "hidden")
+    start = [*cluster.ray, "start", "--num-cpus=1", "--block"]
 
     def nodes() -> bool:
         return cluster.get(f"{cluster.dashboard}/nodes?view=summary").count(b'"state":"ALIVE"') == 2
@@ -212,7 +220,10 @@ class Submitted:
 
     def finish(self) -> str:
         code, self.output = self.cluster.run(
-            *RAY, "job", "logs", "--follow", "--address", self.cluster.dashboard, self.id, cwd=self.folder, timeout=150
+            *self.cluster.ray,
+            *("job", "logs", "--follow", "--address", self.cluster.dashboard, self.id),
+            cwd=self.folder,
+            timeout=150,
         )
         assert code == 0, self.output
         return self.output
@@ -231,7 +242,7 @@ def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submit
     (folder / "space.yaml").write_text(SPACE)
     submit = ["job", "submit", "--address", two_nodes.dashboard, "--no-wait", "--submission-id", "the-sweep"]
     command = ["python", ROOT / "platform/run_sweep.py", "--space", "space.yaml", "--storage", storage]
-    code, output = two_nodes.run(*RAY, *submit, "--working-dir", ".", "--", *command, cwd=folder)
+    code, output = two_nodes.run(*two_nodes.ray, *submit, "--working-dir", ".", "--", *command, cwd=folder)
     assert code == 0, output
     running = Submitted(
         id="the-sweep",

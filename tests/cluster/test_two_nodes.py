@@ -8,7 +8,6 @@ import os
 import re
 import runpy
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def test_the_metrics_port_and_the_folder_tell_how_fast_and_how_far(job: Any) -> 
     )
     assert {key[1:] for key in rates} <= {(cell, block) for cell in CELLS for block in "01"}
     assert all(1.0 < value <= 2.2 for value in rates.values())  # a step sleeps half a second
-    told = cluster.run(sys.executable, job.script, "--status", "submitted", "--storage", job.run.parent, cwd=job.folder)
+    told = cluster.run(cluster.python, job.script, "--status", "submitted", "--storage", job.run.parent, cwd=job.folder)
     assert told[0] == 0
     assert re.search(r"state +running as process \d+", told[1])
     assert re.search(r"t0000 +train \d+/60, [12]\.\d steps/s", told[1])
@@ -174,7 +173,7 @@ about = json.loads(internal_kv._internal_kv_get(b"CLUSTER_METADATA", namespace=b
 about["python_version"] = "3.10.1"
 internal_kv._internal_kv_put(b"CLUSTER_METADATA", json.dumps(about), overwrite=True, namespace=b"cluster")
 """
-    code, output = two_nodes.run(sys.executable, "-c", told.replace("{address}", two_nodes.address), cwd=tmp_path)
+    code, output = two_nodes.run(two_nodes.python, "-c", told.replace("{address}", two_nodes.address), cwd=tmp_path)
     assert code == 0, output
     given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", two_nodes.address]
     code, output = two_nodes.sweep(*given, cwd=tmp_path)
