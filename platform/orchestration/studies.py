@@ -91,11 +91,11 @@ class OpenStudy:
 
         With several objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
         """
-        finished = [
-            trial
-            for trial in self.study.get_trials(states=(TrialState.COMPLETE,))
-            if all(violation <= 0 for violation in violations(self.design, self.values(trial)).values())
-        ]
+        finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if self.design.constraints:
+            finished = [one for one in finished if max(violations(self.design, self.values(one)).values()) <= 0]
+        if finished and len(self.study.directions) == 1:
+            return [min(finished, key=lambda trial: trial.values)]
         front = [one for one in finished if not any(_beats(other, one) for other in finished)]
         front.sort(key=lambda trial: (trial.values, trial.number))
         front = [
