@@ -77,7 +77,7 @@ def measure(
         **_means(found),
         "value_repeats": [values["value"] for values in found],
         "comparability_key": metrics.comparability_key(
-            against.extractor, against.sha256, len(against.features), settings.samples
+            against.extractor, against.sha256, len(against.features), settings.samples, settings.precision
         ),
     }
     grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)

@@ -55,10 +55,12 @@ def precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
     return float(result[KEY_METRIC_PRECISION]), float(result[KEY_METRIC_RECALL])
 
 
-def comparability_key(extractor: Extractor, reference: str, reference_size: int, samples: int) -> str:
+def comparability_key(
+    extractor: Extractor, reference: str, reference_size: int, samples: int, precision: str = "fp32"
+) -> str:
     """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
 
-    `reference` is the SHA-256 of the reference's pixels.
+    `reference` is the SHA-256 of the reference's pixels, `precision` that of the sampler's passes.
     """
     fields = {
         "metric": extractor.metric(samples),
@@ -71,5 +73,5 @@ def comparability_key(extractor: Extractor, reference: str, reference_size: int,
         "kid_subsets": extractor.kid_subsets,
         "kid_subset_size": min(extractor.kid_subset_size, samples, reference_size),
         "torch_fidelity": version("torch-fidelity"),
-    }
+    } | ({} if precision == "fp32" else {"precision": precision})
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))

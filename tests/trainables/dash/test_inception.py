@@ -71,6 +71,7 @@ def test_keys_tell_apart_what_must_not_be_compared() -> None:
     assert json.loads(key)["metric"] == "fd_digits64"
     assert key != metrics.comparability_key(extractor, "b", 1797, 1000)
     assert key != metrics.comparability_key(extractor, "a", 1797, 2000)
+    assert key != metrics.comparability_key(extractor, "a", 1797, 1000, "bf16")
     assert key != metrics.comparability_key(replace(extractor, weights_sha256="other"), "a", 1797, 1000)
 
 
