@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
+from orchestration.cluster import address_of  # noqa: E402
 from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from orchestration.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from orchestration.results import complete, report  # noqa: E402
@@ -34,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
                 print_state(storage, options.status, console)
             return 0
         plan = make_plan(options)  # plan.py: the space (space.py), its arms (design.py), their trials (packing.py)
-        print_plan(plan, options.address, console)
+        obstacle = "" if address_of(options.address) else obstacle_here(plan)
+        if obstacle and not options.dry_run:
+            raise UserError(obstacle)
+        print_plan(plan, obstacle, console)
         if options.dry_run:
             return 0
         started = time.monotonic()
@@ -60,12 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def make_plan(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
-            plan = plan_resumed(storage, options.resume)
-        else:
-            plan = plan_new(load_space(options.space, options.set), storage, options.name)
-    if options.address is None and not options.dry_run and (obstacle := obstacle_here(plan)):
-        raise UserError(obstacle)
-    return plan
+            return plan_resumed(storage, options.resume)
+        return plan_new(load_space(options.space, options.set), storage, options.name)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

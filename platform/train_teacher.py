@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
 from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
-from orchestration.cluster import cluster, refuse_unshared  # noqa: E402
+from orchestration.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
+from orchestration.plan import missing_inputs  # noqa: E402
 from orchestration.progress import Display  # noqa: E402
 from orchestration.space import load_space  # noqa: E402
 from orchestration.teacher import find_teacher, prepare_teacher  # noqa: E402
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
             teacher = find_teacher(space, storage)
         if teacher is None:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
+        if not address_of(options.address) and (missing := missing_inputs(space)):
+            raise UserError(missing)
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log, space.trainable) as on, Display(console) as display:
             if on.joined and storage.local is not None:

@@ -138,3 +138,20 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     assert "27 of 27 arms done" in output
     for name, written in finished.items():
         assert (arms / name).stat().st_mtime_ns == written, f"{name} ran again"
+
+
+def test_a_plan_is_held_against_this_machine_only_when_it_runs_here(
+    sweep: Callable[..., tuple[int, str]], surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    large = ("--space", surface_space, "--storage", tmp_path / "runs", "--set", "resources.cpus_per_trial=4096")
+    code, output = sweep(*large)
+    assert (code, len(output.splitlines())) == (2, 1), output
+    code, output = sweep(*large, "--dry-run")
+    assert code == 0
+    assert "not here" in output
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as within a Ray job, whose driver may have a small machine
+    code, output = sweep(*large, "--dry-run")
+    assert code == 0
+    assert "not here" not in output
+    assert not (tmp_path / "runs").exists()

@@ -66,6 +66,11 @@ def machine() -> Cluster:
     return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=0, dashboard="")
 
 
+def address_of(option: str | None) -> str | None:
+    """The cluster to join: the one named, or within a Ray job the job's own; None for a new one on this machine."""
+    return option or os.environ.get("RAY_ADDRESS")
+
+
 @contextmanager
 def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]:
     """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
@@ -73,7 +78,7 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
     sent our packages and that of the `trainable`.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     runtime_env = _runtime_env(trainable) if address else _quoted_python()

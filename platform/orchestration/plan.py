@@ -159,10 +159,13 @@ def _slots(space: Space, on: Cluster) -> int:
 
 def obstacle_here(plan: Plan) -> str:
     """Why this machine alone cannot carry the plan out; empty when it can."""
-    if not plan.slots:
-        return too_small(plan.space, machine())
+    return missing_inputs(plan.space) if plan.slots else too_small(plan.space, machine())
+
+
+def missing_inputs(space: Space) -> str:
+    """Which file this machine lacks for `space`, and what to do; empty when none."""
     try:
-        plan.space.module.check_inputs(plan.space.spec)
+        space.module.check_inputs(space.spec)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

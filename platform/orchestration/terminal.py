@@ -11,7 +11,7 @@ import rich.table
 import yaml
 from rich.console import Console
 
-from orchestration.plan import Plan, obstacle_here
+from orchestration.plan import Plan
 from orchestration.progress import duration
 from orchestration.search_space import Search, Tuning
 from orchestration.space import Design, TunedDesign
@@ -26,8 +26,8 @@ def make_console() -> Console:
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
 
-def print_plan(plan: Plan, address: str | None, console: Console) -> None:
-    """What will run, on what, and for how long."""
+def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
+    """What will run, on what, and for how long; and the obstacle to it on this machine, where there is one."""
     space, design = plan.space, plan.space.design
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
@@ -43,7 +43,7 @@ def print_plan(plan: Plan, address: str | None, console: Console) -> None:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
     grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
-    if address is None and (obstacle := obstacle_here(plan)):
+    if obstacle:
         grid.add_row("not here", obstacle)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
