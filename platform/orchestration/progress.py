@@ -95,9 +95,16 @@ class Display:
 
     def arms(self, run: Storage, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
         """Shows how far the arms of these trials are."""
-        state = self._look(run, {name: [arm.name for arm in arms] for name, arms in trials.items()})
-        names = {arm.name for arms in trials.values() for arm in arms}
-        total, finished = len(names), len(names & state.records.keys())
+        by_trial = {name: [arm.name for arm in arms] for name, arms in trials.items()}
+        names = {arm for arms in by_trial.values() for arm in arms}
+        self._arms("arms", self._look(run, by_trial), names, len(names))
+
+    def search(self, run: Storage, asked: set[str], trials: int) -> None:
+        """Shows how far a search is that wants so many `trials`, of which it has `asked` for some."""
+        self._arms("search", self._look(run, {}), asked, trials)
+
+    def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
+        finished = len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
         for trial, report in state.running.items():
             waiting = len(names.intersection(state.unfinished(trial, report)))
@@ -105,17 +112,11 @@ class Display:
             partial += waiting * share(report)
             rate += report.get("steps_per_second", 0.0) * (waiting if report["phase"] == "train" else 0)
         fraction = (finished + partial) / max(1, total)
-        failed = sum(state.records[name]["status"] != "done" for name in names & state.records.keys())
-        state_text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
+        failed = sum(state.records[name]["status"] not in ("done", "stopped") for name in names & state.records.keys())
+        text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
-            state_text += f", {rate:.0f} arm steps/s"
-        self._show("arms", fraction, state_text + self._time_left(fraction))
-
-    def search(self, run: Storage, asked: set[str], trials: int) -> None:
-        """Shows how far a search is: of the arms asked for so far, how many have a result."""
-        finished = len(asked & self._look(run, {}).records.keys())
-        running, fraction = len(asked) - finished, finished / trials
-        self._show("search", fraction, f"{finished}/{trials} done, {running} running{self._time_left(fraction)}")
+            text += f", {rate:.0f} arm steps/s"
+        self._show(task, fraction, text + self._time_left(fraction))
 
     def _look(self, run: Storage, trials: Mapping[str, Sequence[str]]) -> RunState:
         if self._state is None:

@@ -26,6 +26,7 @@ class StudySearcher(Searcher):
     def __init__(self, studies: Sequence[OpenStudy], space: Space, arms_per_trial: int) -> None:
         super().__init__()
         self._studies, self._space, self._size = studies, space, arms_per_trial
+        self._journal = studies[0].journal  # the same for all
         self._live: dict[str, list[Asked]] = {}  # by Tune's trial
         self._waiting: list[Asked] = []  # asked for, in no cohort yet
         self._unfinished: dict[str, list[Asked]] = {}  # cohorts of an earlier process that ended before they did
@@ -47,6 +48,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         name, cohort = self._next()
+        self._journal.flush()  # before anyone trains what is not written down
         if not cohort:
             return None if self._live else Searcher.FINISHED
         self._live[trial_id] = cohort

@@ -1,23 +1,23 @@
 """Optuna's side of a search: the studies in `study.journal` of the run folder, one a cell.
 
-The journal is one of Optuna's, which `optuna-dashboard` opens at any time, and the only state there is.
+The journal is the only state there is.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestration.design import PlannedArm, PlannedStudy, plan_studies
+from orchestration.journal import Journal
 from orchestration.results import JOURNAL
 from orchestration.search_space import Knob, Search, parse_constraint
 from orchestration.space import Space, TunedDesign
@@ -36,6 +36,7 @@ class OpenStudy:
 
     plan: PlannedStudy
     study: optuna.Study
+    journal: Journal  # of all studies of the run
     design: TunedDesign
     run: Storage
 
@@ -127,27 +128,25 @@ def open_studies(
 ) -> tuple[OpenStudy, ...]:
     """The run's studies; a new one begins with `earlier` arms, the space's own settings and those of `design.start`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(_journal(run))
-    return tuple(
-        _open(space, design, run, storage, plan, index, earlier) for index, plan in enumerate(plan_studies(space))
-    )
+    journal = Journal(run, JOURNAL)
+    storage = JournalStorage(journal)
+    opened = []
+    for index, plan in enumerate(plan_studies(space)):
+        study = _study(storage, space, design, plan, earlier)
+        # A resumed search draws other numbers than it drew before, or it would suggest the same again.
+        study.sampler = _sampler(design, design.seed + 1000 * index + len(study.trials))
+        opened.append(OpenStudy(plan=plan, study=study, journal=journal, design=design, run=run))
+    return tuple(opened)
 
 
-def _open(
-    space: Space,
-    design: TunedDesign,
-    run: Storage,
-    storage: JournalStorage,
-    plan: PlannedStudy,
-    index: int,
-    earlier: Sequence[Earlier],
-) -> OpenStudy:
+def _study(
+    storage: JournalStorage, space: Space, design: TunedDesign, plan: PlannedStudy, earlier: Sequence[Earlier]
+) -> optuna.Study:
     try:
         study = optuna.load_study(storage=storage, study_name=plan.cell)
     except KeyError:
         directions = [optuna.study.StudyDirection.MINIMIZE] * len(objectives(design))
         study = optuna.create_study(storage=storage, study_name=plan.cell, directions=directions)
-    opened = OpenStudy(plan=plan, study=study, design=design, run=run)
     if not study.trials:
         for arm in earlier:
             if arm.cell == plan.cell:
@@ -159,9 +158,7 @@ def _open(
                 {key: _token(value) for key, value in wanted.items() if plan.knobs[key].holds(value)},
                 skip_if_exists=True,
             )
-    # A resumed search draws other numbers than it drew before, or it would suggest the same again.
-    study.sampler = _sampler(design, design.seed + 1000 * index + len(study.trials))
-    return opened
+    return study
 
 
 def _earlier_trial(arm: Earlier, knobs: Mapping[str, Knob], design: TunedDesign) -> FrozenTrial:
@@ -226,26 +223,3 @@ def _sampler(design: TunedDesign, seed: int) -> optuna.samplers.BaseSampler:
 class _BruteForce(optuna.samplers.BruteForceSampler):
     def after_trial(self, *about: Any) -> None:
         """Nothing: Optuna's would end its own loop after the last combination, and there is no such loop here."""
-
-
-def _journal(run: Storage) -> BaseJournalBackend:
-    if run.local is None:
-        return _StoredJournal(run)
-    run.local.mkdir(parents=True, exist_ok=True)
-    return JournalFileBackend(run.path(JOURNAL))
-
-
-class _StoredJournal(BaseJournalBackend):
-    """A journal in an object store, which cannot append: every change stores it anew. One process writes it."""
-
-    def __init__(self, run: Storage) -> None:
-        self._run = run
-        text = run.read(JOURNAL).decode() if run.exists(JOURNAL) else ""
-        self._logs: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
-
-    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        return self._logs[log_number_from:]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self._logs += logs
-        self._run.write(JOURNAL, "".join(json.dumps(log) + "\n" for log in self._logs).encode())

@@ -322,6 +322,28 @@ def test_a_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -
         earlier_arms(gone, gone.design, storage)
 
 
+def test_a_line_of_the_journal_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    _, searcher = opened(space, run, 4)
+    drive(searcher, run, space, stop_after=2)
+    journal = tmp_path / "run" / results.JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "wor')
+    one, searcher = opened(space, run, 4)
+    assert len(one.asked()) == 8
+    drive(searcher, run, space)
+    assert len(known_arms(space, run)) == 24 + 6
+    assert journal.read_bytes().startswith(whole + b'{"op_code": ')
+
+
+def test_what_has_been_suggested_is_on_the_disk(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    assert known_arms(space, run) == ()
+    _, searcher = opened(space, run, 4)
+    given = [arm["name"] for _ in range(2) for arm in searcher.suggest(str(_))["cohort"]["arms"]]
+    assert [arm.name for arm in known_arms(space, run)] == given
+
+
 def test_another_process_reads_the_journal(tmp_path: Path) -> None:
     space, run = read(tmp_path, TUNED), storage_at(tmp_path / "run")
     _, searcher = opened(space, run, 4)
