@@ -33,7 +33,6 @@ SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
-    # One of its loggers would import torch in the driver. The only one it needs is named in trials.py.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # what a submitted job brings is added to, not refused
 }

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from orchestration.cohorts import Cohort, Cohorts
 from orchestration.space import Space
 from orchestration.studies import OpenStudy, objectives, violations
 
@@ -20,7 +21,7 @@ COHORT = "cohort"  # the attribute of a trial that tells with which others it tr
 Asked = tuple[OpenStudy, FrozenTrial]
 
 
-class StudySearcher(Searcher):
+class StudySearcher(Cohorts):
     """Asks the studies in turn for `arms_per_trial` suggestions a trial, and tells them what the run folder holds."""
 
     def __init__(self, studies: Sequence[OpenStudy], space: Space, arms_per_trial: int) -> None:
@@ -46,7 +47,7 @@ class StudySearcher(Searcher):
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
+    def next_cohort(self, trial_id: str) -> Cohort | str | None:
         name, cohort = self._next()
         self._journal.flush()  # before anyone trains what is not written down
         if not cohort:
@@ -56,21 +57,12 @@ class StudySearcher(Searcher):
             {"name": arm.name, "seed": arm.seed, "patch": dict(arm.patch), "study": arm.cell}
             for arm in (opened.arm(trial) for opened, trial in cohort)
         ]
-        return {"cohort": {"trial": name, "arms": arms}}
+        return {"trial": name, "arms": arms}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         for opened, trial in self._live.pop(trial_id, []):
             if not self._tell(opened, trial) and not trial.state.is_finished():  # it failed for good
                 opened.study.tell(trial.number, state=TrialState.FAIL)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher; nobody reads that
 
     def _next(self) -> tuple[str, list[Asked]]:
         """The next cohort and its name: an unfinished one, whose checkpoint goes by that name, or as many new arms as

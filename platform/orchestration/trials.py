@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,10 @@ from trainables.ray_worker import Job, run_trial
 from trainables.storage import Storage
 
 if TYPE_CHECKING:
-    from ray.tune.search import Searcher
-
-Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
+    from orchestration.cohorts import Cohort, Cohorts
 
 
-def run_search_trials(searcher: Searcher, job: Job, resources: Resources, slots: int) -> None:
+def run_search_trials(searcher: Cohorts, job: Job, resources: Resources, slots: int) -> None:
     """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such."""
     run = Storage(job.run)
     for cohort, traceback in _run(searcher, job, resources, slots, resources.max_retries):
@@ -27,7 +26,7 @@ def run_search_trials(searcher: Searcher, job: Job, resources: Resources, slots:
 
 def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: int) -> None:
     """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks."""
-    from orchestration.in_order import InOrder
+    from orchestration.cohorts import InOrder
 
     run = Storage(job.run)
     cohorts = [
@@ -48,21 +47,18 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         _record_failure(run, cohort, traceback)
 
 
-def _run(searcher: Searcher, job: Job, resources: Resources, slots: int, max_retries: int) -> list[tuple[Cohort, str]]:
+def _run(searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retries: int) -> list[tuple[Cohort, str]]:
     """Runs each cohort the searcher suggests as a Tune trial.
 
     Returns those that failed more than `max_retries` times, with the traceback.
     """
     from ray import tune
-    from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
-    from ray.tune.logger import JsonLoggerCallback
+    from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.trainable import wrap_function
 
-    started: dict[str, Cohort] = {}  # by trial; the results do not hold the cohort of a trial that never reported
-
-    class Started(Callback):
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            started[_trial_name(trial)] = trial.config["cohort"]
+    # No callbacks, not even Tune's own loggers: at the first of them Ray imports MLflow and W&B, if they are installed,
+    # for seconds, to count who uses them. The run folder has all they would write; Tune need not complain of it.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
     def train(config: Mapping[str, Any]) -> None:
         run_trial(config["cohort"], job)
@@ -95,12 +91,11 @@ def _run(searcher: Searcher, job: Job, resources: Resources, slots: int, max_ret
             name=f"tune-{len(run.names('ray/tune'))}",
             storage_path=run.path("ray/tune"),
             failure_config=FailureConfig(max_failures=max_retries),
-            callbacks=[Started(), JsonLoggerCallback()],  # type: ignore[no-untyped-call]
             verbose=0,
         ),
     ).fit()
     found = [results[index] for index in range(len(results))]
-    return [(started[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
+    return [(searcher.begun[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
 
 
 def _actor_name(sweep: str, cohort: Cohort, job: Job) -> str:

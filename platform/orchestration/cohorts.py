@@ -1,0 +1,53 @@
+"""Cohorts handed to Ray Tune one by one: each is a trial. A grid of them would be copied as a whole for every trial
+made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+
+Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
+
+
+class Cohorts(Searcher):
+    """What Tune takes its trials from. Nothing of it is stored: what is finished is written in the run folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: dict[str, Cohort] = {}  # by trial
+
+    def next_cohort(self, trial_id: str) -> Cohort | str | None:
+        """The next one, Searcher.FINISHED after the last, None when it is not known yet."""
+        raise NotImplementedError
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
+        cohort = self.next_cohort(trial_id)
+        if cohort is None or isinstance(cohort, str):
+            return cohort
+        self.begun[cohort["trial"]] = cohort
+        return {"cohort": cohort}
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing, where what a cohort comes to changes no other."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher; nobody reads that
+
+
+class InOrder(Cohorts):
+    """Each of the cohorts once, in their order."""
+
+    def __init__(self, cohorts: Iterable[Cohort]) -> None:
+        super().__init__()
+        self._left = iter(cohorts)
+
+    def next_cohort(self, trial_id: str) -> Cohort | str | None:
+        return next(self._left, Searcher.FINISHED)
