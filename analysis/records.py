@@ -102,23 +102,23 @@ def load_run(folder: Path) -> Run:
     """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
     if not (folder / "space.yaml").is_file():
         raise RunFolderError(f"{folder} is not a run folder: it has no space.yaml")
-    try:
-        space = yaml.safe_load((folder / "space.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RunFolderError(f"{folder / 'space.yaml'} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(space, dict):
-        raise RunFolderError(f"{folder / 'space.yaml'} does not hold a mapping")
-    manifest: Any = {}
-    if (folder / "manifest.json").is_file():
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise RunFolderError(f"{folder / 'manifest.json'} is not valid JSON: {error}") from error
-    if not isinstance(manifest, dict):
-        raise RunFolderError(f"{folder / 'manifest.json'} does not hold an object")
+    space = _mapping(folder / "space.yaml")
+    manifest = _mapping(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
     components = tuple((space.get("design") or {}).get("components") or ())
     return Run(folder=folder, name=name, space=space, manifest=manifest, arms=_arms(folder, components))
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file. Raises RunFolderError."""
+    language, read = ("JSON", json.loads) if file.suffix == ".json" else ("YAML", yaml.safe_load)
+    try:
+        found = read(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:  # not JSON, or not UTF-8
+        raise RunFolderError(f"{file} is not valid {language}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{file} does not hold a mapping")
+    return found
 
 
 def parts(run: Run) -> list[Run]:

@@ -130,10 +130,11 @@ def test_a_search_is_not_steered_from_outside(two_nodes: Any, tmp_path: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_space: Path) -> None:
-    storage = two_nodes.hidden / "runs"
+@pytest.mark.parametrize("named", [True, False])
+def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_space: Path, named: bool) -> None:
+    storage, address = two_nodes.hidden / "runs", two_nodes.address if named else "auto"
     code, output = two_nodes.sweep(
-        "--space", surface_space, "--storage", storage, "--address", two_nodes.address, cwd=surface_space.parent
+        "--space", surface_space, "--storage", storage, "--address", address, cwd=surface_space.parent
     )
     assert code == 2, output
     assert re.search(r"run_sweep: --storage .* do not see it; name a folder that every node has", output)
