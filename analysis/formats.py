@@ -68,7 +68,7 @@ def study_json(study: Study) -> dict[str, Any]:
         "metric": run.metric,
         "space": run.space,
         "manifest": run.manifest,
-        "comparability_key": _comparability(study),
+        "comparability_key": run.comparability or None,
         "components": csv_rows(study),
         "model": {
             "formula": f"{'-log(value)' if study.log else '-value'} ~ cell + block",
@@ -114,11 +114,6 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
         "interaction": {":".join(one.members): estimate_json(one.estimate) for one in scale.interactions},
         "total_gain": {name: estimate_json(gain) for name, gain in scale.gains.items()},
     }
-
-
-def _comparability(study: Study) -> Any:
-    keys = study.run.results["comparability_key"].dropna()
-    return json.loads(keys.iloc[0]) if len(keys) else None
 
 
 def _arm_rows(study: Study) -> list[dict[Any, Any]]:

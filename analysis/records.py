@@ -78,6 +78,18 @@ class Run:
         named = self.arms["metric"].dropna()
         return str(named.iloc[0]) if len(named) else "distance"
 
+    @property
+    def comparability(self) -> Mapping[str, Any]:
+        """How the results were measured, the same for all; empty when there are none."""
+        keys = self.results["comparability_key"].dropna()
+        return dict(json.loads(keys.iloc[0])) if len(keys) else {}
+
+    @property
+    def measure(self) -> str:
+        """The metric and, where the results tell, on how many samples: fd_digits64 on 1,000 samples."""
+        samples = self.comparability.get("samples")
+        return f"{self.metric} on {samples:,} samples" if samples else self.metric
+
     @cached_property
     def missing(self) -> tuple[str, ...]:
         """Planned arms without a row. Those of a search are named as it goes, and never missing."""

@@ -166,6 +166,7 @@ def _page_run(study: Study, plots: Sequence[Plot]) -> dict[str, object]:
     return {
         "name": run.name,
         "metric": run.metric,
+        "measure": run.measure,
         "answers": answers(study),
         "notes": study.notes,
         "done": len(run.results),

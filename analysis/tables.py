@@ -123,7 +123,8 @@ def cell_table(study: Study) -> Table:
     )  # fmt: skip
     return Table(
         title="Cells", columns=columns, rows=rows, brief=("cell", "seeds", columns[-3 - rho], columns[-1 - rho]),
-        note="SD is over training seeds. Δ and its 95% interval come from the fitted model. Lower is better.",
+        note=f"{study.run.measure}, lower is better. SD is over training seeds. "
+        "Δ and its 95% interval come from the fitted model.",
     )  # fmt: skip
 
 

@@ -90,6 +90,11 @@ def test_the_page_is_one_file_that_asks_for_nothing(whole):
     assert page.index("What each component is worth") < page.index("Evidence")
 
 
+def test_a_distance_comes_with_its_sample_count(whole):
+    for name in ("index.html", "ablation.md"):
+        assert "fd_digits64 on 500 samples" in (whole / "report" / name).read_text()
+
+
 def test_texts_of_a_run_are_escaped(make_run):
     folder = make_run(lost={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
