@@ -122,9 +122,9 @@ def cell_table(study: Study) -> Table:
         for row in study.cells
     )  # fmt: skip
     return Table(
-        title="Cells", columns=columns, rows=rows, brief=("cell", "seeds", columns[-3 - rho], columns[-1 - rho]),
-        note=f"{study.run.measure}, lower is better. SD is over training seeds. "
-        "Δ and its 95% interval come from the fitted model.",
+        title=f"Cells, by {study.run.measure}", columns=columns, rows=rows,
+        brief=("cell", "seeds", columns[-3 - rho], columns[-1 - rho]),
+        note="SD is over training seeds. Δ and its 95% interval come from the fitted model. Lower is better.",
     )  # fmt: skip
 
 
