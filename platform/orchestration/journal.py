@@ -35,21 +35,22 @@ class Journal(BaseJournalBackend):
         self._logs += logs
 
     def flush(self) -> None:
-        """Stores what is new. Raises OSError. An object store cannot append: there, it stores the journal anew."""
+        """Stores what is new. Raises OSError."""
         if self._flushed == len(self._logs):
             return
         local = self._run.local
-        new = _lines(self._logs[self._flushed if local else 0 :])
-        if local is None:
-            self._run.write(self._name, new)
+        if local is None or not self._whole:  # an object store cannot append; of a new file the folder must know too
+            lines = _lines(self._logs)
+            self._run.write(self._name, lines)
+            self._whole = len(lines)
         else:
-            local.mkdir(parents=True, exist_ok=True)
+            lines = _lines(self._logs[self._flushed :])
             with (local / self._name).open("ab") as stream:
                 stream.truncate(self._whole)
-                stream.write(new)
+                stream.write(lines)
                 stream.flush()
                 os.fsync(stream.fileno())
-            self._whole += len(new)
+            self._whole += len(lines)
         self._flushed = len(self._logs)
 
 
