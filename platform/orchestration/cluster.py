@@ -10,6 +10,7 @@ import shlex
 import signal
 import socket
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -39,6 +40,7 @@ SETTINGS = {
 
 
 CONNECT_SECONDS = 10.0
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +122,25 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
             ray.shutdown()
 
 
-def on_cluster(function: Callable[..., None], *arguments: Any) -> None:
-    """Calls `function`; over ray:// in a task of the cluster, since what Tune and Train run must be part of it."""
-    import ray
+def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.Event) -> None:
+    """Calls `function` in a task of the cluster and waits for it, or until `stop` is set. Raises what it raised.
 
-    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
-        ray.get(ray.remote(num_cpus=0)(function).remote(*arguments))
-    else:
-        function(*arguments)
+    Over ray:// what Tune and Train do must be part of the cluster, and of a call of Ray Train one cannot let go.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0)(function)
+    if here := _node_here():
+        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+    task = remote.remote(*arguments)
+    while not ray.wait([task], timeout=POLL_SECONDS)[0]:
+        if stop.is_set():
+            return
+    try:
+        ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause or error from None
 
 
 def refuse_unshared(folder: Path) -> None:
@@ -139,8 +152,7 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        # Over ray:// this process lies outside the cluster.
-        here = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()  # type: ignore[no-untyped-call]
+        here = _node_here()
         nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
         asked = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -156,6 +168,14 @@ def refuse_unshared(folder: Path) -> None:
             f"--storage {folder}: {', '.join(sorted(set(blind)))} of the cluster's nodes do not see it; name a folder "
             "that every node has mounted at the same path, or a URI (s3://...)"
         )
+
+
+def _node_here() -> str | None:
+    """The node that this process is part of; None over ray://, where it lies outside the cluster."""
+    import ray
+
+    outside = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
+    return None if outside else ray.get_runtime_context().get_node_id()
 
 
 def _refuse_silence(address: str) -> None:

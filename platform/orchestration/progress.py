@@ -20,27 +20,37 @@ from trainables.storage import DamagedError, Storage
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines
+STOP_SECONDS = 30.0  # for work that was told to stop
 
 
-def watch(work: Callable[[], None], show: Callable[[], None]) -> None:
+def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> None:
     """Runs `work` in a thread and calls `show` about every second until it ends; raises what it raised.
 
-    Ctrl-C arrives here at once, as KeyboardInterrupt, and not in the middle of Ray's own work.
+    Ctrl-C arrives here at once, as KeyboardInterrupt, and not in the middle of Ray's own work. `work` is given an event
+    that is set when it shall stop, and is then waited for: had it a call to Ray under way while Ray is shut down, Ray
+    would end this process at once, with exit code 1.
     """
+    # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
+    stop, ended = threading.Event(), threading.Event()
     failure: list[BaseException] = []
 
     def run() -> None:
         try:
-            work()
+            work(stop)
         except BaseException as error:  # handed to the main thread, which raises it
-            failure.append(error)
+            if not stop.is_set():
+                failure.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(REFRESH_SECONDS)
-        with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
-            show()
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while not ended.wait(REFRESH_SECONDS):
+            with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
+                show()
+    finally:
+        stop.set()
+        ended.wait(STOP_SECONDS)
     if failure:
         raise failure[0]
 

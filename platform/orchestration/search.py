@@ -47,7 +47,7 @@ def run_search(
     def show() -> None:
         display.search(run, {arm.name for opened in studies for arm in opened.arms()}, total)
 
-    watch(lambda: run_search_trials(searcher, job, space.resources, slots), show)
+    watch(lambda stop: run_search_trials(searcher, job, space.resources, slots, stop), show)
 
 
 def arms_per_trial(space: Space, design: TunedDesign, slots: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -133,10 +134,15 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
         cohorts = {trial.name: trial.arms for trial in plan.trials}
         display.begin_arms(plan.arm_seconds)
-        watch(
-            lambda: on_cluster(run_trials, plan.trials, job, resources, plan.slots),
-            lambda: display.arms(plan.run, cohorts),
-        )
+        arguments = plan.trials, job, resources, plan.slots
+
+        def work(stop: threading.Event) -> None:
+            if on.outside:
+                on_cluster(run_trials, *arguments, stop=stop)
+            else:
+                run_trials(*arguments, stop)
+
+        watch(work, lambda: display.arms(plan.run, cohorts))
         display.arms(plan.run, cohorts)
 
 

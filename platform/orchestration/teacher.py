@@ -88,7 +88,7 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, displa
     retries = space.resources.max_retries
     try:
         watch(
-            lambda: on_cluster(train_on_workers, teacher_loop, {"job": job}, job, "teacher", retries),
+            lambda stop: on_cluster(train_on_workers, teacher_loop, {"job": job}, job, "teacher", retries, stop=stop),
             lambda: display.teacher(unfinished),
         )
     except TrainingFailedError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
     from orchestration.cohorts import Cohort, Cohorts
 
 
-def run_search_trials(searcher: Cohorts, job: Job, resources: Resources, slots: int) -> None:
-    """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such."""
+def run_search_trials(searcher: Cohorts, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
+    """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such.
+
+    Raises Stopped soon after `stop` is set.
+    """
     run = Storage(job.run)
-    for cohort, traceback in _run(searcher, job, resources, slots, resources.max_retries):
+    for cohort, traceback in _run(searcher, job, resources, slots, resources.max_retries, stop):
         _record_failure(run, cohort, traceback)
 
 
-def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: int) -> None:
-    """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks."""
+def run_trials(
+    trials: Sequence[Trial], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
+) -> None:
+    """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks.
+
+    Raises Stopped soon after `stop` is set.
+    """
     from orchestration.cohorts import InOrder
 
     run = Storage(job.run)
@@ -34,7 +43,7 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         for trial in trials
     ]
     failed, again = [], []
-    for cohort, traceback in _run(InOrder(cohorts), job, resources, slots, resources.max_retries):
+    for cohort, traceback in _run(InOrder(cohorts), job, resources, slots, resources.max_retries, stop):
         missing = [arm for arm in cohort["arms"] if not run.exists(f"arms/{arm['name']}.json")]
         if len(missing) > 1:  # it may be one arm that fails them all
             trial = cohort["trial"]
@@ -42,12 +51,14 @@ def run_trials(trials: Sequence[Trial], job: Job, resources: Resources, slots: i
         else:
             failed.append((cohort, traceback))
     if again:
-        failed += _run(InOrder(again), job, resources, slots, max_retries=0)
+        failed += _run(InOrder(again), job, resources, slots, max_retries=0, stop=stop)
     for cohort, traceback in failed:
         _record_failure(run, cohort, traceback)
 
 
-def _run(searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retries: int) -> list[tuple[Cohort, str]]:
+def _run(
+    searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
+) -> list[tuple[Cohort, str]]:
     """Runs each cohort the searcher suggests as a Tune trial.
 
     Returns those that failed more than `max_retries` times, with the traceback.
@@ -55,6 +66,8 @@ def _run(searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retr
     from ray import tune
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.trainable import wrap_function
+
+    from orchestration.cohorts import StopWhenSet
 
     # No callbacks, not even Tune's own loggers: at the first of them Ray imports MLflow and W&B, if they are installed,
     # for seconds, to count who uses them. The run folder has all they would write; Tune need not complain of it.
@@ -91,6 +104,7 @@ def _run(searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retr
             name=f"tune-{len(run.names('ray/tune'))}",
             storage_path=run.path("ray/tune"),
             failure_config=FailureConfig(max_failures=max_retries),
+            stop=StopWhenSet(stop) if stop else None,
             verbose=0,
         ),
     ).fit()
