@@ -43,8 +43,8 @@ def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> 
         finally:
             ended.set()
 
-    threading.Thread(target=run, daemon=True).start()
     try:
+        threading.Thread(target=run, daemon=True).start()
         while not ended.wait(REFRESH_SECONDS):
             with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
                 show()
