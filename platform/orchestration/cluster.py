@@ -190,7 +190,8 @@ def _refuse_silence(address: str) -> None:
 
 
 def _refusal(address: str | None, error: Exception) -> str:
-    said = " ".join(str(error).split())
+    said = str(error).strip()
+    said = said.splitlines()[-1] if "Traceback" in said else " ".join(said.split())
     if "ersion mismatch" in said:
         return f"--address {address}: versions must be the same on both sides: {said}"
     if "Failed to connect to Ray cluster" in said:

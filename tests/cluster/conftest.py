@@ -74,7 +74,7 @@ class TwoNodes:
     python: Path
     ports: dict[str, int]
     environment: dict[str, str]
-    temp: Path
+    temp: Path  # Ray's own files of the head
     hidden: Path  # a folder that the second node does not see
 
     @property
@@ -95,7 +95,7 @@ class TwoNodes:
         with urllib.request.urlopen(urllib.request.Request(url, headers=token), timeout=10) as answer:
             return bytes(answer.read())
 
-    def run(self, *command: object, cwd: Path, timeout: float = 120, **environment: str) -> tuple[int, str]:
+    def run(self, *command: object, cwd: Path, timeout: float = 300, **environment: str) -> tuple[int, str]:
         """Runs a command with the cluster's environment: (exit code, everything it printed)."""
         ran = subprocess.run(
             list(map(str, command)),
@@ -109,9 +109,18 @@ class TwoNodes:
         return ran.returncode, ran.stdout
 
     @staticmethod
-    def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
         """The first true answer of `what`; an OSError counts as none."""
-        return wait_for(what, seconds)
+        deadline, last = time.monotonic() + seconds, None
+        while time.monotonic() < deadline:
+            try:
+                last = what()
+            except OSError as error:
+                last = error
+            if last and not isinstance(last, OSError):
+                return last
+            time.sleep(0.25)
+        raise TimeoutError(f"nothing within {seconds} s; the last answer: {last!r}")
 
     def sweep(self, *arguments: object, cwd: Path, **environment: str) -> tuple[int, str]:
         return self.run(self.python, ROOT / "platform/run_sweep.py", *arguments, cwd=cwd, **environment)
@@ -142,20 +151,6 @@ def process(*command: object, log: Path, environment: dict[str, str]) -> Iterato
                         continue
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true answer of `what`; an OSError counts as none."""
-    deadline, last = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
-        try:
-            last = what()
-        except OSError as error:
-            last = error
-        if last and not isinstance(last, OSError):
-            return last
-        time.sleep(0.25)
-    raise TimeoutError(f"nothing within {seconds} s; the last answer: {last!r}")
-
-
 @pytest.fixture(scope="package")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     folder = tmp_path_factory.mktemp("cluster")
@@ -174,7 +169,8 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
         "PYTHONPATH": "",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
-        "RAY_TMPDIR": str(temp),
+        "RAY_TMPDIR": str(temp),  # so that `--address auto` means this cluster, whatever else runs on the machine
+        "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180",  # in 30 s a busy machine may not have started it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
@@ -187,22 +183,19 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
         pytest.skip("a node that shares no files with the other one takes root, for its own mounts")
     own = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh"]
-    head = ["--head", f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}", f"--temp-dir={temp}"]
+    head = ["--head", f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}"]
     head += [f"--ray-client-server-port={ports['client']}", f"--metrics-export-port={ports['metrics']}"]
     head += [f"--dashboard-agent-listen-port={ports['agent']}"]
     second = [f"--address=127.0.0.1:{ports['gcs']}", f"--metrics-export-port={ports['metrics2']}"]
     second += [f"--dashboard-agent-listen-port={ports['agent2']}"]
-    cluster = TwoNodes(python=python, ports=ports, environment=environment, temp=temp, hidden=folder / "hidden")
+    cluster = TwoNodes(python=python, ports=ports, environment=environment, temp=temp / "ray", hidden=folder / "hidden")
     start = [*cluster.ray, "start", "--num-cpus=1", "--block"]
-
-    def nodes() -> bool:
-        return cluster.get(f"{cluster.dashboard}/nodes?view=summary").count(b'"state":"ALIVE"') == 2
 
     with ExitStack() as running:
         running.enter_context(process(*start, *head, log=folder / "head.log", environment=environment))
-        wait_for(lambda: b"runtime started" in (folder / "head.log").read_bytes())
+        cluster.wait_for(lambda: b"runtime started" in (folder / "head.log").read_bytes())
         running.enter_context(process(*own, *start, *second, log=folder / "node.log", environment=environment))
-        wait_for(lambda: b"runtime started" in (folder / "node.log").read_bytes())
+        cluster.wait_for(lambda: b"runtime started" in (folder / "node.log").read_bytes())
         yield cluster
     subprocess.run(["rm", "-rf", temp], check=False)
 
@@ -223,7 +216,6 @@ class Submitted:
             *self.cluster.ray,
             *("job", "logs", "--follow", "--address", self.cluster.dashboard, self.id),
             cwd=self.folder,
-            timeout=150,
         )
         assert code == 0, self.output
         return self.output
@@ -252,7 +244,7 @@ def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submit
         cluster=two_nodes,
     )
     try:
-        wait_for(lambda: len(list((running.run / "progress").glob("t*.json"))) == 2, 90)
+        two_nodes.wait_for(lambda: len(list((running.run / "progress").glob("t*.json"))) == 2)
     except TimeoutError:
         pytest.fail(running.finish())
     return running

@@ -72,7 +72,7 @@ def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path)
         for name, (page, words) in pages.items()
     }
     browser = runpy.run_path(str(Path(__file__).with_name("browser.py")))
-    texts = browser["photograph"](BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=25)
+    texts = browser["photograph"](BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=60)
     for name, (_, words) in pages.items():
         assert [word for word in words if word not in texts[name]] == [], texts[name]
 
