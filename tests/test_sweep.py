@@ -116,7 +116,7 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     while not (arms.exists() and len(list(arms.glob("*.json"))) >= 4) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == 130, output
     finished = {file.name: file.stat().st_mtime_ns for file in arms.glob("*.json")}
     assert 4 <= len(finished) < 27
@@ -129,7 +129,7 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     while len(list(arms.glob("*.json"))) <= len(finished) and stopped.poll() is None:
         time.sleep(0.2)
     stopped.send_signal(signal.SIGTERM)  # as a scheduler does
-    output, _ = stopped.communicate(timeout=60)
+    output, _ = stopped.communicate(timeout=200)
     assert stopped.returncode == 130, output
 
     resumed = start_sweep(*arguments)

@@ -24,7 +24,7 @@ def test_an_interrupted_teacher_ends_the_sweep_with_130(start_sweep: StartSweep,
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == 130, output
     assert "--resume smoke" in output
 

@@ -26,7 +26,7 @@ def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1200,900",
                f"--user-data-dir={tmp_path}/profile", "--dump-dom", (tmp_path / "probed.html").as_uri()]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
     assert title is not None
     assert title[1] == '{"requests":[],"flat":0,"drawn":8,"wide":false}'
