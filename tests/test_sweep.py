@@ -112,7 +112,7 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     slow = ["--set", "train.steps=10", "--set", "train.seconds_per_step=0.3", "--set", "resources.arms_per_trial=5"]
     process = start_sweep("--space", surface_space, "--storage", storage, *slow)
     arms = storage / "surface-ablation/arms"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (arms.exists() and len(list(arms.glob("*.json"))) >= 4) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)

@@ -120,7 +120,7 @@ pieces = st.sampled_from(
 
 @given(st.one_of(st.text(max_size=40), st.lists(pieces, max_size=14).map("".join)))
 @example("anchor.share>0.5")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_text_is_a_claim_or_a_value_error(text):
     try:
         claim = parse(text)

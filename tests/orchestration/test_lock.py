@@ -70,11 +70,19 @@ def test_one_that_waits_gets_it_in_the_end(run: Storage, root: Path) -> None:
     ("host", "pid", "ago", "free"),
     [
         ("elsewhere", 1, 0, False),
-        ("elsewhere", 1, 3600, True),  # no sign of life for an hour
+        ("elsewhere", 1, 3600, True),
         (platform.node(), os.getppid(), 0, False),
-        (platform.node(), os.getppid(), 3600, True),  # the number was given to another process
-        (platform.node(), os.getpid(), 0, True),  # likewise, to this one
+        (platform.node(), os.getppid(), 3600, True),
+        (platform.node(), os.getpid(), 0, True),
         (platform.node(), 2**22 + 1, 0, True),  # more than Linux ever gives
+    ],
+    ids=[
+        "elsewhere, alive",
+        "elsewhere, silent for an hour",
+        "here, alive",
+        "here, its number given to another process",
+        "here, its number given to this process",
+        "here, dead",
     ],
 )
 def test_whose_lock_counts(run: Storage, host: str, pid: int, ago: int, free: bool) -> None:

@@ -168,7 +168,7 @@ def test_yaml_has_no_surprises() -> None:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=200) | st.binary(max_size=200))
 def test_any_text_is_a_space_or_a_clear_refusal(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "space.yaml"

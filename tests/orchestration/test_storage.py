@@ -108,7 +108,7 @@ def test_an_altered_bit_is_noticed(storage: Storage, position: int) -> None:
         storage.read_sealed("checkpoint")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text().filter(lambda key: key != "sha256"), st.floats() | st.integers() | st.text()))
 def test_any_object_comes_back_and_no_cut_off_one(tmp_path: Path, content: dict[str, object]) -> None:
     storage = storage_at(tmp_path)

@@ -25,6 +25,12 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """What a test draws does not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @dataclass
 class Told:
     """What a context's callables were told, and the checkpoint that `load` returns."""

@@ -16,8 +16,11 @@ from trainables.dash.passes import forward, with_dropped
 from trainables.dash.spec import Method, UNet
 
 SHAPE = (4, 1, 2, 2)
-STUDENT, TEACHER = ({name: torch.randn(SHAPE) for name in ("cond", "uncond", "dropped")} for _ in range(2))
-NOISE = torch.randn(SHAPE)
+SEEDED = torch.Generator().manual_seed(0)
+STUDENT, TEACHER = (
+    {name: torch.randn(SHAPE, generator=SEEDED) for name in ("cond", "uncond", "dropped")} for _ in range(2)
+)
+NOISE = torch.randn(SHAPE, generator=SEEDED)
 WEIGHTS = torch.tensor([0.5, 1.0, 1.5, 1.0])
 
 
