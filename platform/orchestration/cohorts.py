@@ -4,6 +4,7 @@ made of it."""
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,16 +14,16 @@ from ray.tune.search import Searcher
 Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
 
 
-class Cohorts(Searcher):
+class Cohorts(Searcher, ABC):
     """What Tune takes its trials from. Nothing of it is stored: what is finished is written in the run folder."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun: dict[str, Cohort] = {}  # by trial
 
+    @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
         """The next one, Searcher.FINISHED after the last, None when it is not known yet."""
-        raise NotImplementedError
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         cohort = self.next_cohort(trial_id)
