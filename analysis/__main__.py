@@ -19,9 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rich.console import Console  # after the arguments are read: --help stays quick
 
-    from analysis.records import IncomparableError, RunFolderError
-    from analysis.report import build_report
-    from analysis.terminal import show
+    from branchwise.analysis.records import IncomparableError, RunFolderError
+    from branchwise.analysis.report.build import build_report
+    from branchwise.analysis.report.terminal import show
 
     try:
         summary = build_report(args.run_folder, args.out)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from analysis.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
+from branchwise.analysis.statistics.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
 MEASURES = ("value", "rho", "cos_delta", "gap_mse", "relative_gap", "inception_score", "kid", "teacher_value")

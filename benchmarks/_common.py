@@ -134,14 +134,17 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     """A cohort's `Setting` with the paper's teacher, untrained, on random images, and the spec it belongs to."""
     import torch
 
-    from trainables.dash import cohort, data, schedule, unet
-    from trainables.dash.spec import Spec
+    from branchwise.trainables.dash.data import datasets
+    from branchwise.trainables.dash.diffusion import schedule
+    from branchwise.trainables.dash.nets import unet
+    from branchwise.trainables.dash.spec import Spec
+    from branchwise.trainables.dash.training import cohort
 
     spec = Spec.model_validate(PAPER)
     torch.set_num_threads(threads)
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=draw).to(device)
-    dataset = data.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
+    dataset = datasets.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
     teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
     importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # nothing is evaluated
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
@@ -150,7 +153,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
 
 def silent(device: str) -> Any:
     """A context for work that is measured and then forgotten."""
-    from trainables import Context
+    from branchwise.trainables import Context
 
     return Context(
         rank=0,

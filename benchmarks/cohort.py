@@ -45,9 +45,10 @@ def main() -> None:
 
 
 def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callable[[], object]:
-    from trainables import Arm
-    from trainables.dash import cohort, modes
-    from trainables.settings import patched
+    from branchwise.trainables import Arm
+    from branchwise.trainables.dash.compute import modes
+    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.runtime.settings import patched
 
     patch = {"train.batch_size": batch, "train.mode": mode}
     modes.choose(mode, setting.context.device)
@@ -58,7 +59,7 @@ def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callabl
 
 def work(spec: Any, k: int) -> float:
     """MACs of one arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
-    from trainables.dash.cost import forward_macs
+    from branchwise.trainables.dash.cost import forward_macs
 
     shape = spec.data.image_shape
     return 2 * forward_macs(spec.teacher, shape) / k + 6 * forward_macs(spec.student, shape)

@@ -28,10 +28,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import contrasts
-from analysis.cells import factorial_cells
-from analysis.model import ALPHA, TwoWayFit, contrast, fit_two_way, holm, ratio
-from analysis.planning import power, smallest_detectable
+from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.statistics.model import ALPHA, TwoWayFit, contrast, fit_two_way, holm, ratio
+from branchwise.analysis.statistics.power import power, smallest_detectable
 
 K = 3
 CELLS = factorial_cells(("a", "b", "c"))

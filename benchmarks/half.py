@@ -42,18 +42,21 @@ def main() -> None:
 def values(folder: Path, precision: str, repeats: int) -> list[float]:
     """The distance of the student in `folder` under each of the seeds."""
     import torch
-    from orchestration.space import load_space
 
-    from trainables.dash import checkpoint, data, evaluation, reference_features, schedule
-    from trainables.dash.progress import Progress
+    from branchwise.orchestration.space.model import load_space
+    from branchwise.trainables.dash.compute.progress import Progress
+    from branchwise.trainables.dash.data import datasets
+    from branchwise.trainables.dash.diffusion import schedule
+    from branchwise.trainables.dash.evaluation import measurement, reference_set
+    from branchwise.trainables.dash.nets import checkpoint
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     overrides = [f"evaluate.precision={precision}", f"evaluate.repeats={repeats}"]
     spec: Any = load_space(ROOT / "search_spaces/ablation.yaml", overrides).spec
     context = silent("cpu")
     net, _ = checkpoint.load_model(folder, "cpu")
-    found, _, _ = evaluation.measure(
-        net, data.load(spec.data, "cpu"), reference_features.reference(spec.data, "cpu"),
+    found, _, _ = measurement.measure(
+        net, datasets.load(spec.data, "cpu"), reference_set.reference(spec.data, "cpu"),
         schedule.cosine_alphas_cumprod(), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6),
     )  # fmt: skip
     return list(found["value_repeats"])

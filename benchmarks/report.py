@@ -43,7 +43,7 @@ def draw(run: Path, blocks: int) -> int:
     import pandas as pd
     import yaml
 
-    from analysis.cells import factorial_cells, parse_cell
+    from branchwise.analysis.statistics.cells import factorial_cells, parse_cell
 
     run.mkdir()
     cells = factorial_cells(COMPONENTS)

@@ -56,8 +56,9 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     import torch
     from diffusers import DDIMScheduler
 
-    from trainables.dash import guidance, samplers, schedule, unet
-    from trainables.dash.spec import UNet
+    from branchwise.trainables.dash.diffusion import guidance, samplers, schedule
+    from branchwise.trainables.dash.nets import unet
+    from branchwise.trainables.dash.spec import UNet
 
     nets: list[Any] = [unet.build(UNet(**settings), shape, 10, seed).to(device).eval() for seed in range(TOGETHER)]
     alphas_cumprod, scales = schedule.cosine_alphas_cumprod(device), guidance.scales(4.0, device)

@@ -40,7 +40,7 @@ import math, sys
 import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
-from trainables.surface import Method, log_value
+from branchwise.trainables.surface import Method, log_value
 
 def train(config):
     tune.report({{"value": math.exp(log_value(Method(**config)))}})

@@ -32,9 +32,10 @@ class _EnoughError(Exception):
 
 
 def ours(setting: Any, spec: Any, batch: int, mode: str, precision: str) -> Callable[[], object]:
-    from trainables import Arm
-    from trainables.dash import cohort, modes
-    from trainables.settings import patched
+    from branchwise.trainables import Arm
+    from branchwise.trainables.dash.compute import modes
+    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.runtime.settings import patched
 
     arm = Arm(
         name="ours",
@@ -50,7 +51,8 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
     import torch
     from torch.nn import functional
 
-    from trainables.dash import schedule, unet
+    from branchwise.trainables.dash.diffusion import schedule
+    from branchwise.trainables.dash.nets import unet
 
     teacher, device = setting.teacher, setting.dataset.images.device
     student = unet.build(spec.student, setting.dataset.image_shape, setting.dataset.classes, seed=0).to(device).train()

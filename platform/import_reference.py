@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # for trainables
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the folder is written, 2 bad input and nothing written."""
     options = parse(arguments)
-    from trainables.dash.reference_import import import_reference  # torch: not before it is needed
+    from branchwise.trainables.dash.authors.checkpoints import import_reference  # torch: not before it is needed
 
     try:
         about = import_reference(options.checkpoint, options.num_classes, options.image_size, options.out)

@@ -12,15 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
-from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
-from orchestration.cluster import address_of  # noqa: E402
-from orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
-from orchestration.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
-from orchestration.results import complete, report  # noqa: E402
-from orchestration.space import load_space  # noqa: E402
-from orchestration.status import print_state  # noqa: E402
-from orchestration.sweep import run_sweep  # noqa: E402
-from orchestration.terminal import make_console, print_interrupted, print_outcome, print_plan, resuming  # noqa: E402
+from branchwise.orchestration.command_line import Parser, one_line, open_storage  # noqa: E402
+from branchwise.orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
+from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
+from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
+from branchwise.orchestration.monitoring.status import print_state  # noqa: E402
+from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
+    make_console,
+    print_interrupted,
+    print_outcome,
+    print_plan,
+    resuming,
+)
+from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
+from branchwise.orchestration.run_folder.results import complete, report  # noqa: E402
+from branchwise.orchestration.space.model import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))  # for trainables
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the grid is written, 2 bad input."""
     options = parse(arguments)
-    from trainables.dash.grids import sample_model  # torch: not before it is needed
+    from branchwise.trainables.dash.evaluation.grids import sample_model  # torch: not before it is needed
 
     try:
         sample_model(

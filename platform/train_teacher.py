@@ -11,14 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
-from orchestration.arguments import Parser, one_line, open_storage  # noqa: E402
-from orchestration.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from orchestration.errors import TeacherFailedError, UserError  # noqa: E402
-from orchestration.plan import missing_inputs  # noqa: E402
-from orchestration.progress import Display  # noqa: E402
-from orchestration.space import load_space  # noqa: E402
-from orchestration.teacher import find_teacher, prepare_teacher  # noqa: E402
-from orchestration.terminal import make_console  # noqa: E402
+from branchwise.orchestration.command_line import Parser, one_line, open_storage  # noqa: E402
+from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
+from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
+from branchwise.orchestration.execution.teacher import find_teacher, prepare_teacher  # noqa: E402
+from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
+from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
+from branchwise.orchestration.planning.plan import missing_inputs  # noqa: E402
+from branchwise.orchestration.space.model import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import run_sweep
 
-from trainables.storage import storage_at
+from branchwise.trainables.runtime.storage import storage_at
 
 SPACE = """\
 name: digits

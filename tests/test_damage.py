@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import run_sweep
-from orchestration import results
-from orchestration.plan import Plan, plan_new
-from orchestration.space import load_space
-from orchestration.teacher import find_teacher
 
-from analysis.records import RunFolderError, read_table
-from trainables import Context
-from trainables.ray_worker import Job, _context, _run_cohort
-from trainables.storage import Storage, storage_at
+from branchwise.analysis.records import RunFolderError, read_table
+from branchwise.orchestration.execution.teacher import find_teacher
+from branchwise.orchestration.planning.plan import Plan, plan_new
+from branchwise.orchestration.run_folder import results
+from branchwise.orchestration.space.model import load_space
+from branchwise.trainables import Context
+from branchwise.trainables.runtime.ray_worker import Job, _context, _run_cohort
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 DASH = """\
 name: digits

@@ -18,7 +18,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from orchestration.metrics import GAUGES
+
+from branchwise.orchestration.monitoring.gauges import GAUGES
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 

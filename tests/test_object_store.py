@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from trainables.storage import DamagedError, Storage, storage_at
+from branchwise.trainables.runtime.storage import DamagedError, Storage, storage_at
 
 
 @pytest.fixture

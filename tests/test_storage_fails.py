@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from orchestration import lock
-from orchestration.errors import StorageLostError
 
-from trainables.storage import storage_at
+from branchwise.orchestration.errors import StorageLostError
+from branchwise.orchestration.run_folder import lock
+from branchwise.trainables.runtime.storage import storage_at
 
 Sweep = Callable[..., tuple[int, str]]
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from trainables import Arm, Context, Result
-from trainables.settings import Many, Strict
+from branchwise.trainables import Arm, Context, Result
+from branchwise.trainables.runtime.settings import Many, Strict
 
 BASELINES = {"scratch": {"objective": "scratch"}}
 
@@ -133,7 +133,7 @@ def _outcome(arm: Arm, trail: str) -> Result:
     }
     steps = range(0, arm.spec.train.steps, max(1, arm.spec.train.steps // 20))
     curves = tuple({"step": step, "loss": value / (1 + step)} for step in steps)
-    return Result(status="done", values=values, curves=curves)
+    return Result(status="done", values=values, tables={"curves": curves})
 
 
 def _value(arm: Arm) -> float:

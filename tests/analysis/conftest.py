@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.report import build_report
+from branchwise.analysis.report.build import build_report
 
 KEY = {"metric": "fd_digits64", "samples": 500, "reference": "digits-train", "extractor": "digits64"}
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.cells import factorial_cells, leave_one_out_cells
-from analysis.claims import Claim, Term, parse_claim
+from branchwise.analysis.statistics.cells import factorial_cells, leave_one_out_cells
+from branchwise.analysis.statistics.claims import Claim, Term, parse_claim
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("uncond_branch", "anchor", "curriculum")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import contrasts
-from analysis.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
+from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
 
 values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_size=2**k, max_size=2**k).map(np.array))
 

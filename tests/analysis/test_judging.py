@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.attribution import analyse_scale
-from analysis.cells import factorial_cells
-from analysis.claims import parse_claim
-from analysis.judging import judge, settle
-from analysis.model import holm
+from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.statistics.claims import parse_claim
+from branchwise.analysis.statistics.model import holm
+from branchwise.analysis.statistics.verdicts import judge, settle
 
 COMPONENTS = ("a", "b")
 CELLS = factorial_cells(COMPONENTS)

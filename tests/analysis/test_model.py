@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from analysis.model import contrast, fit_two_way, holm, mean_estimate, ratio
+from branchwise.analysis.statistics.model import contrast, fit_two_way, holm, mean_estimate, ratio
 
 
 def table(seed: int, cells: int, blocks: int, drop: int = 0) -> pd.DataFrame:

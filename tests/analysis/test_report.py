@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.records import IncomparableError, RunFolderError, load_run
-from analysis.report import build_report
-from analysis.study import study_run
-from analysis.tables import csv_rows
+from branchwise.analysis.records import IncomparableError, RunFolderError, load_run
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.tables import csv_rows
+from branchwise.analysis.statistics.findings import study_run
 
 CLAIMS = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
 PROMISED = ["shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
@@ -307,7 +307,7 @@ def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("analysis.report.write", full_disk)
+    monkeypatch.setattr("branchwise.analysis.report.build.write", full_disk)
     with pytest.raises(OSError, match="no space left"):
         build_report([folder])
     assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == before

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.records import load_run, parts
-from analysis.report import build_report
-from analysis.search import best_table, importances, unbeaten
-from analysis.study import study_run
+from branchwise.analysis.records import load_run, parts
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.search import best_table, importances, unbeaten
+from branchwise.analysis.statistics.findings import study_run
 
 SPACE = {
     "anchor_weight": {"log_uniform": [0.01, 1.0], "when": {}},

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attribution import analyse_scale
-from analysis.cells import factorial_cells
-from analysis.variance import components_of_variance, flags
+from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.statistics.variance import components_of_variance, flags
 
 COMPONENTS = ("a", "b")
 CELLS = factorial_cells(COMPONENTS)

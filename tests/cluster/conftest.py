@@ -29,9 +29,9 @@ OWN = '''"""The surface, which also tells where its code lies."""
 import dataclasses
 from pathlib import Path
 
-import trainables
-from trainables.surface import *  # noqa: F403
-from trainables.surface import run_cohort as run_surface
+import branchwise.trainables as trainables
+from branchwise.trainables.surface import *  # noqa: F403
+from branchwise.trainables.surface import run_cohort as run_surface
 
 
 def run_cohort(arms, context):

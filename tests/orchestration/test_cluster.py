@@ -1,6 +1,6 @@
 """What is said of a cluster that does not let us in."""
 
-from orchestration.cluster import _refusal
+from branchwise.orchestration.execution.cluster import _refusal
 
 
 def test_of_a_servers_traceback_only_its_end_is_told() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestration.design import PlannedArm, lay_out
-from orchestration.packing import makespan, pack
-from orchestration.space import load_space
+
+from branchwise.orchestration.designs.layout import PlannedArm, lay_out
+from branchwise.orchestration.planning.packing import makespan, pack
+from branchwise.orchestration.space.model import load_space
 
 
 def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:

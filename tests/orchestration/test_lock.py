@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 import pytest
-from orchestration import lock
-from orchestration.lock import HeldError, hold, hold_when_free
 
-from trainables.storage import Storage, storage_at
+from branchwise.orchestration.run_folder import lock
+from branchwise.orchestration.run_folder.lock import HeldError, hold, hold_when_free
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from orchestration.lock import hold
-from trainables.storage import storage_at
+from branchwise.orchestration.run_folder.lock import hold
+from branchwise.trainables.runtime.storage import storage_at
 with hold(storage_at(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

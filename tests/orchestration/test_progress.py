@@ -8,7 +8,8 @@ import threading
 import time
 
 import pytest
-from orchestration.progress import watch
+
+from branchwise.orchestration.monitoring.progress import watch
 
 
 def test_work_that_is_interrupted_has_ended_before_anyone_hears_of_it() -> None:

@@ -11,18 +11,18 @@ from statistics import mean
 
 import pytest
 from optuna.trial import TrialState
-from orchestration import results
-from orchestration.errors import UserError
-from orchestration.search import known_arms
-from orchestration.searcher import StudySearcher
-from orchestration.space import Space, load_space
-from orchestration.studies import OpenStudy, open_studies
-from orchestration.warm_start import Earlier, earlier_arms
 
-from trainables.settings import patched
-from trainables.stopping import Stopping
-from trainables.storage import Storage, storage_at
-from trainables.surface import log_value
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.run_folder import results
+from branchwise.orchestration.space.model import Space, load_space
+from branchwise.orchestration.tuning.search import known_arms
+from branchwise.orchestration.tuning.searcher import StudySearcher
+from branchwise.orchestration.tuning.studies import OpenStudy, open_studies
+from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
+from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.runtime.stopping import Stopping
+from branchwise.trainables.runtime.storage import Storage, storage_at
+from branchwise.trainables.surface import log_value
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPACE = (DATA / "surface_search.yaml").read_text()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from orchestration.errors import UserError
-from orchestration.space import load_space
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.space.model import load_space
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPACE = (DATA / "surface_search.yaml").read_text()

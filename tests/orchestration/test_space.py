@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orchestration.errors import UserError
-from orchestration.space import load_space
-from orchestration.space_file import parse_yaml
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.space.model import load_space
+from branchwise.orchestration.space.yaml_file import parse_yaml
 
 DASH = """\
 name: digits

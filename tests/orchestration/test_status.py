@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestration.errors import UserError
-from orchestration.run_state import RunState
-from orchestration.status import describe, overview, print_state, seconds_left
 from rich.console import Console
 
-from trainables.storage import Storage, storage_at
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 TRIALS = {"t0000": ["full-b0", "base-b0"], "t0001": ["full-b1", "base-b1"], "t0002": ["full-b2", "base-b2"]}
 

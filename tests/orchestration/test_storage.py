@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainables.storage import DamagedError, Storage, storage_at
+from branchwise.trainables.runtime.storage import DamagedError, Storage, storage_at
 
 
 @pytest.fixture(params=["path", "uri"])

@@ -11,21 +11,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from orchestration.errors import UserError
-from orchestration.run_state import RunState
-from orchestration.space import load_space
-from orchestration.tensorboard import event_file, scalars_of
-from orchestration.tracking import refuse_missing, trackers
 from rich.console import Console
 
-from trainables.storage import Storage, storage_at
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.orchestration.monitoring.tensorboard import event_file, scalars_of
+from branchwise.orchestration.monitoring.trackers import refuse_missing, trackers
+from branchwise.orchestration.space.model import load_space
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 RECORD = {
     "arm": "full-b0",
     "status": "done",
     "patch": {"anchor_weight": 0.1},
     "values": {"value": 1.5, "steps": 20, "metric": "surface", "rho": None},
-    "curves": [{"step": step, "loss": 1.0 / (1 + step)} for step in range(3)],
+    "tables": {"curves": [{"step": step, "loss": 1.0 / (1 + step)} for step in range(3)]},
 }
 
 
@@ -106,12 +106,12 @@ def test_a_tool_that_fails_does_not_stop_a_sweep(run: Storage, alone: None, monk
     def refuse(*_: object) -> None:
         raise RuntimeError("no server\nanswers")
 
-    monkeypatch.setattr("orchestration.tracking._to_mlflow", refuse)
+    monkeypatch.setattr("branchwise.orchestration.monitoring.trackers._to_mlflow", refuse)
     said = " ".join(tell(run, "mlflow").split())
     assert "mlflow fails and is told no more; --resume tells it what is missing: no server answers" in said
     assert run.names("tracking/mlflow") == []
     assert run.names("tensorboard") == ["full-b0"]
-    monkeypatch.setattr("orchestration.tracking._to_mlflow", lambda *_: None)
+    monkeypatch.setattr("branchwise.orchestration.monitoring.trackers._to_mlflow", lambda *_: None)
     assert tell(run, "mlflow") == ""
     assert run.names("tracking/mlflow") == ["full-b0.json"]
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainables import Arm, Context
-from trainables.dash.cost import estimate_cohort, estimate_teacher
-from trainables.dash.inputs import check_inputs
-from trainables.dash.spec import Spec, cohort_key
-from trainables.dash.teacher_address import evaluation_key, teacher_key
+from branchwise.trainables import Arm, Context
+from branchwise.trainables.dash.cost import estimate_cohort, estimate_teacher
+from branchwise.trainables.dash.data.files import check_inputs
+from branchwise.trainables.dash.spec import Spec, cohort_key
+from branchwise.trainables.dash.teacher_address import evaluation_key, teacher_key
 
 __all__ = [
     "BASELINES",
@@ -42,18 +42,18 @@ BASELINES = {
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
-    from trainables.dash import cohort
+    from branchwise.trainables.dash.training import cohort
 
     cohort.run(arms, context)
 
 
 def train_teacher(spec: Spec, out: Path, context: Context) -> None:
-    from trainables.dash import teacher
+    from branchwise.trainables.dash.training import teacher
 
     teacher.train(spec, out, context)
 
 
 def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
-    from trainables.dash import teacher
+    from branchwise.trainables.dash.training import teacher
 
     return teacher.evaluate(spec, folder, context)

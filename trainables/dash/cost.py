@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trainables.dash.data_spec import Digits
-from trainables.dash.spec import Method, Spec, Teacher, UNet
+from branchwise.trainables.dash.data.spec import Digits
+from branchwise.trainables.dash.spec import Method, Spec, Teacher, UNet
 
 
 def forward_macs(net: UNet, image_shape: tuple[int, int, int]) -> int:

@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from trainables.dash.data_spec import Data, Digits
-from trainables.settings import Many, Strict, digest
+from branchwise.trainables.dash.data.spec import Data, Digits
+from branchwise.trainables.runtime.settings import Many, Strict, digest
 
 Objective = Literal[
     "dash",

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainables.dash.data_spec import Data, TorchvisionData
-from trainables.dash.spec import Spec, Teacher
-from trainables.settings import digest
+from branchwise.trainables.dash.data.spec import Data, TorchvisionData
+from branchwise.trainables.dash.spec import Spec, Teacher
+from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-import trainables.dash as dash
-from trainables import Arm, Context, Result
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm, Context, Result
 
 TINY = {
     "teacher": {

@@ -14,10 +14,11 @@ from diffusers import UNet2DModel
 from PIL import Image
 from safetensors.torch import load_file
 
-import trainables.dash as dash
-from trainables import Arm
-from trainables.dash import checkpoint, cohort
-from trainables.settings import patched
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.runtime.settings import patched
 
 PATCHES: dict[str, dict[str, Any]] = {
     "full": {},
@@ -58,8 +59,8 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
     assert result.status == "done"
     assert set(result.values) == COLUMNS
     assert all(math.isfinite(result.values[c]) for c in ("value", "kid", "rho", "gap_mse", "train_seconds"))
-    assert [row["step"] for row in result.curves] == [2, 4, 6]
-    assert len(result.gaps) == 10
+    assert [row["step"] for row in result.tables["curves"]] == [2, 4, 6]
+    assert len(result.tables["gaps"]) == 10
     folder = told.folders["full"]
     net = UNet2DModel.from_pretrained(folder, low_cpu_mem_usage=False)
     assert sum(p.numel() for p in net.parameters()) == result.values["student_params"]
@@ -106,7 +107,7 @@ def test_a_resumed_cohort_continues_the_arms_it_is_given_bit_for_bit(spec, teach
     assert set(again.results) == set(names[1:])
     for name in again.results:
         assert without_time(again.results[name].values) == without_time(whole.results[name].values)
-        assert str(again.results[name].curves) == str(whole.results[name].curves)
+        assert str(again.results[name].tables["curves"]) == str(whole.results[name].tables["curves"])
     assert set(checkpoint.from_bytes(whole.checkpoints[0], "cpu")["arms"]) == set(names)
 
 
@@ -142,7 +143,7 @@ def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(sp
 
 def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp_path):
     run(arms_of(spec, "imitation"), told, teacher_folder, tmp_path / "scratch")
-    row = told.results["imitation"].curves[-1]
+    row = told.results["imitation"].tables["curves"][-1]
     assert math.isnan(row["loss_uncond"])
     assert math.isnan(row["loss_anchor"])
     assert row["loss"] == row["loss_imitation"]
@@ -163,5 +164,5 @@ def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_
     result = told.results["single_head"]
     assert result.values["value"] == other.results["one"].values["value"]
     assert result.values["rho"] is None
-    assert not result.gaps
+    assert not result.tables["gaps"]
     assert json.loads((told.folders["single_head"] / "student.json").read_text())["guidance_inside"]

@@ -16,9 +16,10 @@ import torchvision.datasets
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-import trainables.dash as dash
-from trainables.dash import batches, data, schedule
-from trainables.dash.data_spec import Data, Digits, ImageFolder
+import branchwise.trainables.dash as dash
+from branchwise.trainables.dash.data import batches, datasets
+from branchwise.trainables.dash.data.spec import Data, Digits, ImageFolder
+from branchwise.trainables.dash.diffusion import schedule
 
 
 def settings_of(**tree: Any) -> Data:
@@ -26,26 +27,26 @@ def settings_of(**tree: Any) -> Data:
 
 
 @pytest.fixture
-def digits() -> data.Dataset:
-    return data.load(Digits(), "cpu")
+def digits() -> datasets.Dataset:
+    return datasets.load(Digits(), "cpu")
 
 
-def test_digits_are_all_there_and_exact(digits: data.Dataset) -> None:
+def test_digits_are_all_there_and_exact(digits: datasets.Dataset) -> None:
     assert digits.images.shape == (1797, 1, 8, 8)
     assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert torch.equal(data.to_pixels(data.to_float(digits.images)), digits.images)
+    assert torch.equal(datasets.to_pixels(datasets.to_float(digits.images)), digits.images)
     assert (int(digits.images.min()), int(digits.images.max())) == (0, 255)
 
 
 def test_epochs_are_permutations_laid_end_to_end() -> None:
-    drawn = torch.cat([data.batch_indices(0, step, 32, 100) for step in range(25)])  # 8 epochs
+    drawn = torch.cat([datasets.batch_indices(0, step, 32, 100) for step in range(25)])  # 8 epochs
     assert drawn.bincount(minlength=100).unique().tolist() == [8]
     assert not torch.equal(drawn[:100], drawn[100:200])
-    assert not torch.equal(drawn[:100], torch.cat([data.batch_indices(1, s, 32, 100) for s in range(4)])[:100])
+    assert not torch.equal(drawn[:100], torch.cat([datasets.batch_indices(1, s, 32, 100) for s in range(4)])[:100])
 
 
 def test_a_batch_may_be_larger_than_the_set() -> None:
-    assert data.batch_indices(0, 0, 250, 100).bincount(minlength=100).min() == 2
+    assert datasets.batch_indices(0, 0, 250, 100).bincount(minlength=100).min() == 2
 
 
 @pytest.fixture
@@ -58,19 +59,19 @@ def cifar(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 
 
 def test_both_splits_of_cifar(cifar: np.ndarray) -> None:
-    whole = data.load(settings_of(name="cifar10"), "cpu")
-    part = data.load(settings_of(name="cifar10", split="train_45k"), "cpu")
+    whole = datasets.load(settings_of(name="cifar10"), "cpu")
+    part = datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu")
     assert whole.images.shape == (50_000, 3, 32, 32)
     assert part.images.shape == (45_000, 3, 32, 32)
     assert np.array_equal(whole.images[7].permute(1, 2, 0).numpy(), cifar[7])
-    assert torch.equal(part.images, data.load(settings_of(name="cifar10", split="train_45k"), "cpu").images)
-    assert len(data.load_reference(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
+    assert torch.equal(part.images, datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu").images)
+    assert len(datasets.load_reference(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
 
 
 def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = SimpleNamespace(data=torch.full((60, 28, 28), 9, dtype=torch.uint8), targets=torch.zeros(60).long())
     monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, train, download: stand_in)
-    found = data.load(settings_of(name="mnist"), "cpu").images
+    found = datasets.load(settings_of(name="mnist"), "cpu").images
     assert found.shape == (60, 1, 32, 32)
     assert int(found[0].sum()) == 9 * 28 * 28
     assert int(found[0, 0, 2:30, 2:30].min()) == 9
@@ -79,7 +80,7 @@ def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
 def test_missing_data_says_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{name} is not in .* set data\.download: true"):
-        data.load(settings_of(name=name, path=str(tmp_path)), "cpu")
+        datasets.load(settings_of(name=name, path=str(tmp_path)), "cpu")
 
 
 @pytest.fixture
@@ -94,29 +95,29 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_image_folder_takes_sub_folders_as_classes(folder: Path) -> None:
-    found = data.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2), "cpu")
+    found = datasets.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2), "cpu")
     assert found.images.shape == (7, 3, 16, 16)
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert found.images[0, :, 8, 8].tolist() == [200, 0, 0]
     assert found.images[6, :, 3, 3].tolist() == [77, 77, 77]
     grey = ImageFolder(name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
-    assert data.load(grey, "cpu").images.shape == (7, 1, 8, 8)
+    assert datasets.load(grey, "cpu").images.shape == (7, 1, 8, 8)
 
 
 def test_image_folder_must_be_as_stated(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"classes: 3, but .* has 2 sub-folders"):
-        data.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=3), "cpu")
+        datasets.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=3), "cpu")
     (folder / "plums").mkdir()
     with pytest.raises(ValueError, match="plums holds no images"):
-        data.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=3), "cpu")
+        datasets.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=3), "cpu")
     with pytest.raises(FileNotFoundError, match="not a folder"):
-        data.load(ImageFolder(name="image_folder", path=str(folder / "x"), image_size=16, classes=3), "cpu")
+        datasets.load(ImageFolder(name="image_folder", path=str(folder / "x"), image_size=16, classes=3), "cpu")
 
 
 def test_flips_mirror_about_half_of_the_images(told: Any, tmp_path: Path) -> None:
     left = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
     left[..., 0] = 255
-    flipping = data.Dataset(left, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
+    flipping = datasets.Dataset(left, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
     abar = torch.ones_like(schedule.cosine_alphas_cumprod())  # no noise
     drawn = batches.draw(flipping, abar, 512, 0, 0, told.context(tmp_path)).noisy
     mirrored = (drawn[:, 0, 0, 0] < 0).float().mean()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.dash.grids import sample_model, save_grid
+from branchwise.trainables.dash.evaluation.grids import sample_model, save_grid
 
 SCRIPT = Path(__file__).parents[3] / "platform" / "sample.py"
 QUICK = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-import trainables.dash as dash
-from trainables.dash import checkpoint
-from trainables.dash.reference_import import import_reference
+import branchwise.trainables.dash as dash
+from branchwise.trainables.dash.authors.checkpoints import import_reference
+from branchwise.trainables.dash.nets import checkpoint
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
 SCRIPT = Path(__file__).parents[3] / "platform" / "import_reference.py"

@@ -12,9 +12,10 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
-from trainables.dash import data, features, inputs, metrics, reference_features
-from trainables.dash.checkpoint import sha256
-from trainables.dash.data_spec import Digits, ImageFolder
+from branchwise.trainables.dash.data import datasets, files
+from branchwise.trainables.dash.data.spec import Digits, ImageFolder
+from branchwise.trainables.dash.evaluation import features, metrics, reference_set
+from branchwise.trainables.dash.nets.checkpoint import sha256
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         net: nn.Module = inception.FeatureExtractorInceptionV3("random", ["2048"])
     file = tmp_path / "weights.pth"
     torch.save(net.state_dict(), file)
-    monkeypatch.setattr(inputs, "INCEPTION_SHA256", sha256(file))
+    monkeypatch.setattr(files, "INCEPTION_SHA256", sha256(file))
     monkeypatch.setenv("BRANCHWISE_INCEPTION_WEIGHTS", str(file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return file
@@ -36,10 +37,10 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BRANCHWISE_INCEPTION_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert str(inputs._torch_hub()) == torch.hub.get_dir()
+    assert str(files._torch_hub()) == torch.hub.get_dir()
     with pytest.raises(FileNotFoundError) as raised:
         features.inception("cpu")
-    for part in (str(tmp_path), inputs.INCEPTION_URL, "95,628,359 bytes", inputs.INCEPTION_SHA256):
+    for part in (str(tmp_path), files.INCEPTION_URL, "95,628,359 bytes", files.INCEPTION_SHA256):
         assert part in str(raised.value)
 
 
@@ -84,28 +85,26 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
         calls.append(len(pixels))
         return pixels.float().flatten(1)
 
-    digits = data.load(Digits(), "cpu")
+    digits = datasets.load(Digits(), "cpu")
     images = {"now": digits.images[:300]}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     extractor = features.Extractor("inception", net, 64, 0, "w", kid_subsets=2, kid_subset_size=10)
     monkeypatch.setattr(features, "extractor_of", lambda settings, device: extractor)
-    monkeypatch.setattr(
-        reference_features, "load_reference", lambda settings, device: replace(digits, images=images["now"])
-    )
+    monkeypatch.setattr(reference_set, "load_reference", lambda settings, device: replace(digits, images=images["now"]))
     settings = ImageFolder(name="image_folder", path="x", image_size=8, channels=1, classes=10)
-    first = reference_features.reference(settings, "cpu")
-    again = reference_features.reference(settings, "cpu")
+    first = reference_set.reference(settings, "cpu")
+    again = reference_set.reference(settings, "cpu")
     assert calls == [250, 50]
     assert torch.equal(first.features, again.features)
     images["now"] = digits.images[1:301]
-    other = reference_features.reference(settings, "cpu")
+    other = reference_set.reference(settings, "cpu")
     assert other.sha256 != first.sha256
     assert len(calls) == 4
     for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
         for file in (tmp_path / "branchwise").iterdir():
             file.write_bytes(damaged(file.read_bytes()))  # torn or altered, it is computed again
         calls.clear()
-        assert torch.equal(reference_features.reference(settings, "cpu").features, other.features)
+        assert torch.equal(reference_set.reference(settings, "cpu").features, other.features)
         assert calls == [250, 50]
 
 

@@ -9,24 +9,29 @@ import pytest
 import torch
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
-import trainables.dash as dash
-from trainables.dash import calibration, checkpoint, data, evaluation, features, metrics, samplers, schedule
-from trainables.dash.data_spec import Digits
-from trainables.dash.guidance import scales
-from trainables.dash.reference_features import extract
-from trainables.dash.spec import IntervalGuidance
+import branchwise.trainables.dash as dash
+from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.data.spec import Digits
+from branchwise.trainables.dash.diffusion import samplers, schedule
+from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.evaluation import calibration, features, measurement, metrics
+from branchwise.trainables.dash.evaluation.reference_set import extract
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.spec import IntervalGuidance
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load(Digits(), "cpu")
+def digits() -> datasets.Dataset:
+    return datasets.load(Digits(), "cpu")
 
 
-def test_samples_do_not_depend_on_the_batch_size(spec: dash.Spec, teacher_folder: Path, digits: data.Dataset) -> None:
+def test_samples_do_not_depend_on_the_batch_size(
+    spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset
+) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     abar = schedule.cosine_alphas_cumprod()
-    whole = evaluation.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
-    parts = [evaluation.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
+    whole = measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
+    parts = [measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
 
 
@@ -83,7 +88,7 @@ def test_kernel_distance_is_small_for_one_distribution_and_not_for_two() -> None
     assert metrics.kernel_distance(a, torch.randn(700, 8) + 1, 20, 500) > 0.3
 
 
-def test_digits_features_are_the_committed_ones(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_features_are_the_committed_ones(digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = features.digits("cpu")
     found = extract(extractor, digits.images)
     assert found.shape == (1797, 64)
@@ -93,7 +98,7 @@ def test_digits_features_are_the_committed_ones(digits: data.Dataset, monkeypatc
         features.digits("cpu")
 
 
-def test_a_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: data.Dataset) -> None:
+def test_a_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
     outputs = calibration.outputs(net, probes)

@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-import trainables.dash as dash
-from trainables import Arm
-from trainables.dash import cohort, data, evaluation, modes, schedule, unet
-from trainables.settings import patched
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation import measurement
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.runtime.settings import patched
 
 
 def test_on_a_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp_path):
@@ -61,7 +66,7 @@ def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_fold
     (tmp_path / "compiled").mkdir()
     dash.run_cohort(arms, compiled.context(tmp_path / "compiled", teacher_folder))
     for name, result in told.results.items():
-        assert str(compiled.results[name].curves) == str(result.curves)
+        assert str(compiled.results[name].tables["curves"]) == str(result.tables["curves"])
         assert compiled.results[name].values["value"] == result.values["value"]
 
 
@@ -79,7 +84,7 @@ def test_on_a_gpu_no_step_waits_for_it_and_both_modes_learn_the_same(spec, teach
         (tmp_path / mode).mkdir()
         context = replace(told.context(tmp_path / mode, teacher_folder), device="cuda:0")
         dash.run_cohort([Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode}))], context)
-        losses[mode] = [row["loss"] for row in told.results[mode].curves]
+        losses[mode] = [row["loss"] for row in told.results[mode].tables["curves"]]
     assert losses["fast"] == pytest.approx(losses["exact"], rel=0.02)
     modes.choose("exact", "cuda:0")
 
@@ -96,11 +101,11 @@ def test_measurements_are_made_without_tf32():
 
 
 def test_sampling_in_bf16_moves_images_by_its_rounding_and_changes_no_address_of_fp32(spec):
-    digits = data.load(spec.data, "cpu")
+    digits = datasets.load(spec.data, "cpu")
     net = unet.build(spec.teacher, digits.image_shape, digits.classes, seed=0).eval()
     abar = schedule.cosine_alphas_cumprod()
     half = patched(spec, {"evaluate.precision": "bf16"})
-    exact, rounded = (evaluation.sample(net, digits, abar, s.evaluate, 2.0, 7, range(8)) for s in (spec, half))
+    exact, rounded = (measurement.sample(net, digits, abar, s.evaluate, 2.0, 7, range(8)) for s in (spec, half))
     assert rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.2
     assert dash.evaluation_key(half) != dash.evaluation_key(spec)

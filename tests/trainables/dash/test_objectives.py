@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.dash import pruning, unet
-from trainables.dash.batches import Batch
-from trainables.dash.objectives import OBJECTIVES, Losses
-from trainables.dash.passes import forward, with_dropped
-from trainables.dash.spec import Method, UNet
+from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.nets import pruning, unet
+from branchwise.trainables.dash.nets.forward import forward, with_dropped
+from branchwise.trainables.dash.spec import Method, UNet
+from branchwise.trainables.dash.training.objectives import OBJECTIVES, Losses
 
 SHAPE = (4, 1, 2, 2)
 SEEDED = torch.Generator().manual_seed(0)

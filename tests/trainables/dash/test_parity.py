@@ -18,12 +18,16 @@ import yaml
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from trainables.dash import calibration, curriculum, objectives, reference, samplers, schedule, unet
-from trainables.dash.batches import Batch
-from trainables.dash.guidance import scales
-from trainables.dash.learner import Learner
-from trainables.dash.passes import forward
-from trainables.dash.spec import Method, Optimization, Spec, TagGuidance, Teacher
+from branchwise.trainables.dash.authors import weights
+from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.diffusion import curriculum, samplers, schedule
+from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.evaluation import calibration
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.nets.forward import forward
+from branchwise.trainables.dash.spec import Method, Optimization, Spec, TagGuidance, Teacher
+from branchwise.trainables.dash.training import objectives
+from branchwise.trainables.dash.training.learner import Learner
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
 ABAR = schedule.cosine_alphas_cumprod()
@@ -64,8 +68,8 @@ def stated_weights(salt: str, net: str) -> dict[str, Tensor]:
 def build(salt: str, net: str) -> nn.Module:
     """A golden net through the importer's key mapping and architecture."""
     state = stated_weights(salt, net)
-    model = unet.build(reference.architecture(state, image_size=16), (3, 16, 16), NULL, seed=0)
-    model.load_state_dict(reference.to_diffusers(state))
+    model = unet.build(weights.architecture(state, image_size=16), (3, 16, 16), NULL, seed=0)
+    model.load_state_dict(weights.to_diffusers(state))
     return model.eval()
 
 

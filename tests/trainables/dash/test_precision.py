@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-import trainables.dash as dash
-from trainables import Arm
-from trainables.dash import checkpoint, cohort, data, reference_features, unet
-from trainables.settings import patched
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm
+from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.evaluation import reference_set
+from branchwise.trainables.dash.nets import checkpoint, unet
+from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.runtime.settings import patched
 
 CIFAR_NETS: dict[str, Any] = {
     "data": {"name": "cifar10"},
@@ -36,7 +39,7 @@ def test_bf16_losses_are_those_of_fp32_within_its_precision(
         (tmp_path / precision).mkdir()
         arm = Arm(name=precision, seed=0, spec=patched(spec, {"train.precision": precision}))
         dash.run_cohort([arm], told.context(tmp_path / precision, teacher_folder))
-        curves[precision] = told.results[precision].curves
+        curves[precision] = told.results[precision].tables["curves"]
     for exact, rounded in zip(curves["fp32"], curves["bf16"], strict=True):
         assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
     assert curves["fp32"] != curves["bf16"]
@@ -49,11 +52,11 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An untrained teacher of the paper's size, and random images where CIFAR-10 would be; nothing is evaluated."""
     images = torch.randint(0, 256, (256, 3, 32, 32), dtype=torch.uint8)
 
-    def load(settings: Any, device: str) -> data.Dataset:
-        return data.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
+    def load(settings: Any, device: str) -> datasets.Dataset:
+        return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
-    monkeypatch.setattr(data, "load", load)
-    monkeypatch.setattr(reference_features, "reference", lambda settings, device: None)
+    monkeypatch.setattr(datasets, "load", load)
+    monkeypatch.setattr(reference_set, "reference", lambda settings, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()

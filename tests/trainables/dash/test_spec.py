@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import trainables.dash as dash
-from trainables.dash import cost
-from trainables.dash.spec import UNet
-from trainables.settings import patched
+import branchwise.trainables.dash as dash
+from branchwise.trainables.dash import cost
+from branchwise.trainables.dash.spec import UNet
+from branchwise.trainables.runtime.settings import patched
 
 
 def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-import trainables.dash as dash
-from trainables import Arm, Context, Result
-from trainables.settings import patched
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm, Context, Result
+from branchwise.trainables.runtime.settings import patched
 
 
 def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
@@ -28,7 +28,7 @@ def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
     reports, results = [], {}
 
     def finish(arm: Arm, result: Result, student: Path | None) -> None:
-        results[arm.name] = {"values": dict(result.values), "curves": [dict(row) for row in result.curves]}
+        results[arm.name] = {"values": dict(result.values), "curves": [dict(row) for row in result.tables["curves"]]}
 
     context = Context(
         rank=rank,

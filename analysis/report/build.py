@@ -1,0 +1,188 @@
+"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots as PNG and SVG."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from branchwise.analysis.records import RunFolderError, check_comparable, differing_fields, load_run, parts
+from branchwise.analysis.report import formats, tables
+from branchwise.analysis.report.attribution_plots import attribution_plots
+from branchwise.analysis.report.diagnostic_plots import evidence_plots
+from branchwise.analysis.report.figures import Plot, inline_svg, style, write
+from branchwise.analysis.report.headlines import answers, question
+from branchwise.analysis.report.search import search_plots, search_tables
+from branchwise.analysis.report.tables import Table
+from branchwise.analysis.statistics.findings import Study, study_run
+from branchwise.analysis.statistics.power import describe
+
+MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
+MOST_ARMS = 500  # rows of arms in the HTML; the JSON has all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a terminal shows of a report, and the files written."""
+
+    answers: tuple[str, ...]
+    attribution: Table
+    cells: tuple[Table, ...]  # one a run
+    claims: Table
+    notes: tuple[str, ...]
+    folder: Path
+    paths: tuple[Path, ...]
+
+
+def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
+    """Read the runs, analyse them and write the report whole or not at all (built beside, then renamed).
+
+    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder
+    that is no run, or an `out` that holds something else than a report; IncomparableError when values were measured
+    differently.
+    """
+    folders = [Path(folder).resolve() for folder in run_folders]
+    if not folders:
+        raise RunFolderError("a report needs at least one run folder")
+    if out is None and len(folders) > 1:
+        raise RunFolderError("a report on several runs belongs to none of them: name a folder for it with --out")
+    target = Path(out).resolve() if out is not None else folders[0] / "report"
+    if target.exists() and not (target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))):
+        raise RunFolderError(f"{target} exists and is not a report: choose another folder")
+    runs = [load_run(folder) for folder in folders]
+    check_comparable(runs)
+    studies = [study_run(part) for run in runs for part in parts(run)]
+    with style():
+        plots = [_plots(study, i if len(studies) > 1 else None) for i, study in enumerate(studies, start=1)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        beside.chmod(0o755)
+        names = _write_all(beside, studies, plots)
+        _swap(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return Summary(
+        answers=tuple(_of_run(study, studies) + sentence for study in studies for sentence in answers(study)),
+        attribution=tables.attribution_table(studies),
+        cells=tuple(_titled(tables.cell_table(study), study, studies) for study in studies),
+        claims=tables.claims_table(studies),
+        notes=tuple(note for study in studies for note in study.notes),
+        folder=target,
+        paths=tuple(target / name for name in names),
+    )
+
+
+def _plots(study: Study, index: int | None) -> list[Plot]:
+    plots = [*attribution_plots(study), *evidence_plots(study.run), *search_plots(study.run)]
+    return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
+
+
+def _swap(beside: Path, target: Path) -> None:
+    """Put the finished folder in the place of an older report."""
+    for path in beside.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if not target.exists():
+        beside.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+    target.rename(old / "report")
+    beside.rename(target)
+    shutil.rmtree(old)
+
+
+def _write_all(folder: Path, studies: Sequence[Study], plots: Sequence[Sequence[Plot]]) -> list[str]:
+    shown = report_tables(studies)
+    texts = {
+        "index.html": html(studies, plots),
+        "ablation.md": "\n".join(formats.markdown(table) for table in shown),
+        "ablation.csv": tables.csv_text(studies),
+        "ablation.tex": formats.latex(shown),
+        "ablation.json": formats.to_json(_json(studies)),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for group in plots:
+        write(group, folder)
+    return [*texts, *(f"{plot.name}.{end}" for group in plots for plot in group for end in ("png", "svg"))]
+
+
+def _json(studies: Sequence[Study]) -> object:
+    if len(studies) == 1:
+        return formats.study_json(studies[0])
+    return {"format": 1, "runs": [formats.study_json(study) for study in studies]}
+
+
+def report_tables(studies: Sequence[Study]) -> list[Table]:
+    """The tables of the Markdown and LaTeX files, in order."""
+    shown = [tables.attribution_table(studies), tables.claims_table(studies)]
+    for study in studies:
+        each = [tables.cell_table(study), *_more_tables(study), *search_tables(study.run)]
+        shown += [_titled(table, study, studies) for table in each]
+    return shown
+
+
+def _titled(table: Table, study: Study, studies: Sequence[Study]) -> Table:
+    return replace(table, title=_of_run(study, studies) + table.title)
+
+
+def _of_run(study: Study, studies: Sequence[Study]) -> str:
+    """Whose a sentence or table is, where there are several."""
+    return f"{study.run.name}: " if len(studies) > 1 else ""
+
+
+def _more_tables(study: Study) -> list[Table]:
+    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
+    return [make(study) for make in makers]
+
+
+def html(studies: Sequence[Study], plots: Sequence[Sequence[Plot]]) -> str:
+    """The page as one self-contained string; every text of a run is escaped by the template."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    runs = [_page_run(study, group) for study, group in zip(studies, plots, strict=True)]
+    return environment.get_template("report.html.j2").render(
+        title=" against ".join(study.run.name for study in studies),
+        runs=runs,
+        attribution=tables.attribution_table(studies),
+        claims=tables.claims_table(studies),
+        differing=differing_fields([study.run for study in studies]),
+    )
+
+
+def _page_run(study: Study, plots: Sequence[Plot]) -> dict[str, object]:
+    run = study.run
+    arms = run.arms.sort_values(["block", "arm"]).head(MOST_ARMS)
+    keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
+    return {
+        "name": run.name,
+        "metric": run.metric,
+        "measure": run.measure,
+        "answers": answers(study),
+        "notes": study.notes,
+        "done": len(run.results),
+        "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
+        "searched": int((run.arms["kind"] == "search").sum()),
+        "blocks": study.headline.fit.n_blocks,
+        "log": study.log is not None,
+        "question": question(run),
+        "cells": tables.cell_table(study),
+        "more": _more_tables(study),
+        "search": search_tables(run),
+        "plan": describe(study.plan) if study.plan else [],
+        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
+        "weights": [(row.component, row.weights) for row in study.headline.rows],
+        "arms_of": {row.cell: row.arms for row in study.cells if row.arms},
+        "arms": arms[["arm", "cell", "block", "seed", "status", "value", "error"]].astype(object).to_dict("records"),
+        "hidden_arms": len(run.arms) - len(arms),
+        "facts": {key: run.manifest[key] for key in keys if run.manifest.get(key) not in (None, "")},
+    }

@@ -1,0 +1,140 @@
+"""Writes tables as Markdown and LaTeX, and a study as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from branchwise.analysis.report.tables import CHECK, DASH, Table, csv_rows
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.findings import Study
+from branchwise.analysis.statistics.model import Estimate
+
+_TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",  # noqa: RUF001
+        CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """A GitHub-flavoured table under its title."""
+    align = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
+    lines = [f"## {table.title}", ""]
+    if table.rows:
+        lines += [_md_row(table.columns), _md_row(align), *(_md_row(row) for row in table.rows)]
+    else:
+        lines.append("None.")
+    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
+
+
+def _md_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def tex(text: str) -> str:
+    """Text made safe for LaTeX; a character outside ASCII that has no translation becomes `?`."""
+    return "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """A document that plain pdflatex compiles; each tabular stands alone, ready to be copied into a paper."""
+    body = "\n".join(_tex_table(table) for table in tables if table.rows)
+    return (
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
+        "\\usepackage[margin=2cm,landscape]{geometry}\n\\begin{document}\n"
+        f"{body or 'No arm has finished.'}\n\\end{{document}}\n"
+    )
+
+
+def _tex_table(table: Table) -> str:
+    align = "".join("l" if i < table.text_columns else "r" for i in range(len(table.columns)))
+    rows = "\n".join(" & ".join(map(tex, row)) + r" \\" for row in table.rows)
+    head = " & ".join(map(tex, table.columns)) + r" \\"
+    return (
+        f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{tex(table.title)}. {tex(table.note)}}}\n"
+        f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{align}}}\n"
+        f"\\toprule\n{head}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table}}\n"
+    )
+
+
+def study_json(study: Study) -> dict[str, Any]:
+    """Everything of a study as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
+    run, headline = study.run, study.headline
+    return {
+        "format": 1,
+        "name": run.name,
+        "metric": run.metric,
+        "space": run.space,
+        "manifest": run.manifest,
+        "comparability_key": run.comparability or None,
+        "components": csv_rows(study),
+        "model": {
+            "formula": f"{'-log(value)' if study.log else '-value'} ~ cell + block",
+            "scale": headline.scale, "n": headline.fit.n, "cells": len(headline.fit.cells),
+            "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
+            "raw_residual_sd": study.raw.fit.residual_sd, "level": 0.95, "variance": asdict(study.variance),
+            "plan": asdict(study.plan) if study.plan else None,
+        },
+        "contrasts": {scale.scale: _contrasts(scale) for scale in (study.log, study.raw) if scale},
+        "cells": [
+            {"cell": row.cell, "on": row.on and dict(zip(run.components, row.on, strict=True)), "n": row.n,
+             "mean": row.mean, "sd": row.sd, "rho": row.rho, "change": estimate_json(row.change), "arms": row.arms,
+             "lost": row.lost}
+            for row in study.cells
+        ],
+        "claims": [
+            {"text": v.text, "verdict": v.status, "estimate": estimate_json(v.estimate), "scale": v.scale,
+             "relation": v.relation, "bound": v.bound, "p": v.p, "p_holm": v.p_holm, "reason": v.reason,
+             "weights": v.weights}
+            for v in study.verdicts
+        ],
+        "arms": _arm_rows(study),
+        "missing": run.missing,
+        "notes": study.notes,
+    }  # fmt: skip
+
+
+def estimate_json(estimate: Estimate) -> dict[str, Any]:
+    return asdict(estimate)
+
+
+def _contrasts(scale: ScaleResult) -> dict[str, Any]:
+    return {
+        "shapley": {
+            row.component: estimate_json(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights}
+            for row in scale.rows
+        },
+        "share": {row.component: estimate_json(row.share) for row in scale.rows},
+        "per_block": {row.component: estimate_json(row.per_block) for row in scale.rows},
+        "main_effect": {row.component: estimate_json(row.main_effect) for row in scale.rows},
+        "leave_one_out": {row.component: estimate_json(row.leave_one_out) for row in scale.rows},
+        "add_one_in": {row.component: estimate_json(row.add_one_in) for row in scale.rows},
+        "interaction": {":".join(one.members): estimate_json(one.estimate) for one in scale.interactions},
+        "total_gain": {name: estimate_json(gain) for name, gain in scale.gains.items()},
+    }
+
+
+def _arm_rows(study: Study) -> list[dict[Any, Any]]:
+    columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
+    arms = study.run.arms
+    return arms[[c for c in columns if c in arms]].astype(object).to_dict("records")
+
+
+def to_json(value: Any) -> str:
+    """JSON text in which numbers that are not finite are null."""
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    item = getattr(value, "item", None)  # NumPy scalars
+    return _plain(item()) if item else str(value)

@@ -1,0 +1,196 @@
+"""What a search tried: the settings that scored best, which of them mattered, and the trade-offs it found.
+
+None of it is attribution: searched arms share one seed and were chosen for their values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from branchwise.analysis.records import Run
+from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
+from branchwise.analysis.report.tables import Table, number
+
+GOOD = 5  # PED-ANOVA asks for at least so many arms among the good ones
+LEAST_FOR_IMPORTANCE = 2 * GOOD
+MOST_SLICES = 6
+
+
+def tried(run: Run) -> pd.DataFrame:
+    """The searched arms that have a value."""
+    arms = run.arms
+    rows: pd.DataFrame = arms[(arms["kind"] == "search") & (arms["status"] == "done") & np.isfinite(arms["value"])]
+    return rows
+
+
+def knobs(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """The searched settings and their distributions, as the space gives them."""
+    return {key: knob for key, knob in (run.design.get("space") or {}).items() if f"hp.{key}" in run.arms}
+
+
+def search_tables(run: Run) -> list[Table]:
+    """The tables of a search; none for a run that searched nothing."""
+    return [best_table(run), importance_table(run)] if len(tried(run)) else []
+
+
+def search_plots(run: Run) -> list[Plot]:
+    """The plots of a search; none for a run that searched nothing."""
+    if not len(tried(run)):
+        return []
+    return [plot for plot in (slices(run), front(run)) if plot is not None]
+
+
+def best_table(run: Run, most: int = 10) -> Table:
+    """The best searched arms with their settings: where to look next, never a result."""
+    best = tried(run).sort_values("value").head(most)
+    several = best["cell"].nunique() > 1
+    objectives = [objective for objective in _objectives(run) if objective != "value"]
+    rows = tuple(
+        (
+            str(row["arm"]),
+            *((str(row["cell"]),) if several else ()),
+            number(row["value"]),
+            *(number(row[objective]) for objective in objectives),
+            *(setting(row[f"hp.{key}"]) for key in knobs(run)),
+        )
+        for _, row in best.iterrows()
+    )
+    return Table(
+        title="Best arms of the search",
+        columns=("arm", *(("cell",) if several else ()), run.metric, *objectives, *knobs(run)),
+        rows=rows,
+        text_columns=2 if several else 1,
+        note="Chosen because they scored well on one seed, so their values are too good. What counts is how the best "
+        "settings do on the fresh seeds, in the table of cells.",
+    )
+
+
+def setting(value: object) -> str:
+    """A setting as a table shows it."""
+    if isinstance(value, float):
+        return number(value, 4)
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
+
+
+def importance_table(run: Run) -> Table:
+    """PED-ANOVA importances of the settings, by study."""
+    rows = []
+    for cell, arms in tried(run).groupby("cell", sort=False):
+        for key, share in importances(arms, knobs(run)).items():
+            rows.append((str(cell), key, f"{100 * share:.0f}%"))
+    return Table(
+        title="Which settings the search found to matter", columns=("study", "setting", "importance"),
+        rows=tuple(rows), text_columns=2,
+        note="PED-ANOVA (Watanabe et al. 2023) on the searched arms: how far the values of a setting among the best "
+        f"arms, a tenth of them or {GOOD}, differ from those among all. It ranks settings within the ranges searched, "
+        "on one seed. It is not a share of the gain.",
+    )  # fmt: skip
+
+
+def importances(arms: pd.DataFrame, space: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Importance of each setting, the largest first; empty with too few arms or none that differ."""
+    import optuna  # only a report on a search waits for it
+
+    distributions = {key: _distribution(knob) for key, knob in space.items() if arms[f"hp.{key}"].notna().all()}
+    if len(arms) < LEAST_FOR_IMPORTANCE or not distributions:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    for _, arm in arms.iterrows():
+        params = {key: _token(arm[f"hp.{key}"]) for key in distributions}
+        try:
+            trial = optuna.create_trial(params=params, distributions=distributions, value=float(arm["value"]))
+        except ValueError:
+            continue  # a setting that was not searched in this arm, and has a value outside the range
+        study.add_trial(trial)
+    if len(study.trials) < LEAST_FOR_IMPORTANCE:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, GOOD / len(study.trials)))
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+
+
+def _distribution(knob: Mapping[str, Any]) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if "choice" in knob:
+        return CategoricalDistribution([_token(value) for value in knob["choice"]])
+    if "int" in knob:
+        return IntDistribution(*knob["int"])
+    low, high = knob.get("log_uniform") or knob["uniform"]
+    return FloatDistribution(low, high, log="log_uniform" in knob)
+
+
+def _token(value: Any) -> Any:
+    """A value as a word or number; lists as their text."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def slices(run: Run) -> Plot | None:
+    """The value of every searched arm against each setting; darker came later."""
+    shown, arms = list(knobs(run).items())[:MOST_SLICES], tried(run)
+    if not shown:
+        return None
+    figure, panels = new_figure(max(4.0, 2.9 * len(shown)), 3.1, columns=len(shown), sharey=True)
+    for axes, (key, knob) in zip(panels, shown, strict=True):
+        _slice(axes, arms, key, knob)
+    panels[0].set_ylabel(run.metric)
+    if (arms["value"] > 0).all():
+        log_y(panels[0])
+    alt = f"{len(arms)} searched arms that ran to their end, by setting; darker dots came later. All on one seed."
+    return render(figure, "slices", "Every searched arm by its settings", alt)
+
+
+def _slice(axes: Axes, arms: pd.DataFrame, key: str, knob: Mapping[str, Any]) -> None:
+    values = arms[f"hp.{key}"]
+    if "choice" in knob:
+        labels = [str(_token(value)) for value in knob["choice"]]
+        at = [labels.index(str(_token(value))) if str(_token(value)) in labels else np.nan for value in values]
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+    else:
+        at = values.astype(float).tolist()
+        if "log_uniform" in knob:
+            axes.set_xscale("log")
+    shades = [(*to_rgb(colour(0)), alpha) for alpha in np.linspace(0.25, 1.0, len(arms))]
+    axes.scatter(at, arms["value"], color=shades, s=22, linewidths=0)
+    axes.set_xlabel(key)
+
+
+def _objectives(run: Run) -> list[str]:
+    return [str(objective) for objective in run.design.get("objectives") or ["value"]]
+
+
+def front(run: Run) -> Plot | None:
+    """Each further objective against the first, with the arms that no other one beats in all of them."""
+    first, *others = _objectives(run)
+    arms = tried(run)
+    arms = arms[arms[[first, *others]].notna().all(axis=1)]
+    if not others or arms.empty:
+        return None
+    best = unbeaten(arms[[first, *others]].to_numpy(dtype=float))
+    figure, panels = new_figure(max(4.8, 4.4 * len(others)), 3.6, columns=len(others), sharey=True)
+    for axes, other in zip(panels, others, strict=True):
+        axes.scatter(arms[other], arms[first], color=colour(0), alpha=0.45, s=22, linewidths=0, label="searched")
+        edge = arms[best].sort_values(other)
+        axes.plot(edge[other], edge[first], "o", color=COLOURS[5], markersize=6, markeredgecolor=INK, label="unbeaten")
+        axes.set_xlabel(other)
+    panels[0].set_ylabel(run.metric if first == "value" else first)
+    panels[0].legend(loc="best")
+    among = ", ".join([first, *others])
+    alt = f"{int(best.sum())} of {len(arms)} searched arms are beaten by no other in all of {among}."
+    return render(figure, "front", "What the objectives cost one another", alt)
+
+
+def unbeaten(values: np.ndarray) -> np.ndarray:
+    """Which rows (n, objectives), all to be minimised, no other row beats: bool (n,)."""
+    no_worse = (values[:, None] <= values[None]).all(axis=2)
+    better = (values[:, None] < values[None]).any(axis=2)
+    return np.logical_not((no_worse & better).any(axis=0))

@@ -1,0 +1,133 @@
+"""What each component is worth: contrasts of the fitted model, on the log scale and on the raw one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import nan
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.cells import BASE, FULL, OWN, factorial_cells
+from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, mean_estimate, ratio
+
+ScaleName = Literal["log", "raw"]
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentRow:
+    """Worth of one component; every Estimate is positive where the component lowers the distance."""
+
+    component: str
+    shapley: Estimate
+    share: Estimate
+    leave_one_out: Estimate
+    add_one_in: Estimate
+    main_effect: Estimate
+    per_block: Estimate  # Shapley value block by block, one-sample t: the check that needs no equal variances
+    p_holm: float = nan
+    weights: Weights  # of the Shapley value, by cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    members: tuple[str, ...]
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleResult:
+    """Attribution on one scale. gains: v(full) - v(other) by name of the other (base and each baseline)."""
+
+    scale: ScaleName
+    fit: TwoWayFit
+    rows: tuple[ComponentRow, ...]
+    interactions: tuple[Interaction, ...]
+    gains: Mapping[str, Estimate]
+    relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
+    reference: str
+
+
+def improvement(values: contrasts.FloatArray, scale: ScaleName) -> contrasts.FloatArray:
+    """v = -log(distance) or -distance: the orientation in which a better student has more. Log needs values > 0."""
+    return -np.log(values) if scale == "log" else -values
+
+
+def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: ScaleName) -> ScaleResult:
+    """Fit the factorial cells of `results` (columns cell, block, kind, value) and estimate every contrast.
+
+    Baselines never enter the fit of the components: each joins a fit of its own for its comparison with `full`, so
+    that a baseline with another spread cannot widen or narrow what is said of the components.
+    """
+    y = pd.Series(improvement(results["value"].to_numpy(dtype=float), scale), index=results.index)
+    factorial = results["kind"] != "baseline"
+    fit = _fit(results[factorial], y[factorial])
+    wide = pd.DataFrame(
+        {"block": results["block"], "cell": results["cell"], "y": y}
+    )[factorial].pivot_table(index="block", columns="cell", values="y")  # fmt: skip
+    rows = _with_holm([_component_row(fit, wide, components, i) for i in range(len(components))])
+    gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
+    reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
+    relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
+    for name in dict.fromkeys(results.loc[~factorial, "cell"]):
+        joined = factorial | (results["cell"] == name)
+        with_baseline = _fit(results[joined], y[joined])
+        gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
+        relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
+    return ScaleResult(
+        scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, components),
+        gains=gains, relative=relative, reference=reference,
+    )  # fmt: skip
+
+
+def _fit(rows: pd.DataFrame, y: pd.Series) -> TwoWayFit:
+    return fit_two_way(rows["cell"].tolist(), rows["block"].tolist(), y.to_numpy())
+
+
+def _named(vector: contrasts.FloatArray, components: Sequence[str]) -> dict[str, float]:
+    return contrasts.by_cell(vector, factorial_cells(components))
+
+
+def _component_row(fit: TwoWayFit, wide: pd.DataFrame, components: Sequence[str], i: int) -> ComponentRow:
+    k = len(components)
+    weights = _named(contrasts.shapley(i, k), components)
+    return ComponentRow(
+        component=components[i],
+        shapley=contrast(fit, weights),
+        share=ratio(fit, weights, _named(contrasts.total_gain(k), components)),
+        leave_one_out=contrast(fit, _named(contrasts.leave_one_out(i, k), components)),
+        add_one_in=contrast(fit, _named(contrasts.add_one_in(i, k), components)),
+        main_effect=contrast(fit, _named(contrasts.factorial_effect([i], k), components)),
+        per_block=per_block(wide, weights),
+        weights=weights,
+    )
+
+
+def per_block(wide: pd.DataFrame, weights: Weights) -> Estimate:
+    """Mean over blocks of sum(weight * value), from the blocks that have every cell needed. wide: (blocks, cells)."""
+    if any(cell not in wide for cell in weights):
+        return Estimate(reason="no finished arm in " + ", ".join(c for c in weights if c not in wide))
+    sums = wide[list(weights)].to_numpy() @ np.array(list(weights.values()))
+    return mean_estimate(sums[np.isfinite(sums)])
+
+
+def _with_holm(rows: list[ComponentRow]) -> tuple[ComponentRow, ...]:
+    adjusted = holm([row.shapley.p for row in rows])
+    return tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+
+
+def _interactions(fit: TwoWayFit, components: Sequence[str]) -> tuple[Interaction, ...]:
+    k = len(components)
+    return tuple(
+        Interaction(
+            members=tuple(components[i] for i in members),
+            estimate=contrast(fit, _named(contrasts.factorial_effect(members, k), components)),
+        )
+        for order in range(2, k + 1)
+        for members in combinations(range(k), order)
+    )

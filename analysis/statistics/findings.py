@@ -1,0 +1,192 @@
+"""Everything the report says of one run, computed once: model, attribution, verdicts, variance, plan, cells, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import nan
+from typing import cast
+
+from branchwise.analysis.records import RESULT_KINDS, Run
+from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
+from branchwise.analysis.statistics.cells import TEACHER, parse_cell
+from branchwise.analysis.statistics.claims import Claim, parse_claim
+from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.power import Design, Plan, plan
+from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
+from branchwise.analysis.statistics.verdicts import Verdict, judge, settle
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One row of the table of cells. change: distance minus the reference's, raw; relative: v minus it, log scale."""
+
+    cell: str
+    on: tuple[bool, ...] | None  # by component; None for a baseline or the teacher
+    n: int
+    mean: float
+    sd: float
+    rho: float
+    change: Estimate
+    relative: Estimate
+    arms: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Results of one run. `log` is None when a value is not above 0; then `raw` leads."""
+
+    run: Run
+    log: ScaleResult | None
+    raw: ScaleResult
+    verdicts: tuple[Verdict, ...]
+    variance: Variance
+    plan: Plan | None
+    cells: tuple[CellRow, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> ScaleResult:
+        return self.log or self.raw
+
+
+def study_run(run: Run) -> Study:
+    """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
+    results = run.results
+    log = analyse_scale(results, run.components, "log") if (results["value"] > 0).all() else None
+    raw = analyse_scale(results, run.components, "raw")
+    claims, unread = read_claims(run)
+    verdicts, adjusted = settle(judge(claims, log, results, run.components), log)
+    if log is not None:
+        log = replace(log, rows=tuple(replace(row, p_holm=p) for row, p in zip(log.rows, adjusted, strict=True)))
+    headline = log or raw
+    variance = components_of_variance(headline, results)
+    return Study(
+        run=run, log=log, raw=raw, verdicts=verdicts, variance=variance, plan=_plan(run, log),
+        cells=_cell_rows(run, log, raw),
+        notes=(*_completeness(run), *_stopped(run), *unread, *_not_estimable(run, headline), *_scale_note(run, log),
+               *flags(headline, variance, _lost_cells(run))),
+    )  # fmt: skip
+
+
+def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
+    """Claims of the space, parsed; and a sentence for each that cannot be read (the space was changed by hand)."""
+    names = (*run.cells, *run.baselines, TEACHER)
+    claims, unread = [], []
+    for text in run.claims:
+        try:
+            claims.append(parse_claim(str(text), run.components, names))
+        except ValueError as error:
+            unread.append(f"Not judged: {error}.")
+    return claims, unread
+
+
+def _plan(run: Run, log: ScaleResult | None) -> Plan | None:
+    blocks = log.fit.n_blocks if log else 0
+    if not log or not run.components or blocks < 1:
+        return None
+    design = cast(Design, run.kind if run.kind == "leave_one_out" else "factorial")
+    sd = log.fit.residual_sd if log.fit.df > 0 and log.fit.residual_var > 0 else None
+    return plan(len(run.components), blocks, design, sd)
+
+
+def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[CellRow, ...]:
+    rows = []
+    results = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+    groups = dict(iter(results.groupby("cell", sort=False)))
+    baselines = [*run.baselines, *results.loc[results["kind"] == "baseline", "cell"].dropna()]
+    for cell in dict.fromkeys((*run.cells, *baselines)):
+        arms = groups.get(cell, results.iloc[:0])
+        done = run.results[run.results["cell"] == cell]
+        on = parse_cell(cell, run.components) if cell not in baselines else None
+        rows.append(
+            CellRow(
+                cell=cell, on=None if on is None else tuple(name in on for name in run.components),
+                n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)),
+                rho=float(done["rho"].mean()),
+                change=flip(raw.relative.get(cell, Estimate())),
+                relative=log.relative.get(cell, Estimate()) if log else Estimate(),
+                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
+            )
+        )  # fmt: skip
+    teacher = results["teacher_value"].dropna()
+    if len(teacher):
+        rows.append(
+            CellRow(
+                cell=TEACHER, on=None, n=1, mean=float(teacher.mean()), sd=nan, rho=nan,
+                change=Estimate(), relative=Estimate(), arms=(), lost=(),
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def flip(estimate: Estimate) -> Estimate:
+    """The estimate of minus the quantity."""
+    return replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
+
+
+def _completeness(run: Run) -> list[str]:
+    notes = []
+    planned = run.manifest.get("arms")
+    if not len(run.results):
+        notes.append("No arm has finished: nothing can be estimated yet.")
+    if run.missing:
+        notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
+    elif isinstance(planned, int) and planned > len(run.arms) and run.kind != "tuned_factorial":  # which has two parts
+        notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
+    for status, rows in run.lost.groupby("status", dropna=False):
+        names = _some(tuple(rows["arm"]))
+        word = {"failed": "failed", "diverged": "diverged"}.get(
+            str(status), f"ended as {status} without a finite value"
+        )
+        notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {word}: {names}.")
+    return notes
+
+
+def _stopped(run: Run) -> list[str]:
+    stopped = int((run.arms["status"] == "stopped").sum())
+    if not stopped:
+        return []
+    plural = "s were" if stopped > 1 else " was"
+    return [f"{stopped} searched arm{plural} stopped at a rung by {run.design.get('scheduler')}, as planned."]
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more (all in ablation.json)"
+
+
+def _lost_cells(run: Run) -> tuple[str, ...]:
+    rows = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
+    return tuple(dict.fromkeys(rows["cell"].dropna()))
+
+
+def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
+    if run.kind == "search":
+        return []
+    if not run.components:
+        return ["The space declares no components: there are no effects to attribute."]
+    quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")
+    unknown = [
+        f"{quantity.replace('_', '-')} of {row.component}"
+        for quantity in quantities
+        for row in headline.rows
+        if not getattr(row, quantity).known
+    ]
+    if not unknown:
+        return []
+    empty = [cell for cell in run.cells if cell not in headline.fit.cells]
+    if run.kind == "leave_one_out":
+        return ["A leave-one-out design runs too few cells for Shapley values, main effects and shares."]
+    cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
+    return [f"{cause} these cannot be estimated: {_some(unknown)}."]
+
+
+def _scale_note(run: Run, log: ScaleResult | None) -> list[str]:
+    if log is not None:
+        return []
+    low = run.results["value"] <= 0
+    names = _some(tuple(run.results.loc[low, "arm"]))
+    return [f"There is no log scale, because values are not above 0 ({names}): the raw scale leads and no claim on the "
+            "log scale is judged."]  # fmt: skip

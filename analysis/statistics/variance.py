@@ -1,0 +1,123 @@
+"""Where the noise comes from: training seed, block, residual, sampling; and whether it makes the table weak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, isnan, nan, sqrt
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.statistics.attribution import ScaleResult, improvement
+from branchwise.analysis.statistics.model import TwoWayFit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variance:
+    """Standard deviations on one scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
+
+    residual: within blocks, what every interval rests on; block: between blocks, which the design removes;
+    total: one cell over seeds; sampling: of one value (the mean of its repeats) when only the sampling seed changes;
+    training: total without sampling; intra_block: share of the total variance that blocks carry, negative kept.
+    """
+
+    residual: float
+    block: float
+    total: float
+    sampling: float
+    training: float
+    intra_block: float
+
+
+def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Variance:
+    """Method-of-moments split; unbalanced tables by the expected mean square of blocks after cells (Henderson 3)."""
+    fit = scale.fit
+    factorial = results[results["kind"] != "baseline"]
+    residual = fit.residual_var
+    block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 else nan
+    whole = block + residual
+    sampling = sampling_variance(factorial["value_repeats"], scale)
+    positive = max(block, 0.0) + residual
+    return Variance(
+        residual=_sqrt(residual),
+        block=_sqrt(max(block, 0.0)),
+        total=_sqrt(positive),
+        sampling=_sqrt(sampling),
+        training=nan if isnan(sampling) else _sqrt(max(positive - sampling, 0.0)),
+        intra_block=block / whole if whole > 0 else nan,
+    )
+
+
+def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
+    """(SS of blocks after cells - (blocks - 1) * residual) / the coefficient of the block variance in it."""
+    fit = scale.fit
+    y = improvement(factorial["value"].to_numpy(dtype=float), scale.scale)
+    cell = pd.Categorical(factorial["cell"]).codes
+    block = pd.Categorical(factorial["block"]).codes
+    table = np.zeros((cell.max() + 1, block.max() + 1))
+    np.add.at(table, (cell, block), 1.0)
+    cell_means = np.bincount(cell, y) / table.sum(1)
+    within_cells = float(((y - cell_means[cell]) ** 2).sum())
+    sum_of_squares = within_cells - fit.residual_var * fit.df
+    freedom = fit.n - len(table) - fit.df
+    coefficient = fit.n - float((table**2 / table.sum(1, keepdims=True)).sum())
+    return (sum_of_squares - freedom * fit.residual_var) / coefficient if coefficient > 0 else nan
+
+
+def sampling_variance(repeats: pd.Series, scale: ScaleResult) -> float:
+    """Pooled variance over sampling repeats of an arm, divided by their number: of the mean that the table shows."""
+    sums, freedom, per_arm = 0.0, 0, []
+    for values in repeats:
+        if values is None or np.ndim(values) != 1 or len(values) < 2:
+            continue
+        y = improvement(np.asarray(values, dtype=float), scale.scale)
+        if np.isfinite(y).all():
+            sums += float(((y - y.mean()) ** 2).sum())
+            freedom += len(y) - 1
+            per_arm.append(len(y))
+    return sums / freedom / float(np.mean(per_arm)) if freedom else nan
+
+
+def _sqrt(variance: float) -> float:
+    return nan if isnan(variance) else sqrt(variance)
+
+
+def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on what makes the table weak; empty when nothing does."""
+    found = []
+    fit: TwoWayFit = scale.fit
+    if fit.n > 0 and fit.df < 1:
+        found.append("No interval can be given: this takes at least two blocks with the same cells.")
+    elif 0 < fit.df < 6:
+        found.append(f"Only {fit.df} residual degrees of freedom: the intervals are wide and lean on normal errors.")
+    if variance.sampling**2 > 0.5 * variance.total**2:
+        found.append(
+            "Sampling noise is more than half of the variance between seeds: evaluate more samples or more repeats "
+            "before training more seeds."
+        )
+    if variance.intra_block < -0.1:
+        found.append(
+            f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
+            "different blocks, so sharing seeds within a block brought nothing here."
+        )
+    unsure = [row.component for row in scale.rows if _disagrees(row.shapley.low, row.shapley.high, row.per_block.value)]
+    if unsure:
+        found.append(f"The per-block check falls outside the pooled interval for {', '.join(unsure)}.")
+    if lost_cells:
+        found.append(
+            f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of "
+            "these cells look better than they are."
+        )
+    if scale.gains.get("base") and scale.gains["base"].has_interval and not scale.gains["base"].low > 0:
+        found.append("The total gain over base is not clear of zero, so no share of it is given.")
+    return tuple(found)
+
+
+def _disagrees(low: float, high: float, value: float) -> bool:
+    return not any(map(isnan, (low, high, value))) and not low <= value <= high
+
+
+def as_percent(log_sd: float) -> float:
+    """A log-scale standard deviation as a relative one, in percent of the distance."""
+    return 100 * (exp(log_sd) - 1)

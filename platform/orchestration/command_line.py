@@ -1,0 +1,40 @@
+"""What the command lines share: bad arguments become a UserError, and so does a storage that cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.cluster import ROOT
+from branchwise.trainables.runtime.storage import Storage, storage_at
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UserError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+@contextmanager
+def open_storage(place: str | None) -> Iterator[Storage]:
+    """The storage that --storage names, else results/ of this checkout; raises UserError when it cannot be read."""
+    # A URI with credentials is not repeated: the message may be logged.
+    option = "--storage" if place is None or "@" in place else f"--storage {place}"
+    try:
+        if place == "":
+            raise ValueError("must not be empty")
+        storage = storage_at(ROOT / "results" if place is None else place)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option}: {error}") from error
+    try:
+        yield storage
+    except OSError as error:
+        raise UserError(f"{option}: {error}") from error
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).splitlines())

@@ -1,0 +1,244 @@
+"""Starting or joining a Ray cluster quietly: its dashboard on loopback, its chatter in a log file."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import shlex
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from branchwise.orchestration.errors import UserError
+from branchwise.trainables import BUILT_IN
+
+ROOT = Path(__file__).resolve().parents[3]
+
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # fills the dashboard's Train tab
+    # Ray Train polls its workers this often; at the default of 2 s a short run waits more than it works.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a space start where the command was given
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has all they would write
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # what a submitted job brings is added to, not refused
+}
+
+
+CONNECT_SECONDS = 10.0
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What the cluster offers."""
+
+    nodes: tuple[int, ...]  # CPUs of each
+    gpus: float
+    dashboard: str  # URL, empty when there is none
+    outside: bool = False  # this process is not part of it: a ray:// connection
+    joined: bool = False  # others started it: it may have nodes that share nothing with this machine
+
+    @property
+    def cpus(self) -> int:
+        return sum(self.nodes)
+
+    def fit(self, cpus: int) -> int:
+        """How many tasks of so many CPUs run at once; each lies on one node."""
+        return sum(node // cpus for node in self.nodes)
+
+
+def machine() -> Cluster:
+    """This machine as a cluster, for planning before anything is started. GPUs are counted only by a running Ray."""
+    return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=0, dashboard="")
+
+
+def address_of(option: str | None) -> str | None:
+    """The cluster to join: the one named, or within a Ray job the job's own; None for a new one on this machine."""
+    return option or os.environ.get("RAY_ADDRESS")
+
+
+@contextmanager
+def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]:
+    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
+
+    Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
+    sent our packages and that of the `trainable`.
+    """
+    address = address_of(address)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    runtime_env = _runtime_env(trainable) if address else _quoted_python()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    _private_token()
+    if address:
+        _refuse_silence(address)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        import ray
+
+        _log_to(stream)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
+        try:
+            context = ray.init(
+                address=address or "local",
+                num_cpus=None if address else machine().cpus,
+                include_dashboard=None if address else True,
+                dashboard_host="127.0.0.1",
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise UserError(_refusal(address, error)) from error
+        except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+            raise KeyboardInterrupt from stop
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
+        try:
+            resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            yield Cluster(
+                nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
+                gpus=resources.get("GPU", 0),
+                dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+                outside=address is not None and address.startswith("ray://"),
+                joined=address is not None,
+            )
+        finally:
+            ray.shutdown()
+
+
+def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.Event) -> None:
+    """Calls `function` in a task of the cluster and waits for it, or until `stop` is set. Raises what it raised.
+
+    Over ray:// what Tune and Train do must be part of the cluster, and of a call of Ray Train one cannot let go.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote = ray.remote(num_cpus=0)(function)
+    if here := _node_here():
+        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+    task = remote.remote(*arguments)
+    while not ray.wait([task], timeout=POLL_SECONDS)[0]:
+        if stop.is_set():
+            return
+    try:
+        ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause or error from None
+
+
+def refuse_unshared(folder: Path) -> None:
+    """Raises UserError when a node of the cluster does not see a file that is written to `folder` here."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = folder / f".{uuid.uuid4().hex[:8]}.tmp"
+    probe.touch()
+    try:
+        sees = ray.remote(num_cpus=0)(os.path.exists)
+        here = _node_here()
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
+        asked = [
+            sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                str(probe)
+            )
+            for node in nodes
+        ]
+        blind = [node["NodeManagerAddress"] for node, seen in zip(nodes, ray.get(asked), strict=True) if not seen]
+    finally:
+        probe.unlink(missing_ok=True)
+    if blind:
+        raise UserError(
+            f"--storage {folder}: {', '.join(sorted(set(blind)))} of the cluster's nodes do not see it; name a folder "
+            "that every node has mounted at the same path, or a URI (s3://...)"
+        )
+
+
+def _node_here() -> str | None:
+    """The node that this process is part of; None over ray://, where it lies outside the cluster."""
+    import ray
+
+    outside = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
+    return None if outside else ray.get_runtime_context().get_node_id()
+
+
+def _refuse_silence(address: str) -> None:
+    """Raises UserError when nothing listens at HOST:PORT, where Ray itself would try for long and then abort."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local") or not host or not port.isdigit():
+        return  # Ray finds the address, or refuses it at once
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
+
+
+def _refusal(address: str | None, error: Exception) -> str:
+    said = str(error).strip()
+    said = said.splitlines()[-1] if "Traceback" in said else " ".join(said.split())
+    if "ersion mismatch" in said:
+        return f"--address {address}: versions must be the same on both sides: {said}"
+    if "Failed to connect to Ray cluster" in said:
+        said += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
+    return f"--address {address}: no Ray cluster answers there: {said}" if address else f"Ray does not start: {said}"
+
+
+def _quoted_python() -> dict[str, Any] | None:
+    """Ray hands the interpreter's path to a shell as it is; one with a space in it must bring its own quotes."""
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
+
+
+def _runtime_env(trainable: str) -> dict[str, Any]:
+    """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
+    packages = [ROOT / "branchwise"]
+    if trainable not in BUILT_IN:
+        found = importlib.util.find_spec(trainable.partition(".")[0])
+        if found:
+            packages += map(Path, found.submodule_search_locations or filter(None, [found.origin]))
+    names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
+    return {
+        "py_modules": [str(package) for package in packages],
+        "excludes": ["__pycache__", "*.ipynb"],
+        "env_vars": {name: os.environ[name] for name in names if name in os.environ},
+    }
+
+
+def _private_token() -> None:
+    """Makes the token that local clusters ask for, readable by its owner alone; Ray itself would leave it readable."""
+    file = Path.home() / ".ray" / "auth_token"
+    if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(32))
+    except FileExistsError:
+        file.chmod(0o600)
+
+
+def _log_to(stream: TextIO) -> None:
+    """Sends what Ray and its libraries log in this process to `stream` instead of the terminal."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().handlers = [handler]
+    ray_logger = logging.getLogger("ray")
+    ray_logger.handlers = []  # importing ray gave it one that writes to the terminal
+    ray_logger.propagate = True
+    logging.captureWarnings(True)

@@ -1,0 +1,184 @@
+"""What a terminal shows of a running sweep: one live display, or plain lines where there is no terminal.
+
+The workers leave their progress in the run folder; the display reads it from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from branchwise.orchestration.designs.layout import PlannedArm
+from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+REFRESH_SECONDS = 1.0
+LINE_SECONDS = 15.0  # between plain lines
+STOP_SECONDS = 30.0  # for work that was told to stop
+
+
+def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> None:
+    """Runs `work` in a thread and calls `show` about every second until it ends; raises what it raised.
+
+    Ctrl-C arrives here at once, as KeyboardInterrupt, and not in the middle of Ray's own work. `work` is given an event
+    that is set when it shall stop, and is then waited for: had it a call to Ray under way while Ray is shut down, Ray
+    would end this process at once, with exit code 1.
+    """
+    # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
+    stop, ended = threading.Event(), threading.Event()
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work(stop)
+        except BaseException as error:  # handed to the main thread, which raises it
+            if not stop.is_set():
+                failure.append(error)
+        finally:
+            ended.set()
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+        while not ended.wait(REFRESH_SECONDS):
+            with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
+                show()
+    finally:
+        stop.set()
+        ended.wait(STOP_SECONDS)
+    if failure:
+        raise failure[0]
+
+
+class Display:
+    """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
+
+    `check` is called with every look at the run; what it raises ends the sweep. `followers` see what was looked at.
+    """
+
+    def __init__(
+        self, console: Console, check: Callable[[], None] = lambda: None, followers: Sequence[Follower] = ()
+    ) -> None:
+        self._console = console
+        self._check = check
+        self._followers = followers
+        self._state: RunState | None = None
+        self._stack = ExitStack()
+        self._bars = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last_line = ("", 0.0)
+        self._started = time.monotonic()
+        self._expected = 0.0
+
+    def __enter__(self) -> Display:
+        self._stack.enter_context(self._bars)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def teacher(self, unfinished: Storage) -> None:
+        """Shows how far the teacher is, from the folder its training writes to."""
+        state = read_progress(unfinished, "teacher")
+        if not state:
+            self._show("teacher", 0.0, "starting Ray Train workers")
+            return
+        fraction = state["step"] / max(1, state["steps"])
+        self._show("teacher", fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+
+    def begin_arms(self, expected_seconds: float) -> None:
+        """Starts the clock of the arms."""
+        self._started = time.monotonic()
+        self._expected = expected_seconds
+
+    def arms(self, run: Storage, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
+        """Shows how far the arms of these trials are."""
+        by_trial = {name: [arm.name for arm in arms] for name, arms in trials.items()}
+        names = {arm for arms in by_trial.values() for arm in arms}
+        self._arms("arms", self._look(run, by_trial), names, len(names))
+
+    def search(self, run: Storage, asked: set[str], trials: int) -> None:
+        """Shows how far a search is that wants so many `trials`, of which it has `asked` for some."""
+        self._arms("search", self._look(run, {}), asked, trials)
+
+    def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
+        finished = len(names & state.records.keys())
+        running, partial, rate = 0, 0.0, 0.0
+        for trial, report in state.running.items():
+            waiting = len(names.intersection(state.unfinished(trial, report)))
+            running += waiting
+            partial += waiting * share(report)
+            rate += report.get("steps_per_second", 0.0) * (waiting if report["phase"] == "train" else 0)
+        fraction = (finished + partial) / max(1, total)
+        failed = sum(state.records[name]["status"] not in ("done", "stopped") for name in names & state.records.keys())
+        text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
+        if rate:
+            text += f", {rate:.0f} arm steps/s"
+        self._show(task, fraction, text + self._time_left(fraction))
+
+    def _look(self, run: Storage, trials: Mapping[str, Sequence[str]]) -> RunState:
+        if self._state is None:
+            self._state = RunState(run, trials)
+        self._state.trials = trials
+        new = self._state.look()
+        for follow in self._followers:
+            follow(self._state, new)
+        return self._state
+
+    def _time_left(self, fraction: float) -> str:
+        if fraction >= 1:
+            return ""
+        elapsed = time.monotonic() - self._started
+        # The first steps wait for imports and say little of the speed: until a tenth is done the plan's word stands.
+        left = self._expected - elapsed if fraction < 0.1 else elapsed * (1 - fraction) / fraction
+        return f", {duration(left)} left" if left > 0 else ""
+
+    def _show(self, task: str, fraction: float, state: str) -> None:
+        self._check()
+        if self._console.is_terminal:
+            if task not in self._tasks:
+                self._tasks[task] = self._bars.add_task(task, total=1.0, state="")
+            self._bars.update(self._tasks[task], completed=fraction, state=state)
+            return
+        line, now = f"{task}: {state}", time.monotonic()
+        if line != self._last_line[0] and now - self._last_line[1] >= LINE_SECONDS:
+            self._console.print(line, highlight=False)
+            self._last_line = (line, now)
+
+
+def read_progress(folder: Storage, name: str) -> Any:
+    """The last report of the cohort or teacher of this name; None when there is none."""
+    try:
+        return folder.read_json(f"progress/{name}.json")
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as a person says it: 45 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _details(state: Mapping[str, Any]) -> str:
+    rate = state.get("steps_per_second")
+    if not rate:
+        return ""
+    left = (state["steps"] - state["step"]) / rate
+    return f", {rate:.1f} steps/s, {duration(left)} left"

@@ -1,0 +1,181 @@
+"""What can be told of a run from its folder alone, from any machine, while it runs or afterwards: no Ray, no space."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import rich.table
+from rich.console import Console
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.monitoring.progress import duration, read_progress
+from branchwise.orchestration.monitoring.run_state import RunState, share
+from branchwise.orchestration.run_folder import results
+from branchwise.orchestration.run_folder.lock import living_holder
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """One run in a line."""
+
+    name: str
+    state: str  # running, finished, interrupted, failed; stopped: it died without a word
+    done: int
+    total: int
+    started: str
+    holder: Mapping[str, Any] | None  # who runs it now
+
+
+def print_state(storage: Storage, name: str | None, console: Console) -> None:
+    """The state of the run of this name, or a line for every run. Raises UserError when there is no such run."""
+    if name is None:
+        _print_list(storage, console)
+        return
+    run = results.run_named(storage, name, "--status")
+    if not run.exists("plan.json"):
+        raise UserError(f"--status {name}: no such run in {storage.root}; --list names those there are")
+    grid = rich.table.Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    for key, text in describe(storage, run):
+        grid.add_row(key, text)
+    console.print(grid, highlight=False)
+
+
+def _print_list(storage: Storage, console: Console) -> None:
+    table = rich.table.Table("run", "state", "arms with a result", "begun", box=None, padding=(0, 2, 0, 0))
+    for name in storage.names(""):
+        if name not in results.NOT_RUNS and storage.exists(f"{name}/plan.json"):
+            run = overview(storage / name)
+            table.add_row(run.name, run.state, f"{run.done} of {run.total}", _local_time(run.started))
+    if table.row_count:
+        console.print(table, highlight=False)
+    else:
+        console.print(f"{storage.root}: no runs", highlight=False, soft_wrap=True)
+
+
+def overview(run: Storage) -> Overview:
+    manifest = _read(run, "manifest.json")
+    counts = manifest.get("arms_by_status")
+    holder = living_holder(run)
+    state = manifest.get("status", "damaged")
+    # While it runs, the counts are those of an earlier sitting; a record is there when its arm is finished.
+    live = state == "running" or not counts
+    done = len(run.names("arms")) if live else counts["done"]
+    return Overview(
+        name=run.root.rpartition("/")[2],
+        state="stopped" if state == "running" and holder is None else "running" if holder else state,
+        done=done,
+        total=manifest.get("arms", 0) or done,
+        started=manifest.get("started", ""),
+        holder=holder,
+    )
+
+
+def describe(storage: Storage, run: Storage) -> Iterator[tuple[str, str]]:
+    """What `--status` prints, a row at a time."""
+    seen, manifest, now = overview(run), _read(run, "manifest.json"), time.time()
+    yield "run", run.root
+    yield "state", _state(seen, manifest, now)
+    if seen.started:
+        yield "begun", f"{_local_time(seen.started)} on {manifest['host']}"
+    state = RunState(run, _read(run, "plan.json").get("trials", {}))
+    state.look()
+    counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
+    told = ", ".join(f"{number} {word}" for word, number in counts.items())
+    yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({told})" if told else "")
+    if seen.holder:
+        yield from _running(storage, state, manifest, seen.total, now)
+    elif len(state.records) < seen.total or seen.state != "finished":
+        yield "go on", f"--resume {seen.name}"
+    best = sorted((_value(record), arm) for arm, record in state.records.items() if _value(record) is not None)
+    if best:
+        yield "lowest", f"{best[0][0]:.4g} {state.records[best[0][1]]['values']['metric']}, {best[0][1]}"
+
+
+def _running(
+    storage: Storage, state: RunState, manifest: Mapping[str, Any], total: int, now: float
+) -> Iterator[tuple[str, str]]:
+    teacher = (manifest.get("teacher") or {}).get("key")
+    report = read_progress(storage / f"teachers/{teacher}.unfinished", "teacher") if teacher else None
+    if report:
+        yield "teacher", _progress(report, now)
+    for trial, report in state.running.items():
+        arms = state.unfinished(trial, report)
+        yield trial, f"{_progress(report, now)}: {', '.join(arms[:4])}{', ...' if len(arms) > 4 else ''}"
+    rate = sum(_rate(report) * len(state.unfinished(trial, report)) for trial, report in state.running.items())
+    if rate:
+        yield "speed", f"{rate:.1f} arm steps/s"
+    left = seconds_left(state, total)
+    yield (
+        "left",
+        f"about {duration(left)}" if left is not None else "not known before the first arms have trained a while",
+    )
+
+
+def seconds_left(state: RunState, total: int) -> float | None:
+    """What the run still takes, as far as its finished and running trials tell; None when they do not yet.
+
+    Of the teacher nothing is said. Trials that wait are taken to be like the others, as many at a time as run now.
+    """
+    trials: dict[str, list[float]] = {}
+    for record in state.records.values():
+        if "seconds" in record:
+            trials.setdefault(record["trial"], []).append(record["seconds"])
+    took = [max(seconds) / len(seconds) for trial, seconds in trials.items() if trial not in state.running]  # an arm
+    running: list[float] = []
+    waiting = total - len(state.records)
+    for trial, report in state.running.items():
+        arms = len(state.unfinished(trial, report))
+        waiting -= arms
+        if share(report) > 0:
+            elapsed = report["time"] - report["begun"]
+            running.append(elapsed * (1 - share(report)) / share(report))
+            took.append(elapsed / share(report) / max(1, arms))
+    if not took:
+        return None
+    at_a_time = max(1, len(state.running))
+    waited: float = max(0, waiting) * sum(took) / len(took)
+    return max([(sum(running) + waited) / at_a_time, *running])
+
+
+def _state(seen: Overview, manifest: Mapping[str, Any], now: float) -> str:
+    if seen.holder:
+        ago = max(0, round(now - seen.holder["renewed"]))
+        return f"running as process {seen.holder['pid']} on {seen.holder['host']}, last sign of life {ago} s ago"
+    if seen.state == "stopped":
+        return "stopped without a word: its process was killed, or its machine is gone"
+    ended = manifest.get("ended")
+    return f"{seen.state}{f', {_local_time(ended)}' if ended else ''}"
+
+
+def _progress(report: Mapping[str, Any], now: float) -> str:
+    rate, ago = _rate(report), now - report["time"]
+    told = f"{report['phase']} {report['step']}/{report['steps']}" + (f", {rate:.1f} steps/s" if rate else "")
+    return told + (f", {duration(ago)} ago" if ago > 30 else "")
+
+
+def _rate(report: Mapping[str, Any]) -> float:
+    return float(report.get("steps_per_second", 0.0)) if report["phase"] == "train" else 0.0
+
+
+def _value(record: Mapping[str, Any]) -> float | None:
+    value: float | None = record.get("values", {}).get("value")
+    return None if value is None or record["status"] != "done" or math.isnan(value) else value
+
+
+def _read(run: Storage, name: str) -> Any:
+    try:
+        return run.read_json(name)
+    except (FileNotFoundError, DamagedError):
+        return {}
+
+
+def _local_time(when: str) -> str:
+    return f"{datetime.fromisoformat(when).astimezone():%Y-%m-%d %H:%M}" if when else ""

@@ -1,0 +1,147 @@
+"""One sweep at a time in a run folder: a small file that names its holder, who renews it while alive."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from branchwise.orchestration.errors import StorageLostError, UserError
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+LOCK = "lock.json"
+RENEW_SECONDS = 15.0
+LEASE_SECONDS = 60.0  # without a sign of life for so long, a holder on another host is taken for dead
+
+
+class HeldError(UserError):
+    """The folder is another process's."""
+
+
+@dataclass
+class Lease:
+    """What the holder of a folder knows of its hold."""
+
+    renewed: float
+    failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raises StorageLostError once the lease has run out because it could not be renewed."""
+        if self.failure and time.monotonic() - self.renewed > LEASE_SECONDS:
+            raise StorageLostError(f"no file could be written for {LEASE_SECONDS:.0f} s: {self.failure}")
+
+
+@contextmanager
+def hold(folder: Storage) -> Iterator[Lease]:
+    """Holds `folder`, which is made when there is none. Raises HeldError while another process does, and OSError.
+
+    Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
+    """
+    mine = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    _take(folder, mine)
+    lease, stop = Lease(time.monotonic()), threading.Event()
+    renewer = threading.Thread(target=_renew, args=(folder, mine, lease, stop), daemon=True)
+    renewer.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        renewer.join()
+        if _is(folder, mine):
+            folder.delete(LOCK)
+
+
+@contextmanager
+def hold_when_free(folder: Storage, waiting: Callable[[], None]) -> Iterator[None]:
+    """Like `hold`, but calls `waiting` every second while another process holds `folder`."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(hold(folder))
+                break
+            except HeldError:
+                waiting()
+                time.sleep(1.0)
+        yield
+
+
+def living_holder(folder: Storage) -> Mapping[str, Any] | None:
+    """Who holds `folder`: host, pid and the time of the last sign of life; None when nobody alive does."""
+    holder: Mapping[str, Any] | None = _holder(folder)
+    return holder if holder and _alive(holder) else None
+
+
+def _take(folder: Storage, mine: Mapping[str, Any]) -> None:
+    with _guarded(folder):
+        other = _holder(folder)
+        if other and _alive(other):
+            ago = max(0, round(time.time() - other["renewed"]))
+            raise HeldError(
+                f"{folder.root} is in use by process {other['pid']} on {other['host']}, which gave its last sign of "
+                f"life {ago} s ago; wait for it or stop it first"
+            )
+        _write(folder, mine)
+
+
+@contextmanager
+def _guarded(folder: Storage) -> Iterator[None]:
+    """Lets one process of this host at a time look and take. An object store has no such means."""
+    if folder.local is None:
+        yield
+        return
+    folder.local.mkdir(parents=True, exist_ok=True)
+    with (folder.local / ".lock").open("a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+
+
+def _alive(holder: Mapping[str, Any]) -> bool:
+    if time.time() - holder["renewed"] > LEASE_SECONDS:
+        return False
+    if holder["host"] != platform.node():
+        return True
+    if holder["pid"] == os.getpid():
+        return False  # a process that had this number before, as the first of every container has
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's, alive
+    return True
+
+
+def _renew(folder: Storage, mine: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
+    while not stop.wait(RENEW_SECONDS):
+        try:
+            if not _is(folder, mine):
+                return  # taken over, or deleted with the folder
+            _write(folder, mine)
+        except OSError as error:
+            lease.failure = error
+        else:
+            lease.renewed, lease.failure = time.monotonic(), None
+
+
+def _is(folder: Storage, mine: Mapping[str, Any]) -> bool:
+    other = _holder(folder)
+    return other is not None and other["token"] == mine["token"]
+
+
+def _holder(folder: Storage) -> Any:
+    """Whom the lock names; None when there is none, or none that can be read."""
+    try:
+        return folder.read_json(LOCK)
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+def _write(folder: Storage, mine: Mapping[str, Any]) -> None:
+    folder.write_json(LOCK, {**mine, "renewed": time.time()})

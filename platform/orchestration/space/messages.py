@@ -1,0 +1,67 @@
+"""What is wrong with a space, in one sentence that names file, key and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from branchwise.orchestration.errors import UserError
+
+
+def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
+    """`tree` as a `model`. Raises UserError."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        # An unknown key explains a missing one beside it, so it is the one to tell.
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        raise UserError(f"{file}: {_sentence(first, model, tree)}") from error
+
+
+def _sentence(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> str:
+    where = dotted(error["loc"], tree, missing=error["type"] == "missing")
+    if error["type"] == "extra_forbidden":
+        return unknown_key(where, keys_at(model, where.split(".")[:-1]))
+    if error["type"] == "missing":
+        return f"{where}: missing; it has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}{value}"
+
+
+def unknown_key(where: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(where.rpartition(".")[2], allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+
+
+def dotted(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:
+    """The dotted key of a pydantic location, without the tags it puts in for unions; the last part may be `missing`."""
+    keys = []
+    for part in location:
+        held = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
+        if part in held:
+            tree = tree[part]
+            keys.append(str(part))
+    return ".".join([*keys, str(location[-1])] if missing else keys) or "space"
+
+
+def keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The keys allowed in the section at `path`."""
+    models = [model]
+    for part in path:
+        annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        if annotations:  # else a key of a mapping, whose values are the models found on the way
+            models = [found for annotation in annotations for found in _models_in(annotation)]
+    return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)

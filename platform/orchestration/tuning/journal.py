@@ -1,0 +1,58 @@
+"""The journal of a search: Optuna's own format, which `optuna-dashboard` opens at any time.
+
+Optuna writes every suggestion and every value by itself and waits for the disk each time. Here one process writes, and
+only what it must not forget has to be on the disk: which suggestions have been handed out. So entries are kept until
+`flush`, and go there together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend
+
+from branchwise.trainables.runtime.storage import Storage
+
+
+class Journal(BaseJournalBackend):
+    """The journal in the file `name` of a run, and what has been added to it since the last `flush`."""
+
+    def __init__(self, run: Storage, name: str) -> None:
+        self._run, self._name = run, name
+        text = run.read(name) if run.exists(name) else b""
+        # A line that a power loss or a full disk cut off was of suggestions nobody had got yet.
+        self._whole = text.rfind(b"\n") + 1
+        self._logs: list[dict[str, Any]] = [json.loads(line) for line in text[: self._whole].splitlines()]
+        self._flushed = len(self._logs)
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._logs += logs
+
+    def flush(self) -> None:
+        """Stores what is new. Raises OSError."""
+        if self._flushed == len(self._logs):
+            return
+        local = self._run.local
+        if local is None or not self._whole:  # an object store cannot append; of a new file the folder must know too
+            lines = _lines(self._logs)
+            self._run.write(self._name, lines)
+            self._whole = len(lines)
+        else:
+            lines = _lines(self._logs[self._flushed :])
+            with (local / self._name).open("ab") as stream:
+                stream.truncate(self._whole)
+                stream.write(lines)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._whole += len(lines)
+        self._flushed = len(self._logs)
+
+
+def _lines(logs: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(log) + "\n" for log in logs).encode()

@@ -1,0 +1,203 @@
+"""The contract between the platform and what it trains.
+
+A *trainable* is a module, typed as `Trainable` below. The platform lays out arms, packs them into cohorts, runs the
+cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the platform and the
+analysis know only the columns that it declares.
+
+Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+BUILT_IN = {"dash": "branchwise.trainables.dash", "surface": "branchwise.trainables.surface"}
+
+Kind = Literal["cell", "baseline", "search", "confirm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One model to train, the same from the design to its record in the run folder.
+
+    All arms of a block share its seed. `patch` holds the settings in which the arm differs from the space's own; `spec`
+    is what they come to, validated once and shared by all arms of an equal patch.
+    """
+
+    name: str
+    seed: int
+    spec: Any
+    kind: Kind = "cell"
+    cell: str = ""
+    block: int = 0
+    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    patch: Mapping[str, Any] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        """The arm as plain values, without its settings: what a record keeps."""
+        return {
+            "arm": self.name,
+            "kind": self.kind,
+            "cell": self.cell,
+            "block": self.block,
+            "seed": self.seed,
+            "components": dict(self.components),
+            "patch": dict(self.patch),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Arms of one block that train together: one Ray Tune trial.
+
+    `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    seconds: float = 0.0  # expected
+    out_of: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of one arm. `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`."""
+
+    status: Literal["done", "stopped", "diverged", "failed"]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it."""
+
+    name: str
+    about: str = ""  # a phrase for people: "student's guidance gap / teacher's"
+    dtype: Literal["float64", "Int64", "string", "object"] = "float64"
+    unit: str = ""  # "s", "parameters"; empty for a pure number
+    better: Literal["lower", "higher"] | None = None  # None: neither is better
+    searchable: bool = False  # may be an objective of a search
+    claimable: bool = False  # may be estimated and claimed about
+    shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
+
+    `x` names one column, or two whose mean is meant. A panel's axis is logarithmic where every value is above 0.
+    """
+
+    table: str
+    title: str
+    x: tuple[str, ...]
+    x_label: str
+    y: tuple[Column, ...]
+    level: float | None = None  # a horizontal line in the first panel
+    linear: tuple[str, ...] = ()  # columns that are never drawn on a logarithmic axis
+
+
+# The columns that every trainable fills, and those of the value's uncertainty and comparability.
+OUTCOME = (
+    Column(name="metric", about="what the value measures", dtype="string"),
+    Column(name="value", about="the primary outcome", better="lower", searchable=True, claimable=True),
+    Column(name="value_repeats", about="the value of each sampling repeat", dtype="object"),
+    Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
+)
+LOSS_CURVES = Lines(
+    table="curves", title="Training curves", x=("step",), x_label="training step", y=(Column(name="loss"),)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the platform lends a running cohort or teacher: where it runs, and how to report.
+
+    `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
+    one, the folder of its model. With several workers, each calls `report` and `keep`; only rank 0 calls `save` and
+    `finish`.
+
+    A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
+    as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
+    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never asks trains every arm to its
+    end.
+    """
+
+    rank: int
+    world_size: int
+    device: str  # "cpu", "cuda:0", ...
+    threads: int
+    scratch: Path  # an empty local folder, removed afterwards
+    teacher: Path | None  # a local folder that `train_teacher` once wrote
+    report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
+    save: Callable[[bytes], None]
+    load: Callable[[], bytes | None]
+    finish: Callable[[Arm, Result, Path | None], None]
+    rungs: tuple[int, ...] = ()
+    keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+
+
+class Trainable(Protocol):
+    """A module that can be trained. What students learn from is optional: `teacher_key` returns None without one, and
+    then the functions after it are never called."""
+
+    Spec: type[BaseModel]  # frozen, strict settings; has a section `method`
+    BASELINES: Mapping[str, dict[str, Any]]  # name -> patch: models to compare with that are no cell of the ablation
+    COLUMNS: Sequence[Column]  # what a result's values may hold, in the order of arms.parquet
+    LINES: Sequence[Lines]  # how a report draws its tables
+
+    def cohort_key(self, spec: Any) -> str:
+        """Arms may train together where this is equal."""
+
+    def check_inputs(self, spec: Any) -> None:
+        """Raises OSError or ValueError when this machine lacks a file that the settings need."""
+
+    def estimate_cohort(self, specs: Any, threads: int) -> float:
+        """Seconds that a cohort of these settings is expected to take."""
+
+    def run_cohort(self, arms: Any, context: Context) -> None:
+        """Trains and evaluates the arms, and calls `context.finish` once for each."""
+
+    def teacher_key(self, spec: Any) -> str | None:
+        """The content address of the teacher that these settings ask for."""
+
+    def evaluation_key(self, spec: Any) -> str:
+        """The content address of the settings that the teacher's evaluation depends on."""
+
+    def estimate_teacher(self, spec: Any, workers: int) -> float:
+        """Seconds that training and evaluating the teacher is expected to take."""
+
+    def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
+        """Leaves the finished teacher's files in the folder `out` (rank 0)."""
+
+    def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
+        """{"value": ..., ...}, stored beside the teacher."""
+
+
+def load_trainable(name: str) -> Trainable:
+    """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
+
+    A module may leave out BASELINES, COLUMNS and LINES. Raises ModuleNotFoundError when there is no such module.
+    """
+    module: Any = importlib.import_module(BUILT_IN.get(name, name))
+    for attribute, default in (("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,))):
+        if not hasattr(module, attribute):
+            setattr(module, attribute, default)
+    trainable: Trainable = module
+    return trainable
+
+
+def declared(trainable: Trainable) -> dict[str, Any]:
+    """The columns and lines of a trainable as plain values, as a run's plan keeps them for the analysis."""
+    return {
+        "columns": [asdict(column) for column in trainable.COLUMNS],
+        "lines": [asdict(lines) for lines in trainable.LINES],
+    }

@@ -1,0 +1,89 @@
+"""An authors' checkpoint (.pth) becomes a model folder, with EMA weights and curriculum, usable as a teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from branchwise.trainables.dash.authors.weights import architecture, to_diffusers
+from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
+from branchwise.trainables.dash.nets import checkpoint, unet
+
+
+def import_reference(file: Path, classes: int, image_size: int, out: Path) -> dict[str, Any]:
+    """Writes the folder `out` from the authors' checkpoint `file`, whole or not at all; returns what teacher.json says.
+
+    `image_size` is the side of the square images the net was trained on; its architecture is read from the shapes.
+    Raises FileNotFoundError, FileExistsError, or ValueError with one sentence when the file is not such a checkpoint.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists already")
+    state, importance, gamma = _read(file)
+    net = _build(file, state, classes, image_size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        checkpoint.save_model(beside, net, importance)
+        about = {
+            "imported_from": file.name,
+            "imported_sha256": checkpoint.sha256(file),
+            "parameters": unet.size(net),
+            "snr_gamma": gamma,
+            "weights_sha256": checkpoint.weights_sha256(beside),
+        }
+        (beside / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+        beside.chmod(0o755)
+        os.replace(beside, out)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return about
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], Tensor, float]:
+    """The averaged weights under the authors' names, lambda (1000,), and gamma."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist")
+    try:
+        # Nothing but tensors and plain containers is ever unpickled.
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{file} is not a readable PyTorch checkpoint: {reason}") from error
+    try:
+        state, tirt = content["ema_state_dict"]["shadow"], content["tirt_state_dict"]
+        importance, gamma = tirt["importance_adjustment"].float().flatten(), float(tirt["snr_gamma"])
+    except (KeyError, TypeError, IndexError) as missing:
+        raise ValueError(f"{file} is not a checkpoint of the reference: it lacks {missing}") from missing
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{file} is not a checkpoint of the reference: ema_state_dict.shadow is not a state dict")
+    if importance.shape != (TIMESTEPS,):
+        raise ValueError(f"{file}: the curriculum has {len(importance)} timesteps, not {TIMESTEPS}")
+    return dict(state), importance, gamma
+
+
+def _build(file: Path, state: dict[str, Tensor], classes: int, image_size: int) -> nn.Module:
+    try:
+        spec = architecture(state, image_size)
+        spec.check_image(image_size)
+        found = len(state["class_embed.weight"]) - 1
+        if found != classes:
+            raise ValueError(f"it knows {found} classes, not {classes}")
+        net = unet.build(spec, (state["conv_in.weight"].shape[1], image_size, image_size), classes, seed=0)
+        net.load_state_dict({name: value.float() for name, value in to_diffusers(state).items()})
+    except KeyError as missing:
+        raise ValueError(f"{file}: the parameter {missing} is missing") from missing
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
+    if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
+        raise ValueError(f"{file}: some weights are not finite")
+    return net

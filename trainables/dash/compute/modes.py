@@ -1,0 +1,74 @@
+"""How the same settings are computed: `exact`, which repeats itself bit for bit, or `fast`.
+
+On a CPU the two are one: its kernels repeat themselves as they are, and compiling takes longer there than it saves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from branchwise.trainables import Context
+from branchwise.trainables.dash.spec import Mode
+
+RECOMPILES = 32  # variants of one net: its batch sizes in training and sampling, with and without gradients
+
+
+def choose(mode: Mode, device: str) -> None:
+    """Sets this process's switches. Called before the first work on the device."""
+    if device == "cpu":
+        return
+    exact = mode == "exact"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
+    torch.use_deterministic_algorithms(exact)
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # a help to find errors, at a cost
+    torch.backends.cudnn.benchmark = not exact
+    _allow_tf32(not exact)
+
+
+def prepare(net: nn.Module, mode: Mode, context: Context) -> None:
+    """Compiles `net` in place, its state's names unchanged, where the mode and the device ask for it."""
+    if _compiles(mode, context):
+        # CUDA graphs and the exchange of gradients between ranks do not go together.
+        compile_in_place(net, "reduce-overhead" if context.world_size == 1 else "default")
+
+
+def compile_in_place(net: nn.Module, how: str = "default", backend: str = "inductor") -> None:
+    """Compiles `net` for each shape it meets; more than RECOMPILES variants are an error, not a silent fall back."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = RECOMPILES
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    net.compile(mode=how, dynamic=False, backend=backend)
+
+
+def begin_step(mode: Mode, context: Context) -> None:
+    """Tells CUDA graphs that what they gave out in the step before is not needed any more, but all of this one's is."""
+    if _compiles(mode, context):
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+def _compiles(mode: Mode, context: Context) -> bool:
+    return mode == "fast" and context.device != "cpu"
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Measurements are made in plain float32, whatever the training is made in."""
+    allowed = torch.backends.cudnn.allow_tf32
+    _allow_tf32(False)
+    try:
+        yield
+    finally:
+        _allow_tf32(allowed)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed

@@ -1,0 +1,92 @@
+"""Is a student's guidance calibrated? Its guidance gap D = eps_c - eps_u against the teacher's, by timestep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from branchwise.trainables.dash.compute.modes import full_precision
+from branchwise.trainables.dash.compute.seeding import generator
+from branchwise.trainables.dash.data.datasets import Dataset, to_float
+from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, add_noise
+from branchwise.trainables.dash.spec import Evaluate
+
+Bins = list[tuple[Tensor, Tensor]]  # a timestep bin's outputs (cond, uncond), each (n, C, H, W) float32
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Noisy training images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for every arm."""
+
+    edges: list[int]  # bin b holds timesteps edges[b] .. edges[b + 1] - 1
+    noisy: list[Tensor]  # a bin: (n, C, H, W)
+    timesteps: list[Tensor]  # a bin: (n,)
+    labels: list[Tensor]  # a bin: (n,)
+    null_label: int
+
+
+def draw_probes(dataset: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
+    """Probes of images, timesteps and noise drawn under `seed`."""
+    device = dataset.images.device
+    count = settings.gap_samples
+    edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
+    noisy, timesteps, labels = [], [], []
+    for b, (low, high) in enumerate(pairwise(edges)):
+        source = generator(seed, "gap probes", b)
+        chosen = torch.randint(len(dataset.images), (count,), generator=source).to(device)
+        t = torch.randint(low, high, (count,), generator=source).to(device)
+        noise = torch.randn((count, *dataset.image_shape), generator=source).to(device)
+        noisy.append(add_noise(to_float(dataset.images[chosen]), noise, alphas_cumprod, t))
+        timesteps.append(t)
+        labels.append(dataset.labels[chosen])
+    return Probes(edges, noisy, timesteps, labels, dataset.classes)
+
+
+@torch.inference_mode()
+def outputs(net: nn.Module, probes: Probes) -> Bins:
+    """Both branches of `net` on every probe, in float32; always by the net as it is, never compiled."""
+    bins = []
+    for x, t, y in zip(probes.noisy, probes.timesteps, probes.labels, strict=True):
+        null = torch.full_like(y, probes.null_label)
+        with full_precision():
+            both = net.forward(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null]), return_dict=False)[0]
+        cond, uncond = both.chunk(2)
+        bins.append((cond, uncond))
+    return bins
+
+
+def compare(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> dict[str, float]:
+    """Diagnostics of branches (cond, uncond), each (n, C, H, W), D = cond - uncond of a sample:
+
+    rho = E||D_S|| / E||D_T||, cos_delta = E[cos(D_S, D_T)], gap_mse = E[mean (D_S - D_T)^2] per element,
+    relative_gap = E||D_S - D_T||^2 / E||D_T||^2, mse_cond and mse_uncond per element.
+    """
+    (s_cond, s_uncond), (t_cond, t_uncond) = student, teacher
+    gap_s, gap_t = (s_cond - s_uncond).flatten(1), (t_cond - t_uncond).flatten(1)
+    difference = gap_s - gap_t
+    values = {
+        "rho": gap_s.norm(dim=1).mean() / gap_t.norm(dim=1).mean(),
+        "cos_delta": torch.cosine_similarity(gap_s, gap_t).mean(),
+        "gap_mse": difference.square().mean(),
+        "relative_gap": difference.square().mean() / gap_t.square().mean(),
+        "mse_cond": (s_cond - t_cond).square().mean(),
+        "mse_uncond": (s_uncond - t_uncond).square().mean(),
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+def diagnose(student: Bins, teacher: Bins, probes: Probes) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """The diagnostics pooled over all timesteps, and one row a bin (with `bin`, `t_low`, `t_high` inclusive)."""
+    rows = [
+        {"bin": b, "t_low": probes.edges[b], "t_high": probes.edges[b + 1] - 1, **compare(s, t)}
+        for b, (s, t) in enumerate(zip(student, teacher, strict=True))
+    ]
+    pooled = compare(_pool(student), _pool(teacher))
+    return pooled, rows
+
+
+def _pool(bins: Bins) -> tuple[Tensor, Tensor]:
+    return torch.cat([cond for cond, _ in bins]), torch.cat([uncond for _, uncond in bins])

@@ -1,0 +1,69 @@
+"""Grids of samples, at their native size in pixels, as PNG."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from branchwise.trainables.dash.data.datasets import to_pixels
+from branchwise.trainables.dash.diffusion import samplers, schedule
+from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.nets import checkpoint
+
+ROWS = 8
+ACROSS = 20
+
+
+def save_grid(path: Path, pixels: Tensor, classes: int) -> None:
+    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows."""
+    rows = max(1, min(ROWS, len(pixels) // classes))
+    shown = pixels[: rows * classes]
+    tiles = shown.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
+    _write(path, tiles)
+
+
+def sample_model(
+    folder: Path, out: Path, *, label: int | None, count: int, guidance: float, sampler: str, steps: int, seed: int
+) -> None:
+    """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of every class.
+
+    Raises OSError when there is no model or `out` cannot be written, ValueError for a class the model does not know, or
+    for guidance of a model that has no unconditional branch.
+    """
+    net, _ = checkpoint.load_model(folder, "cpu")
+    config: Any = net.config
+    if config.num_class_embeds is None:
+        raise ValueError(f"{folder} is not a class-conditional model")
+    classes = config.num_class_embeds - 1
+    if label is not None and not 0 <= label < classes:
+        raise ValueError(f"class {label}: the model knows 0 to {classes - 1}")
+    described = folder / "student.json"
+    if guidance != 1 and described.is_file() and json.loads(described.read_text())["guidance_inside"]:
+        raise ValueError(f"{folder} has its guidance inside and no unconditional branch: guidance must be 1")
+    labels = torch.arange(classes).repeat(count) if label is None else torch.full((count,), label)
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    abar = schedule.cosine_alphas_cumprod()
+    batches = []
+    for start in range(0, len(labels), 100):
+        chosen = range(start, min(start + 100, len(labels)))
+        noise = samplers.starting_noise(seed, chosen, shape, "cpu")
+        denoise = samplers.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
+        batches.append(to_pixels(samplers.SAMPLERS[sampler](denoise, noise, abar, steps)))
+    pixels = torch.cat(batches)
+    across = classes if label is None else math.ceil(math.sqrt(count))
+    missing = -len(pixels) % across
+    tiles = torch.cat([pixels, pixels.new_zeros(missing, *shape)]).reshape(-1, across, *shape)
+    _write(out, tiles)
+
+
+def _write(path: Path, tiles: Tensor) -> None:
+    """`tiles` (rows, across, C, H, W) uint8."""
+    rows, across, channels, height, width = tiles.shape
+    image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
+    Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path)

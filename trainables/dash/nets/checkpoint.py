@@ -1,0 +1,62 @@
+"""Models on disk: a diffusers folder (config.json + safetensors) with the curriculum beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from branchwise.trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
+
+
+def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
+    """Writes `net` and the curriculum's lambda (1000,) into `folder`, which plain diffusers can load."""
+    unet: Any = net
+    unet.save_pretrained(folder, safe_serialization=True)
+    save_file({"lambda": importance.detach().cpu()}, folder / CURRICULUM)
+    for name in (WEIGHTS, CURRICULUM):
+        (folder / name).chmod(0o644)  # safetensors makes them private; storage is shared
+
+
+def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Tensor]:
+    """The network (in eval mode) and lambda (1000,) that `save_model` wrote, on `device`.
+
+    Raises FileNotFoundError when `folder` holds no model.
+    """
+    for name in (CONFIG, WEIGHTS, CURRICULUM):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is not a model folder: it has no {name}")
+    net: Any = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
+        folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+    )
+    return net.to(device).eval(), load_file(folder / CURRICULUM)["lambda"].to(device)
+
+
+def weights_sha256(folder: Path) -> str:
+    """The SHA-256 of a model folder's weights, hexadecimal."""
+    return sha256(folder / WEIGHTS)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """Plain tensors and containers as bytes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(content: bytes, device: torch.device | str) -> dict[str, Any]:
+    """What `to_bytes` packed, its tensors on `device`; nothing but tensors and plain containers is accepted."""
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return state

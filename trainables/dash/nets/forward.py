@@ -1,0 +1,57 @@
+"""Forward passes of a step: the branches of one net in one batch, and, where asked for, its mid-block features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.training.objectives import Outputs
+
+
+def forward(
+    net: nn.Module,
+    passes: Sequence[str],
+    batch: Batch,
+    null_label: int,
+    dropout: float = 0.0,
+    precision: str = "fp32",
+    mid_block: nn.Module | None = None,
+) -> Outputs:
+    """The noise `net` predicts in each of `passes` (see objectives), all in one batch: pass -> (b, C, H, W) float32.
+
+    With the net's `mid_block`, also its output: "<pass> features" -> (b, width, h, w).
+    """
+    chosen = torch.cat([_labels(name, batch, null_label, dropout) for name in passes])
+    times = len(passes)
+    x, t = batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times)
+    seen: list[Tensor] = []
+    hook = None if mid_block is None else mid_block.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    # bf16 has the range of fp32, so that gradients need no scaler.
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        eps = net(x, t, chosen, return_dict=False)[0].float()
+    if hook is None:
+        return dict(zip(passes, eps.chunk(times), strict=True))
+    hook.remove()
+    names = [*passes, *(f"{name} features" for name in passes)]
+    return dict(zip(names, [*eps.chunk(times), *seen[0].float().chunk(times)], strict=True))
+
+
+def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:
+    if name == "cond":
+        return batch.labels
+    if name == "uncond":
+        return torch.full_like(batch.labels, null_label)
+    return torch.where(batch.dropout_draws < dropout, null_label, batch.labels)
+
+
+def with_dropped(outputs: Outputs, batch: Batch, dropout: float) -> Outputs:
+    """The teacher's `cond` and `uncond` outputs, with those at dropped labels put together from them."""
+    dropped = (batch.dropout_draws < dropout).view(-1, 1, 1, 1)
+    together = {"dropped": torch.where(dropped, outputs["uncond"], outputs["cond"])}
+    if "cond features" in outputs:
+        features = torch.where(dropped, outputs["uncond features"], outputs["cond features"])
+        together["dropped features"] = features
+    return {**outputs, **together}

@@ -1,0 +1,134 @@
+"""The named objectives: which passes each needs, and its loss, over one batch (B, C, H, W).
+
+A student pass is named for its labels: `cond` (the labels), `uncond` (the null label) or `dropped` (each label replaced
+by the null label with the probability `label_dropout`). The teacher, where it is needed, always runs `cond` and
+`uncond` in one batch, so that an arm's numbers do not depend on what else its cohort asks of the teacher; its `dropped`
+outputs are put together from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from branchwise.trainables.dash.diffusion.guidance import mix
+from branchwise.trainables.dash.spec import Method
+
+Outputs = Mapping[str, Tensor]  # pass -> predicted noise (B, C, H, W); "<pass> features" -> (B, width, h, w)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss to minimise and the unscaled terms it is made of (None: off), scalar tensors."""
+
+    total: Tensor
+    imitation: Tensor | None = None
+    uncond: Tensor | None = None
+    anchor: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    uses_teacher: bool
+    passes: Callable[[Method], tuple[str, ...]]  # of the student
+    losses: Callable[[Method, Outputs, Outputs, Tensor, Tensor], Losses]  # student, teacher, noise, weights (B,)
+
+
+def weighted_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """mean_B(w * mean_CHW((prediction - target)^2)), a scalar."""
+    return ((prediction - target).square().mean(dim=(1, 2, 3)) * weights).mean()
+
+
+def _dash_passes(method: Method) -> tuple[str, ...]:
+    cond = ("cond",) if method.imitation_weight or method.anchor_weight else ()
+    return (*cond, "uncond") if method.uncond_weight else cond
+
+
+def dash(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """L = lam_im L_im + lam_un L_un + lam_an L_an (arXiv 2606.00798); a term of weight 0 is not computed."""
+    imitation = uncond = anchor = None
+    total = noise.new_zeros(())
+    if method.imitation_weight:
+        imitation = weighted_error(student["cond"], teacher["cond"], weights)
+        total = total + method.imitation_weight * imitation
+    if method.uncond_weight:
+        uncond = weighted_error(student["uncond"], teacher["uncond"], weights)
+        total = total + method.uncond_weight * uncond
+    if method.anchor_weight:
+        anchor = weighted_error(student["cond"], noise, weights)
+        total = total + method.anchor_weight * anchor
+    return Losses(total, imitation, uncond, anchor)
+
+
+def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """The denoising loss with labels dropped per sample: the student trained as if there were no teacher."""
+    error = weighted_error(student["dropped"], noise, weights)
+    return Losses(error, anchor=error)
+
+
+def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """The student's guided output imitates the teacher's at one scale: only the mixture is supervised."""
+    scale = method.composite_guidance
+    target = mix(teacher["cond"], teacher["uncond"], scale)
+    error = weighted_error(mix(student["cond"], student["uncond"], scale), target, weights)
+    return Losses(error, imitation=error)
+
+
+def conditional(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """Imitation of the conditional branch alone, which leaves the guidance gap free."""
+    error = weighted_error(student["cond"], teacher["cond"], weights)
+    return Losses(error, imitation=error)
+
+
+def multi_composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """`composite` at several scales, averaged. Two scales already determine both branches."""
+    errors = [
+        weighted_error(mix(student["cond"], student["uncond"], w), mix(teacher["cond"], teacher["uncond"], w), weights)
+        for w in method.multi_guidance
+    ]
+    error = torch.stack(errors).mean()
+    return Losses(error, imitation=error)
+
+
+def gap_matching(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """L_im + gap_weight * E[w mean((D_S - D_T)^2)], D = cond - uncond: the gap itself is supervised."""
+    imitation = weighted_error(student["cond"], teacher["cond"], weights)
+    gap = weighted_error(student["cond"] - student["uncond"], teacher["cond"] - teacher["uncond"], weights)
+    return Losses(imitation + method.gap_weight * gap, imitation=imitation)
+
+
+def fitnets(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """Outputs and mid-block features (Romero et al. 2015) of the teacher, at labels dropped per sample.
+
+    The student's features come through a 1x1 adapter to the teacher's width, which is trained along and then dropped.
+    """
+    imitation = weighted_error(student["dropped"], teacher["dropped"], weights)
+    features = weighted_error(student["dropped features"], teacher["dropped features"], weights)
+    return Losses(imitation + method.feature_weight * features, imitation=imitation)
+
+
+def single_head(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
+    """The conditional branch imitates the teacher's guided output: sampling then needs no guidance."""
+    target = mix(teacher["cond"], teacher["uncond"], method.composite_guidance)
+    error = weighted_error(student["cond"], target, weights)
+    return Losses(error, imitation=error)
+
+
+def _always(*passes: str) -> Callable[[Method], tuple[str, ...]]:
+    return lambda method: passes
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "dash": Objective(True, _dash_passes, dash),
+    "scratch": Objective(False, _always("dropped"), scratch),
+    "conditional": Objective(True, _always("cond"), conditional),
+    "composite": Objective(True, _always("cond", "uncond"), composite),
+    "multi_composite": Objective(True, _always("cond", "uncond"), multi_composite),
+    "gap_matching": Objective(True, _always("cond", "uncond"), gap_matching),
+    "fitnets": Objective(True, _always("dropped"), fitnets),
+    "single_head": Objective(True, _always("cond"), single_head),
+    "pruning": Objective(False, _always("dropped"), scratch),  # the pruned teacher, trained on
+}

@@ -1,0 +1,148 @@
+"""Training a teacher: a class-conditional U-Net and its curriculum, together."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from branchwise.trainables import Context
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.data import batches, datasets
+from branchwise.trainables.dash.data.spec import Data
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation import features, grids, measurement, reference_set
+from branchwise.trainables.dash.nets import checkpoint, unet
+from branchwise.trainables.dash.nets.forward import forward
+from branchwise.trainables.dash.spec import Evaluate, Spec, Teacher
+from branchwise.trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
+from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.objectives import Losses, weighted_error
+
+
+def train(spec: Spec, out: Path, context: Context) -> None:
+    """Trains the teacher of `spec` and leaves its folder's files in `out`; an existing checkpoint is copied there.
+
+    The files: config.json and weights (averaged) for diffusers, curriculum.safetensors, teacher.json (settings, curve,
+    versions), samples.png. Raises FloatingPointError when training diverges.
+    """
+    if not isinstance(spec.teacher, Teacher):
+        if context.rank == 0:
+            _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
+        return
+    torch.set_num_threads(context.threads)
+    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
+    settings = spec.teacher
+    modes.choose(settings.mode, context.device)
+    dataset = datasets.load(spec.data, context.device)
+    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
+    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.seed)
+    modes.prepare(net, settings.mode, context)
+    learner = Learner(net, settings, settings, None, alphas_cumprod, context)
+    content = context.load()
+    step = 0
+    if content is not None:
+        state = checkpoint.from_bytes(content, context.device)
+        learner.restore(state["teacher"])
+        step = state["step"]
+    _train(learner, settings, dataset, alphas_cumprod, step, context)
+    learner.finish()
+    if context.rank == 0:
+        _save(learner, spec.data, settings, out, dataset, alphas_cumprod)
+
+
+def _train(
+    learner: Learner,
+    settings: Teacher,
+    dataset: datasets.Dataset,
+    alphas_cumprod: torch.Tensor,
+    step: int,
+    context: Context,
+) -> None:
+    progress = Progress(context, "train", settings.steps, step)
+    start = time.perf_counter() - learner.seconds
+    while step < settings.steps:
+        modes.begin_step(settings.mode, context)
+        batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
+        if settings.dropout > 0:
+            torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
+        outputs = forward(
+            learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision
+        )
+        eps = outputs["dropped"]
+        learner.learn(Losses(weighted_error(eps, batch.noise, learner.weights(batch))), step)
+        step += 1
+        if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
+            raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
+        if step % settings.checkpoint_every == 0 or step == settings.steps:
+            learner.seconds = time.perf_counter() - start
+            if context.rank == 0 and step < settings.steps:
+                context.save(checkpoint.to_bytes({"step": step, "teacher": learner.state()}))
+        progress.advance()
+
+
+def _save(
+    learner: Learner,
+    source: Data,
+    settings: Teacher,
+    out: Path,
+    dataset: datasets.Dataset,
+    alphas_cumprod: torch.Tensor,
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_model(out, learner.net, learner.importance)
+    # Unguided samples: the folder must not depend on the settings of an evaluation.
+    shown = range(min(grids.ROWS * dataset.classes, 160))
+    images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
+    grids.save_grid(out / "samples.png", datasets.to_pixels(images), dataset.classes)
+    about = {
+        "data": source.model_dump(mode="json"),
+        "teacher": settings.model_dump(mode="json"),
+        "parameters": unet.size(learner.net),
+        "train_seconds": learner.seconds,
+        "weights_sha256": checkpoint.weights_sha256(out),
+        "versions": {name: version(name) for name in ("torch", "diffusers")},
+        "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in learner.curve],
+    }
+    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _adopt(checkpoint_folder: Path, out: Path) -> None:
+    """Copies an existing teacher; teacher.json, which says that a folder is whole, comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, WEIGHTS, CURRICULUM):
+        shutil.copyfile(checkpoint_folder / name, out / name)
+    described = checkpoint_folder / "teacher.json"
+    about = json.loads(described.read_text()) if described.is_file() else {"copied_from": str(checkpoint_folder)}
+    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
+    """The distance of the samples of the teacher in `folder` under the settings of `spec.evaluate`, as columns."""
+    torch.set_num_threads(context.threads)
+    modes.choose(spec.train.mode, context.device)
+    start = time.perf_counter()
+    dataset = datasets.load(spec.data, context.device)
+    net, _ = checkpoint.load_model(folder, context.device)
+    modes.prepare(net, spec.train.mode, context)
+    progress = Progress(context, "evaluate", measurement.batches_of(spec.evaluate, dataset, context))
+    seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
+    values, grid, _ = measurement.measure(
+        net,
+        dataset,
+        reference_set.reference(spec.data, context.device),
+        schedule.cosine_alphas_cumprod(context.device),
+        spec.evaluate,
+        seed,
+        context,
+        progress,
+    )
+    return {**values, "guidance": list(grid), "params": unet.size(net), "eval_seconds": time.perf_counter() - start}

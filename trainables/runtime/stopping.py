@@ -1,0 +1,41 @@
+"""Stopping arms of a search that are behind. The values at each rung lie in the run folder, so nothing is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from branchwise.trainables.runtime.storage import Storage
+
+LEAST_FOR_A_MEDIAN = 3  # values of others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """`asha`: of the values seen at a rung, one in `reduction` passes. `median`: those not above the others' median."""
+
+    rule: Literal["asha", "median"]
+    rungs: tuple[int, ...]
+    reduction: int
+
+    def keeps(self, value: float, others: Sequence[float]) -> bool:
+        """Whether an arm goes on, given the values at this rung of the arms that were there before it; lower is better.
+
+        Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934) in the form that stops, and the median
+        stopping rule (Golovin et al. 2017). The first arms pass, since there is nothing to compare them with.
+        """
+        if self.rule == "median":
+            return len(others) < LEAST_FOR_A_MEDIAN or value <= median(others)
+        seen = sorted([*others, value])
+        return len(seen) < self.reduction or value <= seen[len(seen) // self.reduction - 1]
+
+
+def keep(stopping: Stopping, run: Storage, study: str, arm: str, step: int, value: float) -> bool:
+    """Records the arm's value at the rung `step` of its study, and says whether it goes on."""
+    rung = f"rungs/{study}/{step}"
+    names = [name for name in run.names(rung) if name != f"{arm}.json"]
+    others = [float(run.read_json(f"{rung}/{name}")["value"]) for name in names]
+    run.write_json(f"{rung}/{arm}.json", {"value": value})
+    return stopping.keeps(value, others)
