@@ -12,10 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
-from branchwise.orchestration.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.status import print_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     make_console,
@@ -25,8 +25,8 @@ from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     resuming,
 )
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
-from branchwise.orchestration.run_folder.results import complete, report  # noqa: E402
-from branchwise.orchestration.space.model import load_space  # noqa: E402
+from branchwise.orchestration.run_folder.tables import complete, report  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

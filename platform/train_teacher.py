@@ -11,14 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
 
-from branchwise.orchestration.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from branchwise.orchestration.execution.teacher import find_teacher, prepare_teacher  # noqa: E402
+from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
-from branchwise.orchestration.planning.plan import missing_inputs  # noqa: E402
-from branchwise.orchestration.space.model import load_space  # noqa: E402
+from branchwise.orchestration.planning.machine import missing_inputs  # noqa: E402
+from branchwise.orchestration.run_folder.teachers import find_teacher  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """The one file here that knows Ray: runs a cohort or trains a teacher, inline in a Tune actor or on Ray Train workers.
 
-What a worker leaves behind it writes to the storage itself, each file whole: an arm is finished when
-`arms/<arm>.json` exists. So nothing is lost with a driver, an actor or a node but the steps since the last checkpoint.
+What a worker leaves it writes to the storage itself, each file whole: an arm is finished when its record exists. So
+nothing is lost with a driver, an actor or a node but the steps since the last checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables import Arm, Context, Result, load_trainable
+from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import DamagedError, Storage
@@ -25,12 +26,12 @@ REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every trial of a sweep has in common. Plain values only: it travels to other machines."""
+    """What all cohorts of a sweep have in common. Plain values only: it travels to other machines."""
 
     trainable: str
     spec: Mapping[str, Any]  # the space's own settings, before any patch
-    run: str  # the run folder; for a teacher, the folder of what its unfinished training left
-    teachers: str  # the folder of all teachers
+    storage: str  # the folder of runs and teachers
+    run: str  # the name of the run
     teacher: str | None  # the key of this sweep's
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
@@ -40,24 +41,52 @@ class Job:
     def base_spec(self) -> Any:
         return load_trainable(self.trainable).Spec.model_validate(self.spec)
 
+    def run_folder(self) -> RunFolder:
+        return RunFolder(Storage(self.storage), self.run)
 
-def run_trial(config: Mapping[str, Any], job: Job) -> None:
-    """Trains the arms of one Tune trial that have no result yet. `config`: {"trial", "arms": [{name, seed, patch}]},
-    each arm of a search with its "study"; and for an arm taken out of its cohort, {"out_of": the cohort's trial}, from
-    whose checkpoint it goes on."""
-    run = Storage(job.run)
-    missing = [arm for arm in config["arms"] if not run.exists(f"arms/{arm['name']}.json")]
+    def teachers(self) -> Teachers:
+        return Teachers(Storage(self.storage))
+
+
+TEACHER = "teacher"  # the name under which a teacher in training reports and saves
+
+
+def plain(cohort: Cohort) -> dict[str, Any]:
+    """The cohort as it travels to a worker: plain values, which are read alike whatever Ray makes of them."""
+    return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
+
+
+def _cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
+    """The cohort that `plain` described."""
+    base = job.base_spec()
+    arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in found["arms"])
+    return Cohort(name=found["name"], out_of=found["out_of"], arms=tuple(arms))
+
+
+def _rest(arm: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arm.items() if key != "arm"}
+
+
+def run_trial(found: Mapping[str, Any], job: Job) -> None:
+    """Trains the arms of one Tune trial that have no result yet: `found` is a `plain` cohort."""
+    run = job.run_folder()
+    missing = [arm for arm in found["arms"] if not run.has_record(arm["arm"])]
     if not missing:
         return
-    cohort = {**config, "arms": missing}
+    cohort = {**found, "arms": missing}
     if job.workers:
-        train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, config["trial"])
+        train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
     else:
-        _run_cohort(cohort, job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        _run_cohort(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
 
 
 def train_on_workers(
-    loop: Callable[[dict[str, Any]], None], config: dict[str, Any], job: Job, name: str, max_failures: int = 0
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    job: Job,
+    folder: RunFolder,
+    name: str,
+    max_failures: int = 0,
 ) -> None:
     """Runs `loop(config)` on the job's Ray Train workers and waits. Raises ray.train.TrainingFailedError."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -73,8 +102,8 @@ def train_on_workers(
         ),
         run_config=RunConfig(
             # The dashboard shows it; a number, since our own checkpoints decide what is resumed, not Ray's.
-            name=f"{Path(job.run).name.removesuffix('.unfinished')}-{name}-{time.time_ns()}",
-            storage_path=Storage(job.run).path("ray/train"),
+            name=f"{folder.name.removesuffix('.unfinished')}-{name}-{time.time_ns()}",
+            storage_path=folder.train_path(),
             failure_config=FailureConfig(max_failures=max_failures),
         ),
     ).fit()
@@ -86,20 +115,21 @@ def teacher_loop(config: dict[str, Any]) -> None:
 
     job: Job = config["job"]
     trainable, spec = load_trainable(job.trainable), job.base_spec()
-    teachers, key = Storage(job.teachers), job.teacher
+    teachers, key = job.teachers(), str(job.teacher)
     rank, world_size, device = _place()
-    with _context("teacher", job, {}, rank=rank, world_size=world_size, device=device, publish=None) as context:
-        if not teachers.has_folder(str(key)):
+    place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
+    with _context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
+        if not teachers.trained(key):
             out = context.scratch / "teacher"
             trainable.train_teacher(spec, out, context)
             # A worker of a driver that was killed may have been quicker; a finished teacher is never replaced.
-            if rank == 0 and not teachers.has_folder(str(key)):
-                teachers.put_folder(out, str(key))
+            if rank == 0 and not teachers.trained(key):
+                teachers.put(out, key)
         _wait_for_all()
-        folder = teachers.get_folder(str(key), context.scratch)
+        folder = teachers.get(key, context.scratch)
         values = trainable.evaluate_teacher(spec, folder, context)
         if rank == 0:
-            teachers.write_json(f"{key}/evaluations/{trainable.evaluation_key(spec)}.json", values)
+            teachers.write_evaluation(key, trainable.evaluation_key(spec), values)
     ray.train.report({"value": float(values["value"])})
 
 
@@ -107,39 +137,36 @@ def _cohort_loop(config: dict[str, Any]) -> None:
     import ray.train
 
     rank, world_size, device = _place()
-    _run_cohort(config["cohort"], config["job"], rank=rank, world_size=world_size, device=device, publish=None)
-    ray.train.report({"arms": len(config["cohort"]["arms"])})
+    cohort = _cohort_of(config["cohort"], config["job"])
+    _run_cohort(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    ray.train.report({"arms": len(cohort.arms)})
 
 
-def _run_cohort(
-    config: Mapping[str, Any], job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any
-) -> None:
-    base, trial = job.base_spec(), config["trial"]
-    arms = [Arm(name=arm["name"], seed=arm["seed"], spec=patched(base, arm["patch"])) for arm in config["arms"]]
-    described = {arm["name"]: arm for arm in config["arms"]}
-    with _context(trial, job, described, out_of=config.get("out_of"), publish=publish, rank=rank, **place) as context:
-        load_trainable(job.trainable).run_cohort(arms, context)
+def _run_cohort(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
+    run = job.run_folder()
+    with _context(cohort, job, run, publish=publish, rank=rank, **place) as context:
+        load_trainable(job.trainable).run_cohort(cohort.arms, context)
     if rank == 0:
-        Storage(job.run).delete(f"checkpoints/{trial}")
+        run.delete_checkpoint(cohort.name)
 
 
 @contextmanager
 def _context(
-    name: str,
+    cohort: Cohort,
     job: Job,
-    described: Mapping[str, Mapping[str, Any]],
+    run: RunFolder,
     *,
     rank: int,
     world_size: int,
     device: str,
     publish: Callable[..., None] | None,
-    out_of: str | None = None,
 ) -> Iterator[Context]:
-    """The context of the cohort or teacher called `name`; `described` are its arms, `publish` passes each report on."""
-    run = Storage(job.run)
+    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on."""
     scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
     begun, last_report = time.time(), 0.0
     first: Mapping[str, Any] = {}  # the first report of the phase
+    name = cohort.name
+    arms = [{"arm": arm.name, "cell": arm.cell, "block": arm.block} for arm in cohort.arms]
 
     def report(progress: Mapping[str, Any]) -> None:
         nonlocal first, last_report
@@ -150,33 +177,29 @@ def _context(
                 first = {**progress, "time": now}
             steps, seconds = progress["step"] - first["step"], now - first["time"]
             rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
-            about = {"arms": list(described), "begun": begun, "time": now}
-            run.write_json(f"progress/{name}.json", {**rate, **progress, **about})
+            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": now})
             if publish:
                 publish(progress)
 
     def load() -> bytes | None:
-        return _checkpoint(run, name) or (_checkpoint(run, out_of) if out_of else None)
+        return _checkpoint(run, name) or (_checkpoint(run, cohort.out_of) if cohort.out_of else None)
 
     def finish(arm: Arm, result: Result, student: Path | None) -> None:
-        if run.exists(f"arms/{arm.name}.json"):
+        if run.has_record(arm.name):
             return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
-            run.put_folder(student, f"students/{arm.name}")
-        about = {"arm": arm.name, "trial": name, "patch": described[arm.name]["patch"]}
-        about["seconds"] = time.time() - begun
-        run.write_json(f"arms/{arm.name}.json", {**about, **asdict(result)})
+            run.put_model(arm.name, student)
+        run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.time() - begun})
 
     def keeps(arm: Arm, step: int, value: float) -> bool:
-        study = described[arm.name].get("study")
-        if job.stopping is None or study is None:
+        if job.stopping is None or arm.kind != "search":
             return True
-        return _told_by_first(rank == 0 and keep(job.stopping, run, study, arm.name, step, value))
+        return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     try:
         folder = None
-        if job.teacher is not None and name != "teacher":
-            folder = Storage(job.teachers).get_folder(job.teacher, scratch)
+        if job.teacher is not None and cohort.arms:
+            folder = job.teachers().get(job.teacher, scratch)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -185,7 +208,7 @@ def _context(
             scratch=scratch,
             teacher=folder,
             report=report,
-            save=lambda content: run.write_sealed(f"checkpoints/{name}", content),
+            save=lambda content: run.write_checkpoint(name, content),
             load=load,
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
@@ -195,14 +218,19 @@ def _context(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _checkpoint(run: Storage, name: str) -> bytes | None:
-    """The checkpoint of a cohort or teacher; a damaged one is told of in the logs and passed over."""
+def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:
+    """What the run folder keeps of a finished arm: the arm itself, the cohort it ran in, and its result."""
+    return {**arm.described(), "trial": cohort, **asdict(result)}
+
+
+def _checkpoint(run: RunFolder, name: str) -> bytes | None:
+    """The checkpoint of a cohort or teacher; a damaged one is noted in the logs and passed over."""
     try:
-        return run.read_sealed(f"checkpoints/{name}")
+        return run.read_checkpoint(name)
     except FileNotFoundError:
         return None
     except DamagedError as error:
-        run.write(f"logs/{name}-checkpoint.txt", f"{error}; {name} begins anew\n".encode())
+        run.write_log(f"{name}-checkpoint", f"{error}; {name} starts from the beginning\n")
         return None
 
 

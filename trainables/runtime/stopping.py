@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from branchwise.trainables.runtime.storage import Storage
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 LEAST_FOR_A_MEDIAN = 3  # values of others
 
@@ -32,10 +32,9 @@ class Stopping:
         return len(seen) < self.reduction or value <= seen[len(seen) // self.reduction - 1]
 
 
-def keep(stopping: Stopping, run: Storage, study: str, arm: str, step: int, value: float) -> bool:
-    """Records the arm's value at the rung `step` of its study, and says whether it goes on."""
-    rung = f"rungs/{study}/{step}"
-    names = [name for name in run.names(rung) if name != f"{arm}.json"]
-    others = [float(run.read_json(f"{rung}/{name}")["value"]) for name in names]
-    run.write_json(f"{rung}/{arm}.json", {"value": value})
+def keep(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:
+    """Records the arm's value at the rung `step` of its cell's search, and says whether it goes on."""
+    # Written before the others are read, so that of two arms that arrive together at least one sees the other.
+    run.write_rung_value(cell, step, arm, value)
+    others = [other for name, other in run.rung_values(cell, step).items() if name != arm]
     return stopping.keeps(value, others)

@@ -57,8 +57,11 @@ class Storage:
         """`name` as the user would write it: a path or a URI."""
         return f"{self.root.rstrip('/')}/{name}"
 
-    def write(self, name: str, content: bytes) -> None:
-        """Stores a file atomically, making its parent folders. Raises OSError (disk full, read-only, ...)."""
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """Stores a file atomically, making its parent folders; waits for the disk unless told that it may be lost.
+
+        Raises OSError (disk full, read-only, ...).
+        """
         if self.local is None:
             system, path = self._open()
             system.create_dir(f"{path}/{name}".rpartition("/")[0])
@@ -71,10 +74,12 @@ class Storage:
             target.parent.mkdir(parents=True, exist_ok=True)
             with beside.open("wb") as stream:
                 stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             beside.replace(target)
-            _sync(target.parent)
+            if durable:
+                _sync(target.parent)
         except OSError as error:
             beside.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(target)) from error
@@ -96,10 +101,10 @@ class Storage:
             raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
         return content
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
         """Stores an object with the SHA-256 of its text as one more key."""
         seal = hashlib.sha256(_text(content)).hexdigest()
-        self.write(name, _text({**content, "sha256": seal}))
+        self.write(name, _text({**content, "sha256": seal}), durable=durable)
 
     def read_json(self, name: str) -> Any:
         """What `write_json` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""

@@ -1,1 +1,17 @@
-""""""
+"""Kinds of designs: what a space's section `design` may be. Each kind is a class of its own behind `base.Design`.
+
+To add a kind, write its class in a file here and list it in KINDS.
+"""
+
+from branchwise.orchestration.designs.base import Design
+from branchwise.orchestration.designs.factorial import Factorial
+from branchwise.orchestration.designs.leave_one_out import LeaveOneOut
+from branchwise.orchestration.designs.search import Search
+from branchwise.orchestration.designs.tuned_factorial import TunedFactorial
+
+KINDS: dict[str, type[Design]] = {
+    "factorial": Factorial,  # the default
+    "leave_one_out": LeaveOneOut,
+    "search": Search,
+    "tuned_factorial": TunedFactorial,
+}

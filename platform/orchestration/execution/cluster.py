@@ -14,14 +14,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.planning.machine import Cluster, machine
 from branchwise.trainables import BUILT_IN
-
-ROOT = Path(__file__).resolve().parents[3]
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
@@ -41,30 +40,6 @@ SETTINGS = {
 
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """What the cluster offers."""
-
-    nodes: tuple[int, ...]  # CPUs of each
-    gpus: float
-    dashboard: str  # URL, empty when there is none
-    outside: bool = False  # this process is not part of it: a ray:// connection
-    joined: bool = False  # others started it: it may have nodes that share nothing with this machine
-
-    @property
-    def cpus(self) -> int:
-        return sum(self.nodes)
-
-    def fit(self, cpus: int) -> int:
-        """How many tasks of so many CPUs run at once; each lies on one node."""
-        return sum(node // cpus for node in self.nodes)
-
-
-def machine() -> Cluster:
-    """This machine as a cluster, for planning before anything is started. GPUs are counted only by a running Ray."""
-    return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=0, dashboard="")
 
 
 def address_of(option: str | None) -> str | None:

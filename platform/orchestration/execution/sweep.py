@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
-from branchwise.orchestration.designs.knobs import Tuning
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.cluster import Cluster, cluster, on_cluster, refuse_unshared
-from branchwise.orchestration.execution.teacher import find_teacher, prepare_teacher
-from branchwise.orchestration.execution.trials import run_trials
+from branchwise.orchestration.execution.cluster import cluster, on_cluster, refuse_unshared
+from branchwise.orchestration.execution.search import run_searches
+from branchwise.orchestration.execution.teacher import prepare_teacher
+from branchwise.orchestration.execution.trials import run_cohorts
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
-from branchwise.orchestration.planning.plan import Plan, confirmation, fitted, threads_of_worker, too_small
-from branchwise.orchestration.run_folder import results
+from branchwise.orchestration.planning.machine import Cluster, threads_of_worker, too_small
+from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, second_stage
 from branchwise.orchestration.run_folder.lock import Lease, hold
-from branchwise.orchestration.tuning.search import known_arms, run_search
+from branchwise.orchestration.run_folder.manifest import write_manifest
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.tables import collect, forget_failures
+from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.trainables import Arm
 from branchwise.trainables.runtime.ray_worker import Job
-from branchwise.trainables.runtime.storage import Storage
 
 
 def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
@@ -35,25 +35,25 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, in
     """
     with contextlib.ExitStack() as stack:
         try:
-            lease = stack.enter_context(hold(plan.run))
+            lease = stack.enter_context(hold(plan.run.files))
         except OSError as error:
             raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
-        if not plan.resumed and plan.run.exists("plan.json"):
+        if not plan.resumed and plan.run.begun():
             raise UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
         try:
             return _run(plan, address, console, lease)
         finally:
-            if not plan.run.exists("plan.json"):
+            if not plan.run.begun():
                 _leave_nothing(plan)
 
 
 def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dict[str, int]:
-    if not plan.trials and not isinstance(plan.space.design, Tuning):  # every arm has its result already
+    if plan.nothing_left:
         return _collect(plan, "finished")
     status = "not begun"
     try:
-        with _log(plan.run) as log, cluster(address, log, plan.space.trainable) as on:
-            plan = _begin(plan, on)
+        with plan.run.ray_log() as log, cluster(address, log, plan.space.trainable) as on:
+            plan = _begin(plan, on, console)
             status = "failed"
             if on.dashboard:
                 console.print(f"Dashboard: {on.dashboard}", highlight=False)
@@ -68,43 +68,34 @@ def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dic
     return counts
 
 
-@contextlib.contextmanager
-def _log(run: Storage) -> Iterator[Path]:
-    """Where Ray's log is written: into the run folder, or for a run at a URI to a file that is stored at the end."""
-    if run.local is not None:
-        yield run.local / "logs/ray.log"
-        return
-    with tempfile.TemporaryDirectory(prefix="branchwise-") as scratch:
-        log = Path(scratch) / "ray.log"
-        yield log
-        run.write("logs/ray.log", log.read_bytes())
-
-
 def _leave_nothing(plan: Plan) -> None:
     """Removes the folder of a run that never began, and the storage when it holds nothing else."""
-    plan.run.delete("")
+    plan.run.files.delete("")
     if plan.storage.local is not None:
         with contextlib.suppress(OSError):
             plan.storage.local.rmdir()
 
 
-def _begin(plan: Plan, on: Cluster) -> Plan:
+def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
-    if on.outside and isinstance(plan.space.design, Tuning):
+    if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
-    if on.joined and plan.run.local is not None:
-        refuse_unshared(plan.run.local)
+    if on.joined and plan.run.files.local is not None:
+        refuse_unshared(plan.run.files.local)
     # Only now are GPUs and the CPUs of other machines known.
-    plan = fitted(plan, on)
+    planned, plan = plan, fitted(plan, on)
     if not plan.slots:
         raise UserError(too_small(plan.space, on))
+    if packing_text(plan) != packing_text(planned):
+        console.print(
+            f"Fitted to the cluster: {packing_text(plan)} (planned: {packing_text(planned)})", highlight=False
+        )
     if plan.resumed:
-        for folder in ("", "arms", "checkpoints", "students"):
-            plan.run.delete_unfinished(folder)
+        plan.run.delete_unfinished()
     else:
-        results.write_plan(plan.run, plan.space, plan.trials)
+        write_plan(plan.run, plan.space, plan.cohorts)
     teacher = {"key": plan.teacher.key} if plan.teacher else None
-    results.write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
+    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
     return plan
 
 
@@ -113,43 +104,51 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
     job = Job(
         trainable=plan.space.trainable,
         spec=plan.space.spec.model_dump(mode="json"),
-        run=plan.run.root,
-        teachers=plan.storage.path("teachers"),
+        storage=plan.storage.root,
+        run=plan.run.name,
         teacher=plan.teacher.key if plan.teacher else None,
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
         gpu=resources.gpus_per_trial > 0,
     )
-    gauges = Gauges(plan.run.root.rpartition("/")[2])
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
-        Display(console, lease.check, (gauges, tell)) as display,
+        Display(console, lease.check, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
     ):
         prepare_teacher(plan.space, plan.storage, on, display)
-        if isinstance(plan.space.design, Tuning):
-            run_search(plan.space, plan.space.design, job, plan.slots, plan.earlier, display)
-            plan = replace(plan, trials=confirmation(plan))
-            if not plan.trials:  # a resumed search that lacked nothing
+        run_searches(plan, job, display)
+        if plan.space.design.searches():
+            plan = replace(plan, cohorts=second_stage(plan, _known_arms(plan)))
+            if not plan.cohorts:  # a resumed search that lacked nothing
                 return
-        results.forget_failures(plan.run, [arm for trial in plan.trials for arm in trial.arms])
-        cohorts = {trial.name: trial.arms for trial in plan.trials}
+        forget_failures(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
         display.begin_arms(plan.arm_seconds)
-        arguments = plan.trials, job, resources, plan.slots
+        arguments = plan.cohorts, job, resources, plan.slots
 
         def work(stop: threading.Event) -> None:
             if on.outside:
-                on_cluster(run_trials, *arguments, stop=stop)
+                on_cluster(run_cohorts, *arguments, stop=stop)
             else:
-                run_trials(*arguments, stop)
+                run_cohorts(*arguments, stop)
 
-        watch(work, lambda: display.arms(plan.run, cohorts))
-        display.arms(plan.run, cohorts)
+        watch(work, lambda: display.arms(plan.run, plan.cohorts))
+        display.arms(plan.run, plan.cohorts)
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
     teacher = find_teacher(plan.space, plan.storage)
     evaluation = teacher.evaluation if teacher else None
-    counts = results.collect(plan.run, plan.space, known_arms(plan.space, plan.run), evaluation)
+    order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
+    counts = collect(plan.run, plan.space, order, evaluation)
     described = {"key": teacher.key, **(evaluation or {})} if teacher else None
-    results.write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
+    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
     return counts
+
+
+def _known_arms(plan: Plan) -> tuple[Arm, ...]:
+    """Every arm that the run has so far, in the order of the table."""
+    if not plan.space.design.searches():
+        return plan.arms
+    from branchwise.orchestration.tuning.studies import known_arms  # Optuna: for searches alone
+
+    return known_arms(plan.space, plan.run)

@@ -1,4 +1,4 @@
-"""Running the trials of a sweep with Ray Tune."""
+"""Running cohorts with Ray Tune, each as one of its trials."""
 
 from __future__ import annotations
 
@@ -9,45 +9,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from branchwise.orchestration.planning.packing import Trial
-from branchwise.orchestration.space.model import Resources
-from branchwise.trainables.runtime.ray_worker import Job, run_trial
-from branchwise.trainables.runtime.storage import Storage
+from branchwise.orchestration.space import Resources
+from branchwise.trainables import Cohort, Result
+from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from branchwise.orchestration.execution.cohort_queue import Cohort, Cohorts
+    from branchwise.orchestration.tuning.queue import CohortQueue
 
 
-def run_search_trials(searcher: Cohorts, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
-    """Runs the cohorts the searcher suggests until it has enough; arms that fail for good are recorded as such.
+def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
+    """Runs the cohorts that a search suggests until it has enough; arms that fail for good are recorded as such.
 
     Raises Stopped soon after `stop` is set.
     """
-    run = Storage(job.run)
-    for cohort, traceback in _run(searcher, job, resources, slots, resources.max_retries, stop):
-        _record_failure(run, cohort, traceback)
+    for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
+        _record_failure(job.run_folder(), cohort, traceback)
 
 
-def run_trials(
-    trials: Sequence[Trial], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
+def run_cohorts(
+    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
 ) -> None:
-    """Runs every trial; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks.
+    """Runs every cohort; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks.
 
     Raises Stopped soon after `stop` is set.
     """
-    from branchwise.orchestration.execution.cohort_queue import InOrder
+    from branchwise.orchestration.tuning.queue import InOrder
 
-    run = Storage(job.run)
-    cohorts = [
-        {"trial": trial.name, "arms": [{"name": a.name, "seed": a.seed, "patch": dict(a.patch)} for a in trial.arms]}
-        for trial in trials
-    ]
+    run = job.run_folder()
     failed, again = [], []
     for cohort, traceback in _run(InOrder(cohorts), job, resources, slots, resources.max_retries, stop):
-        missing = [arm for arm in cohort["arms"] if not run.exists(f"arms/{arm['name']}.json")]
+        missing = [arm for arm in cohort.arms if not run.has_record(arm.name)]
         if len(missing) > 1:  # it may be one arm that fails them all
-            trial = cohort["trial"]
-            again += [{"trial": f"{trial}.{arm['name']}", "arms": [arm], "out_of": trial} for arm in missing]
+            again += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
         else:
             failed.append((cohort, traceback))
     if again:
@@ -57,9 +51,9 @@ def run_trials(
 
 
 def _run(
-    searcher: Cohorts, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
+    queue: CohortQueue, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
 ) -> list[tuple[Cohort, str]]:
-    """Runs each cohort the searcher suggests as a Tune trial.
+    """Runs each cohort of the queue as a Tune trial.
 
     Returns those that failed more than `max_retries` times, with the traceback.
     """
@@ -67,7 +61,7 @@ def _run(
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
     from ray.tune.trainable import wrap_function
 
-    from branchwise.orchestration.execution.cohort_queue import StopWhenSet
+    from branchwise.orchestration.tuning.queue import StopWhenSet
 
     # No callbacks, not even Tune's own loggers: at the first of them Ray imports MLflow and W&B, if they are installed,
     # for seconds, to count who uses them. The run folder has all they would write; Tune need not complain of it.
@@ -76,12 +70,11 @@ def _run(
     def train(config: Mapping[str, Any]) -> None:
         run_trial(config["cohort"], job)
 
-    run = Storage(job.run)
-    sweep = run.root.rpartition("/")[2]
+    run = job.run_folder()
     named = wrap_function(train)
 
     def actor_name(actor: Any) -> str:
-        return _actor_name(sweep, actor.config["cohort"], job)
+        return _actor_name(actor.config["cohort"], job)
 
     named.__repr__ = actor_name  # type: ignore[method-assign]
     # With Ray Train workers the Tune actor only waits: it must take none of the CPUs they need, but it must ask for
@@ -93,34 +86,34 @@ def _run(
         tune.with_resources(named, own),
         param_space={},
         tune_config=TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,  # the searcher says when it is enough
+            search_alg=queue,
+            num_samples=-1,  # the queue says when it is enough
             max_concurrent_trials=slots,
             reuse_actors=not job.workers,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
         run_config=RunConfig(
-            name=f"tune-{len(run.names('ray/tune'))}",
-            storage_path=run.path("ray/tune"),
+            name=run.next_tune_name(),
+            storage_path=run.tune_path(),
             failure_config=FailureConfig(max_failures=max_retries),
             stop=StopWhenSet(stop) if stop else None,
             verbose=0,
         ),
     ).fit()
     found = [results[index] for index in range(len(results))]
-    return [(searcher.begun[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
+    return [(queue.begun[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
 
 
-def _actor_name(sweep: str, cohort: Cohort, job: Job) -> str:
-    """What the dashboard calls the actor of a trial. An actor that goes on with other trials keeps its first name."""
-    names = [arm["name"] for arm in cohort["arms"]]
+def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:
+    """What the dashboard calls the actor of a cohort. An actor that goes on with other cohorts keeps its first name."""
+    names = [arm["arm"] for arm in cohort["arms"]]
     arms = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return f"{sweep} {'' if job.workers else 'from '}{cohort['trial']}: {arms}"
+    return f"{job.run} {'' if job.workers else 'from '}{cohort['name']}: {arms}"
 
 
 def _trial_name(trial: Any) -> str:
-    return str(trial.config["cohort"]["trial"])
+    return str(trial.config["cohort"]["name"])
 
 
 def last_line(traceback: str) -> str:
@@ -128,13 +121,10 @@ def last_line(traceback: str) -> str:
     return next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
 
 
-def _record_failure(run: Storage, cohort: Cohort, traceback: str) -> None:
-    name = cohort["trial"]
+def _record_failure(run: RunFolder, cohort: Cohort, traceback: str) -> None:
     traceback = re.sub(r"\x1b\[[0-9;]*m", "", traceback)  # Ray colours it for terminals
-    run.write(f"logs/{name}.txt", traceback.encode())
-    error = last_line(traceback)
-    for arm in cohort["arms"]:
-        if not run.exists(f"arms/{arm['name']}.json"):
-            run.write_json(
-                f"arms/{arm['name']}.json", {"arm": arm["name"], "trial": name, "status": "failed", "error": error}
-            )
+    run.write_log(cohort.name, traceback)
+    result = Result(status="failed", error=last_line(traceback))
+    for arm in cohort.arms:
+        if not run.has_record(arm.name):
+            run.write_record(arm.name, record_of(arm, cohort.name, result))

@@ -3,50 +3,62 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from branchwise.orchestration.monitoring.run_state import RunState, cell_and_block
+from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.trainables import Column
 
 TAGS = ("sweep", "cell", "block")
 GAUGES = {
-    "dash_arms_done": "Arms with a result",
-    "dash_arms_failed": "Arms that failed or diverged",
-    "dash_steps_per_second": "Training steps a second of the arms that are training now",
-    "dash_metric_value": "The value of the last arm done: a distance, lower is better",
-    "dash_rho": "rho of the last arm done: the student's guidance gap over the teacher's, 1 is best",
+    "branchwise_arms_done": "Arms with a result",
+    "branchwise_arms_failed": "Arms that failed or diverged",
+    "branchwise_steps_per_second": "Training steps a second of the arms that are training now",
 }
+Place = tuple[str, str]  # cell and block
 
 
 class Gauges:
-    """A follower of one sweep. Ray prefixes each name with `ray_`."""
+    """A follower of one sweep. Each shown column has a gauge with the value of the last arm done.
 
-    def __init__(self, sweep: str) -> None:
+    Ray prefixes each name with `ray_`.
+    """
+
+    def __init__(self, sweep: str, columns: Sequence[Column]) -> None:
         from ray.util.metrics import Gauge
 
         self._sweep = sweep
-        self._gauges = {name: Gauge(name, description, TAGS) for name, description in GAUGES.items()}
-        self._done: Counter[tuple[str, str]] = Counter()
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._training: set[tuple[str, str]] = set()
+        self._columns = {c.name: f"branchwise_{c.name}" for c in columns if c.shown or c.name == "value"}
+        about = {f"branchwise_{c.name}": f"{c.about}, of the last arm done" for c in columns if c.name in self._columns}
+        self._gauges = {name: Gauge(name, text, TAGS) for name, text in (GAUGES | about).items()}
+        self._done: Counter[Place] = Counter()
+        self._failed: Counter[Place] = Counter()
+        self._training: set[Place] = set()
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
         for arm in new:
-            place, record = cell_and_block(arm), state.records[arm]
+            record = state.records[arm]
+            if "cell" not in record:  # damaged
+                continue
+            place = _place(record)
             self._done[place] += record["status"] == "done"
             self._failed[place] += record["status"] in ("failed", "diverged")
-            self._set("dash_arms_done", place, self._done[place])
-            self._set("dash_arms_failed", place, self._failed[place])
-            values = record.get("values", {})
-            for name, key in (("dash_metric_value", "value"), ("dash_rho", "rho")):
-                if values.get(key) is not None:
-                    self._set(name, place, values[key])
-        rates: dict[tuple[str, str], float] = defaultdict(float)
-        for trial, report in state.running.items():
-            for arm in state.unfinished(trial, report):
-                rates[cell_and_block(arm)] += report.get("steps_per_second", 0.0) * (report["phase"] == "train")
+            self._set("branchwise_arms_done", place, self._done[place])
+            self._set("branchwise_arms_failed", place, self._failed[place])
+            for column, gauge in self._columns.items():
+                if record["values"].get(column) is not None:
+                    self._set(gauge, place, record["values"][column])
+        rates: dict[Place, float] = defaultdict(float)
+        for report in state.running.values():
+            for running in state.unfinished(report):
+                rates[_place(running)] += report.get("steps_per_second", 0.0) * (report["phase"] == "train")
         for place in self._training | rates.keys():
-            self._set("dash_steps_per_second", place, rates.get(place, 0.0))
+            self._set("branchwise_steps_per_second", place, rates.get(place, 0.0))
         self._training = set(rates)
 
-    def _set(self, name: str, place: tuple[str, str], value: float) -> None:
+    def _set(self, name: str, place: Place, value: float) -> None:
         self._gauges[name].set(value, dict(zip(TAGS, (self._sweep, *place), strict=True)))
+
+
+def _place(arm: Mapping[str, Any]) -> Place:
+    return arm["cell"], str(arm["block"])

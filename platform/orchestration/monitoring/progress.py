@@ -14,9 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from branchwise.orchestration.designs.layout import PlannedArm
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables import Cohort
+from branchwise.trainables.runtime.ray_worker import TEACHER
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import DamagedError
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines
@@ -89,9 +91,9 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def teacher(self, unfinished: Storage) -> None:
+    def teacher(self, unfinished: RunFolder) -> None:
         """Shows how far the teacher is, from the folder its training writes to."""
-        state = read_progress(unfinished, "teacher")
+        state = read_progress(unfinished, TEACHER)
         if not state:
             self._show("teacher", 0.0, "starting Ray Train workers")
             return
@@ -103,21 +105,20 @@ class Display:
         self._started = time.monotonic()
         self._expected = expected_seconds
 
-    def arms(self, run: Storage, trials: Mapping[str, Sequence[PlannedArm]]) -> None:
-        """Shows how far the arms of these trials are."""
-        by_trial = {name: [arm.name for arm in arms] for name, arms in trials.items()}
-        names = {arm for arms in by_trial.values() for arm in arms}
-        self._arms("arms", self._look(run, by_trial), names, len(names))
+    def arms(self, run: RunFolder, cohorts: Sequence[Cohort]) -> None:
+        """Shows the progress of the arms of these cohorts."""
+        names = {arm.name for cohort in cohorts for arm in cohort.arms}
+        self._arms("arms", self._look(run), names, len(names))
 
-    def search(self, run: Storage, asked: set[str], trials: int) -> None:
-        """Shows how far a search is that wants so many `trials`, of which it has `asked` for some."""
-        self._arms("search", self._look(run, {}), asked, trials)
+    def search(self, run: RunFolder, asked: set[str], total: int) -> None:
+        """Shows the progress of a search for `total` arms, of which it has `asked` for some."""
+        self._arms("search", self._look(run), asked, total)
 
     def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
         finished = len(names & state.records.keys())
         running, partial, rate = 0, 0.0, 0.0
-        for trial, report in state.running.items():
-            waiting = len(names.intersection(state.unfinished(trial, report)))
+        for report in state.running.values():
+            waiting = len(names.intersection(arm["arm"] for arm in state.unfinished(report)))
             running += waiting
             partial += waiting * share(report)
             rate += report.get("steps_per_second", 0.0) * (waiting if report["phase"] == "train" else 0)
@@ -128,10 +129,9 @@ class Display:
             text += f", {rate:.0f} arm steps/s"
         self._show(task, fraction, text + self._time_left(fraction))
 
-    def _look(self, run: Storage, trials: Mapping[str, Sequence[str]]) -> RunState:
+    def _look(self, run: RunFolder) -> RunState:
         if self._state is None:
-            self._state = RunState(run, trials)
-        self._state.trials = trials
+            self._state = RunState(run)
         new = self._state.look()
         for follow in self._followers:
             follow(self._state, new)
@@ -158,10 +158,10 @@ class Display:
             self._last_line = (line, now)
 
 
-def read_progress(folder: Storage, name: str) -> Any:
+def read_progress(folder: RunFolder, name: str) -> Any:
     """The last report of the cohort or teacher of this name; None when there is none."""
     try:
-        return folder.read_json(f"progress/{name}.json")
+        return folder.read_progress(name)
     except (FileNotFoundError, DamagedError):
         return None
 

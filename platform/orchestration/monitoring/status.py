@@ -15,9 +15,11 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
-from branchwise.orchestration.run_folder import results
 from branchwise.orchestration.run_folder.lock import living_holder
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.trainables.runtime.ray_worker import TEACHER
+from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
+from branchwise.trainables.runtime.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,8 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
     if name is None:
         _print_list(storage, console)
         return
-    run = results.run_named(storage, name, "--status")
-    if not run.exists("plan.json"):
+    run = run_named(storage, name, "--status")
+    if not run.begun():
         raise UserError(f"--status {name}: no such run in {storage.root}; --list names those there are")
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
@@ -50,26 +52,25 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
 
 def _print_list(storage: Storage, console: Console) -> None:
     table = rich.table.Table("run", "state", "arms with a result", "begun", box=None, padding=(0, 2, 0, 0))
-    for name in storage.names(""):
-        if name not in results.NOT_RUNS and storage.exists(f"{name}/plan.json"):
-            run = overview(storage / name)
-            table.add_row(run.name, run.state, f"{run.done} of {run.total}", _local_time(run.started))
+    for folder in runs(storage):
+        run = overview(folder)
+        table.add_row(run.name, run.state, f"{run.done} of {run.total}", _local_time(run.started))
     if table.row_count:
         console.print(table, highlight=False)
     else:
         console.print(f"{storage.root}: no runs", highlight=False, soft_wrap=True)
 
 
-def overview(run: Storage) -> Overview:
-    manifest = _read(run, "manifest.json")
+def overview(run: RunFolder) -> Overview:
+    manifest = run.read_manifest()
     counts = manifest.get("arms_by_status")
-    holder = living_holder(run)
+    holder = living_holder(run.files)
     state = manifest.get("status", "damaged")
     # While it runs, the counts are those of an earlier sitting; a record is there when its arm is finished.
     live = state == "running" or not counts
-    done = len(run.names("arms")) if live else counts["done"]
+    done = len(run.record_names()) if live else counts["done"]
     return Overview(
-        name=run.root.rpartition("/")[2],
+        name=run.name,
         state="stopped" if state == "running" and holder is None else "running" if holder else state,
         done=done,
         total=manifest.get("arms", 0) or done,
@@ -78,14 +79,14 @@ def overview(run: Storage) -> Overview:
     )
 
 
-def describe(storage: Storage, run: Storage) -> Iterator[tuple[str, str]]:
+def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
     """What `--status` prints, a row at a time."""
-    seen, manifest, now = overview(run), _read(run, "manifest.json"), time.time()
+    seen, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
     yield "state", _state(seen, manifest, now)
     if seen.started:
         yield "begun", f"{_local_time(seen.started)} on {manifest['host']}"
-    state = RunState(run, _read(run, "plan.json").get("trials", {}))
+    state = RunState(run)
     state.look()
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
     told = ", ".join(f"{number} {word}" for word, number in counts.items())
@@ -103,13 +104,13 @@ def _running(
     storage: Storage, state: RunState, manifest: Mapping[str, Any], total: int, now: float
 ) -> Iterator[tuple[str, str]]:
     teacher = (manifest.get("teacher") or {}).get("key")
-    report = read_progress(storage / f"teachers/{teacher}.unfinished", "teacher") if teacher else None
+    report = read_progress(Teachers(storage).unfinished(teacher), TEACHER) if teacher else None
     if report:
         yield "teacher", _progress(report, now)
-    for trial, report in state.running.items():
-        arms = state.unfinished(trial, report)
-        yield trial, f"{_progress(report, now)}: {', '.join(arms[:4])}{', ...' if len(arms) > 4 else ''}"
-    rate = sum(_rate(report) * len(state.unfinished(trial, report)) for trial, report in state.running.items())
+    for cohort, report in state.running.items():
+        arms = [arm["arm"] for arm in state.unfinished(report)]
+        yield cohort, f"{_progress(report, now)}: {', '.join(arms[:4])}{', ...' if len(arms) > 4 else ''}"
+    rate = sum(_rate(report) * len(state.unfinished(report)) for report in state.running.values())
     if rate:
         yield "speed", f"{rate:.1f} arm steps/s"
     left = seconds_left(state, total)
@@ -131,8 +132,8 @@ def seconds_left(state: RunState, total: int) -> float | None:
     took = [max(seconds) / len(seconds) for trial, seconds in trials.items() if trial not in state.running]  # an arm
     running: list[float] = []
     waiting = total - len(state.records)
-    for trial, report in state.running.items():
-        arms = len(state.unfinished(trial, report))
+    for report in state.running.values():
+        arms = len(state.unfinished(report))
         waiting -= arms
         if share(report) > 0:
             elapsed = report["time"] - report["begun"]
@@ -168,13 +169,6 @@ def _rate(report: Mapping[str, Any]) -> float:
 def _value(record: Mapping[str, Any]) -> float | None:
     value: float | None = record.get("values", {}).get("value")
     return None if value is None or record["status"] != "done" or math.isnan(value) else value
-
-
-def _read(run: Storage, name: str) -> Any:
-    try:
-        return run.read_json(name)
-    except (FileNotFoundError, DamagedError):
-        return {}
 
 
 def _local_time(when: str) -> str:

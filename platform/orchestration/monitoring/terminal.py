@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import rich.table
 import yaml
 from rich.console import Console
 
-from branchwise.orchestration.designs.knobs import Search, Tuning
 from branchwise.orchestration.monitoring.progress import duration
-from branchwise.orchestration.planning.plan import Plan
-from branchwise.orchestration.space.model import Design, TunedDesign
+from branchwise.orchestration.planning.plan import Plan, describe
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from branchwise.analysis.report.build import Summary
@@ -33,8 +31,10 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
     grid.add_column(style="bold")
     grid.add_column()
     grid.add_row("sweep", f"{space.name} ({design.kind}, {space.trainable})")
-    for name, text in _tuned(plan, design) if isinstance(design, Tuning) else _ablated(plan, design):
+    for name, text in describe(plan):
         grid.add_row(name, text)
+    for index, sentence in enumerate(_sensitivity(plan)):
+        grid.add_row("" if index else "sees", sentence)
     if plan.teacher:
         takes = "" if space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
         state = "reused" if plan.teacher.trained else f"to be trained{takes}"
@@ -49,52 +49,20 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
     console.print(grid, highlight=False)
 
 
-def _tuned(plan: Plan, design: TunedDesign) -> Iterator[tuple[str, str]]:
-    yield "knobs", ", ".join(design.space)
-    stopping = (
-        "" if design.scheduler == "none" else f", {design.scheduler} at steps {', '.join(map(str, design.rungs))}"
-    )
-    how = f"by {design.algorithm}{stopping}, {plan.slots} trials at a time"
-    if isinstance(design, Search):
-        yield "search", f"{design.trials} arms {how}, for the least {', '.join(design.objectives)}"
-        yield "confirm", f"the best settings and the space's own on {design.blocks} fresh seeds"
-    else:
-        cells = len(list(design.cells()))
-        yield "components", ", ".join(design.components)
-        yield "search", f"{design.trials} arms in each of {cells} cells {how}"
-        yield "confirm", f"every cell, tuned and with the space's own settings, on {design.blocks} fresh seeds"
-    for constraint in design.constraints:
-        yield "constraint", constraint
-    for claim in design.claims:
-        yield "claim", claim
-    if plan.earlier:
-        yield "learns from", f"{len(plan.earlier)} arms of {', '.join(design.warm_start)}"
-
-
-def _ablated(plan: Plan, design: Design) -> Iterator[tuple[str, str]]:
-    cells = len(list(design.cells()))
-    baselines = f" + {len(design.baselines)} baselines ({', '.join(design.baselines)})" if design.baselines else ""
-    waiting = sum(len(trial.arms) for trial in plan.trials)
-    yield "components", ", ".join(design.components)
-    yield "arms", f"{len(plan.arms)} = ({cells} cells{baselines}) x {design.blocks} blocks"
-    if waiting < len(plan.arms):
-        yield "", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
-    largest = max((len(trial.arms) for trial in plan.trials), default=0)
-    yield "trials", f"{len(plan.trials)} of up to {largest} arms, {plan.slots} at a time"
-    for claim in design.claims:
-        yield "claim", claim
-    for index, sentence in enumerate(_sensitivity(plan, design)):
-        yield "" if index else "sees", sentence
-
-
-def _sensitivity(plan: Plan, design: Design) -> list[str]:
+def _sensitivity(plan: Plan) -> list[str]:
     """What so many blocks can see, by the noise of the nearest earlier run of this storage where there is one."""
+    design = plan.space.design
+    if not plan.arms:
+        return []
     from branchwise.analysis.statistics import power
 
+    names = design.component_names()
+    whole = sum(cell.kind == "cell" for cell in design.cells(plan.space.method)) == 2 ** len(names)
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     earlier = power.earlier_residual_sd(local, tree) if local else None
     residual_sd = earlier.residual_sd if earlier else None
-    sentences = power.describe(power.plan(len(design.components), design.blocks, design.kind, residual_sd))
+    headline: power.Design = "factorial" if whole else "leave_one_out"
+    sentences = power.describe(power.plan(len(names), design.blocks, headline, residual_sd))
     if earlier:
         other = f" (other {', '.join(earlier.differs)})" if earlier.differs else ""
         sentences.append(f"The noise is that of {earlier.run}{other}: residual SD {earlier.residual_sd:.3f} (log).")
@@ -105,19 +73,19 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
     """The table, what failed, and where everything lies."""
     from branchwise.analysis.report.terminal import show  # pandas and matplotlib come with it
 
-    show(summary, console, plan.run.path("report/index.html"))
+    show(summary, console, plan.run.report_path())
     stopped = f", {counts['stopped']} stopped at a rung" if counts["stopped"] else ""
     console.print(f"{counts['done']} of {plan.total} arms done{stopped} in {duration(seconds)}.", highlight=False)
     lost = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
     if lost:
         others = ", ".join(f"{number} {status}" for status, number in lost.items())
-        console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.path('arms.parquet')}")
+        console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.table_path('arms')}")
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
     """How to go on."""
-    if not plan.run.exists("plan.json"):
+    if not plan.run.begun():
         console.print("Interrupted before anything was begun.")
         return
     console.print("Interrupted. Finished arms are kept. To go on:")
@@ -126,5 +94,5 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
 
 def resuming(plan: Plan, storage: str | None) -> str:
     """The command that goes on with the sweep of `plan`."""
-    name = plan.run.root.rpartition("/")[2]
+    name = plan.run.name
     return shlex.join(["python", sys.argv[0], "--resume", name, *(["--storage", storage] if storage else [])])

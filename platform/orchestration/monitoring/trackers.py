@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.cluster import ROOT
-from branchwise.orchestration.monitoring.run_state import Follower, RunState, cell_and_block
+from branchwise.orchestration.monitoring.run_state import Follower, RunState
 from branchwise.orchestration.monitoring.tensorboard import event_file, scalars_of
-from branchwise.trainables.runtime.storage import Storage
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 Tool = Literal["mlflow", "wandb"]
 INSTALL = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
@@ -36,12 +36,12 @@ def refuse_missing(tools: Sequence[Tool]) -> None:
 
 
 @contextmanager
-def trackers(run: Storage, tools: Sequence[Tool], console: Console) -> Iterator[Follower]:
+def trackers(run: RunFolder, tools: Sequence[Tool], console: Console) -> Iterator[Follower]:
     """A follower that tells every tool of every finished arm, in a thread of its own; ends when all are told."""
     log = {"mlflow": _to_mlflow, "wandb": _to_wandb}
-    telling: dict[str, Callable[[Storage, str, Record], None]] = {"tensorboard": _to_tensorboard}
+    telling: dict[str, Callable[[RunFolder, str, Record], None]] = {"tensorboard": _to_tensorboard}
     telling |= {tool: log[tool] for tool in tools}
-    told = {tool: {name.removesuffix(".json") for name in run.names(_told(tool))} for tool in telling}
+    told = {tool: {name.removesuffix(".json") for name in run.files.names(_told(tool))} for tool in telling}
     broken: set[str] = set()
 
     def tell(tool: str, arm: str, record: Record) -> None:
@@ -50,7 +50,7 @@ def trackers(run: Storage, tools: Sequence[Tool], console: Console) -> Iterator[
         try:
             telling[tool](run, arm, record)
             if tool != "tensorboard":
-                run.write_json(f"{_told(tool)}/{arm}.json", {"time": time.time()})
+                run.files.write_json(f"{_told(tool)}/{arm}.json", {"time": time.time()})
         except Exception as error:  # a tool that fails, in whatever way, is no reason to lose a sweep
             broken.add(tool)
             said = " ".join(str(error).split())
@@ -68,25 +68,25 @@ def trackers(run: Storage, tools: Sequence[Tool], console: Console) -> Iterator[
         yield follow
 
 
-def _to_tensorboard(run: Storage, arm: str, record: Record) -> None:
-    run.write(f"tensorboard/{arm}/events.out.tfevents.{arm}", event_file(scalars_of(record), time.time()))
+def _to_tensorboard(run: RunFolder, arm: str, record: Record) -> None:
+    run.files.write(f"tensorboard/{arm}/events.out.tfevents.{arm}", event_file(scalars_of(record), time.time()))
 
 
-def _to_mlflow(run: Storage, arm: str, record: Record) -> None:
+def _to_mlflow(run: RunFolder, arm: str, record: Record) -> None:
     """A run of the experiment named by the sweep."""
     import mlflow
 
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the one kind of store that needs no database
     if "MLFLOW_TRACKING_URI" not in os.environ:
         mlflow.set_tracking_uri((_beside(run) / "mlruns").as_uri())
-    mlflow.set_experiment(_sweep(run))
+    mlflow.set_experiment(run.name)
     with mlflow.start_run(run_name=arm, tags=_about(run, arm, record)):
         mlflow.log_params(record.get("patch", {}))
         for tag, step, value in scalars_of(record):
             mlflow.log_metric(tag, value, step=step)
 
 
-def _to_wandb(run: Storage, arm: str, record: Record) -> None:
+def _to_wandb(run: RunFolder, arm: str, record: Record) -> None:
     """A run of the project named by the sweep; its id is that of the arm, so that it is never there twice."""
     import wandb
 
@@ -97,9 +97,9 @@ def _to_wandb(run: Storage, arm: str, record: Record) -> None:
     for tag, step, value in scalars_of(record):
         rows.setdefault(step, {})[tag] = value
     with wandb.init(
-        project=_sweep(run),
+        project=run.name,
         name=arm,
-        id=f"{_sweep(run)}-{arm}",
+        id=f"{run.name}-{arm}",
         group=about["cell"],
         config={**about, **record.get("patch", {})},
         dir=str(folder),
@@ -114,15 +114,12 @@ def _told(tool: str) -> str:
     return tool if tool == "tensorboard" else f"tracking/{tool}"
 
 
-def _sweep(run: Storage) -> str:
-    return run.root.rpartition("/")[2]
-
-
-def _beside(run: Storage) -> Path:
+def _beside(run: RunFolder) -> Path:
     """Where a tool keeps its files: in the storage, or for one at a URI in results/ of this checkout."""
-    return run.local.parent if run.local is not None else ROOT / "results"
+    local = run.storage.local
+    return local if local is not None else ROOT / "results"
 
 
-def _about(run: Storage, arm: str, record: Record) -> dict[str, str]:
-    cell, block = cell_and_block(arm)
-    return {"sweep": _sweep(run), "arm": arm, "cell": cell, "block": block, "status": str(record["status"])}
+def _about(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
+    about = {key: str(record.get(key, "")) for key in ("cell", "block", "status")}
+    return {"sweep": run.name, "arm": arm, **about}

@@ -1,4 +1,4 @@
-"""Packing arms into trials: how many arms should share one cohort, and so one teacher pass a step?
+"""Packing arms into cohorts: how many arms should share one, and so one teacher pass a step?
 
 A large cohort spares teacher passes; many small ones keep every slot busy to the end. The makespan decides.
 """
@@ -9,69 +9,59 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from branchwise.orchestration.designs.layout import PlannedArm
+from branchwise.trainables import Arm, Cohort
 
-Cost = Callable[[Sequence[PlannedArm]], float]  # seconds a cohort of these arms takes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One Ray Tune trial: a cohort of arms of one block."""
-
-    name: str
-    arms: tuple[PlannedArm, ...]
-    seconds: float  # expected
+Cost = Callable[[Sequence[Arm]], float]  # seconds a cohort of these arms takes
 
 
 def pack(
-    arms: Sequence[PlannedArm],
+    arms: Sequence[Arm],
     *,
     slots: int,
     cost: Cost,
-    arms_per_trial: int | None = None,
-    cohort_key: Callable[[PlannedArm], str] = lambda arm: "",
-) -> tuple[Trial, ...]:
-    """The trials, longest first, of the packing with the shortest expected makespan on `slots` slots.
+    arms_per_cohort: int | None = None,
+    cohort_key: Callable[[Arm], str] = lambda arm: "",
+) -> tuple[Cohort, ...]:
+    """The cohorts, longest first, of the packing with the shortest expected makespan on `slots` slots.
 
-    Only arms of one block and an equal `cohort_key` train together. `arms_per_trial` sets the cohort size instead; the
-    last cohort of a block may be smaller.
+    Only arms of one block and an equal `cohort_key` train together. `arms_per_cohort` sets the size instead; the last
+    cohort of a block may be smaller.
     """
-    blocks: dict[tuple[int, str], list[PlannedArm]] = defaultdict(list)
+    blocks: dict[tuple[int, str], list[Arm]] = defaultdict(list)
     for arm in arms:
         blocks[arm.block, cohort_key(arm)].append(arm)
     largest = max((len(block) for block in blocks.values()), default=1)
-    sizes = [arms_per_trial] if arms_per_trial else range(largest, 0, -1)
+    sizes = [arms_per_cohort] if arms_per_cohort else range(largest, 0, -1)
     # Ties go to the larger cohort: fewer trials to start.
-    return min((_packed(blocks, size, cost) for size in sizes), key=lambda trials: makespan(trials, slots))
+    return min((_packed(blocks, size, cost) for size in sizes), key=lambda cohorts: makespan(cohorts, slots))
 
 
-def makespan(trials: Sequence[Trial], slots: int) -> float:
-    """Seconds until the last of the trials ends when each free slot takes the next one."""
+def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
+    """Seconds until the last of the cohorts ends when each free slot takes the next one."""
     ends = [0.0] * slots
-    for trial in trials:
-        heapq.heapreplace(ends, ends[0] + trial.seconds)
+    for cohort in cohorts:
+        heapq.heapreplace(ends, ends[0] + cohort.seconds)
     return max(ends)
 
 
-def _packed(blocks: Mapping[Any, Sequence[PlannedArm]], size: int, cost: Cost) -> tuple[Trial, ...]:
-    cohorts = [cohort for block in blocks.values() for cohort in _balanced(block, size, cost)]
-    timed = sorted(((cost(cohort), cohort) for cohort in cohorts), key=lambda pair: -pair[0])
+def _packed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> tuple[Cohort, ...]:
+    groups = [group for block in blocks.values() for group in _balanced(block, size, cost)]
+    timed = sorted(((cost(group), group) for group in groups), key=lambda pair: -pair[0])
     return tuple(
-        Trial(name=f"t{number:04d}", arms=tuple(cohort), seconds=seconds)
-        for number, (seconds, cohort) in enumerate(timed)
+        Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
+        for number, (seconds, group) in enumerate(timed)
     )
 
 
-def _balanced(block: Sequence[PlannedArm], size: int, cost: Cost) -> list[list[PlannedArm]]:
-    """`block` in cohorts of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest cohort."""
-    cohorts = math.ceil(len(block) / size)
-    groups: list[list[PlannedArm]] = [[] for _ in range(cohorts)]
-    totals = [0.0] * cohorts
+def _balanced(block: Sequence[Arm], size: int, cost: Cost) -> list[list[Arm]]:
+    """`block` in groups of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest group."""
+    count = math.ceil(len(block) / size)
+    groups: list[list[Arm]] = [[] for _ in range(count)]
+    totals = [0.0] * count
     for seconds, arm in sorted(((cost([arm]), arm) for arm in block), key=lambda pair: -pair[0]):
-        open_groups = [index for index in range(cohorts) if len(groups[index]) < size]
+        open_groups = [index for index in range(count) if len(groups[index]) < size]
         cheapest = min(open_groups, key=totals.__getitem__)
         groups[cheapest].append(arm)
         totals[cheapest] += seconds

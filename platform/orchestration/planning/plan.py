@@ -1,38 +1,42 @@
-"""What a sweep will do: its arms in trials, on which teacher, and for how long. Nothing is written here."""
+"""What a sweep will do: its arms in cohorts, on which teacher, and for how long. Nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from branchwise.orchestration.designs.knobs import Tuning
-from branchwise.orchestration.designs.layout import PlannedArm, lay_out
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.cluster import Cluster, machine
-from branchwise.orchestration.execution.teacher import Teacher, find_teacher
 from branchwise.orchestration.monitoring.trackers import refuse_missing
-from branchwise.orchestration.planning.packing import Cost, Trial, makespan, pack
-from branchwise.orchestration.run_folder import results
-from branchwise.orchestration.space.model import Space
-from branchwise.orchestration.tuning.search import arms_per_trial, known_arms, planned_arms
+from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
+from branchwise.orchestration.planning.packing import Cost, makespan, pack
+from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
+from branchwise.orchestration.run_folder.tables import finished, records
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
+from branchwise.orchestration.space import Space
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
-from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables import Arm, Cohort
+from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
+
+ROUNDS = 4  # at least so often should a search learn from what came before
+LARGEST_SEARCH_COHORT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sweep will do. `run` is the folder it fills; `trials` hold only the arms that have no result yet.
+    """What a sweep will do. `run` is the folder it fills; `cohorts` hold only the arms that have no result yet.
 
-    `damaged` names the arms whose records are not what was written; they run again.
+    `arms` are those known before anything has run; `damaged` names the arms whose records are not what was written;
+    they run again.
     """
 
     space: Space
     storage: Storage
-    run: Storage
-    arms: tuple[PlannedArm, ...]
-    trials: tuple[Trial, ...]
-    slots: int  # trials at a time; 0 when not even one fits
+    run: RunFolder
+    arms: tuple[Arm, ...]
+    cohorts: tuple[Cohort, ...]
+    slots: int  # cohorts at a time; 0 when not even one fits
     teacher: Teacher | None
     resumed: bool
     damaged: tuple[str, ...] = ()
@@ -48,18 +52,22 @@ class Plan:
     @property
     def arm_seconds(self) -> float:
         """Expected seconds from the first arm's start to the last one's end."""
-        design = self.space.design
-        if isinstance(design, Tuning):
-            slots = max(1, self.slots)
-            size = arms_per_trial(self.space, design, slots)
-            cohort = self.space.module.estimate_cohort([self.space.spec] * size, self.space.resources.cpus_per_trial)
-            return float(cohort) / size * self.total / slots
-        return makespan(self.trials, max(1, self.slots))
+        at_a_time = max(1, self.slots)
+        if not self.space.design.searches():
+            return makespan(self.cohorts, at_a_time)
+        size = search_cohort_size(self.space, at_a_time)
+        cohort = self.space.module.estimate_cohort([self.space.spec] * size, self.space.resources.cpus_per_trial)
+        return float(cohort) / size * self.total / at_a_time
 
     @property
     def total(self) -> int:
-        """Arms that a finished run has."""
-        return planned_arms(self.space)
+        """Arms of a run in which all goes well."""
+        return self.space.design.total()
+
+    @property
+    def nothing_left(self) -> bool:
+        """Whether every arm has its result already. Of a search that is known only once its studies are open."""
+        return not self.cohorts and not self.space.design.searches()
 
 
 def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
@@ -68,93 +76,74 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
     plan = Plan(
         space=space,
         storage=storage,
-        run=results.new_run(storage, space, name),
-        arms=lay_out(space),
-        trials=(),
+        run=new_run(storage, space, name),
+        arms=_known_beforehand(space),
+        cohorts=(),
         slots=1,
         teacher=find_teacher(space, storage),
         resumed=False,
-        earlier=_earlier(space, storage),
+        earlier=earlier_arms(space, storage),
     )
     return fitted(plan, machine())
 
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError."""
-    run = results.run_named(storage, name, "--resume")
-    if not run.exists("plan.json"):
-        runs = [entry for entry in storage.names("") if storage.exists(f"{entry}/plan.json")]
-        raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {', '.join(runs) or 'none'}")
-    space, cohorts = results.read_plan(run)
+    run = run_named(storage, name, "--resume")
+    if not run.begun():
+        there = ", ".join(other.name for other in runs(storage))
+        raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
+    space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
-    arms = lay_out(space)
-    records = results.records(run)
-    finished = {arm for arm, record in records.items() if results.finished(record)}
-    missing = {arm.name: arm for arm in arms if arm.name not in finished}
+    arms = {arm.name: arm for arm in _known_beforehand(space)}
+    found = records(run)
     cost = _cost(space)
-    trials = []
-    for trial, names in cohorts.items():
-        cohort = tuple(missing[arm] for arm in names if arm in missing)
-        if cohort:
-            trials.append(Trial(name=trial, arms=cohort, seconds=cost(cohort)))
+    left = []
+    for cohort, names in cohorts.items():
+        missing = tuple(arms[arm] for arm in names if not finished(found.get(arm)))
+        if missing:
+            left.append(Cohort(name=cohort, arms=missing, seconds=cost(missing)))
     return Plan(
         space=space,
         storage=storage,
         run=run,
-        arms=arms,
-        trials=tuple(trials),
-        slots=_slots(space, machine()),
+        arms=tuple(arms.values()),
+        cohorts=tuple(left),
+        slots=slots(space, machine()),
         teacher=find_teacher(space, storage),
         resumed=True,
-        damaged=tuple(arm for arm, record in records.items() if record is None),
-        earlier=_earlier(space, storage) if not run.exists(results.JOURNAL) else (),
+        damaged=tuple(arm for arm, record in found.items() if record is None),
+        earlier=() if run.searching() else earlier_arms(space, storage),
     )
 
 
-def _earlier(space: Space, storage: Storage) -> tuple[Earlier, ...]:
-    return earlier_arms(space, space.design, storage) if isinstance(space.design, Tuning) else ()
+def _known_beforehand(space: Space) -> tuple[Arm, ...]:
+    return () if space.design.searches() else space.design.arms(space.method, {})
 
 
-def confirmation(plan: Plan) -> tuple[Trial, ...]:
-    """The trials that a search's confirmation still lacks, each with the arms it had the first time."""
-    found = results.records(plan.run)
-    trials = []
-    for trial in _pack(plan, [arm for arm in known_arms(plan.space, plan.run) if arm.kind != "search"]):
-        missing = tuple(arm for arm in trial.arms if not results.finished(found.get(arm.name)))
+def second_stage(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
+    """The cohorts of the `arms` that a search led to, each as it was the first time, without what has a result."""
+    found = records(plan.run)
+    left = []
+    for cohort in _pack(plan, [arm for arm in arms if arm.kind != "search"]):
+        missing = tuple(arm for arm in cohort.arms if not finished(found.get(arm.name)))
         if missing:
-            trials.append(replace(trial, arms=missing))
-    return tuple(trials)
+            left.append(replace(cohort, arms=missing))
+    return tuple(left)
 
 
 def fitted(plan: Plan, on: Cluster) -> Plan:
-    """The plan for this cluster. The trials of a resumed run stay as they are: their checkpoints go by their names."""
-    plan = replace(plan, slots=_slots(plan.space, on))
-    return plan if plan.resumed else replace(plan, trials=_pack(plan, plan.arms))
+    """The plan for this cluster. The cohorts of a resumed run stay as they are: their checkpoints go by their names."""
+    plan = replace(plan, slots=slots(plan.space, on))
+    return plan if plan.resumed else replace(plan, cohorts=_pack(plan, plan.arms))
 
 
-def _pack(plan: Plan, arms: Sequence[PlannedArm]) -> tuple[Trial, ...]:
-    size = plan.space.resources.arms_per_trial
-    return pack(
-        arms,
-        slots=max(1, plan.slots),
-        cost=_cost(plan.space),
-        arms_per_trial=None if size == "auto" else size,
-        cohort_key=lambda arm: plan.space.cohort_key(arm.patch),
-    )
-
-
-def threads_of_worker(space: Space) -> int:
-    """CPUs of each worker of a trial."""
-    return max(1, space.resources.cpus_per_trial // max(1, space.resources.workers))
-
-
-def _slots(space: Space, on: Cluster) -> int:
-    """How many trials run at a time; 0 when not even one fits."""
-    resources = space.resources
-    fit = on.fit(threads_of_worker(space)) // max(1, resources.workers)
-    if resources.gpus_per_trial and on.gpus:
-        fit = min(fit, int(on.gpus / resources.gpus_per_trial))
-    return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
+def search_cohort_size(space: Space, at_a_time: int) -> int:
+    """Suggestions of one cohort: as many as share a teacher pass without a search learning too seldom."""
+    if space.resources.arms_per_trial != "auto":
+        return space.resources.arms_per_trial
+    total = sum(search.options.searched for search in space.design.searches())
+    return max(1, min(LARGEST_SEARCH_COHORT, math.ceil(total / (ROUNDS * at_a_time))))
 
 
 def obstacle_here(plan: Plan) -> str:
@@ -162,35 +151,48 @@ def obstacle_here(plan: Plan) -> str:
     return missing_inputs(plan.space) if plan.slots else too_small(plan.space, machine())
 
 
-def missing_inputs(space: Space) -> str:
-    """Which file this machine lacks for `space`, and what to do; empty when none."""
-    try:
-        space.module.check_inputs(space.spec)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return ""
+def describe(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What the plan says of its arms: the design's own words, and how they are packed."""
+    yield from plan.space.design.describe(plan.slots)
+    if plan.earlier:
+        sources = dict.fromkeys(arm.source.partition("/")[0] for arm in plan.earlier)
+        yield "learns from", f"{len(plan.earlier)} arms of {', '.join(sources)}"
+    if not plan.arms:
+        return
+    waiting = sum(len(cohort.arms) for cohort in plan.cohorts)
+    if waiting < len(plan.arms):
+        yield "resumed", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
+    yield "cohorts", packing_text(plan)
 
 
-def too_small(space: Space, on: Cluster) -> str:
-    return (
-        f"resources.cpus_per_trial: {space.resources.cpus_per_trial} is not allowed here: the machines have "
-        f"{', '.join(map(str, on.nodes))} CPUs"
+def packing_text(plan: Plan) -> str:
+    """How the arms are packed, in a few words."""
+    largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
+    return f"{len(plan.cohorts)} of up to {largest} arms, {plan.slots} at a time"
+
+
+def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
+    size = plan.space.resources.arms_per_trial
+    return pack(
+        arms,
+        slots=max(1, plan.slots),
+        cost=_cost(plan.space),
+        arms_per_cohort=None if size == "auto" else size,
+        cohort_key=lambda arm: plan.space.module.cohort_key(arm.spec),
     )
 
 
 def _cost(space: Space) -> Cost:
     """Seconds a cohort is expected to take, remembered by what its arms change."""
     threads = space.resources.cpus_per_trial
-    specs: dict[str, object] = {}
     seconds: dict[tuple[str, ...], float] = {}
 
-    def cost(arms: Sequence[PlannedArm]) -> float:
-        patches = tuple(sorted(repr(sorted(arm.patch.items())) for arm in arms))
+    def cost(arms: Sequence[Arm]) -> float:
+        by_patch = sorted((repr(sorted(arm.patch.items())), number) for number, arm in enumerate(arms))
+        patches = tuple(patch for patch, _ in by_patch)
         if patches not in seconds:
-            for arm in arms:
-                key = repr(sorted(arm.patch.items()))
-                specs.setdefault(key, patched(space.spec, arm.patch))
-            seconds[patches] = float(space.module.estimate_cohort([specs[key] for key in patches], threads))
+            specs = [arms[number].spec for _, number in by_patch]
+            seconds[patches] = float(space.module.estimate_cohort(specs, threads))
         return seconds[patches]
 
     return cost

@@ -1,1 +1,4 @@
-""""""
+"""What a run keeps: its plan and manifest, the tables made of its records, its lock, and the teachers beside it.
+
+`trainables/runtime/run_folder.py` knows where each file lies; this room knows what stands in it.
+"""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from branchwise.orchestration.errors import StorageLostError, UserError
+from branchwise.trainables.runtime.run_folder import LOCK
 from branchwise.trainables.runtime.storage import DamagedError, Storage
 
-LOCK = "lock.json"
 RENEW_SECONDS = 15.0
 LEASE_SECONDS = 60.0  # without a sign of life for so long, a holder on another host is taken for dead
 

@@ -14,15 +14,15 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from branchwise.trainables.runtime.storage import Storage
+from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
 
 
 class Journal(BaseJournalBackend):
-    """The journal in the file `name` of a run, and what has been added to it since the last `flush`."""
+    """The journal of a run, and what has been added to it since the last `flush`."""
 
-    def __init__(self, run: Storage, name: str) -> None:
-        self._run, self._name = run, name
-        text = run.read(name) if run.exists(name) else b""
+    def __init__(self, run: RunFolder) -> None:
+        self._files = run.files
+        text = self._files.read(JOURNAL) if self._files.exists(JOURNAL) else b""
         # A line that a power loss or a full disk cut off was of suggestions nobody had got yet.
         self._whole = text.rfind(b"\n") + 1
         self._logs: list[dict[str, Any]] = [json.loads(line) for line in text[: self._whole].splitlines()]
@@ -38,14 +38,14 @@ class Journal(BaseJournalBackend):
         """Stores what is new. Raises OSError."""
         if self._flushed == len(self._logs):
             return
-        local = self._run.local
+        local = self._files.local
         if local is None or not self._whole:  # an object store cannot append; of a new file the folder must know too
             lines = _lines(self._logs)
-            self._run.write(self._name, lines)
+            self._files.write(JOURNAL, lines)
             self._whole = len(lines)
         else:
             lines = _lines(self._logs[self._flushed :])
-            with (local / self._name).open("ab") as stream:
+            with (local / JOURNAL).open("ab") as stream:
                 stream.truncate(self._whole)
                 stream.write(lines)
                 stream.flush()

@@ -1,4 +1,4 @@
-"""Optuna's side of a search: the studies in `study.journal` of the run folder, one a cell.
+"""Optuna's side of a search: the studies in the journal of the run folder, one for each searched cell.
 
 The journal is the only state there is.
 """
@@ -6,7 +6,6 @@ The journal is the only state there is.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,89 +15,95 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from branchwise.orchestration.designs.knobs import Knob, Search, parse_constraint
-from branchwise.orchestration.designs.layout import PlannedArm, PlannedStudy, plan_studies
-from branchwise.orchestration.run_folder.results import JOURNAL
-from branchwise.orchestration.space.model import Space, TunedDesign
+from branchwise.orchestration.designs.base import Found
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.designs.tuning import CellSearch, Knob, Tuning, objectives
+from branchwise.orchestration.space import Space
 from branchwise.orchestration.tuning.journal import Journal
 from branchwise.orchestration.tuning.warm_start import Earlier
+from branchwise.trainables import Arm
+from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import DamagedError
 
-WARM = "warm_start"  # the attribute of a trial that tells of which earlier arm it is
+WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
 MOST_OF_A_FRONT = 4  # settings of a Pareto front that are confirmed
 ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStudy:
-    """A study and what it is about."""
+    """A study and what it is about. `objectives` are columns, each with the sign that makes less of it better."""
 
-    plan: PlannedStudy
+    search: CellSearch
     study: optuna.Study
     journal: Journal  # of all studies of the run
-    design: TunedDesign
-    run: Storage
+    method: Method
+    run: RunFolder
+    objectives: tuple[tuple[str, float], ...]
 
     def asked(self) -> list[FrozenTrial]:
-        """The trials of this run, in order; those of earlier runs left out."""
+        """The suggestions of this run, in order; arms of earlier runs left out."""
         return [trial for trial in self.study.get_trials(deepcopy=False, states=ASKED) if WARM not in trial.user_attrs]
 
-    def arms(self) -> list[PlannedArm]:
-        """Every arm the study has asked for, in order."""
+    def arms(self) -> list[Arm]:
+        """Every arm that the study has asked for, in order."""
         return [self.arm(trial) for trial in self.asked()]
 
-    def arm(self, trial: FrozenTrial) -> PlannedArm:
-        return PlannedArm(
-            name=f"{self.plan.cell}-{trial.number:04d}",
+    def arm(self, trial: FrozenTrial) -> Arm:
+        return self.method.arm(
+            name=self.arm_name(trial),
             kind="search",
-            cell=self.plan.cell,
+            cell=self.search.cell,
             block=0,
-            seed=self.design.seed,
-            components=self.plan.components,
-            patch={**self.plan.patch, **self.settings(trial)},
+            seed=self.search.options.seed,
+            components=self.search.components,
+            patch={**self.search.patch, **self.settings(trial)},
         )
 
+    def arm_name(self, trial: FrozenTrial) -> str:
+        return f"{self.search.cell}-{trial.number:04d}"
+
     def ask(self) -> optuna.Trial:
-        """A new trial, with a value for every knob that applies."""
+        """A new suggestion, with a value for every knob that applies."""
         trial = self.study.ask()
         chosen: dict[str, Any] = {}
-        for key, knob in self.plan.knobs.items():
+        for key, knob in self.search.knobs.items():
             if all(chosen.get(other) == value for other, value in knob.when.items()):
                 chosen[key] = _value(_suggest(trial, key, knob), knob)
         return trial
 
     def settings(self, trial: FrozenTrial) -> dict[str, Any]:
-        """The settings that a trial's parameters stand for."""
-        return {key: _value(value, self.plan.knobs[key]) for key, value in trial.params.items()}
+        """The settings that a suggestion's parameters stand for."""
+        return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 
     def values(self, trial: FrozenTrial) -> Mapping[str, Any]:
-        """What was measured of a trial's arm, by column."""
+        """What was measured of a suggestion's arm, by column."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
         record = self.record(trial)
-        return record.get("values", {}) if record else {}
+        return record["values"] if record else {}
 
     def record(self, trial: FrozenTrial) -> Mapping[str, Any] | None:
-        """What the worker left of a trial's arm; None when there is nothing that can be relied on."""
+        """What the worker left of a suggestion's arm; None when there is nothing that can be relied on."""
         try:
-            found: Mapping[str, Any] = self.run.read_json(f"arms/{self.plan.cell}-{trial.number:04d}.json")
+            found: Mapping[str, Any] = self.run.read_record(self.arm_name(trial))
         except (FileNotFoundError, DamagedError):
             return None
         return found
 
     def best(self) -> list[FrozenTrial]:
-        """Of the finished trials that break no constraint, the one with the lowest value.
+        """Of the finished suggestions that break no constraint, the best one.
 
         With several objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
         """
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if self.design.constraints:
-            finished = [one for one in finished if max(violations(self.design, self.values(one)).values()) <= 0]
-        if finished and len(self.study.directions) == 1:
-            return [min(finished, key=lambda trial: trial.values)]
-        front = [one for one in finished if not any(_beats(other, one) for other in finished)]
-        front.sort(key=lambda trial: (trial.values, trial.number))
+        if self.search.options.constraint_texts:
+            finished = [one for one in finished if max(violations(self.search.options, self.values(one)).values()) <= 0]
+        if finished and len(self.objectives) == 1:
+            return [min(finished, key=self._cost)]
+        front = [one for one in finished if not any(_beats(self._cost(other), self._cost(one)) for other in finished)]
+        front.sort(key=lambda trial: (self._cost(trial), trial.number))
         front = [
             one for one, before in zip(front, [None, *front], strict=False) if not before or one.values != before.values
         ]
@@ -107,72 +112,96 @@ class OpenStudy:
         gap = (len(front) - 1) / (MOST_OF_A_FRONT - 1)
         return [front[round(index * gap)] for index in range(MOST_OF_A_FRONT)]
 
-
-def violations(design: TunedDesign, values: Mapping[str, Any]) -> dict[str, float]:
-    """By how much each constraint is broken; at most 0 where it is met."""
-    found = {}
-    for text in design.constraints:
-        column, sign, bound = parse_constraint(text)
-        value = values.get(column)
-        found[text] = math.inf if value is None or math.isnan(value) else sign * (value - bound)
-    return found
+    def _cost(self, trial: FrozenTrial) -> list[float]:
+        """A suggestion's values, turned so that less is better."""
+        return [sign * value for (_, sign), value in zip(self.objectives, trial.values, strict=True)]
 
 
-def _beats(one: FrozenTrial, other: FrozenTrial) -> bool:
-    pairs = list(zip(one.values, other.values, strict=True))
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def open_studies(
-    space: Space, design: TunedDesign, run: Storage, earlier: Sequence[Earlier] = ()
-) -> tuple[OpenStudy, ...]:
+def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
+    """By how much each constraint is broken; at most 0 where it is met."""
+    return {constraint.text: constraint.violation(values) for constraint in options.constraints()}
+
+
+def found(studies: Sequence[OpenStudy]) -> Found | None:
+    """The patches that each search has found; None while one still has suggestions to make."""
+    if any(len(opened.asked()) < opened.search.options.searched for opened in studies):
+        return None
+    return {
+        opened.search.cell: [{**opened.search.patch, **opened.settings(trial)} for trial in opened.best()]
+        for opened in studies
+    }
+
+
+def known_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
+    """Every arm that a run has so far: those searched, and once their searches are over, those of the second stage."""
+    searches = space.design.searches()
+    if not searches:
+        return space.design.arms(space.method, {})
+    if not run.searching():
+        return ()
+    studies = open_studies(space, run)
+    searched = tuple(arm for opened in studies for arm in opened.arms())
+    settings = found(studies)
+    return searched if settings is None else (*searched, *space.design.arms(space.method, settings))
+
+
+def open_studies(space: Space, run: RunFolder, earlier: Sequence[Earlier] = ()) -> tuple[OpenStudy, ...]:
     """The run's studies; a new one begins with `earlier` arms, the space's own settings and those of `design.start`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = Journal(run, JOURNAL)
+    journal = Journal(run)
     storage = JournalStorage(journal)
     opened = []
-    for index, plan in enumerate(plan_studies(space)):
-        study = _study(storage, space, design, plan, earlier)
+    for index, search in enumerate(space.design.searches()):
+        signed = objectives(search.options, space.module.COLUMNS)
+        study = _study(storage, space, search, signed, earlier)
         # A resumed search draws other numbers than it drew before, or it would suggest the same again.
-        study.sampler = _sampler(design, design.seed + 1000 * index + len(study.trials))
-        opened.append(OpenStudy(plan=plan, study=study, journal=journal, design=design, run=run))
+        study.sampler = _sampler(search.options, search.options.seed + 1000 * index + len(study.trials))
+        opened.append(
+            OpenStudy(search=search, study=study, journal=journal, method=space.method, run=run, objectives=signed)
+        )
     return tuple(opened)
 
 
 def _study(
-    storage: JournalStorage, space: Space, design: TunedDesign, plan: PlannedStudy, earlier: Sequence[Earlier]
+    storage: JournalStorage,
+    space: Space,
+    search: CellSearch,
+    signed: Sequence[tuple[str, float]],
+    earlier: Sequence[Earlier],
 ) -> optuna.Study:
     try:
-        study = optuna.load_study(storage=storage, study_name=plan.cell)
+        study = optuna.load_study(storage=storage, study_name=search.cell)
     except KeyError:
-        directions = [optuna.study.StudyDirection.MINIMIZE] * len(objectives(design))
-        study = optuna.create_study(storage=storage, study_name=plan.cell, directions=directions)
+        minimize, maximize = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+        directions = [minimize if sign > 0 else maximize for _, sign in signed]
+        study = optuna.create_study(storage=storage, study_name=search.cell, directions=directions)
     if not study.trials:
         for arm in earlier:
-            if arm.cell == plan.cell:
-                study.add_trial(_earlier_trial(arm, plan.knobs, design))
-        own = {key: setting(space.spec, key) for key in plan.knobs}
-        for start in ({}, *design.start):
-            wanted = {key: value for key, value in (own | start).items() if key in plan.knobs}
+            if arm.cell == search.cell:
+                study.add_trial(_earlier_trial(arm, search, signed))
+        own = {key: setting(space.spec, key) for key in search.knobs}
+        for start in ({}, *search.options.start):
+            wanted = {key: value for key, value in (own | start).items() if key in search.knobs}
             study.enqueue_trial(
-                {key: _token(value) for key, value in wanted.items() if plan.knobs[key].holds(value)},
+                {key: _token(value) for key, value in wanted.items() if search.knobs[key].holds(value)},
                 skip_if_exists=True,
             )
     return study
 
 
-def _earlier_trial(arm: Earlier, knobs: Mapping[str, Knob], design: TunedDesign) -> FrozenTrial:
+def _earlier_trial(arm: Earlier, search: CellSearch, signed: Sequence[tuple[str, float]]) -> FrozenTrial:
     return create_trial(
         params={key: _token(value) for key, value in arm.settings.items()},
-        distributions={key: _distribution(knobs[key]) for key in arm.settings},
-        values=[arm.values[objective] for objective in objectives(design)],
-        constraints=violations(design, arm.values),
+        distributions={key: _distribution(search.knobs[key]) for key in arm.settings},
+        values=[arm.values[objective] for objective, _ in signed],
+        constraints=violations(search.options, arm.values),
         user_attrs={WARM: arm.source, "values": dict(arm.values)},
     )
-
-
-def objectives(design: TunedDesign) -> Sequence[str]:
-    return design.objectives if isinstance(design, Search) else ("value",)
 
 
 def _distribution(knob: Knob) -> BaseDistribution:
@@ -203,8 +232,8 @@ def _value(token: Any, knob: Knob) -> Any:
     return token if knob.choice is None else next(value for value in knob.choice if _token(value) == token)
 
 
-def _sampler(design: TunedDesign, seed: int) -> optuna.samplers.BaseSampler:
-    match design.algorithm:
+def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
+    match options.algorithm:
         case "optuna_tpe":
             # Suggestions of a cohort are asked for together; the liar keeps them apart.
             return optuna.samplers.TPESampler(seed=seed, constant_liar=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.cluster import ROOT
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 

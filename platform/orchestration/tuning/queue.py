@@ -11,15 +11,16 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
-Cohort = Mapping[str, Any]  # what trainables.ray_worker.run_trial takes
+from branchwise.trainables import Cohort
+from branchwise.trainables.runtime.ray_worker import plain
 
 
-class Cohorts(Searcher, ABC):
+class CohortQueue(Searcher, ABC):
     """What Tune takes its trials from. Nothing of it is stored: what is finished is written in the run folder."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun: dict[str, Cohort] = {}  # by trial
+        self.begun: dict[str, Cohort] = {}  # by name
 
     @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
@@ -29,11 +30,11 @@ class Cohorts(Searcher, ABC):
         cohort = self.next_cohort(trial_id)
         if cohort is None or isinstance(cohort, str):
             return cohort
-        self.begun[cohort["trial"]] = cohort
-        return {"cohort": cohort}
+        self.begun[cohort.name] = cohort
+        return {"cohort": plain(cohort)}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing, where what a cohort comes to changes no other."""
+        """Nothing, where the result of a cohort changes no other."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing."""
@@ -45,7 +46,7 @@ class Cohorts(Searcher, ABC):
         return {}  # Tune pickles its searcher; nobody reads that
 
 
-class InOrder(Cohorts):
+class InOrder(CohortQueue):
     """Each of the cohorts once, in their order."""
 
     def __init__(self, cohorts: Iterable[Cohort]) -> None:

@@ -19,10 +19,11 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
     except ValidationError as error:
         # An unknown key explains a missing one beside it, so it is the one to tell.
         first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        raise UserError(f"{file}: {_sentence(first, model, tree)}") from error
+        raise UserError(f"{file}: {sentence(first, model, tree)}") from error
 
 
-def _sentence(error: Any, model: type[BaseModel], tree: dict[str, Any]) -> str:
+def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
+    """One of pydantic's errors: the failing key, what is allowed, and the value unless that is a whole section."""
     where = dotted(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return unknown_key(where, keys_at(model, where.split(".")[:-1]))

@@ -1,0 +1,17 @@
+"""Where this program's own files lie."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, with '+' when files differ from it; None outside a checkout."""
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

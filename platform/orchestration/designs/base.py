@@ -1,0 +1,107 @@
+"""What every kind of design answers, so that nobody else asks for its kind.
+
+A design is the section `design` of a space. It has two stages, either of which may be empty: the *searches*, which look
+for settings, and the *arms*, which are trained once the searches have found theirs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PositiveInt
+
+from branchwise.orchestration.designs.method import Method
+from branchwise.trainables.contract import Arm, Kind
+from branchwise.trainables.runtime.settings import Strict
+
+if TYPE_CHECKING:
+    from branchwise.orchestration.designs.tuning import CellSearch
+
+MOST_ARMS = 100_000
+
+# By searched cell, what its search found: a patch, or several for a front of equally good ones.
+Found = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A row of the table that is known before anything has run: a combination of components, or a baseline."""
+
+    cell: str
+    kind: Kind
+    patch: Mapping[str, Any]
+    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Arms that are analysed together, by their kinds; `question` is what this part answers."""
+
+    kinds: tuple[Kind, ...]
+    name: str = ""
+    question: str = ""
+
+
+class Design(Strict, ABC):
+    """The section `design` of a space; a subclass for each kind."""
+
+    kind: str
+    blocks: PositiveInt = 3  # training seeds
+
+    def component_names(self) -> tuple[str, ...]:
+        """Parts of the method that are switched on and off."""
+        return ()
+
+    def declared_claims(self) -> tuple[str, ...]:
+        """What is claimed before the run."""
+        return ()
+
+    @abstractmethod
+    def settings(self) -> list[str]:
+        """The settings in which arms differ, sorted."""
+
+    @abstractmethod
+    def check(self, method: Method) -> None:
+        """Raises UserError where the design does not fit the method."""
+
+    @abstractmethod
+    def cells(self, method: Method) -> tuple[Cell, ...]:
+        """The rows that are known beforehand, in the order of the table."""
+
+    def searches(self) -> tuple[CellSearch, ...]:
+        """The first stage: what is searched before the arms can be named."""
+        return ()
+
+    @abstractmethod
+    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+        """The second stage, block by block. `found` is empty for a design that searches nothing."""
+
+    @abstractmethod
+    def total(self) -> int:
+        """Arms of a run in which all goes well, those of the searches included."""
+
+    @abstractmethod
+    def parts(self) -> tuple[Part, ...]:
+        """What is analysed apart."""
+
+    @abstractmethod
+    def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
+        """What the design says of itself in a plan: pairs of a word and a text. `at_a_time` cohorts run at once."""
+
+    def outline(self, method: Method) -> dict[str, Any]:
+        """What a run's plan keeps for the analysis; its cells are in the order of the table, the full method last."""
+        names = self.component_names()
+
+        def place(cell: Cell) -> tuple[bool, int]:
+            return cell.kind == "baseline", sum(cell.components.get(name, False) << i for i, name in enumerate(names))
+
+        return {
+            "design": self.kind,
+            "components": list(names),
+            "blocks": list(range(self.blocks)),
+            "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
+            "parts": [asdict(part) for part in self.parts()],
+        }

@@ -1,0 +1,71 @@
+"""One search of the full method, and what it found beside the space's own settings on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from branchwise.analysis.statistics.cells import OWN
+from branchwise.orchestration.designs.ablation import block_arm
+from branchwise.orchestration.designs.base import Cell, Found, Part
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
+from branchwise.trainables import Arm
+from branchwise.trainables.runtime.settings import Many
+
+SEARCH = "search"  # the cell of its searched arms
+
+
+class Search(Tuning):
+    """Better settings for the method as it is."""
+
+    kind: Literal["search"]
+    objectives: Annotated[Many[str], Field(min_length=1, max_length=3)] = ("value",)
+
+    @model_validator(mode="after")
+    def _objectives_that_go_together(self) -> Search:
+        several = len(self.objectives) > 1
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives {list(self.objectives)} must differ")
+        if several and self.scheduler != "none":
+            raise ValueError(
+                "scheduler must be none with several objectives: a rung tells only how good, not how cheap"
+            )
+        if several and self.algorithm == "optuna_cmaes":
+            raise ValueError("algorithm optuna_cmaes has a single objective; optuna_tpe or optuna_nsga2 take several")
+        return self
+
+    def objective_names(self) -> tuple[str, ...]:
+        return self.objectives
+
+    def check(self, method: Method) -> None:
+        self.check_search(method)
+
+    def cells(self, method: Method) -> tuple[Cell, ...]:
+        return (Cell(cell=OWN, kind="confirm", patch={}),)
+
+    def searches(self) -> tuple[CellSearch, ...]:
+        return (CellSearch(cell=SEARCH, knobs=self.knobs, options=self),)
+
+    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+        best = found[SEARCH]
+        names = ["best"] if len(best) == 1 else [f"front-{number}" for number in range(1, len(best) + 1)]
+        cells = [Cell(cell=name, kind="confirm", patch=patch) for name, patch in zip(names, best, strict=True)]
+        return tuple(
+            block_arm(method, cell, block, first_seed=FRESH_SEED)
+            for block in range(self.blocks)
+            for cell in (*cells, *self.cells(method))
+        )
+
+    def total(self) -> int:
+        """Of a front, which may be larger, one is counted."""
+        return self.searched + 2 * self.blocks
+
+    def parts(self) -> tuple[Part, ...]:
+        return (Part(kinds=("search", "confirm")),)
+
+    def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
+        yield from self.describe_search("", at_a_time)
+        yield "confirm", f"the best settings and the space's own on {self.blocks} fresh seeds"

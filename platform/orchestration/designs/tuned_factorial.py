@@ -1,0 +1,90 @@
+"""The fair factorial: every cell is given a search of its own, of equal budget, before it meets the fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from branchwise.orchestration.designs.ablation import Ablation, block_arm, every_combination
+from branchwise.orchestration.designs.base import Found, Part
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
+from branchwise.orchestration.errors import UserError
+from branchwise.trainables import Arm
+
+
+class TunedFactorial(Tuning, Ablation):
+    """On the fresh seeds each cell runs twice: with the space's own settings, and with the best of its search."""
+
+    kind: Literal["tuned_factorial"]
+
+    def combinations(self) -> Iterator[Mapping[str, bool]]:
+        return every_combination(self.components)
+
+    def settings(self) -> list[str]:
+        return sorted({*Ablation.settings(self), *self.knobs})
+
+    def check(self, method: Method) -> None:
+        Ablation.check(self, method)
+        self.check_search(method)
+        for search in self.searches():
+            if not search.knobs:
+                raise UserError(
+                    f"{method.file}: design.knobs: the components switch off every knob of the cell {search.cell}, so "
+                    "there is nothing to tune in it; add a knob that they leave alone (train.lr)"
+                )
+
+    def searches(self) -> tuple[CellSearch, ...]:
+        return tuple(
+            CellSearch(
+                cell=cell.cell,
+                knobs={key: knob for key, knob in self.knobs.items() if key not in cell.patch},
+                options=self,
+                components=cell.components,
+                patch=cell.patch,
+            )
+            for cell in self.component_cells()
+        )
+
+    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+        arms = []
+        cells, every = self.component_cells(), self.cells(method)
+        for block in range(self.blocks):
+            for cell in cells:
+                arms.append(block_arm(method, cell, block, first_seed=FRESH_SEED))
+                for patch in found[cell.cell]:
+                    tuned = block_arm(method, replace(cell, patch=patch), block, kind="confirm", first_seed=FRESH_SEED)
+                    arms.append(replace(tuned, name=f"{cell.cell}-tuned-b{block}"))
+            for baseline in every[len(cells) :]:
+                arms.append(block_arm(method, baseline, block, first_seed=FRESH_SEED))
+        return tuple(arms)
+
+    def total(self) -> int:
+        cells = len(list(self.combinations()))
+        return self.searched * cells + self.blocks * (2 * cells + len(self.baselines))
+
+    def parts(self) -> tuple[Part, ...]:
+        return (
+            Part(
+                name="own settings",
+                kinds=("cell", "baseline"),
+                question="Fixed effects: every cell with the space's own settings, on the seeds that the re-tuned "
+                "cells ran on.",
+            ),
+            Part(
+                name="re-tuned",
+                kinds=("search", "confirm", "baseline"),
+                question="Re-tuned effects: every cell was given its own search with the same budget, then fresh "
+                "seeds. They answer what a component adds once everything else has been adjusted to its presence or "
+                "absence.",
+            ),
+        )
+
+    def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
+        cells = len(list(self.combinations()))
+        yield "components", ", ".join(self.components)
+        yield from self.describe_search(f" in each of {cells} cells", at_a_time)
+        yield "confirm", f"every cell, tuned and with the space's own settings, on {self.blocks} fresh seeds"
+        for claim in self.claims:
+            yield "claim", claim

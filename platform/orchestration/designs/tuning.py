@@ -1,0 +1,219 @@
+"""What is searched and how: the keys of the designs that search for settings. No Optuna here."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+from branchwise.orchestration.designs.base import Design
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.messages import unknown_key
+from branchwise.trainables import Column
+from branchwise.trainables.runtime.settings import Many, Strict
+
+FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
+
+Interval = Annotated[tuple[float, float], Field(strict=False)]
+Algorithm = Literal["optuna_tpe", "optuna_random", "optuna_cmaes", "optuna_gp", "optuna_nsga2", "optuna_brute_force"]
+
+
+class Knob(Strict):
+    """One searched setting: exactly one of the four distributions, and optionally when it applies at all."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    uniform: Interval | None = None
+    log_uniform: Interval | None = None
+    integer: Annotated[tuple[int, int], Field(strict=False)] | None = Field(default=None, alias="int")
+    choice: Annotated[tuple[Any, ...], Field(strict=False, min_length=2)] | None = None
+    when: Mapping[str, Any] = Field(
+        default_factory=dict
+    )  # other knobs and the values they must have; else this one keeps the space's own value
+
+    @model_validator(mode="after")
+    def _one_distribution(self) -> Knob:
+        given = [self.uniform, self.log_uniform, self.integer, self.choice]
+        if sum(distribution is not None for distribution in given) != 1:
+            raise ValueError("give exactly one of uniform, log_uniform, int, choice")
+        for interval in (self.uniform, self.log_uniform, self.integer):
+            if interval is not None and not interval[0] < interval[1]:
+                raise ValueError(f"the interval {list(interval)} is empty: its first number must be the smaller one")
+        if self.log_uniform is not None and self.log_uniform[0] <= 0:
+            raise ValueError("a log_uniform interval must begin above 0")
+        if self.choice is not None and len({json.dumps(value) for value in self.choice}) < len(self.choice):
+            raise ValueError("a choice must not name a value twice")
+        return self
+
+    def ends(self) -> tuple[Any, ...]:
+        """Values that must be allowed for all to be."""
+        return self.choice or self.uniform or self.log_uniform or self.integer or ()
+
+    def size(self) -> int | None:
+        """How many values there are; None for an interval."""
+        if self.choice is not None:
+            return len(self.choice)
+        return None if self.integer is None else self.integer[1] - self.integer[0] + 1
+
+    def holds(self, value: Any) -> bool:
+        """Whether the knob can take this value at all."""
+        if self.choice is not None:
+            return _plain(value) in map(_plain, self.choice)
+        interval = self.uniform or self.log_uniform or self.integer
+        return interval is not None and isinstance(value, int | float) and interval[0] <= value <= interval[1]
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists for tuples, as YAML and JSON have it."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """`compression >= 5.9`: what breaks it is never the best."""
+
+    text: str
+    column: str
+    sign: float  # met where sign * (value - bound) <= 0
+    bound: float
+
+    def violation(self, values: Mapping[str, Any]) -> float:
+        """By how much it is broken, at most 0 where it is met; infinite without a value."""
+        value = values.get(self.column)
+        return math.inf if value is None or math.isnan(value) else self.sign * (value - self.bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSearch:
+    """One search: of the full method, or of a cell with the knobs that its components leave alone."""
+
+    cell: str
+    knobs: Mapping[str, Knob]
+    options: Tuning
+    components: Mapping[str, bool] = field(default_factory=dict)
+    patch: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tuning(Design):
+    """A search for good settings with `arms` arms a cell, all on the seed `seed`.
+
+    Arms that a scheduler stops at a rung count. What a search finds is confirmed on `blocks` fresh seeds.
+    """
+
+    searched: PositiveInt = Field(alias="arms")
+    knobs: Annotated[dict[str, Knob], Field(min_length=1)]
+    algorithm: Algorithm = "optuna_tpe"
+    scheduler: Literal["none", "asha", "median"] = "none"  # stops arms early that are behind at a rung
+    rungs: Many[PositiveInt] = ()  # steps after which arms are compared
+    reduction: Annotated[int, Field(ge=2)] = 3  # asha: one in so many arms passes a rung
+    constraint_texts: Many[str] = Field(default=(), alias="constraints")
+    start: Many[dict[str, Any]] = ()  # settings to try first, after the space's own
+    warm_start: Many[str] = ()  # earlier runs of this storage, from whose arms the search learns
+    seed: NonNegativeInt = 0  # of the algorithm and of every searched arm
+
+    @model_validator(mode="after")
+    def _rungs_for_a_scheduler(self) -> Tuning:
+        if (self.scheduler == "none") != (not self.rungs):
+            raise ValueError(
+                "scheduler asha or median needs rungs, the steps after which to compare; none has no rungs"
+            )
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs {list(self.rungs)} must rise")
+        return self
+
+    @model_validator(mode="after")
+    def _few_enough_for_brute_force(self) -> Tuning:
+        if self.algorithm != "optuna_brute_force":
+            return self
+        sizes = [knob.size() for knob in self.knobs.values()]
+        if any(size is None for size in sizes):
+            raise ValueError(
+                "algorithm optuna_brute_force lists combinations, so every knob must be a choice or an int"
+            )
+        combinations = math.prod(size or 0 for size in sizes)
+        if self.searched > combinations:
+            raise ValueError(f"arms {self.searched} is more than the {combinations} combinations there are")
+        return self
+
+    def objective_names(self) -> tuple[str, ...]:
+        """The columns that are searched for, the first one first."""
+        return ("value",)
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        return tuple(map(parse_constraint, self.constraint_texts))
+
+    def settings(self) -> list[str]:
+        return sorted(self.knobs)
+
+    def describe_search(self, where: str, at_a_time: int) -> Iterator[tuple[str, str]]:
+        """The rows of a plan that tell how is searched, `where` being "" or "in each of 8 cells"."""
+        yield "knobs", ", ".join(self.knobs)
+        stopping = f", {self.scheduler} at steps {', '.join(map(str, self.rungs))}" if self.rungs else ""
+        yield (
+            "search",
+            f"{self.searched} arms{where} with {self.algorithm}{stopping}, {at_a_time} cohorts at a time, "
+            f"optimising {', '.join(self.objective_names())}",
+        )
+        for constraint in self.constraint_texts:
+            yield "constraint", constraint
+
+    def check_search(self, method: Method) -> None:
+        """Raises UserError where knobs, starts, objectives or constraints do not fit the method."""
+        self._check_columns(method)
+        for key, knob in self.knobs.items():
+            where = f"design.knobs.{key}"
+            method.current(where, key)
+            for value in knob.ends():
+                method.check_patch(where, {key: value})
+            for other in knob.when:
+                if other not in list(self.knobs)[: list(self.knobs).index(key)]:
+                    raise UserError(
+                        f"{method.file}: {where}.when: {other} is not allowed: it must be a knob listed before this one"
+                    )
+        for index, start in enumerate(self.start):
+            for key in start:
+                if key not in self.knobs:
+                    told = unknown_key(key, list(self.knobs))
+                    raise UserError(f"{method.file}: design.start[{index}]: {told}")
+            method.check_patch(f"design.start[{index}]", start)
+
+    def _check_columns(self, method: Method) -> None:
+        columns = method.module.COLUMNS
+        searchable = [column.name for column in columns if column.searchable and column.better]
+        for objective in self.objective_names():
+            if objective not in searchable:
+                raise UserError(
+                    f"{method.file}: design.objectives: {objective!r} is not allowed: {method.trainable} declares "
+                    f"{', '.join(searchable)}"
+                )
+        bounded = [column.name for column in columns if column.dtype in ("float64", "Int64")]
+        for index, text in enumerate(self.constraint_texts):
+            try:
+                column = parse_constraint(text).column
+            except ValueError as error:
+                raise UserError(f"{method.file}: design.constraints[{index}]: {error}, not {text!r}") from error
+            if column not in bounded:
+                raise UserError(
+                    f"{method.file}: design.constraints[{index}]: {column!r} is not allowed: COLUMN is one of "
+                    f"{', '.join(bounded)}"
+                )
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Raises ValueError for anything but `COLUMN <= NUMBER` or `COLUMN >= NUMBER`."""
+    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text)
+    if not found:
+        raise ValueError("a constraint reads `COLUMN <= NUMBER` or `COLUMN >= NUMBER`")
+    return Constraint(text=text, column=found[1], sign=1.0 if found[2] == "<=" else -1.0, bound=float(found[3]))
+
+
+def objectives(options: Tuning, columns: Sequence[Column]) -> tuple[tuple[str, float], ...]:
+    """Each objective with the sign that makes it one to be minimised."""
+    better = {column.name: column.better for column in columns}
+    return tuple((name, -1.0 if better[name] == "higher" else 1.0) for name in options.objective_names())

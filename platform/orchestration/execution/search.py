@@ -1,0 +1,34 @@
+"""The first stage of a design that searches: suggestions in cohorts, until every search has its arms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from branchwise.orchestration.execution.trials import run_queue
+from branchwise.orchestration.monitoring.progress import Display, watch
+from branchwise.orchestration.planning.plan import Plan, search_cohort_size
+from branchwise.trainables.runtime.ray_worker import Job
+from branchwise.trainables.runtime.stopping import Stopping
+
+
+def run_searches(plan: Plan, job: Job, display: Display) -> None:
+    """Goes on with what an earlier process left. Blocks; does nothing for a design that searches nothing."""
+    searches = plan.space.design.searches()
+    if not searches:
+        return
+    from branchwise.orchestration.tuning.searcher import StudySearcher
+    from branchwise.orchestration.tuning.studies import open_studies
+
+    studies = open_studies(plan.space, plan.run, plan.earlier)
+    searcher = StudySearcher(studies, search_cohort_size(plan.space, plan.slots))
+    options = searches[0].options  # the same for all
+    if options.scheduler != "none":
+        job = replace(job, stopping=Stopping(rule=options.scheduler, rungs=options.rungs, reduction=options.reduction))
+    total = sum(search.options.searched for search in searches)
+    display.begin_arms(0.0)
+
+    def show() -> None:
+        display.search(plan.run, {arm.name for opened in studies for arm in opened.arms()}, total)
+
+    watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show)
+    show()

@@ -1,0 +1,1 @@
+"""Reading what a user writes: space files (`yaml_file`), command lines, and one sentence for what is wrong."""

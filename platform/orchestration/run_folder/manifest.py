@@ -1,0 +1,49 @@
+"""The circumstances of a run: when, where, with which versions, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from branchwise.orchestration.checkout import git_commit
+from branchwise.orchestration.space import Space
+from branchwise.trainables.runtime.run_folder import FORMAT, RunFolder
+from branchwise.trainables.runtime.settings import digest
+
+VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
+
+
+def write_manifest(run: RunFolder, space: Space, status: str, **facts: Any) -> None:
+    """Updates the manifest, with `facts` laid over what it held."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    earlier = run.read_manifest() or _start(run, space, now)
+    ended = None if status == "running" else now
+    run.write_manifest(earlier | facts | {"status": status, "ended": ended})
+
+
+def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": run.name,
+        "started": now,
+        "argv": sys.argv,
+        "host": platform.node(),
+        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in VERSIONS},
+        "git_commit": git_commit(),
+        "claims_sha256": digest(list(space.design.declared_claims())),
+        "components": list(space.design.component_names()),
+        "blocks": space.design.blocks,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,71 @@
+"""What a run was asked for: its name, the resolved space and the plan, written once and relied on by every resume."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.space import Space, parse_space
+from branchwise.trainables import Cohort
+from branchwise.trainables.contract import declared
+from branchwise.trainables.runtime.run_folder import FORMAT, NAME_PATTERN, NOT_RUNS, RunFolder
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+
+def new_run(storage: Storage, space: Space, name: str | None) -> RunFolder:
+    """The folder of a new run: `name`, or the space's name with the first free number. Raises UserError when taken."""
+    if name is not None:
+        run = run_named(storage, name, "--name")
+        if run.taken():
+            raise UserError(f"--name {name}: {run.root} exists already; choose another or use --resume {name}")
+        return run
+    number = 1
+    while (run := RunFolder(storage, space.name if number == 1 else f"{space.name}-{number}")).taken():
+        number += 1
+    return run
+
+
+def run_named(storage: Storage, name: str, option: str) -> RunFolder:
+    """The folder of the run called `name`, which cannot lie outside the storage. Raises UserError naming `option`."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError(f"{option} {name}: a name is made of lower-case letters, digits, '.', '_' and '-', 64 at most")
+    if name in NOT_RUNS:
+        raise UserError(f"{option} {name}: this folder of a storage is not for runs; choose another name")
+    return RunFolder(storage, name)
+
+
+def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
+    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, and who trains with
+    whom."""
+    content = space.resolved().encode()
+    run.write_space(content)
+    run.write_plan(
+        {
+            "space_sha256": hashlib.sha256(content).hexdigest(),
+            **space.design.outline(space.method),
+            **declared(space.module),
+            "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
+        }
+    )
+
+
+def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
+    """What `write_plan` wrote: the space, and the arms of each cohort. Raises UserError when it cannot be relied on."""
+    anew = "the run cannot be resumed; start another one with --space"
+    try:
+        plan: Any = run.read_plan()
+        content = run.read_space()
+    except (DamagedError, FileNotFoundError) as error:
+        raise UserError(f"{error}: {anew}") from error
+    if plan["format"] != FORMAT:
+        age = "a later" if plan["format"] > FORMAT else "an earlier"
+        raise UserError(
+            f"{run.plan_path()}: format {plan['format']} is of {age} version of this program, which resumes format "
+            f"{FORMAT}; resume it with that version (`python -m analysis` reads both)"
+        )
+    if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
+        raise UserError(f"{run.space_path()}: changed since this run started: {anew}")
+    return parse_space(run.space_path(), content), plan["cohorts"]

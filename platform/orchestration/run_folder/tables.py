@@ -1,0 +1,129 @@
+"""The records of a run, and the tables that are made of them."""
+
+from __future__ import annotations
+
+import io
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from branchwise.orchestration.space import Space
+from branchwise.trainables import Column
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.settings import setting
+from branchwise.trainables.runtime.storage import DamagedError
+
+if TYPE_CHECKING:
+    from branchwise.analysis.report.build import Summary
+
+Record = Mapping[str, Any]
+
+# The platform's own columns of arms.parquet; those that the trainable declares follow.
+OWN_COLUMNS = {
+    "sweep": "string",
+    "trial": "string",  # the cohort
+    "arm": "string",
+    "block": "int64",
+    "seed": "int64",
+    "kind": "string",
+    "cell": "string",
+    "status": "string",
+    "error": "string",
+}
+
+
+def records(run: RunFolder) -> dict[str, Record | None]:
+    """What the workers recorded of each finished arm, by its name; None for a record that is damaged."""
+    found: dict[str, Record | None] = {}
+    for arm in run.record_names():
+        try:
+            found[arm] = run.read_record(arm)
+        except DamagedError:
+            found[arm] = None
+    return found
+
+
+def finished(record: Record | None) -> bool:
+    """Whether the record of an arm is a result; a resumed sweep runs failed arms once more."""
+    return record is not None and record["status"] != "failed"
+
+
+def forget_failures(run: RunFolder, arms: Iterable[str]) -> None:
+    """Lets those of `arms` run again that failed, or whose record is damaged."""
+    found = records(run)
+    for arm in arms:
+        if arm in found and not finished(found[arm]):
+            run.delete_record(arm)
+
+
+def complete(counts: Mapping[str, int], total: int) -> bool:
+    """Whether each of `total` arms has a value, or was stopped on purpose."""
+    lost = sum(number for status, number in counts.items() if status not in ("done", "stopped"))
+    return not lost and counts["done"] + counts["stopped"] >= total
+
+
+def collect(run: RunFolder, space: Space, order: Mapping[str, int], teacher: Record | None) -> dict[str, int]:
+    """Makes the tables of the records; returns how many arms have which status.
+
+    `order` ranks the arms that are known, `teacher` is the teacher's evaluation, where there is a teacher.
+    """
+    import pandas as pd
+
+    done = [record for record in records(run).values() if record is not None and record["arm"] in order]
+    done.sort(key=lambda record: order[record["arm"]])
+    teacher_value = teacher["value"] if teacher else None
+    rows = [_row(run.name, space, record, teacher_value) for record in done]
+    schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
+    _write_parquet(run, "arms", table.astype(schema))
+    names = dict.fromkeys(name for record in done for name in record["tables"])
+    for name in names:
+        rows = [
+            {"sweep": run.name, **{key: record[key] for key in ("arm", "block", "cell")}, **row}
+            for record in done
+            for row in record["tables"].get(name, ())
+        ]
+        if rows:
+            _write_parquet(run, name, pd.DataFrame(rows))
+    counts = dict.fromkeys(("done", "stopped", "diverged", "failed"), 0)
+    for record in done:
+        counts[record["status"]] += 1
+    return counts | {"missing": len(order) - len(done)}
+
+
+def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
+    """Those of plain columns; one of lists or of anything else stands behind, as it comes."""
+    return {column.name: column.dtype for column in columns if column.dtype != "object"}
+
+
+def _row(sweep: str, space: Space, record: Record, teacher_value: float | None) -> dict[str, Any]:
+    settings = space.method.patched(record["patch"])
+    own = {name: record.get(name, "") for name in OWN_COLUMNS}
+    known = {**own, "sweep": sweep, "value": math.nan}
+    if teacher_value is not None:
+        known["teacher_value"] = teacher_value
+    components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
+    hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
+    return known | components | hyperparameters | dict(record["values"])
+
+
+def _write_parquet(run: RunFolder, name: str, table: Any) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, write_page_checksum=True)
+    run.write_table(name, buffer.getvalue())
+
+
+def report(run: RunFolder) -> Summary:
+    """Builds the run's report; that of a run at a URI is built here and stored there."""
+    from branchwise.analysis.report.build import build_report  # pandas and matplotlib: not before they are needed
+
+    if run.files.local is not None:
+        return build_report([run.files.local])
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as scratch:
+        folder = Path(scratch) / run.name
+        run.copy_for_report(folder)
+        summary = build_report([folder])
+        run.write_report(summary.folder)
+        return summary

@@ -1,0 +1,153 @@
+"""A space: what to train, which parts of it to switch, how often, and with what resources."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
+
+from branchwise.orchestration.designs import KINDS
+from branchwise.orchestration.designs.base import Design
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.messages import unknown_key, validated
+from branchwise.orchestration.input.yaml_file import read_file, read_tree
+from branchwise.orchestration.monitoring.trackers import Tool
+from branchwise.trainables import BUILT_IN, Trainable, load_trainable
+from branchwise.trainables.runtime.run_folder import NAME_PATTERN
+from branchwise.trainables.runtime.settings import Many, Strict
+
+OWN_KEYS = ("name", "trainable", "design", "resources", "tracking")  # the others belong to the trainable
+RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
+
+
+class Resources(Strict):
+    """What one cohort, which is one trial of Ray Tune, takes.
+
+    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers.
+    """
+
+    cpus_per_trial: PositiveInt = 1
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    workers: Annotated[int, Field(ge=0)] = 0
+    max_concurrent: PositiveInt | Literal["auto"] = "auto"
+    arms_per_trial: PositiveInt | Literal["auto"] = "auto"
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+
+
+def _kind(design: Any) -> Any:
+    return design.get("kind", "factorial") if isinstance(design, dict) else getattr(design, "kind", None)
+
+
+if TYPE_CHECKING:
+    AnyDesign = Design
+else:
+    _tagged = [Annotated[design, Tag(kind)] for kind, design in KINDS.items()]
+    AnyDesign = Annotated[functools.reduce(operator.or_, _tagged), Discriminator(_kind)]
+
+
+class _Outline(Strict):
+    """The keys of a space that every trainable shares."""
+
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    trainable: str = "dash"
+    design: AnyDesign
+    resources: Resources = Resources()
+    tracking: Many[Tool] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """`notices` are sentences on keys that still work but have another name now."""
+
+    name: str
+    method: Method
+    design: Design
+    resources: Resources
+    tracking: tuple[Tool, ...] = ()
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def trainable(self) -> str:
+        return self.method.trainable
+
+    @property
+    def spec(self) -> Any:
+        return self.method.spec
+
+    @property
+    def module(self) -> Trainable:
+        return self.method.module
+
+    def resolved(self) -> str:
+        """The space as YAML with every default filled in; reading it gives this space again."""
+        tree = {
+            "name": self.name,
+            "trainable": self.trainable,
+            **self.spec.model_dump(mode="json"),
+            "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "resources": self.resources.model_dump(mode="json"),
+            **({"tracking": list(self.tracking)} if self.tracking else {}),
+        }
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
+    """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
+    return parse_space(str(file), read_file(Path(file)), overrides)
+
+
+def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Space:
+    """The space in the content of a file, which errors call `file`."""
+    tree = read_tree(file, content, overrides)
+    notices = _rename(tree)
+    spec_model = _spec_model(file, tree.get("trainable", "dash"))
+    allowed = [*OWN_KEYS, *spec_model.model_fields]
+    for key in tree:
+        if key not in allowed:
+            raise UserError(f"{file}: {unknown_key(key, allowed)}")
+    outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FutureWarning)
+        spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
+    notices += [str(one.message) for one in caught if issubclass(one.category, FutureWarning)]
+    space = Space(
+        name=outline.name,
+        method=Method(trainable=outline.trainable, spec=spec, file=file),
+        design=outline.design,
+        resources=outline.resources,
+        tracking=outline.tracking,
+        notices=tuple(f"{file}: {notice}" for notice in notices),
+    )
+    space.design.check(space.method)
+    return space
+
+
+def _rename(tree: dict[str, Any]) -> list[str]:
+    """Gives a search's keys their present names; returns a sentence on each that had another."""
+    design = tree.get("design")
+    if not isinstance(design, dict) or _kind(design) not in ("search", "tuned_factorial"):
+        return []
+    notices = []
+    for old, new in RENAMED.items():
+        if old in design and new not in design:
+            tree["design"] = design = {new if key == old else key: value for key, value in design.items()}
+            notices.append(f"design.{old} is now called design.{new}; the old name still works")
+    return notices
+
+
+def _spec_model(file: str, trainable: Any) -> type[BaseModel]:
+    try:
+        return load_trainable(trainable).Spec
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        known = ", ".join(BUILT_IN)
+        raise UserError(
+            f"{file}: trainable: {trainable!r} is none of {known}, nor a module with a Spec ({error})"
+        ) from error

@@ -1,0 +1,251 @@
+"""How a run lies in its storage: the one module that knows what `<storage>/<name>/` holds and how it is called.
+
+space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
+arms/<arm>.json                           sealed records: an arm is finished when its record exists
+arms.parquet, curves.parquet, ...         all records together
+students/<arm>/                           what was trained
+progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
+study.journal                             of a search: what was suggested
+
+Teachers lie beside the runs, below `teachers/`, each under its content address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
+FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
+LOCK = "lock.json"
+JOURNAL = "study.journal"
+TEACHERS, LOGS = "teachers", "logs"
+NOT_RUNS = (TEACHERS, LOGS)  # what else lies in a storage
+_SPACE, _PLAN, _MANIFEST = "space.yaml", "plan.json", "manifest.json"
+_NOT_BEGUN = {LOCK, LOGS, _SPACE}  # all that a run holds before its plan is written
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of the run called `name`. What is read raises FileNotFoundError, and DamagedError where it is not what
+    was written; what is written raises OSError."""
+
+    storage: Storage
+    name: str
+
+    @property
+    def files(self) -> Storage:
+        return self.storage / self.name
+
+    @property
+    def root(self) -> str:
+        """The folder as the user would write it: a path or a URI."""
+        return self.files.root
+
+    def path(self, name: str) -> str:
+        return self.files.path(name)
+
+    # What was asked for
+
+    def begun(self) -> bool:
+        """Whether the run has a plan, without which it never began."""
+        return self.files.exists(_PLAN)
+
+    def taken(self) -> bool:
+        """Whether a run lies here, or a folder that is none of ours; one that never began may be begun again."""
+        return self.storage.exists(self.name) and not set(self.files.names("")) <= _NOT_BEGUN
+
+    def searching(self) -> bool:
+        """Whether a search of the run has begun."""
+        return self.files.exists(JOURNAL)
+
+    def write_space(self, content: bytes) -> None:
+        self.files.write(_SPACE, content)
+
+    def read_space(self) -> bytes:
+        return self.files.read(_SPACE)
+
+    def space_path(self) -> str:
+        return self.path(_SPACE)
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        self.files.write_json(_PLAN, {"format": FORMAT, **plan})
+
+    def read_plan(self) -> Any:
+        return self.files.read_json(_PLAN)
+
+    def plan_path(self) -> str:
+        return self.path(_PLAN)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self.files.write_json(_MANIFEST, manifest)
+
+    def read_manifest(self) -> Any:
+        """Empty when there is none that can be read."""
+        return _or_nothing(self.files, _MANIFEST)
+
+    # Arms
+
+    def record_names(self) -> list[str]:
+        """The arms that are finished."""
+        return [name.removesuffix(".json") for name in self.files.names("arms")]
+
+    def has_record(self, arm: str) -> bool:
+        return self.files.exists(f"arms/{arm}.json")
+
+    def read_record(self, arm: str) -> Any:
+        return self.files.read_json(f"arms/{arm}.json")
+
+    def write_record(self, arm: str, record: Mapping[str, Any]) -> None:
+        self.files.write_json(f"arms/{arm}.json", record)
+
+    def delete_record(self, arm: str) -> None:
+        self.files.delete(f"arms/{arm}.json")
+
+    def put_model(self, arm: str, folder: Path) -> None:
+        self.files.put_folder(folder, f"students/{arm}")
+
+    # Cohorts, and the teacher in the folder of its unfinished training
+
+    def progress_names(self) -> list[str]:
+        return [name.removesuffix(".json") for name in self.files.names("progress")]
+
+    def read_progress(self, cohort: str) -> Any:
+        return self.files.read_json(f"progress/{cohort}.json")
+
+    def write_progress(self, cohort: str, report: Mapping[str, Any]) -> None:
+        """Written about once a second and worth nothing after a power loss, so nobody waits for the disk."""
+        self.files.write_json(f"progress/{cohort}.json", report, durable=False)
+
+    def write_checkpoint(self, cohort: str, content: bytes) -> None:
+        self.files.write_sealed(f"checkpoints/{cohort}", content)
+
+    def read_checkpoint(self, cohort: str) -> bytes:
+        return self.files.read_sealed(f"checkpoints/{cohort}")
+
+    def delete_checkpoint(self, cohort: str) -> None:
+        self.files.delete(f"checkpoints/{cohort}")
+
+    def rung_values(self, cell: str, step: int) -> dict[str, float]:
+        """The values of the arms that have reached the rung at `step` of a search, by arm."""
+        rung = f"rungs/{cell}/{step}"
+        names = [name.removesuffix(".json") for name in self.files.names(rung)]
+        return {name: float(self.files.read_json(f"{rung}/{name}.json")["value"]) for name in names}
+
+    def write_rung_value(self, cell: str, step: int, arm: str, value: float) -> None:
+        self.files.write_json(f"rungs/{cell}/{step}/{arm}.json", {"value": value})
+
+    def write_log(self, name: str, text: str) -> str:
+        """Returns where it lies."""
+        self.files.write(f"logs/{name}.txt", text.encode())
+        return self.path(f"logs/{name}.txt")
+
+    def delete_unfinished(self) -> None:
+        """Removes what processes that were killed while they wrote have left."""
+        for folder in ("", "arms", "checkpoints", "students"):
+            self.files.delete_unfinished(folder)
+
+    # Ray
+
+    @contextmanager
+    def ray_log(self) -> Iterator[Path]:
+        """The file for what Ray has to say; that of a run at a URI is stored at the end."""
+        if self.files.local is not None:
+            yield self.files.local / "logs/ray.log"
+            return
+        with TemporaryDirectory(prefix="branchwise-") as scratch:
+            log = Path(scratch) / "ray.log"
+            yield log
+            self.files.write("logs/ray.log", log.read_bytes())
+
+    def tune_path(self) -> str:
+        return self.path("ray/tune")
+
+    def next_tune_name(self) -> str:
+        return f"tune-{len(self.files.names('ray/tune'))}"
+
+    def train_path(self) -> str:
+        return self.path("ray/train")
+
+    # Tables and report
+
+    def write_table(self, name: str, content: bytes) -> None:
+        self.files.write(f"{name}.parquet", content)
+
+    def table_path(self, name: str) -> str:
+        return self.path(f"{name}.parquet")
+
+    def report_path(self) -> str:
+        return self.path("report/index.html")
+
+    def write_report(self, folder: Path) -> None:
+        """Stores a report that was built in a local folder."""
+        for file in folder.rglob("*"):
+            if file.is_file():
+                self.files.write(f"report/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+    def copy_for_report(self, folder: Path) -> None:
+        """Copies what the analysis reads into a local folder."""
+        folder.mkdir()
+        for name in self.files.names(""):
+            if name.endswith((".yaml", ".json", ".parquet")):
+                (folder / name).write_bytes(self.files.read(name))
+        for arm in self.files.names("students"):
+            picture = f"students/{arm}/samples.png"
+            if self.files.exists(picture):
+                (folder / picture).parent.mkdir(parents=True)
+                (folder / picture).write_bytes(self.files.read(picture))
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The teachers of a storage, each in a folder named by its content address."""
+
+    storage: Storage
+
+    @property
+    def files(self) -> Storage:
+        return self.storage / TEACHERS
+
+    def path(self, key: str) -> str:
+        return self.files.path(key)
+
+    def trained(self, key: str) -> bool:
+        return self.files.has_folder(key)
+
+    def get(self, key: str, scratch: Path) -> Path:
+        """A local folder with the teacher's files. Raises FileNotFoundError and DamagedError."""
+        return self.files.get_folder(key, scratch)
+
+    def put(self, folder: Path, key: str) -> None:
+        self.files.put_folder(folder, key)
+
+    def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
+        """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
+        return _or_nothing(self.files, f"{key}/evaluations/{settings}.json") or None
+
+    def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any]) -> None:
+        self.files.write_json(f"{key}/evaluations/{settings}.json", values)
+
+    def unfinished(self, key: str) -> RunFolder:
+        """What the training of a teacher leaves until it is finished."""
+        return RunFolder(self.files, f"{key}.unfinished")
+
+
+def runs(storage: Storage) -> list[RunFolder]:
+    """The runs of a storage that have begun, by name."""
+    folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
+    return [folder for folder in folders if folder.begun()]
+
+
+def _or_nothing(files: Storage, name: str) -> Any:
+    try:
+        return files.read_json(name)
+    except (FileNotFoundError, DamagedError):
+        return {}
