@@ -27,8 +27,8 @@ trainable: surface
 train: {{steps: 1}}
 design:
   kind: search
-  trials: {trials}
-  space:
+  arms: {trials}
+  knobs:
     anchor_weight: {{log_uniform: [0.01, 1.0]}}
     uncond_weight: {{uniform: [0.1, 3.0]}}
     curriculum: {{choice: [transfer, learned, min_snr, uniform]}}

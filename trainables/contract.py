@@ -97,6 +97,7 @@ class Lines:
     """
 
     table: str
+    name: str  # of the plot
     title: str
     x: tuple[str, ...]
     x_label: str
@@ -113,7 +114,12 @@ OUTCOME = (
     Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
 )
 LOSS_CURVES = Lines(
-    table="curves", title="Training curves", x=("step",), x_label="training step", y=(Column(name="loss"),)
+    table="curves",
+    name="training",
+    title="Training curves",
+    x=("step",),
+    x_label="training step",
+    y=(Column(name="loss"),),
 )
 
 

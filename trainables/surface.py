@@ -16,10 +16,20 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from branchwise.trainables import Arm, Context, Result
+from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Arm, Column, Context, Result
 from branchwise.trainables.runtime.settings import Many, Strict
 
 BASELINES = {"scratch": {"objective": "scratch"}}
+COLUMNS = (
+    *OUTCOME,
+    Column(name="gain", about="minus the log of the value", better="higher", searchable=True),
+    Column(name="cost", about="1000 uncond_weight", better="lower", searchable=True),
+    Column(name="rung_value", about="the value at the rung where the arm was stopped"),
+    Column(name="steps", about="training steps", dtype="Int64"),
+    Column(name="device", dtype="string"),
+    Column(name="trail", about="whether no step was lost or repeated", dtype="string"),
+)
+LINES = (LOSS_CURVES,)
 
 
 class Train(Strict):
@@ -126,6 +136,8 @@ def _outcome(arm: Arm, trail: str) -> Result:
         "metric": "surface",
         "value": value,
         "value_repeats": [value],
+        "gain": -math.log(value),
+        "cost": 1000.0 * arm.spec.method.uncond_weight,
         "steps": arm.spec.train.steps,
         "device": "cpu",
         "trail": trail,

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from branchwise.orchestration.designs.layout import PlannedArm, lay_out
 from branchwise.orchestration.planning.packing import makespan, pack
-from branchwise.orchestration.space.model import load_space
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import Arm
+
+
+def lay_out(file: Path, overrides: Sequence[str] = ()) -> tuple[Arm, ...]:
+    space = load_space(file, overrides)
+    return space.design.arms(space.method, {})
 
 
 def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:
-    arms = lay_out(load_space(surface_space))
+    arms = lay_out(surface_space)
     assert len(arms) == 3 * (8 + 1)
     assert len({arm.name for arm in arms}) == len(arms)
     assert {arm.seed for arm in arms if arm.block == 2} == {2}
@@ -24,14 +29,12 @@ def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> Non
     assert by_name["base-b0"].patch == {"uncond_weight": 0, "anchor_weight": 0, "curriculum": "uniform"}
     assert by_name["uncond_branch+anchor-b1"].patch == {"curriculum": "uniform"}
     assert by_name["scratch-b0"].components == {}
+    assert by_name["full-b0"].spec is by_name["full-b2"].spec, "settings are validated once, not for every arm"
 
 
 def test_leave_one_out_has_the_full_method_and_each_absence(surface_space: Path) -> None:
-    arms = lay_out(
-        load_space(
-            surface_space, ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
-        )
-    )
+    one = ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
+    arms = lay_out(surface_space, one)
     assert [arm.cell for arm in arms] == [
         "full",
         "uncond_branch+anchor",
@@ -40,22 +43,22 @@ def test_leave_one_out_has_the_full_method_and_each_absence(surface_space: Path)
     ]
 
 
-def arms_of(blocks: Sequence[int]) -> list[PlannedArm]:
+def arms_of(blocks: Sequence[int]) -> list[Arm]:
     return [
-        PlannedArm(name=f"a{arm}-b{block}", kind="cell", cell=f"a{arm}", block=block, seed=block)
+        Arm(name=f"a{arm}-b{block}", cell=f"a{arm}", block=block, seed=block, spec=None)
         for block, size in enumerate(blocks)
         for arm in range(size)
     ]
 
 
-def shared_teacher(cohort: Sequence[PlannedArm]) -> float:
+def shared_teacher(cohort: Sequence[Arm]) -> float:
     return 10.0 + 5.0 * len(cohort)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 6), st.none() | st.integers(1, 12))
 def test_packing_keeps_every_arm_and_never_mixes_blocks(blocks: list[int], slots: int, size: int | None) -> None:
     arms = arms_of(blocks)
-    trials = pack(arms, slots=slots, cost=shared_teacher, arms_per_trial=size)
+    trials = pack(arms, slots=slots, cost=shared_teacher, arms_per_cohort=size)
     assert sorted(arm.name for trial in trials for arm in trial.arms) == sorted(arm.name for arm in arms)
     assert all(len({arm.block for arm in trial.arms}) == 1 for trial in trials)
     assert all(len(trial.arms) <= (size or 12) for trial in trials)
@@ -66,7 +69,7 @@ def test_auto_is_at_least_as_good_as_any_fixed_size(blocks: list[int], slots: in
     arms = arms_of(blocks)
     best = makespan(pack(arms, slots=slots, cost=shared_teacher), slots)
     for size in range(1, 10):
-        assert best <= makespan(pack(arms, slots=slots, cost=shared_teacher, arms_per_trial=size), slots) + 1e-9
+        assert best <= makespan(pack(arms, slots=slots, cost=shared_teacher, arms_per_cohort=size), slots) + 1e-9
 
 
 def test_three_blocks_on_two_slots_are_halved() -> None:
@@ -75,5 +78,5 @@ def test_three_blocks_on_two_slots_are_halved() -> None:
 
 
 def test_makespan_of_known_trials() -> None:
-    trials = pack(arms_of([3, 2, 1]), slots=2, cost=shared_teacher, arms_per_trial=9)
+    trials = pack(arms_of([3, 2, 1]), slots=2, cost=shared_teacher, arms_per_cohort=9)
     assert makespan(trials, 2) == pytest.approx(max(25.0, 20.0 + 15.0))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -13,15 +14,16 @@ import pytest
 from optuna.trial import TrialState
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.run_folder import results
-from branchwise.orchestration.space.model import Space, load_space
-from branchwise.orchestration.tuning.search import known_arms
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.space import Space, load_space
 from branchwise.orchestration.tuning.searcher import StudySearcher
-from branchwise.orchestration.tuning.studies import OpenStudy, open_studies
+from branchwise.orchestration.tuning.studies import OpenStudy, known_arms, open_studies
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
-from branchwise.trainables.runtime.settings import patched
-from branchwise.trainables.runtime.stopping import Stopping
-from branchwise.trainables.runtime.storage import Storage, storage_at
+from branchwise.trainables import Cohort, Result
+from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
+from branchwise.trainables.runtime.stopping import Stopping, keep
+from branchwise.trainables.runtime.storage import storage_at
 from branchwise.trainables.surface import log_value
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -36,29 +38,40 @@ def read(tmp_path: Path, text: str, **changes: object) -> Space:
     return load_space(file, [f"design.{key}={json.dumps(value)}" for key, value in changes.items()])
 
 
-def answer(run: Storage, space: Space, cohort: dict, status: str = "done", **more: object) -> None:
+def folder(tmp_path: Path, name: str = "run") -> RunFolder:
+    return RunFolder(storage_at(tmp_path), name)
+
+
+def answer(run: RunFolder, cohort: Cohort, status: str = "done", **more: object) -> None:
     """Writes what a worker would leave of this cohort."""
-    for arm in cohort["arms"]:
-        method = patched(space.spec, arm["patch"]).method
-        values = {"value": log_value(method), "student_params": 1000 * method.uncond_weight, **more}
-        record = {"arm": arm["name"], "trial": cohort["trial"], "patch": arm["patch"], "status": status}
-        run.write_json(f"arms/{arm['name']}.json", {**record, "values": values})
+    for arm in cohort.arms:
+        method = arm.spec.method
+        values = {"value": log_value(method), "cost": 1000 * method.uncond_weight, **more}
+        run.write_record(arm.name, record_of(arm, cohort.name, Result(status=status, values=values)))
 
 
-def drive(searcher: StudySearcher, run: Storage, space: Space, stop_after: int = 10**6) -> int:
+def suggest(searcher: StudySearcher, trial: str) -> Cohort | None:
+    """The cohort that Tune's trial is given; None when there is none."""
+    suggested = searcher.suggest(trial)
+    return searcher.begun[suggested["cohort"]["name"]] if isinstance(suggested, dict) else None
+
+
+def drive(searcher: StudySearcher, run: RunFolder, stop_after: int = 10**6) -> int:
     """Plays Tune with one trial at a time; returns how many trials it ran."""
     number = 0
-    while number < stop_after and isinstance(suggested := searcher.suggest(str(number)), dict):
-        answer(run, space, suggested["cohort"])
+    while number < stop_after and (cohort := suggest(searcher, str(number))):
+        answer(run, cohort)
         searcher.on_trial_complete(str(number))
         number += 1
     return number
 
 
-def opened(space: Space, run: Storage, size: int, earlier: tuple[Earlier, ...] = ()) -> tuple[OpenStudy, StudySearcher]:
+def opened(
+    space: Space, run: RunFolder, size: int, earlier: tuple[Earlier, ...] = ()
+) -> tuple[OpenStudy, StudySearcher]:
     """The first study of a space, and the searcher over all of them."""
-    studies = open_studies(space, space.design, run, earlier)
-    return studies[0], StudySearcher(studies, space, size)
+    studies = open_studies(space, run, earlier)
+    return studies[0], StudySearcher(studies, size)
 
 
 def states(one: OpenStudy) -> list[TrialState]:
@@ -66,9 +79,9 @@ def states(one: OpenStudy) -> list[TrialState]:
 
 
 def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE), folder(tmp_path)
     one, searcher = opened(space, run, 5)
-    assert drive(searcher, run, space) == 5
+    assert drive(searcher, run) == 5
     assert states(one) == [TrialState.COMPLETE] * 24
     first = one.study.trials[0].params
     assert first == {"anchor_weight": 1.0, "uncond_weight": 0.2, "curriculum": "uniform"}, "the space's own come first"
@@ -82,44 +95,43 @@ def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> 
 
 
 def test_a_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = opened(space, run, 4)
-    drive(searcher, run, space, stop_after=2)
-    lost, untold = searcher.suggest("lost"), searcher.suggest("untold")
-    answer(run, space, untold["cohort"])  # its worker finished, but the driver died before it heard of it
-    finished = lost["cohort"]["arms"][0]
-    answer(run, space, {**lost["cohort"], "arms": [finished]})
+    drive(searcher, run, stop_after=2)
+    lost, untold = suggest(searcher, "lost"), suggest(searcher, "untold")
+    answer(run, untold)  # its worker finished, but the driver died before it heard of it
+    answer(run, replace(lost, arms=lost.arms[:1]))
 
     one, resumed = opened(space, run, 4)
-    again = resumed.suggest("again")
-    assert again["cohort"]["trial"] == lost["cohort"]["trial"], "or it would not find its checkpoint"
-    assert again["cohort"]["arms"] == lost["cohort"]["arms"][1:]
-    answer(run, space, again["cohort"])
+    again = suggest(resumed, "again")
+    assert again.name == lost.name, "or it would not find its checkpoint"
+    assert again.arms == lost.arms[1:]
+    answer(run, again)
     resumed.on_trial_complete("again")
-    drive(resumed, run, space)
+    drive(resumed, run)
     assert states(one) == [TrialState.COMPLETE] * 24
 
 
 def test_a_damaged_record_is_made_anew_without_another_trial(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE, trials=4), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, arms=4), folder(tmp_path)
     _, searcher = opened(space, run, 4)
-    drive(searcher, run, space)
-    run.write("arms/search-0002.json", b"{")
+    drive(searcher, run)
+    run.files.write("arms/search-0002.json", b"{")
     one, resumed = opened(space, run, 4)
-    (arm,) = resumed.suggest("again")["cohort"]["arms"]
-    assert arm["name"] == "search-0002"
-    answer(run, space, {"trial": "again", "arms": [arm]})
+    again = suggest(resumed, "again")
+    assert [arm.name for arm in again.arms] == ["search-0002"]
+    answer(run, again)
     resumed.on_trial_complete("again")
     assert resumed.suggest("more") == "FINISHED"
     assert states(one) == [TrialState.COMPLETE] * 4
 
 
 def test_failures_are_told_and_replaced_up_to_a_cap(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE, trials=6), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, arms=6), folder(tmp_path)
     one, searcher = opened(space, run, 1)
     number = 0
-    while isinstance(suggested := searcher.suggest(str(number)), dict):
-        answer(run, space, suggested["cohort"], status="diverged")
+    while cohort := suggest(searcher, str(number)):
+        answer(run, cohort, status="diverged")
         searcher.on_trial_complete(str(number))
         number += 1
     assert number == 6 + 3
@@ -130,9 +142,9 @@ def test_failures_are_told_and_replaced_up_to_a_cap(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), None])
 def test_a_value_that_is_missing_or_not_finite_is_a_failure(tmp_path: Path, value: float | None) -> None:
-    space, run = read(tmp_path, SPACE, trials=1), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, arms=1), folder(tmp_path)
     one, searcher = opened(space, run, 1)
-    answer(run, space, searcher.suggest("0")["cohort"], value=value)
+    answer(run, suggest(searcher, "0"), value=value)
     searcher.on_trial_complete("0")
     assert states(one) == [TrialState.FAIL]
 
@@ -140,9 +152,9 @@ def test_a_value_that_is_missing_or_not_finite_is_a_failure(tmp_path: Path, valu
 def test_the_same_seed_gives_the_same_suggestions(tmp_path: Path) -> None:
     space, found = read(tmp_path, SPACE), []
     for name in ("one", "two"):
-        run = storage_at(tmp_path / name)
+        run = folder(tmp_path, name)
         one, searcher = opened(space, run, 3)
-        drive(searcher, run, space)
+        drive(searcher, run)
         found.append([arm.patch for arm in one.arms()])
     assert found[0] == found[1]
 
@@ -153,12 +165,10 @@ def test_tpe_beats_random_search(tmp_path: Path) -> None:
     for algorithm in ("optuna_tpe", "optuna_random"):
         values = []
         for seed in range(20):
-            space, run = (
-                read(tmp_path, SPACE, algorithm=algorithm, seed=seed),
-                storage_at(tmp_path / f"{algorithm}{seed}"),
-            )
+            space = read(tmp_path, SPACE, algorithm=algorithm, seed=seed)
+            run = folder(tmp_path, f"{algorithm}{seed}")
             one, searcher = opened(space, run, 3)
-            drive(searcher, run, space)
+            drive(searcher, run)
             values.append(one.study.best_value)
         means[algorithm] = mean(values)
     assert means["optuna_tpe"] < means["optuna_random"]
@@ -169,17 +179,17 @@ def test_every_algorithm_finishes_its_trials(tmp_path: Path, algorithm: str) -> 
     knobs = {"curriculum": {"choice": ["transfer", "learned", "min_snr", "uniform"]}}
     if algorithm != "optuna_brute_force":
         knobs["anchor_weight"] = {"log_uniform": [0.01, 1.0]}
-    space, run = read(tmp_path, SPACE, algorithm=algorithm, trials=4, space=knobs), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, algorithm=algorithm, arms=4, knobs=knobs), folder(tmp_path)
     one, searcher = opened(space, run, 2)
-    drive(searcher, run, space)
+    drive(searcher, run)
     assert states(one) == [TrialState.COMPLETE] * 4
 
 
 def test_several_objectives_confirm_a_front_within_the_constraints(tmp_path: Path) -> None:
-    space = read(tmp_path, SPACE, objectives=["value", "student_params"], constraints=["student_params <= 2000"])
-    run = storage_at(tmp_path / "run")
+    space = read(tmp_path, SPACE, objectives=["value", "cost"], constraints=["cost <= 2000"])
+    run = folder(tmp_path)
     one, searcher = opened(space, run, 4)
-    drive(searcher, run, space)
+    drive(searcher, run)
     front = one.best()
     assert 1 < len(front) <= 4
     assert all(trial.values[1] <= 2000 for trial in front)
@@ -192,9 +202,9 @@ def test_several_objectives_confirm_a_front_within_the_constraints(tmp_path: Pat
 
 
 def test_what_breaks_a_constraint_is_never_the_best(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE, constraints=["student_params >= 2500"]), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, constraints=["cost >= 2500"]), folder(tmp_path)
     one, searcher = opened(space, run, 2)
-    drive(searcher, run, space)
+    drive(searcher, run)
     (best,) = one.best()
     assert best.params["uncond_weight"] >= 2.5
     assert best.value > one.study.best_trial.value or one.study.best_trial.number == best.number
@@ -207,27 +217,26 @@ def test_lists_can_be_searched_and_only_like_arms_share_a_cohort(tmp_path: Path)
     anchor_weight: {uniform: [0.1, 0.9], when: {train.steps: 10}}
 """
     text = SPACE[: SPACE.index("    anchor_weight: {log")].replace("24", "12") + knobs
-    space, run = read(tmp_path, text), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, text), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     seen = []
-    while isinstance(suggested := searcher.suggest("one"), dict):
-        arms = suggested["cohort"]["arms"]
-        assert len({arm["patch"]["train.steps"] for arm in arms}) == 1
-        answer(run, space, suggested["cohort"])
+    while cohort := suggest(searcher, "one"):
+        assert len({arm.patch["train.steps"] for arm in cohort.arms}) == 1
+        answer(run, cohort)
         searcher.on_trial_complete("one")
-        seen += arms
+        seen += cohort.arms
     assert len(seen) == 12
-    assert {tuple(arm["patch"]["faults.diverge"]) for arm in seen} == {(7,), (8, 9)}
-    assert all(("anchor_weight" in arm["patch"]) == (arm["patch"]["train.steps"] == 10) for arm in seen)
+    assert {tuple(arm.patch["faults.diverge"]) for arm in seen} == {(7,), (8, 9)}
+    assert all(("anchor_weight" in arm.patch) == (arm.patch["train.steps"] == 10) for arm in seen)
 
 
 def test_a_stopped_arm_is_pruned_and_counts_as_a_trial(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE, trials=4, scheduler="asha", rungs=[2]), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE, arms=4, scheduler="asha", rungs=[2]), folder(tmp_path)
     one, searcher = opened(space, run, 1)
     for number in range(4):
-        cohort = searcher.suggest(str(number))["cohort"]
+        cohort = suggest(searcher, str(number))
         stopped = {"status": "stopped", "rung_value": 30.0, "steps": 2} if number % 2 else {}
-        answer(run, space, cohort, **stopped)
+        answer(run, cohort, **stopped)
         searcher.on_trial_complete(str(number))
     assert searcher.suggest("5") == "FINISHED"
     assert states(one) == [TrialState.COMPLETE, TrialState.PRUNED] * 2
@@ -252,12 +261,49 @@ def test_who_passes_a_rung(rule: str, value: float, others: list[float], kept: b
     assert Stopping(rule=rule, rungs=(1,), reduction=3).keeps(value, others) is kept
 
 
+def test_a_suggestion_pending_at_a_crash_keeps_its_constraints(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, constraints=["cost <= 100"], arms=4), folder(tmp_path)
+    _, searcher = opened(space, run, 4)
+    answer(run, suggest(searcher, "lost"))  # finished, but the driver dies before it hears of it
+    one, _ = opened(space, run, 4)
+    assert states(one) == [TrialState.COMPLETE] * 4
+    assert all(trial.constraints == {"cost <= 100": one.values(trial)["cost"] - 100} for trial in one.study.trials)
+
+
+def test_what_is_better_when_higher_is_searched_for_upwards(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, objectives=["gain"]), folder(tmp_path)
+    one, searcher = opened(space, run, 4)
+    while cohort := suggest(searcher, "one"):
+        for arm in cohort.arms:
+            values = {"value": 1.0, "gain": -log_value(arm.spec.method)}
+            run.write_record(arm.name, record_of(arm, cohort.name, Result(status="done", values=values)))
+        searcher.on_trial_complete("one")
+    assert one.best()[0].value == max(trial.value for trial in one.study.trials) == one.study.best_value
+
+
+def test_arms_that_reach_a_rung_together_see_each_other(tmp_path: Path) -> None:
+    run, stopping = folder(tmp_path), Stopping(rule="asha", rungs=(1,), reduction=2)
+    seen: list[str] = []
+
+    class Together(RunFolder):
+        """The other arm arrives while this one looks."""
+
+        def rung_values(self, cell: str, step: int) -> dict[str, float]:
+            if not seen:
+                seen.append("other")
+                seen.append("kept" if keep(stopping, run, "search", "other", 1, 5.0) else "stopped")
+            return super().rung_values(cell, step)
+
+    kept = keep(stopping, Together(run.storage, run.name), "search", "first", 1, 1.0)
+    assert (kept, seen) == (True, ["other", "stopped"])
+
+
 def test_every_cell_is_tuned_with_the_same_budget_and_without_its_switched_off_knobs(tmp_path: Path) -> None:
-    space, run = read(tmp_path, TUNED), storage_at(tmp_path / "run")
-    studies = open_studies(space, space.design, run)
-    drive(StudySearcher(studies, space, 4), run, space, stop_after=3)
-    studies = open_studies(space, space.design, run)  # as after a crash
-    drive(StudySearcher(studies, space, 4), run, space)
+    space, run = read(tmp_path, TUNED), folder(tmp_path)
+    studies = open_studies(space, run)
+    drive(StudySearcher(studies, 4), run, stop_after=3)
+    studies = open_studies(space, run)  # as after a crash
+    drive(StudySearcher(studies, 4), run)
     arms = known_arms(space, run)
     searched = Counter(arm.cell for arm in arms if arm.kind == "search")
     assert searched == dict.fromkeys(("full", "anchor", "curriculum_transfer", "base"), 6)
@@ -273,61 +319,59 @@ def test_every_cell_is_tuned_with_the_same_budget_and_without_its_switched_off_k
 
 def test_a_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -> None:
     storage = storage_at(tmp_path / "runs")
-    first, run = read(tmp_path, SPACE), storage / "first"
+    first, run, second = read(tmp_path, SPACE), RunFolder(storage, "first"), RunFolder(storage, "second")
     _, searcher = opened(first, run, 2)
-    drive(searcher, run, first)
-    results.write_plan(run, first, ())
+    drive(searcher, run)
+    write_plan(run, first, ())
 
     narrower = {"anchor_weight": {"log_uniform": [0.05, 1.0]}, "uncond_weight": {"uniform": [0.1, 3.0]}}
-    space = read(tmp_path, SPACE.replace("uniform}", "transfer}"), trials=4, space=narrower, warm_start=["first"])
-    earlier = earlier_arms(space, space.design, storage)
+    space = read(tmp_path, SPACE.replace("uniform}", "transfer}"), arms=4, knobs=narrower, warm_start=["first"])
+    earlier = earlier_arms(space, storage)
     assert all(arm.settings["anchor_weight"] >= 0.05 for arm in earlier)
-    one, searcher = opened(space, storage / "second", 2, earlier)
-    drive(searcher, storage / "second", space)
+    one, searcher = opened(space, second, 2, earlier)
+    drive(searcher, second)
     assert len(one.study.trials) == len(earlier) + 4
-    assert len([arm for arm in known_arms(space, storage / "second") if arm.kind == "search"]) == 4
+    assert len([arm for arm in known_arms(space, second) if arm.kind == "search"]) == 4
 
     other = read(tmp_path, SPACE.replace("uniform}", "transfer}\ntrain: {steps: 7}"), warm_start=["first"])
     with pytest.raises(UserError, match="first: none of its finished arms"):
-        earlier_arms(other, other.design, storage)
+        earlier_arms(other, storage)
     gone = read(tmp_path, SPACE, warm_start=["nowhere"])
     with pytest.raises(UserError, match="nowhere: no such run"):
-        earlier_arms(gone, gone.design, storage)
+        earlier_arms(gone, storage)
 
 
 def test_a_line_of_the_journal_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = opened(space, run, 4)
-    drive(searcher, run, space, stop_after=2)
-    journal = tmp_path / "run" / results.JOURNAL
+    drive(searcher, run, stop_after=2)
+    journal = tmp_path / "run" / JOURNAL
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 5, "wor')
     one, searcher = opened(space, run, 4)
     assert len(one.asked()) == 8
-    drive(searcher, run, space)
+    drive(searcher, run)
     assert len(known_arms(space, run)) == 24 + 6
     assert journal.read_bytes().startswith(whole + b'{"op_code": ')
 
 
 def test_what_has_been_suggested_is_on_the_disk(tmp_path: Path) -> None:
-    space, run = read(tmp_path, SPACE), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, SPACE), folder(tmp_path)
     assert known_arms(space, run) == ()
     _, searcher = opened(space, run, 4)
-    given = [arm["name"] for _ in range(2) for arm in searcher.suggest(str(_))["cohort"]["arms"]]
+    given = [arm.name for _ in range(2) for arm in suggest(searcher, str(_)).arms]
     assert [arm.name for arm in known_arms(space, run)] == given
 
 
 def test_another_process_reads_the_journal(tmp_path: Path) -> None:
-    space, run = read(tmp_path, TUNED), storage_at(tmp_path / "run")
+    space, run = read(tmp_path, TUNED), folder(tmp_path)
     _, searcher = opened(space, run, 4)
-    drive(searcher, run, space)
+    drive(searcher, run)
     code = (
         "import sys, optuna; from optuna.storages.journal import JournalFileBackend as File\n"
         "storage = optuna.storages.JournalStorage(File(sys.argv[1]))\n"
         "print(sorted((s.study_name, len(s.trials)) for s in optuna.study.get_all_study_summaries(storage) "
         "for s in [optuna.load_study(study_name=s.study_name, storage=storage)]))"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code, run.path(results.JOURNAL)], capture_output=True, text=True, check=True
-    )
+    told = subprocess.run([sys.executable, "-c", code, run.path(JOURNAL)], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == str([(name, 6) for name in ("anchor", "base", "curriculum_transfer", "full")])

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.space.model import load_space
-from branchwise.orchestration.space.yaml_file import parse_yaml
+from branchwise.orchestration.input.yaml_file import parse_yaml
+from branchwise.orchestration.space import load_space
 
 DASH = """\
 name: digits
@@ -55,7 +55,11 @@ REFUSED = [
     ("norm_groups: 4", "norm_groups: 8", ["student", "GroupNorm"]),
     ("norm_groups: 8, steps", "norm_groups: 32, steps", ["teacher", "GroupNorm"]),
     ("norm_groups: 8, steps", "norm_groups: 8, stps", ["teacher.stps", "did you mean steps?"]),
-    ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: 0.1}}", ["anchor.off", "changes nothing"]),
+    (
+        "anchor: {off: {anchor_weight: 0}}",
+        "anchor: {off: {anchor_weight: 0.1}}",
+        ["anchor.off", "equals the current value"],
+    ),
     ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_wieght: 0}}", ["anchor_wieght", "anchor_weight"]),
     ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {train.anchor: 0}}", ["train.anchor"]),
     ("anchor: {off: {anchor_weight: 0}}", "anchor: {off: {anchor_weight: -1}}", ["anchor_weight", "-1"]),
@@ -98,7 +102,7 @@ def test_a_good_space_is_read(tmp_path: Path) -> None:
     space = load_space(file)
     assert space.name == "digits"
     assert space.spec.train.steps == 10
-    assert [cell for cell, _ in space.design.cells()] == ["full", "base"]
+    assert [cell.cell for cell in space.design.cells(space.method)] == ["full", "base"]
 
 
 def test_the_resolved_space_reads_as_the_same_space(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables import Arm, Context
+from branchwise.trainables.dash.columns import COLUMNS, LINES
 from branchwise.trainables.dash.cost import estimate_cohort, estimate_teacher
 from branchwise.trainables.dash.data.files import check_inputs
 from branchwise.trainables.dash.spec import Spec, cohort_key
@@ -17,6 +18,8 @@ from branchwise.trainables.dash.teacher_address import evaluation_key, teacher_k
 
 __all__ = [
     "BASELINES",
+    "COLUMNS",
+    "LINES",
     "Spec",
     "check_inputs",
     "cohort_key",

@@ -29,6 +29,10 @@ def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str
         return unknown_key(where, keys_at(model, where.split(".")[:-1]))
     if error["type"] == "missing":
         return f"{where}: missing; it has no default"
+    if error["type"] == "union_tag_invalid":
+        # pydantic names the key in quotes, or the function that reads it: `kind()`.
+        key, tag = error["ctx"]["discriminator"].strip("'()_"), error["ctx"]["tag"]
+        return f"{where}.{key}: {tag!r} is not allowed: it must be one of {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
     value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"

@@ -1,0 +1,64 @@
+"""What is measured of a student, column by column, and how a report draws it. No torch here."""
+
+from __future__ import annotations
+
+from branchwise.trainables.contract import Column, Lines
+
+RHO = Column(name="rho", about="student's gap / teacher's, 1 is best", shown=True)
+RELATIVE_GAP = Column(name="relative_gap", about="relative gap error", better="lower", searchable=True, claimable=True)
+
+COLUMNS = (
+    Column(name="metric", about="what the value measures", dtype="string"),
+    Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,
+           claimable=True),
+    Column(name="kid", about="kernel distance", better="lower", searchable=True),
+    Column(name="inception_score", about="Inception score", better="higher"),
+    RHO,
+    Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher"),
+    Column(name="gap_mse", about="squared error of the gap", better="lower", searchable=True, claimable=True),
+    RELATIVE_GAP,
+    Column(name="teacher_value", about="the teacher's value"),
+    Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True),
+    Column(name="teacher_params", about="parameters of the teacher", dtype="Int64"),
+    Column(name="compression", about="teacher's parameters / student's"),
+    Column(name="steps", about="training steps", dtype="Int64"),
+    Column(name="train_seconds", about="training, this arm's share", unit="s", better="lower", searchable=True),
+    Column(name="eval_seconds", about="evaluation", unit="s"),
+    Column(name="sample_seconds", about="sampling one image", unit="s", better="lower", searchable=True),
+    Column(name="rung_value", about="the value at the rung where the arm was stopped"),
+    Column(name="device", about="where it trained", dtype="string"),
+    Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
+    Column(name="student_sha256", about="of the student's weights", dtype="string"),
+    Column(name="value_repeats", about="the value of each set of samples", dtype="object"),
+    Column(name="precision", about="precision of the samples", dtype="object", better="higher"),
+    Column(name="recall", about="recall of the samples", dtype="object", better="higher"),
+)  # fmt: skip
+
+LINES = (
+    Lines(
+        table="gaps",
+        name="calibration",
+        title="Guidance calibration by timestep",
+        x=("t_low", "t_high"),
+        x_label="timestep t",
+        y=(RHO, RELATIVE_GAP),
+        level=1.0,
+        linear=("rho",),
+    ),
+    Lines(
+        table="guidance",
+        name="guidance",
+        title="Metric against guidance scale",
+        x=("guidance",),
+        x_label="guidance scale",
+        y=(Column(name="value", about="", better="lower"),),
+    ),
+    Lines(
+        table="curves",
+        name="training",
+        title="Training curves",
+        x=("step",),
+        x_label="training step",
+        y=(Column(name="loss", about="loss"), Column(name="loss_imitation", about="loss of the imitation term")),
+    ),
+)
