@@ -26,7 +26,7 @@ PAPER: dict[str, Any] = {  # CIFAR-10 at the paper's size
     "teacher": {"channels": [128, 256, 256, 256], "res_blocks": 2, "attention_at": [16], "dropout": 0.1, "steps": 1},
     "student": {"channels": [64, 128, 128, 128], "res_blocks": 1, "attention_at": [16], "dropout": 0.1},
     "train": {"steps": 1_000_000, "weight_decay": 0.001, "ema": 0.9995},
-    "method": {"snr_weighting": "reference"},
+    "method": {"snr_weighting": "authors"},
     "evaluate": {"samples": 10_000, "guidance": 4.0},
 }
 
@@ -137,7 +137,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     from branchwise.trainables.dash.data import datasets
     from branchwise.trainables.dash.diffusion import schedule
     from branchwise.trainables.dash.nets import unet
-    from branchwise.trainables.dash.spec import Spec
+    from branchwise.trainables.dash.settings.spec import Spec
     from branchwise.trainables.dash.training import cohort
 
     spec = Spec.model_validate(PAPER)

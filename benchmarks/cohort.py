@@ -59,7 +59,7 @@ def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callabl
 
 def work(spec: Any, k: int) -> float:
     """MACs of one arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
-    from branchwise.trainables.dash.cost import forward_macs
+    from branchwise.trainables.dash.settings.cost import forward_macs
 
     shape = spec.data.image_shape
     return 2 * forward_macs(spec.teacher, shape) / k + 6 * forward_macs(spec.student, shape)

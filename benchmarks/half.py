@@ -43,7 +43,7 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     """The distance of the student in `folder` under each of the seeds."""
     import torch
 
-    from branchwise.orchestration.space.model import load_space
+    from branchwise.orchestration.space import load_space
     from branchwise.trainables.dash.compute.progress import Progress
     from branchwise.trainables.dash.data import datasets
     from branchwise.trainables.dash.diffusion import schedule
@@ -56,7 +56,7 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     context = silent("cpu")
     net, _ = checkpoint.load_model(folder, "cpu")
     found, _, _ = measurement.measure(
-        net, datasets.load(spec.data, "cpu"), reference_set.reference(spec.data, "cpu"),
+        net, datasets.load(spec.data, "cpu"), reference_set.get(spec.data, "cpu"),
         schedule.cosine_alphas_cumprod(), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6),
     )  # fmt: skip
     return list(found["value_repeats"])

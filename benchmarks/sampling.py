@@ -56,9 +56,10 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     import torch
     from diffusers import DDIMScheduler
 
-    from branchwise.trainables.dash.diffusion import guidance, samplers, schedule
+    from branchwise.trainables.dash.diffusion import guidance, sampling, schedule
+    from branchwise.trainables.dash.diffusion.samplers import ddim
     from branchwise.trainables.dash.nets import unet
-    from branchwise.trainables.dash.spec import UNet
+    from branchwise.trainables.dash.settings.spec import UNet
 
     nets: list[Any] = [unet.build(UNet(**settings), shape, 10, seed).to(device).eval() for seed in range(TOGETHER)]
     alphas_cumprod, scales = schedule.cosine_alphas_cumprod(device), guidance.scales(4.0, device)
@@ -68,7 +69,7 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     betas = 1 - abar / torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
 
     def ours(precision: str = "fp32") -> torch.Tensor:
-        return samplers.ddim(samplers.guided(nets[0], labels, 10, scales, precision), noise, alphas_cumprod, steps)
+        return ddim.sample(sampling.guided(nets[0], labels, 10, scales, precision), noise, alphas_cumprod, steps)
 
     @torch.no_grad()
     def diffusers() -> torch.Tensor:
@@ -96,7 +97,7 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
             cond, uncond = both.chunk(2, dim=1)
             return guidance.mix(cond, uncond, 4.0)
 
-        return samplers.ddim(denoise, noise.expand(TOGETHER, *noise.shape), alphas_cumprod, steps)
+        return ddim.sample(denoise, noise.expand(TOGETHER, *noise.shape), alphas_cumprod, steps)
 
     return {"diffusers": diffusers, "ours": ours, "ours, bf16": lambda: ours("bf16"), f"{TOGETHER} together": together}
 

@@ -14,12 +14,12 @@ sys.path.insert(0, str(ROOT))  # for trainables
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the folder is written, 2 bad input and nothing written."""
     options = parse(arguments)
-    from branchwise.trainables.dash.authors.checkpoints import import_reference  # torch: not before it is needed
+    from branchwise.trainables.dash.authors.checkpoints import import_checkpoint  # torch: not before it is needed
 
     try:
-        about = import_reference(options.checkpoint, options.num_classes, options.image_size, options.out)
+        about = import_checkpoint(options.checkpoint, options.num_classes, options.image_size, options.out)
     except (OSError, ValueError) as error:
-        print(f"import_reference: {error}", file=sys.stderr)
+        print(f"import_checkpoint: {error}", file=sys.stderr)
         return 2
     print(f"{options.out}: {about['parameters']:,} parameters. In a space: teacher: {{checkpoint: {options.out}}}")
     return 0

@@ -1,4 +1,4 @@
-"""Imports point down only, and nothing shadows Python's own `platform`."""
+"""Imports point down only, between rooms too; rooms stay small; nothing shadows Python's own `platform`."""
 
 from __future__ import annotations
 
@@ -9,46 +9,132 @@ from pathlib import Path
 
 import pytest
 
-ALLOWED = {
-    # folder: the project's packages it may import
-    "platform": {"orchestration", "analysis", "trainables"},
-    "platform/orchestration": {"orchestration", "analysis", "trainables"},
+# The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
+# file stands for that file alone.
+ORDERS = {
+    "trainables": ["contract", "runtime", "surface", "dash", "testing"],
+    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
+    "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
+    "analysis": ["records", "statistics", "report"],
+    "platform/orchestration": [
+        "errors",
+        "checkout",
+        "input",
+        "designs",
+        "tracking",
+        "space",
+        "run_folder",
+        "tuning",
+        "planning",
+        "monitoring",
+        "execution",
+    ],
+}
+PACKAGES = {  # what the packages may import of one another
     "analysis": {"analysis"},
     "trainables": {"trainables"},
-    "trainables/dash": {"trainables"},
+    "platform/orchestration": {"orchestration", "analysis", "trainables"},
+    "platform": {"orchestration", "analysis", "trainables"},
 }
-OWN = {"orchestration", "analysis", "trainables"}
+MOST_MODULES = 12
 
 
 def imported(file: Path) -> set[str]:
-    """The modules `file` names in imports, anywhere in it."""
+    """The modules that `file` names in imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            found.add(str(node.module))
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
-def test_imports_point_down(root: Path, folder: str) -> None:
-    for file in (root / folder).glob("*.py"):
-        own = {module.split(".")[0] for module in imported(file)} & OWN
-        assert own <= ALLOWED[folder], f"{file} imports {own - ALLOWED[folder]}"
+def dotted(folder: str) -> str:
+    return f"branchwise.{folder.removeprefix('platform/').replace('/', '.')}"
 
 
-def test_orchestration_and_analysis_know_nothing_of_dash(root: Path) -> None:
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_packages_import_only_those_below(root: Path, folder: str) -> None:
+    files = (root / folder).glob("*.py") if folder == "platform" else (root / folder).rglob("*.py")
+    for file in files:
+        own = {module.split(".")[1] for module in imported(file) if module.startswith("branchwise.")}
+        assert own <= PACKAGES[folder], f"{file} imports {own - PACKAGES[folder]}"
+
+
+@pytest.mark.parametrize("folder", ORDERS)
+def test_imports_between_rooms_point_down(root: Path, folder: str) -> None:
+    order, prefix = ORDERS[folder], f"{dotted(folder)}."
+    for file in (root / folder).rglob("*.py"):
+        room = file.relative_to(root / folder).with_suffix("").parts[0]
+        if room in ("__init__", "__main__"):
+            continue
+        assert room in order, f"{file} lies in a room that ORDERS does not list"
+        for module in imported(file):
+            if module.startswith(prefix):
+                other = module.removeprefix(prefix).split(".")[0]
+                assert other in order, f"{file} imports {module}, which is the door of a higher room"
+                assert order.index(other) <= order.index(room), f"{file} imports {module}, which lies higher"
+
+
+def test_no_two_files_import_each_other(root: Path) -> None:
+    """No circle of imports at the top of files; inside functions they are checked for their direction alone."""
+    graph = {}
+    for folder in ("analysis", "trainables", "platform/orchestration"):
+        for file in (root / folder).rglob("*.py"):
+            parts = file.relative_to(root / folder).with_suffix("").parts
+            name = ".".join([dotted(folder), *parts]).removesuffix(".__init__")
+            top = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ImportFrom)]
+            names = {f"{node.module}.{alias.name}" for node in top for alias in node.names}
+            graph[name] = names | {str(node.module) for node in top}
+    graph = {name: {other for other in found if other in graph and other != name} for name, found in graph.items()}
+    doors = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"a circle: {' -> '.join((*path, name))}"
+        if name in done:
+            return
+        for other in graph[name] - doors:
+            visit(other, (*path, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_no_folder_holds_more_than_a_dozen_modules(root: Path) -> None:
+    for package in ("analysis", "trainables", "platform/orchestration"):
+        for folder in [root / package, *(path for path in (root / package).rglob("*") if path.is_dir())]:
+            modules = [file for file in folder.glob("*.py") if not file.name.startswith("__")]
+            assert len(modules) <= MOST_MODULES, f"{folder} holds {len(modules)} modules"
+
+
+def test_every_room_says_what_it_is_for(root: Path) -> None:
+    for package in ("analysis", "trainables", "platform/orchestration", "branchwise"):
+        for door in (root / package).rglob("__init__.py"):
+            assert len(ast.get_docstring(ast.parse(door.read_text())) or "") > 40, f"{door} does not say"
+
+
+def test_orchestration_and_analysis_know_no_word_of_dash(root: Path) -> None:
+    words = ("trainables.dash", "rho", "relative_gap", "gap_mse", "mse_cond", "cos_delta", "curriculum", "guidance")
     for folder in ("platform/orchestration", "analysis"):
-        for file in (root / folder).glob("*.py"):
-            assert not any(module.startswith("trainables.dash") for module in imported(file)), file
+        for file in (root / folder).rglob("*.py"):
+            tokens = set(ast.dump(ast.parse(file.read_text())).replace("'", " ").split())
+            found = [word for word in words if word in tokens or any(f".{word}" in token for token in tokens)]
+            assert not found, f"{file} says {found}"
 
 
 def test_one_file_of_the_trainables_knows_ray(root: Path) -> None:
     for file in (root / "trainables").rglob("*.py"):
         if file.name != "ray_worker.py":
             assert not any(module.split(".")[0] == "ray" for module in imported(file)), file
+
+
+def test_what_a_plan_needs_of_dash_knows_no_torch(root: Path) -> None:
+    for file in [*(root / "trainables/dash/settings").glob("*.py"), root / "trainables/dash/__init__.py"]:
+        assert not any(module.split(".")[0] in ("torch", "diffusers") for module in imported(file)), file
 
 
 def test_platform_shadows_nothing(root: Path) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables import Arm, Context
-from branchwise.trainables.dash.columns import COLUMNS, LINES
-from branchwise.trainables.dash.cost import estimate_cohort, estimate_teacher
-from branchwise.trainables.dash.data.files import check_inputs
-from branchwise.trainables.dash.spec import Spec, cohort_key
-from branchwise.trainables.dash.teacher_address import evaluation_key, teacher_key
+from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.dash.settings.addresses import evaluation_key, teacher_key
+from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
+from branchwise.trainables.dash.settings.cost import estimate_cohort, estimate_teacher
+from branchwise.trainables.dash.settings.files import check_inputs
+from branchwise.trainables.dash.settings.objectives import BASELINES
+from branchwise.trainables.dash.settings.spec import Spec, cohort_key
 
 __all__ = [
     "BASELINES",
@@ -31,17 +32,6 @@ __all__ = [
     "teacher_key",
     "train_teacher",
 ]
-
-BASELINES = {
-    "scratch": {"objective": "scratch", "curriculum": "learned"},  # as its teacher was trained
-    "conditional": {"objective": "conditional"},
-    "composite": {"objective": "composite"},
-    "multi_composite": {"objective": "multi_composite"},
-    "gap_matching": {"objective": "gap_matching"},
-    "fitnets": {"objective": "fitnets"},
-    "single_head": {"objective": "single_head"},
-    "pruning": {"objective": "pruning"},
-}
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:

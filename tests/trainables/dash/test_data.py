@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import batches, datasets
-from branchwise.trainables.dash.data.spec import Data, Digits, ImageFolder
 from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
 
 
 def settings_of(**tree: Any) -> Data:
@@ -65,7 +65,7 @@ def test_both_splits_of_cifar(cifar: np.ndarray) -> None:
     assert part.images.shape == (45_000, 3, 32, 32)
     assert np.array_equal(whole.images[7].permute(1, 2, 0).numpy(), cifar[7])
     assert torch.equal(part.images, datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu").images)
-    assert len(datasets.load_reference(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
+    assert len(datasets.load_reference_images(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
 
 
 def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables.dash.authors.checkpoints import import_reference
+from branchwise.trainables.dash.authors.checkpoints import import_checkpoint
 from branchwise.trainables.dash.nets import checkpoint
 
 GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
@@ -47,7 +47,7 @@ def saved(content: Any, folder: Path) -> Path:
 
 
 def test_the_imported_teacher_is_the_average(content: dict[str, Any], tmp_path: Path) -> None:
-    import_reference(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
+    import_checkpoint(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
     net, importance = checkpoint.load_model(tmp_path / "teacher", "cpu")
     x, t, y = (torch.from_numpy(GOLDEN[f"unet_{name}"]) for name in "xty")
     with torch.inference_mode():
@@ -76,13 +76,13 @@ def without(content: dict[str, Any], *path: str) -> dict[str, Any]:
 )
 def test_an_incomplete_checkpoint(content: dict[str, Any], tmp_path: Path, path: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        import_reference(saved(without(content, *path), tmp_path), 10, 16, tmp_path / "out")
+        import_checkpoint(saved(without(content, *path), tmp_path), 10, 16, tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["teacher.pth"]
 
 
 def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it knows 10 classes, not 100"):
-        import_reference(saved(content, tmp_path), 100, 16, tmp_path / "out")
+        import_checkpoint(saved(content, tmp_path), 100, 16, tmp_path / "out")
 
 
 def test_a_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any], tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a readable PyTorch checkpoint"):
-        import_reference(saved({"ema_state_dict": print}, tmp_path), 10, 16, tmp_path / "out")
+        import_checkpoint(saved({"ema_state_dict": print}, tmp_path), 10, 16, tmp_path / "out")
 
 
 def test_a_folder_serves_as_teacher_and_must_fit_the_data(
@@ -113,7 +113,7 @@ def test_a_folder_serves_as_teacher_and_must_fit_the_data(
 
 
 def test_a_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict[str, Any], tmp_path: Path) -> None:
-    import_reference(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
+    import_checkpoint(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
     tiny["teacher"] = {"checkpoint": str(tmp_path / "teacher")}
     with pytest.raises(ValueError, match="in_channels 3, but digits asks for 1"):
         dash.teacher_key(dash.Spec.model_validate(tiny))

@@ -12,10 +12,11 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.data import datasets, files
-from branchwise.trainables.dash.data.spec import Digits, ImageFolder
+from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.evaluation import features, metrics, reference_set
 from branchwise.trainables.dash.nets.checkpoint import sha256
+from branchwise.trainables.dash.settings import files
+from branchwise.trainables.dash.settings.data import Digits, ImageFolder
 
 
 @pytest.fixture
@@ -90,21 +91,22 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     extractor = features.Extractor("inception", net, 64, 0, "w", kid_subsets=2, kid_subset_size=10)
     monkeypatch.setattr(features, "extractor_of", lambda settings, device: extractor)
-    monkeypatch.setattr(reference_set, "load_reference", lambda settings, device: replace(digits, images=images["now"]))
+    now = lambda settings, device: replace(digits, images=images["now"])  # noqa: E731
+    monkeypatch.setattr(reference_set, "load_reference_images", now)
     settings = ImageFolder(name="image_folder", path="x", image_size=8, channels=1, classes=10)
-    first = reference_set.reference(settings, "cpu")
-    again = reference_set.reference(settings, "cpu")
+    first = reference_set.get(settings, "cpu")
+    again = reference_set.get(settings, "cpu")
     assert calls == [250, 50]
     assert torch.equal(first.features, again.features)
     images["now"] = digits.images[1:301]
-    other = reference_set.reference(settings, "cpu")
+    other = reference_set.get(settings, "cpu")
     assert other.sha256 != first.sha256
     assert len(calls) == 4
     for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
         for file in (tmp_path / "branchwise").iterdir():
             file.write_bytes(damaged(file.read_bytes()))  # torn or altered, it is computed again
         calls.clear()
-        assert torch.equal(reference_set.reference(settings, "cpu").features, other.features)
+        assert torch.equal(reference_set.get(settings, "cpu").features, other.features)
         assert calls == [250, 50]
 
 

@@ -11,13 +11,13 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.data.spec import Digits
-from branchwise.trainables.dash.diffusion import samplers, schedule
+from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.evaluation import calibration, features, measurement, metrics
 from branchwise.trainables.dash.evaluation.reference_set import extract
 from branchwise.trainables.dash.nets import checkpoint
-from branchwise.trainables.dash.spec import IntervalGuidance
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.spec import IntervalGuidance
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +43,16 @@ def test_guidance_of_one_skips_the_unconditional_branch() -> None:
         return (x * y.view(-1, 1, 1, 1),)
 
     x, labels = torch.ones(3, 1, 2, 2), torch.tensor([1, 2, 3])
-    assert samplers.guided(net, labels, 10, scales(1.0))(x, 500)[:, 0, 0, 0].tolist() == [1, 2, 3]
-    assert samplers.guided(net, labels, 10, scales(2.0))(x, 500)[:, 0, 0, 0].tolist() == [-8, -6, -4]  # 10 + 2 (y - 10)
-    interval = samplers.guided(net, labels, 10, scales(IntervalGuidance(scale=2.0, t_low=100, t_high=400)))
+    assert sampling.guided(net, labels, 10, scales(1.0))(x, 500)[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert sampling.guided(net, labels, 10, scales(2.0))(x, 500)[:, 0, 0, 0].tolist() == [-8, -6, -4]  # 10 + 2 (y - 10)
+    interval = sampling.guided(net, labels, 10, scales(IntervalGuidance(scale=2.0, t_low=100, t_high=400)))
     for t in (99, 100, 400, 401):
         interval(x, t)
     assert seen == [3, 6, 3, 6, 6, 3]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
-@pytest.mark.parametrize("sampler", list(samplers.SAMPLERS))
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
 def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
     """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
     abar = schedule.cosine_alphas_cumprod()
@@ -61,8 +61,8 @@ def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
         a = abar[t]
         return (1 - a).sqrt() * (x - a.sqrt() * 0.3) / (a * 0.01 + 1 - a)
 
-    noise = samplers.starting_noise(0, range(64), (1, 8, 8), "cpu")
-    found = samplers.SAMPLERS[sampler](exact, noise, abar, 50)
+    noise = sampling.starting_noise(0, range(64), (1, 8, 8), "cpu")
+    found = sampling.sampler(sampler)(exact, noise, abar, 50)
     assert float(found.mean()) == pytest.approx(0.3, abs=0.01)
     assert float(found.std()) == pytest.approx(0.1, abs=0.02)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.nets import pruning, unet
 from branchwise.trainables.dash.nets.forward import forward, with_dropped
-from branchwise.trainables.dash.spec import Method, UNet
-from branchwise.trainables.dash.training.objectives import OBJECTIVES, Losses
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Method, UNet
+from branchwise.trainables.dash.training.objectives import LOSSES, Losses
 
 SHAPE = (4, 1, 2, 2)
 SEEDED = torch.Generator().manual_seed(0)
@@ -27,7 +28,7 @@ WEIGHTS = torch.tensor([0.5, 1.0, 1.5, 1.0])
 def losses(objective: str, **settings: Any) -> Losses:
     curriculum = "learned" if objective == "scratch" else "transfer"
     method = Method(objective=objective, curriculum=curriculum, **settings)
-    return OBJECTIVES[objective].losses(method, STUDENT, TEACHER, NOISE, WEIGHTS)
+    return LOSSES[objective](method, STUDENT, TEACHER, NOISE, WEIGHTS)
 
 
 def error(a: Tensor, b: Tensor) -> float:
@@ -80,9 +81,7 @@ def test_formula(objective: str, expected: float) -> None:
 
 def test_fitnets_imitates_outputs_and_features() -> None:
     student, teacher = ({"dropped": torch.randn(SHAPE), "dropped features": torch.randn(4, 8, 2, 2)} for _ in range(2))
-    found = OBJECTIVES["fitnets"].losses(
-        Method(objective="fitnets", feature_weight=0.3), student, teacher, NOISE, WEIGHTS
-    )
+    found = LOSSES["fitnets"](Method(objective="fitnets", feature_weight=0.3), student, teacher, NOISE, WEIGHTS)
     features = error(student["dropped features"], teacher["dropped features"])
     assert float(found.total) == pytest.approx(error(student["dropped"], teacher["dropped"]) + 0.3 * features, rel=1e-5)
 
@@ -120,3 +119,7 @@ def test_pruning_keeps_the_largest_weights(net: torch.nn.Module) -> None:
         assert torch.equal(p, original * mask)
     with pytest.raises(ValueError, match="biases and norms"):
         pruning.prune(net, 0.001)
+
+
+def test_every_objective_has_its_needs_and_its_loss() -> None:
+    assert list(OBJECTIVES) == list(LOSSES)

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from branchwise.trainables.dash.authors import weights
 from branchwise.trainables.dash.data.batches import Batch
-from branchwise.trainables.dash.diffusion import curriculum, samplers, schedule
+from branchwise.trainables.dash.diffusion import curriculum, sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.diffusion.samplers import ddim
 from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.nets.forward import forward
-from branchwise.trainables.dash.spec import Method, Optimization, Spec, TagGuidance, Teacher
+from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, TagGuidance, Teacher
 from branchwise.trainables.dash.training import objectives
 from branchwise.trainables.dash.training.learner import Learner
 
@@ -100,7 +101,7 @@ def test_tag() -> None:
 
 
 def test_tirt_weights() -> None:
-    table = curriculum.importance_table("transfer", golden("tirt_lambda"), ABAR, "reference", 5.0)
+    table = curriculum.importance_table("transfer", golden("tirt_lambda"), ABAR, "authors", 5.0)
     assert_agree(curriculum.batch_weights(table, golden("tirt_t")), golden("tirt_weights"), 1e-5)
 
 
@@ -121,11 +122,11 @@ def test_ddim_is_as_near_as_float32_allows(teacher: nn.Module, name: str, guidan
 
     Unrelated samples lie at a distance of sqrt(2); the authors' must be about as near as our own float64 run.
     """
-    denoise = samplers.guided(teacher, golden("ddim_labels"), NULL, scales(guidance))
-    ours = samplers.ddim(denoise, golden("ddim_noise"), ABAR, 50)
+    denoise = sampling.guided(teacher, golden("ddim_labels"), NULL, scales(guidance))
+    ours = ddim.sample(denoise, golden("ddim_noise"), ABAR, 50)
     double = copy.deepcopy(teacher).double()
-    denoise = samplers.guided(double, golden("ddim_labels"), NULL, scales(guidance))
-    exact = samplers.ddim(denoise, golden("ddim_noise").double(), ABAR.double(), 50)
+    denoise = sampling.guided(double, golden("ddim_labels"), NULL, scales(guidance))
+    exact = ddim.sample(denoise, golden("ddim_noise").double(), ABAR.double(), 50)
     assert relative_error(ours, golden(name)) < 2 * relative_error(ours, exact)
     assert relative_error(ours, golden(name)) < 1
 
@@ -145,11 +146,11 @@ def test_ddim_is_diffusers_ddim(steps: int) -> None:
     x = golden("ddim_noise")
     for t in scheduler.timesteps.tolist():
         x = scheduler.step(denoise(x, t), t, x, eta=0.0, use_clipped_model_output=False).prev_sample
-    assert_agree(samplers.ddim(denoise, golden("ddim_noise"), ABAR, steps), x, 1e-4)
+    assert_agree(ddim.sample(denoise, golden("ddim_noise"), ABAR, steps), x, 1e-4)
 
 
 def test_losses() -> None:
-    table = curriculum.importance_table("transfer", golden("tirt_lambda"), ABAR, "reference", 5.0)
+    table = curriculum.importance_table("transfer", golden("tirt_lambda"), ABAR, "authors", 5.0)
     weights = curriculum.batch_weights(table, golden("loss_t"))
     student, other = (
         {branch: golden(f"loss_in_{net}_{name}") for branch, name in (("cond", "cond"), ("uncond", "null"))}
@@ -163,7 +164,7 @@ def test_losses() -> None:
 def distilled(teacher: nn.Module) -> SimpleNamespace:
     """The student after the six golden steps of DASH, with the losses on the way."""
     settings = Optimization(steps=6, lr=2e-4, lr_min=2e-4, weight_decay=1e-3, clip=1.0, ema=0.9995)
-    method = Method(curriculum="transfer", snr_weighting="reference")
+    method = Method(curriculum="transfer", snr_weighting="authors")
     alone = SimpleNamespace(rank=0, world_size=1)
     learner = Learner(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, alone)
     for step in range(6):
@@ -212,7 +213,7 @@ def test_teacher_training_with_its_curriculum() -> None:
         lr_min=2e-4,
         weight_decay=0.01,
         curriculum="learned",
-        snr_weighting="reference",
+        snr_weighting="authors",
     )
     alone = SimpleNamespace(rank=0, world_size=1)
     learner = Learner(build("fresh", "student"), settings, settings, None, ABAR, alone)

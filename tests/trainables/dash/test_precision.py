@@ -26,7 +26,7 @@ CIFAR_NETS: dict[str, Any] = {
     "teacher": {"channels": [128, 256, 256, 256], "res_blocks": 2, "attention_at": [16], "dropout": 0.1, "steps": 1},
     "student": {"channels": [64, 128, 128, 128], "res_blocks": 1, "attention_at": [16], "dropout": 0.1},
     "train": {"steps": 100, "batch_size": 2, "log_every": 10},
-    "method": {"snr_weighting": "reference"},
+    "method": {"snr_weighting": "authors"},
     "evaluate": {"samples": 10_000},
 }
 
@@ -56,7 +56,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(reference_set, "reference", lambda settings, device: None)
+    monkeypatch.setattr(reference_set, "get", lambda settings, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()

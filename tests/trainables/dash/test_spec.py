@@ -12,8 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 import branchwise.trainables.dash as dash
-from branchwise.trainables.dash import cost
-from branchwise.trainables.dash.spec import UNet
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.dash.settings import cost
+from branchwise.trainables.dash.settings.spec import UNet
 from branchwise.trainables.runtime.settings import patched
 
 
@@ -41,7 +42,7 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("method", {"objective": "scratch"}, "has no teacher"),
         ("evaluate.guidance", {"scale": 2.0, "t_low": 500, "t_high": 400}, "t_low 500 is above t_high 400"),
         ("evaluate.guidance", {"w_max": 3.0, "beta": 0.0}, "greater than 0"),
-        ("evaluate.sampler", "euler", "'ddim', 'dpmpp_2m' or 'unipc'"),
+        ("evaluate.sampler", "euler", "must be one of ddim, dpmpp_2m, unipc"),
         ("teacher.label_dropout", 0.0, "trains no unconditional branch"),
         ("method", {"objective": "scratch", "curriculum": "learned", "label_dropout": 0.0}, "no unconditional branch"),
         ("train.steps", 0, "greater than 0"),
@@ -61,7 +62,7 @@ def test_every_baseline_fits_a_spec(spec: dash.Spec) -> None:
 
 def test_planning_needs_no_torch(tiny: dict[str, Any]) -> None:
     code = (
-        "import sys, trainables.dash as d;"
+        "import sys, branchwise.trainables.dash as d;"
         f"s = d.Spec.model_validate({tiny!r});"
         "d.estimate_cohort([s], 1), d.estimate_teacher(s, 2), d.teacher_key(s), d.evaluation_key(s);"
         "print([m for m in ('torch', 'diffusers', 'ray', 'sklearn') if m in sys.modules])"
@@ -97,3 +98,33 @@ def test_macs_are_the_papers() -> None:
     student = UNet(channels=(64, 128, 128, 128), res_blocks=1, attention_at=(16,))
     assert cost.forward_macs(teacher, (3, 32, 32)) == pytest.approx(6.22e9, rel=1e-3)
     assert cost.forward_macs(student, (3, 32, 32)) == pytest.approx(1.08e9, rel=5e-3)
+
+
+def test_a_plan_counts_no_teacher_pass_for_those_that_take_none(spec: dash.Spec) -> None:
+    alike = {"teacher.attention_at": (), "curriculum": "uniform"}  # then the pruned teacher costs what the student does
+    seconds = {
+        name: dash.estimate_cohort([patched(spec, {**alike, "objective": name})], 1)
+        for name in ("conditional", "scratch", "pruning")
+    }
+    assert seconds["pruning"] == pytest.approx(seconds["scratch"])
+    assert seconds["conditional"] > seconds["scratch"]
+
+
+def test_the_old_word_for_the_authors_weighting_still_works(tiny: dict[str, Any]) -> None:
+    new = changed(changed(tiny, "teacher.snr_weighting", "authors"), "method", {"snr_weighting": "authors"})
+    old = changed(changed(tiny, "teacher.snr_weighting", "reference"), "method", {"snr_weighting": "reference"})
+    with pytest.warns(FutureWarning, match="snr_weighting: reference is now called authors"):
+        read = dash.Spec.model_validate(old)
+    assert read == dash.Spec.model_validate(new)
+
+
+@pytest.mark.parametrize(
+    ("space", "key"),
+    [
+        ("ablation", "66bdbb758feb04aa"),
+        ("cifar10_ablation", "8e550910f54627f6"),
+        ("imagenet64_ablation", "a590954816dd7c0c"),
+    ],
+)
+def test_teachers_that_exist_are_found_again(root: Path, space: str, key: str) -> None:
+    assert dash.teacher_key(load_space(root / f"search_spaces/{space}.yaml").spec) == key

@@ -1,1 +1,1 @@
-""""""
+"""The authors' public implementation: its checkpoints and its names of weights."""

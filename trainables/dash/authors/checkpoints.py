@@ -19,7 +19,7 @@ from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
 from branchwise.trainables.dash.nets import checkpoint, unet
 
 
-def import_reference(file: Path, classes: int, image_size: int, out: Path) -> dict[str, Any]:
+def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> dict[str, Any]:
     """Writes the folder `out` from the authors' checkpoint `file`, whole or not at all; returns what teacher.json says.
 
     `image_size` is the side of the square images the net was trained on; its architecture is read from the shapes.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from branchwise.trainables.dash.spec import UNet
+from branchwise.trainables.dash.settings.spec import UNet
 
-REFERENCE_NORM_GROUPS = 32  # fixed in the reference, and not to be seen in the shapes
+NORM_GROUPS = 32  # fixed in the reference, and not to be seen in the shapes
 
 _WHOLE = {
     "temb.dense.0": "time_embedding.linear_1",
@@ -101,4 +101,4 @@ def architecture(state: Mapping[str, Tensor], image_size: int) -> UNet:
         raise ValueError(f"the parameter {missing} is missing") from None
     blocks = sum(key.startswith("down.0.block.") and key.endswith(".conv1.weight") for key in state)
     attention = tuple(image_size // 2**level for level in range(levels) if f"down.{level}.attn.0.q.weight" in state)
-    return UNet(channels=channels, res_blocks=blocks, attention_at=attention, norm_groups=REFERENCE_NORM_GROUPS)
+    return UNet(channels=channels, res_blocks=blocks, attention_at=attention, norm_groups=NORM_GROUPS)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from branchwise.trainables import Context
-from branchwise.trainables.dash.spec import Mode
+from branchwise.trainables.contract import Context
+from branchwise.trainables.dash.settings.spec import Mode
 
 RECOMPILES = 32  # variants of one net: its batch sizes in training and sampling, with and without gradients
 

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 
 
 def my_slice(size: int, context: Context) -> slice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.parallel import broadcast_number
 
 

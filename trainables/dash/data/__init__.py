@@ -1,1 +1,1 @@
-""""""
+"""Data sets as tensors, and the batch of a step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.parallel import my_slice
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, to_float

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data import image_folder
-from branchwise.trainables.dash.data.files import missing_data
-from branchwise.trainables.dash.data.spec import Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.data import Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.files import missing_data
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
     return Dataset(images.to(device), labels.to(device), settings.classes, flip)
 
 
-def load_reference(settings: Data, device: torch.device | str) -> Dataset:
+def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
     """The images that samples are compared with: all training images, whatever part of them trains."""
     if isinstance(settings, TorchvisionData):
         settings = settings.model_copy(update={"split": "train"})
@@ -65,15 +65,15 @@ def _digits() -> tuple[Tensor, Tensor]:
 def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
     from torchvision import datasets
 
-    names = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+    kind = getattr(datasets, settings.known.torchvision)
     root = Path(settings.path).expanduser()
     try:
         if settings.download:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{settings.name}.lock"):  # several workers may ask at once
-                found = getattr(datasets, names[settings.name])(root, train=True, download=True)
+                found = kind(root, train=True, download=True)
         else:
-            found = getattr(datasets, names[settings.name])(root, train=True, download=False)
+            found = kind(root, train=True, download=False)
     except RuntimeError as error:  # torchvision's word for not found
         raise FileNotFoundError(missing_data(settings)) from error
     images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)

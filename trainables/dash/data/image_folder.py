@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from branchwise.trainables.dash.data.files import class_folders
-from branchwise.trainables.dash.data.spec import ImageFolder
+from branchwise.trainables.dash.settings.data import ImageFolder
+from branchwise.trainables.dash.settings.files import class_folders
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 

@@ -1,1 +1,1 @@
-""""""
+"""The diffusion process: noise schedule, timestep weights, guidance and samplers."""

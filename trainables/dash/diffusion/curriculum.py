@@ -1,6 +1,6 @@
 """TIRT: per-timestep loss weights with a learned importance (arXiv 2606.00798).
 
-    omega_t = min(SNR_t, gamma) * sigmoid(lambda_t)             form "reference", on the noise loss as the authors do
+    omega_t = min(SNR_t, gamma) * sigmoid(lambda_t)             form "authors", on the noise loss as their code has it
     omega_t = min(SNR_t, gamma) / SNR_t * sigmoid(lambda_t)     form "eps", min-SNR translated to the noise loss
     w_t     = omega_t / mean(omega over the global batch)
 
@@ -40,6 +40,6 @@ def importance_table(curriculum: str, importance: Tensor, alphas_cumprod: Tensor
 
 
 def batch_weights(table: Tensor, timesteps: Tensor) -> Tensor:
-    """w_t of the global batch's `timesteps` (B,), mean 1. The reference divides by the batch mean, clamped at 1e-8."""
+    """w_t of the global batch's `timesteps` (B,), mean 1: divided by their mean, clamped at 1e-8 as in the authors' code."""
     omega = table[timesteps]
     return omega / omega.mean().clamp(min=1e-8)

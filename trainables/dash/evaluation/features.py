@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.data.files import INCEPTION_SHA256, find_inception_weights, verify
-from branchwise.trainables.dash.data.spec import Data, Digits
+from branchwise.trainables.dash.settings.data import Data, Digits
+from branchwise.trainables.dash.settings.files import INCEPTION_SHA256, find_inception_weights, verify
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from branchwise.trainables.dash.data.datasets import to_pixels
-from branchwise.trainables.dash.diffusion import samplers, schedule
+from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.nets import checkpoint
 
@@ -52,9 +52,9 @@ def sample_model(
     batches = []
     for start in range(0, len(labels), 100):
         chosen = range(start, min(start + 100, len(labels)))
-        noise = samplers.starting_noise(seed, chosen, shape, "cpu")
-        denoise = samplers.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
-        batches.append(to_pixels(samplers.SAMPLERS[sampler](denoise, noise, abar, steps)))
+        noise = sampling.starting_noise(seed, chosen, shape, "cpu")
+        denoise = sampling.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
+        batches.append(to_pixels(sampling.sampler(sampler)(denoise, noise, abar, steps)))
     pixels = torch.cat(batches)
     across = classes if label is None else math.ceil(math.sqrt(count))
     missing = -len(pixels) % across

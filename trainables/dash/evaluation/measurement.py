@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
-from branchwise.trainables.dash.diffusion import samplers
+from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.evaluation import metrics
-from branchwise.trainables.dash.evaluation.reference_set import Reference
-from branchwise.trainables.dash.spec import Evaluate, IntervalGuidance, TagGuidance
+from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
+from branchwise.trainables.dash.settings.spec import Evaluate, IntervalGuidance, TagGuidance
 
 LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
 IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
@@ -48,7 +48,7 @@ def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
 def measure(
     net: nn.Module,
     dataset: Dataset,
-    against: Reference,
+    against: ReferenceSet,
     alphas_cumprod: Tensor,
     settings: Evaluate,
     seed: int,
@@ -91,7 +91,7 @@ def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
     return {name: None if names[name] is None else mean(r[name] or 0.0 for r in repeats) for name in names}
 
 
-def _distances(found: Tensor, against: Reference) -> dict[str, float | None]:
+def _distances(found: Tensor, against: ReferenceSet) -> dict[str, float | None]:
     """The distances of features and logits (N, dims + logits) to the reference; None where there are no logits."""
     extractor = against.extractor
     rows, logits = found[:, : extractor.dims].contiguous(), found[:, extractor.dims :]
@@ -109,7 +109,7 @@ def _distances(found: Tensor, against: Reference) -> dict[str, float | None]:
 def _sampled_features(
     net: nn.Module,
     dataset: Dataset,
-    against: Reference,
+    against: ReferenceSet,
     alphas_cumprod: Tensor,
     settings: Evaluate,
     guidance: Scale,
@@ -150,7 +150,7 @@ def sample(
 ) -> Tensor:
     """Images (len(indices), C, H, W), float32, of balanced labels (image i has label i mod classes)."""
     device = dataset.images.device
-    labels = samplers.balanced_labels(indices, dataset.classes, device)
-    noise = samplers.starting_noise(seed, indices, dataset.image_shape, device)
-    denoise = samplers.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)
-    return samplers.SAMPLERS[settings.sampler](denoise, noise, alphas_cumprod, settings.sampler_steps)
+    labels = sampling.balanced_labels(indices, dataset.classes, device)
+    noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)
+    denoise = sampling.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)
+    return sampling.sampler(settings.sampler)(denoise, noise, alphas_cumprod, settings.sampler_steps)

@@ -14,29 +14,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from branchwise.trainables.dash.data.datasets import load_reference
-from branchwise.trainables.dash.data.spec import Data
+from branchwise.trainables.dash.data.datasets import load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics
+from branchwise.trainables.dash.settings.data import Data
 
 BATCH = 250
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceSet:
     extractor: features.Extractor
     features: Tensor  # (N, d) float32, on the CPU
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
 
 
-def reference(settings: Data, device: torch.device | str) -> Reference:
+def get(settings: Data, device: torch.device | str) -> ReferenceSet:
     """The reference of a data set, its features computed on `device`.
 
     Inception features, which take minutes, are kept in $XDG_CACHE_HOME/branchwise under a key of the pixels, the
     weights and the version of torch-fidelity. Raises as data.load and features.extractor_of do.
     """
     extractor = features.extractor_of(settings, device)
-    pixels = load_reference(settings, device).images
+    pixels = load_reference_images(settings, device).images
     digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
     digest.update(pixels.cpu().numpy().tobytes())
     found = None
@@ -47,7 +47,7 @@ def reference(settings: Data, device: torch.device | str) -> Reference:
         found = extract(extractor, pixels)[:, : extractor.dims].contiguous()
         if extractor.name == "inception":
             _keep(file, found)
-    return Reference(extractor, found, metrics.statistics(found), digest.hexdigest())
+    return ReferenceSet(extractor, found, metrics.statistics(found), digest.hexdigest())
 
 
 @torch.inference_mode()

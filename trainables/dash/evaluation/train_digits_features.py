@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.data.spec import Digits
 from branchwise.trainables.dash.evaluation.features import DigitsFeatures
 from branchwise.trainables.dash.nets.checkpoint import sha256
+from branchwise.trainables.dash.settings.data import Digits
 
 EPOCHS = 60
 BATCH = 64

@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
+from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 
 
 def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from branchwise.trainables.dash.data.batches import Batch
-from branchwise.trainables.dash.training.objectives import Outputs
+
+Outputs = Mapping[str, Tensor]  # pass -> predicted noise (B, C, H, W); "<pass> features" -> (B, width, h, w)
 
 
 def forward(

@@ -9,7 +9,7 @@ from diffusers import UNet2DModel
 from torch import nn
 
 from branchwise.trainables.dash.compute.seeding import derive
-from branchwise.trainables.dash.spec import UNet
+from branchwise.trainables.dash.settings.spec import UNet
 
 
 def build(spec: UNet, image_shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:

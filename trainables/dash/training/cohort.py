@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from branchwise.trainables import Arm, Context, Result
+from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
@@ -19,12 +19,13 @@ from branchwise.trainables.dash.data import batches, datasets
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import calibration, grids, measurement, reference_set
-from branchwise.trainables.dash.evaluation.reference_set import Reference
+from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.nets import checkpoint, pruning, unet
-from branchwise.trainables.dash.nets.forward import forward, with_dropped
-from branchwise.trainables.dash.spec import Evaluate, Method, cohort_key
+from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Evaluate, Method, cohort_key
 from branchwise.trainables.dash.training.learner import Learner
-from branchwise.trainables.dash.training.objectives import OBJECTIVES, Outputs
+from branchwise.trainables.dash.training.objectives import LOSSES
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Setting:
     alphas_cumprod: Tensor  # (1000,)
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
-    against: Reference
+    against: ReferenceSet
 
 
 Students = dict[str, tuple[Arm, Learner]]
@@ -56,7 +57,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    against = reference_set.reference(spec.data, context.device)  # missing weights are found before the training
+    against = reference_set.get(spec.data, context.device)  # missing weights are found before the training
     dataset = datasets.load(spec.data, context.device)
     setting = Setting(context, dataset, alphas_cumprod, teacher, importance, against)
     students = begin(arms, setting)
@@ -85,11 +86,12 @@ def _check_alike(arms: Sequence[Arm]) -> None:
 def _learner(arm: Arm, setting: Setting) -> Learner:
     spec, dataset, teacher = arm.spec, setting.dataset, setting.teacher
     masks = adapter = None
-    if spec.method.objective == "pruning":
+    objective = OBJECTIVES[spec.method.objective]
+    if objective.prunes_teacher:
         net, masks = pruning.prune(teacher, spec.method.pruning_keep)
     else:
         net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
-    if spec.method.objective == "fitnets":
+    if objective.features:
         adapter = unet.adapter(net, teacher, arm.seed)
     else:
         modes.prepare(net, spec.train.mode, setting.context)
@@ -146,9 +148,10 @@ def take_step(students: Students, setting: Setting, step: int, own: dict[str, fl
     modes.begin_step(learner.settings.mode, context)
     batch = batches.draw(dataset, setting.alphas_cumprod, learner.settings.batch_size, arm.seed, step, context)
     teacher: Outputs = {}
-    objectives = {arm.spec.method.objective for arm, _ in students.values()}
-    if any(OBJECTIVES[objective].uses_teacher for objective in objectives):
-        mid_block = setting.teacher.get_submodule("mid_block") if "fitnets" in objectives else None
+    objectives = [OBJECTIVES[arm.spec.method.objective] for arm, _ in students.values()]
+    if any(objective.teacher_passes for objective in objectives):
+        features = any(objective.features for objective in objectives)
+        mid_block = setting.teacher.get_submodule("mid_block") if features else None
         with torch.inference_mode():
             teacher = forward(
                 setting.teacher,
@@ -161,11 +164,11 @@ def take_step(students: Students, setting: Setting, step: int, own: dict[str, fl
     for name, (arm, learner) in students.items():
         start = time.perf_counter()
         method = arm.spec.method
-        objective = OBJECTIVES[method.objective]
+        losses = LOSSES[method.objective]
         if arm.spec.student.dropout > 0:
             torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
         student, targets = _outputs(learner, method, batch, teacher, dataset.classes)
-        learner.learn(objective.losses(method, student, targets, batch.noise, learner.weights(batch)), step)
+        learner.learn(losses(method, student, targets, batch.noise, learner.weights(batch)), step)
         own[name] += time.perf_counter() - start
 
 
@@ -245,7 +248,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
             net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
         )
         pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
-        gapless = arm.spec.method.objective == "single_head"  # its gap was never trained and is never used
+        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its gap was never trained and is never used
         if context.rank != 0:
             continue
         folder = context.scratch / arm.name
@@ -268,9 +271,9 @@ def _evaluate(students: Students, setting: Setting) -> None:
 
 
 def _sampling(arm: Arm) -> Evaluate:
-    """How the arm is sampled: a single head has the guidance inside, and is sampled without."""
+    """How the arm is sampled: without guidance where the net has it inside."""
     settings: Evaluate = arm.spec.evaluate
-    if arm.spec.method.objective != "single_head":
+    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
         return settings
     return settings.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
 
@@ -279,5 +282,5 @@ def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int
     checkpoint.save_model(folder, learner.net, learner.importance)
     grids.save_grid(folder / "samples.png", images, classes)
     objective = arm.spec.method.objective
-    about = {"arm": arm.name, "objective": objective, "guidance_inside": objective == "single_head"}
+    about = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
     (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.parallel import average_, distributed
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.diffusion import curriculum
 from branchwise.trainables.dash.nets import pruning
-from branchwise.trainables.dash.spec import Method, Optimization, Teacher
+from branchwise.trainables.dash.settings.spec import Method, Optimization, Teacher
 from branchwise.trainables.dash.training import optimization
 from branchwise.trainables.dash.training.objectives import Losses
 

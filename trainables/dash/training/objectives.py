@@ -1,23 +1,20 @@
-"""The named objectives: which passes each needs, and its loss, over one batch (B, C, H, W).
+"""The loss of each objective, over one batch (B, C, H, W); what an objective needs stands in `settings/objectives.py`.
 
-A student pass is named for its labels: `cond` (the labels), `uncond` (the null label) or `dropped` (each label replaced
-by the null label with the probability `label_dropout`). The teacher, where it is needed, always runs `cond` and
-`uncond` in one batch, so that an arm's numbers do not depend on what else its cohort asks of the teacher; its `dropped`
-outputs are put together from these.
+The teacher, where it is needed, always runs `cond` and `uncond` in one batch, so that an arm's numbers do not depend on
+what else its cohort asks of the teacher; its `dropped` outputs are put together from these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from branchwise.trainables.dash.diffusion.guidance import mix
-from branchwise.trainables.dash.spec import Method
-
-Outputs = Mapping[str, Tensor]  # pass -> predicted noise (B, C, H, W); "<pass> features" -> (B, width, h, w)
+from branchwise.trainables.dash.nets.forward import Outputs
+from branchwise.trainables.dash.settings.spec import Method
 
 
 @dataclass(frozen=True)
@@ -30,21 +27,9 @@ class Losses:
     anchor: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Objective:
-    uses_teacher: bool
-    passes: Callable[[Method], tuple[str, ...]]  # of the student
-    losses: Callable[[Method, Outputs, Outputs, Tensor, Tensor], Losses]  # student, teacher, noise, weights (B,)
-
-
 def weighted_error(prediction: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """mean_B(w * mean_CHW((prediction - target)^2)), a scalar."""
     return ((prediction - target).square().mean(dim=(1, 2, 3)) * weights).mean()
-
-
-def _dash_passes(method: Method) -> tuple[str, ...]:
-    cond = ("cond",) if method.imitation_weight or method.anchor_weight else ()
-    return (*cond, "uncond") if method.uncond_weight else cond
 
 
 def dash(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
@@ -117,18 +102,16 @@ def single_head(method: Method, student: Outputs, teacher: Outputs, noise: Tenso
     return Losses(error, imitation=error)
 
 
-def _always(*passes: str) -> Callable[[Method], tuple[str, ...]]:
-    return lambda method: passes
+Loss = Callable[[Method, Outputs, Outputs, Tensor, Tensor], Losses]  # student, teacher, noise, weights (B,)
 
-
-OBJECTIVES: dict[str, Objective] = {
-    "dash": Objective(True, _dash_passes, dash),
-    "scratch": Objective(False, _always("dropped"), scratch),
-    "conditional": Objective(True, _always("cond"), conditional),
-    "composite": Objective(True, _always("cond", "uncond"), composite),
-    "multi_composite": Objective(True, _always("cond", "uncond"), multi_composite),
-    "gap_matching": Objective(True, _always("cond", "uncond"), gap_matching),
-    "fitnets": Objective(True, _always("dropped"), fitnets),
-    "single_head": Objective(True, _always("cond"), single_head),
-    "pruning": Objective(False, _always("dropped"), scratch),  # the pruned teacher, trained on
+LOSSES: dict[str, Loss] = {
+    "dash": dash,
+    "scratch": scratch,
+    "conditional": conditional,
+    "composite": composite,
+    "multi_composite": multi_composite,
+    "gap_matching": gap_matching,
+    "fitnets": fitnets,
+    "single_head": single_head,
+    "pruning": scratch,  # the pruned teacher, trained on
 }

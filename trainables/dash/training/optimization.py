@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from branchwise.trainables.dash.spec import Optimization
+from branchwise.trainables.dash.settings.spec import Optimization
 
 
 def adamw(parameters: Iterable[Tensor], settings: Optimization) -> torch.optim.AdamW:

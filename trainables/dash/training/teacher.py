@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 
-from branchwise.trainables import Context
+from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
 from branchwise.trainables.dash.data import batches, datasets
-from branchwise.trainables.dash.data.spec import Data
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, grids, measurement, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.nets.forward import forward
-from branchwise.trainables.dash.spec import Evaluate, Spec, Teacher
-from branchwise.trainables.dash.teacher_address import CONFIG, CURRICULUM, WEIGHTS
+from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
+from branchwise.trainables.dash.settings.data import Data
+from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import Losses, weighted_error
 
@@ -138,7 +138,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     values, grid, _ = measurement.measure(
         net,
         dataset,
-        reference_set.reference(spec.data, context.device),
+        reference_set.get(spec.data, context.device),
         schedule.cosine_alphas_cumprod(context.device),
         spec.evaluate,
         seed,

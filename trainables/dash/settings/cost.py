@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from branchwise.trainables.dash.data.spec import Digits
-from branchwise.trainables.dash.spec import Method, Spec, Teacher, UNet
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
 
 def forward_macs(net: UNet, image_shape: tuple[int, int, int]) -> int:
@@ -64,13 +65,6 @@ def _forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int,
     return 0.7e-3 * _blocks(net) + a_sample * samples / threads
 
 
-def _passes(method: Method) -> int:
-    """Student passes over the batch in one step."""
-    if method.objective == "dash":
-        return int(bool(method.imitation_weight or method.anchor_weight)) + int(bool(method.uncond_weight))
-    return 2 if method.objective in ("composite", "multi_composite", "gap_matching") else 1
-
-
 def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
     evaluate = spec.evaluate
     scales = [evaluate.guidance, *evaluate.guidance_grid]
@@ -89,16 +83,16 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
     shape = specs[0].data.image_shape
     seconds = 0.0
     for spec in specs:
-        samples = spec.train.batch_size * _passes(spec.method)
+        objective = OBJECTIVES[spec.method.objective]
+        samples = spec.train.batch_size * len(objective.passes(spec.method))
         net: UNet = spec.student
-        if spec.method.objective == "pruning" and isinstance(spec.teacher, Teacher):
+        if objective.prunes_teacher and isinstance(spec.teacher, Teacher):
             net = spec.teacher
         seconds += 3 * spec.train.steps * _forward_seconds(net, shape, samples, threads)
         seconds += _evaluation_seconds(net, spec, threads)
-    teachers = [s.teacher for s in specs if s.method.objective != "scratch" and isinstance(s.teacher, Teacher)]
-    if teachers:
-        train = specs[0].train
-        seconds += train.steps * _forward_seconds(teachers[0], shape, 2 * train.batch_size, threads)
+    train, teacher = specs[0].train, specs[0].teacher
+    if isinstance(teacher, Teacher) and any(OBJECTIVES[spec.method.objective].teacher_passes for spec in specs):
+        seconds += train.steps * _forward_seconds(teacher, shape, 2 * train.batch_size, threads)
     return seconds
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Discriminator, PositiveInt, Tag, model_validator
 
 from branchwise.trainables.runtime.settings import Strict
 
@@ -33,13 +35,33 @@ class Digits(Strict):
         return DIGITS_SAMPLES
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A data set of torchvision's: its class, and what it has below `path`."""
+
+    torchvision: str
+    folder: str
+    channels: int
+    classes: int
+    train_45k: bool = False  # whether its training images are the 50,000 that papers take 45,000 of
+
+
+# To add one of square images of 32 pixels, or of 28, which are padded to 32, add a line.
+TORCHVISION: Mapping[str, Known] = {
+    "cifar10": Known(torchvision="CIFAR10", folder="cifar-10-batches-py", channels=3, classes=10, train_45k=True),
+    "cifar100": Known(torchvision="CIFAR100", folder="cifar-100-python", channels=3, classes=100, train_45k=True),
+    "mnist": Known(torchvision="MNIST", folder="MNIST/raw", channels=1, classes=10),
+    "fashion_mnist": Known(torchvision="FashionMNIST", folder="FashionMNIST/raw", channels=1, classes=10),
+}
+
+
 class TorchvisionData(Strict):
     """A data set of torchvision's, below `path`; it is downloaded only when asked for.
 
     MNIST and Fashion-MNIST are padded from 28 to 32 pixels, which halve evenly.
     """
 
-    name: Literal["cifar10", "cifar100", "mnist", "fashion_mnist"]
+    name: str  # a key of TORCHVISION
     path: str = "data"
     download: bool = False
     split: Literal["train", "train_45k"] = "train"  # all training images, or the 45,000 left by 5,000 for validation
@@ -47,17 +69,21 @@ class TorchvisionData(Strict):
 
     @model_validator(mode="after")
     def _split_exists(self) -> TorchvisionData:
-        if self.split == "train_45k" and not self.name.startswith("cifar"):
+        if self.split == "train_45k" and not self.known.train_45k:
             raise ValueError(f"split train_45k is of the 50,000 CIFAR images; {self.name} has split train")
         return self
 
     @property
+    def known(self) -> Known:
+        return TORCHVISION[self.name]
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
-        return 3 if self.name.startswith("cifar") else 1, 32, 32
+        return self.known.channels, 32, 32
 
     @property
     def classes(self) -> int:
-        return 100 if self.name == "cifar100" else 10
+        return self.known.classes
 
     @property
     def least_samples(self) -> int:
@@ -83,4 +109,15 @@ class ImageFolder(Strict):
         return INCEPTION_SAMPLES
 
 
-Data = Annotated[Digits | TorchvisionData | ImageFolder, Field(discriminator="name")]
+def name(data: object) -> str | None:
+    """Which of the kinds of data it is, by its name."""
+    found = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
+    return "torchvision" if found in TORCHVISION else found
+
+
+Data = Annotated[
+    Annotated[Digits, Tag("digits")]
+    | Annotated[TorchvisionData, Tag("torchvision")]
+    | Annotated[ImageFolder, Tag("image_folder")],
+    Discriminator(name),
+]

@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from branchwise.trainables.dash.data.spec import Digits, ImageFolder, TorchvisionData
-from branchwise.trainables.dash.spec import Spec
+from branchwise.trainables.dash.settings.data import Digits, ImageFolder, TorchvisionData
+from branchwise.trainables.dash.settings.spec import Spec
 
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -15,13 +15,6 @@ INCEPTION_URL = (
 INCEPTION_BYTES = 95_628_359
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
-
-LAID_OUT = {  # what torchvision's data sets have below data.path
-    "cifar10": "cifar-10-batches-py",
-    "cifar100": "cifar-100-python",
-    "mnist": "MNIST/raw",
-    "fashion_mnist": "FashionMNIST/raw",
-}
 
 
 def check_inputs(spec: Spec) -> None:
@@ -32,7 +25,7 @@ def check_inputs(spec: Spec) -> None:
     data = spec.data
     if isinstance(data, TorchvisionData) and not data.download:
         root = Path(data.path).expanduser()
-        if not (root / LAID_OUT[data.name]).is_dir():
+        if not (root / data.known.folder).is_dir():
             raise FileNotFoundError(missing_data(data))
     if isinstance(data, ImageFolder):
         class_folders(data)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
+    BeforeValidator,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -15,23 +20,38 @@ from pydantic import (
     model_validator,
 )
 
-from branchwise.trainables.dash.data.spec import Data, Digits
+from branchwise.trainables.dash.settings.data import Data, Digits
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
 
-Objective = Literal[
-    "dash",
-    "scratch",
-    "conditional",
-    "composite",
-    "multi_composite",
-    "gap_matching",
-    "fitnets",
-    "single_head",
-    "pruning",
-]
+SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
+
+
+def _one_of(allowed: Iterable[str]) -> AfterValidator:
+    """Refuses a word that is none of `allowed`."""
+
+    def check(word: str) -> str:
+        if word not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return word
+
+    return AfterValidator(check)
+
+
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 Mode = Literal["exact", "fast"]
-SnrWeighting = Literal["reference", "eps"]  # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
+
+
+def _authors(word: Any) -> Any:
+    """The authors' form under the name it had."""
+    if word == "reference":
+        warnings.warn("snr_weighting: reference is now called authors; the old word still works", FutureWarning, 2)
+        return "authors"
+    return word
+
+
+# min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
+SnrWeighting = Annotated[Literal["authors", "eps"], BeforeValidator(_authors)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Timestep = Annotated[int, Field(ge=0, le=999)]
@@ -104,7 +124,7 @@ class TeacherCheckpoint(Strict):
 class Method(Strict):
     """The distillation objective (arXiv 2606.00798) and the settings its ablation switches."""
 
-    objective: Objective = "dash"
+    objective: Annotated[str, _one_of(OBJECTIVES)] = "dash"
     imitation_weight: NonNegativeFloat = 1.0
     uncond_weight: NonNegativeFloat = 1.0
     anchor_weight: NonNegativeFloat = 0.1
@@ -122,8 +142,10 @@ class Method(Strict):
     def _something_to_learn_from(self) -> Method:
         if self.objective == "dash" and not (self.imitation_weight or self.uncond_weight or self.anchor_weight):
             raise ValueError("imitation_weight, uncond_weight and anchor_weight are all 0: nothing to learn from")
-        if self.objective == "scratch" and self.curriculum == "transfer":
-            raise ValueError("objective scratch has no teacher: curriculum must be learned, min_snr or uniform")
+        if self.curriculum == "transfer" and not OBJECTIVES[self.objective].transfers:
+            raise ValueError(
+                f"objective {self.objective} has no teacher: curriculum must be learned, min_snr or uniform"
+            )
         return self
 
 
@@ -168,7 +190,7 @@ Guidance = Annotated[
 class Evaluate(Strict):
     samples: PositiveInt = 1000
     repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
-    sampler: Literal["ddim", "dpmpp_2m", "unipc"] = "ddim"
+    sampler: Annotated[str, _one_of(SAMPLERS)] = "ddim"
     sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
@@ -193,8 +215,11 @@ class Spec(Strict):
         self.student.check_image(self.data.image_shape[1])
         if isinstance(self.teacher, Teacher):
             self.teacher.check_image(self.data.image_shape[1])
-            if self.method.objective == "fitnets" and len(self.teacher.channels) != len(self.student.channels):
-                raise ValueError("objective fitnets needs a student with as many resolutions as its teacher")
+            features = OBJECTIVES[self.method.objective].features
+            if features and len(self.teacher.channels) != len(self.student.channels):
+                raise ValueError(
+                    f"objective {self.method.objective} needs a student with as many resolutions as its teacher"
+                )
         self._check_guidance()
         if self.evaluate.samples < self.data.least_samples:
             raise ValueError(
@@ -205,11 +230,12 @@ class Spec(Strict):
 
     def _check_guidance(self) -> None:
         scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)
-        if all(scale == 1 for scale in scales) or self.method.objective == "single_head":
+        objective = OBJECTIVES[self.method.objective]
+        if all(scale == 1 for scale in scales) or objective.guidance_inside:
             return
         if isinstance(self.teacher, Teacher) and self.teacher.label_dropout == 0:
             raise ValueError("teacher.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
-        if self.method.objective in ("scratch", "pruning") and self.method.label_dropout == 0:
+        if objective.learns_from_dropped_labels(self.method) and self.method.label_dropout == 0:
             raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
 
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.dash.data.spec import Data, TorchvisionData
-from branchwise.trainables.dash.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.data import Data, TorchvisionData
+from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -26,6 +26,8 @@ def teacher_key(spec: Spec) -> str:
     """
     if isinstance(spec.teacher, Teacher):
         settings = spec.teacher.model_dump(mode="json", exclude={"workers", "mode", "checkpoint_every", "log_every"})
+        if settings["snr_weighting"] == "authors":
+            settings["snr_weighting"] = "reference"  # as it was called when the first teachers were addressed
         return digest({"version": _TRAINING, "data": _identity(spec.data), "teacher": settings})
     folder = Path(spec.teacher.checkpoint).expanduser()
     for name in (WEIGHTS, CONFIG, CURRICULUM):
