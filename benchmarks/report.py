@@ -43,7 +43,7 @@ def draw(run: Path, blocks: int) -> int:
     import pandas as pd
     import yaml
 
-    from branchwise.analysis.statistics.cells import factorial_cells, parse_cell
+    from branchwise.analysis.statistics.cells import BASE, FULL, factorial_cells
 
     run.mkdir()
     cells = factorial_cells(COMPONENTS)
@@ -51,9 +51,8 @@ def draw(run: Path, blocks: int) -> int:
     (run / "space.yaml").write_text(yaml.safe_dump({"name": "run", "trainable": "surface", "design": design}))
     (run / "manifest.json").write_text(json.dumps({"format": 1, "name": "run"}))
     rng = np.random.default_rng(0)
-    gains = np.array(
-        [0.5 * ("a" in (on := parse_cell(cell, COMPONENTS) or set())) + 0.1 * ("b" in on) for cell in cells]
-    )
+    parts = [COMPONENTS if cell == FULL else () if cell == BASE else cell.split("+") for cell in cells]
+    gains = np.array([0.5 * ("a" in on) + 0.1 * ("b" in on) for on in parts])
     log_value = 3 - gains[None] + rng.normal(0, 0.1, (blocks, 1)) + rng.normal(0, 0.05, (blocks, len(cells)))
     arms = pd.DataFrame(
         {

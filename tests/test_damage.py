@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import run_sweep
+from branchwise.orchestration.space.model import load_space
 
 from branchwise.analysis.records import RunFolderError, read_table
 from branchwise.orchestration.execution.teacher import find_teacher
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.run_folder import results
-from branchwise.orchestration.space.model import load_space
 from branchwise.trainables import Context
 from branchwise.trainables.runtime.ray_worker import Job, _context, _run_cohort
 from branchwise.trainables.runtime.storage import Storage, storage_at

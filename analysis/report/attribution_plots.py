@@ -11,16 +11,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, new_figure, render
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.cells import BASE, FULL
-from branchwise.analysis.statistics.findings import Study
+from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 MOST_ROWS = 40  # rows of a plot that a reader can still tell apart
 MOST_DOTS = 200  # seeds drawn in one row
 
 
-def attribution_plots(study: Study) -> list[Plot]:
+def attribution_plots(findings: Findings) -> list[Plot]:
     """The plots that the run has the numbers for."""
-    drawn = [attribution_bars(study), waterfall(study), cell_forest(study), interaction_map(study)]
+    drawn = [attribution_bars(findings), waterfall(findings), cell_forest(findings), interaction_map(findings)]
     return [plot for plot in drawn if plot is not None]
 
 
@@ -28,9 +28,9 @@ def _unit(scale: ScaleResult, metric: str) -> str:
     return f"log {metric}" if scale.scale == "log" else metric
 
 
-def attribution_bars(study: Study) -> Plot | None:
+def attribution_bars(findings: Findings) -> Plot | None:
     """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
-    scale = study.headline
+    scale = findings.headline
     rows = [row for row in scale.rows if row.shapley.known or row.leave_one_out.known]
     if not rows:
         return None
@@ -51,7 +51,7 @@ def attribution_bars(study: Study) -> Plot | None:
             _interval(axes, estimate, y, colour(i), marker, label if j == 0 else "")
     _rows(axes, [row.component for row in rows])
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_xlabel(f"decrease of {_unit(scale, study.run.metric)} (right: the component helps)")
+    axes.set_xlabel(f"decrease of {_unit(scale, findings.run.metric)} (right: the component helps)")
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.32 * 2.4 / len(rows)), ncols=3)
@@ -87,9 +87,9 @@ def _distance(v: float, scale: ScaleResult) -> float:
     return exp(-v) if scale.scale == "log" else -v
 
 
-def waterfall(study: Study) -> Plot | None:
+def waterfall(findings: Findings) -> Plot | None:
     """From base to full in the metric's own units; each step is a Shapley value, so their order does not matter."""
-    scale = study.headline
+    scale = findings.headline
     if not scale.rows or not scale.gains[BASE].known or not all(row.shapley.known for row in scale.rows):
         return None
     v = float(scale.fit.means[scale.fit.cells.index(BASE)])
@@ -116,19 +116,19 @@ def waterfall(study: Study) -> Plot | None:
     axes.use_sticky_edges = False  # bars would stick to the axis and leave their labels no room
     axes.margins(x=0.18)
     _metric_axis(axes, scale)
-    axes.set_xlabel(f"{study.run.metric} (lower is better)")
+    axes.set_xlabel(f"{findings.run.metric} (lower is better)")
     alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers it, orange raises it."
     return render(figure, "waterfall", "From base to full", alt)
 
 
-def cell_forest(study: Study) -> Plot | None:
+def cell_forest(findings: Findings) -> Plot | None:
     """Left: every seed's value; right: change against the reference cell with its interval."""
-    scale = study.headline
-    cells = [row for row in study.cells if row.n and row.arms][:MOST_ROWS]
+    scale = findings.headline
+    cells = [row for row in findings.cells if row.n and row.arms][:MOST_ROWS]
     if not cells:
         return None
     figure, (left, right) = new_figure(8.6, 1.0 + 0.33 * len(cells), columns=2, sharey=True)
-    results = study.run.results
+    results = findings.run.results
     for i, row in enumerate(cells):
         values = results.loc[results["cell"] == row.cell, "value"].to_numpy(dtype=float)
         dots = values[:MOST_DOTS]
@@ -141,12 +141,12 @@ def cell_forest(study: Study) -> Plot | None:
         if change.known:
             _interval(right, change, i, colour(0) if row.on is not None else COLOURS[5], "s", "")
     _rows(left, [row.cell for row in cells])
-    teacher = next((row.mean for row in study.cells if row.cell == "teacher"), nan)
+    teacher = next((row.mean for row in findings.cells if row.cell == "teacher"), nan)
     if not isnan(teacher) and (teacher > 0 or scale.scale == "raw"):
         left.axvline(teacher, color=COLOURS[2], linestyle="--", linewidth=1.2)
         left.annotate("teacher", (teacher, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, va="bottom")
     _metric_axis(left, scale)
-    left.set_xlabel(f"{study.run.metric}: seeds (dots), mean (bar)")
+    left.set_xlabel(f"{findings.run.metric}: seeds (dots), mean (bar)")
     right.axvline(1.0 if scale.scale == "log" else 0.0, color=INK, linewidth=0.9)
     _metric_axis(right, scale)
     right.set_xlabel(f"{'ratio to' if scale.scale == 'log' else 'difference from'} {scale.reference}, 95% interval")
@@ -161,9 +161,9 @@ def _ratio(estimate: Estimate, scale: ScaleResult) -> Estimate:
     return Estimate(value=value, low=low, high=high)
 
 
-def interaction_map(study: Study) -> Plot | None:
+def interaction_map(findings: Findings) -> Plot | None:
     """Main effects on the diagonal, pairwise interactions off it; bold where the unadjusted interval excludes zero."""
-    scale = study.headline
+    scale = findings.headline
     names = [row.component for row in scale.rows]
     if len(names) < 2 or not all(row.main_effect.known for row in scale.rows):
         return None
@@ -187,6 +187,6 @@ def interaction_map(study: Study) -> Plot | None:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label=f"decrease of {_unit(scale, study.run.metric)}", shrink=0.9)
+    figure.colorbar(image, ax=axes, label=f"decrease of {_unit(scale, findings.run.metric)}", shrink=0.9)
     alt = "Diagonal: main effects. Below it: difference of differences of each pair. Bold: 95% interval excludes 0."
     return render(figure, "interactions", "Main effects and pairwise interactions", alt)

@@ -17,10 +17,10 @@ from branchwise.analysis.report import formats, tables
 from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
-from branchwise.analysis.report.headlines import answers, question
+from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.tables import Table
-from branchwise.analysis.statistics.findings import Study, study_run
+from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.power import describe
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
@@ -57,30 +57,32 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
-    studies = [study_run(part) for run in runs for part in parts(run)]
+    analyses = [analyse(part) for run in runs for part in parts(run)]
     with style():
-        plots = [_plots(study, i if len(studies) > 1 else None) for i, study in enumerate(studies, start=1)]
+        plots = [_plots(findings, i if len(analyses) > 1 else None) for i, findings in enumerate(analyses, start=1)]
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         beside.chmod(0o755)
-        names = _write_all(beside, studies, plots)
+        names = _write_all(beside, analyses, plots)
         _swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Summary(
-        answers=tuple(_of_run(study, studies) + sentence for study in studies for sentence in answers(study)),
-        attribution=tables.attribution_table(studies),
-        cells=tuple(_titled(tables.cell_table(study), study, studies) for study in studies),
-        claims=tables.claims_table(studies),
-        notes=tuple(note for study in studies for note in study.notes),
+        answers=tuple(
+            _of_run(findings, analyses) + sentence for findings in analyses for sentence in answers(findings)
+        ),
+        attribution=tables.attribution_table(analyses),
+        cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
+        claims=tables.claims_table(analyses),
+        notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
         paths=tuple(target / name for name in names),
     )
 
 
-def _plots(study: Study, index: int | None) -> list[Plot]:
-    plots = [*attribution_plots(study), *evidence_plots(study.run), *search_plots(study.run)]
+def _plots(findings: Findings, index: int | None) -> list[Plot]:
+    plots = [*attribution_plots(findings), *evidence_plots(findings.run), *search_plots(findings.run)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
@@ -98,14 +100,14 @@ def _swap(beside: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write_all(folder: Path, studies: Sequence[Study], plots: Sequence[Sequence[Plot]]) -> list[str]:
-    shown = report_tables(studies)
+def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> list[str]:
+    shown = report_tables(analyses)
     texts = {
-        "index.html": html(studies, plots),
+        "index.html": html(analyses, plots),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
-        "ablation.csv": tables.csv_text(studies),
+        "ablation.csv": tables.csv_text(analyses),
         "ablation.tex": formats.latex(shown),
-        "ablation.json": formats.to_json(_json(studies)),
+        "ablation.json": formats.to_json(_json(analyses)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -114,74 +116,75 @@ def _write_all(folder: Path, studies: Sequence[Study], plots: Sequence[Sequence[
     return [*texts, *(f"{plot.name}.{end}" for group in plots for plot in group for end in ("png", "svg"))]
 
 
-def _json(studies: Sequence[Study]) -> object:
-    if len(studies) == 1:
-        return formats.study_json(studies[0])
-    return {"format": 1, "runs": [formats.study_json(study) for study in studies]}
+def _json(analyses: Sequence[Findings]) -> object:
+    if len(analyses) == 1:
+        return formats.findings_json(analyses[0])
+    return {"format": 1, "runs": [formats.findings_json(findings) for findings in analyses]}
 
 
-def report_tables(studies: Sequence[Study]) -> list[Table]:
+def report_tables(analyses: Sequence[Findings]) -> list[Table]:
     """The tables of the Markdown and LaTeX files, in order."""
-    shown = [tables.attribution_table(studies), tables.claims_table(studies)]
-    for study in studies:
-        each = [tables.cell_table(study), *_more_tables(study), *search_tables(study.run)]
-        shown += [_titled(table, study, studies) for table in each]
+    shown = [tables.attribution_table(analyses), tables.claims_table(analyses)]
+    for findings in analyses:
+        each = [tables.cell_table(findings), *_more_tables(findings), *search_tables(findings.run)]
+        shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
 
-def _titled(table: Table, study: Study, studies: Sequence[Study]) -> Table:
-    return replace(table, title=_of_run(study, studies) + table.title)
+def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> Table:
+    return replace(table, title=_of_run(findings, analyses) + table.title)
 
 
-def _of_run(study: Study, studies: Sequence[Study]) -> str:
+def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     """Whose a sentence or table is, where there are several."""
-    return f"{study.run.name}: " if len(studies) > 1 else ""
+    return f"{findings.run.name}: " if len(analyses) > 1 else ""
 
 
-def _more_tables(study: Study) -> list[Table]:
+def _more_tables(findings: Findings) -> list[Table]:
     makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
-    return [make(study) for make in makers]
+    return [make(findings) for make in makers]
 
 
-def html(studies: Sequence[Study], plots: Sequence[Sequence[Plot]]) -> str:
+def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> str:
     """The page as one self-contained string; every text of a run is escaped by the template."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    runs = [_page_run(study, group) for study, group in zip(studies, plots, strict=True)]
+    runs = [_page_run(findings, group) for findings, group in zip(analyses, plots, strict=True)]
     return environment.get_template("report.html.j2").render(
-        title=" against ".join(study.run.name for study in studies),
+        title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
-        attribution=tables.attribution_table(studies),
-        claims=tables.claims_table(studies),
-        differing=differing_fields([study.run for study in studies]),
+        attribution=tables.attribution_table(analyses),
+        claims=tables.claims_table(analyses),
+        differing=differing_fields([findings.run for findings in analyses]),
     )
 
 
-def _page_run(study: Study, plots: Sequence[Plot]) -> dict[str, object]:
-    run = study.run
+def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
+    run = findings.run
     arms = run.arms.sort_values(["block", "arm"]).head(MOST_ARMS)
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
     return {
         "name": run.name,
         "metric": run.metric,
         "measure": run.measure,
-        "answers": answers(study),
-        "notes": study.notes,
+        "answers": answers(findings),
+        "notes": findings.notes,
         "done": len(run.results),
         "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
         "searched": int((run.arms["kind"] == "search").sum()),
-        "blocks": study.headline.fit.n_blocks,
-        "log": study.log is not None,
-        "question": question(run),
-        "cells": tables.cell_table(study),
-        "more": _more_tables(study),
+        "blocks": findings.headline.fit.n_blocks,
+        "log": findings.log is not None,
+        "question": run.part.question,
+        "cells": tables.cell_table(findings),
+        "more": _more_tables(findings),
         "search": search_tables(run),
-        "plan": describe(study.plan) if study.plan else [],
+        "plan": describe(findings.plan) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
-        "weights": [(row.component, row.weights) for row in study.headline.rows],
-        "arms_of": {row.cell: row.arms for row in study.cells if row.arms},
+        "lines": [lines.name for lines in run.outline.lines],
+        "weights": [(row.component, row.weights) for row in findings.headline.rows],
+        "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},
         "arms": arms[["arm", "cell", "block", "seed", "status", "value", "error"]].astype(object).to_dict("records"),
         "hidden_arms": len(run.arms) - len(arms),
         "facts": {key: run.manifest[key] for key in keys if run.manifest.get(key) not in (None, "")},

@@ -1,4 +1,4 @@
-"""Writes tables as Markdown and LaTeX, and a study as JSON."""
+"""Writes tables as Markdown and LaTeX, and a findings as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from branchwise.analysis.report.tables import CHECK, DASH, Table, csv_rows
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.findings import Study
+from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -59,9 +59,9 @@ def _tex_table(table: Table) -> str:
     )
 
 
-def study_json(study: Study) -> dict[str, Any]:
-    """Everything of a study as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
-    run, headline = study.run, study.headline
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """Everything that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
+    run, headline = findings.run, findings.headline
     return {
         "format": 1,
         "name": run.name,
@@ -69,30 +69,30 @@ def study_json(study: Study) -> dict[str, Any]:
         "space": run.space,
         "manifest": run.manifest,
         "comparability_key": run.comparability or None,
-        "components": csv_rows(study),
+        "components": csv_rows(findings),
         "model": {
-            "formula": f"{'-log(value)' if study.log else '-value'} ~ cell + block",
+            "formula": f"{'-log(value)' if findings.log else '-value'} ~ cell + block",
             "scale": headline.scale, "n": headline.fit.n, "cells": len(headline.fit.cells),
             "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
-            "raw_residual_sd": study.raw.fit.residual_sd, "level": 0.95, "variance": asdict(study.variance),
-            "plan": asdict(study.plan) if study.plan else None,
+            "raw_residual_sd": findings.raw.fit.residual_sd, "level": 0.95, "variance": asdict(findings.variance),
+            "plan": asdict(findings.plan) if findings.plan else None,
         },
-        "contrasts": {scale.scale: _contrasts(scale) for scale in (study.log, study.raw) if scale},
+        "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.log, findings.raw) if scale},
         "cells": [
             {"cell": row.cell, "on": row.on and dict(zip(run.components, row.on, strict=True)), "n": row.n,
-             "mean": row.mean, "sd": row.sd, "rho": row.rho, "change": estimate_json(row.change), "arms": row.arms,
+             "mean": row.mean, "sd": row.sd, **row.shown, "change": estimate_json(row.change), "arms": row.arms,
              "lost": row.lost}
-            for row in study.cells
+            for row in findings.cells
         ],
         "claims": [
             {"text": v.text, "verdict": v.status, "estimate": estimate_json(v.estimate), "scale": v.scale,
              "relation": v.relation, "bound": v.bound, "p": v.p, "p_holm": v.p_holm, "reason": v.reason,
              "weights": v.weights}
-            for v in study.verdicts
+            for v in findings.verdicts
         ],
-        "arms": _arm_rows(study),
+        "arms": _arm_rows(findings),
         "missing": run.missing,
-        "notes": study.notes,
+        "notes": findings.notes,
     }  # fmt: skip
 
 
@@ -116,9 +116,9 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
     }
 
 
-def _arm_rows(study: Study) -> list[dict[Any, Any]]:
+def _arm_rows(findings: Findings) -> list[dict[Any, Any]]:
     columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
-    arms = study.run.arms
+    arms = findings.run.arms
     return arms[[c for c in columns if c in arms]].astype(object).to_dict("records")
 
 

@@ -32,7 +32,11 @@ def tried(run: Run) -> pd.DataFrame:
 
 def knobs(run: Run) -> Mapping[str, Mapping[str, Any]]:
     """The searched settings and their distributions, as the space gives them."""
-    return {key: knob for key, knob in (run.design.get("space") or {}).items() if f"hp.{key}" in run.arms}
+    return {
+        key: knob
+        for key, knob in (run.design.get("knobs") or run.design.get("space") or {}).items()
+        if f"hp.{key}" in run.arms
+    }
 
 
 def search_tables(run: Run) -> list[Table]:
@@ -175,7 +179,8 @@ def front(run: Run) -> Plot | None:
     arms = arms[arms[[first, *others]].notna().all(axis=1)]
     if not others or arms.empty:
         return None
-    best = unbeaten(arms[[first, *others]].to_numpy(dtype=float))
+    signs = [-1.0 if run.better(objective) == "higher" else 1.0 for objective in (first, *others)]
+    best = unbeaten(arms[[first, *others]].to_numpy(dtype=float) * signs)
     figure, panels = new_figure(max(4.8, 4.4 * len(others)), 3.6, columns=len(others), sharey=True)
     for axes, other in zip(panels, others, strict=True):
         axes.scatter(arms[other], arms[first], color=colour(0), alpha=0.45, s=22, linewidths=0, label="searched")

@@ -1,4 +1,4 @@
-"""Tables of a study: as text cells for people (Markdown, LaTeX, HTML, terminal), as numbers for CSV and JSON."""
+"""Tables of a findings: as text cells for people (Markdown, LaTeX, HTML, terminal), as numbers for CSV and JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, floor, isnan, log10
+from math import exp, floor, isnan, log10, nan
 from typing import Any
 
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.findings import CellRow, Study
+from branchwise.analysis.statistics.findings import CellRow, Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.verdicts import Verdict
 
@@ -80,18 +80,18 @@ def p_text(p: float) -> str:
     return DASH if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def attribution_table(studies: Sequence[Study]) -> Table:
+def attribution_table(analyses: Sequence[Findings]) -> Table:
     """What each component is worth: one row a component, with the run's name first when there are several."""
-    log = all(study.log for study in studies)
-    several = len(studies) > 1
+    log = all(findings.log for findings in analyses)
+    several = len(analyses) > 1
     rows = []
-    for study in studies:
-        scale = study.log if log else study.raw
+    for findings in analyses:
+        scale = findings.log if log else findings.raw
         assert scale is not None
         for row in scale.rows:
             rows.append(
                 (
-                    *((study.run.name,) if several else ()), row.component,
+                    *((findings.run.name,) if several else ()), row.component,
                     as_reduction(row.shapley) if log else with_interval(row.shapley),
                     *((with_interval(row.shapley),) if log else ()),
                     with_interval(row.share, 100), p_text(row.p_holm),
@@ -110,20 +110,20 @@ def attribution_table(studies: Sequence[Study]) -> Table:
     )  # fmt: skip
 
 
-def cell_table(study: Study) -> Table:
+def cell_table(findings: Findings) -> Table:
     """The paper-style table: one row a cell with check marks, mean and SD over seeds, change against the reference."""
-    reference = study.raw.reference
-    rho = any(not isnan(row.rho) for row in study.cells)
-    columns = ("cell", *study.run.components, "seeds", f"{study.run.metric} (mean ± SD)", f"Δ vs {reference}",
-               f"lower than {reference} by", *(("rho",) if rho else ()))  # fmt: skip
+    reference = findings.raw.reference
+    shown = [c.name for c in findings.run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
+    columns = ("cell", *findings.run.components, "seeds", f"{findings.run.metric} (mean ± SD)", f"Δ vs {reference}",
+               f"lower than {reference} by", *shown)  # fmt: skip
     rows = tuple(
-        (row.cell, *_marks(row, len(study.run.components)), _seeds(row), mean_sd(row), with_interval(row.change),
-         as_reduction(row.relative), *((number(row.rho),) if rho else ()))
-        for row in study.cells
+        (row.cell, *_marks(row, len(findings.run.components)), _seeds(row), mean_sd(row), with_interval(row.change),
+         as_reduction(row.relative), *(number(row.shown.get(name, nan)) for name in shown))
+        for row in findings.cells
     )  # fmt: skip
     return Table(
-        title=f"Cells, by {study.run.measure}", columns=columns, rows=rows,
-        brief=("cell", "seeds", columns[-3 - rho], columns[-1 - rho]),
+        title=f"Cells, by {findings.run.measure}", columns=columns, rows=rows,
+        brief=("cell", "seeds", columns[-3 - len(shown)], columns[-1 - len(shown)]),
         note="SD is over training seeds. Δ and its 95% interval come from the fitted model. Lower is better.",
     )  # fmt: skip
 
@@ -142,14 +142,14 @@ def mean_sd(row: CellRow) -> str:
     return number(row.mean) if isnan(row.sd) else f"{number(row.mean)} ± {number(row.sd, 2)}"
 
 
-def claims_table(studies: Sequence[Study]) -> Table:
+def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them."""
-    several = len(studies) > 1
+    several = len(analyses) > 1
     rows = tuple(
-        (*((study.run.name,) if several else ()), verdict.text, verdict.status, evidence(verdict),
+        (*((findings.run.name,) if several else ()), verdict.text, verdict.status, evidence(verdict),
          p_text(verdict.p_holm))
-        for study in studies
-        for verdict in study.verdicts
+        for findings in analyses
+        for verdict in findings.verdicts
     )  # fmt: skip
     columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
     return Table(
@@ -170,8 +170,8 @@ def evidence(verdict: Verdict) -> str:
     return f"{text} ({verdict.reason})" if verdict.reason else text
 
 
-def interaction_table(study: Study) -> Table:
-    scale = study.headline
+def interaction_table(findings: Findings) -> Table:
+    scale = findings.headline
     rows = tuple(
         (TIMES.join(one.members), with_interval(one.estimate), p_text(one.estimate.p)) for one in scale.interactions
     )
@@ -183,35 +183,39 @@ def interaction_table(study: Study) -> Table:
     )  # fmt: skip
 
 
-def gains_table(study: Study) -> Table:
+def gains_table(findings: Findings) -> Table:
     rows = tuple(
-        (name, as_reduction(estimate) if study.log else DASH, with_interval(study.raw.gains.get(name, Estimate())))
-        for name, estimate in study.headline.gains.items()
+        (
+            name,
+            as_reduction(estimate) if findings.log else DASH,
+            with_interval(findings.raw.gains.get(name, Estimate())),
+        )
+        for name, estimate in findings.headline.gains.items()
     )
     return Table(
         title="Total gain of the full method",
-        columns=("against", "lower by", f"lower by ({study.run.metric})"),
+        columns=("against", "lower by", f"lower by ({findings.run.metric})"),
         rows=rows,
     )
 
 
-def variance_table(study: Study) -> Table:
-    v = study.variance
+def variance_table(findings: Findings) -> Table:
+    v = findings.variance
     names = ("within blocks (residual)", "between blocks", "one cell over seeds", "sampling alone", "training alone")
     values = (v.residual, v.block, v.total, v.sampling, v.training)
     rows = [(name, number(value)) for name, value in zip(names, values, strict=True)]
-    unit = "log distance" if study.log else study.run.metric
+    unit = "log distance" if findings.log else findings.run.metric
     return Table(
         title="Where the noise comes from", columns=("source", f"SD ({unit})"),
         rows=(*rows, ("intra-block correlation", number(v.intra_block))),
     )  # fmt: skip
 
 
-def check_table(study: Study) -> Table:
+def check_table(findings: Findings) -> Table:
     """The Shapley values again, block by block: what the seeds say without the pooled residual."""
     rows = tuple(
         (row.component, with_interval(row.shapley), with_interval(row.per_block), number(row.per_block.df + 1, 1))
-        for row in study.headline.rows
+        for row in findings.headline.rows
     )
     return Table(
         title="Check: Shapley values block by block", rows=rows,
@@ -228,12 +232,12 @@ def csv_columns() -> tuple[str, ...]:
     return ("component", *promised, *(f"raw_{c}" for c in promised), *bounds, *(f"raw_{c}" for c in bounds))
 
 
-def csv_rows(study: Study) -> list[dict[str, Any]]:
+def csv_rows(findings: Findings) -> list[dict[str, Any]]:
     """One row a component; None where a number is not known."""
     rows = []
-    for i, component in enumerate(study.run.components):
+    for i, component in enumerate(findings.run.components):
         row: dict[str, Any] = {"component": component}
-        for prefix, scale in (("", study.log), ("raw_", study.raw)):
+        for prefix, scale in (("", findings.log), ("raw_", findings.raw)):
             row |= {f"{prefix}{key}": value for key, value in _csv_numbers(scale, i).items()}
         rows.append(row)
     return rows
@@ -250,13 +254,13 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
     return {key: None if isnan(value) else value for key, value in numbers.items()}
 
 
-def csv_text(studies: Sequence[Study]) -> str:
+def csv_text(analyses: Sequence[Findings]) -> str:
     """ablation.csv; the runs' names come in a first column `run` when there are several."""
-    several = len(studies) > 1
+    several = len(analyses) > 1
     out = io.StringIO()
     writer = csv.DictWriter(out, (*(("run",) if several else ()), *csv_columns()), restval="", lineterminator="\n")
     writer.writeheader()
-    for study in studies:
-        for row in csv_rows(study):
-            writer.writerow(({"run": study.run.name} if several else {}) | row)
+    for findings in analyses:
+        for row in csv_rows(findings):
+            writer.writerow(({"run": findings.run.name} if several else {}) | row)
     return out.getvalue()

@@ -30,19 +30,3 @@ def factorial_cells(components: Sequence[str]) -> tuple[str, ...]:
     if not components:
         return ()
     return tuple(cell_name(subset(mask, components), components) for mask in range(2 ** len(components)))
-
-
-def leave_one_out_cells(components: Sequence[str]) -> tuple[str, ...]:
-    """`full`, then `full` without each component in turn."""
-    if not components:
-        return ()
-    every = frozenset(components)
-    return (FULL, *(cell_name(every - {name}, components) for name in components))
-
-
-def parse_cell(name: str, components: Sequence[str]) -> frozenset[str] | None:
-    """The components that a cell's name switches on, in whatever order it lists them; None for any other name."""
-    if name == FULL:
-        return frozenset(components)
-    parts = frozenset() if name == BASE else frozenset(name.split("+"))
-    return parts if parts <= set(components) else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
-from typing import cast
 
 from branchwise.analysis.records import RESULT_KINDS, Run
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
-from branchwise.analysis.statistics.cells import TEACHER, parse_cell
+from branchwise.analysis.statistics.cells import TEACHER
 from branchwise.analysis.statistics.claims import Claim, parse_claim
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.power import Design, Plan, plan
@@ -26,7 +25,7 @@ class CellRow:
     n: int
     mean: float
     sd: float
-    rho: float
+    shown: Mapping[str, float]  # means of the columns that stand beside the value
     change: Estimate
     relative: Estimate
     arms: tuple[str, ...]
@@ -34,7 +33,7 @@ class CellRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Findings:
     """Results of one run. `log` is None when a value is not above 0; then `raw` leads."""
 
     run: Run
@@ -51,7 +50,7 @@ class Study:
         return self.log or self.raw
 
 
-def study_run(run: Run) -> Study:
+def analyse(run: Run) -> Findings:
     """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
     results = run.results
     log = analyse_scale(results, run.components, "log") if (results["value"] > 0).all() else None
@@ -62,7 +61,7 @@ def study_run(run: Run) -> Study:
         log = replace(log, rows=tuple(replace(row, p_holm=p) for row, p in zip(log.rows, adjusted, strict=True)))
     headline = log or raw
     variance = components_of_variance(headline, results)
-    return Study(
+    return Findings(
         run=run, log=log, raw=raw, verdicts=verdicts, variance=variance, plan=_plan(run, log),
         cells=_cell_rows(run, log, raw),
         notes=(*_completeness(run), *_stopped(run), *unread, *_not_estimable(run, headline), *_scale_note(run, log),
@@ -86,7 +85,7 @@ def _plan(run: Run, log: ScaleResult | None) -> Plan | None:
     blocks = log.fit.n_blocks if log else 0
     if not log or not run.components or blocks < 1:
         return None
-    design = cast(Design, run.kind if run.kind == "leave_one_out" else "factorial")
+    design: Design = "factorial" if run.whole else "leave_one_out"
     sd = log.fit.residual_sd if log.fit.df > 0 and log.fit.residual_var > 0 else None
     return plan(len(run.components), blocks, design, sd)
 
@@ -99,12 +98,12 @@ def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[Cel
     for cell in dict.fromkeys((*run.cells, *baselines)):
         arms = groups.get(cell, results.iloc[:0])
         done = run.results[run.results["cell"] == cell]
-        on = parse_cell(cell, run.components) if cell not in baselines else None
+        on = run.on(cell)
         rows.append(
             CellRow(
-                cell=cell, on=None if on is None else tuple(name in on for name in run.components),
+                cell=cell, on=None if on is None else tuple(on[name] for name in run.components),
                 n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)),
-                rho=float(done["rho"].mean()),
+                shown={column.name: float(done[column.name].mean()) for column in run.shown},
                 change=flip(raw.relative.get(cell, Estimate())),
                 relative=log.relative.get(cell, Estimate()) if log else Estimate(),
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
@@ -114,7 +113,8 @@ def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[Cel
     if len(teacher):
         rows.append(
             CellRow(
-                cell=TEACHER, on=None, n=1, mean=float(teacher.mean()), sd=nan, rho=nan,
+                cell=TEACHER, on=None, n=1, mean=float(teacher.mean()), sd=nan,
+                shown={column.name: nan for column in run.shown},
                 change=Estimate(), relative=Estimate(), arms=(), lost=(),
             )
         )  # fmt: skip
@@ -133,7 +133,7 @@ def _completeness(run: Run) -> list[str]:
         notes.append("No arm has finished: nothing can be estimated yet.")
     if run.missing:
         notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
-    elif isinstance(planned, int) and planned > len(run.arms) and run.kind != "tuned_factorial":  # which has two parts
+    elif isinstance(planned, int) and planned > len(run.arms) and len(run.outline.parts) == 1:
         notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
     for status, rows in run.lost.groupby("status", dropna=False):
         names = _some(tuple(rows["arm"]))
@@ -163,9 +163,9 @@ def _lost_cells(run: Run) -> tuple[str, ...]:
 
 
 def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
-    if run.kind == "search":
-        return []
     if not run.components:
+        if run.searched:
+            return []
         return ["The space declares no components: there are no effects to attribute."]
     quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")
     unknown = [
@@ -177,8 +177,8 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
     if not unknown:
         return []
     empty = [cell for cell in run.cells if cell not in headline.fit.cells]
-    if run.kind == "leave_one_out":
-        return ["A leave-one-out design runs too few cells for Shapley values, main effects and shares."]
+    if not run.whole:
+        return ["This design runs too few cells for Shapley values, main effects and shares."]
     cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
     return [f"{cause} these cannot be estimated: {_some(unknown)}."]
 

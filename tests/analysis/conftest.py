@@ -15,6 +15,9 @@ import pytest
 import yaml
 
 from branchwise.analysis.report.build import build_report
+from branchwise.trainables import dash
+from branchwise.trainables.contract import declared
+from branchwise.trainables.runtime.storage import Storage
 
 KEY = {"metric": "fd_digits64", "samples": 500, "reference": "digits-train", "extractor": "digits64"}
 
@@ -97,6 +100,7 @@ def run_maker(parent: Path) -> Callable[..., Path]:
                        "claims": list(claims)},
         }  # fmt: skip
         (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
+        write_plan(folder, list(effects), blocks, baselines, kind)
         rows = _Arms(effects, sd, block_sd, seed).rows(blocks, baselines, key)
         rows = [row for row in rows if row["arm"] not in drop]
         for row in rows:
@@ -112,6 +116,34 @@ def run_maker(parent: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+def write_plan(folder: Path, components: Sequence[str], blocks: int, baselines: Sequence[str], kind: str) -> None:
+    """The plan.json of a design without searches."""
+    cells = [
+        {"cell": name, "kind": "cell", "patch": {}, "components": {c: c in on for c in components}}
+        for on, name in names_of_cells(components).items()
+        if components and (kind != "leave_one_out" or len(on) >= len(components) - 1)
+    ]
+    cells.sort(key=lambda cell: sum(on << i for i, on in enumerate(cell["components"].values())))
+    cells += [{"cell": name, "kind": "baseline", "patch": {}, "components": {}} for name in baselines]
+    Storage(str(folder)).write_json(
+        "plan.json",
+        {
+            "format": 2,
+            "design": kind,
+            "components": list(components),
+            "blocks": list(range(blocks)),
+            "cells": cells,
+            "parts": [
+                {"name": "own settings", "kinds": ["cell", "baseline"], "question": "Fixed effects: ..."},
+                {"name": "re-tuned", "kinds": ["search", "confirm", "baseline"], "question": "Re-tuned effects: ..."},
+            ]
+            if kind == "tuned_factorial"
+            else [{"name": "", "kinds": ["cell", "baseline"], "question": ""}],
+            **declared(dash),
+        },
+    )
 
 
 def write_evidence(folder: Path, arms: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
+from branchwise.analysis.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def test_a_folder_that_does_not_exist(tmp_path, capsys):
 
 def test_neither_torch_nor_ray_is_imported(make_run, tmp_path):
     folder = make_run(baselines=())
-    code = ("import sys; from analysis.__main__ import main; code = main(sys.argv[1:]); "
+    code = ("import sys; from branchwise.analysis.__main__ import main; code = main(sys.argv[1:]); "
             "print(sorted({'torch', 'ray', 'orchestration'} & set(sys.modules))); sys.exit(code)")  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=ROOT

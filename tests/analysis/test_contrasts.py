@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.cells import cell_name, factorial_cells, leave_one_out_cells, parse_cell
+from branchwise.analysis.statistics.cells import cell_name, factorial_cells
 
 values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_size=2**k, max_size=2**k).map(np.array))
 
@@ -63,8 +63,4 @@ def test_names_of_cells():
     assert factorial_cells(["a", "b"]) == ("base", "a", "b", "full")
     assert factorial_cells(["a"]) == ("base", "full")
     assert factorial_cells([]) == ()
-    assert leave_one_out_cells(["a", "b", "c"]) == ("full", "b+c", "a+c", "a+b")
     assert cell_name({"b", "a"}, ["a", "b", "c"]) == "a+b"
-    assert parse_cell("c+a", ["a", "b", "c"]) == {"a", "c"}
-    assert parse_cell("base", ["a"]) == frozenset()
-    assert parse_cell("scratch", ["a", "b"]) is None

@@ -104,7 +104,7 @@ def test_earlier_run_with_the_nearest_settings_then_the_newest(tmp_path):
 
 
 def test_planning_needs_neither_pandas_nor_torch():
-    code = ("import sys; from analysis import planning; power.plan(3, 3, residual_sd=0.1); "
+    code = ("import sys; from branchwise.analysis.statistics import power; power.plan(3, 3, residual_sd=0.1); "
             "print(sorted({'pandas', 'torch', 'ray', 'scipy.stats', 'matplotlib'} & set(sys.modules)))")  # fmt: skip
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout == "[]\n"

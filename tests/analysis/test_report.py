@@ -17,7 +17,7 @@ import pytest
 from branchwise.analysis.records import IncomparableError, RunFolderError, load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.tables import csv_rows
-from branchwise.analysis.statistics.findings import study_run
+from branchwise.analysis.statistics.findings import analyse
 
 CLAIMS = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
 PROMISED = ["shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
@@ -210,7 +210,7 @@ def test_leave_one_out_design(make_run):
     assert float(row["leave_one_out_low"]) < 0.5 < float(row["leave_one_out_high"])
     assert row["shapley"] == ""
     assert "too few cells for Shapley values" in " ".join(summary.notes)
-    assert study_run(load_run(folder)).run.missing == tuple(
+    assert analyse(load_run(folder)).run.missing == tuple(
         f"{name}-b{block}" for block in range(3) for name in ("scratch", "composite")
     )
 
@@ -237,20 +237,20 @@ def test_values_that_have_no_log(make_run):
 
 def test_cells_named_in_another_order_are_the_same_cells(make_run):
     folder = make_run()
-    before = csv_rows(study_run(load_run(folder)))
+    before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["cell"] = arms["cell"].map(lambda cell: "+".join(reversed(cell.split("+"))))
     arms.to_parquet(folder / "arms.parquet")
-    assert csv_rows(study_run(load_run(folder))) == before
+    assert csv_rows(analyse(load_run(folder))) == before
 
 
 def test_a_baseline_does_not_touch_the_components(make_run):
     folder = make_run()
-    before = csv_rows(study_run(load_run(folder)))
+    before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
     arms.loc[arms["arm"] == "scratch-b0", "value"] = 9000.0
     arms.to_parquet(folder / "arms.parquet")
-    assert csv_rows(study_run(load_run(folder))) == before
+    assert csv_rows(analyse(load_run(folder))) == before
 
 
 def test_values_measured_differently_are_refused_within_a_run_and_between_runs(make_run, tmp_path):
@@ -275,7 +275,7 @@ def test_several_runs_side_by_side(make_run, tmp_path):
     assert [row["run"] for row in table] == ["first"] * 3 + ["second"] * 3
     assert len(summary.cells) == 2
     page = (tmp_path / "both" / "index.html").read_text()
-    assert "In what the runs differ" in page
+    assert "Settings that differ" in page
     assert "design.blocks" in page
     assert len(json.loads((tmp_path / "both" / "ablation.json").read_text())["runs"]) == 2
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -317,3 +317,10 @@ def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
 def test_a_claim_that_was_made_unreadable_by_hand_is_told(make_run):
     folder = make_run(claims=["anchor.shre > 1"])
     assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)
+
+
+def test_a_folder_without_a_plan_is_read_by_its_rows(whole, tmp_path):
+    old = shutil.copytree(whole, tmp_path / "old")
+    (old / "plan.json").unlink()
+    build_report([old])
+    assert (old / "report/ablation.csv").read_bytes() == (whole / "report/ablation.csv").read_bytes()

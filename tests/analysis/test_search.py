@@ -13,7 +13,7 @@ import yaml
 from branchwise.analysis.records import load_run, parts
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.search import best_table, importances, unbeaten
-from branchwise.analysis.statistics.findings import study_run
+from branchwise.analysis.statistics.findings import analyse
 
 SPACE = {
     "anchor_weight": {"log_uniform": [0.01, 1.0], "when": {}},
@@ -64,7 +64,7 @@ def test_what_a_search_found_is_compared_on_the_fresh_seeds(make_run):
     assert (folder / "report/slices.svg").is_file()
     assert not (folder / "report/front.svg").exists()
     assert "2 searched arms were stopped at a rung" in " ".join(summary.notes)
-    assert study_run(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
+    assert analyse(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
 
 
 def test_a_search_that_found_nothing_better_says_so(make_run):
@@ -118,7 +118,7 @@ def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
         kind="search", arm=tuned["arm"] + "-search", value=1.0, comparability_key='{"samples": 50}', block=0
     )
     pd.concat([arms, tuned, searched]).to_parquet(folder / "arms.parquet")
-    own, retuned = map(study_run, parts(load_run(folder)))
+    own, retuned = map(analyse, parts(load_run(folder)))
     assert own.headline.fit.n == retuned.headline.fit.n == 24
     assert own.headline.gains["base"].value - retuned.headline.gains["base"].value == pytest.approx(-math.log(0.8))
     assert not own.run.missing

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from branchwise.orchestration.space.model import load_space
 from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.tensorboard import event_file, scalars_of
 from branchwise.orchestration.monitoring.trackers import refuse_missing, trackers
-from branchwise.orchestration.space.model import load_space
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 RECORD = {

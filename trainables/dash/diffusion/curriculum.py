@@ -40,6 +40,6 @@ def importance_table(curriculum: str, importance: Tensor, alphas_cumprod: Tensor
 
 
 def batch_weights(table: Tensor, timesteps: Tensor) -> Tensor:
-    """w_t of the global batch's `timesteps` (B,), mean 1: divided by their mean, clamped at 1e-8 as in the authors' code."""
+    """w_t of the global batch's `timesteps` (B,): divided by their mean, clamped at 1e-8 as in the authors' code."""
     omega = table[timesteps]
     return omega / omega.mean().clamp(min=1e-8)
