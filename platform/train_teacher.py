@@ -25,6 +25,7 @@ from branchwise.orchestration.space import load_space  # noqa: E402
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the teacher is ready, 2 bad input, 3 it could not be trained, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
     console = make_console()
     try:
         options = parse(arguments)

@@ -11,7 +11,6 @@ from typing import Any
 from branchwise.analysis.report.tables import CHECK, DASH, Table, csv_rows
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import Estimate
 
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",  # noqa: RUF001
@@ -60,7 +59,7 @@ def _tex_table(table: Table) -> str:
 
 
 def findings_json(findings: Findings) -> dict[str, Any]:
-    """Everything that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
+    """All that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
     run, headline = findings.run, findings.headline
     return {
         "format": 1,
@@ -80,12 +79,12 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.log, findings.raw) if scale},
         "cells": [
             {"cell": row.cell, "on": row.on and dict(zip(run.components, row.on, strict=True)), "n": row.n,
-             "mean": row.mean, "sd": row.sd, **row.shown, "change": estimate_json(row.change), "arms": row.arms,
+             "mean": row.mean, "sd": row.sd, **row.shown, "change": asdict(row.change), "arms": row.arms,
              "lost": row.lost}
             for row in findings.cells
         ],
         "claims": [
-            {"text": v.text, "verdict": v.status, "estimate": estimate_json(v.estimate), "scale": v.scale,
+            {"text": v.text, "verdict": v.status, "estimate": asdict(v.estimate), "scale": v.scale,
              "relation": v.relation, "bound": v.bound, "p": v.p, "p_holm": v.p_holm, "reason": v.reason,
              "weights": v.weights}
             for v in findings.verdicts
@@ -96,23 +95,18 @@ def findings_json(findings: Findings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    return asdict(estimate)
-
-
 def _contrasts(scale: ScaleResult) -> dict[str, Any]:
     return {
         "shapley": {
-            row.component: estimate_json(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights}
-            for row in scale.rows
+            row.component: asdict(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights} for row in scale.rows
         },
-        "share": {row.component: estimate_json(row.share) for row in scale.rows},
-        "per_block": {row.component: estimate_json(row.per_block) for row in scale.rows},
-        "main_effect": {row.component: estimate_json(row.main_effect) for row in scale.rows},
-        "leave_one_out": {row.component: estimate_json(row.leave_one_out) for row in scale.rows},
-        "add_one_in": {row.component: estimate_json(row.add_one_in) for row in scale.rows},
-        "interaction": {":".join(one.members): estimate_json(one.estimate) for one in scale.interactions},
-        "total_gain": {name: estimate_json(gain) for name, gain in scale.gains.items()},
+        "share": {row.component: asdict(row.share) for row in scale.rows},
+        "per_block": {row.component: asdict(row.per_block) for row in scale.rows},
+        "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
+        "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
+        "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},
+        "interaction": {":".join(one.members): asdict(one.estimate) for one in scale.interactions},
+        "total_gain": {name: asdict(gain) for name, gain in scale.gains.items()},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, isnan, nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 import pandas as pd
@@ -116,8 +116,3 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
 
 def _disagrees(low: float, high: float, value: float) -> bool:
     return not any(map(isnan, (low, high, value))) and not low <= value <= high
-
-
-def as_percent(log_sd: float) -> float:
-    """A log-scale standard deviation as a relative one, in percent of the distance."""
-    return 100 * (exp(log_sd) - 1)

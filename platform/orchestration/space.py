@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
 
 from branchwise.orchestration.designs import KINDS
 from branchwise.orchestration.designs.base import Design
@@ -19,7 +19,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.yaml_file import read_file, read_tree
-from branchwise.orchestration.monitoring.trackers import Tool
+from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
@@ -60,7 +60,7 @@ class _Outline(Strict):
     trainable: str = "dash"
     design: AnyDesign
     resources: Resources = Resources()
-    tracking: Many[Tool] = ()
+    tracking: Many[Annotated[str, AfterValidator(known)]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Space:
     method: Method
     design: Design
     resources: Resources
-    tracking: tuple[Tool, ...] = ()
+    tracking: tuple[str, ...] = ()
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property

@@ -6,12 +6,22 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from branchwise.orchestration.monitoring.progress import watch
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A job in the background of a script starts with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_work_that_is_interrupted_has_ended_before_anyone_hears_of_it() -> None:
     ended = threading.Event()
 

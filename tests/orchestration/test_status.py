@@ -15,9 +15,13 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left
+from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
-TRIALS = {"t0000": ["full-b0", "base-b0"], "t0001": ["full-b1", "base-b1"], "t0002": ["full-b2", "base-b2"]}
+COHORTS = {
+    f"t000{block}": [{"arm": f"{cell}-b{block}", "cell": cell, "block": block} for cell in ("full", "base")]
+    for block in range(3)
+}
 
 
 @pytest.fixture(params=["path", "uri"])
@@ -26,29 +30,27 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
-def run(storage: Storage) -> Storage:
-    """Half way: the first trial is finished, the second trains, the third waits."""
-    run, now = storage / "sweep", time.time()
-    run.write_json("plan.json", {"format": 1, "space_sha256": "", "trials": TRIALS})
+def run(storage: Storage) -> RunFolder:
+    """Half way: the first cohort is finished, the second trains, the third waits."""
+    run, now = RunFolder(storage, "sweep"), time.time()
+    run.write_plan({"space_sha256": ""})
     manifest = {"status": "running", "arms": 6, "started": "2026-01-02T03:04:05+00:00", "host": "elsewhere"}
-    run.write_json("manifest.json", {**manifest, "ended": None, "teacher": {"key": "abc"}})
+    run.write_manifest({**manifest, "ended": None, "teacher": {"key": "abc"}})
     for arm, seconds, value in (("full-b0", 100.0, 0.5), ("base-b0", 110.0, 1.5)):
         values = {"value": value, "metric": "fd_digits64"}
-        run.write_json(
-            f"arms/{arm}.json", {"arm": arm, "trial": "t0000", "seconds": seconds, "status": "done", "values": values}
-        )
+        run.write_record(arm, {"arm": arm, "trial": "t0000", "seconds": seconds, "status": "done", "values": values})
     report = {"phase": "train", "step": 50, "steps": 100, "steps_per_second": 2.0, "begun": now - 45, "time": now}
-    run.write_json("progress/t0000.json", {**report, "step": 100, "arms": TRIALS["t0000"]})
-    run.write_json("progress/t0001.json", {**report, "arms": TRIALS["t0001"]})
+    run.write_progress("t0000", {**report, "step": 100, "arms": COHORTS["t0000"]})
+    run.write_progress("t0001", {**report, "arms": COHORTS["t0001"]})
     return run
 
 
-def hold(run: Storage, **changed: Any) -> None:
+def hold(run: RunFolder, **changed: Any) -> None:
     holder = {"host": "elsewhere", "pid": 12, "token": "x", "renewed": time.time() - 3}
-    run.write_json("lock.json", {**holder, **changed})
+    run.files.write_json("lock.json", {**holder, **changed})
 
 
-def test_a_run_that_runs_elsewhere(storage: Storage, run: Storage) -> None:
+def test_a_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
     hold(run)
     told = dict(describe(storage, run))
     assert told["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
@@ -62,13 +64,13 @@ def test_a_run_that_runs_elsewhere(storage: Storage, run: Storage) -> None:
     assert told["left"] == "about 2 min 40 s"
 
 
-def test_while_the_teacher_trains(storage: Storage, run: Storage) -> None:
+def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
     hold(run)
-    for arm in TRIALS["t0000"]:
-        run.delete(f"arms/{arm}.json")
-    run.delete("progress")
+    for arm in COHORTS["t0000"]:
+        run.delete_record(arm["arm"])
+    run.files.delete("progress")
     report = {"phase": "train", "step": 10, "steps": 100, "steps_per_second": 5.0, "begun": 0, "time": time.time()}
-    storage.write_json("teachers/abc.unfinished/progress/teacher.json", report)
+    Teachers(storage).unfinished("abc").write_progress("teacher", report)
     told = dict(describe(storage, run))
     assert told["teacher"] == "train 10/100, 5.0 steps/s"
     assert told["left"].startswith("not known")
@@ -84,34 +86,34 @@ def test_while_the_teacher_trains(storage: Storage, run: Storage) -> None:
     ],
 )
 def test_a_run_that_does_not_run(
-    storage: Storage, run: Storage, status: str, holder: dict[str, Any] | None, state: str
+    storage: Storage, run: RunFolder, status: str, holder: dict[str, Any] | None, state: str
 ) -> None:
     if holder:
         hold(run, **holder)
-    manifest = run.read_json("manifest.json")
-    run.write_json("manifest.json", {**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
+    manifest = run.read_manifest()
+    run.write_manifest({**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
     told = dict(describe(storage, run))
     assert told["state"].startswith(state)
     assert told["go on"] == "--resume sweep"
 
 
-def test_a_finished_run_and_one_with_damage(storage: Storage, run: Storage) -> None:
-    manifest = run.read_json("manifest.json")
-    run.write("arms/full-b1.json", b"{")
+def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:
+    manifest = run.read_manifest()
+    run.files.write("arms/full-b1.json", b"{")
     assert "1 damaged, 2 done" in dict(describe(storage, run))["arms"]
-    run.write_json("manifest.json", {**manifest, "status": "finished", "arms_by_status": {"done": 6}})
+    run.write_manifest({**manifest, "status": "finished", "arms_by_status": {"done": 6}})
     assert overview(run).done == 6
-    run.write("manifest.json", b"")
+    run.files.write("manifest.json", b"")
     assert dict(describe(storage, run))["state"] == "damaged"
 
 
-def test_what_is_left_is_unknown_at_first(run: Storage) -> None:
-    state = RunState(Storage(f"{run.root}-other"), TRIALS)
+def test_what_is_left_is_unknown_at_first(run: RunFolder) -> None:
+    state = RunState(RunFolder(run.storage, "other"))
     state.look()
     assert seconds_left(state, 6) is None
 
 
-def test_no_such_run(storage: Storage, run: Storage) -> None:
+def test_no_such_run(storage: Storage, run: RunFolder) -> None:
     console = Console(quiet=True)
     with pytest.raises(UserError, match="--status other: no such run"):
         print_state(storage, "other", console)
@@ -120,7 +122,7 @@ def test_no_such_run(storage: Storage, run: Storage) -> None:
     print_state(storage, "sweep", console)
 
 
-def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: Storage, tmp_path: Path) -> None:
+def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolder, tmp_path: Path) -> None:
     for arguments, words in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
         code = (
             "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "

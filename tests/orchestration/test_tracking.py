@@ -11,17 +11,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from branchwise.orchestration.space.model import load_space
 from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.monitoring.tensorboard import event_file, scalars_of
-from branchwise.orchestration.monitoring.trackers import refuse_missing, trackers
-from branchwise.trainables.runtime.storage import Storage, storage_at
+from branchwise.orchestration.monitoring.trackers import trackers
+from branchwise.orchestration.space import load_space
+from branchwise.orchestration.tracking.registry import TRACKERS, refuse_missing
+from branchwise.orchestration.tracking.scalars import scalars_of
+from branchwise.orchestration.tracking.trackers import mlflow as mlflow_tracker
+from branchwise.orchestration.tracking.trackers.tensorboard import event_file
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
 
 RECORD = {
     "arm": "full-b0",
+    "cell": "full",
+    "block": 0,
     "status": "done",
     "patch": {"anchor_weight": 0.1},
     "values": {"value": 1.5, "steps": 20, "metric": "surface", "rho": None},
@@ -30,9 +36,9 @@ RECORD = {
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Storage:
-    run = storage_at(tmp_path / "storage/sweep")
-    run.write_json("arms/full-b0.json", RECORD)
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder(storage_at(tmp_path / "storage"), "sweep")
+    run.write_record("full-b0", RECORD)
     return run
 
 
@@ -47,26 +53,26 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
-def tell(run: Storage, *tools: str) -> str:
+def tell(run: RunFolder, *tools: str) -> str:
     said = io.StringIO()
-    with trackers(run, tools, Console(file=said)) as follow:  # type: ignore[arg-type]
-        state = RunState(run, {})
+    with trackers(run, tools, Console(file=said)) as follow:
+        state = RunState(run)
         follow(state, state.look())
     return said.getvalue()
 
 
-def test_tensorboard_reads_what_every_sweep_leaves(run: Storage) -> None:
+def test_tensorboard_reads_what_every_sweep_leaves(run: RunFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert tell(run) == ""
-    events = EventAccumulator(str(run.local / "tensorboard/full-b0"))  # type: ignore[operator]
+    events = EventAccumulator(str(run.files.local / "tensorboard/full-b0"))  # type: ignore[operator]
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"curves/loss", "values/value"}
     assert [(e.step, e.value) for e in events.Scalars("curves/loss")] == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
     assert [(e.step, e.value) for e in events.Scalars("values/value")] == [(20, 1.5)]
-    before = run.names("tensorboard/full-b0")
+    before = run.files.names("tensorboard/full-b0")
     assert tell(run) == ""  # as a resumed sweep does
-    assert run.names("tensorboard/full-b0") == before
+    assert run.files.names("tensorboard/full-b0") == before
 
 
 def test_no_number_breaks_an_event_file() -> None:
@@ -76,8 +82,8 @@ def test_no_number_breaks_an_event_file() -> None:
 
 def test_the_driver_imports_no_torch_for_it(root: Path) -> None:
     code = (
-        "import sys; sys.path[:0] = ['platform', '.']; from orchestration.tracking import trackers; "
-        "from orchestration.tensorboard import event_file; event_file([('a', 1, 1.0)], 0.0); "
+        "import sys; sys.path[:0] = ['platform', '.']; from branchwise.orchestration.monitoring.trackers import trackers; "
+        "from branchwise.orchestration.tracking.trackers.tensorboard import event_file; event_file([('a', 1, 1.0)], 0.0); "
         "print(sorted({'torch', 'ray', 'tensorboardX', 'mlflow', 'wandb'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
@@ -85,35 +91,35 @@ def test_the_driver_imports_no_torch_for_it(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflow_and_wandb_offline(run: Storage, alone: None) -> None:
+def test_mlflow_and_wandb_offline(run: RunFolder, alone: None) -> None:
     said = tell(run, "mlflow", "wandb")
     assert said == ""
-    assert run.names("tracking/mlflow") == run.names("tracking/wandb") == ["full-b0.json"]
+    assert run.files.names("tracking/mlflow") == run.files.names("tracking/wandb") == ["full-b0.json"]
     import mlflow
 
-    client = mlflow.MlflowClient((run.local.parent / "mlruns").as_uri())  # type: ignore[union-attr]
+    client = mlflow.MlflowClient((run.storage.local / "mlruns").as_uri())  # type: ignore[union-attr]
     (logged,) = client.search_runs([client.get_experiment_by_name("sweep").experiment_id])
     assert logged.info.run_name == "full-b0"
     assert logged.data.params == {"anchor_weight": "0.1"}
     assert logged.data.metrics["values/value"] == 1.5
     assert logged.data.tags["cell"] == "full"
-    (offline,) = (run.local.parent / "wandb").glob("offline-run-*")  # type: ignore[union-attr]
+    (offline,) = (run.storage.local / "wandb").glob("offline-run-*")  # type: ignore[union-attr]
     assert offline.name.endswith("-sweep-full-b0")
     assert (offline / "run-sweep-full-b0.wandb").stat().st_size > 0
 
 
-def test_a_tool_that_fails_does_not_stop_a_sweep(run: Storage, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_fails_does_not_stop_a_sweep(run: RunFolder, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no server\nanswers")
 
-    monkeypatch.setattr("branchwise.orchestration.monitoring.trackers._to_mlflow", refuse)
+    monkeypatch.setattr(mlflow_tracker, "log", refuse)
     said = " ".join(tell(run, "mlflow").split())
-    assert "mlflow fails and is told no more; --resume tells it what is missing: no server answers" in said
-    assert run.names("tracking/mlflow") == []
-    assert run.names("tensorboard") == ["full-b0"]
-    monkeypatch.setattr("branchwise.orchestration.monitoring.trackers._to_mlflow", lambda *_: None)
+    assert "mlflow: logging failed and is disabled; --resume backfills it: no server answers" in said
+    assert run.files.names("tracking/mlflow") == []
+    assert run.files.names("tensorboard") == ["full-b0"]
+    monkeypatch.setattr(mlflow_tracker, "log", lambda *_: None)
     assert tell(run, "mlflow") == ""
-    assert run.names("tracking/mlflow") == ["full-b0.json"]
+    assert run.files.names("tracking/mlflow") == ["full-b0.json"]
 
 
 def test_the_key_tracking(surface_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +128,9 @@ def test_the_key_tracking(surface_space: Path, monkeypatch: pytest.MonkeyPatch) 
     space = load_space(surface_space, ["tracking=[mlflow]"])
     assert space.tracking == ("mlflow",)
     assert "tracking:\n- mlflow" in space.resolved()
-    with pytest.raises(UserError, match="tracking"):
+    assert TRACKERS == ["mlflow", "wandb"]
+    with pytest.raises(UserError, match=r"tracking.0: must be one of mlflow, wandb, not 'comet'"):
         load_space(surface_space, ["tracking=[comet]"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="tracking: mlflow is not installed here; pip install mlflow-skinny"):
+    with pytest.raises(UserError, match="tracking: mlflow is not installed; pip install mlflow-skinny"):
         refuse_missing(space.tracking)

@@ -151,6 +151,13 @@ class RunFolder:
         for folder in ("", "arms", "checkpoints", "students"):
             self.files.delete_unfinished(folder)
 
+    def tracked(self, tracker: str) -> set[str]:
+        """The arms that a tracker has been told of."""
+        return {name.removesuffix(".json") for name in self.files.names(f"tracking/{tracker}")}
+
+    def mark_tracked(self, tracker: str, arm: str, when: float) -> None:
+        self.files.write_json(f"tracking/{tracker}/{arm}.json", {"time": when})
+
     # Ray
 
     @contextmanager

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.monitoring.trackers import refuse_missing
 from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
 from branchwise.orchestration.run_folder.tables import finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
 from branchwise.orchestration.space import Space
+from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
 from branchwise.trainables import Arm, Cohort
 from branchwise.trainables.runtime.run_folder import RunFolder, runs

@@ -6,10 +6,12 @@ tensorboardX and torch.utils.tensorboard import torch, which the driver of a swe
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-Scalar = tuple[str, int, float]  # tag, step, value
+from branchwise.orchestration.tracking.scalars import Scalar, scalars_of
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 
 def event_file(scalars: Iterable[Scalar], when: float) -> bytes:
@@ -21,20 +23,9 @@ def event_file(scalars: Iterable[Scalar], when: float) -> bytes:
     return b"".join(_record(event) for event in events)
 
 
-def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
-    """The curves of an arm's record, and its values at the last step."""
-    for row in record.get("tables", {}).get("curves", ()):
-        for name, value in row.items():
-            if name != "step" and _is_number(value):
-                yield f"curves/{name}", int(row["step"]), value
-    values = record.get("values", {})
-    for name, value in values.items():
-        if name != "steps" and _is_number(value):
-            yield f"values/{name}", int(values.get("steps") or 0), value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def log(run: RunFolder, arm: str, record: Mapping[str, Any]) -> None:
+    """An event file for each arm."""
+    run.files.write(f"tensorboard/{arm}/events.out.tfevents.{arm}", event_file(scalars_of(record), time.time()))
 
 
 def _record(message: bytes) -> bytes:

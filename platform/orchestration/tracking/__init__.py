@@ -1,0 +1,1 @@
+"""Telling other programs of finished arms: TensorBoard always, MLflow and Weights & Biases where the space says so."""

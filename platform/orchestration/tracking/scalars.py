@@ -1,0 +1,40 @@
+"""An arm's record as the scalars and labels that every tracker takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from branchwise.orchestration.checkout import ROOT
+from branchwise.trainables.runtime.run_folder import RunFolder
+
+Record = Mapping[str, Any]
+Scalar = tuple[str, int, float]  # tag, step, value
+
+
+def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
+    """The curves of an arm's record, and its values at the last step."""
+    for row in record.get("tables", {}).get("curves", ()):
+        for name, value in row.items():
+            if name != "step" and _is_number(value):
+                yield f"curves/{name}", int(row["step"]), value
+    values = record.get("values", {})
+    for name, value in values.items():
+        if name != "steps" and _is_number(value):
+            yield f"values/{name}", int(values.get("steps") or 0), value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
+    """Whose the scalars are: sweep, arm, cell, block and status."""
+    return {"sweep": run.name, "arm": arm, **{key: str(record.get(key, "")) for key in ("cell", "block", "status")}}
+
+
+def beside(run: RunFolder) -> Path:
+    """Where a tracker keeps its files: in the storage, or for one at a URI in results/ of this checkout."""
+    local = run.storage.local
+    return local if local is not None else ROOT / "results"

@@ -1,0 +1,31 @@
+"""Weights & Biases. Its own variables (WANDB_MODE, ...) say where to."""
+
+from __future__ import annotations
+
+from branchwise.orchestration.tracking.scalars import Record, beside, labels_of, scalars_of
+from branchwise.trainables.runtime.run_folder import RunFolder
+
+PACKAGE = "wandb"  # what to install
+
+
+def log(run: RunFolder, arm: str, record: Record) -> None:
+    """A run of the project named by the sweep; its id is that of the arm, so that it is never there twice."""
+    import wandb
+
+    folder = beside(run)  # it makes a folder wandb in it
+    folder.mkdir(parents=True, exist_ok=True)
+    about = labels_of(run, arm, record)
+    rows: dict[int, dict[str, float]] = {}
+    for tag, step, value in scalars_of(record):
+        rows.setdefault(step, {})[tag] = value
+    with wandb.init(
+        project=run.name,
+        name=arm,
+        id=f"{run.name}-{arm}",
+        group=about["cell"],
+        config={**about, **record.get("patch", {})},
+        dir=str(folder),
+        settings=wandb.Settings(silent=True),
+    ) as logged:
+        for step, row in sorted(rows.items()):
+            logged.log(row, step=step)
