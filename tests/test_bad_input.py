@@ -85,7 +85,7 @@ OVERRIDES = {  # case: (--set, words of the message)
     "an endless name": ("name=" + "a" * 65, ["name"]),
     "an unknown kind": ("design.kind=factoral", ["design.kind", "factorial"]),
     "no components": ("design.components={}", ["design.components"]),
-    "a component that changes nothing": ("design.components.anchor.off.anchor_weight=0.1", ["changes nothing"]),
+    "a component that changes nothing": ("design.components.anchor.off.anchor_weight=0.1", ["equals the current value"]),
     "a component of an unknown setting": ("design.components.anchor.off={ancor: 0}", ["ancor", "anchor_weight"]),
     "a component's name in capitals": ("design.components={Anchor: {off: {anchor_weight: 0}}}", ["design.components"]),
     "seven components": (
@@ -202,16 +202,22 @@ def test_a_damaged_plan(refused: Refused, tmp_path: Path, content: bytes) -> Non
 
 def test_a_run_of_a_later_version(refused: Refused, tmp_path: Path) -> None:
     storage_at(tmp_path / "storage/run").write("space.yaml", b"")
-    storage_at(tmp_path / "storage/run").write_json("plan.json", {"format": 2, "anything": "else"})
-    assert "format 2 is of a later version" in refused("--resume", "run")
+    storage_at(tmp_path / "storage/run").write_json("plan.json", {"format": 3, "anything": "else"})
+    assert "format 3 is of a later version" in refused("--resume", "run")
+
+
+def test_a_run_of_an_earlier_version(refused: Refused, tmp_path: Path) -> None:
+    storage_at(tmp_path / "storage/run").write("space.yaml", b"")
+    storage_at(tmp_path / "storage/run").write_json("plan.json", {"format": 1, "trials": {}})
+    assert "format 1 is of an earlier version" in refused("--resume", "run")
 
 
 def test_a_run_whose_space_was_altered(refused: Refused, tmp_path: Path) -> None:
     run = storage_at(tmp_path / "storage/run")
     run.write("space.yaml", SPACE.replace("steps: 10", "steps: 11").encode())
     sha256 = hashlib.sha256(SPACE.encode()).hexdigest()
-    run.write_json("plan.json", {"format": 1, "space_sha256": sha256, "trials": {}})
-    assert "space.yaml: is not the one this run began with" in refused("--resume", "run")
+    run.write_json("plan.json", {"format": 2, "space_sha256": sha256, "cohorts": {}})
+    assert "space.yaml: changed since this run started" in refused("--resume", "run")
 
 
 def test_a_teacher_folder_without_weights(refused: Refused, space: Path, tmp_path: Path) -> None:

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import run_sweep
-from branchwise.orchestration.space.model import load_space
 
 from branchwise.analysis.records import RunFolderError, read_table
-from branchwise.orchestration.execution.teacher import find_teacher
 from branchwise.orchestration.planning.plan import Plan, plan_new
-from branchwise.orchestration.run_folder import results
-from branchwise.trainables import Context
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import Cohort, Context
 from branchwise.trainables.runtime.ray_worker import Job, _context, _run_cohort
-from branchwise.trainables.runtime.storage import Storage, storage_at
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
 
 DASH = """\
 name: digits
@@ -31,8 +32,8 @@ def job_of(plan: Plan) -> Job:
     return Job(
         trainable="surface",
         spec=plan.space.spec.model_dump(mode="json"),
-        run=plan.run.root,
-        teachers=plan.storage.path("teachers"),
+        storage=plan.storage.root,
+        run=plan.run.name,
         teacher=None,
         workers=0,
         threads=1,
@@ -46,12 +47,10 @@ def plan(surface_space: Path, tmp_path: Path) -> Plan:
 
 
 @pytest.fixture
-def run(plan: Plan) -> Storage:
+def run(plan: Plan) -> RunFolder:
     """A finished run, made without Ray."""
-    results.write_plan(plan.run, plan.space, plan.trials)
-    for trial in plan.trials:
-        arms = [{"name": arm.name, "seed": arm.seed, "patch": arm.patch} for arm in trial.arms]
-        cohort = {"trial": trial.name, "arms": arms}
+    write_plan(plan.run, plan.space, plan.cohorts)
+    for cohort in plan.cohorts:
         _run_cohort(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
     return plan.run
 
@@ -82,7 +81,7 @@ def cut_off(file: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, cut_off])
 @pytest.mark.parametrize("table", ["arms", "curves"])
 def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
-    run: Storage, resume: Resume, damage: Callable[[Path], None], table: str
+    run: RunFolder, resume: Resume, damage: Callable[[Path], None], table: str
 ) -> None:
     assert resume()[0] == 0
     file = Path(run.path(f"{table}.parquet"))
@@ -97,7 +96,7 @@ def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
 def test_an_arm_whose_record_is_damaged_runs_again(
-    run: Storage, resume: Resume, damage: Callable[[Path], None]
+    run: RunFolder, resume: Resume, damage: Callable[[Path], None]
 ) -> None:
     damage(Path(run.path("arms/full-b1.json")))
     code, output = resume("--dry-run")
@@ -107,15 +106,15 @@ def test_an_arm_whose_record_is_damaged_runs_again(
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_manifest_is_made_again(run: Storage, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_a_manifest_is_made_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     assert resume()[0] == 0
     damage(Path(run.path("manifest.json")))
     assert resume()[0] == 0
-    assert run.read_json("manifest.json")["status"] == "finished"
+    assert run.read_manifest()["status"] == "finished"
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_plan_or_a_space_is_refused(run: Storage, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_a_plan_or_a_space_is_refused(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     for name in ("space.yaml", "plan.json"):  # the plan is looked at first
         damage(Path(run.path(name)))
         code, output = resume()
@@ -128,14 +127,14 @@ def test_a_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Ca
     where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
 
     def context(use: Callable[[Context], object]) -> object:
-        with _context("t0001", job_of(plan), {}, **where) as lent:
+        with _context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as lent:
             return use(lent)
 
     context(lambda lent: lent.save(b"state"))
     assert context(lambda lent: lent.load()) == b"state"
     damage(Path(plan.run.path("checkpoints/t0001")))
     assert context(lambda lent: lent.load()) is None
-    assert b"checkpoints/t0001 is damaged" in plan.run.read("logs/t0001-checkpoint.txt")
+    assert b"checkpoints/t0001 is damaged" in plan.run.files.read("logs/t0001-checkpoint.txt")
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])

@@ -81,7 +81,10 @@ def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
     surface_space: Path, small: Path, root: Path, tmp_path: Path
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
-    program = "import sys, run_sweep; from orchestration import lock; lock.RENEW_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
+    program = (
+        "import sys, run_sweep; from branchwise.orchestration.run_folder import lock; "
+        "lock.RENEW_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
+    )
     command = [sys.executable, "-c", f"{program}; sys.exit(run_sweep.main(sys.argv[1:]))", "--storage", str(small)]
     environment = os.environ | {"PYTHONPATH": str(root / "platform")}
     slow = ["--set", "train={steps: 20, seconds_per_step: 0.2}", "--set", "resources.arms_per_trial=3"]

@@ -25,7 +25,7 @@ def gauges(cluster: Any) -> dict[tuple[str, str, str], float]:
     text = cluster.get(f"http://127.0.0.1:{cluster.ports['metrics']}/metrics").decode()
     found = {}
     for name, tags, value in SAMPLE.findall(text):
-        if name.startswith("ray_dash_"):
+        if name.startswith("ray_branchwise_"):
             tag = dict(re.findall(r'(\w+)="([^"]*)"', tags))
             assert tag["sweep"] == "submitted"
             found[name, tag["cell"], tag["block"]] = float(value)
@@ -85,10 +85,10 @@ def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, ro
         found = prometheus(f"{by}_over_time({name}[10m])")
         return {(one["metric"]["cell"], int(one["metric"]["block"])): float(one["value"][1]) for one in found}
 
-    assert scraped("ray_dash_metric_value") == pytest.approx(arms["value"].to_dict())
-    assert scraped("ray_dash_arms_done") == dict.fromkeys(arms.index, 1.0)
-    assert scraped("ray_dash_arms_failed") == dict.fromkeys(arms.index, 0.0)
-    fastest = scraped("ray_dash_steps_per_second", "max")
+    assert scraped("ray_branchwise_value") == pytest.approx(arms["value"].to_dict())
+    assert scraped("ray_branchwise_arms_done") == dict.fromkeys(arms.index, 1.0)
+    assert scraped("ray_branchwise_arms_failed") == dict.fromkeys(arms.index, 0.0)
+    fastest = scraped("ray_branchwise_steps_per_second", "max")
     assert fastest.keys() == set(arms.index)
     assert all(1.0 < rate <= 2.2 for rate in fastest.values())
     dashboard = json.loads((root / "docker/grafana/dashboards/branchwise.json").read_text())
@@ -96,7 +96,7 @@ def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, ro
         prometheus(query.replace("$sweep", ".*"))  # raises when it is no query
         for name in re.findall(r"ray_\w+", query):
             # The surface has no rho.
-            assert name == "ray_dash_rho" or prometheus(f"last_over_time({name}[10m])"), name
+            assert name == "ray_branchwise_rho" or prometheus(f"last_over_time({name}[10m])"), name
 
 
 def test_the_job_ends_with_every_arm(job: Any) -> None:
@@ -121,7 +121,7 @@ def test_over_a_client_connection(two_nodes: Any, surface_space: Path, tmp_path:
 
 def test_a_search_is_not_steered_from_outside(two_nodes: Any, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
-    knobs = "{kind: search, trials: 4, space: {anchor_weight: {log_uniform: [0.01, 1.0]}}}"
+    knobs = "{kind: search, arms: 4, knobs: {anchor_weight: {log_uniform: [0.01, 1.0]}}}"
     space.write_text(f"name: search\ntrainable: surface\ndesign: {knobs}\n")
     address = f"ray://127.0.0.1:{two_nodes.ports['client']}"
     code, output = two_nodes.sweep("--space", space, "--storage", tmp_path / "runs", "--address", address, cwd=tmp_path)

@@ -18,6 +18,16 @@ GAUGES = {
 Place = tuple[str, str]  # cell and block
 
 
+def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
+    """What each gauge tells: the platform's own, and one for each shown column of the trainable."""
+    shown = {gauge: f"{columns[i].about}, of the last arm done" for i, gauge in _gauges_of(columns).items()}
+    return GAUGES | shown
+
+
+def _gauges_of(columns: Sequence[Column]) -> dict[int, str]:
+    return {i: f"branchwise_{c.name}" for i, c in enumerate(columns) if c.shown or c.name == "value"}
+
+
 class Gauges:
     """A follower of one sweep. Each shown column has a gauge with the value of the last arm done.
 
@@ -28,9 +38,8 @@ class Gauges:
         from ray.util.metrics import Gauge
 
         self._sweep = sweep
-        self._columns = {c.name: f"branchwise_{c.name}" for c in columns if c.shown or c.name == "value"}
-        about = {f"branchwise_{c.name}": f"{c.about}, of the last arm done" for c in columns if c.name in self._columns}
-        self._gauges = {name: Gauge(name, text, TAGS) for name, text in (GAUGES | about).items()}
+        self._columns = {columns[i].name: gauge for i, gauge in _gauges_of(columns).items()}
+        self._gauges = {name: Gauge(name, text, TAGS) for name, text in gauge_texts(columns).items()}
         self._done: Counter[Place] = Counter()
         self._failed: Counter[Place] = Counter()
         self._training: set[Place] = set()
