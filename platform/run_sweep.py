@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (TeacherFailedError, StorageLostError, OSError) as error:
         if plan is None:
             raise
-        go_on = f"Finished arms are kept. To go on: {resuming(plan, options.storage)}"
-        print(f"run_sweep: {one_line(error)}. {go_on}", file=sys.stderr)
+        told = f"Finished arms are kept. To resume: {resuming(plan, options.storage)}"
+        print(f"run_sweep: {one_line(error)}. {told}", file=sys.stderr)
         return 3
     print_outcome(plan, counts, summary, time.monotonic() - started, console)
     return 0 if complete(counts, plan.total) else 3
@@ -79,17 +79,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
-    what.add_argument("--resume", metavar="NAME", help="go on with the run called NAME; finished arms stay as they are")
-    what.add_argument("--status", metavar="NAME", help="tell how far the run called NAME is, wherever it runs")
-    what.add_argument("--list", action="store_true", help="name the runs of the storage and their state")
+    what.add_argument("--resume", metavar="NAME", help="resume the run called NAME; finished arms stay as they are")
+    what.add_argument("--status", metavar="NAME", help="show progress and time left of the run called NAME")
+    what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
     option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
-    option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
-    option("--dry-run", action="store_true", help="print what would run and for how long, start and write nothing")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
+    option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
     options = parser.parse_args(arguments)
     if options.space is None and (options.name or options.set):
         parser.error("--name and --set go with --space alone: a run that exists has its name and its settings")

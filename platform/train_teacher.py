@@ -45,10 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"train_teacher: {one_line(error)}", file=sys.stderr)
         return 2
     except (TeacherFailedError, OSError) as error:
-        print(f"train_teacher: {one_line(error)}. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            f"train_teacher: {one_line(error)}. The same command continues from the last checkpoint.", file=sys.stderr
+        )
         return 3
     except KeyboardInterrupt:
-        console.print("Interrupted. The same command goes on from the last checkpoint.")
+        console.print("Interrupted. The same command continues from the last checkpoint.")
         return 130
     ready = find_teacher(space, storage)
     if ready is None or ready.evaluation is None:
@@ -66,7 +68,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
-    option("--set", metavar="KEY=VALUE", action="append", default=[], help="lay a value over the space; repeatable")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     return parser.parse_args(arguments)
 
 

@@ -85,7 +85,10 @@ OVERRIDES = {  # case: (--set, words of the message)
     "an endless name": ("name=" + "a" * 65, ["name"]),
     "an unknown kind": ("design.kind=factoral", ["design.kind", "factorial"]),
     "no components": ("design.components={}", ["design.components"]),
-    "a component that changes nothing": ("design.components.anchor.off.anchor_weight=0.1", ["equals the current value"]),
+    "a component that changes nothing": (
+        "design.components.anchor.off.anchor_weight=0.1",
+        ["equals the current value"],
+    ),
     "a component of an unknown setting": ("design.components.anchor.off={ancor: 0}", ["ancor", "anchor_weight"]),
     "a component's name in capitals": ("design.components={Anchor: {off: {anchor_weight: 0}}}", ["design.components"]),
     "seven components": (

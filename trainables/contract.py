@@ -178,8 +178,8 @@ class Trainable(Protocol):
     def evaluation_key(self, spec: Any) -> str:
         """The content address of the settings that the teacher's evaluation depends on."""
 
-    def estimate_teacher(self, spec: Any, workers: int) -> float:
-        """Seconds that training and evaluating the teacher is expected to take."""
+    def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
+        """Seconds that training the teacher, unless it is trained, and evaluating it is expected to take."""
 
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""

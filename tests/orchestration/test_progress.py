@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import os
 import signal
 import threading
@@ -9,8 +12,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
-from branchwise.orchestration.monitoring.progress import watch
+from branchwise.orchestration.monitoring.progress import Display, TimeLeft, watch
 
 
 @pytest.fixture
@@ -64,3 +68,36 @@ def test_what_the_work_raised_is_raised() -> None:
 
     with pytest.raises(ValueError, match="told to fail"):
         watch(work, lambda: None)
+
+
+@pytest.mark.parametrize("pace", [0.25, 1.0, 4.0])  # of the plan's
+def test_the_time_left_falls_without_jumps(pace: float) -> None:
+    left, planned, start_up = TimeLeft(100.0), 100.0, 12
+    told = [
+        left.after(float(second), max(0.0, (second - start_up) * pace / planned))
+        for second in range(start_up + int(planned / pace))
+    ]
+    assert set(told[: start_up + 1]) == {planned}, "start-up says nothing of the pace"
+    for before, after in itertools.pairwise(told):
+        assert abs(after - before) <= 6 + 0.15 * before, "26 s, then 1 min 47 s, is a jump"
+    late = start_up + int(0.75 * planned / pace)
+    assert told[late] == pytest.approx(len(told) - late, rel=0.2, abs=8)
+    assert left.after(1000.0, 1.0) == 0.0
+
+
+def test_without_a_plan_the_pace_is_the_estimate() -> None:
+    left = TimeLeft(0.0)
+    assert left.after(0.0, 0.0) == 0.0
+    left.after(1.0, 0.01)
+    assert left.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
+
+
+def test_a_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray prints boxes; they belong in its log, where this process's output has been sent."""
+    log, terminal = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(log), Display(Console(file=terminal, force_terminal=True)) as display:
+        display.teacher_ready()
+        print("Number of trials 9223372036854775807")
+    assert "Number of trials" in log.getvalue()
+    assert "Number of trials" not in terminal.getvalue()
+    assert "ready" in terminal.getvalue()

@@ -58,7 +58,7 @@ def test_a_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
     assert told["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
     assert told["speed"] == "4.0 arm steps/s"
     assert told["lowest"] == "0.5 fd_digits64, full-b0"
-    assert "go on" not in told
+    assert "to resume" not in told
     # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s are left; the waiting two arms take what the others took:
     # a half of 110 s and of 100 s, on average 52.5 s each.
     assert told["left"] == "about 2 min 40 s"
@@ -79,8 +79,8 @@ def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("status", "holder", "state"),
     [
-        ("running", {"renewed": 0.0}, "stopped without a word"),
-        ("running", {"host": platform.node(), "pid": 2**22 + 1}, "stopped without a word"),
+        ("running", {"renewed": 0.0}, "stopped unexpectedly"),
+        ("running", {"host": platform.node(), "pid": 2**22 + 1}, "stopped unexpectedly"),
         ("interrupted", None, "interrupted, 2026-01-02"),
         ("failed", None, "failed, 2026-01-02"),
     ],
@@ -94,7 +94,7 @@ def test_a_run_that_does_not_run(
     run.write_manifest({**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
     told = dict(describe(storage, run))
     assert told["state"].startswith(state)
-    assert told["go on"] == "--resume sweep"
+    assert told["to resume"] == "--resume sweep"
 
 
 def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:

@@ -13,9 +13,11 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
+
+from rich.console import Console
 
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
@@ -38,6 +40,7 @@ SETTINGS = {
 }
 
 
+TOKEN_HINT = "it asks for the token that `ray get-auth-token` prints"
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 
@@ -95,6 +98,17 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
             )
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def started(address: str | None, log: Path, trainable: str, console: Console) -> Iterator[Cluster]:
+    """`cluster`, with a word on the terminal while it starts."""
+    with ExitStack() as stack:
+        with console.status("Starting Ray, which takes about 10 s" if not address_of(address) else "Joining Ray"):
+            if not console.is_terminal:
+                console.print("Starting Ray" if not address_of(address) else "Joining Ray")
+            on = stack.enter_context(cluster(address, log, trainable))
+        yield on
 
 
 def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.cluster import cluster, on_cluster, refuse_unshared
+from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teacher
 from branchwise.orchestration.execution.trials import run_cohorts
@@ -52,11 +52,11 @@ def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dic
         return _collect(plan, "finished")
     status = "not begun"
     try:
-        with plan.run.ray_log() as log, cluster(address, log, plan.space.trainable) as on:
+        with plan.run.ray_log() as log, started(address, log, plan.space.trainable, console) as on:
             plan = _begin(plan, on, console)
             status = "failed"
             if on.dashboard:
-                console.print(f"Dashboard: {on.dashboard}", highlight=False)
+                console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
             _work(plan, on, console, lease)
         status = "finished"
     except KeyboardInterrupt:

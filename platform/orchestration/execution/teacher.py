@@ -31,6 +31,7 @@ def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Displa
             unfinished.delete_unfinished()
             _train(teacher, space, storage, on, display)
         unfinished.files.delete("")
+    display.teacher_ready()
 
 
 def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, display: Display) -> None:

@@ -78,11 +78,13 @@ class Display:
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
+            # Left alone: what Ray prints goes to its log, where the cluster has sent this process's output.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._tasks: dict[str, Any] = {}
         self._last_line = ("", 0.0)
-        self._started = time.monotonic()
-        self._expected = 0.0
+        self._left = TimeLeft(0.0)
 
     def __enter__(self) -> Display:
         self._stack.enter_context(self._bars)
@@ -95,15 +97,18 @@ class Display:
         """Shows how far the teacher is, from the folder its training writes to."""
         state = read_progress(unfinished, TEACHER)
         if not state:
-            self._show("teacher", 0.0, "starting Ray Train workers")
+            self._show("teacher", None, "starting Ray Train workers, which takes about 15 s")
             return
         fraction = state["step"] / max(1, state["steps"])
         self._show("teacher", fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
+    def teacher_ready(self) -> None:
+        """Shows that the teacher is trained and evaluated."""
+        self._show("teacher", 1.0, "ready")
+
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
-        self._started = time.monotonic()
-        self._expected = expected_seconds
+        self._left = TimeLeft(expected_seconds)
 
     def arms(self, run: RunFolder, cohorts: Sequence[Cohort]) -> None:
         """Shows the progress of the arms of these cohorts."""
@@ -127,7 +132,8 @@ class Display:
         text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             text += f", {rate:.0f} arm steps/s"
-        self._show(task, fraction, text + self._time_left(fraction))
+        left = self._left.after(time.monotonic(), fraction)
+        self._show(task, fraction, text + (f", {duration(left)} left" if left > 0 else ""))
 
     def _look(self, run: RunFolder) -> RunState:
         if self._state is None:
@@ -137,25 +143,52 @@ class Display:
             follow(self._state, new)
         return self._state
 
-    def _time_left(self, fraction: float) -> str:
-        if fraction >= 1:
-            return ""
-        elapsed = time.monotonic() - self._started
-        # The first steps wait for imports and say little of the speed: until a tenth is done the plan's word stands.
-        left = self._expected - elapsed if fraction < 0.1 else elapsed * (1 - fraction) / fraction
-        return f", {duration(left)} left" if left > 0 else ""
-
-    def _show(self, task: str, fraction: float, state: str) -> None:
+    def _show(self, task: str, fraction: float | None, state: str) -> None:
+        """`fraction` is None while nothing can be measured yet: the bar then only moves."""
         self._check()
         if self._console.is_terminal:
             if task not in self._tasks:
-                self._tasks[task] = self._bars.add_task(task, total=1.0, state="")
-            self._bars.update(self._tasks[task], completed=fraction, state=state)
+                self._tasks[task] = self._bars.add_task(task, total=None, state="")
+            total = None if fraction is None else 1.0
+            self._bars.update(self._tasks[task], total=total, completed=fraction or 0.0, state=state)
             return
         line, now = f"{task}: {state}", time.monotonic()
         if line != self._last_line[0] and now - self._last_line[1] >= LINE_SECONDS:
             self._console.print(line, highlight=False)
             self._last_line = (line, now)
+
+
+class TimeLeft:
+    """The time that is left, between what the plan expected and what the pace so far says, and without jumps.
+
+    Start-up counts for nothing: the clock begins with the first progress.
+    """
+
+    TRUSTED = 0.3  # from this fraction on, the pace alone counts
+    FORGETS = 8.0  # seconds after which a new estimate has mostly replaced the old one
+
+    def __init__(self, expected: float) -> None:
+        self._expected = expected
+        self._began: float | None = None
+        self._shown: tuple[float, float] | None = None  # seconds left, and when that was said
+
+    def after(self, now: float, fraction: float) -> float:
+        """Seconds left at the time `now` with `fraction` of the work done; 0 when nothing can be said."""
+        if fraction >= 1:
+            return 0.0
+        if fraction <= 0:
+            return self._expected
+        if self._began is None:
+            self._began = now
+        elapsed = now - self._began
+        trust = min(1.0, fraction / self.TRUSTED) if self._expected else 1.0
+        estimate = trust * elapsed * (1 - fraction) / fraction + (1 - trust) * self._expected * (1 - fraction)
+        if self._shown is not None:
+            before, when = self._shown
+            weight = min(1.0, (now - when) / self.FORGETS)
+            estimate = (1 - weight) * max(0.0, before - (now - when)) + weight * estimate
+        self._shown = (estimate, now)
+        return estimate
 
 
 def read_progress(folder: RunFolder, name: str) -> Any:

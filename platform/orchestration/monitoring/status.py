@@ -51,7 +51,7 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
 
 
 def _print_list(storage: Storage, console: Console) -> None:
-    table = rich.table.Table("run", "state", "arms with a result", "begun", box=None, padding=(0, 2, 0, 0))
+    table = rich.table.Table("run", "state", "arms with a result", "started", box=None, padding=(0, 2, 0, 0))
     for folder in runs(storage):
         run = overview(folder)
         table.add_row(run.name, run.state, f"{run.done} of {run.total}", _local_time(run.started))
@@ -85,7 +85,7 @@ def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
     yield "run", run.root
     yield "state", _state(seen, manifest, now)
     if seen.started:
-        yield "begun", f"{_local_time(seen.started)} on {manifest['host']}"
+        yield "started", f"{_local_time(seen.started)} on {manifest['host']}"
     state = RunState(run)
     state.look()
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
@@ -94,7 +94,7 @@ def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
     if seen.holder:
         yield from _running(storage, state, manifest, seen.total, now)
     elif len(state.records) < seen.total or seen.state != "finished":
-        yield "go on", f"--resume {seen.name}"
+        yield "to resume", f"--resume {seen.name}"
     best = sorted((_value(record), arm) for arm, record in state.records.items() if _value(record) is not None)
     if best:
         yield "lowest", f"{best[0][0]:.4g} {state.records[best[0][1]]['values']['metric']}, {best[0][1]}"
@@ -151,7 +151,7 @@ def _state(seen: Overview, manifest: Mapping[str, Any], now: float) -> str:
         ago = max(0, round(now - seen.holder["renewed"]))
         return f"running as process {seen.holder['pid']} on {seen.holder['host']}, last sign of life {ago} s ago"
     if seen.state == "stopped":
-        return "stopped without a word: its process was killed, or its machine is gone"
+        return "stopped unexpectedly: its process was killed, or its machine is gone"
     ended = manifest.get("ended")
     return f"{seen.state}{f', {_local_time(ended)}' if ended else ''}"
 

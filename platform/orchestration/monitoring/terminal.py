@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich.table
@@ -12,7 +13,9 @@ import yaml
 from rich.console import Console
 
 from branchwise.orchestration.monitoring.progress import duration
+from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.plan import Plan, describe
+from branchwise.orchestration.run_folder.teachers import Teacher
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from branchwise.analysis.report.build import Summary
@@ -36,17 +39,25 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
     for index, sentence in enumerate(_sensitivity(plan)):
         grid.add_row("" if index else "sees", sentence)
     if plan.teacher:
-        takes = "" if space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
-        state = "reused" if plan.teacher.trained else f"to be trained{takes}"
-        grid.add_row("teacher", f"{plan.teacher.key}, {state}")
+        grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
     grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
     if obstacle:
         grid.add_row("not here", obstacle)
+    for notice in space.notices:
+        grid.add_row("notice", notice)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
+
+
+def _teacher(plan: Plan, teacher: Teacher) -> str:
+    """What is left to do of it."""
+    takes = "" if plan.space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
+    if not teacher.trained:
+        return f"to be trained{takes}"
+    return "reused" if teacher.evaluation is not None else f"reused; to be evaluated with these settings{takes}"
 
 
 def _sensitivity(plan: Plan) -> list[str]:
@@ -84,15 +95,21 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
-    """How to go on."""
+    """What is kept, and how to resume."""
     if not plan.run.begun():
-        console.print("Interrupted before anything was begun.")
+        console.print("Interrupted before anything had started.")
         return
-    console.print("Interrupted. Finished arms are kept. To go on:")
+    state = RunState(plan.run)
+    state.look()
+    console.print("Interrupted. Finished arms are kept.")
+    running = [f"{name} (at {one['phase']} {one['step']}/{one['steps']})" for name, one in state.running.items()]
+    if running:
+        console.print(f"Continues from its last checkpoint: {', '.join(running)}", highlight=False)
+    console.print("To resume:")
     console.print(f"  {resuming(plan, storage)}", highlight=False, soft_wrap=True)
 
 
 def resuming(plan: Plan, storage: str | None) -> str:
-    """The command that goes on with the sweep of `plan`."""
-    name = plan.run.name
-    return shlex.join(["python", sys.argv[0], "--resume", name, *(["--storage", storage] if storage else [])])
+    """The command that resumes the sweep of `plan`, from whatever folder it is given."""
+    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", plan.run.name]
+    return shlex.join([*command, *(["--storage", plan.storage.root] if storage else [])])

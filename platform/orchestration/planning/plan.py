@@ -44,10 +44,11 @@ class Plan:
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of teacher training; 0 when it is there."""
-        if self.teacher is None or self.teacher.trained:
+        """Expected seconds of training and evaluating the teacher, of what is not done yet."""
+        if self.teacher is None or self.teacher.evaluation is not None:
             return 0.0
-        return float(self.space.module.estimate_teacher(self.space.spec, max(1, self.slots)))
+        module = self.space.module
+        return float(module.estimate_teacher(self.space.spec, max(1, self.slots), self.teacher.trained))
 
     @property
     def arm_seconds(self) -> float:

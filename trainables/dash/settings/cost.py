@@ -96,11 +96,14 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
     return seconds
 
 
-def estimate_teacher(spec: Spec, workers: int) -> float:
-    """Seconds to train the teacher on `workers` CPU cores, start-up excluded; 0 when it exists already."""
+def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
+    """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
+
+    0 for one that exists already, whose size is not known here.
+    """
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return 0.0
     shape = spec.data.image_shape
     step = 3 * _forward_seconds(teacher, shape, -(-teacher.batch_size // workers), threads=1)
-    return teacher.steps * step + _evaluation_seconds(teacher, spec, workers)
+    return (0 if trained else teacher.steps) * step + _evaluation_seconds(teacher, spec, workers)
