@@ -11,9 +11,9 @@ ablation: $(READY)
 smoke: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/smoke.yaml
 
-# Two processes: the slow tests mostly wait for Ray. The tests of a file, which may share a cluster, stay together.
+# Four processes, whatever the machine: the slow tests mostly wait for Ray. tests/conftest.py says what stays together.
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 4 --dist loadgroup
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

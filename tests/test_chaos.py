@@ -39,7 +39,7 @@ resources: {arms_per_trial: 5, max_concurrent: 2}
 SEED = 7
 
 
-@pytest.mark.slow
+@pytest.mark.slow(95)
 def test_three_kills_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "storage"
     space.write_text(SPACE)

@@ -49,7 +49,7 @@ def test_folders_are_checked_where_they_are_fetched(bucket: str, tmp_path: Path)
     assert storage.names("teachers") == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_a_sweep_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]], surface_space: Path) -> None:
     code, output = sweep("--space", surface_space, "--storage", bucket)
     assert code == 0, output

@@ -76,7 +76,7 @@ def test_a_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pyt
         lease.check()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(55)
 def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
     surface_space: Path, small: Path, root: Path, tmp_path: Path
 ) -> None:

@@ -104,7 +104,7 @@ def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
     assert (run / "report/index.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(65)
 def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:

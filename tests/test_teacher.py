@@ -14,7 +14,7 @@ StartSweep = Callable[..., subprocess.Popen[str]]
 Sweep = Callable[..., tuple[int, str]]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(45)
 def test_an_interrupted_teacher_ends_the_sweep_with_130(start_sweep: StartSweep, root: Path, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     process = start_sweep(

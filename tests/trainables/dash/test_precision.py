@@ -75,7 +75,7 @@ def losses_of(
     return [row["loss"] for row in kept["dash"][1].curve]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(110)
 def test_100_steps_of_the_papers_nets_on_the_cpu(
     cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

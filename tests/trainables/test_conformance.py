@@ -1,0 +1,62 @@
+"""Every trainable of the project keeps the contract, and so does the one in the docs; one that does not is told how."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from branchwise.trainables.testing import check_trainable
+
+TINY = {
+    "teacher": {"channels": [8, 8], "norm_groups": 4, "steps": 4, "batch_size": 16, "ema": 0.5, "lr": 3e-3},
+    "student": {"channels": [8, 8], "norm_groups": 4},
+    "train": {"steps": 4, "batch_size": 16, "lr": 3e-3, "ema": 0.5, "log_every": 2, "checkpoint_every": 2},
+    "evaluate": {"samples": 640, "sampler_steps": 2, "gap_samples": 4},
+}
+
+
+@pytest.fixture
+def documented(root: Path, tmp_path: Path) -> Iterator[str]:
+    """The module of docs/own-trainable.md."""
+    (module,) = re.findall(r"```python\n(\"\"\"Least.*?)```", (root / "docs/own-trainable.md").read_text(), re.DOTALL)
+    (tmp_path / "documented_trainable.py").write_text(module)
+    sys.path.insert(0, str(tmp_path))
+    yield "documented_trainable"
+    sys.path.remove(str(tmp_path))
+    sys.modules.pop("documented_trainable", None)
+
+
+def test_surface() -> None:
+    check_trainable("surface", {"train": {"steps": 12}}, diverging={"faults.diverge": [0]})
+
+
+def test_dash() -> None:
+    check_trainable("dash", TINY, diverging={"train.lr": 1e30})
+
+
+def test_the_trainable_of_the_docs(documented: str) -> None:
+    check_trainable(documented)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("context.finish(arm, Result", "None and context.finish(arm, Result", "finish is called once for each arm"),
+        ('"value": error,', '"value": float("nan"),', "has a finite value"),
+        ('"metric": "error",', '"metric": 3,', "metric is declared string and holds 3"),
+        ("arm.seed)  # every", "len(arms))  # every", "an arm trains alone as it does in a cohort"),
+        ("import random\n", "import random\nimport torch\n", "imports"),
+        ("class Spec(Strict):", "class Spec(Strict, extra='ignore'):", "Spec refuses unknown keys"),
+        ('"step": step + 1, "steps"', '"step": step + 1, "total"', "steps is missing"),
+    ],
+)
+def test_what_breaks_the_contract_is_told(documented: str, tmp_path: Path, old: str, new: str, words: str) -> None:
+    file = tmp_path / f"{documented}.py"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(AssertionError, match=words):
+        check_trainable(documented)

@@ -1,0 +1,192 @@
+"""Does a trainable keep the contract? One call checks it, without Ray:
+
+    from branchwise.trainables.testing import check_trainable
+
+    def test_my_method():
+        check_trainable("my_package.my_module")
+
+Small settings make it quick: everything is trained several times.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from branchwise.trainables.contract import BUILT_IN, OUTCOME, Arm, Context, Result, Trainable, load_trainable
+from branchwise.trainables.runtime.settings import patched
+
+HEAVY = ("torch", "ray", "diffusers", "pandas", "matplotlib")
+MOST_RESUMES = 3  # checkpoints of a run that are resumed from
+
+
+@dataclass
+class Told:
+    """What a trainable told its context."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    reports: list[Mapping[str, Any]] = field(default_factory=list)
+    checkpoints: list[bytes] = field(default_factory=list)
+
+    def finish(self, arm: Arm, result: Result, folder: Path | None) -> None:
+        assert arm.name not in self.results, f"finish was called twice for {arm.name}"
+        assert folder is None or folder.is_dir(), f"the model folder of {arm.name} is not there"
+        self.results[arm.name] = result
+
+
+def check_trainable(
+    name: str, settings: Mapping[str, Any] | None = None, diverging: Mapping[str, Any] | None = None
+) -> None:
+    """Checks the trainable called `name` with these settings of its Spec, which may be left out when all have defaults.
+
+    `diverging` is a patch under which an arm diverges, where there is one. Raises AssertionError saying what the
+    contract asks for.
+    """
+    trainable = load_trainable(name)
+    _is_imported_cheaply(BUILT_IN.get(name, name))
+    spec = _read(trainable, settings or {})
+    _plans(trainable, spec)
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as place:
+        scratch = Path(place)
+        teacher = _teacher(trainable, spec, scratch)
+        whole = _run(trainable, [_arm(spec, "one", 0), _arm(spec, "two", 0)], scratch / "whole", teacher)
+        for arm, result in whole.results.items():
+            _is_whole(trainable, arm, result)
+        _reports(whole.reports)
+        alone = _run(trainable, [_arm(spec, "one", 0)], scratch / "alone", teacher)
+        _same(trainable, alone.results["one"], whole.results["one"], "an arm trains alone as it does in a cohort")
+        for number, checkpoint in enumerate(whole.checkpoints[:MOST_RESUMES]):
+            arms = [_arm(spec, "one", 0), _arm(spec, "two", 0)]
+            again = _run(trainable, arms, scratch / f"resumed-{number}", teacher, checkpoint)
+            for arm in ("one", "two"):
+                _same(trainable, again.results[arm], whole.results[arm], f"checkpoint {number} resumes bit for bit")
+        if diverging is not None:
+            broken = _run(trainable, [_arm(patched(spec, diverging), "one", 0)], scratch / "diverged", teacher)
+            result = broken.results["one"]
+            assert result.status == "diverged", f"{diverging} must end as diverged, not {result.status}"
+            assert result.error, "a diverged arm says why"
+
+
+def _is_imported_cheaply(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, f"{module} cannot be imported: {ran.stderr[-500:]}"
+    assert ran.stdout.strip() == "[]", f"importing {module} imports {ran.stdout.strip()}; import them in run_cohort"
+
+
+def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
+    spec = trainable.Spec.model_validate(settings)
+    assert "method" in type(spec).model_fields, "Spec has a section `method`, whose keys components switch"
+    try:
+        trainable.Spec.model_validate({**settings, "no_such_setting": 1})
+    except ValidationError:
+        pass
+    else:
+        raise AssertionError("Spec refuses unknown keys: derive it from runtime.settings.Strict")
+    for baseline, patch in trainable.BASELINES.items():
+        try:
+            patched(spec, patch)
+        except KeyError as error:
+            raise AssertionError(f"the baseline {baseline} sets {error}, which Spec does not have") from error
+    again = trainable.Spec.model_validate(spec.model_dump(mode="json"))
+    assert again == spec, "settings read from their own JSON are the same settings"
+    return spec
+
+
+def _plans(trainable: Trainable, spec: Any) -> None:
+    assert isinstance(trainable.cohort_key(spec), str), "cohort_key returns a text"
+    assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
+        "equal settings have equal cohort keys"
+    )
+    trainable.check_inputs(spec)
+    seconds = trainable.estimate_cohort([spec, spec], 1)
+    assert math.isfinite(seconds), "estimate_cohort returns seconds"
+    assert seconds >= 0, "estimate_cohort returns seconds"
+    names = [column.name for column in trainable.COLUMNS]
+    assert len(set(names)) == len(names), "a column is declared once"
+    for column in OUTCOME:
+        assert column.name in names, f"COLUMNS declares {column.name}"
+
+
+def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Path | None:
+    """The folder of a trained teacher; None for a trainable without one."""
+    if trainable.teacher_key(spec) is None:
+        return None
+    folder = scratch / "teacher"
+    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), None, None))
+    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), None, None))
+    assert math.isfinite(values["value"]), "evaluate_teacher returns a finite value"
+    return folder
+
+
+def _arm(spec: Any, name: str, seed: int) -> Arm:
+    return Arm(name=name, seed=seed, spec=spec)
+
+
+def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes | None) -> Context:
+    scratch.mkdir()
+    return Context(
+        rank=0,
+        world_size=1,
+        device="cpu",
+        threads=1,
+        scratch=scratch,
+        teacher=teacher,
+        report=told.reports.append,
+        save=told.checkpoints.append,
+        load=lambda: checkpoint,
+        finish=told.finish,
+    )
+
+
+def _run(
+    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Path | None, checkpoint: bytes | None = None
+) -> Told:
+    told = Told()
+    trainable.run_cohort(arms, _context(scratch, told, teacher, checkpoint))
+    missing = [arm.name for arm in arms if arm.name not in told.results]
+    assert not missing, f"finish is called once for each arm; it was not for {', '.join(missing)}"
+    return told
+
+
+def _is_whole(trainable: Trainable, arm: str, result: Result) -> None:
+    assert result.status == "done", f"{arm} ended as {result.status}: {result.error}"
+    assert math.isfinite(result.values["value"]), f"{arm} has a finite value"
+    key = json.loads(result.values["comparability_key"])
+    assert isinstance(key, dict), "a comparability key is a JSON object"
+    for column in trainable.COLUMNS:
+        value = result.values.get(column.name)
+        if value is None:
+            continue
+        kinds: dict[str, Any] = {"float64": (float, int), "Int64": int, "string": str, "object": object}
+        assert isinstance(value, kinds[column.dtype]), f"{column.name} is declared {column.dtype} and holds {value!r}"
+    for lines in trainable.LINES:
+        for row in list(result.tables.get(lines.table, ()))[:1]:
+            absent = [name for name in lines.x if name not in row]
+            assert not absent, f"rows of {lines.table} have {', '.join(lines.x)}, as LINES declares"
+
+
+def _reports(reports: Sequence[Mapping[str, Any]]) -> None:
+    for report in reports:
+        absent = [key for key in ("phase", "step", "steps") if key not in report]
+        assert not absent, f"a report holds phase, step and steps; {', '.join(absent)} is missing"
+        assert 0 <= report["step"] <= report["steps"], "a report's step is at most its steps"
+
+
+def _same(trainable: Trainable, one: Result, other: Result, promise: str) -> None:
+    """Equal but for times and places."""
+    differ = {column.name for column in trainable.COLUMNS if column.unit == "s"} | {"device"}
+    for name in one.values.keys() | other.values.keys():
+        if name not in differ:
+            same = repr(one.values.get(name)) == repr(other.values.get(name))
+            assert same, f"{promise}: {name} is {one.values.get(name)!r} against {other.values.get(name)!r}"
