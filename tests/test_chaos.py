@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from benchmarks.chaos import (
+from kills import (
     ARM_REPORTS,
     Moment,
     descendants,

@@ -76,7 +76,7 @@ def test_a_search_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]]
     space = tmp_path / "space.yaml"
     space.write_text(
         "name: searched\ntrainable: surface\n"
-        "design: {kind: search, trials: 4, blocks: 2, space: {anchor_weight: {uniform: [0.2, 1.0]}}}\n"
+        "design: {kind: search, arms: 4, blocks: 2, knobs: {anchor_weight: {uniform: [0.2, 1.0]}}}\n"
     )
     code, output = sweep("--space", space, "--storage", bucket)
     assert code == 0, output

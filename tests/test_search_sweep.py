@@ -10,9 +10,8 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from kills import finished, kill, resume, start
 from optuna.storages.journal import JournalFileBackend
-
-from benchmarks.chaos import finished, kill, resume, start
 
 TUNED = """\
 name: tuned
@@ -24,8 +23,8 @@ design:
   components:
     anchor: {off: {anchor_weight: 0}}
     curriculum_transfer: {off: {curriculum: uniform}}
-  trials: 6
-  space:
+  arms: 6
+  knobs:
     anchor_weight: {log_uniform: [0.01, 1.0]}
     uncond_weight: {uniform: [0.1, 3.0]}
   blocks: 2
@@ -39,11 +38,11 @@ train: {steps: 9}
 faults: {crash: [1001]}
 design:
   kind: search
-  trials: 12
+  arms: 12
   scheduler: asha
   rungs: [3, 6]
   reduction: 2
-  space:
+  knobs:
     uncond_weight: {uniform: [0.1, 3.0]}
   blocks: 2
 resources: {max_retries: 0}

@@ -155,10 +155,21 @@ class Trainable(Protocol):
     """A module that can be trained. What students learn from is optional: `teacher_key` returns None without one, and
     then the functions after it are never called."""
 
-    Spec: type[BaseModel]  # frozen, strict settings; has a section `method`
-    BASELINES: Mapping[str, dict[str, Any]]  # name -> patch: models to compare with that are no cell of the ablation
-    COLUMNS: Sequence[Column]  # what a result's values may hold, in the order of arms.parquet
-    LINES: Sequence[Lines]  # how a report draws its tables
+    @property
+    def Spec(self) -> type[BaseModel]:  # noqa: N802
+        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method`."""
+
+    @property
+    def BASELINES(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
+        """Models to compare with that are no cell of the ablation: name -> patch."""
+
+    @property
+    def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
+        """What a result's values may hold, in the order of arms.parquet."""
+
+    @property
+    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+        """How a report draws a result's tables."""
 
     def cohort_key(self, spec: Any) -> str:
         """Arms may train together where this is equal."""

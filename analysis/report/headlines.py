@@ -20,11 +20,11 @@ def _of_components(findings: Findings) -> Iterator[str]:
     known = [row for row in findings.headline.rows if row.shapley.known]
     metric = findings.run.metric
     for row in sorted(known, key=lambda row: -row.shapley.value):
-        worth = _worth(row.shapley, findings)
+        worth, p = _worth(row.shapley, findings), tables.p_text(row.p_holm)
         if not row.shapley.has_interval:
             yield f"{row.component}: lowers {metric} by {worth}; one block gives no interval."
         elif row.p_holm > ALPHA:
-            yield f"{row.component}: no effect on {metric} is shown ({worth}; p = {tables.p_text(row.p_holm)})."
+            yield f"{row.component}: effect on {metric} not distinguishable from zero ({worth}; p = {p})."
         else:
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
             verb = "lowers" if row.shapley.value > 0 else "raises"
@@ -41,7 +41,7 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
     adjusted = holm([estimate.p for estimate in found.values()])
     better = [estimate.value > 0 and p <= ALPHA for estimate, p in zip(found.values(), adjusted, strict=True)]
     if not any(better):
-        yield "The search found no settings that are shown to be better than the space's own."
+        yield "The search found no settings that are distinguishably better than the space's own."
     for (cell, estimate), p, is_better in zip(found.items(), adjusted, better, strict=True):
         arm = findings.run.results[findings.run.results["cell"] == cell].iloc[0]
         chosen = [f"{key} {setting(arm['hp.' + key])}" for key in knobs(findings.run)]
@@ -56,7 +56,7 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
             worse = _raised(estimate.value, findings)
             yield f"{name}: raises {metric} by {worse} against {against}: on one seed it was luck."
         else:
-            yield f"{name}: not shown to be better than {against} ({worth}; p = {tables.p_text(p)})."
+            yield f"{name}: not distinguishable from {against} ({worth}; p = {tables.p_text(p)})."
 
 
 def _worth(estimate: Estimate, findings: Findings) -> str:

@@ -133,16 +133,15 @@ def plan(components: int, blocks: int, design: Design = "factorial", residual_sd
 def describe(planned: Plan) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
     what = "Shapley value" if planned.design == "factorial" else "leave-one-out effect"
-    number = "one block" if planned.blocks == 1 else f"{planned.blocks} blocks"
     if not isfinite(planned.detectable):
         return [
-            f"{number.capitalize()} gives no intervals; two blocks see a {what} of "
-            f"{_effect(planned.detectable_next, planned)} or more (80% power, 5% level)."
+            f"One seed gives no intervals; with 2 seeds, effects of {_effect(planned.detectable_next, planned)} or "
+            f"more are detectable ({what}, 80% power, 5% level)."
         ]
     lines = [
-        f"{number.capitalize()} see a {what} of {_effect(planned.detectable, planned)} or more (80% power, 5% level); "
-        f"one more block: {_effect(planned.detectable_next, planned)}.",
-        f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more block "
+        f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
+        f"({what}, 80% power, 5% level); with one more seed, {_effect(planned.detectable_next, planned)}.",
+        f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more seed, "
         f"±{_effect(planned.half_width_next, planned)}.",
     ]
     sd = planned.residual_sd
@@ -150,7 +149,7 @@ def describe(planned: Plan) -> list[str]:
         return lines
     wanted = {f"{p}%": blocks_needed(log(1 + p / 100), sd, planned.components, planned.design) for p in (5, 10, 20)}
     told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
-    return [*lines, f"Blocks needed to see the distance change (by how much: blocks): {told}."]
+    return [*lines, f"Seeds needed to detect a change of the distance (change: seeds): {told}."]
 
 
 def _effect(effect: float, planned: Plan) -> str:

@@ -99,7 +99,7 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     if variance.intra_block < -0.1:
         found.append(
             f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
-            "different blocks, so sharing seeds within a block brought nothing here."
+            "different blocks, so sharing seeds within a block did not help here."
         )
     unsure = [row.component for row in scale.rows if _disagrees(row.shapley.low, row.shapley.high, row.per_block.value)]
     if unsure:

@@ -39,7 +39,8 @@ class _Arms:
         rows = []
         for block in range(blocks):
             shift = self.rng.normal(0, self.block_sd)
-            plan = [(name, on, "cell") for on, name in names_of_cells(list(self.effects)).items()]
+            cells = names_of_cells(list(self.effects)).items()
+            plan: list[tuple[str, frozenset[str] | None, str]] = [(name, on, "cell") for on, name in cells]
             plan += [(name, None, "baseline") for name in baselines]
             for cell, on, kind in plan:
                 gain = sum(self.effects[name] for name in on) if on is not None else 0.2
@@ -120,7 +121,7 @@ def run_maker(parent: Path) -> Callable[..., Path]:
 
 def write_plan(folder: Path, components: Sequence[str], blocks: int, baselines: Sequence[str], kind: str) -> None:
     """The plan.json of a design without searches."""
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell": name, "kind": "cell", "patch": {}, "components": {c: c in on for c in components}}
         for on, name in names_of_cells(components).items()
         if components and (kind != "leave_one_out" or len(on) >= len(components) - 1)

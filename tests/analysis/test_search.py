@@ -72,7 +72,7 @@ def test_a_search_that_found_nothing_better_says_so(make_run):
     as_search(folder, better=1.0)
     summary = build_report([folder])
     assert summary.answers[0] == "The search found no settings that are shown to be better than the space's own."
-    assert "not shown to be better" in summary.answers[1]
+    assert "not distinguishable from" in summary.answers[1]
 
 
 def test_settings_that_were_lucky_are_called_so(make_run):

@@ -123,7 +123,8 @@ class TwoNodes:
         raise TimeoutError(f"nothing within {seconds} s; the last answer: {last!r}")
 
     def sweep(self, *arguments: object, cwd: Path, **environment: str) -> tuple[int, str]:
-        return self.run(self.python, ROOT / "platform/run_sweep.py", *arguments, cwd=cwd, **environment)
+        command = [self.python, ROOT / "platform/run_sweep.py", *arguments]
+        return self.run(*command, cwd=cwd, timeout=300, **environment)
 
 
 @contextmanager

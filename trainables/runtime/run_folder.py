@@ -151,8 +151,15 @@ class RunFolder:
         for folder in ("", "arms", "checkpoints", "students"):
             self.files.delete_unfinished(folder)
 
+    def event_names(self) -> set[str]:
+        """The arms that have an event file for TensorBoard."""
+        return set(self.files.names("tensorboard"))
+
+    def write_events(self, arm: str, content: bytes) -> None:
+        self.files.write(f"tensorboard/{arm}/events.out.tfevents.{arm}", content)
+
     def tracked(self, tracker: str) -> set[str]:
-        """The arms that a tracker has been told of."""
+        """The arms that another tracker has been told of."""
         return {name.removesuffix(".json") for name in self.files.names(f"tracking/{tracker}")}
 
     def mark_tracked(self, tracker: str, arm: str, when: float) -> None:

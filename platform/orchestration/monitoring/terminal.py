@@ -37,7 +37,7 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
     for name, text in describe(plan):
         grid.add_row(name, text)
     for index, sentence in enumerate(_sensitivity(plan)):
-        grid.add_row("" if index else "sees", sentence)
+        grid.add_row("" if index else "detects", sentence)
     if plan.teacher:
         grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
     for arm in plan.damaged:

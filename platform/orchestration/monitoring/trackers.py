@@ -22,7 +22,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator[Follower]:
     """A follower that tells every tracker of every finished arm; ends when all are told."""
     told = {name: run.tracked(name) for name in names}
-    told[ALWAYS] = set(run.files.names(ALWAYS))
+    told[ALWAYS] = run.event_names()
     broken: set[str] = set()
 
     def tell(name: str, arm: str, record: Record) -> None:

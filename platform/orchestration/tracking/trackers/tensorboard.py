@@ -25,7 +25,7 @@ def event_file(scalars: Iterable[Scalar], when: float) -> bytes:
 
 def log(run: RunFolder, arm: str, record: Mapping[str, Any]) -> None:
     """An event file for each arm."""
-    run.files.write(f"tensorboard/{arm}/events.out.tfevents.{arm}", event_file(scalars_of(record), time.time()))
+    run.write_events(arm, event_file(scalars_of(record), time.time()))
 
 
 def _record(message: bytes) -> bytes:

@@ -1,0 +1,136 @@
+"""Sweeps as processes: started, killed at chosen moments, resumed, and compared with one that nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESS = {"actor": "ray::ResourceTrainable", "worker": "ray::RayTrainWorker"}  # as their command lines begin
+OF_THE_RUN = (
+    "sweep",
+    "trial",
+    "train_seconds",
+    "eval_seconds",
+    "sample_seconds",
+)  # columns that tell runs apart, not results
+DEADLINE = 600  # seconds for any one sweep
+TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
+ARM_REPORTS = "*/progress/*.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """When to kill: so many seconds after one of the reports says that this share of its work is done."""
+
+    reports: str
+    share: float
+    seconds: float
+
+
+def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
+    """run_sweep.py with these arguments, its output appended to `log`."""
+    command = [sys.executable, str(ROOT / "platform/run_sweep.py"), *map(str, arguments)]
+    with log.open("ab") as stream:
+        return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent)
+
+
+def run_undisturbed(space: Path, storage: Path) -> Path:
+    """Runs `space` to its end; returns the run folder. Raises RuntimeError when that fails."""
+    log = storage.with_suffix(".log")
+    process = start("--space", space, "--storage", storage, "--name", "undisturbed", log=log)
+    try:
+        code = process.wait(DEADLINE)
+    finally:
+        process.kill()
+    if code:
+        raise RuntimeError(f"the undisturbed sweep failed:\n{log.read_text()}")
+    return storage / "undisturbed"
+
+
+def wait_for(moment: Moment, process: subprocess.Popen[bytes], storage: Path) -> bool:
+    """False when the sweep ended before that moment."""
+    began = time.monotonic()
+    while moment.share and max(map(_done, storage.glob(moment.reports)), default=-1.0) < moment.share:
+        if process.poll() is not None or time.monotonic() - began > DEADLINE:
+            return False
+        time.sleep(0.05)
+    time.sleep(moment.seconds)
+    return process.poll() is None
+
+
+def _done(report: Path) -> float:
+    try:
+        state = json.loads(report.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0.0
+    share: float = state["step"] / state["steps"]
+    return 0.8 * share if state["phase"] == "train" else 0.8 + 0.2 * share
+
+
+def kill(kind: str, process: subprocess.Popen[bytes]) -> bool:
+    """Kills the driver `process`, or a process of that kind below it. False when the sweep ended before."""
+    while process.poll() is None:
+        victims = [process.pid] if kind == "driver" else descendants(process.pid, PROCESS[kind])
+        if victims:
+            os.kill(min(victims), signal.SIGKILL)
+            return True
+        time.sleep(0.1)  # it has not started yet
+    return False
+
+
+def descendants(root: int, name: str) -> list[int]:
+    """The processes below `root` whose command line begins with `name`."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            pid, status = int(folder.name), (folder / "stat").read_text()
+            names[pid] = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        parents[pid] = int(status.rpartition(")")[2].split()[1])
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != root:
+            pid = parents[pid]
+        return pid == root
+
+    return [pid for pid, command in names.items() if command.startswith(name) and pid != root and below(pid)]
+
+
+def finished(run: Path) -> dict[str, tuple[int, bytes]]:
+    """The records of the finished arms: when each was written, and its content."""
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in (run / "arms").glob("[!.]*.json")}
+
+
+def differences(run: Path, undisturbed: Path) -> list[str]:
+    """In which tables and columns the results of `run` are not those of `undisturbed`, bit for bit."""
+    found = []
+    for file in sorted(undisturbed.glob("*.parquet")):
+        tables = [pd.read_parquet(folder / file.name) for folder in (run, undisturbed)]
+        ours, theirs = (table.drop(columns=list(OF_THE_RUN), errors="ignore") for table in tables)
+        if len(ours) != len(theirs) or list(ours) != list(theirs):
+            found.append(f"{file.name}: {len(ours)} rows for {len(theirs)}, or other columns")
+            continue
+        # repr tells every float from every other, and NaN equals itself.
+        found += [
+            f"{file.name}: {name}" for name in ours if list(map(repr, ours[name])) != list(map(repr, theirs[name]))
+        ]
+    return found
+
+
+def resume(storage: Path, name: str, *arguments: object) -> int:
+    """Goes on with the run until its end; returns the exit code."""
+    process = start("--resume", name, "--storage", storage, *arguments, log=storage.with_suffix(".log"))
+    try:
+        return process.wait(DEADLINE)
+    finally:
+        process.kill()

@@ -1,0 +1,210 @@
+"""What it takes to add a thing, counted by adding one to a copy; CONTRIBUTING says how."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """`new` files with their text, `edits` of files (what is replaced, by what), and a program that uses the thing."""
+
+    new: dict[str, str]
+    edits: dict[str, tuple[str, str]]
+    program: str
+    most: int  # files that it may touch
+
+
+DRY_RUN = "import sys; sys.path.insert(0, 'platform'); import run_sweep; assert run_sweep.main({arguments!r}) == 0"
+PLANNED = "from branchwise.orchestration.space import load_space\nspace = load_space('space.yaml', {overrides!r})\n"
+REPORTED = "from pathlib import Path\nfrom branchwise.analysis.report.build import build_report\n"
+
+SPACE = """\
+name: surface
+trainable: surface
+design:
+  components: {anchor: {off: {anchor_weight: 0}}, curriculum: {off: {curriculum: uniform}}}
+"""
+
+ADDITIONS = {
+    "a kind of design": Addition(
+        new={
+            "platform/orchestration/designs/add_one_in.py": """\
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from branchwise.orchestration.designs.ablation import Ablation, every_combination
+
+
+class AddOneIn(Ablation):
+    kind: Literal["add_one_in"]
+
+    def combinations(self) -> Iterator[Mapping[str, bool]]:
+        return (on for on in every_combination(self.components) if list(on.values()).count(True) <= 1)
+"""
+        },
+        edits={
+            "platform/orchestration/designs/__init__.py": (
+                "from branchwise.orchestration.designs.base import Design\n",
+                "from branchwise.orchestration.designs.add_one_in import AddOneIn\n"
+                "from branchwise.orchestration.designs.base import Design\n",
+            ),
+            "platform/orchestration/designs/__init__.py#2": (
+                '    "search": Search,\n',
+                '    "add_one_in": AddOneIn,\n    "search": Search,\n',
+            ),
+        },
+        program=DRY_RUN.format(
+            arguments=["--space", "space.yaml", "--storage", "runs", "--dry-run", "--set", "design.kind=add_one_in"]
+        ),
+        most=3,
+    ),
+    "an objective": Addition(
+        new={},
+        edits={
+            "trainables/dash/settings/objectives.py": (
+                '    "conditional": Objective(passes=_always("cond")),\n',
+                '    "conditional": Objective(passes=_always("cond")),\n'
+                '    "unconditional": Objective(passes=_always("uncond")),\n',
+            ),
+            "trainables/dash/training/objectives.py": (
+                '    "conditional": conditional,\n',
+                '    "conditional": conditional,\n'
+                '    "unconditional": lambda method, student, teacher, noise, weights: '
+                'Losses(weighted_error(student["uncond"], teacher["uncond"], weights)),\n',
+            ),
+        },
+        program="from branchwise.trainables import dash\n"
+        "from branchwise.trainables.dash.settings.spec import Method\n"
+        "from branchwise.trainables.dash.training.objectives import LOSSES\n"
+        "Method(objective='unconditional'); LOSSES['unconditional']; dash.BASELINES['unconditional']",
+        most=2,
+    ),
+    "a data set of torchvision's": Addition(
+        new={},
+        edits={
+            "trainables/dash/settings/data.py": (
+                '    "mnist": Known(',
+                '    "kmnist": Known(torchvision="KMNIST", folder="KMNIST/raw", channels=1, classes=10),\n'
+                '    "mnist": Known(',
+            )
+        },
+        program="from branchwise.trainables.dash.settings.data import TorchvisionData\n"
+        "assert TorchvisionData(name='kmnist').image_shape == (1, 32, 32)",
+        most=2,
+    ),
+    "a sampler": Addition(
+        new={
+            "trainables/dash/diffusion/samplers/noise.py": "def sample(denoise, noise, alphas_cumprod, steps):\n"
+            "    return noise.clamp(-1, 1)\n"
+        },
+        edits={},
+        program="import torch\nfrom branchwise.trainables.dash.diffusion.sampling import sampler\n"
+        "from branchwise.trainables.dash.settings.spec import Evaluate\n"
+        "assert sampler(Evaluate(sampler='noise').sampler)(None, torch.zeros(1), None, 1) == 0",
+        most=1,
+    ),
+    "a metric that reaches schema, search, gauges and tables": Addition(
+        new={},
+        edits={
+            "trainables/surface.py": (
+                '    Column(name="cost",',
+                '    Column(name="joules", about="energy", better="lower", searchable=True, shown=True),\n'
+                '    Column(name="cost",',
+            ),
+            "trainables/surface.py#2": ('        "cost": 1000.0', '        "joules": 3.0,\n        "cost": 1000.0'),
+        },
+        program=PLANNED.format(
+            overrides=[
+                "design={kind: search, arms: 2, objectives: [joules], knobs: {anchor_weight: {uniform: [0.1, 1.0]}}}"
+            ]
+        )
+        + "from branchwise.orchestration.monitoring.gauges import gauge_texts\n"
+        "assert 'branchwise_joules' in gauge_texts(space.module.COLUMNS)\n"
+        "from branchwise.trainables.contract import declared\n"
+        "assert any(column['name'] == 'joules' and column['shown'] for column in declared(space.module)['columns'])\n",
+        most=2,
+    ),
+    "a statistic": Addition(
+        new={},
+        edits={
+            "analysis/statistics/attribution.py": (
+                "    weights: Weights  # of the Shapley value, by cell\n",
+                "    weights: Weights  # of the Shapley value, by cell\n\n    @property\n"
+                "    def spread(self) -> float:\n        return self.per_block.se * (self.per_block.df + 1) ** 0.5\n",
+            ),
+            "analysis/report/tables.py": (
+                "with_interval(row.per_block), number(row.per_block.df + 1, 1))",
+                "with_interval(row.per_block), number(row.spread))",
+            ),
+            "analysis/report/tables.py#2": ('"whole blocks"),', '"SD over blocks"),'),
+        },
+        program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
+        "assert 'SD over blocks' in Path('out/ablation.md').read_text()",
+        most=3,
+    ),
+    "a plot": Addition(
+        new={},
+        edits={
+            "analysis/report/attribution_plots.py": (
+                "interaction_map(findings)]",
+                "interaction_map(findings), seeds(findings)]",
+            ),
+            "analysis/report/attribution_plots.py#2": (
+                "def _unit(",
+                "def seeds(findings: Findings) -> Plot | None:\n    figure, (axes,) = new_figure(4.0, 3.0)\n"
+                "    axes.plot(findings.run.results['block'], findings.run.results['value'], 'o')\n"
+                "    return render(figure, 'seeds', 'Seeds', 'Every value by seed.')\n\n\ndef _unit(",
+            ),
+            "analysis/report/templates/report.html.j2": (
+                "{{ figure(run, 'interactions') }}",
+                "{{ figure(run, 'interactions') }}\n{{ figure(run, 'seeds') }}",
+            ),
+        },
+        program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
+        "assert Path('out/seeds.svg').is_file() and 'Every value by seed.' in Path('out/index.html').read_text()",
+        most=2,
+    ),
+    "a tracker": Addition(
+        new={
+            "platform/orchestration/tracking/trackers/json.py": "PACKAGE = 'json'\n\n\n"
+            "def log(run, arm, record):\n    print(run.name, arm)\n"
+        },
+        edits={},
+        program=PLANNED.format(overrides=["tracking=[json]"])
+        + "from branchwise.orchestration.tracking.registry import log_of, refuse_missing\n"
+        "refuse_missing(space.tracking); log_of('json')(space, 'full-b0', {})",
+        most=1,
+    ),
+}
+
+
+@pytest.fixture
+def copy(root: Path, tmp_path: Path) -> Path:
+    """A copy of the code, with links as they are."""
+    for folder in ("branchwise", "analysis", "trainables", "platform", "tests/data"):
+        shutil.copytree(
+            root / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb")
+        )
+    (tmp_path / "space.yaml").write_text(SPACE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("addition", ADDITIONS.values(), ids=ADDITIONS)
+def test_what_is_added_works_and_touches_few_files(copy: Path, addition: Addition) -> None:
+    touched = {file.partition("#")[0] for file in (*addition.new, *addition.edits)}
+    assert len(touched) <= addition.most
+    for file, text in addition.new.items():
+        (copy / file).write_text(text)
+    for file, (old, new) in addition.edits.items():
+        path = copy / file.partition("#")[0]
+        assert path.read_text().count(old) == 1, f"{file}: {old}"
+        path.write_text(path.read_text().replace(old, new))
+    ran = subprocess.run([sys.executable, "-c", addition.program], cwd=copy, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
