@@ -11,9 +11,9 @@ ablation: $(READY)
 smoke: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/smoke.yaml
 
-# Three processes on two cores: the slow tests mostly wait for Ray. tests/conftest.py says what stays together.
+# Two processes: the slow tests wait for Ray, or keep a core busy, in turn. tests/conftest.py says what stays together.
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

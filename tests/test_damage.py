@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import run_sweep
+from rich.console import Console
 
 from branchwise.analysis.records import RunFolderError, read_table
+from branchwise.orchestration.execution.sweep import fit
+from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.teachers import find_teacher
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
-from branchwise.trainables.runtime.ray_worker import Job, _context, _run_cohort
+from branchwise.trainables.runtime.ray_worker import Job, lend_context, run_cohort_here
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -51,7 +55,7 @@ def run(plan: Plan) -> RunFolder:
     """A finished run, made without Ray."""
     write_plan(plan.run, plan.space, plan.cohorts)
     for cohort in plan.cohorts:
-        _run_cohort(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_cohort_here(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
     return plan.run
 
 
@@ -127,7 +131,7 @@ def test_a_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Ca
     where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
 
     def context(use: Callable[[Context], object]) -> object:
-        with _context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as lent:
+        with lend_context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as lent:
             return use(lent)
 
     context(lambda lent: lent.save(b"state"))
@@ -158,3 +162,14 @@ def test_a_teacher_that_is_damaged_is_refused(
     assert f"teachers/{teacher.key}/weights is damaged" in said
     assert f"delete {storage.root}/teachers/{teacher.key}" in said
     assert not (tmp_path / "storage/digits").exists()
+
+
+def test_what_a_cluster_changes_of_a_plan_is_said(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    one = Cluster(nodes=(1,), gpus=0, dashboard="")
+    fitted = fit(replace(plan, slots=4), one, Console(width=200))
+    assert fitted.slots == 1
+    said = capsys.readouterr().out
+    assert "Fitted to the cluster: " in said
+    assert "1 at a time; planned: " in said
+    assert fit(fitted, one, Console(width=200)) == fitted
+    assert capsys.readouterr().out == "", "where nothing changes, nothing is said"

@@ -127,7 +127,9 @@ def test_the_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
 
 def test_the_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
     schema = json.loads((importlib.resources.files("ray.autoscaler") / "ray-schema.json").read_text())
-    jsonschema.validate(yaml.safe_load((docker / "ray-cluster.yaml").read_text()), schema)
+    cluster = yaml.safe_load((docker / "ray-cluster.yaml").read_text())
+    jsonschema.validate(cluster, schema)
+    assert cluster["available_node_types"].keys() >= {cluster["head_node_type"]}
 
 
 def test_the_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:

@@ -84,4 +84,5 @@ def test_a_search_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]]
     assert pd.read_parquet(io.BytesIO(run.read("arms.parquet")))["kind"].tolist() == ["search"] * 4 + ["confirm"] * 4
     code, output = sweep("--resume", "searched", "--storage", bucket)
     assert code == 0, output
+    assert "Starting Ray" not in output, "there is nothing to do"
     assert len(run.names("arms")) == 8

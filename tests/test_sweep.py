@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ import pandas as pd
 import pytest
 
 Sweep = Callable[..., tuple[int, str]]
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
@@ -122,9 +125,12 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     assert 4 <= len(finished) < 27
     assert len(pd.read_parquet(storage / "surface-ablation/arms.parquet")) == len(finished)
 
-    command = re.search(r"python (.*--resume.*)", output)
+    command = re.search(r"To resume:\s+(.*--resume.*)", output)
     assert command, output
-    _, *arguments = shlex.split(command[1])
+    python, script, *arguments = shlex.split(command[1])
+    assert (python, Path(script)) == (sys.executable, ROOT / "platform/run_sweep.py"), "it can be pasted anywhere"
+    assert arguments == ["--resume", "surface-ablation", "--storage", str(storage)]
+    assert re.search(r"Continues from its last checkpoint: t000\d \(at train \d+/10\)", output)
     stopped = start_sweep(*arguments)
     while len(list(arms.glob("*.json"))) <= len(finished) and stopped.poll() is None:
         time.sleep(0.2)

@@ -1,6 +1,6 @@
 """What is said of a cluster that does not let us in."""
 
-from branchwise.orchestration.execution.cluster import _refusal
+from branchwise.orchestration.execution.cluster import refusal
 
 
 def test_of_a_servers_traceback_only_its_end_is_told() -> None:
@@ -11,7 +11,7 @@ Traceback (most recent call last):
     raise RuntimeError(
 RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs.
 """
-    told = _refusal("ray://head:10001", ConnectionAbortedError(said))
+    told = refusal("ray://head:10001", ConnectionAbortedError(said))
     assert told == (
         "--address ray://head:10001: no Ray cluster answers there: "
         "RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs."

@@ -99,7 +99,7 @@ def test_whose_lock_counts(run: Storage, host: str, pid: int, ago: int, free: bo
 def test_an_unreadable_lock_does_not_count(run: Storage) -> None:
     run.write("lock.json", b"")
     with hold(run):
-        pass
+        assert run.read_json("lock.json")["pid"] == os.getpid()
 
 
 def test_the_holder_gives_signs_of_life(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

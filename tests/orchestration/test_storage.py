@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import DamagedError, Storage, storage_at
 
 
@@ -142,3 +144,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         storage.write("table", b"new")
     assert storage.read("table") == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_progress_report_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    run = RunFolder(storage_at(tmp_path), "run")
+    run.write_progress("t0000", {"step": 1})
+    assert synced == []
+    assert run.read_progress("t0000") == {"step": 1}
+    run.write_record("full-b0", {"status": "done"})
+    assert len(synced) == 2, "the file, and the folder that names it"

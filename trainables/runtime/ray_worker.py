@@ -77,7 +77,7 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     if job.workers:
         train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
     else:
-        _run_cohort(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
 
 
 def train_on_workers(
@@ -118,7 +118,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     teachers, key = job.teachers(), str(job.teacher)
     rank, world_size, device = _place()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
-    with _context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
+    with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
         if not teachers.trained(key):
             out = context.scratch / "teacher"
             trainable.train_teacher(spec, out, context)
@@ -138,20 +138,20 @@ def _cohort_loop(config: dict[str, Any]) -> None:
 
     rank, world_size, device = _place()
     cohort = _cohort_of(config["cohort"], config["job"])
-    _run_cohort(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    run_cohort_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
     ray.train.report({"arms": len(cohort.arms)})
 
 
-def _run_cohort(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
+def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
-    with _context(cohort, job, run, publish=publish, rank=rank, **place) as context:
+    with lend_context(cohort, job, run, publish=publish, rank=rank, **place) as context:
         load_trainable(job.trainable).run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
 
 
 @contextmanager
-def _context(
+def lend_context(
     cohort: Cohort,
     job: Job,
     run: RunFolder,

@@ -82,7 +82,7 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 configure_logging=False,
             )
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-            raise UserError(_refusal(address, error)) from error
+            raise UserError(refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
             raise KeyboardInterrupt from stop
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
@@ -178,7 +178,7 @@ def _refuse_silence(address: str) -> None:
         raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
 
 
-def _refusal(address: str | None, error: Exception) -> str:
+def refusal(address: str | None, error: Exception) -> str:
     said = str(error).strip()
     said = said.splitlines()[-1] if "Traceback" in said else " ".join(said.split())
     if "ersion mismatch" in said:

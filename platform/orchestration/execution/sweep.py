@@ -82,20 +82,26 @@ def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
     if on.joined and plan.run.files.local is not None:
         refuse_unshared(plan.run.files.local)
-    # Only now are GPUs and the CPUs of other machines known.
-    planned, plan = plan, fitted(plan, on)
-    if not plan.slots:
-        raise UserError(too_small(plan.space, on))
-    if packing_text(plan) != packing_text(planned):
-        console.print(
-            f"Fitted to the cluster: {packing_text(plan)} (planned: {packing_text(planned)})", highlight=False
-        )
+    plan = fit(plan, on, console)
     if plan.resumed:
         plan.run.delete_unfinished()
     else:
         write_plan(plan.run, plan.space, plan.cohorts)
     teacher = {"key": plan.teacher.key} if plan.teacher else None
     write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
+    return plan
+
+
+def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
+    """The plan for this cluster, whose GPUs and other nodes are known only now; says what that changes.
+
+    Raises UserError when not even one cohort fits.
+    """
+    planned, plan = plan, fitted(plan, on)
+    if not plan.slots:
+        raise UserError(too_small(plan.space, on))
+    if packing_text(plan) != packing_text(planned):
+        console.print(f"Fitted to the cluster: {packing_text(plan)}; planned: {packing_text(planned)}", highlight=False)
     return plan
 
 

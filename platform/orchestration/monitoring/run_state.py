@@ -66,7 +66,7 @@ Follower = Callable[[RunState, Sequence[str]], None]
 
 
 def share(report: Mapping[str, Any]) -> float:
-    """How much of its work a running trial has done."""
+    """How much of its work a running cohort has done."""
     steps: float = report["step"] / max(1, report["steps"])
     # Evaluation follows training and is the shorter part.
     return 0.9 * steps if report["phase"] == "train" else 0.9 + 0.1 * steps

@@ -121,15 +121,15 @@ def _running(
 
 
 def seconds_left(state: RunState, total: int) -> float | None:
-    """What the run still takes, as far as its finished and running trials tell; None when they do not yet.
+    """What the run still takes, as far as its finished and running cohorts tell; None when they do not yet.
 
-    Of the teacher nothing is said. Trials that wait are taken to be like the others, as many at a time as run now.
+    Of the teacher nothing is said. Cohorts that wait are taken to be like the others, as many at a time as run now.
     """
-    trials: dict[str, list[float]] = {}
+    cohorts: dict[str, list[float]] = {}
     for record in state.records.values():
         if "seconds" in record:
-            trials.setdefault(record["trial"], []).append(record["seconds"])
-    took = [max(seconds) / len(seconds) for trial, seconds in trials.items() if trial not in state.running]  # an arm
+            cohorts.setdefault(record["trial"], []).append(record["seconds"])
+    took = [max(seconds) / len(seconds) for cohort, seconds in cohorts.items() if cohort not in state.running]  # an arm
     running: list[float] = []
     waiting = total - len(state.records)
     for report in state.running.values():

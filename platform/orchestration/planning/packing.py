@@ -34,7 +34,7 @@ def pack(
         blocks[arm.block, cohort_key(arm)].append(arm)
     largest = max((len(block) for block in blocks.values()), default=1)
     sizes = [arms_per_cohort] if arms_per_cohort else range(largest, 0, -1)
-    # Ties go to the larger cohort: fewer trials to start.
+    # Ties go to the larger cohort: fewer to start.
     return min((_packed(blocks, size, cost) for size in sizes), key=lambda cohorts: makespan(cohorts, slots))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
-from branchwise.orchestration.run_folder.tables import finished, records
+from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
@@ -41,6 +41,7 @@ class Plan:
     resumed: bool
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
+    nothing_left: bool = False  # every arm has its result already
 
     @property
     def teacher_seconds(self) -> float:
@@ -64,11 +65,6 @@ class Plan:
     def total(self) -> int:
         """Arms of a run in which all goes well."""
         return self.space.design.total()
-
-    @property
-    def nothing_left(self) -> bool:
-        """Whether every arm has its result already. Of a search that is known only once its studies are open."""
-        return not self.cohorts and not self.space.design.searches()
 
 
 def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
@@ -115,7 +111,19 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
+        nothing_left=_nothing_left(space, run, found) if space.design.searches() else not left,
     )
+
+
+def _nothing_left(space: Space, run: RunFolder, found: Mapping[str, Record | None]) -> bool:
+    """Whether the searches of a run are over, and all arms that they led to have results."""
+    if not run.searching():
+        return False
+    from branchwise.orchestration.tuning.studies import known_arms  # Optuna: for searches alone
+
+    arms = known_arms(space, run)
+    over = any(arm.kind != "search" for arm in arms)
+    return over and all(finished(found.get(arm.name)) for arm in arms)
 
 
 def _known_beforehand(space: Space) -> tuple[Arm, ...]:

@@ -38,7 +38,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("BRANCHWISE_INCEPTION_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert str(files._torch_hub()) == torch.hub.get_dir()
+    assert str(files.torch_hub()) == torch.hub.get_dir()
     with pytest.raises(FileNotFoundError) as raised:
         features.inception("cpu")
     for part in (str(tmp_path), files.INCEPTION_URL, "95,628,359 bytes", files.INCEPTION_SHA256):

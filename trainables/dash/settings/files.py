@@ -55,7 +55,7 @@ def class_folders(data: ImageFolder) -> list[Path]:
 def find_inception_weights() -> Path:
     """The verified file of Inception weights. Raises FileNotFoundError, saying where to get it, and ValueError."""
     named = os.environ.get(INCEPTION_VARIABLE)
-    cached = _torch_hub() / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
+    cached = torch_hub() / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
     file = Path(named).expanduser() if named else cached
     if not file.is_file():
         raise FileNotFoundError(
@@ -66,7 +66,7 @@ def find_inception_weights() -> Path:
     return file
 
 
-def _torch_hub() -> Path:
+def torch_hub() -> Path:
     """Where torch.hub keeps what it downloads."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser() / "hub"

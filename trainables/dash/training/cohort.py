@@ -130,7 +130,7 @@ def _train(students: Students, setting: Setting, step: int) -> None:
             for name in diverged:
                 _finish_diverged(*students.pop(name), step, context)
         if step in context.rungs and step < settings.steps:
-            for name in [name for name, student in students.items() if not _passes(*student, step, setting)]:
+            for name in [name for name, student in students.items() if not _goes_on(*student, step, setting)]:
                 students.pop(name)
             since = _share_time(students, own, since)
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
@@ -186,7 +186,7 @@ def _outputs(
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
 
-def _passes(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
+def _goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
     """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
     context, full = setting.context, _sampling(arm)
     quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}

@@ -50,27 +50,6 @@ def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list
         assert word in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", [SPACE, TUNED])
-def test_the_resolved_search_reads_as_the_same(tmp_path: Path, text: str) -> None:
-    file, again = tmp_path / "search.yaml", tmp_path / "again.yaml"
-    file.write_text(text)
-    space = load_space(file)
-    again.write_text(space.resolved())
-    assert load_space(again) == space
-
-
 def test_a_cell_with_nothing_to_tune_is_refused() -> None:
     with pytest.raises(UserError, match="every knob of the cell curriculum_transfer"):
         load_space(DATA / "surface_tuned.yaml", ["design.knobs={anchor_weight: {log_uniform: [0.01, 1.0]}}"])
-
-
-def test_the_old_names_of_a_searchs_keys_still_work(tmp_path: Path) -> None:
-    file, old = tmp_path / "search.yaml", tmp_path / "old.yaml"
-    file.write_text(SPACE)
-    old.write_text(SPACE.replace("arms: 24", "trials: 24").replace("  knobs:", "  space:"))
-    assert load_space(old) == load_space(file)
-    assert [notice.partition(": ")[2] for notice in load_space(old).notices] == [
-        "design.trials is now called design.arms; the old name still works",
-        "design.space is now called design.knobs; the old name still works",
-    ]
-    assert not load_space(file).notices
