@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from rich.console import Console  # after the arguments are read: --help stays quick
 
-    from branchwise.analysis.records import IncomparableError, RunFolderError
+    from branchwise.analysis.records.comparing import IncomparableError
+    from branchwise.analysis.records.folder import RunFolderError
     from branchwise.analysis.report.build import build_report
     from branchwise.analysis.report.terminal import show
 

@@ -11,7 +11,7 @@ import pytest
 import run_sweep
 from rich.console import Console
 
-from branchwise.analysis.records import RunFolderError, read_table
+from branchwise.analysis.records.folder import RunFolderError, read_table
 from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new

@@ -12,7 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from branchwise.analysis.records import RunFolderError, check_comparable, differing_fields, load_run, parts
+from branchwise.analysis.records.comparing import check_comparable, differing_fields
+from branchwise.analysis.records.folder import RunFolderError, load_run, parts
 from branchwise.analysis.report import formats, tables
 from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from branchwise.analysis.records import Column, Lines, Run, read_table
+from branchwise.analysis.records.folder import read_table
+from branchwise.analysis.records.outline import Column, Lines
+from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import INK, Plot, line_style, log_y, new_figure, render
 
 MOST_POINTS = 20  # of a line with markers

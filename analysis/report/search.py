@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from branchwise.analysis.records import Run
+from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
 from branchwise.analysis.report.tables import Table, number
 

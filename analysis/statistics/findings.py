@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 
-from branchwise.analysis.records import RESULT_KINDS, Run
+from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
 from branchwise.analysis.statistics.cells import TEACHER
 from branchwise.analysis.statistics.claims import Claim, parse_claim

@@ -63,7 +63,7 @@ def test_one_component_in_two_blocks_has_a_single_degree_of_freedom():
 def test_sentences():
     told = " ".join(power.describe(power.plan(3, 3, residual_sd=0.06)))
     assert "With 3 seeds, effects of" in told
-    assert "one more block" in told
+    assert "one more seed" in told
     assert "10%:" in told
     assert "residual SDs" in power.describe(power.plan(3, 3))[0]
     assert "gives no intervals" in power.describe(power.plan(3, 1, residual_sd=0.06))[0]

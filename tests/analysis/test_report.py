@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from branchwise.analysis.records import IncomparableError, RunFolderError, load_run
+from branchwise.analysis.records.comparing import IncomparableError
+from branchwise.analysis.records.folder import RunFolderError, load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.tables import csv_rows
 from branchwise.analysis.statistics.findings import analyse

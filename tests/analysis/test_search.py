@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from branchwise.analysis.records import load_run, parts
+from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.search import best_table, importances, unbeaten
 from branchwise.analysis.statistics.findings import analyse
@@ -71,7 +71,7 @@ def test_a_search_that_found_nothing_better_says_so(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     summary = build_report([folder])
-    assert summary.answers[0] == "The search found no settings that are shown to be better than the space's own."
+    assert summary.answers[0] == "The search found no settings that are distinguishably better than the space's own."
     assert "not distinguishable from" in summary.answers[1]
 
 

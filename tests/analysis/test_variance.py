@@ -78,4 +78,4 @@ def test_negative_intra_block_correlation_is_told():
     frame = simulate(6, 0.05, 0.0)
     y = np.log(frame["value"])
     frame["value"] = np.exp(y - y.groupby(frame["block"]).transform("mean"))
-    assert "brought nothing" in told(frame)
+    assert "did not help here" in told(frame)

@@ -1,6 +1,6 @@
 """DASH: dual-branch score distillation of class-conditional diffusion U-Nets (arXiv 2606.00798).
 
-The seam's functions. What they need from torch is imported when they run.
+The functions of the contract. What they need from torch is imported when they run.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Display:
         self._stack.close()
 
     def teacher(self, unfinished: RunFolder) -> None:
-        """Shows how far the teacher is, from the folder its training writes to."""
+        """Shows the progress of the teacher, from the folder its training writes to."""
         state = read_progress(unfinished, TEACHER)
         if not state:
             self._show("teacher", None, "starting Ray Train workers, which takes about 15 s")

@@ -1,4 +1,4 @@
-"""What a run folder tells of its arms while they run, wherever they run: which are finished, how far the others are."""
+"""The state of a run, read from its folder wherever it runs: which arms are finished, the progress of the others."""
 
 from __future__ import annotations
 

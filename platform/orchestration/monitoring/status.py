@@ -27,7 +27,7 @@ class Overview:
     """One run in a line."""
 
     name: str
-    state: str  # running, finished, interrupted, failed; stopped: it died without a word
+    state: str  # running, finished, interrupted, failed; stopped: it ended unexpectedly
     done: int
     total: int
     started: str

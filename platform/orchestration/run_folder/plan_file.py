@@ -54,12 +54,12 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
 
 def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
     """What `write_plan` wrote: the space, and the arms of each cohort. Raises UserError when it cannot be relied on."""
-    anew = "the run cannot be resumed; start another one with --space"
+    refusal = "the run cannot be resumed; start another one with --space"
     try:
         plan: Any = run.read_plan()
         content = run.read_space()
     except (DamagedError, FileNotFoundError) as error:
-        raise UserError(f"{error}: {anew}") from error
+        raise UserError(f"{error}: {refusal}") from error
     if plan["format"] != FORMAT:
         age = "a later" if plan["format"] > FORMAT else "an earlier"
         raise UserError(
@@ -67,5 +67,5 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
             f"{FORMAT}; resume it with that version (`python -m analysis` reads both)"
         )
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
-        raise UserError(f"{run.space_path()}: changed since this run started: {anew}")
+        raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
     return parse_space(run.space_path(), content), plan["cohorts"]

@@ -63,7 +63,7 @@ def _cache_file(extractor: features.Extractor, pixels_sha256: str) -> Path:
 
 
 def _cached(file: Path, rows: int, dims: int) -> Tensor | None:
-    """The features in `file`; None, so that they are computed anew, when there are none, or not the ones written."""
+    """The features in `file`; None, so that they are computed again, when there are none, or not the ones written."""
     try:
         with safe_open(file, framework="pt") as content:
             found, seal = content.get_tensor("features"), (content.metadata() or {}).get("sha256")

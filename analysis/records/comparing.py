@@ -1,0 +1,59 @@
+"""May values stand in one table, and in which settings do runs differ?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.records.run import Run
+
+
+class IncomparableError(ValueError):
+    """Values measured in different ways were asked into one table; the message names the differing fields."""
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raise IncomparableError unless all results, and the arms of each search among themselves, were measured alike."""
+    _same_key([(run, run.results) for run in runs])
+    for run in runs:  # a search may measure more cheaply than its confirmation does
+        _same_key([(run, run.arms[(run.arms["kind"] == "search") & np.isfinite(run.arms["value"])])])
+
+
+def _same_key(tables: Sequence[tuple[Run, pd.DataFrame]]) -> None:
+    reference: tuple[str, dict[str, Any]] | None = None
+    for run, measured in tables:
+        for text, rows in measured.groupby("comparability_key", dropna=False, sort=False):
+            key = json.loads(text) if isinstance(text, str) else {}
+            where = f"{run.name}/{rows['arm'].iloc[0]}"
+            if reference is None:
+                reference = (where, key)
+            elif key != reference[1]:
+                raise IncomparableError(_difference(reference, (where, key)))
+
+
+def _difference(first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, Any]]) -> str:
+    fields = sorted(f for f in first[1].keys() | second[1].keys() if first[1].get(f) != second[1].get(f))
+    told = "; ".join(f"{f} is {first[1].get(f)!r} against {second[1].get(f)!r}" for f in fields)
+    return f"the values of {first[0]} and {second[0]} are measured differently and cannot be compared: {told}"
+
+
+def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
+    """Settings of the space, as dotted keys, in which runs differ: what a comparison of runs compares."""
+    flat = [_flatten(run.space) for run in runs]
+    keys = sorted({key for one in flat for key in one} - {"name"})
+    rows = {key: tuple(one.get(key) for one in flat) for key in keys}
+    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat |= _flatten(item, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat

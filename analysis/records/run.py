@@ -1,0 +1,122 @@
+"""One sweep, or a part of one, as its folder tells it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.records.outline import Column, Outline, Part
+
+RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One sweep, or a part of one, as its folder tells it. `arms` has every column that the analysis uses, NaN or None
+    where absent."""
+
+    folder: Path
+    name: str
+    space: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    outline: Outline
+    part: Part
+    arms: pd.DataFrame
+
+    @property
+    def design(self) -> Mapping[str, Any]:
+        return self.space.get("design") or {}
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        return self.outline.components
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return tuple(self.design.get("claims") or ())
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Cells of components that were planned, in the order of the table."""
+        return tuple(cell.cell for cell in self.outline.cells if cell.kind == "cell")
+
+    @property
+    def whole(self) -> bool:
+        """Whether every combination of the components was planned."""
+        return bool(self.components) and len(self.planned) == 2 ** len(self.components)
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        return tuple(cell.cell for cell in self.outline.cells if cell.kind == "baseline")
+
+    @cached_property
+    def cells(self) -> tuple[str, ...]:
+        """Planned cells, and those that were found as the run went."""
+        seen = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
+        return tuple(dict.fromkeys((*self.planned, *seen)))
+
+    def on(self, cell: str) -> Mapping[str, bool] | None:
+        """Which components a cell has on; None for one without components."""
+        return next((one.on for one in self.outline.cells if one.cell == cell and one.on), None)
+
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """Columns that stand beside the value."""
+        return tuple(column for column in self.outline.columns if column.shown)
+
+    def better(self, column: str) -> str:
+        """Which direction of a column is better; lower unless declared otherwise."""
+        return next((one.better for one in self.outline.columns if one.name == column and one.better), "lower")
+
+    @property
+    def searched(self) -> bool:
+        """Whether a search is part of it."""
+        return "search" in self.part.kinds
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Finished arms whose values count: cells, confirmations and baselines."""
+        done = (self.arms["status"] == "done") & np.isfinite(self.arms["value"])
+        rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+        return rows
+
+    @property
+    def metric(self) -> str:
+        named = self.arms["metric"].dropna()
+        return str(named.iloc[0]) if len(named) else "distance"
+
+    @property
+    def comparability(self) -> Mapping[str, Any]:
+        """How the results were measured, the same for all; empty when there are none."""
+        keys = self.results["comparability_key"].dropna()
+        return dict(json.loads(keys.iloc[0])) if len(keys) else {}
+
+    @property
+    def measure(self) -> str:
+        """The metric and, where the results tell, on how many samples: fd_digits64 on 1,000 samples."""
+        samples = self.comparability.get("samples")
+        return f"{self.metric} on {samples:,} samples" if samples else self.metric
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Planned arms without a row. Those that a search leads to are named as it goes, and never missing."""
+        rows = (*self.planned, *self.baselines)
+        counted = self.arms[self.arms["kind"] != "search"]
+        present = set(zip(counted["cell"], counted["block"], strict=True))
+        return tuple(
+            f"{cell}-b{block}" for block in self.outline.blocks for cell in rows if (cell, block) not in present
+        )
+
+    @cached_property
+    def lost(self) -> pd.DataFrame:
+        """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
+        bad = ((self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])) & (self.arms["status"] != "stopped")
+        rows: pd.DataFrame = self.arms[bad]
+        return rows
