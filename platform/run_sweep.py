@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
+sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
 from branchwise.orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             with open_storage(options.storage) as storage:
                 print_state(storage, options.status, console)
             return 0
-        plan = make_plan(options)  # plan.py: the space (space.py), its arms (design.py), their trials (packing.py)
+        plan = make_plan(options)  # planning: the space, its arms (designs), their cohorts (packing)
         obstacle = "" if address_of(options.address) else obstacle_here(plan)
         if obstacle and not options.dry_run:
             raise UserError(obstacle)
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             return 0
         started = time.monotonic()
-        counts = run_sweep(plan, options.address, console)  # sweep.py -> teacher.py, trials.py -> trainables/
+        counts = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
         summary = report(plan.run)
     except UserError as error:
         print(f"run_sweep: {one_line(error)}", file=sys.stderr)

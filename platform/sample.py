@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for trainables
+sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for trainables and analysis; orchestration lies beside this script
+sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402

@@ -95,4 +95,8 @@ def outline_of_rows(space: Mapping[str, Any], arms: pd.DataFrame) -> Outline:
     cells.sort(key=lambda cell: sum(cell.on.get(name, False) << i for i, name in enumerate(components)))
     blocks = tuple(sorted({int(block) for block in arms["block"].dropna()}))
     kinds = tuple(arms["kind"].dropna().unique())
-    return Outline(components=components, cells=tuple(cells), blocks=blocks, parts=(Part(kinds=kinds),))
+    parts: tuple[Part, ...] = (Part(kinds=kinds),)
+    if {"cell", "confirm"} <= set(kinds):  # every cell ran twice
+        fixed = Part(kinds=("cell", "baseline"), name="own settings")
+        parts = (fixed, Part(kinds=("search", "confirm", "baseline"), name="re-tuned"))
+    return Outline(components=components, cells=tuple(cells), blocks=blocks, parts=parts)
