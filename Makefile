@@ -11,9 +11,9 @@ ablation: $(READY)
 smoke: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/smoke.yaml
 
-# Two processes: the slow tests wait for Ray, or keep a core busy, in turn. tests/conftest.py says what stays together.
+# Three processes: the slow tests mostly wait for Ray. The tests of a file, which may share a cluster, stay together.
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,26 +20,13 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay together in one process, and which begin first.
-
-    Slow tests mostly wait for Ray, so each goes where there is room, the longest first; the others of a file share
-    its fixtures, and those of tests/cluster their two nodes.
-    """
+    """The slowest files come first, so that no process is left alone with one at the end."""
+    seconds: Counter[Path] = Counter()
     for item in items:
         slow = item.get_closest_marker("slow")
-        if item.path.parent.name == "cluster":
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-        elif slow is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: -_seconds(item))
-
-
-def _seconds(item: pytest.Item) -> float:
-    """How long a test takes, roughly: the number of its mark `slow`."""
-    slow = item.get_closest_marker("slow")
-    return 0.0 if slow is None else float(slow.args[0] if slow.args else 10)
+        seconds[item.path] += 0 if slow is None else int(slow.args[0]) if slow.args else 20
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture

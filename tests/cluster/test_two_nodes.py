@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.slow(120)
+pytestmark = pytest.mark.slow(10)
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
