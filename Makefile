@@ -11,9 +11,10 @@ ablation: $(READY)
 smoke: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/smoke.yaml
 
-# Three processes: the slow tests mostly wait for Ray. The tests of a file, which may share a cluster, stay together.
+# Two processes, which keep two cores busy. The tests of a file, which may share a cluster, stay together, and the
+# slowest files come first (tests/conftest.py).
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

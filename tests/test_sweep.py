@@ -130,7 +130,6 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     python, script, *arguments = shlex.split(command[1])
     assert (python, Path(script)) == (sys.executable, ROOT / "platform/run_sweep.py"), "it can be pasted anywhere"
     assert arguments == ["--resume", "surface-ablation", "--storage", str(storage)]
-    assert re.search(r"Continues from its last checkpoint: t000\d \(at train \d+/10\)", output)
     stopped = start_sweep(*arguments)
     while len(list(arms.glob("*.json"))) <= len(finished) and stopped.poll() is None:
         time.sleep(0.2)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left
+from branchwise.orchestration.monitoring.terminal import print_interrupted
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -137,3 +139,16 @@ def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolde
 def test_an_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     print_state(storage, None, Console())
     assert "no runs" in capsys.readouterr().out
+
+
+def test_an_interrupt_tells_what_continues_where_and_how(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    plan: Any = SimpleNamespace(run=run, storage=run.storage)
+    print_interrupted(plan, "runs", Console(width=500))
+    told = capsys.readouterr().out.splitlines()
+    assert told[:3] == [
+        "Interrupted. Finished arms are kept.",
+        "Continues from its last checkpoint: t0001 (at train 50/100)",
+        "To resume:",
+    ]
+    assert told[3].split()[0] == sys.executable
+    assert told[3].endswith(f"--resume sweep --storage {run.storage.root}")
