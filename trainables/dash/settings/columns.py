@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from branchwise.trainables.contract import Column, Lines
 
-RHO = Column(name="rho", about="student's gap / teacher's, 1 is best", shown=True)
+RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", shown=True)
 RELATIVE_GAP = Column(name="relative_gap", about="relative gap error", better="lower", searchable=True, claimable=True)
 
 COLUMNS = (
