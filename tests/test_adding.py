@@ -137,13 +137,13 @@ class AddOneIn(Ablation):
             "analysis/statistics/attribution.py": (
                 "    weights: Weights  # of the Shapley value, by cell\n",
                 "    weights: Weights  # of the Shapley value, by cell\n\n    @property\n"
-                "    def spread(self) -> float:\n        return self.per_block.se * (self.per_block.df + 1) ** 0.5\n",
+                "    def spread(self) -> float:\n        return self.shapley.se * (self.shapley.df + 1) ** 0.5\n",
             ),
             "analysis/report/tables.py": (
-                "with_interval(row.per_block), number(row.per_block.df + 1, 1))",
-                "with_interval(row.per_block), number(row.spread))",
+                "with_interval(row.leave_one_out), with_interval(row.add_one_in),\n",
+                "with_interval(row.leave_one_out), with_interval(row.add_one_in), number(row.spread),\n",
             ),
-            "analysis/report/tables.py#2": ('"whole blocks"),', '"SD over blocks"),'),
+            "analysis/report/tables.py#2": ('"add-one-in")', '"add-one-in", "SD over blocks")'),
         },
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
         "assert 'SD over blocks' in Path('out/ablation.md').read_text()",

@@ -120,7 +120,7 @@ def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Seque
 def _json(analyses: Sequence[Findings]) -> object:
     if len(analyses) == 1:
         return formats.findings_json(analyses[0])
-    return {"format": 1, "runs": [formats.findings_json(findings) for findings in analyses]}
+    return {"format": 2, "runs": [formats.findings_json(findings) for findings in analyses]}
 
 
 def report_tables(analyses: Sequence[Findings]) -> list[Table]:
@@ -142,7 +142,8 @@ def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
 
 
 def _more_tables(findings: Findings) -> list[Table]:
-    makers = (tables.gains_table, tables.interaction_table, tables.check_table, tables.variance_table)
+    makers = (tables.gains_table, tables.lost_table, tables.interaction_table, tables.agreement_table,
+              tables.variance_table)  # fmt: skip
     return [make(findings) for make in makers]
 
 
@@ -181,7 +182,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
         "cells": tables.cell_table(findings),
         "more": _more_tables(findings),
         "search": search_tables(run),
-        "plan": describe(findings.plan) if findings.plan else [],
+        "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
         "lines": [lines.name for lines in run.outline.lines],
         "weights": [(row.component, row.weights) for row in findings.headline.rows],

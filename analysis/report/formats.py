@@ -62,7 +62,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
     """All that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
     run, headline = findings.run, findings.headline
     return {
-        "format": 1,
+        "format": 2,
         "name": run.name,
         "metric": run.metric,
         "space": run.space,
@@ -74,6 +74,8 @@ def findings_json(findings: Findings) -> dict[str, Any]:
             "scale": headline.scale, "n": headline.fit.n, "cells": len(headline.fit.cells),
             "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
             "raw_residual_sd": findings.raw.fit.residual_sd, "level": 0.95, "variance": asdict(findings.variance),
+            "effect_sd": asdict(findings.plan.effect_sd) if findings.plan and findings.plan.effect_sd else None,
+            "repeats": asdict(findings.repeats) if findings.repeats else None,
             "plan": asdict(findings.plan) if findings.plan else None,
         },
         "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.log, findings.raw) if scale},
@@ -84,11 +86,14 @@ def findings_json(findings: Findings) -> dict[str, Any]:
             for row in findings.cells
         ],
         "claims": [
-            {"text": v.text, "verdict": v.status, "estimate": asdict(v.estimate), "scale": v.scale,
-             "relation": v.relation, "bound": v.bound, "p": v.p, "p_holm": v.p_holm, "reason": v.reason,
+            {"text": v.claim.text, "canonical": v.claim.canonical, "verdict": v.status, "scale": v.claim.scale,
+             "relation": v.claim.relation, "bound": v.claim.bound, **asdict(v.by_block), "pooled": asdict(v.pooled),
              "weights": v.weights}
             for v in findings.verdicts
         ],
+        "claims_edited": findings.edited,
+        "agreement": [asdict(row) for row in findings.agreement],
+        "with_worst_in_place": {name: asdict(estimate) for name, estimate in findings.with_worst.items()},
         "arms": _arm_rows(findings),
         "missing": run.missing,
         "notes": findings.notes,
@@ -101,7 +106,8 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
             row.component: asdict(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights} for row in scale.rows
         },
         "share": {row.component: asdict(row.share) for row in scale.rows},
-        "per_block": {row.component: asdict(row.per_block) for row in scale.rows},
+        "pooled": {row.component: asdict(row.pooled) | {"p_holm": row.pooled_p_holm} for row in scale.rows},
+        "pooled_share": {row.component: asdict(row.pooled_share) for row in scale.rows},
         "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
         "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
         "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},

@@ -23,6 +23,13 @@ def _of_components(findings: Findings) -> Iterator[str]:
         worth, p = _worth(row.shapley, findings), tables.p_text(row.p_holm)
         if not row.shapley.has_interval:
             yield f"{row.component}: lowers {metric} by {worth}; one block gives no interval."
+        elif row.p_holm > ALPHA >= row.pooled_p_holm:
+            pooled = _worth(row.pooled, findings)
+            yield (
+                f"{row.component}: changes {metric} on these {findings.headline.fit.n_blocks} seeds ({pooled} lower; "
+                f"p = {tables.p_text(row.pooled_p_holm)}); that it would on the next seed is not shown "
+                f"({worth}; p = {p})."
+            )
         elif row.p_holm > ALPHA:
             yield f"{row.component}: effect on {metric} not distinguishable from zero ({worth}; p = {p})."
         else:

@@ -95,16 +95,19 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
                     as_reduction(row.shapley) if log else with_interval(row.shapley),
                     *((with_interval(row.shapley),) if log else ()),
                     with_interval(row.share, 100), p_text(row.p_holm),
+                    as_reduction(row.pooled) if log else with_interval(row.pooled), p_text(row.pooled_p_holm),
                     with_interval(row.leave_one_out), with_interval(row.add_one_in),
                 )
             )  # fmt: skip
     head = ("lowers the distance by", "Shapley value (log)") if log else ("Shapley value (raw)",)
-    columns = (*(("run",) if several else ()), "component", *head, "% of the gain", "p (Holm)", "leave-one-out",
-               "add-one-in")  # fmt: skip
+    columns = (*(("run",) if several else ()), "component", *head, "% of the gain", "p (Holm)", "on these seeds",
+               "p on these seeds", "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title="What each component is worth", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
         brief=("run", "component", head[0], "% of the gain", "p (Holm)"),
-        note="95% intervals in brackets. Positive: the component lowers the distance. "
+        note="95% intervals in brackets, by block: they hold for the next seed. On these seeds: the pooled interval, "
+        "right only if effects and spreads are equal in all blocks and cells. Positive: the component lowers the "
+        "distance. "
         + ("Shapley, leave-one-out and add-one-in are differences of log distance. " if log else "")
         + "Only Shapley values and claims are adjusted for their number; the rest is exploratory.",
     )  # fmt: skip
@@ -124,7 +127,7 @@ def cell_table(findings: Findings) -> Table:
     return Table(
         title=f"Cells, by {findings.run.measure}", columns=columns, rows=rows,
         brief=("cell", "seeds", columns[-3 - len(shown)], columns[-1 - len(shown)]),
-        note="SD is over training seeds. Δ and its 95% interval come from the fitted model. Lower is better.",
+        note="SD is over training seeds. Δ comes from the fitted model, its 95% interval is by block. Lower is better.",
     )  # fmt: skip
 
 
@@ -146,28 +149,35 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them."""
     several = len(analyses) > 1
     rows = tuple(
-        (*((findings.run.name,) if several else ()), verdict.text, verdict.status, evidence(verdict),
-         p_text(verdict.p_holm))
+        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict.status, evidence(verdict),
+         p_text(verdict.by_block.p_holm), p_text(verdict.pooled.p_holm))
         for findings in analyses
         for verdict in findings.verdicts
     )  # fmt: skip
-    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
+    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)",
+               "p on these seeds")  # fmt: skip
+    edited = any(findings.edited for findings in analyses)
     return Table(
-        title="Claims written before the run", columns=columns, rows=rows, text_columns=4 if several else 3,
-        note="Judged two-sided at the 5% level, adjusted over all claims and Shapley values together; equivalence by "
-        "two one-sided tests. Effects: positive = the component lowers the distance.",
+        title="Claims edited after the run" if edited else "Claims written before the run",
+        columns=columns, rows=rows, text_columns=4 if several else 3,
+        brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
+        note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "
+        "equivalence by two one-sided tests. “On these seeds”: only the pooled test shows it. Effects: positive = the "
+        "component lowers the distance.",
     )  # fmt: skip
 
 
 def evidence(verdict: Verdict) -> str:
-    """The numbers behind a verdict in one line."""
-    if not verdict.estimate.known:
-        return verdict.reason or DASH
-    factor, unit = (100.0, "% of the gain") if verdict.scale == "share" else (1.0, "")
-    relation = {"above": "above", "below": "below", "equivalent": "within ±"}[verdict.relation]
-    text = f"{with_interval(verdict.estimate, factor)}{unit}, claimed {relation}"
-    text += f"{'' if verdict.relation == 'equivalent' else ' '}{number(factor * verdict.bound)}"
-    return f"{text} ({verdict.reason})" if verdict.reason else text
+    """The numbers behind a verdict in one line: by block, or pooled where the verdict is of these seeds alone."""
+    test = verdict.pooled if verdict.status.endswith("on these seeds") else verdict.by_block
+    if not test.estimate.known:
+        return test.reason or DASH
+    claim = verdict.claim
+    factor, unit = (100.0, "% of the gain") if claim.scale == "share" else (1.0, "")
+    relation = {"above": "above", "below": "below", "equivalent": "within ±"}[claim.relation]
+    text = f"{with_interval(test.estimate, factor)}{unit}, claimed {relation}"
+    text += f"{'' if claim.relation == 'equivalent' else ' '}{number(factor * claim.bound)}"
+    return f"{text} ({test.reason})" if test.reason else text
 
 
 def interaction_table(findings: Findings) -> Table:
@@ -211,25 +221,52 @@ def variance_table(findings: Findings) -> Table:
     )  # fmt: skip
 
 
-def check_table(findings: Findings) -> Table:
-    """The Shapley values again, block by block: what the seeds say without the pooled residual."""
+def agreement_table(findings: Findings) -> Table:
+    """Do the seeds agree? What makes intervals by block wider than pooled ones."""
     rows = tuple(
-        (row.component, with_interval(row.shapley), with_interval(row.per_block), number(row.per_block.df + 1, 1))
+        (row.component, number(row.se_ratio, 2), number(row.varies, 2), p_text(row.varies_p), number(row.off_sd, 2),
+         number(row.on_sd, 2), p_text(row.spread_p))
+        for row in findings.agreement
+    )  # fmt: skip
+    return Table(
+        title="Do the seeds agree?", rows=rows,
+        columns=("component", "SE by block / pooled", f"block{TIMES}component F", "p of F", "SD without", "SD with",
+                 "p of SDs"),
+        note="F: does the effect differ between blocks? SDs: residual, of cells without and with the component. p "
+        "adjusted over the components (Holm). They choose no test: verdicts are by block whatever stands here.",
+    )  # fmt: skip
+
+
+def lost_table(findings: Findings) -> Table:
+    """Shapley values without the lost arms, and with bad values in their place."""
+    show = as_reduction if findings.log else with_interval
+    rows = tuple(
+        (row.component, show(row.shapley), show(findings.with_worst[row.component]))
         for row in findings.headline.rows
+        if row.component in findings.with_worst
     )
     return Table(
-        title="Check: Shapley values block by block", rows=rows,
-        columns=("component", "pooled residual", "one-sample t over blocks", "whole blocks"),
-        note="The check needs no equal variances, and pays for it with wider intervals.",
+        title="If the lost arms had done badly", rows=rows,
+        columns=("component", "without the lost arms", "with bad values in their place"),
+        note="In its place: as bad, for its cell and block, as the worst arm of the run was for its own. Where the two "
+        "columns disagree, the conclusion hangs on the lost arms.",
     )  # fmt: skip
 
 
 def csv_columns() -> tuple[str, ...]:
-    """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts."""
+    """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts
+    and the pooled ones."""
     promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
                 "add_one_in")  # fmt: skip
     bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
-    return ("component", *promised, *(f"raw_{c}" for c in promised), *bounds, *(f"raw_{c}" for c in bounds))
+    pooled = ("pooled_low", "pooled_high", "pooled_p_holm", "pooled_share_low", "pooled_share_high")
+    further = (*bounds, *pooled)
+    return (
+        "component",
+        *promised,
+        *(f"raw_{c}" for c in promised),
+        *(f"{p}{c}" for p in ("", "raw_") for c in further),
+    )
 
 
 def csv_rows(findings: Findings) -> list[dict[str, Any]]:
@@ -247,7 +284,11 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
     if scale is None:
         return {}
     row = scale.rows[i]
-    numbers = {"p_holm": row.p_holm}
+    numbers = {
+        "p_holm": row.p_holm, "pooled_low": row.pooled.low, "pooled_high": row.pooled.high,
+        "pooled_p_holm": row.pooled_p_holm, "pooled_share_low": row.pooled_share.low,
+        "pooled_share_high": row.pooled_share.high,
+    }  # fmt: skip
     for name in ("shapley", "share", "leave_one_out", "add_one_in"):
         estimate: Estimate = getattr(row, name)
         numbers |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

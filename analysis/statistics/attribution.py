@@ -1,4 +1,7 @@
-"""What each component is worth: contrasts of the fitted model, on the log scale and on the raw one."""
+"""What each component is worth: contrasts of the fitted model, on the log scale and on the raw one.
+
+Every interval is by block and holds for the next seed; `pooled` stands beside it and holds for the seeds that ran.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pandas as pd
 
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.cells import BASE, FULL, OWN, factorial_cells
-from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, mean_estimate, ratio
+from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
 
 ScaleName = Literal["log", "raw"]
 Weights = Mapping[str, float]
@@ -29,8 +32,10 @@ class ComponentRow:
     leave_one_out: Estimate
     add_one_in: Estimate
     main_effect: Estimate
-    per_block: Estimate  # Shapley value block by block, one-sample t: the check that needs no equal variances
+    pooled: Estimate  # Shapley value with the pooled residual's interval: of these seeds
+    pooled_share: Estimate
     p_holm: float = nan
+    pooled_p_holm: float = nan
     weights: Weights  # of the Shapley value, by cell
 
 
@@ -67,10 +72,7 @@ def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: Scale
     y = pd.Series(improvement(results["value"].to_numpy(dtype=float), scale), index=results.index)
     factorial = results["kind"] != "baseline"
     fit = _fit(results[factorial], y[factorial])
-    wide = pd.DataFrame(
-        {"block": results["block"], "cell": results["cell"], "y": y}
-    )[factorial].pivot_table(index="block", columns="cell", values="y")  # fmt: skip
-    rows = _with_holm([_component_row(fit, wide, components, i) for i in range(len(components))])
+    rows = _with_holm([_component_row(fit, components, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
     reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
@@ -85,6 +87,24 @@ def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: Scale
     )  # fmt: skip
 
 
+def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
+    """The results, and a value for each lost arm: as bad, for its cell and block, as the worst arm was for its own.
+
+    lost: rows with cell and block of factorial cells; one whose cell or block has no result at all gets no value.
+    """
+    fit, factorial = scale.fit, results[results["kind"] != "baseline"]
+    means = dict(zip(fit.cells, fit.means, strict=True))
+    shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
+    fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
+    worst = float((improvement(factorial["value"].to_numpy(dtype=float), scale.scale) - fitted).min())
+    placed = lost[lost["cell"].isin(means) & lost["block"].isin(shifts)]
+    if placed.empty:
+        return results
+    guess = placed["cell"].map(means) + placed["block"].map(shifts) + worst
+    values = np.exp(-guess) if scale.scale == "log" else -guess
+    return pd.concat([results, placed.assign(value=values.astype(float))])
+
+
 def _fit(rows: pd.DataFrame, y: pd.Series) -> TwoWayFit:
     return fit_two_way(rows["cell"].tolist(), rows["block"].tolist(), y.to_numpy())
 
@@ -93,32 +113,25 @@ def _named(vector: contrasts.FloatArray, components: Sequence[str]) -> dict[str,
     return contrasts.by_cell(vector, factorial_cells(components))
 
 
-def _component_row(fit: TwoWayFit, wide: pd.DataFrame, components: Sequence[str], i: int) -> ComponentRow:
+def _component_row(fit: TwoWayFit, components: Sequence[str], i: int) -> ComponentRow:
     k = len(components)
-    weights = _named(contrasts.shapley(i, k), components)
+    weights, gain = _named(contrasts.shapley(i, k), components), _named(contrasts.total_gain(k), components)
     return ComponentRow(
         component=components[i],
         shapley=contrast(fit, weights),
-        share=ratio(fit, weights, _named(contrasts.total_gain(k), components)),
+        share=ratio(fit, weights, gain),
         leave_one_out=contrast(fit, _named(contrasts.leave_one_out(i, k), components)),
         add_one_in=contrast(fit, _named(contrasts.add_one_in(i, k), components)),
         main_effect=contrast(fit, _named(contrasts.factorial_effect([i], k), components)),
-        per_block=per_block(wide, weights),
+        pooled=contrast(fit, weights, "pooled"),
+        pooled_share=ratio(fit, weights, gain, "pooled"),
         weights=weights,
     )
 
 
-def per_block(wide: pd.DataFrame, weights: Weights) -> Estimate:
-    """Mean over blocks of sum(weight * value), from the blocks that have every cell needed. wide: (blocks, cells)."""
-    if any(cell not in wide for cell in weights):
-        return Estimate(reason="no finished arm in " + ", ".join(c for c in weights if c not in wide))
-    sums = wide[list(weights)].to_numpy() @ np.array(list(weights.values()))
-    return mean_estimate(sums[np.isfinite(sums)])
-
-
 def _with_holm(rows: list[ComponentRow]) -> tuple[ComponentRow, ...]:
-    adjusted = holm([row.shapley.p for row in rows])
-    return tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+    adjusted, pooled = holm([row.shapley.p for row in rows]), holm([row.pooled.p for row in rows])
+    return tuple(replace(row, p_holm=p, pooled_p_holm=q) for row, p, q in zip(rows, adjusted, pooled, strict=True))
 
 
 def _interactions(fit: TwoWayFit, components: Sequence[str]) -> tuple[Interaction, ...]:

@@ -12,6 +12,8 @@ log(1.05): without the component the distance is 5% larger. Plain Python, so a s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +61,35 @@ class Claim:
     terms: tuple[Term, ...]
     bound: float
 
+    @property
+    def hypothesis(self) -> str:
+        """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one."""
+        unit = self._unit
+        bound = abs(self.bound / unit) if self.relation == "equivalent" else self.bound / unit
+        return f"{self._sum} {'within' if self.relation == 'equivalent' else 'is'} {bound + 0.0:.9g}"
+
+    @property
+    def canonical(self) -> str:
+        """The claim in one form for every way to write it: what is sealed."""
+        if self.relation == "equivalent":
+            return self.hypothesis
+        above = (self.relation == "above") == (self._unit > 0)
+        return f"{self._sum} {'>' if above else '<'} {self.bound / self._unit + 0.0:.9g}"
+
+    @property
+    def _sorted(self) -> list[Term]:
+        return sorted(self.terms, key=lambda term: (term.quantity, term.names))
+
+    @property
+    def _unit(self) -> float:
+        return self._sorted[0].coefficient
+
+    @property
+    def _sum(self) -> str:
+        return " + ".join(
+            f"{term.coefficient / self._unit:.9g}*{term.quantity}({','.join(term.names)})" for term in self._sorted
+        )
+
 
 def parse_claim(text: str, components: Sequence[str], cells: Sequence[str]) -> Claim:
     """Parse one claim. `cells` names every cell, baseline and `teacher` that the run will have a value for.
@@ -69,6 +100,20 @@ def parse_claim(text: str, components: Sequence[str], cells: Sequence[str]) -> C
         return _Parser(text, tuple(components), tuple(cells), _tokens(text)).claim()
     except ValueError as error:
         raise ValueError(f"claim {text!r}: {error}") from None
+
+
+def further_hypotheses(claims: Sequence[Claim], components: Sequence[str]) -> int:
+    """How many different tests the claims add to those of each component's Shapley value against zero."""
+    return len({claim.hypothesis for claim in claims} - {f"1*shapley({name}) is 0" for name in components})
+
+
+def seal(claims: Sequence[str], canonical: bool = True) -> str:
+    """What a run keeps of its claims (canonical forms, in any order), so that a later change shows: 16 hex digits.
+
+    Earlier versions sealed the texts as they were written, in their order: `canonical` False.
+    """
+    text = json.dumps(sorted(set(claims)) if canonical else list(claims), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import nan, sqrt
+
+import numpy as np
 
 from branchwise.analysis.records.run import RESULT_KINDS, Run
-from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
+from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
+from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.cells import TEACHER
-from branchwise.analysis.statistics.claims import Claim, parse_claim
+from branchwise.analysis.statistics.claims import Claim, further_hypotheses, parse_claim, seal
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.power import Design, Plan, plan
+from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
 from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
 from branchwise.analysis.statistics.verdicts import Verdict, judge, settle
 
@@ -34,14 +37,22 @@ class CellRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Results of one run. `log` is None when a value is not above 0; then `raw` leads."""
+    """Results of one run. `log` is None when a value is not above 0; then `raw` leads.
+
+    with_worst: Shapley values, by component, with bad values in the place of lost arms; empty when none was lost.
+    edited: whether the claims are others than those that the run was sealed with.
+    """
 
     run: Run
     log: ScaleResult | None
     raw: ScaleResult
     verdicts: tuple[Verdict, ...]
+    edited: bool
     variance: Variance
+    agreement: tuple[Agreement, ...]
+    with_worst: Mapping[str, Estimate]
     plan: Plan | None
+    repeats: Repeats | None
     cells: tuple[CellRow, ...]
     notes: tuple[str, ...]
 
@@ -56,16 +67,19 @@ def analyse(run: Run) -> Findings:
     log = analyse_scale(results, run.components, "log") if (results["value"] > 0).all() else None
     raw = analyse_scale(results, run.components, "raw")
     claims, unread = read_claims(run)
-    verdicts, adjusted = settle(judge(claims, log, results, run.components), log)
+    verdicts, rows = settle(judge(claims, log, results, run.components), log)
     if log is not None:
-        log = replace(log, rows=tuple(replace(row, p_holm=p) for row, p in zip(log.rows, adjusted, strict=True)))
+        log = replace(log, rows=rows)
     headline = log or raw
     variance = components_of_variance(headline, results)
+    agreeing = agreement(headline, results, run.components)
+    edited = _edited(run, claims)
     return Findings(
-        run=run, log=log, raw=raw, verdicts=verdicts, variance=variance, plan=_plan(run, log),
-        cells=_cell_rows(run, log, raw),
-        notes=(*_completeness(run), *_stopped(run), *unread, *_not_estimable(run, headline), *_scale_note(run, log),
-               *flags(headline, variance, _lost_cells(run))),
+        run=run, log=log, raw=raw, verdicts=verdicts, edited=edited, variance=variance, agreement=agreeing,
+        with_worst=_with_worst(run, headline), plan=_plan(run, log, further_hypotheses(claims, run.components)),
+        repeats=_more_repeats(run, headline, variance), cells=_cell_rows(run, log, raw),
+        notes=(*_completeness(run), *_stopped(run), *_resealed(edited), *unread, *_not_estimable(run, headline),
+               *_scale_note(run, log), *flags(headline, variance, _lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 
 
@@ -81,13 +95,57 @@ def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
     return claims, unread
 
 
-def _plan(run: Run, log: ScaleResult | None) -> Plan | None:
+def _edited(run: Run, claims: Sequence[Claim]) -> bool:
+    """Whether the manifest was sealed with other claims; a run without a seal cannot tell."""
+    sealed = run.manifest.get("claims_sha256")
+    return sealed is not None and sealed not in (
+        seal([claim.canonical for claim in claims]),
+        seal(run.claims, canonical=False),
+    )
+
+
+def _resealed(edited: bool) -> list[str]:
+    if not edited:
+        return []
+    return ["The claims in space.yaml are not those that the run began with: they were edited afterwards, and are "
+            "exploratory."]  # fmt: skip
+
+
+def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
+    lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
+    if lost.empty or not run.components or scale.fit.n < 1:
+        return {}
+    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.components, scale.scale)
+    return {row.component: row.shapley for row in filled.rows}
+
+
+def _plan(run: Run, log: ScaleResult | None, claims: int) -> Plan | None:
     blocks = log.fit.n_blocks if log else 0
     if not log or not run.components or blocks < 1:
         return None
     design: Design = "factorial" if run.whole else "leave_one_out"
-    sd = log.fit.residual_sd if log.fit.df > 0 and log.fit.residual_var > 0 else None
-    return plan(len(run.components), blocks, design, sd)
+    return plan(len(run.components), blocks, design, effect_sd(run, log), claims)
+
+
+def effect_sd(run: Run, log: ScaleResult) -> EffectSD | None:
+    """SD between blocks of the headline effect that varied most; None where nothing varies, or one block ran."""
+    shown = [row.shapley if run.whole else row.leave_one_out for row in log.rows]
+    varying = [estimate for estimate in shown if estimate.se > 0]
+    if not varying:
+        return None
+    most = max(varying, key=lambda estimate: estimate.se)
+    return EffectSD(run=run.name, sd=most.se * sqrt(log.fit.n_blocks), df=most.df)
+
+
+def _more_repeats(run: Run, scale: ScaleResult, variance: Variance) -> Repeats | None:
+    """None unless the sampling noise was measured and the arms tell how long their evaluation took."""
+    counts = [len(values) for values in run.results["value_repeats"] if np.ndim(values) == 1]
+    seconds = float(run.results["eval_seconds"].mean()) if "eval_seconds" in run.results else nan
+    known = variance.sampling > 0 and variance.residual > 0 and seconds > 0
+    if not counts or not known:
+        return None
+    part = min(variance.sampling**2 / variance.residual**2, 1.0)
+    return Repeats(now=round(float(np.mean(counts))), seconds=seconds, narrower=1 - sqrt(1 - part / 2))
 
 
 def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[CellRow, ...]:

@@ -3,6 +3,9 @@
 Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
 solved is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost
 milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
+
+An effect is judged by its spread over the blocks, which holds for the next seed: effects may differ from block to block
+and cells may scatter unequally. The pooled residual assumes neither and speaks of the seeds that ran.
 """
 
 from __future__ import annotations
@@ -10,14 +13,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan, nan, sqrt
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-FloatArray = NDArray[np.float64]
+from branchwise.analysis.statistics.spread import (
+    BlockSpread,
+    FloatArray,
+    block_spread,
+    covariance,
+    freedom,
+    is_seen,
+)
+
 LEVEL = 0.95
 ALPHA = 0.05
+Error = Literal["blocks", "pooled"]  # what an effect is measured against: its spread over blocks, or the residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +58,9 @@ class TwoWayFit:
     """Least-squares fit of cell + block.
 
     effects: (C,) cell effects, sum to zero in each connected part; inverse: (C, C) Moore-Penrose inverse of the reduced
-    normal matrix, so Var(w @ effects) = residual_var * w @ inverse @ w; means: (C,) cell means adjusted to the average
-    block; df: residual degrees of freedom; residual_var: NaN without residual degrees of freedom.
+    normal matrix, so the pooled Var(w @ effects) = residual_var * w @ inverse @ w; means: (C,) cell means adjusted to
+    the average block; df: residual degrees of freedom; residual_var: NaN without residual degrees of freedom; spread:
+    over blocks; size: largest absolute observation, which tells rounding from an effect.
     """
 
     cells: tuple[str, ...]
@@ -60,6 +73,8 @@ class TwoWayFit:
     df: int
     n: int
     n_blocks: int
+    spread: BlockSpread
+    size: float
 
     @property
     def residual_sd(self) -> float:
@@ -91,14 +106,15 @@ def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[floa
         cells=names, effects=effects, inverse=inverse, normal=normal,
         means=effects + (block_effects.mean() if len(block_names) else nan), block_effects=block_effects,
         residual_var=float(residuals @ residuals) / df if df > 0 else nan,
-        df=df, n=len(values), n_blocks=len(block_names),
+        df=df, n=len(values), n_blocks=len(block_names), spread=block_spread(row, col, residuals, inverse),
+        size=float(np.abs(values).max(initial=0.0)),
     )  # fmt: skip
 
 
-def t_estimate(value: float, se: float, df: float, level: float = LEVEL) -> Estimate:
-    """Estimate with the t interval of `df` degrees of freedom; no interval when df < 1."""
-    if df < 1 or isnan(se):
-        return Estimate(value=value, df=df, reason="no residual degrees of freedom: one block gives no interval")
+def t_estimate(value: float, se: float, df: float, level: float = LEVEL, reason: str = "") -> Estimate:
+    """Estimate with the t interval of `df` degrees of freedom; none, for that reason, when df < 1 or se is NaN."""
+    if df < 1 - 1e-9 or isnan(se):
+        return Estimate(value=value, df=df, reason=reason or "one block gives no interval")
     half = float(stdtrit(df, 0.5 + level / 2)) * se
     return Estimate(value=value, se=se, df=df, low=value - half, high=value + half, p=two_sided_p(value, se, df))
 
@@ -128,41 +144,64 @@ def weight_vector(fit: TwoWayFit, weights: Mapping[str, float]) -> tuple[FloatAr
     return vector, ""
 
 
-def contrast(fit: TwoWayFit, weights: Mapping[str, float], level: float = LEVEL) -> Estimate:
-    """Estimate of sum(weight * cell effect) for weights that sum to zero, with the pooled residual's t interval."""
+def contrast(fit: TwoWayFit, weights: Mapping[str, float], error: Error = "blocks", level: float = LEVEL) -> Estimate:
+    """Estimate of sum(weight * cell effect) for weights that sum to zero, with a t interval.
+
+    error: "blocks", the spread over blocks (on whole tables the one-sample t over the contrast's values by block); or
+    "pooled", the residual of the model.
+    """
     vector, reason = weight_vector(fit, weights)
     if vector is None:
         return Estimate(reason=reason)
-    variance = fit.residual_var * float(vector @ fit.inverse @ vector)
-    return t_estimate(float(vector @ fit.effects), sqrt(max(variance, 0.0)) if fit.df > 0 else nan, fit.df, level)
+    (variance,), df, reason = _errors(fit, error, (vector, vector))
+    rounding = 1e-12 * fit.size * float(np.abs(vector).sum())
+    value, se = (0.0 if abs(x) < rounding else x for x in (float(vector @ fit.effects), sqrt(max(variance, 0.0))))
+    return t_estimate(value, nan if reason else se, df, level, reason)
 
 
-def ratio(fit: TwoWayFit, top: Mapping[str, float], bottom: Mapping[str, float], level: float = LEVEL) -> Estimate:
-    """Ratio of two contrasts with Fieller's interval (Fieller 1954).
+def ratio(
+    fit: TwoWayFit, top: Mapping[str, float], bottom: Mapping[str, float], error: Error = "blocks", level: float = LEVEL
+) -> Estimate:
+    """Ratio of two contrasts with Fieller's interval (Fieller 1954), at the smaller of their degrees of freedom.
 
     The interval is withheld, with the reason, unless the bottom is clear of zero and positive at `level`: otherwise the
     set of ratios that the data allow is unbounded, or speaks of shares of a loss.
     """
-    a, b = contrast(fit, top, level), contrast(fit, bottom, level)
+    a, b = contrast(fit, top, error, level), contrast(fit, bottom, error, level)
     if not (a.known and b.known):
         return Estimate(reason=a.reason or b.reason)
-    if not b.has_interval:
-        return Estimate(reason=b.reason)
-    if not b.low > 0:
-        return Estimate(reason="the total gain is not clear of zero")
+    if not (a.has_interval and b.has_interval):
+        return Estimate(reason=b.reason or a.reason)
     u, v = weight_vector(fit, top)[0], weight_vector(fit, bottom)[0]
     assert u is not None
     assert v is not None
-    scale = (float(stdtrit(fit.df, 0.5 + level / 2)) ** 2) * fit.residual_var
-    v11, v12, v22 = (scale * float(x @ fit.inverse @ y) for x, y in ((u, u), (u, v), (v, v)))
-    # Roots of (a - r b)^2 = t^2 s^2 (v11 - 2 r v12 + r^2 v22); b.low > 0 makes the leading coefficient positive.
+    df = min(a.df, b.df)
+    edge = float(stdtrit(df, 0.5 + level / 2))
+    if not b.value - edge * b.se > 0:
+        return Estimate(reason="the total gain is not clear of zero")
+    v11, v12, v22 = (edge**2 * x for x in _errors(fit, error, (u, u), (u, v), (v, v))[0])
+    # Roots of (a - r b)^2 = t^2 (v11 - 2 r v12 + r^2 v22); a bottom clear of zero makes `lead` positive.
     lead, mid, last = b.value**2 - v22, a.value * b.value - v12, a.value**2 - v11
     root = sqrt(max(mid**2 - lead * last, 0.0))
-    return Estimate(value=a.value / b.value, df=fit.df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p)
+    return Estimate(value=a.value / b.value, df=df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p)
+
+
+def _errors(
+    fit: TwoWayFit, error: Error, *pairs: tuple[FloatArray, FloatArray]
+) -> tuple[tuple[float, ...], float, str]:
+    """Covariances of pairs of contrasts, degrees of freedom of the first's variance, and why there is no interval."""
+    if error == "pooled":
+        reason = "" if fit.df > 0 else "no residual degrees of freedom: one block gives no interval"
+        return tuple(fit.residual_var * float(u @ fit.inverse @ v) for u, v in pairs), float(fit.df), reason
+    reason = "one block gives no interval"
+    if fit.n_blocks > 1:
+        unseen = any(not is_seen(fit.spread, vector) for pair in pairs for vector in pair)
+        reason = "too few blocks hold its cells to see how it varies between blocks" if unseen else ""
+    return tuple(covariance(fit.spread, u, v) for u, v in pairs), freedom(fit.spread, pairs[0][0]), reason
 
 
 def mean_estimate(sample: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Mean of independent values with the one-sample t interval: the per-block check, free of the model."""
+    """Mean of independent values with the one-sample t interval."""
     values = np.asarray(sample, dtype=float)
     if len(values) == 0:
         return Estimate(reason="no block has every arm that it needs")

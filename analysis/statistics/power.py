@@ -1,50 +1,70 @@
-"""How many blocks it takes: exact power of the t tests of the block model, before a run and after it.
+"""How many blocks it takes: power of the test that will decide, before a run and after it.
 
-Power is that of a two-sided test at 5% for one contrast, from the noncentral t distribution; effects are on the log
-scale (0.05 is about 5% of the distance) and so is the residual SD, which a pilot or an earlier run supplies.
+That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
+(5% over their number). Effects are on the log scale (0.05 is about 5% of the distance). The SD of an effect between
+blocks comes from an earlier run; an SD from few blocks is uncertain, so its upper 90% limit is planned with.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, inf, isfinite, lgamma, log, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
 Design = Literal["factorial", "leave_one_out"]
 ALPHA = 0.05
 POWER = 0.8
+CONFIDENCE = 0.9  # that the SD which is planned with is not too small
+LEAST_DF = 4  # of an SD that is worth a forecast
 MOST_BLOCKS = 1000
+SAME = ("trainable", "data", "teacher", "student", "train", "method", "evaluate", "settings", "command")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlierSD:
-    """Residual SD (log scale) of an earlier run and how near that run's settings are to the planned ones."""
+class EffectSD:
+    """SD between blocks (log scale) of the component whose effect varied most, and its degrees of freedom."""
 
     run: str
-    residual_sd: float
-    df: int
-    differs: tuple[str, ...]  # sections of the space in which the two differ
+    sd: float
+    df: float
+
+    @property
+    def upper(self) -> float:
+        """Its upper confidence limit, for normal effects."""
+        from scipy.special import chdtri
+
+        return self.sd * sqrt(self.df / float(chdtri(self.df, CONFIDENCE)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """What twice the sampling repeats would do: seconds more an arm, and by which part an interval gets narrower."""
+
+    now: int
+    seconds: float
+    narrower: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a design can see. Effects are on the log scale, or in residual SDs when `residual_sd` is None."""
+    """What a design can see. Effects are on the log scale, or in residual SDs when `effect_sd` is None."""
 
     design: Design
-    components: int
     blocks: int
-    residual_sd: float | None
+    hypotheses: int
+    effect_sd: EffectSD | None
     detectable: float  # smallest Shapley value (factorial) or leave-one-out effect seen with 80% power
     detectable_next: float  # the same with one more block
-    half_width: float  # expected half-width of its 95% interval, from the root mean square residual
+    half_width: float  # expected half-width of its 95% interval
     half_width_next: float
 
 
 def variance_factor(components: int, design: Design) -> float:
-    """Sum of squared weights of the design's headline contrast: its variance is residual^2 * factor / blocks."""
+    """Sum of squared weights of the design's headline contrast: its variance in a block, in residual variances, where
+    effects do not differ between blocks."""
     if design == "leave_one_out":
         return 2.0
     from branchwise.analysis.statistics.contrasts import shapley
@@ -53,135 +73,158 @@ def variance_factor(components: int, design: Design) -> float:
     return float(weights @ weights)
 
 
-def residual_df(components: int, blocks: int, design: Design) -> int:
-    """(cells - 1)(blocks - 1) of the full table."""
-    cells = components + 1 if design == "leave_one_out" else 2**components
-    return (cells - 1) * (blocks - 1)
-
-
-def power(effect: float, residual_sd: float, components: int, blocks: int, design: Design = "factorial") -> float:
-    """Chance that the 95% interval of the headline contrast excludes zero when its true value is `effect`."""
+def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1) -> float:
+    """Chance that the test by block rejects zero when the true effect is `effect`: noncentral t."""
     from scipy.special import nctdtr, stdtrit
 
-    df = residual_df(components, blocks, design)
+    df = blocks - 1
     if df < 1:
         return 0.0
-    shift = abs(effect) / (residual_sd * sqrt(variance_factor(components, design) / blocks))
-    edge = float(stdtrit(df, 1 - ALPHA / 2))
-    return float(1 - nctdtr(df, shift, edge) + nctdtr(df, shift, -edge))
+    shift = abs(effect) / (effect_sd / sqrt(blocks))
+    edge = float(stdtrit(df, 1 - ALPHA / hypotheses / 2))
+    wrong_side = float(nctdtr(df, shift, -edge)) if shift < 5 else 0.0  # below 3e-7, where SciPy may give NaN
+    return float(1 - nctdtr(df, shift, edge)) + wrong_side
 
 
-def smallest_detectable(residual_sd: float, components: int, blocks: int, design: Design = "factorial") -> float:
+def smallest_detectable(effect_sd: float, blocks: int, hypotheses: int = 1) -> float:
     """Smallest effect that is seen with 80% power; inf with one block."""
-    if residual_df(components, blocks, design) < 1:
+    if blocks < 2:
         return inf
-    low, high = 0.0, residual_sd
-    while power(high, residual_sd, components, blocks, design) < POWER:
+    low, high = 0.0, effect_sd
+    while power(high, effect_sd, blocks, hypotheses) < POWER:
         low, high = high, 2 * high
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        if power(middle, residual_sd, components, blocks, design) < POWER:
+        if power(middle, effect_sd, blocks, hypotheses) < POWER:
             low = middle
         else:
             high = middle
     return high
 
 
-def blocks_needed(effect: float, residual_sd: float, components: int, design: Design = "factorial") -> int | None:
+def blocks_needed(effect: float, effect_sd: float, hypotheses: int = 1) -> int | None:
     """Fewest blocks that see `effect` with 80% power; None when 1,000 do not."""
     low, high = 1, 2
-    while power(effect, residual_sd, components, high, design) < POWER:
+    while power(effect, effect_sd, high, hypotheses) < POWER:
         low, high = high, 2 * high
         if high > MOST_BLOCKS:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if power(effect, residual_sd, components, middle, design) < POWER:
+        if power(effect, effect_sd, middle, hypotheses) < POWER:
             low = middle
         else:
             high = middle
     return high
 
 
-def half_width(residual_sd: float, components: int, blocks: int, design: Design = "factorial") -> float:
-    """Half-width of the 95% interval of the headline contrast at that residual SD; inf with one block."""
+def half_width(effect_sd: float, blocks: int) -> float:
+    """Expected half-width of the 95% interval at that SD; inf with one block."""
     from scipy.special import stdtrit
 
-    df = residual_df(components, blocks, design)
+    df = blocks - 1
     if df < 1:
         return inf
-    return float(stdtrit(df, 1 - ALPHA / 2)) * residual_sd * sqrt(variance_factor(components, design) / blocks)
+    mean_of_sd = sqrt(2 / df) * exp(lgamma(blocks / 2) - lgamma(df / 2))  # E[s] / sigma of a normal sample
+    return float(stdtrit(df, 1 - ALPHA / 2)) * mean_of_sd * effect_sd / sqrt(blocks)
 
 
-def plan(components: int, blocks: int, design: Design = "factorial", residual_sd: float | None = None) -> Plan:
-    """What `blocks` blocks of the design can see, and what one more would buy. ValueError for fewer
-    than one component or block, or a residual SD that is not above 0."""
+def plan(
+    components: int, blocks: int, design: Design = "factorial", effect_sd: EffectSD | None = None, claims: int = 0
+) -> Plan:
+    """What `blocks` blocks of the design can see, and what one more would buy.
+
+    claims: tests declared beside the headline effect of each component. ValueError for fewer than one component or
+    block, or an SD that is not above 0.
+    """
     if components < 1 or blocks < 1:
         raise ValueError("a plan takes at least one component and one block")
-    if residual_sd is not None and not residual_sd > 0:
-        raise ValueError("a residual SD is above 0")
-    sd = 1.0 if residual_sd is None else residual_sd
+    if effect_sd is not None and not effect_sd.sd > 0:
+        raise ValueError("the SD of an effect is above 0")
+    hypotheses = components + claims
+    sd = sqrt(variance_factor(components, design)) if effect_sd is None else effect_sd.upper
     return Plan(
-        design=design, components=components, blocks=blocks, residual_sd=residual_sd,
-        detectable=smallest_detectable(sd, components, blocks, design),
-        detectable_next=smallest_detectable(sd, components, blocks + 1, design),
-        half_width=half_width(sd, components, blocks, design),
-        half_width_next=half_width(sd, components, blocks + 1, design),
+        design=design, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
+        detectable=smallest_detectable(sd, blocks, hypotheses),
+        detectable_next=smallest_detectable(sd, blocks + 1, hypotheses),
+        half_width=half_width(sd, blocks), half_width_next=half_width(sd, blocks + 1),
     )  # fmt: skip
 
 
-def describe(planned: Plan) -> list[str]:
+def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
     what = "Shapley value" if planned.design == "factorial" else "leave-one-out effect"
+    number = planned.hypotheses
+    test = f"{what}, by block, 80% power, 5% level" + (f" shared by {number} hypotheses" if number > 1 else "")
+    more = _effect(planned.detectable_next, planned)
     if not isfinite(planned.detectable):
-        return [
-            f"One seed gives no intervals; with 2 seeds, effects of {_effect(planned.detectable_next, planned)} or "
-            f"more are detectable ({what}, 80% power, 5% level)."
+        lines = [f"One seed gives no intervals; with 2 seeds, effects of {more} or more are detectable ({test})."]
+    else:
+        lines = [
+            f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
+            f"({test}); with one more seed, {more}.",
+            f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more seed, "
+            f"±{_effect(planned.half_width_next, planned)}.",
         ]
-    lines = [
-        f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
-        f"({what}, 80% power, 5% level); with one more seed, {_effect(planned.detectable_next, planned)}.",
-        f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more seed, "
-        f"±{_effect(planned.half_width_next, planned)}.",
-    ]
-    sd = planned.residual_sd
-    if sd is None:
-        return lines
-    wanted = {f"{p}%": blocks_needed(log(1 + p / 100), sd, planned.components, planned.design) for p in (5, 10, 20)}
-    told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
-    return [*lines, f"Seeds needed to detect a change of the distance (change: seeds): {told}."]
+    noise = planned.effect_sd
+    if noise is None:
+        lines.append(
+            "A residual SD is that of one arm within its block, where effects are the same in every block. Percentages "
+            f"take an earlier run of these settings with {LEAST_DF + 1} seeds or more."
+        )
+    else:
+        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.upper, number) for p in (5, 10, 20)}
+        told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
+        lines.append(f"Seeds needed to detect a change of the distance (change: seeds): {told}.")
+        lines.append(
+            f"The noise is that of {noise.run}: effects had an SD of up to {noise.sd:.3f} between blocks (log, "
+            f"{noise.df:.0f} degrees of freedom); planned with is its upper {CONFIDENCE:.0%} limit, {noise.upper:.3f}."
+        )
+    if repeats:
+        lines.append(
+            f"Sampling each student {2 * repeats.now} times instead of {repeats.now} would take about "
+            f"{repeats.seconds:.1f} s more an arm and narrow intervals by about {repeats.narrower:.0%}."
+        )
+    return lines
 
 
 def _effect(effect: float, planned: Plan) -> str:
-    return f"{effect:.2f} residual SDs" if planned.residual_sd is None else f"{100 * (exp(effect) - 1):.1f}%"
+    return f"{effect:.2f} residual SDs" if planned.effect_sd is None else f"{100 * (exp(effect) - 1):.1f}%"
 
 
-def earlier_residual_sd(storage: Path, space: Mapping[str, Any]) -> EarlierSD | None:
-    """Residual SD from the reports under `storage` (`<run>/report/ablation.json`), nearest settings first, then newest.
+def earlier_noise(storage: Path, space: Mapping[str, Any]) -> tuple[EffectSD | None, Repeats | None]:
+    """Noise from the newest report under `storage` (`<run>/report/ablation.json`) that fits the planned space.
 
-    Only runs of the same trainable on the same data count; None when there is none. Reports that cannot be read as such
-    are passed over: they are not this run's business.
+    Only runs with the same settings count, for noise depends on all of them, and only those with enough degrees of
+    freedom. Reports that cannot be read as such are passed over: they are not this run's business.
     """
-    found: list[tuple[int, float, EarlierSD]] = []
-    for path in sorted(storage.glob("*/report/ablation.json")):
+    paths = sorted(storage.glob("*/report/ablation.json"), key=lambda path: -path.stat().st_mtime)
+    for path in paths:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             continue
-        earlier = _earlier(report, space) if isinstance(report, dict) else None
-        if earlier is not None:
-            found.append((-len(earlier.differs), path.stat().st_mtime, earlier))
-    return max(found, key=lambda item: item[:2])[2] if found else None
+        noise = _noise(report, space) if isinstance(report, dict) else None
+        if noise is not None:
+            return noise, _repeats(report["model"].get("repeats"))
+    return None, None
 
 
-def _earlier(report: Mapping[str, Any], space: Mapping[str, Any]) -> EarlierSD | None:
+def _noise(report: Mapping[str, Any], space: Mapping[str, Any]) -> EffectSD | None:
     model, settings = report.get("model"), report.get("space")
     if not isinstance(model, dict) or not isinstance(settings, dict):
         return None
-    sd, df = model.get("residual_sd"), model.get("df")
-    same = all(settings.get(part) == space.get(part) for part in ("trainable", "data"))
-    if not same or not isinstance(sd, float) or not isinstance(df, int) or not sd > 0:
+    found = model.get("effect_sd")
+    if not isinstance(found, dict) or any(settings.get(part) != space.get(part) for part in SAME):
         return None
-    sections: Sequence[str] = ("teacher", "student", "train", "method", "evaluate")
-    differs = tuple(part for part in sections if settings.get(part) != space.get(part))
-    return EarlierSD(run=str(report.get("name")), residual_sd=sd, df=df, differs=differs)
+    sd, df = found.get("sd"), found.get("df")
+    if not isinstance(sd, float) or not isinstance(df, int | float) or not sd > 0 or df < LEAST_DF - 1e-6:
+        return None
+    return EffectSD(run=str(report.get("name")), sd=sd, df=df)
+
+
+def _repeats(found: object) -> Repeats | None:
+    try:
+        return Repeats(**found) if isinstance(found, dict) else None
+    except TypeError:
+        return None

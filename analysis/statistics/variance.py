@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.statistics.attribution import ScaleResult, improvement
+from branchwise.analysis.statistics.cells import BASE
 from branchwise.analysis.statistics.model import TwoWayFit
+
+FEW_BLOCKS = 5
+CLEAR = 3.0  # standard errors of the gain, from where a share is as good as it says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +93,11 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     fit: TwoWayFit = scale.fit
     if fit.n > 0 and fit.df < 1:
         found.append("No interval can be given: this takes at least two blocks with the same cells.")
-    elif 0 < fit.df < 6:
-        found.append(f"Only {fit.df} residual degrees of freedom: the intervals are wide and lean on normal errors.")
+    elif 1 < fit.n_blocks < FEW_BLOCKS:
+        found.append(
+            f"Only {fit.n_blocks} blocks: intervals have {fit.n_blocks - 1} degree{'s' if fit.n_blocks > 2 else ''} of "
+            f"freedom and are wide. Five blocks would do much better."
+        )
     if variance.sampling**2 > 0.5 * variance.total**2:
         found.append(
             "Sampling noise is more than half of the variance between seeds: evaluate more samples or more repeats "
@@ -101,18 +108,17 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
             f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
             "different blocks, so sharing seeds within a block did not help here."
         )
-    unsure = [row.component for row in scale.rows if _disagrees(row.shapley.low, row.shapley.high, row.per_block.value)]
-    if unsure:
-        found.append(f"The per-block check falls outside the pooled interval for {', '.join(unsure)}.")
     if lost_cells:
         found.append(
             f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of "
-            "these cells look better than they are."
+            "these cells look better than they are; the report shows the effects with bad values in their place, too."
         )
-    if scale.gains.get("base") and scale.gains["base"].has_interval and not scale.gains["base"].low > 0:
+    gain = scale.gains.get(BASE)
+    if gain and gain.has_interval and not gain.low > 0:
         found.append("The total gain over base is not clear of zero, so no share of it is given.")
+    elif gain and gain.has_interval and gain.value < CLEAR * gain.se:
+        found.append(
+            f"The total gain is only {gain.value / gain.se:.1f} standard errors. Shares are shown because it came out "
+            "clear of zero; of shares so selected fewer than 95% of intervals hold, and values are mostly too small."
+        )
     return tuple(found)
-
-
-def _disagrees(low: float, high: float, value: float) -> bool:
-    return not any(map(isnan, (low, high, value))) and not low <= value <= high

@@ -1,38 +1,59 @@
-"""Judges declared claims against the fitted model: supported, refuted or not shown, with the numbers."""
+"""Judges declared claims against the fitted model, with the numbers.
+
+A claim is supported or refuted by the spread of its effect over blocks, so that it holds for the next seed. What only
+the pooled residual shows is a verdict of its own, "on these seeds".
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isnan, nan
+from dataclasses import dataclass, field, replace
+from math import nan
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.attribution import ScaleResult, per_block
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.cells import BASE, FULL, TEACHER, factorial_cells
 from branchwise.analysis.statistics.claims import Claim, Term
-from branchwise.analysis.statistics.model import ALPHA, Estimate, contrast, holm, one_sided_p, ratio, two_sided_p
+from branchwise.analysis.statistics.model import (
+    ALPHA,
+    Error,
+    Estimate,
+    TwoWayFit,
+    contrast,
+    holm,
+    mean_estimate,
+    one_sided_p,
+    ratio,
+    two_sided_p,
+)
 
-Status = Literal["supported", "refuted", "not shown"]
+Status = Literal["supported", "refuted", "supported on these seeds", "refuted on these seeds", "not shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One judged claim. estimate: of its left side (all quantities moved there); p: unadjusted, against the bound."""
+class Test:
+    """One claim against one error. estimate: of its left side (all quantities moved there); p: against the bound."""
 
-    text: str
-    status: Status
-    estimate: Estimate
-    bound: float
-    scale: str
-    relation: str
+    estimate: Estimate = field(default_factory=Estimate)
     p: float = nan
     p_holm: float = nan
     favours: bool = False  # the estimate lies on the claimed side
     reason: str = ""
-    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One judged claim: by block, which decides, and by the pooled residual, which speaks of the seeds that ran."""
+
+    claim: Claim
+    status: Status
+    by_block: Test
+    pooled: Test
+    weights: Mapping[str, float]  # of its quantities' cells
 
 
 def judge(
@@ -45,42 +66,56 @@ def judge(
     )
 
 
-def settle(verdicts: Sequence[Verdict], log: ScaleResult | None) -> tuple[tuple[Verdict, ...], tuple[float, ...]]:
-    """Holm over one family, the Shapley values and the claims: verdicts with statuses, adjusted Shapley p-values.
+def settle(
+    verdicts: Sequence[Verdict], log: ScaleResult | None
+) -> tuple[tuple[Verdict, ...], tuple[ComponentRow, ...]]:
+    """Holm over one family, the Shapley values and the claims: verdicts with statuses, rows with adjusted p-values.
 
-    Two-sided tests, so a claim is refuted at the same level at which it would be supported. A claim that tests the very
-    contrast of a Shapley value against zero shares its place in the family.
+    Two-sided tests, so a claim is refuted at the same level at which it would be supported. Claims that test the same
+    thing, or the very contrast of a Shapley value against zero, share a place in the family.
     """
-    family: dict[object, float] = {}
-    shapley_keys: list[object] = []
-    for row in log.rows if log else ():
-        shapley_keys.append(_key(row.weights, 0.0))
-        family[shapley_keys[-1]] = row.shapley.p
-    claim_keys = [_claim_key(verdict) for verdict in verdicts]
-    for key, verdict in zip(claim_keys, verdicts, strict=True):
-        family.setdefault(key, verdict.p)
-    adjusted = dict(zip(family, holm(list(family.values())), strict=True))
-    settled = tuple(
-        replace(v, p_holm=adjusted[key], status=_status(v, adjusted[key]))
-        for key, v in zip(claim_keys, verdicts, strict=True)
+    rows = log.rows if log else ()
+    row_keys = [_key("log", row.weights, 0.0) for row in rows]
+    claim_keys = [_hypothesis(verdict) for verdict in verdicts]
+
+    def adjust(of_rows: Sequence[float], of_claims: Sequence[float]) -> Mapping[object, float]:
+        family: dict[object, float] = dict(zip(row_keys, of_rows, strict=True))
+        for key, p in zip(claim_keys, of_claims, strict=True):
+            family.setdefault(key, p)
+        return dict(zip(family, holm(list(family.values())), strict=True))
+
+    by_block = adjust([row.shapley.p for row in rows], [v.by_block.p for v in verdicts])
+    pooled = adjust([row.pooled.p for row in rows], [v.pooled.p for v in verdicts])
+    settled = []
+    for key, v in zip(claim_keys, verdicts, strict=True):
+        first, second = replace(v.by_block, p_holm=by_block[key]), replace(v.pooled, p_holm=pooled[key])
+        settled.append(replace(v, by_block=first, pooled=second, status=_status(first, second)))
+    adjusted = tuple(
+        replace(row, p_holm=by_block[key], pooled_p_holm=pooled[key]) for key, row in zip(row_keys, rows, strict=True)
     )
-    return settled, tuple(adjusted[key] for key in shapley_keys)
+    return tuple(settled), adjusted
 
 
-def _status(verdict: Verdict, p_holm: float) -> Status:
-    if isnan(p_holm) or p_holm > ALPHA:
-        return "not shown"
-    return "supported" if verdict.favours else "refuted"
+def _status(by_block: Test, pooled: Test) -> Status:
+    if by_block.p_holm <= ALPHA:
+        return "supported" if by_block.favours else "refuted"
+    if pooled.p_holm <= ALPHA:
+        return "supported on these seeds" if pooled.favours else "refuted on these seeds"
+    return "not shown"
 
 
-def _claim_key(verdict: Verdict) -> object:
-    if verdict.scale == "log" and verdict.relation != "equivalent":
-        return _key(verdict.weights, verdict.bound)
-    return verdict.text
+def _hypothesis(verdict: Verdict) -> object:
+    claim = verdict.claim
+    if claim.scale == "log" and claim.relation != "equivalent":
+        return _key("log", verdict.weights, claim.bound)
+    return claim.hypothesis
 
 
-def _key(weights: Mapping[str, float], bound: float) -> object:
-    return tuple(sorted((cell, round(weight, 12)) for cell, weight in weights.items())), round(bound, 12)
+def _key(scale: str, weights: Mapping[str, float], bound: float) -> object:
+    """The tested equation, whichever multiple of it was written."""
+    ordered = sorted(weights.items())
+    unit = ordered[0][1] if ordered else 1.0
+    return scale, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), round(bound / unit, 9)
 
 
 def log_weights(term: Term, components: Sequence[str]) -> dict[str, float]:
@@ -109,27 +144,36 @@ def _combined(terms: Sequence[Term], components: Sequence[str]) -> dict[str, flo
 def _model_claim(claim: Claim, log: ScaleResult | None, components: Sequence[str]) -> Verdict:
     weights = _combined(claim.terms, components)
     if log is None:
-        return _unknown(claim, "there is no log scale: no finished arm, or values that are not above 0", weights)
-    if claim.scale == "log":
-        return _tested(claim, contrast(log.fit, weights), weights)
+        none = Test(reason="there is no log scale: no finished arm, or values that are not above 0")
+        return Verdict(claim=claim, status="not shown", by_block=none, pooled=none, weights=weights)
+    test = _test_share if claim.scale == "share" else _test_effect
+    return Verdict(
+        claim=claim, status="not shown", by_block=test(claim, log.fit, weights, "blocks"),
+        pooled=test(claim, log.fit, weights, "pooled"), weights=weights,
+    )  # fmt: skip
+
+
+def _test_effect(claim: Claim, fit: TwoWayFit, weights: Mapping[str, float], error: Error) -> Test:
+    return _against_bound(claim, contrast(fit, weights, error))
+
+
+def _test_share(claim: Claim, fit: TwoWayFit, weights: Mapping[str, float], error: Error) -> Test:
     gain = {FULL: 1.0, BASE: -1.0}
-    share = ratio(log.fit, weights, gain)
+    share = ratio(fit, weights, gain, error)
     if not share.has_interval:
-        return _unknown(claim, share.reason, weights, share)
+        return Test(estimate=share, reason=share.reason)
     # share vs bound is tested as the contrast (Shapley - bound * gain) vs 0, which agrees with Fieller's interval.
-    se_at = {}
+    shifted = {}
     for bound in {claim.bound, -claim.bound}:
-        shifted = {c: weights.get(c, 0.0) - bound * gain.get(c, 0.0) for c in {*weights, *gain}}
-        se_at[bound] = contrast(log.fit, shifted)
-    return _tested(claim, share, weights, se_at)
+        cells = {c: weights.get(c, 0.0) - bound * gain.get(c, 0.0) for c in {*weights, *gain}}
+        shifted[bound] = replace(contrast(fit, cells, error), df=share.df)
+    return _against_bound(claim, share, shifted)
 
 
-def _tested(
-    claim: Claim, estimate: Estimate, weights: Mapping[str, float], shifted: Mapping[float, Estimate] | None = None
-) -> Verdict:
-    """Verdict of an estimate against the claim's bound; `shifted[b]`: estimate minus b where that needs the model."""
+def _against_bound(claim: Claim, estimate: Estimate, shifted: Mapping[float, Estimate] | None = None) -> Test:
+    """Test of an estimate against the claim's bound; `shifted[b]`: estimate minus b where that needs the model."""
     if not estimate.has_interval:
-        return _unknown(claim, estimate.reason, weights, estimate)
+        return Test(estimate=estimate, reason=estimate.reason)
 
     def minus(bound: float) -> Estimate:
         return shifted[bound] if shifted else replace(estimate, value=estimate.value - bound)
@@ -142,42 +186,35 @@ def _tested(
         else:
             nearest = high if high.value >= 0 else low
             p = two_sided_p(nearest.value, nearest.se, nearest.df)
-        favours = inside
-    else:
-        gap = minus(claim.bound)
-        p = two_sided_p(gap.value, gap.se, gap.df)
-        favours = gap.value > 0 if claim.relation == "above" else gap.value < 0
-    return Verdict(
-        text=claim.text, status="not shown", estimate=estimate, bound=claim.bound, scale=claim.scale,
-        relation=claim.relation, p=p, favours=favours, weights=weights,
-    )  # fmt: skip
-
-
-def _unknown(claim: Claim, reason: str, weights: Mapping[str, float], estimate: Estimate | None = None) -> Verdict:
-    return Verdict(
-        text=claim.text, status="not shown", estimate=estimate or Estimate(), bound=claim.bound, scale=claim.scale,
-        relation=claim.relation, reason=reason, weights=weights,
-    )  # fmt: skip
+        return Test(estimate=estimate, p=p, favours=inside)
+    gap = minus(claim.bound)
+    favours = gap.value > 0 if claim.relation == "above" else gap.value < 0
+    return Test(estimate=estimate, p=two_sided_p(gap.value, gap.se, gap.df), favours=favours)
 
 
 def _value_claim(claim: Claim, results: pd.DataFrame) -> Verdict:
-    """Values are judged block by block with a one-sample t: raw spreads differ between cells, and seeds are the sample.
+    """Values are judged block by block alone: raw spreads differ between cells, so no pooled residual would fit them.
 
     The teacher is one net, the same for every block: a constant.
     """
     weights = {term.names[0]: term.coefficient for term in claim.terms}
+    return Verdict(
+        claim=claim, status="not shown", by_block=_test_values(claim, weights, results), pooled=Test(), weights=weights
+    )
+
+
+def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame) -> Test:
     constant = 0.0
     if TEACHER in weights:
         teacher = results["teacher_value"].dropna()
         if teacher.empty:
-            return _unknown(claim, "the run records no value of the teacher", weights)
+            return Test(reason="the run records no value of the teacher")
         constant = weights[TEACHER] * float(teacher.mean())
     students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
     if not students:
-        return _unknown(claim, "the teacher is one net: its value has no interval over seeds", weights)
+        return Test(reason="the teacher is one net: its value has no interval over seeds")
     wide = results.pivot_table(index="block", columns="cell", values="value")
-    estimate = per_block(wide, students)
-    shifted = replace(
-        estimate, value=estimate.value + constant, low=estimate.low + constant, high=estimate.high + constant
-    )
-    return _tested(claim, shifted, weights)
+    if absent := [cell for cell in students if cell not in wide]:
+        return Test(reason=f"no finished arm in {', '.join(absent)}")
+    sums = wide[list(students)].to_numpy() @ np.array(list(students.values()))  # NaN where a block lacks one of them
+    return _against_bound(claim, mean_estimate(sums[np.isfinite(sums)] + constant))

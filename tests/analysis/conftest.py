@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything in it and its report, shared by the tests that only read it."""
     claims = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
     folder = run_maker(tmp_path_factory.mktemp("whole"))(
-        evidence=True, claims=[*claims, "full.value - teacher.value < 80"]
+        blocks=5, evidence=True, claims=[*claims, "full.value - teacher.value < 80"]
     )
     build_report([folder])
     return folder

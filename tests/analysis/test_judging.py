@@ -11,7 +11,7 @@ from scipy import stats
 
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.cells import factorial_cells
-from branchwise.analysis.statistics.claims import parse_claim
+from branchwise.analysis.statistics.claims import parse_claim, seal
 from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.verdicts import judge, settle
 
@@ -68,9 +68,9 @@ def test_share_and_its_interval_agree():
     """Fieller's interval holds exactly the bounds that the claim's test does not reject."""
     frame = results(sd=0.08)
     (first,), _ = verdicts(frame, "a.share > 0.5")
-    for bound, expected in ((first.estimate.low - 1e-6, True), (first.estimate.low + 1e-6, False)):
+    for bound, expected in ((first.by_block.estimate.low - 1e-6, True), (first.by_block.estimate.low + 1e-6, False)):
         (verdict,), _ = verdicts(frame, f"a.share > {bound:.9f}")
-        assert (verdict.p < 0.05) is expected
+        assert (verdict.by_block.p < 0.05) is expected
 
 
 def test_tost_is_the_larger_of_two_one_sided_tests():
@@ -81,46 +81,84 @@ def test_tost_is_the_larger_of_two_one_sided_tests():
     bound = math.log(1.12)
     expected = max(stats.t.sf((effect.value + bound) / effect.se, effect.df),
                    stats.t.cdf((effect.value - bound) / effect.se, effect.df))  # fmt: skip
-    assert verdict.p == pytest.approx(expected, rel=1e-9)
+    assert verdict.by_block.p == pytest.approx(expected, rel=1e-9)
 
 
 def test_values_against_the_teacher_are_a_one_sample_t_over_blocks():
     frame = results()
     (verdict,), _ = verdicts(frame, "full.value - teacher.value < 12")
     gaps = frame.loc[frame["cell"] == "full", "value"] - 20.0
-    assert verdict.estimate.value == pytest.approx(gaps.mean())
-    assert verdict.p == pytest.approx(stats.ttest_1samp(gaps, 12).pvalue)
+    assert verdict.by_block.estimate.value == pytest.approx(gaps.mean())
+    assert verdict.by_block.p == pytest.approx(stats.ttest_1samp(gaps, 12).pvalue)
 
 
 def test_one_family_holds_shapley_values_and_claims():
     frame = results(sd=0.05)
     log = analyse_scale(frame, COMPONENTS, "log")
-    judged, shapley = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
-    family = [*(row.shapley.p for row in log.rows), *(v.p for v in judged)]
-    assert [*shapley, *(v.p_holm for v in judged)] == pytest.approx(holm(family))
+    judged, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
+    family = [*(row.shapley.p for row in log.rows), *(v.by_block.p for v in judged)]
+    assert [*(row.p_holm for row in rows), *(v.by_block.p_holm for v in judged)] == pytest.approx(holm(family))
 
 
 def test_a_claim_on_a_shapley_value_against_zero_is_no_second_test():
     frame = results(sd=0.05)
-    with_claim, shapley = verdicts(frame, "b.shapley > 0")
+    with_claim, rows = verdicts(frame, "b.shapley > 0")
     _, alone = verdicts(frame)
-    assert shapley == alone
-    assert with_claim[0].p_holm == shapley[1]
+    assert rows == alone
+    assert with_claim[0].by_block.p_holm == rows[1].p_holm
+
+
+@pytest.mark.parametrize(
+    "wordings",
+    [
+        ("b.shapley > 0.1", "0.1 < b.shapley", "-b.shapley < -0.1", "2 * b.shapley>=0.2", "b.shapley < 0.1"),
+        ("a.share > 0.6", "a.share>60%", "0.6<a.share"),
+        ("full.value < 0.7 * base.value", "full.value - 0.7*base.value < 0", "0.7*base.value > full.value"),
+        ("a.effect > b.effect", "b.effect < a.effect", "a.effect - b.effect > 0"),
+        ("equivalent(b, 10%)", "equivalent(b.effect, 10%)"),
+    ],
+)
+def test_wording_changes_no_p_value(wordings):
+    frame = results(sd=0.05)
+    alone, rows = verdicts(frame, wordings[0])
+    several, same_rows = verdicts(frame, *wordings)
+    assert {v.by_block.p_holm for v in several} == {alone[0].by_block.p_holm}
+    assert rows == same_rows
+
+
+def test_claims_are_sealed_in_one_form():
+    def sealed(*texts: str) -> str:
+        return seal([parse_claim(text, COMPONENTS, (*CELLS, "teacher")).canonical for text in texts])
+
+    assert sealed("b.shapley > 0", "a.share>0.6") == sealed("60% < a.share", "0 < b.shapley")
+    assert sealed("b.shapley > 0") != sealed("b.shapley < 0")
+    assert sealed("a.share > 0.6") != sealed("a.share > 0.61")
+
+
+def test_what_only_the_pooled_test_shows_is_a_verdict_of_its_own():
+    """An effect that differs between blocks far more than arms scatter within them."""
+    frame = results(blocks=3, v=(0, 0, 0, 0), sd=0.02)
+    effect = frame["block"].map({0: 0.1, 1: 0.5, 2: 0.9}) * frame["cell"].isin(["a", "full"])
+    frame["value"] *= np.exp(-effect)
+    (up, down), (row, _) = verdicts(frame, "a.effect > 0", "a.effect < 0")
+    assert (up.status, down.status) == ("supported on these seeds", "refuted on these seeds")
+    assert up.by_block.p_holm > 0.05 >= up.pooled.p_holm
+    assert row.p_holm > 0.05 >= row.pooled_p_holm
 
 
 def test_a_share_of_an_unclear_gain_is_not_shown_with_the_reason():
     (verdict,), _ = verdicts(results(v=(0, 0.01, 0, 0.01), sd=0.3), "a.share > 0.5")
     assert verdict.status == "not shown"
-    assert verdict.reason == "the total gain is not clear of zero"
+    assert verdict.by_block.reason == "the total gain is not clear of zero"
 
 
 def test_claims_without_the_arms_they_need_are_not_shown():
     frame = results()
     judged, _ = verdicts(frame[frame["cell"] != "b"], "b.add_one_in > 0", "b.value < 9", "a.leave_one_out > 0")
     assert [v.status for v in judged] == ["not shown"] * 3
-    assert "no finished arm in b" in judged[0].reason
+    assert "no finished arm in b" in judged[0].by_block.reason
     (verdict,), _ = verdicts(frame.assign(teacher_value=np.nan), "full.value < teacher.value")
-    assert "no value of the teacher" in verdict.reason
+    assert "no value of the teacher" in verdict.by_block.reason
     (verdict,), _ = verdicts(results(blocks=1), "a.effect > 0")
     assert verdict.status == "not shown"
-    assert "one block" in verdict.reason
+    assert "one block" in verdict.by_block.reason

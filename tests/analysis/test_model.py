@@ -1,4 +1,4 @@
-"""The fitted model against statsmodels, Fieller and Holm against their definitions, and tables with holes."""
+"""The fitted model against statsmodels; CR2, Fieller and Holm against their definitions; tables with holes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 from branchwise.analysis.statistics.model import contrast, fit_two_way, holm, mean_estimate, ratio
 
@@ -41,7 +42,7 @@ def test_contrasts_agree_with_statsmodels(seed, drop):
         for cell, weight in zip(cells, weights, strict=True):
             row[ols.params.index.get_loc(f"C(cell)[{cell}]")] = weight
         theirs = ols.t_test(row)
-        estimate = contrast(ours, dict(zip(cells, weights, strict=True)))
+        estimate = contrast(ours, dict(zip(cells, weights, strict=True)), "pooled")
         assert estimate.value == pytest.approx(theirs.effect[0], abs=1e-9)
         assert estimate.se == pytest.approx(theirs.sd[0, 0], abs=1e-9)
         assert (estimate.low, estimate.high) == pytest.approx(tuple(theirs.conf_int()[0]), abs=1e-9)
@@ -55,7 +56,101 @@ def test_balanced_contrast_is_the_textbook_formula():
     wide = frame.pivot_table(index="block", columns="cell", values="y")
     estimate = contrast(fit(frame), {"c1": 1.0, "c0": -1.0})
     assert estimate.value == pytest.approx((wide["c1"] - wide["c0"]).mean())
-    assert estimate.se == pytest.approx(math.sqrt(fit(frame).residual_var * 2 / 6))
+    assert estimate.se == pytest.approx((wide["c1"] - wide["c0"]).std() / math.sqrt(6))
+    pooled = contrast(fit(frame), {"c1": 1.0, "c0": -1.0}, "pooled")
+    assert pooled.se == pytest.approx(math.sqrt(fit(frame).residual_var * 2 / 6))
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5, 8])
+def test_on_whole_tables_an_effect_is_a_one_sample_t_over_blocks(blocks):
+    frame = table(1, cells=8, blocks=blocks)
+    weights = np.random.default_rng(0).normal(size=8)
+    weights -= weights.mean()
+    wide = frame.pivot_table(index="block", columns="cell", values="y").to_numpy()
+    theirs = DescrStatsW(wide @ weights)
+    estimate = contrast(fit(frame), {f"c{i}": w for i, w in enumerate(weights)})
+    low, high = theirs.tconfint_mean()
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+    assert estimate.p == pytest.approx(theirs.ttest_mean()[1], abs=1e-9)
+    assert estimate.df == pytest.approx(blocks - 1)
+
+
+def cr2(frame: pd.DataFrame, weights: dict[str, float]) -> tuple[float, float]:
+    """Standard error and degrees of freedom as Bell & McCaffrey (2002) define them, with the full design matrix."""
+    design = pd.get_dummies(frame[["cell", "block"]].astype(str), dtype=float)
+    x = design.to_numpy()
+    inverse = np.linalg.pinv(x.T @ x)
+    hat = x @ inverse @ x.T
+    rest = np.eye(len(x)) - hat
+    e = rest @ frame["y"].to_numpy()
+    c = np.array([weights.get(name.removeprefix("cell_"), 0.0) if "cell_" in name else 0.0 for name in design])
+    variance, columns = 0.0, []
+    for block in frame["block"].unique():
+        at = (frame["block"] == block).to_numpy()
+        values, vectors = np.linalg.eigh(rest[np.ix_(at, at)])
+        root = (vectors * np.where(values > 1e-9, 1 / np.sqrt(np.maximum(values, 1e-12)), 0)) @ vectors.T
+        a = root @ x[at] @ inverse @ c
+        variance += (a @ e[at]) ** 2
+        columns.append(rest[:, at] @ a)
+    crossed = np.array(columns) @ np.array(columns).T
+    return math.sqrt(variance), np.trace(crossed) ** 2 / (crossed**2).sum()
+
+
+@pytest.mark.parametrize(("seed", "blocks", "drop"), [(0, 4, 0), (1, 3, 1), (2, 5, 4), (3, 8, 9)])
+def test_with_holes_an_effect_has_the_cr2_error_and_its_degrees_of_freedom(seed, blocks, drop):
+    frame = table(seed, cells=6, blocks=blocks, drop=drop)
+    frame["y"] *= 1 + frame["block"]
+    for seed in range(5):
+        values = np.random.default_rng(seed).normal(size=6)
+        weights = {f"c{i}": v - values.mean() for i, v in enumerate(values)}
+        estimate = contrast(fit(frame), weights)
+        se, df = cr2(frame, weights)
+        assert estimate.has_interval
+        assert (estimate.se, estimate.df) == pytest.approx((se, df), rel=1e-9)
+
+
+def test_two_observations_of_a_cell_in_a_block_have_their_own_errors():
+    frame = table(0, cells=4, blocks=4)
+    frame = pd.concat([frame, frame.iloc[[0, 5]].assign(y=lambda f: f["y"] + 0.7)])
+    weights = {"c0": 1.0, "c1": -1.0}
+    estimate = contrast(fit(frame), weights)
+    assert (estimate.se, estimate.df) == pytest.approx(cr2(frame, weights), rel=1e-9)
+
+
+def test_by_block_is_the_mixed_model_with_random_effects():
+    """REML of y = cell + block + block:component: on a whole table it has the error of the t by block."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame([(b, a, c) for b in range(12) for a in (0, 1) for c in (0, 1)], columns=["block", "a", "c"])
+    frame["y"] = (
+        rng.normal(0, 1, 12)[frame["block"]] + rng.normal(0.5, 0.6, 12)[frame["block"]] * frame["a"]
+        + 0.2 * frame["c"] + rng.normal(0, 0.2, len(frame))
+    )  # fmt: skip
+    frame["cell"] = "a" + frame["a"].astype(str) + "c" + frame["c"].astype(str)
+    frame["half"] = frame["a"] - 0.5
+    mixed = smf.mixedlm("y ~ half + c", frame, groups="block", re_formula="~half").fit(reml=True)
+    weights = {"a1c0": 0.5, "a1c1": 0.5, "a0c0": -0.5, "a0c1": -0.5}
+    estimate = contrast(fit(frame), weights)
+    assert estimate.value == pytest.approx(mixed.fe_params["half"], rel=1e-3)
+    assert estimate.se == pytest.approx(mixed.bse_fe["half"], rel=0.02)
+
+
+def test_a_cell_in_one_block_alone_has_no_interval_by_block():
+    frame = table(0, cells=4, blocks=4)
+    ours = fit(frame[(frame["cell"] != "c3") | (frame["block"] == 0)])
+    assert contrast(ours, {"c3": 1.0, "c0": -1.0}).known
+    assert "too few blocks hold its cells" in contrast(ours, {"c3": 1.0, "c0": -1.0}).reason
+    assert contrast(ours, {"c2": 1.0, "c0": -1.0}).has_interval
+    assert contrast(ours, {"c3": 1.0, "c0": -1.0}, "pooled").has_interval
+
+
+def test_one_hundred_thousand_arms_take_no_time():
+    rng = np.random.default_rng(0)
+    cell, block = np.divmod(np.arange(100_000), 12_500)
+    keep = rng.random(len(cell)) > 0.02
+    ours = fit_two_way([f"c{i}" for i in cell[keep]], block[keep].tolist(), rng.normal(size=keep.sum()))
+    estimate = contrast(ours, {"c0": 1.0, "c1": -1.0})
+    assert estimate.se == pytest.approx(math.sqrt(2 / 12_500), rel=0.05)
+    assert estimate.df > 10_000
 
 
 def test_an_empty_cell_is_named_and_the_other_contrasts_stay():

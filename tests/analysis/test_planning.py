@@ -9,26 +9,42 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from branchwise.analysis.statistics import power
+from branchwise.analysis.statistics.power import EffectSD, Repeats
 
 ROOT = Path(__file__).parents[2]
+KNOWN = EffectSD(run="earlier", sd=0.06, df=14)
 
 
-@pytest.mark.parametrize(("k", "blocks", "design"), [(3, 3, "factorial"), (2, 8, "factorial"), (4, 5, "leave_one_out")])
-def test_power_is_the_noncentral_t(k, blocks, design):
+@pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
+def test_power_is_the_noncentral_t(blocks, hypotheses):
     effect, sd = 0.05, 0.06
-    df = ((k + 1 if design == "leave_one_out" else 2**k) - 1) * (blocks - 1)
-    shift = effect / (sd * math.sqrt(power.variance_factor(k, design) / blocks))
-    edge = stats.t.ppf(0.975, df)
-    expected = stats.nct.sf(edge, df, shift) + stats.nct.cdf(-edge, df, shift)
-    assert power.power(effect, sd, k, blocks, design) == pytest.approx(expected, abs=1e-9)
+    edge = stats.t.ppf(1 - 0.025 / hypotheses, blocks - 1)
+    shift = effect / (sd / math.sqrt(blocks))
+    expected = stats.nct.sf(edge, blocks - 1, shift) + stats.nct.cdf(-edge, blocks - 1, shift)
+    assert power.power(effect, sd, blocks, hypotheses) == pytest.approx(expected, abs=1e-9)
+
+
+def test_power_is_that_of_the_test_that_decides():
+    rng = np.random.default_rng(0)
+    effects = rng.normal(0.1, 0.06, (20_000, 5))
+    found = (stats.ttest_1samp(effects, 0, axis=1).pvalue < 0.05 / 4).mean()
+    assert power.power(0.1, 0.06, 5, 4) == pytest.approx(found, abs=0.01)
 
 
 def test_no_effect_is_seen_as_often_as_the_level_says():
-    assert power.power(0.0, 0.1, 3, 3) == pytest.approx(0.05)
+    assert power.power(0.0, 0.1, 3) == pytest.approx(0.05)
+    assert power.power(0.0, 0.1, 3, 5) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("shift", [0.5, 3, 10, 40, 400])
+@pytest.mark.parametrize("blocks", [2, 3, 5])
+def test_power_is_a_number_however_large_the_effect(blocks, shift):
+    assert 0 < power.power(shift, 1.0, blocks, 4) <= 1
 
 
 def test_variance_factor_of_two_components():
@@ -39,72 +55,104 @@ def test_variance_factor_of_two_components():
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 20])
 def test_smallest_detectable_effect_has_80_percent_power(blocks):
-    effect = power.smallest_detectable(0.07, 3, blocks)
-    assert power.power(effect, 0.07, 3, blocks) == pytest.approx(0.8, abs=1e-4)
+    effect = power.smallest_detectable(0.07, blocks, 3)
+    assert power.power(effect, 0.07, blocks, 3) == pytest.approx(0.8, abs=1e-4)
 
 
 @pytest.mark.parametrize("effect", [0.02, 0.05, 0.2])
 def test_blocks_needed_is_the_fewest(effect):
     blocks = power.blocks_needed(effect, 0.06, 3)
-    assert power.power(effect, 0.06, 3, blocks) >= 0.8
-    assert blocks == 2 or power.power(effect, 0.06, 3, blocks - 1) < 0.8
+    assert power.power(effect, 0.06, blocks, 3) >= 0.8
+    assert blocks == 2 or power.power(effect, 0.06, blocks - 1, 3) < 0.8
 
 
 def test_effects_out_of_reach():
-    assert power.blocks_needed(1e-5, 1.0, 3) is None
-    assert power.smallest_detectable(0.1, 3, 1) == math.inf
+    assert power.blocks_needed(1e-5, 1.0) is None
+    assert power.smallest_detectable(0.1, 1) == math.inf
 
 
-def test_one_component_in_two_blocks_has_a_single_degree_of_freedom():
-    assert power.residual_df(1, 2, "factorial") == 1
-    assert power.plan(1, 2).detectable > power.plan(1, 3).detectable
+@pytest.mark.parametrize(("blocks", "expected"), [(3, 1.64), (5, 0.87)])
+def test_half_width_is_the_mean_over_runs(blocks, expected):
+    """Of a Shapley value of three components, in residual SDs."""
+    planned = power.plan(3, blocks)
+    assert planned.half_width == pytest.approx(expected, abs=0.005)
+    sd = math.sqrt(power.variance_factor(3, "factorial"))
+    sample = np.random.default_rng(1).normal(0, sd, (50_000, blocks)).std(axis=1, ddof=1)
+    half = stats.t.ppf(0.975, blocks - 1) * sample.mean() / math.sqrt(blocks)
+    assert planned.half_width == pytest.approx(half, rel=0.01)
+
+
+def test_a_promised_power_is_rarely_missed_by_much():
+    """The SD of a pilot is uncertain: planned with its upper limit, 80% is below 70% in fewer than one in ten runs."""
+    rng = np.random.default_rng(0)
+    for df in (4, 14):
+        promised = []
+        for sd in np.sqrt(rng.chisquare(df, 200) / df):
+            blocks = power.blocks_needed(0.8, EffectSD(run="pilot", sd=float(sd), df=df).upper, 4)
+            promised.append(power.power(0.8, 1.0, blocks, 4))
+        assert np.mean(np.array(promised) < 0.7) < 0.1
+
+
+def test_claims_take_their_share_of_the_level():
+    assert power.plan(3, 5, claims=3).detectable > power.plan(3, 5).detectable
 
 
 def test_sentences():
-    told = " ".join(power.describe(power.plan(3, 3, residual_sd=0.06)))
-    assert "With 3 seeds, effects of" in told
+    told = " ".join(power.describe(power.plan(3, 5, effect_sd=KNOWN, claims=1)))
+    assert "With 5 seeds, effects of" in told
+    assert "shared by 4 hypotheses" in told
     assert "one more seed" in told
     assert "10%:" in told
-    assert "residual SDs" in power.describe(power.plan(3, 3))[0]
-    assert "gives no intervals" in power.describe(power.plan(3, 1, residual_sd=0.06))[0]
+    assert "upper 90% limit" in told
+    unknown = " ".join(power.describe(power.plan(3, 3)))
+    assert "residual SDs" in unknown
+    assert "%:" not in unknown
+    assert "gives no intervals" in power.describe(power.plan(3, 1, effect_sd=KNOWN))[0]
     assert "leave-one-out effect" in power.describe(power.plan(3, 3, "leave_one_out"))[0]
+    priced = power.describe(power.plan(3, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
+    assert "4 times instead of 2" in priced
+    assert "1.5 s more an arm" in priced
+    assert "8%" in priced
 
 
 @pytest.mark.parametrize("wrong", [(0, 3, None), (3, 0, None), (3, 3, 0.0), (3, 3, math.nan)])
 def test_plans_that_make_no_sense_are_refused(wrong):
     components, blocks, sd = wrong
     with pytest.raises(ValueError, match=r"at least one|above 0"):
-        power.plan(components, blocks, residual_sd=sd)
+        power.plan(components, blocks, effect_sd=None if sd is None else EffectSD(run="", sd=sd, df=9))
 
 
-def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0) -> None:
+def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0, df: float = 4) -> None:
     path = storage / name / "report" / "ablation.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"name": name, "space": space, "model": {"scale": "log", "residual_sd": sd, "df": 14}}))
+    model = {"scale": "log", "effect_sd": {"run": name, "sd": sd, "df": df}}
+    path.write_text(json.dumps({"name": name, "space": space, "model": model}))
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def test_earlier_run_with_the_nearest_settings_then_the_newest(tmp_path):
+def test_noise_of_an_earlier_run_is_that_of_the_newest_with_the_same_settings(tmp_path):
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}, "student": {"channels": [8]}}
-    write_report(tmp_path, "pilot", space | {"train": {"steps": 50}}, 0.2)
     write_report(tmp_path, "old", space, 0.05, age=100)
     write_report(tmp_path, "new", space, 0.06, age=10)
     write_report(tmp_path, "cifar", space | {"data": {"name": "cifar10"}}, 0.9)
     write_report(tmp_path, "unfinished", space, None)
     (tmp_path / "broken" / "report").mkdir(parents=True)
     (tmp_path / "broken" / "report" / "ablation.json").write_text("{")
-    earlier = power.earlier_residual_sd(tmp_path, space)
-    assert (earlier.run, earlier.residual_sd, earlier.df, earlier.differs) == ("new", 0.06, 14, ())
-    shorter = power.earlier_residual_sd(tmp_path, space | {"train": {"steps": 50}})
-    assert shorter.run == "pilot"
-    longer = power.earlier_residual_sd(tmp_path, space | {"train": {"steps": 900}})
-    assert longer.differs == ("train",)
-    assert power.earlier_residual_sd(tmp_path, {"trainable": "surface"}) is None
-    assert power.earlier_residual_sd(tmp_path / "nowhere", space) is None
+    assert power.earlier_noise(tmp_path, space) == (EffectSD(run="new", sd=0.06, df=4), None)
+    assert power.earlier_noise(tmp_path, {"trainable": "surface"}) == (None, None)
+    assert power.earlier_noise(tmp_path / "nowhere", space) == (None, None)
+
+
+def test_noise_of_another_training_length_or_of_few_blocks_is_no_forecast(tmp_path):
+    space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}}
+    write_report(tmp_path, "smoke", space | {"train": {"steps": 30}}, 0.01)
+    write_report(tmp_path, "few", space, 0.01, df=2)
+    assert power.earlier_noise(tmp_path, space) == (None, None)
 
 
 def test_planning_needs_neither_pandas_nor_torch():
-    code = ("import sys; from branchwise.analysis.statistics import power; power.plan(3, 3, residual_sd=0.1); "
+    code = ("import sys; from branchwise.analysis.statistics import power; power.plan(3, 3, "
+            "effect_sd=power.EffectSD(run='', sd=0.1, df=4)); "
             "print(sorted({'pandas', 'torch', 'ray', 'scipy.stats', 'matplotlib'} & set(sys.modules)))")  # fmt: skip
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout == "[]\n"

@@ -63,7 +63,7 @@ def test_every_number_leads_to_its_arms(whole):
     again = sum(w * np.mean([-math.log(arms[a]) for a in cells[c]["arms"]]) for c, w in shapley["weights"].items())
     assert shapley["value"] == pytest.approx(again, abs=1e-12)
     assert [claim["verdict"] for claim in report["claims"]] == ["supported", "supported", "refuted", "supported"]
-    assert report["model"]["df"] == 14
+    assert report["model"]["df"] == 28
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 

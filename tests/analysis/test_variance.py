@@ -68,7 +68,8 @@ def told(frame: pd.DataFrame, lost=()) -> str:
 def test_flags():
     assert told(simulate(6, 0.01, 0.05)) == ""
     assert "no interval" in told(simulate(1, 0.01, 0.05)).lower()
-    assert "3 residual degrees of freedom" in told(simulate(2, 0.01, 0.05))
+    assert "Only 2 blocks: intervals have 1 degree of freedom" in told(simulate(2, 0.01, 0.05))
+    assert "Only 4 blocks: intervals have 3 degrees of freedom" in told(simulate(4, 0.01, 0.05))
     assert "Sampling noise is more than half" in told(simulate(6, 0.005, 0.005, sampling_sd=0.1, repeats=2))
     assert "lost in a" in told(simulate(6, 0.01, 0.05), lost=["a"])
     assert "not clear of zero" in told(simulate(3, 3.0, 0.05))

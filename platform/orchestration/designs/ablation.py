@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from branchwise.analysis.statistics.cells import BASE, FULL, TEACHER, cell_name
-from branchwise.analysis.statistics.claims import parse_claim
+from branchwise.analysis.statistics.cells import BASE, FULL, TEACHER, cell_name, factorial_cells
+from branchwise.analysis.statistics.claims import Claim, further_hypotheses, parse_claim
 from branchwise.orchestration.designs.base import MOST_ARMS, Cell, Design, Found, Part
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
@@ -42,7 +42,15 @@ class Ablation(Design):
         return tuple(self.components)
 
     def declared_claims(self) -> tuple[str, ...]:
-        return self.claims
+        return tuple(claim.canonical for claim in self._parsed())
+
+    def further_hypotheses(self) -> int:
+        return further_hypotheses(self._parsed(), list(self.components))
+
+    def _parsed(self) -> list[Claim]:
+        """The claims; they were checked against the cells that the design runs before."""
+        names = [*factorial_cells(list(self.components)), *self.baselines, TEACHER]
+        return [parse_claim(claim, list(self.components), names) for claim in self.claims]
 
     def settings(self) -> list[str]:
         return sorted({key for component in self.components.values() for key in component.off})

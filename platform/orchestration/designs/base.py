@@ -56,8 +56,12 @@ class Design(Strict, ABC):
         return ()
 
     def declared_claims(self) -> tuple[str, ...]:
-        """What is claimed before the run."""
+        """What is claimed before the run, each claim in its canonical form."""
         return ()
+
+    def further_hypotheses(self) -> int:
+        """How many tests the claims add to those of each component's effect."""
+        return 0
 
     @abstractmethod
     def settings(self) -> list[str]:

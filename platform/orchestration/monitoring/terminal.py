@@ -70,14 +70,10 @@ def _sensitivity(plan: Plan) -> list[str]:
     names = design.component_names()
     whole = sum(cell.kind == "cell" for cell in design.cells(plan.space.method)) == 2 ** len(names)
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
-    earlier = power.earlier_residual_sd(local, tree) if local else None
-    residual_sd = earlier.residual_sd if earlier else None
+    noise, repeats = power.earlier_noise(local, tree) if local else (None, None)
     headline: power.Design = "factorial" if whole else "leave_one_out"
-    sentences = power.describe(power.plan(len(names), design.blocks, headline, residual_sd))
-    if earlier:
-        other = f" (other {', '.join(earlier.differs)})" if earlier.differs else ""
-        sentences.append(f"The noise is that of {earlier.run}{other}: residual SD {earlier.residual_sd:.3f} (log).")
-    return sentences
+    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses())
+    return power.describe(planned, repeats)
 
 
 def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, console: Console) -> None:

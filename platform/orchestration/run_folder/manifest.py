@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from branchwise.analysis.statistics.claims import seal
 from branchwise.orchestration.checkout import git_commit
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import FORMAT, RunFolder
-from branchwise.trainables.runtime.settings import digest
 
 VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
 
@@ -36,7 +36,7 @@ def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONS},
         "git_commit": git_commit(),
-        "claims_sha256": digest(list(space.design.declared_claims())),
+        "claims_sha256": seal(space.design.declared_claims()),
         "components": list(space.design.component_names()),
         "blocks": space.design.blocks,
     }

@@ -1,0 +1,106 @@
+"""Do the seeds agree? Numbers that tell why the interval by block and the pooled one differ; they choose no test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan, sqrt
+
+import numpy as np
+import pandas as pd
+from scipy.special import fdtr, fdtrc
+
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult, improvement
+from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.spread import FloatArray
+
+WIDER = 2.0  # times the pooled standard error, from where it is told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """One component. se_ratio: standard error of its Shapley value by block over the pooled one; varies: F of block x
+    component on the blocks that have every cell; off_sd, on_sd: residual SD of the cells without and with it; p-values
+    adjusted over the components (Holm). NaN where the table is too small."""
+
+    component: str
+    se_ratio: float
+    varies: float = nan
+    varies_p: float = nan
+    off_sd: float = nan
+    on_sd: float = nan
+    spread_p: float = nan
+
+
+def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
+    """One row a component; the tests take the blocks that have every cell of the factorial."""
+    whole = _whole_blocks(scale, results, factorial_cells(components))
+    rows = [_component(row, whole, i) for i, row in enumerate(scale.rows)]
+    varies, spread = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
+    return tuple(replace(row, varies_p=p, spread_p=q) for row, p, q in zip(rows, varies, spread, strict=True))
+
+
+def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
+    """(blocks, cells) improvements, of the blocks that have all; no rows where a cell never finished."""
+    factorial = results[results["kind"] != "baseline"]
+    y = improvement(factorial["value"].to_numpy(dtype=float), scale.scale)
+    table = pd.DataFrame({"block": factorial["block"], "cell": factorial["cell"], "y": y})
+    wide = table.pivot_table(index="block", columns="cell", values="y")
+    if any(cell not in wide for cell in cells):
+        return np.empty((0, len(cells)))
+    return wide[list(cells)].dropna().to_numpy()
+
+
+def _component(row: ComponentRow, whole: FloatArray, i: int) -> Agreement:
+    se_ratio = row.shapley.se / row.pooled.se if row.pooled.se > 0 else nan
+    found = Agreement(component=row.component, se_ratio=se_ratio)
+    blocks, cells = whole.shape
+    if blocks < 2 or cells < 4:
+        return found
+    on = np.array([bool(mask >> i & 1) for mask in range(cells)])
+    squares, all_squares = _interaction(whole, on), _residual(whole)
+    freedom, rest = blocks - 1, (blocks - 1) * (cells - 2)
+    varies = _over(squares / freedom, (all_squares - squares) / rest)
+    half = (blocks - 1) * (cells // 2 - 1)
+    off, with_it = _residual(whole[:, ~on]) / half, _residual(whole[:, on]) / half
+    ratio = _over(off, with_it)
+    return replace(
+        found, varies=varies, varies_p=float(fdtrc(freedom, rest, varies)), off_sd=sqrt(off), on_sd=sqrt(with_it),
+        spread_p=min(1.0, 2 * float(min(fdtr(half, half, ratio), fdtrc(half, half, ratio)))),
+    )  # fmt: skip
+
+
+def _residual(table: FloatArray) -> float:
+    """Sum of squares that is left after rows and columns."""
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return float((left**2).sum())
+
+
+def _interaction(table: FloatArray, on: np.ndarray) -> float:
+    """Sum of squares of block x component: of the component's difference over the blocks."""
+    effects = table[:, on].mean(1) - table[:, ~on].mean(1)
+    return float(((effects - effects.mean()) ** 2).sum() * table.shape[1] / 4)
+
+
+def _over(top: float, bottom: float) -> float:
+    return top / bottom if bottom > 0 else nan
+
+
+def warnings(rows: Sequence[Agreement]) -> list[str]:
+    """A sentence with numbers for each component whose seeds or cells disagree."""
+    found = []
+    for row in rows:
+        told: Mapping[str, bool] = {
+            f"its standard error by block is {row.se_ratio:.1f} times the pooled one": row.se_ratio > WIDER,
+            f"its effect differs between blocks (block x component F = {row.varies:.1f}, p = {row.varies_p:.3f})":
+                row.varies_p <= ALPHA,
+            f"cells without it scatter with an SD of {row.off_sd:.3f}, cells with it with {row.on_sd:.3f} "
+            f"(p = {row.spread_p:.3f})": row.spread_p <= ALPHA,
+        }  # fmt: skip
+        sentences = [text for text, true in told.items() if true]
+        if sentences:
+            found.append(
+                f"{row.component}: {'; '.join(sentences)}. Intervals by block allow for it, pooled ones do not."
+            )
+    return found

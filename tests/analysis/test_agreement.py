@@ -1,0 +1,107 @@
+"""Block x component and spreads against textbook analyses of variance, and what is said of lost arms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.multitest import multipletests
+
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.statistics.agreement import agreement, warnings
+from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_in_place
+from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.statistics.findings import analyse
+
+COMPONENTS = ("a", "b", "c")
+CELLS = factorial_cells(COMPONENTS)
+
+
+def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.DataFrame:
+    """Component a: effect 0.4 with SD effect_sd over blocks; cells without it scatter with off_sd, with it on_sd."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for block in range(blocks):
+        shift, effect = rng.normal(0, 0.1), rng.normal(0.4, effect_sd)
+        for mask, cell in enumerate(CELLS):
+            on = mask & 1
+            y = 4 - effect * on - 0.1 * (mask >> 1 & 1) + shift + rng.normal(0, on_sd if on else off_sd)
+            rows.append({"cell": cell, "block": block, "kind": "cell", "value": math.exp(y), "a": on, "mask": mask})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
+def test_block_by_component_is_the_analysis_of_variance():
+    frame = simulate(effect_sd=0.1).assign(y=lambda f: np.log(f["value"]))
+    rows = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)
+    small = smf.ols("y ~ C(cell) + C(block)", frame).fit()
+    unadjusted = []
+    for i, row in enumerate(rows):
+        frame["on"] = frame["mask"] // 2**i % 2
+        table = anova_lm(small, smf.ols("y ~ C(cell) + C(block) + C(block):on", frame).fit())
+        assert row.varies == pytest.approx(table["F"].iloc[1])
+        unadjusted.append(table["Pr(>F)"].iloc[1])
+    assert [row.varies_p for row in rows] == pytest.approx(list(multipletests(unadjusted, method="holm")[1]))
+
+
+def test_spreads_are_the_residuals_of_each_half():
+    frame = simulate(off_sd=0.3, on_sd=0.03).assign(y=lambda f: np.log(f["value"]))
+    row = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)[0]
+    found = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
+    assert (row.off_sd**2, row.on_sd**2) == pytest.approx(found)
+    assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(found[0] / found[1], 12, 12))
+    (told,) = warnings([row])
+    assert told.startswith("a: ")
+    assert "cells without it scatter with an SD of" in told
+
+
+def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
+    scattered = simulate(blocks=6, effect_sd=0.3)
+    rows = agreement(analyse_scale(scattered, COMPONENTS, "log"), scattered, COMPONENTS)
+    (told,) = warnings(rows)
+    assert "times the pooled one" in told
+    assert "its effect differs between blocks" in told
+
+
+def test_even_tables_are_warned_of_as_rarely_as_the_level_says():
+    frames = [simulate(seed=seed) for seed in range(200)]
+    rows = [agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS) for frame in frames]
+    assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
+    assert np.mean([min(row.spread_p for row in each) <= 0.05 for each in rows]) < 0.09
+
+
+@pytest.mark.parametrize("frame", [simulate(blocks=1), simulate()[lambda f: f["cell"] != "a"]])
+def test_tables_that_cannot_tell_give_no_numbers(frame):
+    rows = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)
+    assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
+    assert warnings(rows) == []
+
+
+def test_the_place_of_a_lost_arm_takes_the_worst_residual():
+    frame = simulate(seed=4)
+    lost = frame.iloc[[7]]  # full in block 0
+    kept = frame.drop(index=7)
+    scale = analyse_scale(kept, COMPONENTS, "log")
+    filled = with_worst_in_place(kept, lost, scale)
+    ols = smf.ols("np.log(value) ~ C(cell) + C(block)", kept).fit()
+    expected = ols.predict(lost).iloc[0] + ols.resid.max()
+    assert math.log(filled["value"].iloc[-1]) == pytest.approx(expected)
+    assert len(filled) == len(frame)
+
+
+def test_findings_show_the_effects_with_bad_values_in_place_of_lost_arms(make_run):
+    found = analyse(load_run(make_run(lost={"full-b0": "diverged"}, blocks=5)))
+    assert set(found.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
+    for row in found.headline.rows:
+        assert found.with_worst[row.component].value < row.shapley.value  # full looks worse
+    assert analyse(load_run(make_run(name="whole", blocks=5))).with_worst == {}
+
+
+def test_a_cell_whose_every_arm_was_lost_is_no_table(make_run):
+    found = analyse(load_run(make_run(lost={f"full-b{b}": "diverged" for b in range(3)})))
+    assert not any(estimate.known for estimate in found.with_worst.values())
