@@ -30,7 +30,7 @@ from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
+    """Returns the exit code: 0 every arm is done, 2 bad input or a plan that cannot start here, 3 some arms are not done, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
     console = make_console()
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(obstacle)
         print_plan(plan, obstacle, console)
         if options.dry_run:
-            return 0
+            return 2 if obstacle else 0
         started = time.monotonic()
         counts = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
         summary = report(plan.run)

@@ -41,7 +41,7 @@ def job_of(plan: Plan) -> Job:
         teacher=None,
         workers=0,
         threads=1,
-        gpu=False,
+        gpus=0.0,
     )
 
 

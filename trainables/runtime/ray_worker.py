@@ -35,7 +35,7 @@ class Job:
     teacher: str | None  # the key of this sweep's
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
-    gpu: bool
+    gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
     stopping: Stopping | None = None  # of arms of a search that are behind
 
     def base_spec(self) -> Any:
@@ -77,7 +77,9 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     if job.workers:
         train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
     else:
-        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        # Ray shows an actor the GPU it reserved for it, and no other.
+        device = "cuda:0" if job.gpus else "cpu"
+        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=_report_to_tune)
 
 
 def train_on_workers(
@@ -97,8 +99,8 @@ def train_on_workers(
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=job.workers,
-            use_gpu=job.gpu,
-            resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {}),
+            use_gpu=job.gpus > 0,
+            resources_per_worker={"CPU": job.threads} | ({"GPU": job.gpus} if job.gpus else {}),
         ),
         run_config=RunConfig(
             # The dashboard shows it; a number, since our own checkpoints decide what is resumed, not Ray's.

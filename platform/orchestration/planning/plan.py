@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
+from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, shortages, slots
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
@@ -156,8 +156,9 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 
 def obstacle_here(plan: Plan) -> str:
-    """Why this machine alone cannot carry the plan out; empty when it can."""
-    return missing_inputs(plan.space) if plan.slots else too_small(plan.space, machine())
+    """All that this machine alone lacks to carry the plan out; empty when it can."""
+    short = [] if plan.slots else shortages(plan.space, machine())
+    return "; ".join(filter(None, [*short, missing_inputs(plan.space)]))
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -177,7 +178,8 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
 def packing_text(plan: Plan) -> str:
     """How the arms are packed, in a few words."""
     largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
-    return f"{len(plan.cohorts)} of up to {largest} arms, {plan.slots} at a time"
+    at_a_time = f", {plan.slots} at a time" if plan.slots else ""
+    return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
