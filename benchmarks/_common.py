@@ -138,7 +138,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     from branchwise.trainables.dash.diffusion import schedule
     from branchwise.trainables.dash.nets import unet
     from branchwise.trainables.dash.settings.spec import Spec
-    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.dash.training.steps import Setting
 
     spec = Spec.model_validate(PAPER)
     torch.set_num_threads(threads)
@@ -148,7 +148,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
     importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # nothing is evaluated
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
-    return cohort.Setting(silent(device), dataset, alphas_cumprod, teacher, importance, unused), spec
+    return Setting(silent(device), dataset, alphas_cumprod, teacher, importance, unused), spec
 
 
 def silent(device: str) -> Any:

@@ -30,7 +30,10 @@ from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 every arm is done, 2 bad input or a plan that cannot start here, 3 some arms are not done, 130 interrupted."""
+    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted.
+
+    A dry run returns 2 where the run could not start.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
     console = make_console()

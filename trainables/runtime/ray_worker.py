@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.runtime.notes import kept_notes
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
@@ -146,7 +147,8 @@ def _cohort_loop(config: dict[str, Any]) -> None:
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
-    with lend_context(cohort, job, run, publish=publish, rank=rank, **place) as context:
+    lent = lend_context(cohort, job, run, publish=publish, rank=rank, **place)
+    with kept_notes(run, f"{cohort.name}-{rank}" if rank else cohort.name), lent as context:
         load_trainable(job.trainable).run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)

@@ -119,12 +119,27 @@ def test_the_old_word_for_the_authors_weighting_still_works(tiny: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("space", "key"),
+    ("space", "settings", "key"),
     [
-        ("ablation", "66bdbb758feb04aa"),
-        ("cifar10_ablation", "8e550910f54627f6"),
-        ("imagenet64_ablation", "a590954816dd7c0c"),
+        ("ablation", [], "66bdbb758feb04aa"),
+        ("cifar10_ablation", ["teacher.precision=fp32"], "8e550910f54627f6"),
+        ("imagenet64_ablation", [], "a590954816dd7c0c"),
     ],
 )
-def test_teachers_that_exist_are_found_again(root: Path, space: str, key: str) -> None:
-    assert dash.teacher_key(load_space(root / f"search_spaces/{space}.yaml").spec) == key
+def test_teachers_that_exist_are_found_again(root: Path, space: str, settings: list[str], key: str) -> None:
+    assert dash.teacher_key(load_space(root / f"search_spaces/{space}.yaml", settings).spec) == key
+
+
+FULL_SIZE = [
+    file.stem for file in Path(__file__).parents[3].glob("search_spaces/*.yaml") if "gpus_per" in file.read_text()
+]
+
+
+@pytest.mark.parametrize("space", FULL_SIZE)
+def test_spaces_for_gpus_train_in_bf16_and_fast_and_exact_is_one_setting_away(root: Path, space: str) -> None:
+    file = root / f"search_spaces/{space}.yaml"
+    spec = load_space(file).spec
+    assert (spec.train.precision, spec.train.mode) == (spec.teacher.precision, spec.teacher.mode) == ("bf16", "fast")
+    exact = load_space(file, ["train.mode=exact"]).spec
+    assert exact.train.mode == "exact"
+    assert dash.teacher_key(exact) == dash.teacher_key(spec)
