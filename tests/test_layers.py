@@ -14,7 +14,17 @@ import pytest
 ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
     "trainables/runtime": ["storage", "settings", "run_folder", "notes", "stopping", "ray_worker"],
-    "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
+    "trainables/dash": [
+        "settings",
+        "costs",
+        "compute",
+        "diffusion",
+        "data",
+        "nets",
+        "evaluation",
+        "training",
+        "authors",
+    ],
     "analysis": ["records", "statistics", "report"],
     "platform/orchestration": [
         "errors",

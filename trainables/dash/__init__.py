@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.dash.costs.bill import (
+    bill_cohort,
+    bill_teacher,
+    describe_models,
+    estimate_cohort,
+    estimate_teacher,
+)
 from branchwise.trainables.dash.settings.addresses import evaluation_key, teacher_key
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
-from branchwise.trainables.dash.settings.cost import estimate_cohort, estimate_teacher
 from branchwise.trainables.dash.settings.files import check_inputs
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, cohort_key
@@ -22,8 +28,11 @@ __all__ = [
     "COLUMNS",
     "LINES",
     "Spec",
+    "bill_cohort",
+    "bill_teacher",
     "check_inputs",
     "cohort_key",
+    "describe_models",
     "estimate_cohort",
     "estimate_teacher",
     "evaluate_teacher",

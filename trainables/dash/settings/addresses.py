@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings.data import Data, TorchvisionData
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -36,6 +37,13 @@ def teacher_key(spec: Spec) -> str:
     _check_fits(folder / CONFIG, spec.data)
     with (folder / WEIGHTS).open("rb") as file:
         return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+
+
+def checkpoint_size(teacher: TeacherCheckpoint) -> int:
+    """The parameters of a teacher that exists, from the head of its weights' file."""
+    with (Path(teacher.checkpoint).expanduser() / WEIGHTS).open("rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
 
 
 def _identity(data: Data) -> dict[str, Any]:
