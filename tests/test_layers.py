@@ -24,6 +24,7 @@ ORDERS = {
         "evaluation",
         "training",
         "authors",
+        "machine",
     ],
     "analysis": ["records", "statistics", "report"],
     "platform/orchestration": [

@@ -37,10 +37,17 @@ __all__ = [
     "estimate_teacher",
     "evaluate_teacher",
     "evaluation_key",
+    "measure_rates",
     "run_cohort",
     "teacher_key",
     "train_teacher",
 ]
+
+
+def measure_rates(spec: Spec, device: str, threads: int, seconds: float) -> list[dict[str, Any]]:
+    from branchwise.trainables.dash.machine import rates
+
+    return rates.measure(spec, device, threads, seconds)
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:

@@ -44,7 +44,7 @@ def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[st
 
 
 def _key(rate: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(sorted((name, str(value)) for name, value in rate.items() if name not in ("ratio", "seconds")))
+    return tuple(sorted((name, str(value)) for name, value in rate.items() if name != "seconds"))
 
 
 @functools.cache

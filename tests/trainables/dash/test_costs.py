@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from branchwise.orchestration.space import load_space
 from branchwise.trainables import Device
 from branchwise.trainables.dash.costs import memory, work
 from branchwise.trainables.dash.costs.counts import count
-from branchwise.trainables.dash.costs.seconds import flop, measured_ratio, net_key, pass_seconds
+from branchwise.trainables.dash.costs.seconds import flop, measured_ratio, pass_seconds, rate_of
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.cost import forward_macs
 from branchwise.trainables.dash.settings.spec import UNet
@@ -137,12 +138,17 @@ def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() ->
     spec, shape, _ = NETS["digits student"]
     other = NETS["digits teacher"][0]
     one = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
-    same = {"kind": "train", "precision": "fp32", "mode": "exact", "threads": 1}
-    own = [{**same, "net": net_key(spec, shape), "rows": rows, "ratio": ratio} for rows, ratio in ((8, 3.0), (50, 2.0))]
-    strange = {**same, "net": net_key(other, shape), "rows": 64, "ratio": 9.0}
-    assert measured_ratio(one, shape, Device(rates=[*own, strange])) == 2.0
-    assert measured_ratio(one, shape, Device(rates=[strange])) == 9.0, "another net says more than none"
-    assert measured_ratio(one, shape, Device(threads=2, rates=own)) is None
+
+    def rate(net: UNet, rows: int, times_slower: float) -> dict[str, Any]:
+        """As if such a pass had taken so many times what the formula says."""
+        measured = replace(one, net=net, rows=rows, times=1)
+        return rate_of(measured, shape, 10, 1, times_slower * pass_seconds(measured, shape, 10, Device())[0])
+
+    own, strange = [rate(spec, 8, 3.0), rate(spec, 50, 2.0)], rate(other, 64, 9.0)
+    assert measured_ratio(one, shape, 10, Device(rates=[*own, strange])) == pytest.approx(2.0)
+    assert measured_ratio(one, shape, 10, Device(rates=[strange])) == pytest.approx(9.0), "another net is some help"
+    assert measured_ratio(one, shape, 10, Device(threads=2, rates=own)) is None
+    assert measured_ratio(replace(one, precision="bf16"), shape, 10, Device(rates=own)) is None
     plain, known = pass_seconds(one, shape, 10, Device())
     assert not known
     assert pass_seconds(one, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from branchwise.trainables.contract import Bill, Device
 from branchwise.trainables.dash.costs import memory
 from branchwise.trainables.dash.costs.counts import count
-from branchwise.trainables.dash.costs.seconds import features_ratio, flop, gpu_rate, pass_seconds
+from branchwise.trainables.dash.costs.seconds import flop, gpu_rate, measured_features, pass_seconds
 from branchwise.trainables.dash.costs.work import (
     Pass,
     cohort_passes,
@@ -88,8 +88,8 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1) -> tuple[float, b
         reckoned = 1.0 + len(spec.evaluate.guidance_grid)
     else:
         reckoned = images / (INCEPTION_A_SECOND * on.threads * workers)
-    ratio = features_ratio(on)
-    return (reckoned, False) if ratio is None else (reckoned * ratio, True)
+    measured = measured_features(spec, images, on)
+    return (reckoned, False) if measured is None else (measured / workers, True)
 
 
 def describe_models(spec: Spec) -> Iterator[tuple[str, str]]:

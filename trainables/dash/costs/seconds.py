@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -11,7 +12,8 @@ from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import BACKWARD, count
 from branchwise.trainables.dash.costs.work import Pass
 from branchwise.trainables.dash.settings.cost import forward_seconds
-from branchwise.trainables.dash.settings.spec import UNet
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.spec import Spec, UNet
 
 STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, whatever the net
 FEATURES = "features"  # the kind of rate that features and distances have
@@ -28,7 +30,7 @@ def flop(one: Pass, shape: Shape, classes: int) -> float:
 def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
     """Seconds of all the passes, and whether they rest on a measurement of this device."""
     seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, on))
-    ratio = measured_ratio(one, shape, on)
+    ratio = measured_ratio(one, shape, classes, on)
     return (seconds, False) if ratio is None else (seconds * ratio, True)
 
 
@@ -52,29 +54,67 @@ def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
     return on.flops[name], on.efficiency[name]
 
 
-def net_key(net: UNet, shape: Shape) -> str:
-    """What a measured rate is of."""
-    return f"{list(net.channels)} x{net.res_blocks} @{list(net.attention_at)} {list(shape)}"
+def rate_of(one: Pass, shape: Shape, classes: int, threads: int, seconds: float) -> dict[str, Any]:
+    """That one pass took so many seconds, as plain values: what a `Device` has among its rates."""
+    return {
+        "kind": one.kind,
+        "net": {"channels": list(one.net.channels), "res_blocks": one.net.res_blocks, "at": list(one.net.attention_at)},
+        "images": [*shape, classes],
+        "rows": one.rows,
+        "precision": one.precision,
+        "mode": one.mode,
+        "threads": threads,
+        "seconds": seconds,
+    }
 
 
-def measured_ratio(one: Pass, shape: Shape, on: Device) -> float | None:
+def measured_ratio(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
     """Measured over reckoned seconds: of this net at the nearest batch, else the median of others; None: no rate."""
     alike = [rate for rate in on.rates if rate["kind"] == one.kind and _same_way(rate, one, on)]
     if not alike:
         return None
-    own = [rate for rate in alike if rate["net"] == net_key(one.net, shape)]
+    this = rate_of(one, shape, classes, on.threads, 0.0)
+    own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
     if own:
-        return float(min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows)))["ratio"])
-    return float(median(rate["ratio"] for rate in alike))
+        return _ratio(min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows))), one, on)
+    return float(median(_ratio(rate, one, on) for rate in alike))
+
+
+def _ratio(rate: Mapping[str, Any], one: Pass, on: Device) -> float:
+    """The seconds of a rate over those that the formula gives for the very pass that was measured."""
+    net = UNet.model_construct(
+        channels=tuple(rate["net"]["channels"]),
+        res_blocks=rate["net"]["res_blocks"],
+        attention_at=tuple(rate["net"]["at"]),
+        norm_groups=one.net.norm_groups,
+        dropout=one.net.dropout,
+    )
+    *shape, classes = rate["images"]
+    image_shape = (shape[0], shape[1], shape[2])
+    measured = replace(one, net=net, rows=rate["rows"], times=1)
+    plain = replace(on, rates=())
+    return float(rate["seconds"] / pass_seconds(measured, image_shape, classes, plain)[0])
 
 
 def _same_way(rate: Mapping[str, Any], one: Pass, on: Device) -> bool:
-    """On a CPU both modes are one."""
-    same_mode = not on.memory or rate["mode"] == one.mode
-    return same_mode and rate["precision"] == one.precision and rate["threads"] == on.threads
+    """On a CPU both modes are one; on a GPU its threads do not matter."""
+    if on.memory:
+        return (rate["precision"], rate["mode"]) == (one.precision, one.mode)
+    return (rate["precision"], rate["threads"]) == (one.precision, on.threads)
 
 
-def features_ratio(on: Device) -> float | None:
-    """Measured over reckoned seconds of features and distances."""
-    found = [rate["ratio"] for rate in on.rates if rate["kind"] == FEATURES]
+def feature_net(spec: Spec) -> str:
+    """What computes the features of the space's images."""
+    return "digits64" if isinstance(spec.data, Digits) else "inception"
+
+
+def measured_features(spec: Spec, images: int, on: Device) -> float | None:
+    """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
+    found = [
+        rate["seconds"] / rate["rows"] * images
+        for rate in on.rates
+        if rate["kind"] == FEATURES
+        and rate["net"] == feature_net(spec)
+        and (on.memory or rate["threads"] == on.threads)
+    ]
     return median(found) if found else None

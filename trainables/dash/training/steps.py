@@ -1,4 +1,7 @@
-"""The steps of a cohort: students side by side on one batch and one teacher pass. Knows no evaluation and no disk."""
+"""The steps of a cohort, students side by side on one batch and one teacher pass, and those of a teacher's training.
+
+Knows no evaluation and no disk.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.nets import pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Method
+from branchwise.trainables.dash.settings.spec import Method, Teacher
 from branchwise.trainables.dash.training.learner import Learner
-from branchwise.trainables.dash.training.objectives import LOSSES
+from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
 
 if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
     from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
@@ -115,3 +118,20 @@ def _outputs(
         return student, teacher
     adapted = {"dropped features": learner.adapter(student["dropped features"])}
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
+
+
+def take_teacher_step(
+    learner: Learner,
+    settings: Teacher,
+    dataset: datasets.Dataset,
+    alphas_cumprod: Tensor,
+    step: int,
+    context: Context,
+) -> None:
+    """Step `step` of a teacher's training: the denoising loss, with labels dropped per sample."""
+    modes.begin_step(settings.mode, context)
+    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
+    if settings.dropout > 0:
+        torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
+    outputs = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
+    learner.learn(Losses(weighted_error(outputs["dropped"], batch.noise, learner.weights(batch))), step)
