@@ -92,5 +92,5 @@ def test_published_numbers_are_kept_with_the_space(tmp_path, surface_space):
     again = tmp_path / "elsewhere.yaml"
     again.write_text(space.resolved())
     assert load_space(again).published == space.published
-    with pytest.raises(UserError, match="published: 'nature' is not allowed: .* has paper"):
+    with pytest.raises(UserError, match=r"published: 'nature' is not allowed: .* has paper"):
         load_space(surface_space, ["published=nature"])
