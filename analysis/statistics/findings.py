@@ -9,6 +9,7 @@ from math import nan, sqrt
 import numpy as np
 
 from branchwise.analysis.records.run import RESULT_KINDS, Run
+from branchwise.analysis.statistics import teachers
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.cells import TEACHER
@@ -79,7 +80,8 @@ def analyse(run: Run) -> Findings:
         with_worst=_with_worst(run, headline), plan=_plan(run, log, further_hypotheses(claims, run.components)),
         repeats=_more_repeats(run, headline, variance), cells=_cell_rows(run, log, raw),
         notes=(*_completeness(run), *_stopped(run), *_resealed(edited), *unread, *_not_estimable(run, headline),
-               *_scale_note(run, log), *flags(headline, variance, _lost_cells(run)), *warnings(agreeing)),
+               *teachers.notes(run.arms), *_scale_note(run, log), *flags(headline, variance, _lost_cells(run)),
+               *warnings(agreeing)),
     )  # fmt: skip
 
 
@@ -167,15 +169,14 @@ def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[Cel
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
             )
         )  # fmt: skip
-    teacher = results["teacher_value"].dropna()
-    if len(teacher):
-        rows.append(
-            CellRow(
-                cell=TEACHER, on=None, n=1, mean=float(teacher.mean()), sd=nan,
-                shown={column.name: nan for column in run.shown},
-                change=Estimate(), relative=Estimate(), arms=(), lost=(),
-            )
-        )  # fmt: skip
+    rows += [
+        CellRow(
+            cell=teacher.name, on=None, n=1, mean=teacher.value, sd=nan,
+            shown={column.name: nan for column in run.shown},
+            change=Estimate(), relative=Estimate(), arms=(), lost=(),
+        )
+        for teacher in teachers.teachers(results)
+    ]  # fmt: skip
     return tuple(rows)
 
 

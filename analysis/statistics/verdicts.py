@@ -30,6 +30,7 @@ from branchwise.analysis.statistics.model import (
     ratio,
     two_sided_p,
 )
+from branchwise.analysis.statistics.teachers import value_of_teacher
 
 Status = Literal["supported", "refuted", "supported on these seeds", "refuted on these seeds", "not shown"]
 
@@ -206,10 +207,10 @@ def _value_claim(claim: Claim, results: pd.DataFrame) -> Verdict:
 def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame) -> Test:
     constant = 0.0
     if TEACHER in weights:
-        teacher = results["teacher_value"].dropna()
-        if teacher.empty:
+        teacher = value_of_teacher(results)
+        if teacher is None:
             return Test(reason="the run records no value of the teacher")
-        constant = weights[TEACHER] * float(teacher.mean())
+        constant = weights[TEACHER] * teacher
     students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
     if not students:
         return Test(reason="the teacher is one net: its value has no interval over seeds")

@@ -102,6 +102,7 @@ class Ablation(Design):
                     f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}"
                 )
             method.check_patch(f"design.baselines: {baseline}", known[baseline])
+            method.check_comparable(f"design.baselines: {baseline}", known[baseline])
         rows = [cell.cell for cell in self.cells(method)]
         for index, claim in enumerate(self.claims):
             try:
@@ -122,6 +123,7 @@ class Ablation(Design):
                     raise UserError(f"{method.file}: {where}: {key}: {value} equals the current value; choose another")
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
+            method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
 
 
 def every_combination(components: Mapping[str, Any]) -> Iterator[Mapping[str, bool]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.run_folder.teachers import asked_teachers
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables import Cohort
 from branchwise.trainables.contract import declared
@@ -38,8 +39,8 @@ def run_named(storage: Storage, name: str, option: str) -> RunFolder:
 
 
 def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
-    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, and who trains with
-    whom."""
+    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, who trains with whom
+    and on which teacher."""
     content = space.resolved().encode()
     run.write_space(content)
     run.write_plan(
@@ -47,6 +48,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
             "space_sha256": hashlib.sha256(content).hexdigest(),
             **space.design.outline(space.method),
             **declared(space.module),
+            "teachers": [{"key": teacher.key, "cells": list(teacher.cells)} for teacher in asked_teachers(space)],
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }
     )
