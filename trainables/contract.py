@@ -93,6 +93,7 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
+    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
