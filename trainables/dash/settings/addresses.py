@@ -17,6 +17,8 @@ CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 1  # likewise for the values of an evaluation
+# Settings of an evaluation of which a value's comparability key does not tell.
+_NOT_COMPARED = {"repeats", "sampler", "sampler_steps", "guidance", "guidance_grid", "gap_samples", "gap_bins"}
 
 
 def teacher_key(spec: Spec) -> str:
@@ -77,4 +79,4 @@ def comparability_key(spec: Spec) -> str:
     The reference set is all training images: which part of them trains, and whether they are mirrored, is left out.
     """
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
-    return digest([reference, spec.evaluate.samples, spec.evaluate.precision])
+    return digest([reference, spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED)])
