@@ -14,7 +14,8 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.terminal import print_plan
 from branchwise.orchestration.planning.machine import missing_inputs
-from branchwise.orchestration.planning.plan import Plan, plan_new
+from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
+from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
@@ -111,15 +112,22 @@ def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -
     train(plan, long.key, {"metric": "surface", "value": 20.0})
     for arm in plan.arms:
         plan.run.write_record(arm.name, record_of(arm, "t0000", Result(status="done", values={"value": 30.0})))
-    earlier = plan.run.read_record("base-b1")  # as it was written when a sweep had one teacher
-    plan.run.write_record("base-b1", {key: value for key, value in earlier.items() if key != "teacher"})
     order = {arm.name: number for number, arm in enumerate(plan.arms)}
     collect(plan.run, plan.space, order, find_teachers(plan.space, plan.storage))
     table = pd.read_parquet(plan.run.table_path("arms")).set_index("arm")
     assert (table.loc["full-b0", "teacher"], table.loc["full-b0", "teacher_value"]) == (short.key, 23.0)
     assert (table.loc["base-b0", "teacher"], table.loc["base-b0", "teacher_value"]) == (long.key, 20.0)
-    assert (table.loc["base-b1", "teacher"], table.loc["base-b1", "teacher_value"]) == (short.key, 23.0)
     assert table.loc["base-b0", "hp.teacher.steps"] == 40
+
+
+@pytest.mark.parametrize("began_with", [None, [{"key": "another", "cells": ["full"]}]])
+def test_arms_that_are_left_learn_from_no_other_teachers(plan: Plan, began_with: Any) -> None:
+    write_plan(plan.run, plan.space, plan.cohorts)
+    assert plan_resumed(plan.storage, plan.run.name).teachers == plan.teachers
+    written = {key: value for key, value in plan.run.read_plan().items() if key != "teachers"}
+    plan.run.write_plan(written | ({} if began_with is None else {"teachers": began_with}))
+    with pytest.raises(UserError, match="asks for other teachers than when this run started"):
+        plan_resumed(plan.storage, plan.run.name)
 
 
 def test_cells_of_a_tuned_factorial_may_differ_in_teachers(file: Path, tmp_path: Path) -> None:

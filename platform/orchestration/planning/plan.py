@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
-from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
@@ -97,6 +97,8 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
+    teachers = find_teachers(space, storage)
+    refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
     found = records(run)
     cost = _cost(space)
@@ -112,7 +114,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         arms=tuple(arms.values()),
         cohorts=tuple(left),
         slots=slots(space, machine()),
-        teachers=find_teachers(space, storage),
+        teachers=teachers,
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),

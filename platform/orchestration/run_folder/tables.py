@@ -115,9 +115,7 @@ def _of_its_teacher(space: Space, record: Record, values: Mapping[TeacherAddress
     asked = space.method.teacher(record["patch"])
     if asked is None:
         return {"teacher": None}
-    # Before a record named its teacher there was one a sweep, that of the space's own settings.
-    own = space.method.teacher({})
-    address = TeacherAddress(record.get("teacher") or (own or asked).key, asked.evaluation)
+    address = TeacherAddress(record.get("teacher") or asked.key, asked.evaluation)  # earlier records do not name it
     return {"teacher": address.key} | ({"teacher_value": values[address]} if address in values else {})
 
 
