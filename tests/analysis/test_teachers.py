@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.statistics.findings import analyse
-from branchwise.analysis.statistics.teachers import value_of_teacher
 
 LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from one teacher, all others from another
 
@@ -44,11 +44,11 @@ def test_a_claim_means_the_teacher_of_the_full_method(make_run):
 
 def test_without_the_full_methods_teacher_there_is_nothing_to_compare_with(make_run):
     arms = pd.read_parquet(two_teachers(make_run) / "arms.parquet")
-    assert value_of_teacher(arms) == 24.0
+    assert value_of_teacher(arms, "teacher_value") == 24.0
     others = arms[~arms["cell"].isin(LONG)].copy()
-    assert value_of_teacher(others) == 96.0, "where there is one alone, it is the one that is meant"
+    assert value_of_teacher(others, "teacher_value") == 96.0, "where there is one alone, it is the one that is meant"
     others.loc[others["cell"] == "base", ["teacher", "teacher_value"]] = "ccc", 50.0
-    assert value_of_teacher(others) is None
+    assert value_of_teacher(others, "teacher_value") is None
 
 
 def test_an_earlier_run_has_one_teacher(make_run):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from branchwise.analysis.statistics.cells import FULL, TEACHER
+from branchwise.analysis.declared.cells import FULL, TEACHER
 
 MOST_NAMED = 3  # cells in a name
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherValue:
-    """One teacher, measured as its students are."""
+    """One teacher and its value of an outcome, measured as its students are."""
 
     cells: tuple[str, ...]  # whose students learn from it
     value: float
@@ -29,28 +29,30 @@ class TeacherValue:
         return f"teacher of {', '.join(self.cells[:MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
 
 
-def teachers(arms: pd.DataFrame) -> tuple[TeacherValue, ...]:
-    """The teachers of these rows of arms.parquet whose value is recorded, in the order of the rows."""
-    keys = [key for key in ("teacher", "teacher_value") if key in arms]  # an earlier version kept the value alone
-    groups = list(arms.dropna(subset="teacher_value").groupby(keys, sort=False, dropna=False))
+def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
+    """The teachers of these rows of arms.parquet whose value, in `column`, is recorded, in the order of the rows."""
+    if column not in arms:
+        return ()
+    keys = [key for key in ("teacher", column) if key in arms]  # an earlier version kept the value alone
+    groups = list(arms.dropna(subset=column).groupby(keys, sort=False, dropna=False))
     return tuple(
         TeacherValue(
             cells=tuple(rows["cell"].dropna().unique()),
-            value=float(rows["teacher_value"].iloc[0]),
+            value=float(rows[column].iloc[0]),
             alone=len(groups) == 1,
         )
         for _, rows in groups
     )
 
 
-def value_of_teacher(arms: pd.DataFrame) -> float | None:
+def value_of_teacher(arms: pd.DataFrame, column: str) -> float | None:
     """The value that a claim means by `teacher`; None where none is recorded."""
-    return next((teacher.value for teacher in teachers(arms) if teacher.name == TEACHER), None)
+    return next((teacher.value for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
 
 
-def notes(arms: pd.DataFrame) -> list[str]:
+def notes(arms: pd.DataFrame, column: str) -> list[str]:
     """Says so when students of different cells have learned from different teachers."""
-    found = teachers(arms)
+    found = teachers(arms, column)
     if len(found) < 2:
         return []
     whose = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in found)
