@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.contract import Result
 from branchwise.trainables.dash.settings import files
-from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.ray_worker import Job, record_of, run_cohort_here
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
@@ -66,16 +67,15 @@ def plan(file: Path, tmp_path: Path) -> Plan:
     return plan_new(load_space(file), Storage(str(tmp_path / "runs")), None)
 
 
-def train(plan: Plan, key: str, values: dict[str, Any] | None) -> None:
+def train(plan: Plan, key: str, values: dict[str, Any], content: str = "{}") -> None:
     """Leaves a teacher in the plan's storage, with what was measured of it."""
     folder = Path(plan.storage.root).parent / key
     folder.mkdir(parents=True)
-    (folder / "teacher.json").write_text("{}")
+    (folder / "teacher.json").write_text(content)
     teachers = Teachers(plan.storage)
     teachers.put(folder, key)
-    if values is not None:
-        (settings,) = {teacher.address.evaluation for teacher in plan.teachers}
-        teachers.write_evaluation(key, settings, values)
+    (settings,) = {teacher.address.evaluation for teacher in plan.teachers}
+    teachers.write_evaluation(key, settings, values)
 
 
 def test_every_arm_has_its_own_teacher_and_cohorts_share_one(plan: Plan) -> None:
@@ -118,6 +118,22 @@ def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -
     assert (table.loc["full-b0", "teacher"], table.loc["full-b0", "teacher_value"]) == (short.key, 23.0)
     assert (table.loc["base-b0", "teacher"], table.loc["base-b0", "teacher_value"]) == (long.key, 20.0)
     assert table.loc["base-b0", "hp.teacher.steps"] == 40
+
+
+def test_a_worker_lends_a_cohort_the_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
+    job = Job(
+        trainable="surface", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
+        workers=0, threads=1, gpu=False,
+    )  # fmt: skip
+    for teacher, steps in zip(plan.teachers, (4, 40), strict=True):
+        train(plan, teacher.key, {"metric": "surface", "value": 20.0}, json.dumps({"steps": steps}))
+    for cohort in plan.cohorts:
+        run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+    for block in (0, 1):
+        full, base = (plan.run.read_record(f"{cell}-b{block}") for cell in ("short_teacher", "base"))
+        assert (full["teacher"], base["teacher"]) == tuple(teacher.key for teacher in plan.teachers)
+        ratio = full["values"]["value"] / base["values"]["value"]
+        assert ratio == pytest.approx((1 + 1 / 4) / (1 + 1 / 40), rel=0.25), "but for the noise of the arms"
 
 
 @pytest.mark.parametrize("began_with", [None, [{"key": "another", "cells": ["full"]}]])
