@@ -30,7 +30,7 @@ PATCHES: dict[str, dict[str, Any]] = {
 }
 COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
-    "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "sample_seconds",
+    "mse_cond", "mse_uncond", "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "sample_seconds",
     "device", "comparability_key", "student_sha256",
 }  # fmt: skip
 
@@ -59,6 +59,7 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
     assert result.status == "done"
     assert set(result.values) == COLUMNS
     assert all(math.isfinite(result.values[c]) for c in ("value", "kid", "rho", "gap_mse", "train_seconds"))
+    assert all(result.values[c] > 0 for c in ("mse_cond", "mse_uncond"))
     assert [row["step"] for row in result.tables["curves"]] == [2, 4, 6]
     assert len(result.tables["gaps"]) == 10
     folder = told.folders["full"]
@@ -163,6 +164,6 @@ def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_
     other = run([Arm(name="one", seed=3, spec=unguided)], type(told)(), teacher_folder, tmp_path / "other")
     result = told.results["single_head"]
     assert result.values["value"] == other.results["one"].values["value"]
-    assert result.values["rho"] is None
+    assert result.values["rho"] is result.values["mse_cond"] is None
     assert not result.tables["gaps"]
     assert json.loads((told.folders["single_head"] / "student.json").read_text())["guidance_inside"]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from branchwise.trainables.contract import Column, Lines
 
-RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", shown=True)
+# fmt: off
+RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", claimable=True, shown=True)
+COS_DELTA = Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher",
+                   claimable=True)
+GAP_MSE = Column(name="gap_mse", about="squared error of the gap", better="lower", searchable=True, claimable=True)
 RELATIVE_GAP = Column(name="relative_gap", about="relative gap error", better="lower", searchable=True, claimable=True)
+MSE_COND = Column(name="mse_cond", about="squared error of the conditional branch", better="lower", searchable=True,
+                  claimable=True)
+MSE_UNCOND = Column(name="mse_uncond", about="squared error of the unconditional branch", better="lower",
+                    searchable=True, claimable=True)
+CALIBRATION = (RHO, COS_DELTA, GAP_MSE, RELATIVE_GAP, MSE_COND, MSE_UNCOND)  # of both branches, against the teacher's
 
 COLUMNS = (
     Column(name="metric", about="what the value measures", dtype="string"),
@@ -13,10 +22,7 @@ COLUMNS = (
            claimable=True),
     Column(name="kid", about="kernel distance", better="lower", searchable=True),
     Column(name="inception_score", about="Inception score", better="higher"),
-    RHO,
-    Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher"),
-    Column(name="gap_mse", about="squared error of the gap", better="lower", searchable=True, claimable=True),
-    RELATIVE_GAP,
+    *CALIBRATION,
     Column(name="teacher_value", about="the teacher's value"),
     Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True),
     Column(name="teacher_params", about="parameters of the teacher", dtype="Int64"),
@@ -32,7 +38,8 @@ COLUMNS = (
     Column(name="value_repeats", about="the value of each set of samples", dtype="object"),
     Column(name="precision", about="precision of the samples", dtype="object", better="higher"),
     Column(name="recall", about="recall of the samples", dtype="object", better="higher"),
-)  # fmt: skip
+)
+# fmt: on
 
 LINES = (
     Lines(

@@ -22,6 +22,7 @@ from branchwise.trainables.dash.evaluation import calibration, grids, measuremen
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.nets import checkpoint, pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
+from branchwise.trainables.dash.settings.columns import CALIBRATION
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Evaluate, Method, cohort_key
 from branchwise.trainables.dash.training.learner import Learner
@@ -248,7 +249,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
             net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
         )
         pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
-        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its gap was never trained and is never used
+        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its branches are not the teacher's
         if context.rank != 0:
             continue
         folder = context.scratch / arm.name
@@ -256,7 +257,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
         teacher_size, student_size = unet.size(setting.teacher), learner.size()
         row = {
             **values,
-            **{name: None if gapless else pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")},
+            **{column.name: None if gapless else pooled[column.name] for column in CALIBRATION},
             "student_params": student_size,
             "teacher_params": teacher_size,
             "compression": teacher_size / student_size,
