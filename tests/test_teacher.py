@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 StartSweep = Callable[..., subprocess.Popen[str]]
@@ -41,3 +43,34 @@ def test_a_teacher_that_diverges_ends_the_sweep_with_its_reason(sweep: Sweep, ro
     (log,) = storage.glob("teachers/*.unfinished/logs/teacher.txt")
     assert str(log) in output
     assert "in train_teacher" in log.read_text()
+
+
+@pytest.mark.slow(60)
+def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    settings = {
+        "evaluate.guidance": "{choose: [6.0, {w_min: 1.0, w_max: 2.0, beta: 5.0}]}",
+        "evaluate.at_steps": "[10, 20]",
+        "design.blocks": "1",
+    }
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
+    assert code == 0, output
+    teacher = json.loads((storage / "smoke/manifest.json").read_text())["teacher"]
+    tried = {json.dumps(row["guidance"]): row["value"] for row in teacher["guidance_candidates"]}
+    assert len(tried) == 2
+    assert tried[json.dumps(teacher["chosen_guidance"])] == min(tried.values())
+    arms = pd.read_parquet(storage / "smoke/arms.parquet")
+    (key,) = set(arms["comparability_key"])
+    assert key == teacher["comparability_key"]
+    told = {"6.0": 6.0}.get(json.dumps(teacher["chosen_guidance"]), "adaptive 1 to 2, beta 5")
+    assert json.loads(key)["guidance"] == told
+    assert set(arms["floor_halves"]) == {teacher["floor_halves"]}
+    assert set(arms["floor_halves_samples"]) == {898}
+    assert arms["floor_held_out"].isna().all()
+    budgets = pd.read_parquet(storage / "smoke/budgets.parquet")
+    assert budgets.groupby("arm")["step"].apply(list).tolist() == [[10, 20, 30]] * len(arms)
+    ends = budgets[budgets["step"] == 30].set_index("arm")
+    for column in ("value", "relative_gap", "mse_cond", "mse_uncond", "gap_mse", "rho"):
+        assert ends[column].to_dict() == arms.set_index("arm")[column].to_dict()
+    assert "Outcomes against training steps" in (storage / "smoke/report/index.html").read_text()

@@ -197,9 +197,11 @@ def lend_context(
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     try:
-        folder = None
+        folder, evaluation = None, None
         if job.teacher is not None and cohort.arms:
             folder = job.teachers().get(job.teacher, scratch)
+            settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
+            evaluation = job.teachers().read_evaluation(job.teacher, settings)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -207,6 +209,7 @@ def lend_context(
             threads=job.threads,
             scratch=scratch,
             teacher=folder,
+            evaluation=evaluation or {},
             report=report,
             save=lambda content: run.write_checkpoint(name, content),
             load=load,
