@@ -46,7 +46,7 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("evaluate.sampler", "euler", "must be one of ddim, dpmpp_2m, unipc"),
         ("evaluate.guidance", {"choose": [1.0]}, "at least 2 items"),
         ("evaluate.guidance", {"choose": [1.0, {"w_max": 3.0}, {"w_max": 3.0}]}, "adaptive 1 to 3, beta 5 stands"),
-        ("evaluate.guidance", {"choose": [1.0, {"choose": [1.0, 2.0]}]}, "Extra inputs"),
+        ("evaluate.guidance", {"choose": [1.0, {"choose": [1.0, 2.0]}]}, "Input tag 'choose'"),
         ("evaluate.sampler_steps", 1, "greater than or equal to 2"),
         ("evaluate.at_steps", [4, 2], "each step must be above the one before"),
         ("evaluate.at_steps", [2, 6], "at_steps: 6 is not below train.steps 6"),

@@ -77,8 +77,15 @@ LINES = (
         title="Outcomes against training steps",
         x=("step",),
         x_label="training step",
-        y=(VALUE, *CALIBRATION),
-        linear=("rho", "cos_delta"),
+        y=(VALUE, RELATIVE_GAP),
+    ),
+    Lines(
+        table="budgets",
+        name="budgets_branches",
+        title="Errors of both branches against training steps",
+        x=("step",),
+        x_label="training step",
+        y=(MSE_COND, MSE_UNCOND),
     ),
     Lines(
         table="curves",
