@@ -246,3 +246,8 @@ def cohort_key(spec: Spec) -> str:
     train = spec.train
     shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
     return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])
+
+
+def measured_at(spec: Spec) -> tuple[int, ...]:
+    """Training steps after which students are measured on the way."""
+    return spec.evaluate.at_steps

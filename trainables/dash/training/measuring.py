@@ -126,8 +126,6 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
         "device": context.device,
         "student_sha256": checkpoint.weights_sha256(folder),
     }
-    if setting.evaluate.at_steps:
-        learner.budgets.append({"step": arm.spec.train.steps, "value": values["value"], **pooled})
     tables = {**_on_the_way(learner), "gaps": gaps, "guidance": grid}
     context.finish(arm, Result(status="done", values=row, tables=tables), folder)
 
