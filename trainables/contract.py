@@ -151,6 +151,7 @@ class Context:
     threads: int
     scratch: Path  # an empty local folder, removed afterwards
     teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of that teacher: what `evaluate_teacher` returned
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
@@ -210,7 +211,7 @@ class Trainable(Protocol):
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored beside the teacher."""
+        """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
 
 
 def load_trainable(name: str) -> Trainable:

@@ -15,7 +15,7 @@ from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
 from branchwise.trainables.dash.settings.cost import estimate_cohort, estimate_teacher
 from branchwise.trainables.dash.settings.files import check_inputs
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, cohort_key
+from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
 
 __all__ = [
     "BASELINES",
@@ -29,6 +29,7 @@ __all__ = [
     "estimate_teacher",
     "evaluate_teacher",
     "evaluation_key",
+    "measured_at",
     "run_cohort",
     "teacher_key",
     "train_teacher",

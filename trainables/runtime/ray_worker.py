@@ -197,7 +197,11 @@ def lend_context(
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     try:
-        folder = None if cohort.teacher is None else job.teachers().get(cohort.teacher, scratch)
+        folder, evaluation = None, None
+        if cohort.teacher is not None:
+            folder = job.teachers().get(cohort.teacher, scratch)
+            settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
+            evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -205,6 +209,7 @@ def lend_context(
             threads=job.threads,
             scratch=scratch,
             teacher=folder,
+            evaluation=evaluation or {},
             report=report,
             save=lambda content: run.write_checkpoint(name, content),
             load=load,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.data import TEST_IMAGES, Digits, TorchvisionData
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
@@ -65,17 +66,30 @@ def _forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int,
     return 0.7e-3 * _blocks(net) + a_sample * samples / threads
 
 
-def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
+def _evaluation_seconds(net: UNet, spec: Spec, threads: int, of_teacher: bool = False) -> float:
+    """Of a student, on the way too, under the costliest scale that may be chosen; of a teacher, who tries them all."""
     evaluate = spec.evaluate
-    scales = [evaluate.guidance, *evaluate.guidance_grid]
-    branches = sum(1 if scale == 1 else 2 for scale in scales)
-    passes = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps
-    passes += 2 * evaluate.gap_samples * evaluate.gap_bins
+    candidates = sorted(evaluate.candidates, key=_branches)
+    scales = [candidates[-1], *evaluate.guidance_grid] * evaluate.repeats
+    if not of_teacher:
+        scales += [candidates[-1]] * len(evaluate.at_steps)
+    elif len(candidates) > 1:
+        scales += candidates * evaluate.repeats
+    passes = sum(map(_branches, scales)) * evaluate.samples * evaluate.sampler_steps
+    looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
+    passes += looks * 2 * evaluate.gap_samples * evaluate.gap_bins
     batch = 256
     sampling = passes / batch * _forward_seconds(net, spec.data.image_shape, batch, threads)
-    images = len(scales) * evaluate.samples * evaluate.repeats
+    images = len(scales) * evaluate.samples
+    if of_teacher and isinstance(spec.data, TorchvisionData):
+        images += TEST_IMAGES  # for the floor
     # The digits net takes no time to speak of; Inception does three images a second on one core.
     return sampling + (len(scales) if isinstance(spec.data, Digits) else images / (3 * threads))
+
+
+def _branches(scale: Any) -> int:
+    """Passes of the net at each step of a sampler."""
+    return 1 if scale == 1 else 2
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
@@ -106,4 +120,4 @@ def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
         return 0.0
     shape = spec.data.image_shape
     step = 3 * _forward_seconds(teacher, shape, -(-teacher.batch_size // workers), threads=1)
-    return (0 if trained else teacher.steps) * step + _evaluation_seconds(teacher, spec, workers)
+    return (0 if trained else teacher.steps) * step + _evaluation_seconds(teacher, spec, workers, of_teacher=True)
