@@ -26,7 +26,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["records", "statistics", "report"],
+    "analysis": ["declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
         "checkout",

@@ -36,8 +36,9 @@ class Arm:
     kind: Kind = "cell"
     cell: str = ""
     block: int = 0
-    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
         """The arm as plain values, without its settings: what a record keeps."""
@@ -49,12 +50,13 @@ class Arm:
             "seed": self.seed,
             "components": dict(self.components),
             "patch": dict(self.patch),
+            "teacher": self.teacher,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of one block that train together: one Ray Tune trial.
+    """Arms of one block that train together, on one teacher: one Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -63,6 +65,11 @@ class Cohort:
     arms: tuple[Arm, ...]
     seconds: float = 0.0  # expected
     out_of: str = ""
+
+    @property
+    def teacher(self) -> str | None:
+        """The key of the teacher that all its arms learn from."""
+        return self.arms[0].teacher if self.arms else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +93,7 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
+    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
@@ -172,7 +180,8 @@ class Context:
     device: str  # "cpu", "cuda:0", ...
     threads: int
     scratch: Path  # an empty local folder, removed afterwards
-    teacher: Path | None  # a local folder that `train_teacher` once wrote
+    teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of that teacher: what `evaluate_teacher` returned
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
@@ -202,7 +211,10 @@ class Trainable(Protocol):
         """How a report draws a result's tables."""
 
     def cohort_key(self, spec: Any) -> str:
-        """Arms may train together where this is equal."""
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike."""
+
+    def comparability_key(self, spec: Any) -> str:
+        """Values may be compared where this is equal: what of the column of this name the settings decide."""
 
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
@@ -218,6 +230,9 @@ class Trainable(Protocol):
 
     def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
         """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
+
+    def measured_at(self, spec: Any) -> Sequence[int]:
+        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
 
     def run_cohort(self, arms: Any, context: Context) -> None:
         """Trains and evaluates the arms, and calls `context.finish` once for each."""
@@ -238,13 +253,15 @@ class Trainable(Protocol):
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored beside the teacher."""
+        """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
 
 
 _DEFAULTS: Mapping[str, Any] = {
     "BASELINES": {},
     "COLUMNS": OUTCOME,
     "LINES": (LOSS_CURVES,),
+    "measured_at": lambda spec: (),
+    "comparability_key": lambda spec: "",
     "bill_cohort": lambda specs, on, workers: None,
     "bill_teacher": lambda spec, on, workers, trained: None,
     "describe_models": lambda spec: (),
@@ -255,8 +272,8 @@ _DEFAULTS: Mapping[str, Any] = {
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS, LINES and what has a default. Raises ModuleNotFoundError when there is no
-    such module.
+    A module may leave out BASELINES, COLUMNS, LINES, measured_at, what has a default and, where no setting changes how
+    values are measured, comparability_key. Raises ModuleNotFoundError when there is no such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
     for attribute, default in _DEFAULTS.items():

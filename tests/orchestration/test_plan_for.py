@@ -138,10 +138,10 @@ def test_a_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None
     """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
     plan = planned("cifar10_quick", "8xH100", tmp_path)
     assert dict(gpus_rows(plan))["notice"] == "the teacher would take 13% of its time with --set teacher.workers=8"
-    assert teacher_bill(plan, 8).total == pytest.approx(0.13 * plan.teacher_seconds, rel=0.05)
+    assert teacher_bill(plan, plan.teachers[0], 8).total == pytest.approx(0.13 * plan.teacher_seconds, rel=0.05)
     eight = planned("cifar10_quick", "8xH100", tmp_path, "teacher.workers=8")
     assert "notice" not in dict(gpus_rows(eight))
-    assert eight.teacher_seconds == pytest.approx(teacher_bill(plan, 8).total)
+    assert eight.teacher_seconds == pytest.approx(teacher_bill(plan, plan.teachers[0], 8).total)
 
 
 @pytest.mark.parametrize(

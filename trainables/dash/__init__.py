@@ -17,11 +17,11 @@ from branchwise.trainables.dash.costs.bill import (
     estimate_cohort,
     estimate_teacher,
 )
-from branchwise.trainables.dash.settings.addresses import evaluation_key, teacher_key
+from branchwise.trainables.dash.settings.addresses import comparability_key, evaluation_key, teacher_key
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
 from branchwise.trainables.dash.settings.files import check_inputs
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, cohort_key
+from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
 
 __all__ = [
     "BASELINES",
@@ -32,12 +32,14 @@ __all__ = [
     "bill_teacher",
     "check_inputs",
     "cohort_key",
+    "comparability_key",
     "describe_models",
     "estimate_cohort",
     "estimate_teacher",
     "evaluate_teacher",
     "evaluation_key",
     "measure_rates",
+    "measured_at",
     "run_cohort",
     "teacher_key",
     "train_teacher",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,8 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
         grid.add_row(name, text)
     for index, sentence in enumerate(_sensitivity(plan)):
         grid.add_row("" if index else "detects", sentence)
-    if plan.teacher:
-        grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
+    for teacher in plan.teachers:
+        grid.add_row("teacher", f"{teacher.key}, {_teacher(plan, teacher)}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     for name, text in space.module.describe_models(space.spec):
@@ -67,11 +67,20 @@ def _time(plan: Plan) -> str:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """What is left to do of it."""
-    takes = f", about {duration(plan.teacher_seconds)}" if plan.device else ""
-    if not teacher.trained:
-        return f"to be trained{takes}"
-    return "reused" if teacher.evaluation is not None else f"reused; to be evaluated with these settings{takes}"
+    """What is left to do of it and, where there are several, whose it is."""
+    takes = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
+    if teacher.evaluation is not None:
+        told = "reused"
+    elif teacher.trained:
+        told = f"reused; to be evaluated with these settings{takes}"
+    else:
+        told = f"to be trained{takes}"
+    return told if len(plan.teachers) == 1 else f"{told}; of {_some(teacher.cells)}"
+
+
+def _some(cells: Sequence[str], most: int = 4) -> str:
+    more = len(cells) - most
+    return ", ".join(cells[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sensitivity(plan: Plan) -> list[str]:
@@ -79,14 +88,16 @@ def _sensitivity(plan: Plan) -> list[str]:
     design = plan.space.design
     if not plan.arms:
         return []
+    from branchwise.analysis.declared.cells import factorial_cells
     from branchwise.analysis.statistics import power
 
     names = design.component_names()
-    whole = sum(cell.kind == "cell" for cell in design.cells(plan.space.method)) == 2 ** len(names)
+    ran = {cell.cell for cell in design.cells(plan.space.method)}
+    whole = ran >= set(factorial_cells(names))
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree) if local else (None, None)
     headline: power.Design = "factorial" if whole else "leave_one_out"
-    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses())
+    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses(plan.space.method))
     return power.describe(planned, repeats)
 
 

@@ -14,6 +14,7 @@ from branchwise.trainables import Bill, Device
 
 if TYPE_CHECKING:
     from branchwise.orchestration.planning.plan import Plan
+    from branchwise.orchestration.run_folder.teachers import Teacher
 
 WORTH_IT = 0.8  # more workers are named where the teacher then takes at most this part of the time
 
@@ -35,21 +36,23 @@ def cohort_bill(space: Space, specs: Sequence[Any], on: Device | None) -> Bill:
     return found or Bill(seconds={"work": float(space.module.estimate_cohort(specs, threads))})
 
 
-def teacher_bill(plan: Plan, workers: int | None = None) -> Bill:
-    """The bill of what is not done yet of the teacher's training and evaluation, with so many workers."""
-    if plan.teacher is None or plan.teacher.evaluation is not None:
+def teacher_bill(plan: Plan, teacher: Teacher, workers: int | None = None) -> Bill:
+    """The bill of what is not done yet of the training and evaluation of one of its teachers, with so many workers."""
+    if teacher.evaluation is not None:
         return Bill()
-    module, spec, trained = plan.space.module, plan.space.spec, plan.teacher.trained
+    earlier = plan.teachers[: plan.teachers.index(teacher)]
+    module, spec = plan.space.module, teacher.spec
+    trained = teacher.trained or teacher.key in [one.key for one in earlier]
     on_gpu = plan.device is not None and bool(plan.device.memory)
-    workers = workers or (teacher_workers(plan) if on_gpu else max(1, plan.slots))
+    workers = workers or (teacher_workers(plan, teacher) if on_gpu else max(1, plan.slots))
     on = plan.device if on_gpu else replace(plan.device or Device(), threads=1)
     found = module.bill_teacher(spec, on or Device(), workers, trained)
     return found or Bill(seconds={"work": float(module.estimate_teacher(spec, workers, trained))})
 
 
-def teacher_workers(plan: Plan) -> int:
-    """GPUs that train the teacher: as many as the space asks for, of those there are."""
-    wanted = int(getattr(getattr(plan.space.spec, "teacher", None), "workers", 1))
+def teacher_workers(plan: Plan, teacher: Teacher) -> int:
+    """GPUs that train the teacher: as many as its settings ask for, of those there are."""
+    wanted = int(getattr(getattr(teacher.spec, "teacher", None), "workers", 1))
     return max(1, min(wanted, plan.target.count if plan.target else len(gpu_names())))
 
 
@@ -77,15 +80,15 @@ def describe_bill(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
     bills = [cohort_bill(plan.space, [arm.spec for arm in cohort.arms], target.device) for cohort in plan.cohorts]
     if not bills:  # a search: cohorts of the space's own settings
         bills = [cohort_bill(plan.space, [plan.space.spec] * plan.search_size, target.device)]
-    teacher = teacher_bill(plan)
+    taught = [teacher_bill(plan, teacher) for teacher in plan.teachers]
     yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
-    yield "rates", _basis(target.device, [*bills, teacher])
-    for word, found in (("memory", _peaks(bills)), ("", {f"teacher's {k}": v for k, v in teacher.memory.items()})):
+    yield "rates", _basis(target.device, [*bills, *taught])
+    for word, whose, found in (("memory", "", _peaks(bills)), ("", "teacher's ", _peaks(taught))):
         if found:
-            most = ", ".join(f"{phase} {held / 1e9:.1f} GB" for phase, held in found.items())
+            most = ", ".join(f"{whose}{phase} {held / 1e9:.1f} GB" for phase, held in found.items())
             yield word, f"{most}, of {target.device.memory / 1e9:g} GB on each GPU"
     if plan.cohorts:
-        counted = sum(bill.flop for bill in bills) + teacher.flop
+        counted = sum(bill.flop for bill in [*bills, *taught])
         busy = {phase: sum(bill.seconds.get(phase, 0.0) for bill in bills) for phase in bills[0].seconds}
         shares = ", ".join(f"{phase} {seconds / sum(busy.values()):.0%}" for phase, seconds in busy.items())
         yield "work", f"{counted / 1e18:.3g} EFLOP; of the arms' time {shares}"
@@ -96,8 +99,9 @@ def describe_bill(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
 
 
 def _peaks(bills: Sequence[Bill]) -> dict[str, float]:
-    """By phase, the most that any cohort needs."""
-    return {phase: max(bill.memory[phase] for bill in bills) for phase in bills[0].memory}
+    """By phase, the most that any of them needs."""
+    phases = dict.fromkeys(phase for bill in bills for phase in bill.memory)
+    return {phase: max(bill.memory.get(phase, 0.0) for bill in bills) for phase in phases}
 
 
 def _basis(device: Device, bills: Sequence[Bill]) -> str:
@@ -113,10 +117,19 @@ def _basis(device: Device, bills: Sequence[Bill]) -> str:
 
 def _more_workers(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
     """Whether the teacher would be ready sooner on more of the GPUs that wait for it."""
-    now, best = plan.teacher_seconds, teacher_workers(plan)
-    for workers in (2**power for power in range(1, 11)):
-        if workers <= target.count and teacher_bill(plan, workers).total < WORTH_IT * teacher_bill(plan, best).total:
+    waiting = [teacher for teacher in plan.teachers if teacher.evaluation is None]
+    if not waiting:
+        return
+    first = waiting[0]
+    asked = best = teacher_workers(plan, first)
+    seconds = {workers: teacher_bill(plan, first, workers).total for workers in {asked, *_powers(target.count)}}
+    for workers in _powers(target.count):
+        if workers > best and seconds[workers] < WORTH_IT * seconds[best]:
             best = workers
-    if best > teacher_workers(plan):
-        sooner = teacher_bill(plan, best).total / now
+    if best > asked:
+        sooner = seconds[best] / seconds[asked]
         yield "notice", f"the teacher would take {sooner:.0%} of its time with --set teacher.workers={best}"
+
+
+def _powers(most: int) -> list[int]:
+    return [2**power for power in range(most.bit_length())]

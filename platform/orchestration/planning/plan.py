@@ -1,4 +1,4 @@
-"""What a sweep will do: its arms in cohorts, on which teacher, and for how long. Nothing is written here."""
+"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from branchwise.orchestration.planning.bill import cohort_bill, device_here, fit
 from branchwise.orchestration.planning.gpus import Target
 from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, shortages, slots
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
-from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
@@ -39,7 +39,7 @@ class Plan:
     arms: tuple[Arm, ...]
     cohorts: tuple[Cohort, ...]
     slots: int  # cohorts at a time; 0 when not even one fits
-    teacher: Teacher | None
+    teachers: tuple[Teacher, ...]
     resumed: bool
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
@@ -51,8 +51,12 @@ class Plan:
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of training and evaluating the teacher, of what is not done yet."""
-        return teacher_bill(self).total
+        """Expected seconds of training and evaluating the teachers, one after another, of what is not done yet."""
+        return sum(self.seconds_of(teacher) for teacher in self.teachers)
+
+    def seconds_of(self, teacher: Teacher) -> float:
+        """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
+        return teacher_bill(self, teacher).total
 
     @property
     def arm_seconds(self) -> float:
@@ -91,7 +95,7 @@ def plan_new(space: Space, storage: Storage, name: str | None, target: Target | 
         arms=_known_beforehand(space),
         cohorts=(),
         slots=1,
-        teacher=find_teacher(space, storage),
+        teachers=find_teachers(space, storage),
         resumed=False,
         earlier=earlier_arms(space, storage),
         device=target.device if target else device_here(space),
@@ -108,6 +112,8 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
+    teachers = find_teachers(space, storage)
+    refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
     found = records(run)
     device = device_here(space)
@@ -124,7 +130,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         arms=tuple(arms.values()),
         cohorts=tuple(left),
         slots=slots(space, machine()),
-        teacher=find_teacher(space, storage),
+        teachers=teachers,
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
@@ -207,7 +213,7 @@ def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
         slots=max(1, plan.slots),
         cost=_cost(plan.space, plan.device),
         arms_per_cohort=None if size == "auto" else size,
-        cohort_key=lambda arm: plan.space.module.cohort_key(arm.spec),
+        cohort_key=plan.space.method.cohort_key,
         fits=lambda arms: fits(plan.space, [arm.spec for arm in arms], plan.device),
     )
 

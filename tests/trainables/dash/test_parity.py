@@ -23,7 +23,8 @@ from branchwise.trainables.dash.diffusion.samplers import ddim
 from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.nets.forward import forward
-from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, TagGuidance, Teacher
+from branchwise.trainables.dash.settings.guidance import TagGuidance
+from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, Teacher
 from branchwise.trainables.dash.training import objectives
 from branchwise.trainables.dash.training.learner import Learner
 

@@ -13,6 +13,7 @@ from branchwise.trainables.dash.costs.work import (
     cohort_passes,
     feature_macs,
     measured_images,
+    sampled_scales,
     student_net,
     teacher_passes,
 )
@@ -39,7 +40,7 @@ def bill_teacher(spec: Spec, on: Device, workers: int, trained: bool) -> Bill:
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return Bill()
-    bill = _bill(teacher_passes(spec, workers, trained), [spec], on, workers)
+    bill = _bill(teacher_passes(spec, workers, trained), [spec], on, workers, of_teacher=True)
     if not on.memory:
         return bill
     needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
@@ -61,7 +62,7 @@ def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     return bill_teacher(spec, Device(), workers, trained).total
 
 
-def _bill(passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: int) -> Bill:
+def _bill(passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: int, of_teacher: bool = False) -> Bill:
     shape, classes = specs[0].data.image_shape, specs[0].data.classes
     seconds = {"training": 0.0, "sampling": 0.0, "features": 0.0}
     counted = measured = 0.0
@@ -71,21 +72,21 @@ def _bill(passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: in
         measured += took if known else 0.0
         counted += flop(one, shape, classes) * workers
     for spec in specs:
-        took, known = features_seconds(spec, on, workers)
+        took, known = features_seconds(spec, on, workers, of_teacher)
         seconds["features"] += took
         measured += took if known else 0.0
     total = sum(seconds.values())
     return Bill(seconds=seconds, flop=counted, measured=measured / total if total else 0.0)
 
 
-def features_seconds(spec: Spec, on: Device, workers: int = 1) -> tuple[float, bool]:
+def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool = False) -> tuple[float, bool]:
     """Seconds of one net's features and distances, and whether they rest on a measurement of this device."""
-    images = measured_images(spec)
+    images = measured_images(spec, of_teacher)
     if on.memory:
         rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, whatever the training is in
         reckoned = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
     elif isinstance(spec.data, Digits):  # the small net takes no time to speak of
-        reckoned = 1.0 + len(spec.evaluate.guidance_grid)
+        reckoned = float(len(sampled_scales(spec, of_teacher)))
     else:
         reckoned = images / (INCEPTION_A_SECOND * on.threads * workers)
     measured = measured_features(spec, images, on)

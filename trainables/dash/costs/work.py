@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.data import TEST_IMAGES, Digits, TorchvisionData
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, Teacher, UNet
 
@@ -56,19 +56,35 @@ def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
         return  # it exists, and its size is not known here
     if not trained:
         yield _training(teacher, teacher, -(-teacher.batch_size // workers), "train")
-    yield sampling_pass(teacher, spec, workers)
+    yield sampling_pass(teacher, spec, workers, of_teacher=True)
 
 
 def _training(net: UNet, settings: Optimization, rows: int, kind: Kind) -> Pass:
     return Pass(kind=kind, net=net, rows=rows, times=settings.steps, precision=settings.precision, mode=settings.mode)
 
 
-def sampling_pass(net: UNet, spec: Spec, workers: int) -> Pass:
-    """The sampler's passes for all scales and repeats, and those of the guidance gaps."""
+def sampled_scales(spec: Spec, of_teacher: bool) -> list[Any]:
+    """The scale of each set of samples: of a student, on the way too, the costliest that may be chosen; of a teacher,
+    who tries them all."""
     evaluate = spec.evaluate
-    branches = sum(1 if scale == 1 else 2 for scale in (evaluate.guidance, *evaluate.guidance_grid))
-    rows = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps / workers
-    rows += 2 * evaluate.gap_samples * evaluate.gap_bins
+    candidates = sorted(evaluate.candidates, key=_branches)
+    scales = [candidates[-1], *evaluate.guidance_grid] * evaluate.repeats
+    if not of_teacher:
+        return scales + [candidates[-1]] * len(evaluate.at_steps)
+    return scales + (candidates * evaluate.repeats if len(candidates) > 1 else [])
+
+
+def _branches(scale: Any) -> int:
+    """Passes of the net at each step of a sampler."""
+    return 1 if scale == 1 else 2
+
+
+def sampling_pass(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Pass:
+    """The sampler's passes for all sets of samples, and those of the guidance gaps."""
+    evaluate = spec.evaluate
+    rows = sum(map(_branches, sampled_scales(spec, of_teacher))) * evaluate.samples * evaluate.sampler_steps / workers
+    looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
+    rows += looks * 2 * evaluate.gap_samples * evaluate.gap_bins
     at_once = 2 * SAMPLED_AT_ONCE
     return Pass(
         kind="sample",
@@ -80,10 +96,10 @@ def sampling_pass(net: UNet, spec: Spec, workers: int) -> Pass:
     )
 
 
-def measured_images(spec: Spec) -> int:
-    """Images whose features are computed for one net."""
-    evaluate = spec.evaluate
-    return (1 + len(evaluate.guidance_grid)) * evaluate.samples * evaluate.repeats
+def measured_images(spec: Spec, of_teacher: bool) -> int:
+    """Images whose features are computed for one net; of a teacher, those of the test set for the floor as well."""
+    images = len(sampled_scales(spec, of_teacher)) * spec.evaluate.samples
+    return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 
 
 def feature_macs(spec: Spec) -> float:

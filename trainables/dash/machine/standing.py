@@ -52,8 +52,18 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
         raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
     teacher = unet.build(spec.teacher, spec.data.image_shape, spec.data.classes, seed=0).to(on.device).eval()
     alphas_cumprod = schedule.cosine_alphas_cumprod(on.device)
-    importance, unused = torch.zeros(1000, device=on.device), cast(Any, None)  # nothing is evaluated
-    return steps.Setting(on, random_images(spec, on.device), alphas_cumprod, teacher, importance, unused)
+    images = random_images(spec, on.device)
+    return steps.Setting(
+        context=on,
+        seed=0,
+        dataset=images,
+        held_out=images,
+        alphas_cumprod=alphas_cumprod,
+        teacher=teacher,
+        teacher_importance=torch.zeros(1000, device=on.device),
+        against=cast(Any, None),  # nothing is evaluated
+        evaluate=spec.evaluate,
+    )
 
 
 def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:

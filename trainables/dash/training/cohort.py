@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from branchwise.trainables.contract import Arm, Context, Result
+from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import calibration, grids, measurement, reference_set
-from branchwise.trainables.dash.nets import checkpoint, unet
-from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate, cohort_key
-from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.evaluation import reference_set
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import cohort_key
+from branchwise.trainables.dash.training import measuring
 from branchwise.trainables.dash.training.steps import Setting, Students, begin, take_step
 
 logger = logging.getLogger("branchwise.dash")
@@ -36,6 +32,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     _check_alike(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
+    evaluate = spec.evaluate.resolved(context.evaluation)
     modes.choose(spec.train.mode, context.device)
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
@@ -43,7 +40,18 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     against = reference_set.get(spec.data, context.device)  # missing weights are found before the training
     dataset = datasets.load(spec.data, context.device)
-    setting = Setting(context, dataset, alphas_cumprod, teacher, importance, against)
+    held_out = datasets.load_held_out(spec.data, context.device)
+    setting = Setting(
+        context=context,
+        seed=arms[0].seed,
+        dataset=dataset,
+        held_out=held_out,
+        alphas_cumprod=alphas_cumprod,
+        teacher=teacher,
+        teacher_importance=importance,
+        against=against,
+        evaluate=evaluate,
+    )
     saved = [content for content in (context.load(),) if content is not None]
     waiting = _together(arms, saved)
     while waiting:
@@ -117,38 +125,21 @@ def _train(students: Students, setting: Setting, step: int) -> None:
             diverged = [name for name, (_, learner) in students.items() if not learner.log(step - 1)]
             since = _share_time(students, own, since)
             for name in diverged:
-                _finish_diverged(*students.pop(name), step, context)
+                measuring.finish_diverged(*students.pop(name), step, context)
         if step in context.rungs and step < settings.steps:
-            for name in [name for name, student in students.items() if not _goes_on(*student, step, setting)]:
+            for name in [name for name, student in students.items() if not measuring.goes_on(*student, step, setting)]:
                 students.pop(name)
             since = _share_time(students, own, since)
+        if students and step in setting.evaluate.at_steps:
+            _share_time(students, own, since)
+            measuring.look(list(students.values()), step, setting)
+            since = time.perf_counter()  # of no training
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
             since = _share_time(students, own, since)
             if context.rank == 0:
                 state = {"step": step, "arms": {name: learner.state() for name, (_, learner) in students.items()}}
                 context.save(checkpoint.to_bytes(state))
         progress.advance(arms=len(students))
-
-
-def _goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
-    """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
-    context, full = setting.context, _sampling(arm)
-    quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
-    settings = full.model_copy(update=quick)
-    progress = Progress(context, "evaluate", measurement.batches_of(settings, setting.dataset, context), arms=1)
-    with learner.averaged() as net:
-        if not learner.finite():
-            _finish_diverged(arm, learner, step, context)
-            return False
-        values, _, _ = measurement.measure(
-            net, setting.dataset, setting.against, setting.alphas_cumprod, settings, arm.seed, context, progress
-        )
-    if context.keep(arm, step, values["value"]):
-        return True
-    told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
-    if context.rank == 0:
-        context.finish(arm, Result(status="stopped", values=told, tables={"curves": learner.curve}), None)
-    return False
 
 
 def _share_time(students: Students, own: dict[str, float], since: float) -> float:
@@ -163,68 +154,9 @@ def _share_time(students: Students, own: dict[str, float], since: float) -> floa
     return now
 
 
-def _finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
-    values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
-    error = f"the loss or its gradient was not finite by step {step}"
-    if context.rank == 0:
-        context.finish(
-            arm, Result(status="diverged", values=values, error=error, tables={"curves": learner.curve}), None
-        )
-
-
 def _evaluate(students: Students, setting: Setting) -> None:
     """Measures every student of the cohort and hands each over as soon as it is measured."""
-    if not students:
-        return
-    context, dataset = setting.context, setting.dataset
-    first = next(iter(students.values()))[0]
-    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
-    teacher_outputs = calibration.outputs(setting.teacher, probes)
-    steps = sum(measurement.batches_of(_sampling(arm), dataset, context) for arm, _ in students.values())
-    progress = Progress(context, "evaluate", steps, arms=len(students))
+    batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
+    progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
     for arm, learner in students.values():
-        start = time.perf_counter()
-        net = learner.finish()
-        if not learner.finite():
-            _finish_diverged(arm, learner, arm.spec.train.steps, context)
-            continue
-        values, grid, images = measurement.measure(
-            net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
-        )
-        pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
-        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its gap was never trained and is never used
-        if context.rank != 0:
-            continue
-        folder = context.scratch / arm.name
-        _save(folder, arm, learner, images, dataset.classes)
-        teacher_size, student_size = unet.size(setting.teacher), learner.size()
-        row = {
-            **values,
-            **{name: None if gapless else pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")},
-            "student_params": student_size,
-            "teacher_params": teacher_size,
-            "compression": teacher_size / student_size,
-            "steps": arm.spec.train.steps,
-            "train_seconds": learner.seconds,
-            "eval_seconds": time.perf_counter() - start,
-            "device": context.device,
-            "student_sha256": checkpoint.weights_sha256(folder),
-        }
-        tables = {"curves": learner.curve, "gaps": () if gapless else gaps, "guidance": grid}
-        context.finish(arm, Result(status="done", values=row, tables=tables), folder)
-
-
-def _sampling(arm: Arm) -> Evaluate:
-    """How the arm is sampled: without guidance where the net has it inside."""
-    settings: Evaluate = arm.spec.evaluate
-    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
-        return settings
-    return settings.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
-
-
-def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
-    checkpoint.save_model(folder, learner.net, learner.importance)
-    grids.save_grid(folder / "samples.png", images, classes)
-    objective = arm.spec.method.objective
-    about = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
-    (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")
+        measuring.finish(arm, learner, setting, progress)

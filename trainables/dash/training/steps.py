@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,10 +19,12 @@ from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.seeding import derive
 from branchwise.trainables.dash.data import batches, datasets
 from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.evaluation import calibration
+from branchwise.trainables.dash.evaluation.calibration import Bins, Probes
 from branchwise.trainables.dash.nets import pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Method, Teacher
+from branchwise.trainables.dash.settings.spec import Evaluate, Method, Teacher
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
 
@@ -29,16 +32,27 @@ if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
     from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What the arms of a cohort share."""
 
     context: Context
+    seed: int
     dataset: datasets.Dataset
+    held_out: datasets.Dataset
     alphas_cumprod: Tensor  # (1000,)
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
     against: ReferenceSet
+    evaluate: Evaluate  # resolved
+
+    @cached_property
+    def probes(self) -> Probes:
+        return calibration.draw_probes(self.held_out, self.alphas_cumprod, self.evaluate, self.seed)
+
+    @cached_property
+    def teacher_outputs(self) -> Bins:
+        return calibration.outputs(self.teacher, self.probes)
 
 
 Students = dict[str, tuple[Arm, Learner]]
