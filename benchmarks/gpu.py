@@ -1,10 +1,10 @@
-"""What `benchmarks/gpu.sh` runs: the paper's nets on one GPU against the plain or the authors' step, the plan and the peak.
+"""What `benchmarks/gpu.sh` runs: the paper's nets on one GPU against the authors' step, the plan, and the peak.
 
     python benchmarks/gpu.py [--reference DIR] [--device cuda:0] [--batch 64] [--arms 1 4 8 15] [--seconds 540]
 
-Steps: the authors' code (or, without it, the plain way of `step.py`), then ours in both modes and precisions; then what an
-arm costs in cohorts of several sizes; then samples and their features a second. Memory is the allocator's peak beside what
-the plan's formula says. What the seconds did not suffice for is left out, and named.
+Steps: the authors' code (or, without it, the plain way of `step.py`), then ours in both modes and precisions; then what
+an arm costs in cohorts of several sizes; then samples and their features a second. Memory is the allocator's peak beside
+what the plan's formula says. What the seconds did not suffice for is left out, and named.
 """
 
 from __future__ import annotations
