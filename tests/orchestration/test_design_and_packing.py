@@ -31,8 +31,8 @@ def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> Non
     assert {arm.seed for arm in arms if arm.block == 2} == {2}
     by_name = {arm.name: arm for arm in arms}
     assert by_name["full-b0"].patch == {}
-    assert by_name["base-b0"].patch == {"uncond_weight": 0, "anchor_weight": 0, "curriculum": "uniform"}
-    assert by_name["uncond_branch+anchor-b1"].patch == {"curriculum": "uniform"}
+    assert by_name["base-b0"].patch == {"uncond_weight": 0, "anchor_weight": 0, "curriculum": "learned"}
+    assert by_name["uncond_branch+anchor-b1"].patch == {"curriculum": "learned"}
     assert by_name["scratch-b0"].components == {}
     assert by_name["full-b0"].spec is by_name["full-b2"].spec, "settings are validated once, not for every arm"
 
