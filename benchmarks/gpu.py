@@ -3,8 +3,8 @@
     python benchmarks/gpu.py [--reference DIR] [--device cuda:0] [--batch 64] [--arms 1 4 8 15] [--seconds 540]
 
 Steps: the authors' code (or, without it, the plain way of `step.py`), then ours in both modes and precisions; then what
-an arm costs in cohorts of several sizes; then samples and their features a second. Memory is the allocator's peak beside
-what the plan's formula says. What the seconds did not suffice for is left out, and named.
+an arm costs in cohorts of several sizes; then samples and their features a second. Beside the allocator's peak of
+memory stands what the plan's formula says. What the seconds did not suffice for is left out, and named.
 """
 
 from __future__ import annotations
