@@ -1,4 +1,4 @@
-"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots as PNG and SVG."""
+"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from markupsafe import Markup
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
 from branchwise.analysis.records.folder import RunFolderError, load_run, parts
 from branchwise.analysis.report import formats, numbers, tables
-from branchwise.analysis.report.attribution_plots import attribution_plots
-from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.plots.attribution import attribution_plots
+from branchwise.analysis.report.plots.cells import cell_forest
+from branchwise.analysis.report.plots.doses import dose_plots
+from branchwise.analysis.report.plots.evidence import line_plots
+from branchwise.analysis.report.plots.samples import sample_rows
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table
 from branchwise.analysis.statistics.findings import Findings, analyse
@@ -83,7 +86,9 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
 
 
 def _plots(findings: Findings, index: int | None) -> list[Plot]:
-    plots = [*attribution_plots(findings), *evidence_plots(findings.run), *search_plots(findings.run)]
+    run = findings.run
+    single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
+    plots = [*attribution_plots(findings), *dose_plots(findings), *single, *line_plots(run), *search_plots(run)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
@@ -112,9 +117,7 @@ def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Seque
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for group in plots:
-        write(group, folder)
-    return [*texts, *(f"{plot.name}.{end}" for group in plots for plot in group for end in ("png", "svg"))]
+    return [*texts, *(name for group in plots for name in write(group, folder))]
 
 
 def _json(analyses: Sequence[Findings]) -> object:
