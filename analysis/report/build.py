@@ -108,11 +108,13 @@ def _swap(beside: Path, target: Path) -> None:
 
 def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> list[str]:
     shown = report_tables(analyses)
+    printed = [for_print(table, analyses) for table in shown]
     texts = {
         "index.html": html(analyses, plots),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
         "ablation.csv": numbers.csv_text(analyses),
-        "ablation.tex": formats.latex(shown),
+        "ablation.tex": formats.latex(printed),
+        **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
         "ablation.json": numbers.to_json(_json(analyses)),
     }
     for name, text in texts.items():

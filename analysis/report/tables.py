@@ -50,7 +50,7 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     columns = (*(("run",) if several else ()), "component", head, "% of the gain", "p (Holm)", "on these seeds",
                "p on these seeds", "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
-        title="What each component is worth", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
+        title="What each component is worth", name="attribution", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
         brief=("run", "component", head, "% of the gain", "p (Holm)"),
         note="Shapley values: the mean over all orders in which components can be added. 95% intervals in brackets, "
         "by block: they hold for the next seed. On these seeds: the pooled interval, right only if effects and spreads "
@@ -150,8 +150,12 @@ def cell_table(findings: Findings) -> Table:
          *(number(row.shown.get(name, nan)) for name in shown))
         for row in findings.cells
     )  # fmt: skip
+    means = [row.mean if row.arms else nan for row in findings.cells]
+    known = [mean for mean in means if not isnan(mean)]
+    most = (min if run.primary.better == "lower" else max)(known, default=nan)
     return Table(
         title=f"Cells, by {run.measure}", columns=columns, rows=rows,
+        best=tuple((i, columns.index(better) - 1) for i, mean in enumerate(means) if mean == most),
         brief=("cell", "seeds", columns[-2 - len(shown)], better),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their 95% intervals "
         f"are by block. {run.primary.better.capitalize()} is better.",
@@ -182,7 +186,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
                "p on these seeds")  # fmt: skip
     edited = any(findings.edited for findings in analyses)
     return Table(
-        title="Claims edited after the run" if edited else "Claims written before the run",
+        title="Claims edited after the run" if edited else "Claims written before the run", name="claims",
         columns=columns, rows=rows, text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
         note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "

@@ -93,7 +93,7 @@ def waterfall(findings: Findings) -> Plot | None:
     for y, at in ((0, steps[0]), (last, steps[-1])):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5)
     mean = "geometric mean" if scale.scale == "log" else "mean"
-    axes.set_xlabel(f"{scale.outcome.title}, {mean} over seeds")
+    axes.set_xlabel(f"{mean} of {scale.outcome.title}")
     alt = (
         f"Shapley values as steps from the base cell to the full method, on the {mean} over seeds, "
         f"{scale.outcome.better} being better; blue makes it better, orange worse."

@@ -20,6 +20,7 @@ from branchwise.analysis.statistics.table import CellRow
 
 MOST_ROWS = 40  # rows of a plot that a reader can still tell apart
 MOST_DOTS = 200  # seeds drawn in one row
+LETTER = 0.065  # inches of a level's name
 FLOOR_COLOUR = "#7F7F7F"
 
 
@@ -32,7 +33,8 @@ def cell_forest(findings: Findings) -> Plot | None:
         return None
     shown = [*cells, *single]
     components = len(findings.run.components)
-    ratios = [0.15 + 0.22 * components, 2.4, 1.9]
+    words = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
+    ratios = [0.15 + max(0.22, LETTER * max(map(len, words), default=0)) * components, 2.4, 1.9]
     figure, (left, middle, right) = new_figure(
         TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(shown), columns=3, width_ratios=ratios
     )
