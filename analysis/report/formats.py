@@ -32,7 +32,7 @@ def _md_row(cells: Sequence[str]) -> str:
 
 
 def tex(text: str) -> str:
-    """Text made safe for LaTeX, with true minus signs; a character outside ASCII that has no translation becomes `?`."""
+    """Text made safe for LaTeX, with true minus signs; what is outside ASCII and has no translation becomes `?`."""
     safe = "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
     return _MINUS.sub("$-$", safe)
 

@@ -63,6 +63,11 @@ def _fixed(value: float, decimals: int) -> str:
     return text[1:] if text.startswith("-") and not float(text) else text
 
 
+def with_minus(text: str) -> str:
+    """The text with true minus signs before its numbers."""
+    return re.sub(r"(?<![\w.-])-(?=[\d.])", "\N{MINUS SIGN}", text)
+
+
 def p_text(p: float) -> str:
     return DASH if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from branchwise.analysis.declared.cells import BASE, FULL
 from branchwise.analysis.report.figures import COLOURS, INK, ONE_COLUMN, TWO_COLUMNS, Plot, colour, new_figure, render
-from branchwise.analysis.report.plots.axes import MINUS, effect_axis, interval, rows, span, value_axis, zero_line
+from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
 from branchwise.analysis.report.plots.palette import FULL_COLOUR, cell_colour, component_title
-from branchwise.analysis.report.text import TIMES
+from branchwise.analysis.report.text import TIMES, with_minus
 from branchwise.analysis.report.wording import effect_text, natural
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
@@ -88,7 +88,7 @@ def waterfall(findings: Findings) -> Plot | None:
     axes.margins(x=0.28)
     value_axis(axes, scale)
     for i, row in enumerate(scale.rows, start=1):
-        worth = effect_text(Estimate(value=row.shapley.value), scale).replace("-", MINUS)
+        worth = with_minus(effect_text(Estimate(value=row.shapley.value), scale))
         _step_label(axes, worth, steps[i - 1], steps[i], i)
     for y, at in ((0, steps[0]), (last, steps[-1])):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5)

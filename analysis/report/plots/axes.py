@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNL
 
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.figures import INK, label_log
+from branchwise.analysis.report.text import with_minus
 from branchwise.analysis.report.wording import is_rate, percent, verb
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import Estimate
@@ -21,7 +22,6 @@ PERCENTS = (0, 50, -100, 75, -50, -300, 90, -900, 99, 99.9, 30, -30, 20, -20, 40
 MOST_LABELS = 6.5  # on an axis of a column's width
 WIDEST = 4.0  # times the largest effect: an interval that is longer is cut off, with an arrow
 LEAST_SPAN = 0.02
-MINUS = "\N{MINUS SIGN}"
 
 
 def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject: str = "") -> None:
@@ -36,7 +36,7 @@ def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject
     else:
         factor, unit = (100, " (points)") if is_rate(scale) else (1, "")
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _signed(f"{factor * value:g}")))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: with_minus(f"{factor * value:g}")))
         axis.set_label_text(what + unit)
     axis.set_minor_locator(NullLocator())
 
@@ -48,12 +48,8 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
     for worth in PERCENTS:
         effect = -sign * log(1 - worth / 100)
         if low <= effect <= high and all(abs(effect - other) >= room for other, _ in chosen):
-            chosen.append((effect, _signed(f"{percent(effect, outcome):.3g}%")))
+            chosen.append((effect, with_minus(f"{percent(effect, outcome):.3g}%")))
     return sorted(chosen)
-
-
-def _signed(text: str) -> str:
-    return text.replace("-", MINUS)
 
 
 def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
