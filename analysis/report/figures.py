@@ -24,6 +24,8 @@ LINES = ("-", "--", "-.", ":")
 LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))  # within a decade, the coarsest first
 LEAST_LABELS = 4
 INK, GRID = "#222222", "#D0D0D0"
+DARK = {INK: "#e6e8ea", GRID: "#3d444d", "#0072B2": "#58b0ea", "#00704F": "#3fc79a", "#B04A00": "#f08c4b",
+        "#5A636E": "#a3acb6"}  # fmt: skip
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, as papers are set
 PIXELS = 130  # of a page, for an inch of a figure: its 8 points are then as large as the page's small print
 STYLE: dict[str, Any] = {
@@ -41,6 +43,11 @@ STYLE: dict[str, Any] = {
 def style() -> AbstractContextManager[None]:
     """The look of every plot, for the time of a `with` block."""
     return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
+
+
+def outlined() -> AbstractContextManager[None]:
+    """The same look with text drawn as outlines, for an SVG that is shown where the fonts may not be."""
+    return matplotlib.rc_context(STYLE | {"svg.fonttype": "path"})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,13 @@ def inline_svg(plot: Plot) -> str:
     svg = re.sub(r' width="[^"]*"', f' width="{plot.width * PIXELS:.0f}"', svg, count=1)
     svg = svg.replace(INK.lower(), "currentColor").replace(GRID.lower(), "var(--grid)")
     return svg.replace("<svg ", f'<svg role="img" aria-labelledby="{plot.name}-caption" ', 1)
+
+
+def dark(svg: str) -> str:
+    """The SVG for a dark page: ink and grid turned, colours lighter."""
+    for light, instead in DARK.items():
+        svg = svg.replace(light.lower(), instead)
+    return svg
 
 
 def write(plots: Sequence[Plot], folder: Path) -> list[str]:

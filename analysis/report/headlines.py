@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from branchwise.analysis.declared.cells import OWN
 from branchwise.analysis.report.search import knobs, setting
-from branchwise.analysis.report.text import p_text
+from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
@@ -31,7 +31,7 @@ def _of_standing(findings: Findings) -> Iterator[str]:
         if not one.estimate.has_interval:
             yield f"{who}: better by {worth}; one block gives no interval."
         elif one.estimate.p > ALPHA:
-            yield f"{who}: not distinguishable ({worth}; p = {p_text(one.estimate.p)})."
+            yield f"{who}: not distinguishable ({worth}; {p_is(one.estimate.p)})."
         elif one.estimate.value > 0:
             yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
         else:
@@ -56,17 +56,17 @@ def _of_components(findings: Findings) -> Iterator[str]:
     shown, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].shapley.known]
     for row, told in sorted(pairs, key=lambda pair: -pair[0].shapley.value):
-        worth, p, name = effect_text(told.shapley, shown), p_text(row.p_holm), titled(row.component, findings)
+        worth, p, name = effect_text(told.shapley, shown), p_is(row.p_holm), titled(row.component, findings)
         if not row.shapley.has_interval:
             yield f"{name}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
         elif row.p_holm > ALPHA >= row.pooled_p_holm:
             yield (
                 f"{name}: changes {outcome.title} on these {findings.headline.fit.n_blocks} seeds (better by "
-                f"{effect_text(told.pooled, shown)}; p = {p_text(row.pooled_p_holm)}); that it would on the next seed "
-                f"is not shown ({worth}; p = {p})."
+                f"{effect_text(told.pooled, shown)}; {p_is(row.pooled_p_holm)}); that it would on the next seed "
+                f"is not shown ({worth}; {p})."
             )
         elif row.p_holm > ALPHA:
-            yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; p = {p})."
+            yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; {p})."
         else:
             helps = row.shapley.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
@@ -99,4 +99,4 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
             yield f"{name}: {raises} against {against}: on one seed it was luck."
         else:
-            yield f"{name}: not distinguishable from {against} ({worth}; p = {p_text(p)})."
+            yield f"{name}: not distinguishable from {against} ({worth}; {p_is(p)})."

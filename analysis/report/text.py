@@ -72,6 +72,12 @@ def p_text(p: float) -> str:
     return DASH if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_is(p: float) -> str:
+    """`p = 0.031` or `p < 0.001`."""
+    text = p_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def mean_sd(mean: float, sd: float) -> str:
     """`mean ± SD`, the mean alone where there is no SD."""
     if isnan(mean):

@@ -9,7 +9,7 @@ from branchwise.analysis.declared.factors import Factor
 from branchwise.analysis.report.figures import INK, MARKERS, TWO_COLUMNS, Plot, colour, new_grid, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, span, zero_line
 from branchwise.analysis.report.plots.palette import component_title
-from branchwise.analysis.report.text import p_text
+from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import natural
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
@@ -69,7 +69,7 @@ def _levels(axes: Axes, factor: Factor, found: list[LevelRow]) -> None:
         slope, centre = trend.estimate.value / (highest - lowest), float(np.mean(places))
         ends = np.array([lowest, highest])
         axes.plot(ends, middle + slope * (ends - centre), color=INK, linewidth=1, linestyle="--")
-        axes.set_title(f"trend p {_p(trend.p_holm)}", fontsize=7.5, fontweight="normal")
+        axes.set_title(f"trend {p_is(trend.p_holm)}", fontsize=7.5, fontweight="normal")
     span_of_places = max(places) - min(places)
     axes.set_xlim(min(places) - 0.1 * span_of_places, max(places) + 0.1 * span_of_places)
     labels = [f"{dose:g}" for dose in factor.doses] or list(factor.levels)
@@ -77,11 +77,6 @@ def _levels(axes: Axes, factor: Factor, found: list[LevelRow]) -> None:
     axes.set_xticks(places, labels, rotation=35 if crowded else 0, ha="right" if crowded else "center",
                     rotation_mode="anchor")  # fmt: skip
     axes.grid(visible=False, axis="x")
-
-
-def _p(p: float) -> str:
-    text = p_text(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _close(places: tuple[float, ...]) -> bool:
