@@ -37,8 +37,12 @@ def verdict_board(findings: Findings) -> Plot | None:
     for (verdict, claim, numbers), tall in zip(told, heights, strict=True):
         axes.plot([0, 1], [y - GAP * 0.4] * 2, color=GRID, linewidth=0.8)
         sign, tint = _sign(verdict)
-        columns = ((CLAIM, claim, INK, "normal"), (VERDICT, [f"{sign} {verdict.status}"], tint, "bold"),
-                   (EVIDENCE, numbers, INK, "normal"), (P, [p_text(verdict.by_block.p_holm)], INK, "normal"))  # fmt: skip
+        columns = (
+            (CLAIM, claim, INK, "normal"),
+            (VERDICT, [f"{sign} {verdict.status}"], tint, "bold"),
+            (EVIDENCE, numbers, INK, "normal"),
+            (P, [p_text(verdict.by_block.p_holm)], INK, "normal"),
+        )
         for x, lines, colour, weight in columns:
             text = "\n".join(lines).replace(" on these seeds", "\non these seeds")
             axes.text(x, y, text, fontsize=8.5, color=colour, fontweight=weight, va="top", linespacing=1.3,
