@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not address_of(options.address) and (missing := missing_inputs(space)):
             raise UserError(missing)
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
-        with cluster(options.address, log, space.trainable) as on, Display(console) as display:
+        with cluster(options.address, log, space) as on, Display(console) as display:
             if on.joined and storage.local is not None:
                 refuse_unshared(storage.local)
             prepare_teacher(space, storage, on, display)

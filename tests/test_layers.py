@@ -12,7 +12,20 @@ import pytest
 # The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
 # file stands for that file alone.
 ORDERS = {
-    "trainables": ["contract", "runtime", "surface", "dash", "testing"],
+    "trainables": [
+        "contract",
+        "runtime",
+        "loading",
+        "metrics",
+        "reporting",
+        "surface",
+        "dash",
+        "command",
+        "function",
+        "callbacks",
+        "testing",
+    ],
+    "trainables/command": ["words", "settings", "process", "output", "trial"],
     "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
     "analysis": ["records", "statistics", "report"],

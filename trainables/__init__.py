@@ -4,7 +4,6 @@ The contract's names can be imported from here; `contract.py` explains them.
 """
 
 from branchwise.trainables.contract import (
-    BUILT_IN,
     OUTCOME,
     Arm,
     Cohort,
@@ -13,8 +12,9 @@ from branchwise.trainables.contract import (
     Lines,
     Result,
     Trainable,
-    load_trainable,
+    outcome,
 )
+from branchwise.trainables.loading import BUILT_IN, load_trainable
 
 __all__ = [
     "BUILT_IN",
@@ -27,4 +27,5 @@ __all__ = [
     "Result",
     "Trainable",
     "load_trainable",
+    "outcome",
 ]

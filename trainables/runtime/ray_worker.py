@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
+from branchwise.trainables.loading import load_trainable
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
@@ -37,9 +38,13 @@ class Job:
     threads: int  # CPUs of each
     gpu: bool
     stopping: Stopping | None = None  # of arms of a search that are behind
+    folder: str = ""  # where the space lies
+
+    def module(self) -> Trainable:
+        return load_trainable(self.trainable, self.spec, self.folder)
 
     def base_spec(self) -> Any:
-        return load_trainable(self.trainable).Spec.model_validate(self.spec)
+        return self.module().Spec.model_validate(self.spec)
 
     def run_folder(self) -> RunFolder:
         return RunFolder(Storage(self.storage), self.run)
@@ -114,7 +119,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     import ray.train
 
     job: Job = config["job"]
-    trainable, spec = load_trainable(job.trainable), job.base_spec()
+    trainable, spec = job.module(), job.base_spec()
     teachers, key = job.teachers(), str(job.teacher)
     rank, world_size, device = _place()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
@@ -145,7 +150,7 @@ def _cohort_loop(config: dict[str, Any]) -> None:
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
     with lend_context(cohort, job, run, publish=publish, rank=rank, **place) as context:
-        load_trainable(job.trainable).run_cohort(cohort.arms, context)
+        job.module().run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
 
@@ -190,6 +195,7 @@ def lend_context(
         if student is not None:
             run.put_model(arm.name, student)
         run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.time() - begun})
+        run.delete_workspace(arm.name)
 
     def keeps(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
@@ -213,9 +219,15 @@ def lend_context(
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
+            workspaces=run.workspaces(),
+            log=lambda arm, text: _log(run, arm, text),
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _log(run: RunFolder, arm: Arm, text: str) -> None:
+    run.write_log(arm.name, text)
 
 
 def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:

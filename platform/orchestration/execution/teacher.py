@@ -50,6 +50,7 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, displa
         workers=workers,
         threads=1 if gpu else max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
         gpu=gpu,
+        folder=space.folder,
     )
     arguments = teacher_loop, {"job": job}, job, unfinished, TEACHER, space.resources.max_retries
     try:

@@ -42,14 +42,22 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
         grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
-    expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
-    grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
+    grid.add_row("time", _expected(plan))
     if obstacle:
         grid.add_row("not here", obstacle)
     for notice in space.notices:
         grid.add_row("notice", notice)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
+
+
+def _expected(plan: Plan) -> str:
+    """How long the plan takes, where that can be told."""
+    if plan.space.resources.gpus_per_trial:
+        return "not estimated for GPUs"
+    if plan.total and not plan.nothing_left and not plan.arm_seconds:
+        return "not estimated: how long an arm takes is not known before the first one"
+    return f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:

@@ -45,6 +45,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
     run.write_plan(
         {
             "space_sha256": hashlib.sha256(content).hexdigest(),
+            "space_folder": space.folder,
             **space.design.outline(space.method),
             **declared(space.module),
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
@@ -68,4 +69,4 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
         )
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
-    return parse_space(run.space_path(), content), plan["cohorts"]
+    return parse_space(run.space_path(), content, folder=plan.get("space_folder", "")), plan["cohorts"]
