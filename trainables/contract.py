@@ -87,6 +87,7 @@ class Column:
     scale: Scale | None = None  # on which effects are estimated; None: as suits the values
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
+    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
