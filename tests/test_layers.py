@@ -15,7 +15,6 @@ ORDERS = {
     "trainables": [
         "contract",
         "runtime",
-        "loading",
         "metrics",
         "reporting",
         "surface",
@@ -26,7 +25,7 @@ ORDERS = {
         "testing",
     ],
     "trainables/command": ["words", "settings", "process", "output", "trial"],
-    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
+    "trainables/runtime": ["storage", "settings", "loading", "run_folder", "stopping", "ray_worker"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
     "analysis": ["records", "statistics", "report"],
     "platform/orchestration": [

@@ -14,7 +14,7 @@ from branchwise.trainables.contract import (
     Trainable,
     outcome,
 )
-from branchwise.trainables.loading import BUILT_IN, load_trainable
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 
 __all__ = [
     "BUILT_IN",

@@ -2,7 +2,7 @@
 
 A *trainable* is typed as `Trainable` below: a module, a function, or a command. The platform lays out arms, packs them
 into cohorts, runs the cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the
-platform and the analysis know only the columns that it declares. `loading.load_trainable` finds it and fills in what it
+platform and the analysis know only the columns that it declares. `runtime.loading.load_trainable` finds it and fills in what it
 leaves out.
 
 Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
@@ -84,10 +84,9 @@ class Column:
     dtype: Literal["float64", "Int64", "string", "object"] = "float64"
     unit: str = ""  # "s", "parameters"; empty for a pure number
     better: Literal["lower", "higher"] | None = None  # None: neither is better
-    scale: Scale | None = None  # on which effects are estimated; None: as suits the values
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
-    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
+    scale: Scale = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
@@ -111,7 +110,7 @@ class Lines:
 # The columns that every trainable fills, and those of the value's uncertainty and comparability.
 OUTCOME = (
     Column(name="metric", about="what the value measures", dtype="string"),
-    Column(name="value", about="the primary outcome", better="lower", scale="log", searchable=True, claimable=True),
+    Column(name="value", about="the primary outcome", better="lower", searchable=True, claimable=True),
     Column(name="value_repeats", about="the value of each sampling repeat", dtype="object"),
     Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
 )
@@ -173,7 +172,7 @@ class Context:
 
 
 class Trainable(Protocol):
-    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`loading.DEFAULTS`).
+    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime.loading.DEFAULTS`).
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
     the trainable: `settings` are the space's own keys, `folder` is where the space lies. What students learn from is

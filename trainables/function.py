@@ -127,7 +127,7 @@ def _settings_of(
         for key, one in own.items():
             if one.default is one.empty:
                 raise TypeError(
-                    f"{name}: its parameter {key} has no default; each but {', '.join(GIVEN)} is a setting and needs one"
+                    f"{name}: parameter {key} has no default; each but {', '.join(GIVEN)} is a setting and needs one"
                 )
         fields: dict[str, Any] = {key: (hints.get(key, type(one.default)), one.default) for key, one in own.items()}
         return create_model("Settings", __config__=_READ_AS_TYPED, **fields), _fields

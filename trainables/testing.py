@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from branchwise.trainables.contract import OUTCOME, Arm, Context, Result, Trainable
-from branchwise.trainables.loading import BUILT_IN, load_trainable
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 from branchwise.trainables.runtime.settings import patched, section_of
 
 HEAVY = ("torch", "ray", "diffusers", "pandas", "matplotlib")
@@ -52,8 +52,8 @@ def check_trainable(
 ) -> None:
     """Checks the trainable called `name` with these settings of its Spec, which may be left out when all have defaults.
 
-    `folder` is where a space would lie, in which a command's files and modules are looked for. `diverging` is a patch under which an arm diverges, where there is one. Raises AssertionError saying what the
-    contract asks for.
+    `diverging` is a patch under which an arm diverges, where there is one; `folder` is where a space would lie, with
+    a command's files and modules of one's own. Raises AssertionError saying what the contract asks for.
     """
     trainable = load_trainable(name, settings, folder)
     if ":" not in name:  # a function's module may import what it likes

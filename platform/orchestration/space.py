@@ -65,7 +65,7 @@ class _Outline(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """`folder` is where the space file lies; `notices` are sentences on keys that still work but have another name now."""
+    """`folder` is where the space file lies; `notices` are sentences on keys that have another name now."""
 
     name: str
     method: Method

@@ -54,14 +54,14 @@ for _ in range(50):
 def _mark(owner: int) -> str:
     """Starts the reaper of this process, whose id is `owner`; returns the mark that its programs bear."""
     mark = uuid.uuid4().hex
-    read, write = os.pipe()
+    read, _held = os.pipe()  # open until this process ends, however it ends
     try:
         # It forks at once and lets its first half end, so it is nobody's child and outlives what ends our children.
         arguments = [sys.executable, "-I", "-S", "-c", _REAPER, f"{MARK}={mark}"]
         subprocess.run(arguments, stdin=read, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     finally:
         os.close(read)
-    return mark  # `write` stays open until this process ends, however it ends
+    return mark
 
 
 def run_program(

@@ -159,7 +159,7 @@ class CommandTrainable:
         found = found or shutil.which(program, path=_with_own_programs(env.get("PATH")))
         if found is None:
             raise FileNotFoundError(
-                f"command.run: there is no program {program!r} in {self._folder} or on the PATH of {os.uname().nodename}"
+                f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
             )
         return [found, *words[1:]]
 
@@ -175,7 +175,7 @@ def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _with_own_programs(path: str | None) -> str:
-    """The PATH with the programs of this Python: first when it is a virtual environment and none is active, else last."""
+    """The PATH with the programs beside this Python: first in a virtual environment while none is active, else last."""
     own = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
     first = sys.prefix != sys.base_prefix and not active

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
-from branchwise.trainables.loading import load_trainable
+from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep

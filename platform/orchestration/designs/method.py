@@ -49,8 +49,8 @@ class Method:
             section = section_of(type(self.spec))
             fields = ", ".join(keys_at(type(self.spec), [section]))
             raise UserError(
-                f"{self.file}: {where}: there is no setting {key}; a bare key is one of {section}'s ({fields}), a dotted "
-                "one starts at the top (train.lr)"
+                f"{self.file}: {where}: there is no setting {key}; a bare key is one of {section}'s ({fields}), a "
+                "dotted one starts at the top (train.lr)"
             ) from error
 
     def arm(

@@ -156,7 +156,7 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 
 def cohort_size(space: Space) -> int | None:
-    """Arms of a cohort where that is settled: as the space says, or one where arms gain nothing by training together."""
+    """Arms of a cohort where that is settled: as the space says, or one where arms gain nothing by being together."""
     if space.resources.arms_per_trial != "auto":
         return space.resources.arms_per_trial
     return 1 if space.module.cohort_key(space.spec) is None else None

@@ -54,7 +54,7 @@ DEFAULTS: dict[str, Any] = {
 def load_trainable(name: str, settings: Mapping[str, Any] | None = None, folder: str = "") -> Trainable:
     """The trainable called `name`: `dash`, `surface`, `command`, `package.module` or `package.module:function`.
 
-    `settings` are the space's own keys, without those of the platform, which some trainables need to know their columns.
+    `settings` are the space's own keys, without those of the platform: some trainables take their columns from them.
     `folder` is where the space lies; what lies there can be imported too. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
     """
