@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.orchestration.checkout import RESULTS  # noqa: E402
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
         if not address_of(options.address) and (missing := missing_inputs(space)):
             raise UserError(missing)
-        log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
+        log = RESULTS / "logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log, space) as on, Display(console) as display:
             if on.joined and storage.local is not None:
                 refuse_unshared(storage.local)

@@ -35,6 +35,7 @@ ORDERS = {
         "designs",
         "tracking",
         "space",
+        "authoring",
         "run_folder",
         "tuning",
         "planning",

@@ -53,7 +53,7 @@ else:
     AnyDesign = Annotated[functools.reduce(operator.or_, _tagged), Discriminator(_kind)]
 
 
-class _Outline(Strict):
+class Outline(Strict):
     """The keys of a space that every trainable shares."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -115,7 +115,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
-    outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
+    outline = validated(file, Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
         spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})

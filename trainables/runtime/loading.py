@@ -77,7 +77,7 @@ def _loaded(name: str, settings: str, folder: str) -> Trainable:
     else:
         found = module
     for attribute, default in DEFAULTS.items():
-        if not hasattr(found, attribute):
+        if attribute not in dir(found):  # what is computed from the settings is not asked for yet
             setattr(found, attribute, default)
     trainable: Trainable = found
     return trainable

@@ -115,5 +115,8 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
 
 def resuming(plan: Plan, storage: str | None) -> str:
     """The command that resumes the sweep of `plan`, from whatever folder it is given."""
-    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", plan.run.name]
+    program = Path(sys.argv[0]).resolve()
+    as_script = program.suffix == ".py"
+    command = [sys.executable, str(program), "--resume"] if as_script else [str(program), "resume"]
+    command.append(plan.run.name)
     return shlex.join([*command, *(["--storage", plan.storage.root] if storage else [])])
