@@ -23,7 +23,9 @@ class Command:
 SWEEP = "branchwise.commands.run_sweep"
 COMMANDS = {
     "init": Command(module="branchwise.commands.init_space", about="write a commented space for a script"),
-    "run": Command(module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True),
+    "run": Command(
+        module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True
+    ),
     "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
     "status": Command(module=SWEEP, option="--status", about="progress and time left of a run: status NAME"),
     "list": Command(module=SWEEP, option="--list", about="the runs of a storage, and their state"),
@@ -74,7 +76,9 @@ def _help() -> str:
     rows = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
     rows.append(f"  {COMPLETION:<{width}}  what to source for completion: {COMPLETION} {'|'.join(SHELLS)}")
     about = "Which part of the method did it? Ablations as designs, with intervals."
-    return "\n".join(["usage: branchwise COMMAND ...", "", about, "", *rows, "", "branchwise COMMAND --help tells more."])
+    return "\n".join(
+        ["usage: branchwise COMMAND ...", "", about, "", *rows, "", "branchwise COMMAND --help tells more."]
+    )
 
 
 def _complete(shell: str) -> int:

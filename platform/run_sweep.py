@@ -85,7 +85,11 @@ def parser() -> Parser:
     what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout, or here)")
+    option(
+        "--storage",
+        metavar="DIR|URI",
+        help="where runs and teachers are kept (default: results/ of this checkout, or here)",
+    )
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )

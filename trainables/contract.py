@@ -2,7 +2,7 @@
 
 A *trainable* is typed as `Trainable` below: a module, a function, or a command. The platform lays out arms, packs them
 into cohorts, runs the cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the
-platform and the analysis know only the columns that it declares. `runtime.loading.load_trainable` finds it and fills in what it
+platform and the analysis know only the columns that it declares. `runtime/loading.py` finds it and fills in what it
 leaves out.
 
 Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
@@ -172,7 +172,7 @@ class Context:
 
 
 class Trainable(Protocol):
-    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime.loading.DEFAULTS`).
+    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime/loading.py`).
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
     the trainable: `settings` are the space's own keys, `folder` is where the space lies. What students learn from is

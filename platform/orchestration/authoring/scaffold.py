@@ -44,7 +44,7 @@ def space_for(script: Path) -> str:
     return _TEXT.format(
         name=re.sub(r"[^a-z0-9._-]+", "-", script.stem.lower()).strip("-._") or "space",
         run=json.dumps(words),
-        no_seed="" if seed else " # add the option that sets the seed: --seed, \"{seed}\"",
+        no_seed="" if seed else ' # add the option that sets the seed: --seed, "{seed}"',
         settings=json.dumps(settings),
         components=_components(own),
     )
@@ -82,7 +82,8 @@ def _components(options: list[Option]) -> str:
     example = next((option for option in options if isinstance(option.default, int | float) and option.default), None)
     if example is None:
         return "\n    part: {off: {setting: 0}} # name the parts of your method, and what switches each off"
-    return f"\n    {example.name}: {{off: {{{example.name}: 0}}}} # name the parts of your method, and what switches each off"
+    told = "name the parts of your method, and what switches each off"
+    return f"\n    {example.name}: {{off: {{{example.name}: 0}}}} # {told}"
 
 
 _TEXT = """\
