@@ -38,8 +38,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.cells import factorial_cells
 from branchwise.analysis.statistics.model import ALPHA, Error, TwoWayFit, contrast, fit_two_way, holm, ratio
 
 Rng = np.random.Generator

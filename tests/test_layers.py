@@ -27,7 +27,7 @@ ORDERS = {
     "trainables/command": ["words", "settings", "process", "output", "trial"],
     "trainables/runtime": ["storage", "settings", "loading", "run_folder", "stopping", "ray_worker"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
-    "analysis": ["records", "statistics", "report"],
+    "analysis": ["declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
         "checkout",

@@ -36,7 +36,7 @@ class Arm:
     kind: Kind = "cell"
     cell: str = ""
     block: int = 0
-    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
@@ -210,6 +210,9 @@ class Trainable(Protocol):
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
+
+    def measured_at(self, spec: Any) -> Sequence[int]:
+        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
 
     def run_cohort(self, arms: Any, context: Context) -> None:
         """Trains and evaluates the arms, and calls `context.finish` once for each."""

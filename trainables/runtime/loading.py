@@ -47,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "cohort_key": _all_but_components,
     "check_inputs": _nothing,
     "estimate_cohort": _unknown,
+    "measured_at": _no_rows,
     "teacher_key": _nothing,
 }
 
