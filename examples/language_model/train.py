@@ -12,10 +12,10 @@ CONTEXT, BATCH, EVALUATED = 64, 16, 20
 
 @dataclass
 class Settings:
-    steps: int = 150
+    steps: int = 80
     lr: float = 1e-2
     weight_decay: float = 0.1
-    warmup: int = 20
+    warmup: int = 16
     tied: bool = True
     width: int = 48
     layers: int = 2

@@ -108,7 +108,7 @@ class _Spec(Strict):
         own = {name: told for name, told in BUILT_IN.items() if name != "config" or command.config}
         used: set[str] = set()
         for where, text in command.texts():
-            for name in placeholders(text):
+            for name in _placeholders_at(where, text):
                 if name not in names and name not in own:
                     raise ValueError(_unknown(where, name, [*names, *own], command))
                 used.add(name)
@@ -119,6 +119,13 @@ class _Spec(Strict):
                 "command.run or command.env, or have all settings written to a file (command.config: yaml)"
             )
         return self
+
+
+def _placeholders_at(where: str, text: str) -> list[str]:
+    try:
+        return placeholders(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _unknown(where: str, name: str, allowed: list[str], command: Command) -> str:

@@ -23,7 +23,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     required = [*outline.get("required", []), *own.get("required", [])]
     if trainable != "dash":
         required.append("trainable")
-    return _without_titles(
+    return _plain(
         {
             "$schema": DIALECT,
             "description": f"A space of Branchwise whose trainable is {trainable}.",
@@ -36,9 +36,11 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     )
 
 
-def _without_titles(tree: Any) -> Any:
-    """pydantic titles every key with itself, which tells nothing."""
+def _plain(tree: Any) -> Any:
+    """Without what pydantic adds and editors trip over: titles that repeat the key, and unions that allow one match
+    alone, where it is code that tells their members apart."""
     if isinstance(tree, dict):
-        titled = isinstance(tree.get("title"), str)
-        return {key: _without_titles(value) for key, value in tree.items() if not (titled and key == "title")}
-    return [_without_titles(item) for item in tree] if isinstance(tree, list) else tree
+        kept = {key: value for key, value in tree.items() if not (key == "title" and isinstance(value, str))}
+        kept.pop("discriminator", None)
+        return {"anyOf" if key == "oneOf" else key: _plain(value) for key, value in kept.items()}
+    return [_plain(item) for item in tree] if isinstance(tree, list) else tree

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
-    """The storage that --storage names, else results/ of this checkout or here. Raises UserError when it cannot be read."""
+    """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
     # A URI with credentials is not repeated: the message may be logged.
     option = "--storage" if place is None or "@" in place else f"--storage {place}"
     try:
