@@ -18,13 +18,14 @@ from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
+from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
 
-OWN_KEYS = ("name", "trainable", "design", "resources", "tracking")  # the others belong to the trainable
+OWN_KEYS = ("name", "trainable", "design", "resources", "tracking", "published")  # the others belong to the trainable
 RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
 
 
@@ -61,6 +62,7 @@ class Outline(Strict):
     design: AnyDesign
     resources: Resources = Resources()
     tracking: Many[Annotated[str, AfterValidator(known)]] = ()
+    published: Published | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class Space:
     resources: Resources
     tracking: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
+    published: Published | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -96,6 +99,7 @@ class Space:
             "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
             **({"tracking": list(self.tracking)} if self.tracking else {}),
+            **({"published": self.published.model_dump(mode="json")} if self.published else {}),
         }
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
@@ -115,6 +119,8 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
+    if "published" in tree:
+        tree["published"] = published_numbers(file, tree["published"])
     outline = validated(file, Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
@@ -127,6 +133,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
         resources=outline.resources,
         tracking=outline.tracking,
         folder=folder,
+        published=outline.published,
         notices=tuple(f"{file}: {notice}" for notice in notices),
     )
     if space.resources.workers and not module.WORKERS:
