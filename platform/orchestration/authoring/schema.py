@@ -18,6 +18,8 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     own = model.model_json_schema()
     properties = outline["properties"] | own["properties"]
     properties["trainable"] = {"const": trainable, "description": "what is trained"}
+    by_name = {"type": "string", "description": "the name of a file in published/ beside the space"}
+    properties["published"] = {"anyOf": [by_name, *properties["published"]["anyOf"]]}
     if space is None and trainable in ANY_SETTINGS:
         properties["settings"] = {"type": "object", "description": "values of the placeholders in the command"}
     required = [*outline.get("required", []), *own.get("required", [])]
