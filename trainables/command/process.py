@@ -79,14 +79,13 @@ def run_program(
     goes to `log` as it comes. Raises FileNotFoundError or PermissionError when there is no such program, and
     TimeoutError after `time_limit` seconds.
     """
-    log.flush()
     process = subprocess.Popen(
         words,
         cwd=cwd,
         env={**env, MARK: _mark(os.getpid())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=log,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     )
     deadline = None if time_limit is None else time.monotonic() + time_limit
@@ -98,37 +97,42 @@ def run_program(
         raise
     finally:
         _kill_group(process)  # what the program has left running
-        if process.stdout:
-            process.stdout.close()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
     return process.wait()
 
 
 def _read(
     process: subprocess.Popen[bytes], log: BinaryIO, on_line: Callable[[str], None], deadline: float | None
 ) -> None:
-    """Reads the output to its end, or to the program's."""
-    assert process.stdout is not None
+    """Reads the output to its end, or to the program's. Of what is there at once, errors are logged last."""
     rest = b""
+    open_pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
+        for pipe in open_pipes:
+            selector.register(pipe, selectors.EVENT_READ)
         ended = False
-        while True:
+        while open_pipes:
             _check(deadline)
-            if not selector.select(0.0 if ended else LOOK_SECONDS):
+            ready = [key.fileobj for key, _ in selector.select(0.0 if ended else LOOK_SECONDS)]
+            if not ready:
                 if ended:
                     break
                 if ended := _has_ended(process):
-                    _kill_group(process)  # only what the program left behind holds the pipe
-                continue
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                break
-            log.write(chunk)
-            log.flush()
-            *lines, rest = (rest + chunk.replace(b"\r", b"\n")).split(b"\n")
-            for line in lines:
-                on_line(line.decode(errors="replace"))
-            rest = rest[-LONGEST_LINE:]
+                    _kill_group(process)  # only what the program left behind holds the pipes
+            for pipe in [pipe for pipe in open_pipes if pipe in ready]:
+                chunk = os.read(pipe.fileno(), 1 << 16)
+                log.write(chunk)
+                log.flush()
+                if not chunk:
+                    selector.unregister(pipe)
+                    open_pipes.remove(pipe)
+                elif pipe is process.stdout:
+                    *lines, rest = (rest + chunk.replace(b"\r", b"\n")).split(b"\n")
+                    for line in lines:
+                        on_line(line.decode(errors="replace"))
+                    rest = rest[-LONGEST_LINE:]
     if rest:
         on_line(rest.decode(errors="replace"))
 

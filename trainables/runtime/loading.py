@@ -59,24 +59,30 @@ def load_trainable(name: str, settings: Mapping[str, Any] | None = None, folder:
     `folder` is where the space lies; what lies there can be imported too. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
     """
-    return _loaded(name, json.dumps(settings or {}), folder)
-
-
-@lru_cache(maxsize=64)
-def _loaded(name: str, settings: str, folder: str) -> Trainable:
-    """Remembered, so that equal settings have one and the same Spec."""
     here = found_folder(folder)
     path, colon, function = BUILT_IN.get(name, name).partition(":")
     module = import_from(path, here)
     if colon:
         if not callable(getattr(module, function, None)):
             raise AttributeError(f"{module.__file__} has no function {function!r}")
-        make: Callable[..., Any] = importlib.import_module(FUNCTIONS).FunctionTrainable
-        found = make(getattr(module, function), name, json.loads(settings))
-    elif hasattr(module, "from_settings"):
-        found = module.from_settings(json.loads(settings), here)
-    else:
-        found = module
+        return _of_function(getattr(module, function), name, json.dumps(settings or {}))
+    if hasattr(module, "from_settings"):
+        return _of_settings(module.from_settings, json.dumps(settings or {}), here)
+    return _completed(module)
+
+
+# Remembered, so that equal settings have one and the same Spec.
+@lru_cache(maxsize=64)
+def _of_settings(from_settings: Callable[..., Any], settings: str, folder: Path | None) -> Trainable:
+    return _completed(from_settings(json.loads(settings), folder))
+
+
+@lru_cache(maxsize=64)
+def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trainable:
+    return _completed(importlib.import_module(FUNCTIONS).FunctionTrainable(function, name, json.loads(settings)))
+
+
+def _completed(found: Any) -> Trainable:
     for attribute, default in DEFAULTS.items():
         if attribute not in dir(found):  # what is computed from the settings is not asked for yet
             setattr(found, attribute, default)
