@@ -25,7 +25,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     required = [*outline.get("required", []), *own.get("required", [])]
     if trainable != "dash":
         required.append("trainable")
-    return _plain(
+    schema: dict[str, Any] = _plain(
         {
             "$schema": DIALECT,
             "description": f"A space of Branchwise whose trainable is {trainable}.",
@@ -36,6 +36,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
             "$defs": outline.get("$defs", {}) | own.get("$defs", {}),
         }
     )
+    return schema
 
 
 def _plain(tree: Any) -> Any:
