@@ -197,7 +197,7 @@ def _quoted_python() -> dict[str, Any] | None:
 
 def _runtime_env(space: Space) -> dict[str, Any]:
     """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
-    packages = [ROOT / "branchwise", *_own_files(space)]
+    packages = [ROOT / "branchwise", *own_files(space)]
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
         "py_modules": [str(package) for package in packages],
@@ -206,7 +206,7 @@ def _runtime_env(space: Space) -> dict[str, Any]:
     }
 
 
-def _own_files(space: Space) -> list[Path]:
+def own_files(space: Space) -> list[Path]:
     """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
     folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
     if space.trainable == "command":
