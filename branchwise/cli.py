@@ -32,6 +32,8 @@ COMMANDS = {
     "analyze": Command(module="branchwise.analysis.__main__", about="rebuild tables, plots and report of runs"),
     "schema": Command(module="branchwise.commands.space_schema", about="the JSON Schema of a trainable's spaces"),
     "train-teacher": Command(module="branchwise.commands.train_teacher", about="train a teacher alone", needs_ray=True),
+    "calibrate": Command(module="branchwise.commands.calibrate", about="measure how fast this machine is, for plans"),
+    "doctor": Command(module="branchwise.commands.doctor", about="check that this machine computes what it should"),
     "sample": Command(module="branchwise.commands.sample", about="draw samples from a model folder"),
     "import-reference": Command(
         module="branchwise.commands.import_reference", about="make a teacher of a checkpoint of the DASH authors"

@@ -48,6 +48,11 @@ DEFAULTS: dict[str, Any] = {
     "check_inputs": _nothing,
     "estimate_cohort": _unknown,
     "measured_at": _no_rows,
+    "comparability_key": lambda spec: "",
+    "bill_cohort": lambda specs, on, workers: None,
+    "bill_teacher": lambda spec, on, workers, trained: None,
+    "describe_models": _no_rows,
+    "measure_rates": lambda spec, device, threads, seconds: (),
     "teacher_key": _nothing,
 }
 

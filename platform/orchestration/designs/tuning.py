@@ -166,6 +166,8 @@ class Tuning(Design):
             method.current(where, key)
             for value in knob.ends():
                 method.check_patch(where, {key: value})
+                method.check_comparable(where, {key: value})
+                self._check_teacher(method, where, {key: value})
             for other in knob.when:
                 if other not in list(self.knobs)[: list(self.knobs).index(key)]:
                     raise UserError(
@@ -177,6 +179,14 @@ class Tuning(Design):
                     told = unknown_key(key, list(self.knobs))
                     raise UserError(f"{method.file}: design.start[{index}]: {told}")
             method.check_patch(f"design.start[{index}]", start)
+
+    def _check_teacher(self, method: Method, where: str, patch: Mapping[str, Any]) -> None:
+        own, asked = method.teacher({}), method.teacher(patch)
+        if (own and own.key) != (asked and asked.key):
+            raise UserError(
+                f"{method.file}: {where}: it changes the teacher, and every suggestion would train one of its own; "
+                "make it a component, or run a search for each value"
+            )
 
     def _check_columns(self, method: Method) -> None:
         columns = method.module.COLUMNS
