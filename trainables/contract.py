@@ -38,6 +38,7 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
         """The arm as plain values, without its settings: what a record keeps."""
@@ -49,12 +50,13 @@ class Arm:
             "seed": self.seed,
             "components": dict(self.components),
             "patch": dict(self.patch),
+            "teacher": self.teacher,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of one block that train together: one Ray Tune trial.
+    """Arms of one block that train together, on one teacher: one Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -63,6 +65,11 @@ class Cohort:
     arms: tuple[Arm, ...]
     seconds: float = 0.0  # expected
     out_of: str = ""
+
+    @property
+    def teacher(self) -> str | None:
+        """The key of the teacher that all its arms learn from."""
+        return self.arms[0].teacher if self.arms else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +150,7 @@ class Context:
     device: str  # "cpu", "cuda:0", ...
     threads: int
     scratch: Path  # an empty local folder, removed afterwards
-    teacher: Path | None  # a local folder that `train_teacher` once wrote
+    teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # of the teacher: what `evaluate_teacher` returned
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
@@ -174,7 +181,10 @@ class Trainable(Protocol):
         """How a report draws a result's tables."""
 
     def cohort_key(self, spec: Any) -> str:
-        """Arms may train together where this is equal."""
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike."""
+
+    def comparability_key(self, spec: Any) -> str:
+        """Values may be compared where this is equal: what of the column of this name the settings decide."""
 
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
@@ -207,12 +217,13 @@ class Trainable(Protocol):
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS, LINES and measured_at. Raises ModuleNotFoundError when there is no such
-    module.
+    A module may leave out BASELINES, COLUMNS, LINES, measured_at and, where no setting changes how values are measured,
+    comparability_key. Raises ModuleNotFoundError when there is no such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
     for attribute, default in (
         ("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,)), ("measured_at", lambda spec: ()),
+        ("comparability_key", lambda spec: ""),
     ):  # fmt: skip
         if not hasattr(module, attribute):
             setattr(module, attribute, default)

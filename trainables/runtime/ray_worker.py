@@ -26,13 +26,13 @@ REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all cohorts of a sweep have in common. Plain values only: it travels to other machines."""
+    """What all cohorts of a sweep have in common, or what a teacher's training needs. Plain values only: it travels to
+    other machines."""
 
     trainable: str
-    spec: Mapping[str, Any]  # the space's own settings, before any patch
+    spec: Mapping[str, Any]  # the space's own settings, before any patch; of a teacher: those that ask for it
     storage: str  # the folder of runs and teachers
     run: str  # the name of the run
-    teacher: str | None  # the key of this sweep's
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
     gpu: bool
@@ -110,12 +110,12 @@ def train_on_workers(
 
 
 def teacher_loop(config: dict[str, Any]) -> None:
-    """On each Ray Train worker: trains the teacher unless it is there, and evaluates it."""
+    """On each Ray Train worker: trains the teacher of this key unless it is there, and evaluates it."""
     import ray.train
 
     job: Job = config["job"]
-    trainable, spec = load_trainable(job.trainable), job.base_spec()
-    teachers, key = job.teachers(), str(job.teacher)
+    key: str = config["key"]
+    trainable, spec, teachers = load_trainable(job.trainable), job.base_spec(), job.teachers()
     rank, world_size, device = _place()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
@@ -198,10 +198,10 @@ def lend_context(
 
     try:
         folder, evaluation = None, None
-        if job.teacher is not None and cohort.arms:
-            folder = job.teachers().get(job.teacher, scratch)
+        if cohort.teacher is not None:
+            folder = job.teachers().get(cohort.teacher, scratch)
             settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
-            evaluation = job.teachers().read_evaluation(job.teacher, settings)
+            evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
         yield Context(
             rank=rank,
             world_size=world_size,

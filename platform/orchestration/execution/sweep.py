@@ -11,7 +11,7 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.search import run_searches
-from branchwise.orchestration.execution.teacher import prepare_teacher
+from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import run_cohorts
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
@@ -22,7 +22,7 @@ from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect, forget_failures
-from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.orchestration.run_folder.teachers import look_again
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.ray_worker import Job
 
@@ -87,8 +87,8 @@ def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
         plan.run.delete_unfinished()
     else:
         write_plan(plan.run, plan.space, plan.cohorts)
-    teacher = {"key": plan.teacher.key} if plan.teacher else None
-    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
+    teachers = [teacher.described() for teacher in plan.teachers]
+    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers)
     return plan
 
 
@@ -112,7 +112,6 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         spec=plan.space.spec.model_dump(mode="json"),
         storage=plan.storage.root,
         run=plan.run.name,
-        teacher=plan.teacher.key if plan.teacher else None,
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
         gpu=resources.gpus_per_trial > 0,
@@ -121,7 +120,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         trackers(plan.run, plan.space.tracking, console) as tell,
         Display(console, lease.check, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
     ):
-        prepare_teacher(plan.space, plan.storage, on, display)
+        prepare_teachers(plan.space, plan.storage, on, display)
         run_searches(plan, job, display)
         if plan.space.design.searches():
             plan = replace(plan, cohorts=second_stage(plan, _known_arms(plan)))
@@ -142,12 +141,11 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
-    teacher = find_teacher(plan.space, plan.storage)
-    evaluation = teacher.evaluation if teacher else None
+    teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
-    counts = collect(plan.run, plan.space, order, evaluation)
-    described = {"key": teacher.key, **(evaluation or {})} if teacher else None
-    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
+    counts = collect(plan.run, plan.space, order, teachers)
+    described = [teacher.described() for teacher in teachers]
+    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teachers=described)
     return counts
 
 

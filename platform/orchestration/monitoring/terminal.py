@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,8 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
         grid.add_row(name, text)
     for index, sentence in enumerate(_sensitivity(plan)):
         grid.add_row("" if index else "detects", sentence)
-    if plan.teacher:
-        grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
+    for teacher in plan.teachers:
+        grid.add_row("teacher", f"{teacher.key}, {_teacher(plan, teacher)}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
     expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
@@ -53,11 +53,20 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """What is left to do of it."""
-    takes = "" if plan.space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
-    if not teacher.trained:
-        return f"to be trained{takes}"
-    return "reused" if teacher.evaluation is not None else f"reused; to be evaluated with these settings{takes}"
+    """What is left to do of it and, where there are several, whose it is."""
+    takes = "" if plan.space.resources.gpus_per_trial else f", about {duration(plan.seconds_of(teacher))}"
+    if teacher.evaluation is not None:
+        told = "reused"
+    elif teacher.trained:
+        told = f"reused; to be evaluated with these settings{takes}"
+    else:
+        told = f"to be trained{takes}"
+    return told if len(plan.teachers) == 1 else f"{told}; of {_some(teacher.cells)}"
+
+
+def _some(cells: Sequence[str], most: int = 4) -> str:
+    more = len(cells) - most
+    return ", ".join(cells[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sensitivity(plan: Plan) -> list[str]:

@@ -56,8 +56,12 @@ def too_small(space: Space, on: Cluster) -> str:
 
 def missing_inputs(space: Space) -> str:
     """Which file this machine lacks for `space`, and what to do; empty when none."""
+    differing = {space.method.teacher({}): space.spec}  # by teacher: other data ask for another one
+    for cell in space.design.cells(space.method):
+        differing.setdefault(space.method.teacher(cell.patch), space.method.patched(cell.patch))
     try:
-        space.module.check_inputs(space.spec)
+        for spec in differing.values():
+            space.module.check_inputs(spec)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

@@ -1,4 +1,4 @@
-"""What a sweep will do: its arms in cohorts, on which teacher, and for how long. Nothing is written here."""
+"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
-from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
@@ -37,7 +37,7 @@ class Plan:
     arms: tuple[Arm, ...]
     cohorts: tuple[Cohort, ...]
     slots: int  # cohorts at a time; 0 when not even one fits
-    teacher: Teacher | None
+    teachers: tuple[Teacher, ...]
     resumed: bool
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
@@ -45,11 +45,16 @@ class Plan:
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of training and evaluating the teacher, of what is not done yet."""
-        if self.teacher is None or self.teacher.evaluation is not None:
+        """Expected seconds of training and evaluating the teachers, one after another, of what is not done yet."""
+        return sum(self.seconds_of(teacher) for teacher in self.teachers)
+
+    def seconds_of(self, teacher: Teacher) -> float:
+        """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
+        if teacher.evaluation is not None:
             return 0.0
-        module = self.space.module
-        return float(module.estimate_teacher(self.space.spec, max(1, self.slots), self.teacher.trained))
+        earlier = self.teachers[: self.teachers.index(teacher)]
+        trained = teacher.trained or teacher.key in [one.key for one in earlier]
+        return float(self.space.module.estimate_teacher(teacher.spec, max(1, self.slots), trained))
 
     @property
     def arm_seconds(self) -> float:
@@ -77,7 +82,7 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         arms=_known_beforehand(space),
         cohorts=(),
         slots=1,
-        teacher=find_teacher(space, storage),
+        teachers=find_teachers(space, storage),
         resumed=False,
         earlier=earlier_arms(space, storage),
     )
@@ -92,6 +97,8 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
+    teachers = find_teachers(space, storage)
+    refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
     found = records(run)
     cost = _cost(space)
@@ -107,7 +114,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         arms=tuple(arms.values()),
         cohorts=tuple(left),
         slots=slots(space, machine()),
-        teacher=find_teacher(space, storage),
+        teachers=teachers,
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
@@ -187,7 +194,7 @@ def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
         slots=max(1, plan.slots),
         cost=_cost(plan.space),
         arms_per_cohort=None if size == "auto" else size,
-        cohort_key=lambda arm: plan.space.module.cohort_key(arm.spec),
+        cohort_key=plan.space.method.cohort_key,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from branchwise.trainables.dash.evaluation.reference_set import extract
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.data import Digits
 from branchwise.trainables.dash.settings.guidance import IntervalGuidance
+from branchwise.trainables.runtime.settings import patched
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,27 @@ def test_samples_do_not_depend_on_the_batch_size(
     whole = measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
     parts = [measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"evaluate.samples": 700},
+        {"evaluate.precision": "bf16"},
+        {"evaluate.repeats": 3},
+        {"evaluate.guidance": 2.0},
+        {"evaluate.sampler_steps": 3},
+        {"evaluate.sampler": "unipc"},
+        {"teacher.steps": 7},
+    ],
+)
+def test_what_the_settings_say_of_comparability_is_what_is_measured(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
+) -> None:
+    changed = patched(spec, patch)
+    own, other = (dash.evaluate_teacher(one, teacher_folder, told.context(tmp_path)) for one in (spec, changed))
+    alike = own["comparability_key"] == other["comparability_key"]
+    assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == alike
 
 
 def test_guidance_of_one_skips_the_unconditional_branch() -> None:

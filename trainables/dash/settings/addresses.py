@@ -1,13 +1,15 @@
-"""Content addresses: what a teacher, and its evaluation, depend on. No torch here."""
+"""Content addresses: what a teacher, its evaluation and the comparability of values depend on. No torch here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.runtime.settings import digest
 
@@ -16,6 +18,7 @@ CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 2  # likewise for the values of an evaluation
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # of an evaluation, what a comparability key does not tell
 
 
 def teacher_key(spec: Spec) -> str:
@@ -34,8 +37,15 @@ def teacher_key(spec: Spec) -> str:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"teacher.checkpoint: {folder / name} does not exist")
     _check_fits(folder / CONFIG, spec.data)
-    with (folder / WEIGHTS).open("rb") as file:
-        return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+    written = (folder / WEIGHTS).stat()
+    return digest({"weights": _sha256(folder / WEIGHTS, written.st_mtime_ns, written.st_size)})
+
+
+@lru_cache
+def _sha256(file: Path, modified: int, size: int) -> str:
+    """Of the file as it was last written: every cell of a design asks for its teacher's."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _identity(data: Data) -> dict[str, Any]:
@@ -61,3 +71,16 @@ def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation depends on."""
     evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps"})  # of students alone
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
+
+
+def comparability_key(spec: Spec) -> str:
+    """The address of what `measurement.comparability_key` takes from the settings.
+
+    The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, is left
+    out. Where the teacher chooses the guidance, another teacher may choose another.
+    """
+    reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
+    measured = [reference, spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED)]
+    if isinstance(spec.evaluate.guidance, ChooseGuidance):
+        measured.append(spec.teacher.model_dump(mode="json"))
+    return digest(measured)
