@@ -138,7 +138,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     from branchwise.trainables.dash.diffusion import schedule
     from branchwise.trainables.dash.nets import unet
     from branchwise.trainables.dash.settings.spec import Spec
-    from branchwise.trainables.dash.training.measuring import Setting
+    from branchwise.trainables.dash.training.steps import Setting
 
     spec = Spec.model_validate(PAPER)
     torch.set_num_threads(threads)

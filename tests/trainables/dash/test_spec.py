@@ -168,7 +168,11 @@ def test_the_old_word_for_the_authors_weighting_still_works(tiny: dict[str, Any]
     ("space", "overrides", "key"),
     [
         ("ablation", [], "8ba7c9bf2ab84e1d"),
-        ("cifar10_ablation", ["teacher.steps=351500"], "8e550910f54627f6"),  # as the first version trained it
+        (
+            "cifar10_ablation",
+            ["teacher.steps=351500", "teacher.precision=fp32"],
+            "8e550910f54627f6",
+        ),  # as the first version trained it
         ("imagenet64_ablation", [], "58bb6ca0814ac966"),
     ],
 )
@@ -191,3 +195,18 @@ def test_full_size_spaces_measure_as_the_authors_code_does(root: Path, space: st
     assert evaluate.guidance_grid == (4.0,)
     assert evaluate.repeats >= 2
     assert evaluate.gap_samples * evaluate.gap_bins == 10_000
+
+
+FULL_SIZE = [
+    file.stem for file in Path(__file__).parents[3].glob("search_spaces/*.yaml") if "gpus_per" in file.read_text()
+]
+
+
+@pytest.mark.parametrize("space", FULL_SIZE)
+def test_spaces_for_gpus_train_in_bf16_and_fast_and_exact_is_one_setting_away(root: Path, space: str) -> None:
+    file = root / f"search_spaces/{space}.yaml"
+    spec = load_space(file).spec
+    assert (spec.train.precision, spec.train.mode) == (spec.teacher.precision, spec.teacher.mode) == ("bf16", "fast")
+    exact = load_space(file, ["train.mode=exact"]).spec
+    assert exact.train.mode == "exact"
+    assert dash.teacher_key(exact) == dash.teacher_key(spec)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from branchwise.trainables.contract import Context
+from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
@@ -184,16 +185,24 @@ def _sampled_features(
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
     first, seconds = torch.empty(0), 0.0
     size = batch_size(dataset)
+    sampled, extracted = Portions(size, "sampling"), Portions(size, "features")
+
+    def drawn(part: slice) -> Tensor:
+        return to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part]))
+
+    def features_of(part: slice) -> Tensor:
+        return against.extractor.net(pixels[part])
+
     for start in range(0, longest, size):
         indices = here[start : start + size]
         if indices:
             began = time.perf_counter()
-            pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
+            pixels = sampled.run(drawn, len(indices))
             if pixels.is_cuda:
                 torch.cuda.synchronize()
             seconds += time.perf_counter() - began
             with torch.inference_mode(), full_precision():
-                rows = torch.cat([rows, against.extractor.net(pixels)])
+                rows = torch.cat([rows, extracted.run(features_of, len(pixels))])
             first = pixels if start == 0 else first
         progress.advance()
     return gather_rows(rows, settings.samples, context).cpu(), first, seconds / max(1, len(here))

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics
 from branchwise.trainables.dash.settings.data import Data
@@ -57,7 +58,7 @@ def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
 @torch.inference_mode()
 def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     """Features and logits (N, dims + logits) on the CPU of 8-bit images (N, C, H, W)."""
-    return torch.cat([extractor.net(pixels[i : i + BATCH]).cpu() for i in range(0, len(pixels), BATCH)])
+    return Portions(BATCH, "features of the reference").run(lambda here: extractor.net(pixels[here]).cpu(), len(pixels))
 
 
 def _cache_file(extractor: features.Extractor, pixels_sha256: str) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -18,7 +19,7 @@ CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 2  # likewise for the values of an evaluation
-_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # of an evaluation, what a comparability key does not tell
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
 
 
 def teacher_key(spec: Spec) -> str:
@@ -46,6 +47,13 @@ def _sha256(file: Path, modified: int, size: int) -> str:
     """Of the file as it was last written: every cell of a design asks for its teacher's."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def checkpoint_size(teacher: TeacherCheckpoint) -> int:
+    """The parameters of a teacher that exists, from the head of its weights' file."""
+    with (Path(teacher.checkpoint).expanduser() / WEIGHTS).open("rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
 
 
 def _identity(data: Data) -> dict[str, Any]:

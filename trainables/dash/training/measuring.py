@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +12,15 @@ from torch import Tensor, nn
 
 from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.data.datasets import Dataset
 from branchwise.trainables.dash.evaluation import calibration, grids, measurement
-from branchwise.trainables.dash.evaluation.calibration import Bins, Probes
-from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.columns import CALIBRATION, FLOOR
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Evaluate
 from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.steps import Setting
 
 LEAST_STEPS = 2  # of a sampler
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What the arms of a cohort share."""
-
-    context: Context
-    seed: int
-    dataset: Dataset
-    held_out: Dataset
-    alphas_cumprod: Tensor  # (1000,)
-    teacher: nn.Module
-    teacher_importance: Tensor  # lambda (1000,)
-    against: ReferenceSet
-    evaluate: Evaluate  # resolved
-
-    @cached_property
-    def probes(self) -> Probes:
-        return calibration.draw_probes(self.held_out, self.alphas_cumprod, self.evaluate, self.seed)
-
-    @cached_property
-    def teacher_outputs(self) -> Bins:
-        return calibration.outputs(self.teacher, self.probes)
 
 
 def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:

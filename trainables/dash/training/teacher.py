@@ -15,18 +15,16 @@ import torch
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.compute.seeding import derive
-from branchwise.trainables.dash.data import batches, datasets
+from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, floor, grids, measurement, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
-from branchwise.trainables.dash.nets.forward import forward
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
 from branchwise.trainables.dash.training.learner import Learner
-from branchwise.trainables.dash.training.objectives import Losses, weighted_error
+from branchwise.trainables.dash.training.steps import take_teacher_step
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
@@ -71,15 +69,7 @@ def _train(
     progress = Progress(context, "train", settings.steps, step)
     start = time.perf_counter() - learner.seconds
     while step < settings.steps:
-        modes.begin_step(settings.mode, context)
-        batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
-        if settings.dropout > 0:
-            torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
-        outputs = forward(
-            learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision
-        )
-        eps = outputs["dropped"]
-        learner.learn(Losses(weighted_error(eps, batch.noise, learner.weights(batch))), step)
+        take_teacher_step(learner, settings, dataset, alphas_cumprod, step, context)
         step += 1
         if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
             raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
