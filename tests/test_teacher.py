@@ -147,7 +147,7 @@ def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
     assert code == 0, output
-    teacher = json.loads((storage / "smoke/manifest.json").read_text())["teacher"]
+    (teacher,) = json.loads((storage / "smoke/manifest.json").read_text())["teachers"]
     tried = {json.dumps(row["guidance"]): row["value"] for row in teacher["guidance_candidates"]}
     assert len(tried) == 2
     assert tried[json.dumps(teacher["chosen_guidance"])] == min(tried.values())
