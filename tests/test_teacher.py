@@ -91,7 +91,7 @@ def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> N
     assert [one["cells"] for one in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
     report = json.loads((storage / "taught/report/ablation.json").read_text())
     assert {"teacher", "teacher of anchor, base"} <= {row["cell"] for row in report["cells"]}
-    assert [claim["status"] for claim in report["claims"]] == ["supported"]
+    assert [claim["verdict"] for claim in report["claims"]] == ["supported"]
 
 
 def _step(report: Path) -> int:
