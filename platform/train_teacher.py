@@ -17,7 +17,7 @@ from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa:
 from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
-from branchwise.orchestration.planning.machine import missing_inputs  # noqa: E402
+from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
@@ -34,10 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
             teachers = find_teachers(space, storage)
         if not teachers:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-        if not address_of(options.address) and (missing := missing_inputs(space)):
-            raise UserError(missing)
+        lacking = [gpus_missing(space, machine()), missing_inputs(space)]
+        if not address_of(options.address) and any(lacking):
+            raise UserError("; ".join(filter(None, lacking)))
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log, space.trainable) as on, Display(console) as display:
+            if short := gpus_missing(space, on):
+                raise UserError(short)
             if on.joined and storage.local is not None:
                 refuse_unshared(storage.local)
             prepare_teachers(space, storage, on, display)

@@ -40,7 +40,7 @@ def job_of(plan: Plan) -> Job:
         run=plan.run.name,
         workers=0,
         threads=1,
-        gpu=False,
+        gpus=0.0,
     )
 
 

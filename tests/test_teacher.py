@@ -133,3 +133,33 @@ def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp
     by_seed = arms.pivot_table(index="seed", columns="cell", values="value")
     assert (by_seed["full"] != by_seed["base"]).all(), "the component changed nothing"
     assert re.search("long_teacher +", output)
+
+
+@pytest.mark.slow(60)
+def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    settings = {
+        "evaluate.guidance": "{choose: [6.0, {w_min: 1.0, w_max: 2.0, beta: 5.0}]}",
+        "evaluate.at_steps": "[10, 20]",
+        "design.blocks": "1",
+    }
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
+    assert code == 0, output
+    teacher = json.loads((storage / "smoke/manifest.json").read_text())["teacher"]
+    tried = {json.dumps(row["guidance"]): row["value"] for row in teacher["guidance_candidates"]}
+    assert len(tried) == 2
+    assert tried[json.dumps(teacher["chosen_guidance"])] == min(tried.values())
+    arms = pd.read_parquet(storage / "smoke/arms.parquet")
+    (key,) = set(arms["comparability_key"])
+    assert key == teacher["comparability_key"]
+    told = {"6.0": 6.0}.get(json.dumps(teacher["chosen_guidance"]), "adaptive 1 to 2, beta 5")
+    assert json.loads(key)["guidance"] == told
+    assert set(arms["floor_halves"]) == {teacher["floor_halves"]}
+    assert set(arms["floor_halves_samples"]) == {898}
+    assert arms["floor_held_out"].isna().all()
+    budgets = pd.read_parquet(storage / "smoke/budgets.parquet")
+    assert budgets.groupby("arm")["step"].apply(list).tolist() == [[10, 20]] * len(arms)
+    for column in ("value", "relative_gap", "mse_cond", "mse_uncond", "gap_mse", "rho"):
+        assert budgets[column].notna().all()
+    assert "Outcomes against training steps" in (storage / "smoke/report/index.html").read_text()

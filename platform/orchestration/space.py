@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from branchwise.orchestration.designs import KINDS
 from branchwise.orchestration.designs.base import Design
@@ -32,7 +41,8 @@ RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches
 class Resources(Strict):
     """What one cohort, which is one trial of Ray Tune, takes.
 
-    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers.
+    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers. Each process trains on one GPU; one that is
+    alone may do with a part of a GPU, so that several trials share it.
     """
 
     cpus_per_trial: PositiveInt = 1
@@ -41,6 +51,22 @@ class Resources(Strict):
     max_concurrent: PositiveInt | Literal["auto"] = "auto"
     arms_per_trial: PositiveInt | Literal["auto"] = "auto"
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+
+    @model_validator(mode="after")
+    def _a_gpu_for_each_worker(self) -> Resources:
+        processes = max(1, self.workers)
+        if 0 < self.gpus_per_trial != processes and not (processes == 1 and self.gpus_per_trial < 1):
+            allowed = f"0 or {processes}" if processes > 1 else "0, 1 or a part of 1"
+            raise ValueError(
+                f"gpus_per_trial {self.gpus_per_trial:g} is not allowed with workers {self.workers}: each worker "
+                f"trains on one GPU, so it must be {allowed}"
+            )
+        return self
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """1, or the part of a GPU that the one process of a trial has; 0 on CPUs."""
+        return self.gpus_per_trial / max(1, self.workers)
 
 
 def _kind(design: Any) -> Any:

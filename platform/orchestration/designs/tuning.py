@@ -16,7 +16,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
 from branchwise.trainables import Column
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Many, Strict, as_yaml
 
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
@@ -64,14 +64,9 @@ class Knob(Strict):
     def holds(self, value: Any) -> bool:
         """Whether the knob can take this value at all."""
         if self.choice is not None:
-            return _plain(value) in map(_plain, self.choice)
+            return as_yaml(value) in map(as_yaml, self.choice)
         interval = self.uniform or self.log_uniform or self.integer
         return interval is not None and isinstance(value, int | float) and interval[0] <= value <= interval[1]
-
-
-def _plain(value: Any) -> Any:
-    """`value` with lists for tuples, as YAML and JSON have it."""
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from branchwise.orchestration.execution.trials import run_cohorts
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
-from branchwise.orchestration.planning.machine import Cluster, threads_of_worker, too_small
+from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
 from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, second_stage
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
@@ -99,7 +99,7 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
     """
     planned, plan = plan, fitted(plan, on)
     if not plan.slots:
-        raise UserError(too_small(plan.space, on))
+        raise UserError("; ".join(shortages(plan.space, on)))
     if packing_text(plan) != packing_text(planned):
         console.print(f"Fitted to the cluster: {packing_text(plan)}; planned: {packing_text(planned)}", highlight=False)
     return plan
@@ -114,7 +114,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         run=plan.run.name,
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
-        gpu=resources.gpus_per_trial > 0,
+        gpus=resources.gpus_per_worker,
     )
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,

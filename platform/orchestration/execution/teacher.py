@@ -52,8 +52,9 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, show: 
         storage=storage.root,
         run=unfinished.name,
         workers=workers,
-        threads=1 if gpu else max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
-        gpu=gpu,
+        # On a GPU too: distances of the evaluation are computed on CPUs.
+        threads=max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
+        gpus=float(gpu),
     )
     config = {"job": job, "key": teacher.key}
     arguments = teacher_loop, config, job, unfinished, TEACHER, space.resources.max_retries

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.dash.settings.data import Data, TorchvisionData
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
-_EVALUATION = 1  # likewise for the values of an evaluation
-# Settings of an evaluation of which a value's comparability key does not tell.
-_NOT_COMPARED = {"repeats", "sampler", "sampler_steps", "guidance", "guidance_grid", "gap_samples", "gap_bins"}
+_EVALUATION = 2  # likewise for the values of an evaluation
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
 
 
 def teacher_key(spec: Spec) -> str:
@@ -48,10 +48,19 @@ def _sha256(file: Path, modified: int, size: int) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+def checkpoint_size(teacher: TeacherCheckpoint) -> int:
+    """The parameters of a teacher that exists, from the head of its weights' file."""
+    with (Path(teacher.checkpoint).expanduser() / WEIGHTS).open("rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+
+
 def _identity(data: Data) -> dict[str, Any]:
-    """What tells the images from others. Where a data set of torchvision's lies does not."""
-    place = {"path", "download"} if isinstance(data, TorchvisionData) else set()
-    return data.model_dump(mode="json", exclude=place)
+    """What tells the training images from others. Where a data set of torchvision's lies does not."""
+    if isinstance(data, TorchvisionData):
+        return data.model_dump(mode="json", exclude={"path", "download"})
+    held_out = DIGITS_HELD_OUT if isinstance(data, Digits) else FOLDER_HELD_OUT
+    return {**data.model_dump(mode="json"), "held_out": held_out}
 
 
 def _check_fits(config: Path, data: Data) -> None:
@@ -67,9 +76,7 @@ def _check_fits(config: Path, data: Data) -> None:
 
 def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json")
-    if evaluate["precision"] == "fp32":  # as it was before there was a choice
-        del evaluate["precision"]
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps"})  # of students alone
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 
