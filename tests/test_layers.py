@@ -13,11 +13,13 @@ import pytest
 # file stands for that file alone.
 ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
-    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
+    "trainables/runtime": ["storage", "settings", "processes", "run_folder", "stopping", "ray_worker"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
     "analysis": ["records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
+        "time_limit",
+        "interrupts",
         "checkout",
         "input",
         "designs",

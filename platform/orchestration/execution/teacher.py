@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import TeacherFailedError
 from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.trials import last_line
@@ -15,7 +18,7 @@ from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 
-def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Display) -> None:
+def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Display, check: Callable[[], None]) -> None:
     """Trains and evaluates the teacher where that is not done yet. Raises TeacherFailedError.
 
     An unfinished training leaves its checkpoint beside the teachers, and the next sweep that asks for it goes on.
@@ -25,16 +28,24 @@ def prepare_teacher(space: Space, storage: Storage, on: Cluster, display: Displa
     if teacher is None or teacher.evaluation is not None:
         return
     unfinished = Teachers(storage).unfinished(teacher.key)
-    with hold_when_free(unfinished.files, lambda: display.teacher(unfinished)):
+
+    def wait() -> None:
+        display.teacher(unfinished)
+        interrupts.check()
+        check()
+
+    with hold_when_free(unfinished.files, wait):
         teacher = find_teacher(space, storage)
         if teacher is not None and teacher.evaluation is None:
             unfinished.delete_unfinished()
-            _train(teacher, space, storage, on, display)
+            _train(teacher, space, storage, on, display, check)
         unfinished.files.delete("")
     display.teacher_ready()
 
 
-def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, display: Display) -> None:
+def _train(
+    teacher: Teacher, space: Space, storage: Storage, on: Cluster, display: Display, check: Callable[[], None]
+) -> None:
     from ray.train import TrainingFailedError
 
     unfinished = Teachers(storage).unfinished(teacher.key)
@@ -56,6 +67,7 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, displa
         watch(
             lambda stop: on_cluster(train_on_workers, *arguments, stop=stop),
             lambda: display.teacher(unfinished),
+            check,
         )
     except TrainingFailedError as error:
         log = unfinished.write_log(TEACHER, str(error))

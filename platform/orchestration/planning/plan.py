@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
@@ -39,6 +39,7 @@ class Plan:
     slots: int  # cohorts at a time; 0 when not even one fits
     teacher: Teacher | None
     resumed: bool
+    named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
     nothing_left: bool = False  # every arm has its result already
@@ -79,9 +80,15 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         slots=1,
         teacher=find_teacher(space, storage),
         resumed=False,
+        named=name is not None,
         earlier=earlier_arms(space, storage),
     )
     return fitted(plan, machine())
+
+
+def renamed(plan: Plan, taken: Collection[str]) -> Plan:
+    """The plan with the next name that is free; `taken` are those that another process has been quicker to take."""
+    return replace(plan, run=new_run(plan.storage, plan.space, None, taken))
 
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
