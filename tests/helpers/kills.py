@@ -43,11 +43,13 @@ class Moment:
     seconds: float
 
 
-def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
-    """run_sweep.py with these arguments, its output appended to `log`."""
+def start(*arguments: object, log: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """run_sweep.py with these arguments and variables, its output appended to `log`."""
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), *map(str, arguments)]
     with log.open("ab") as stream:
-        return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent)
+        return subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent, env=os.environ | environment
+        )
 
 
 def run_undisturbed(space: Path, storage: Path) -> Path:

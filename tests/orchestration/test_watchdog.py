@@ -89,9 +89,9 @@ def test_a_cluster_that_never_can_place_a_cohort_is_not_waited_for(clock: Clock)
 
 
 def test_a_gpu_that_is_not_there_is_named(clock: Clock) -> None:
-    with watched(resources="gpus_per_trial: 1") as dog:
-        with pytest.raises(ClusterLostError, match="takes 2 CPUs and 1 GPUs; the cluster offers 2 CPUs"):
-            clock.pass_seconds(dog, 62)
+    missing = "takes 2 CPUs and 1 GPUs; the cluster offers 2 CPUs"
+    with watched(resources="gpus_per_trial: 1") as dog, pytest.raises(ClusterLostError, match=missing):
+        clock.pass_seconds(dog, 62)
 
 
 def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
