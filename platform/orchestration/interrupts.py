@@ -36,13 +36,13 @@ _request = _Request()
 
 def leave_while_starting() -> None:
     """Until `as_one_interrupt`, a signal ends the process at once: imports take seconds, and nothing has begun."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        os.write(2, b"Interrupted before anything had started.\n")
-        os._exit(EXIT_CODE)
-
     for number in SIGNALS:
-        signal.signal(number, leave)
+        signal.signal(number, _leave_at_once)
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"Interrupted before anything had started.\n")
+    os._exit(EXIT_CODE)
 
 
 @contextmanager
@@ -64,7 +64,8 @@ def as_one_interrupt() -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            # Once a program has done its work, it is too late to interrupt it.
+            signal.signal(number, signal.SIG_IGN if handler is _leave_at_once else handler)
         os.close(writing)
 
 

@@ -37,7 +37,7 @@ def storage_at(place: str | Path) -> Storage:
     if "@" in text.split("/")[2] or "?" in text:  # without repeating it: the message may be logged
         raise ValueError("a URI must not hold credentials or options; give them by the environment")
     system, path = _file_system(text)
-    return Storage(path if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
+    return Storage((path or "/") if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
 
 
 @dataclass(frozen=True)

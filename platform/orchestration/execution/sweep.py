@@ -124,8 +124,7 @@ def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None
         return
     with plan.run.ray_log() as log, started(address, log, plan.space.trainable, console) as on:
         with interrupts.deferred():
-            sitting.plan = plan = _begin(plan, on, console)
-            sitting.begun, sitting.originals = True, plan.run.read_originals()
+            _begin(sitting, on, console)
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         _work(sitting, on, console)
@@ -148,8 +147,9 @@ def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
     return Outcome(plan=plan, ending=ending_of(error, begun=True), counts=counts)
 
 
-def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
+def _begin(sitting: _Sitting, on: Cluster, console: Console) -> None:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
+    plan = sitting.plan
     if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
     if on.joined and plan.run.files.local is not None:
@@ -159,9 +159,9 @@ def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
         plan.run.delete_unfinished()
     else:
         write_plan(plan.run, plan.space, plan.cohorts)
+    sitting.plan, sitting.begun, sitting.originals = plan, True, plan.run.read_originals()
     teacher = {"key": plan.teacher.key} if plan.teacher else None
     write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
-    return plan
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:

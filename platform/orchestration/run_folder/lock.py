@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,8 +67,10 @@ def hold(folder: Storage) -> Iterator[Lease]:
     finally:
         stop.set()
         renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
-        if not renewer.is_alive() and not lease.holder and _is(folder, mine):
-            folder.delete(LOCK)
+        if not renewer.is_alive() and not lease.holder:
+            with suppress(OSError):  # of a storage that is lost; the lease runs out by itself
+                if _is(folder, mine):
+                    folder.delete(LOCK)
 
 
 @contextmanager
