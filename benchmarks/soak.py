@@ -33,7 +33,7 @@ design:
   components:
     uncond_branch: {off: {uncond_weight: 0}}
     anchor: {off: {anchor_weight: 0}}
-    curriculum_transfer: {off: {curriculum: uniform}}
+    curriculum_transfer: {off: {curriculum: learned}}
 """
 SHORT = (
     f"name: soak\ntrainable: surface\ntrain: {{steps: 3}}\n{FACTORIAL}  blocks: 38\nresources: {{arms_per_trial: 1}}\n"

@@ -18,6 +18,7 @@ from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
+from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
@@ -25,7 +26,7 @@ from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
 
-OWN_KEYS = ("name", "trainable", "design", "resources", "tracking")  # the others belong to the trainable
+OWN_KEYS = ("name", "trainable", "design", "resources", "tracking", "published")  # the others belong to the trainable
 RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
 
 
@@ -63,6 +64,7 @@ class _Outline(Strict):
     design: AnyDesign
     resources: Resources = Resources()
     tracking: Many[Annotated[str, AfterValidator(known)]] = ()
+    published: Published | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Space:
     design: Design
     resources: Resources
     tracking: tuple[str, ...] = ()
+    published: Published | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -97,6 +100,7 @@ class Space:
             "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
             **({"tracking": list(self.tracking)} if self.tracking else {}),
+            **({"published": self.published.model_dump(mode="json")} if self.published else {}),
         }
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
@@ -122,6 +126,8 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
+    if "published" in tree:
+        tree["published"] = published_numbers(file, tree["published"])
     outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
@@ -133,6 +139,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
         design=outline.design,
         resources=outline.resources,
         tracking=outline.tracking,
+        published=outline.published,
         notices=tuple(f"{file}: {notice}" for notice in notices),
     )
     space.design.check(space.method)

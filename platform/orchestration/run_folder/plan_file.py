@@ -53,6 +53,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
             "space_sha256": hashlib.sha256(content).hexdigest(),
             **space.design.outline(space.method),
             **declared(space.module),
+            "published": space.published.model_dump(mode="json") if space.published else None,
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }
     )
