@@ -32,18 +32,22 @@ def within(seconds: float, call: Callable[[], T]) -> T:
             done.set()
 
     thread = threading.Thread(target=run, daemon=True)
+    leave_behind(thread)
     thread.start()
-    _abandoned.append(thread)
     if not done.wait(seconds):
         raise TimeoutError(f"no answer within {seconds:.0f} s")
-    _abandoned.remove(thread)
     if failure:
         raise failure[0]
     return answer[0]
 
 
+def leave_behind(thread: threading.Thread) -> None:
+    """Notes a thread that may never end, and is not waited for."""
+    _abandoned[:] = [thread, *(one for one in _abandoned if one.is_alive())]
+
+
 def hanging() -> bool:
-    """Whether a call that `within` gave up is still under way; the end of a process would wait for some of these."""
+    """Whether a thread that was left behind is still at it; the end of a process would wait for some of these."""
     return any(thread.is_alive() for thread in _abandoned)
 
 

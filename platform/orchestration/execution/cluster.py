@@ -94,7 +94,7 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
             interrupts.note()
             raise KeyboardInterrupt from stop
         except BaseException:
-            ray.shutdown()  # what has been started by then
+            _shut_down()  # what has been started by then
             raise
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
@@ -108,8 +108,15 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 joined=address is not None,
             )
         finally:
-            with suppress(TimeoutError):  # a cluster that is lost may not answer; it ends with this process
-                within(SHUTDOWN_SECONDS, ray.shutdown)
+            _shut_down()
+
+
+def _shut_down() -> None:
+    import ray
+
+    # A cluster that is lost may not answer; what is left of one that was started here ends with this process.
+    with interrupts.deferred(), suppress(TimeoutError):
+        within(SHUTDOWN_SECONDS, ray.shutdown)
 
 
 @contextmanager

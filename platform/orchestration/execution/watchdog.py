@@ -122,8 +122,8 @@ class Watchdog:
             self._check_nodes(within(LAST_SECONDS, _nodes))
         except LostError as lost:
             return lost
-        except OSError:
-            pass  # no answer says nothing more than the error does
+        except Exception:
+            pass  # no answer, or none that is one: it says nothing more than the error does
         if isinstance(error, SystemExit) or type(error).__module__.startswith("ray."):
             said = " ".join(str(error).split())[:300]
             return ClusterLostError(f"Ray failed: {type(error).__name__}{f': {said}' if said else ''}")

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
+from branchwise.orchestration.time_limit import leave_behind
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -57,17 +58,18 @@ def watch(
         except Exception as error:
             failure.append(error)
 
-    looker = threading.Thread(target=look, daemon=True)
+    threads = [threading.Thread(target=target, daemon=True) for target in (run, look)]
     try:
-        threading.Thread(target=run, daemon=True).start()
-        looker.start()
+        for thread in threads:
+            leave_behind(thread)
+            thread.start()
         while not ended.wait(REFRESH_SECONDS) and not failure:
             interrupts.check()
             check()
     finally:
         stop.set()
         ended.wait(STOP_SECONDS)
-        looker.join(STOP_SECONDS)
+        threads[1].join(STOP_SECONDS)
     if failure:
         raise failure[0]
 
