@@ -21,7 +21,7 @@ from branchwise.orchestration.time_limit import hanging
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 130
-STUCK_SECONDS = 20.0  # for a main thread that is in a call which Python cannot interrupt
+STUCK_SECONDS = 30.0  # for a main thread that is in a call which Python cannot interrupt
 
 
 @dataclass

@@ -32,8 +32,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
             done.set()
 
     thread = threading.Thread(target=run, daemon=True)
-    leave_behind(thread)
     thread.start()
+    leave_behind(thread)
     if not done.wait(seconds):
         raise TimeoutError(f"no answer within {seconds:.0f} s")
     if failure:

@@ -61,8 +61,8 @@ def watch(
     threads = [threading.Thread(target=target, daemon=True) for target in (run, look)]
     try:
         for thread in threads:
-            leave_behind(thread)
             thread.start()
+            leave_behind(thread)
         while not ended.wait(REFRESH_SECONDS) and not failure:
             interrupts.check()
             check()
