@@ -88,7 +88,7 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises just that where a node does not start in time
             raise UserError(refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
             interrupts.note()
