@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.orchestration import interrupts  # noqa: E402
 
@@ -31,12 +32,16 @@ from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_outcome,
     print_plan,
 )
+from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
+    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted.
+
+    A dry run returns 2 where the run could not start.
+    """
     with interrupts.as_one_interrupt():
         console = make_console()
         try:
@@ -56,7 +61,8 @@ def command(arguments: list[str] | None, console: Console) -> int:
             print_state(storage, options.status, console)
         return 0
     plan = make_plan(options)  # planning: the space, its arms (designs), their cohorts (packing)
-    obstacle = "" if address_of(options.address) else obstacle_here(plan)
+    elsewhere = address_of(options.address) and not plan.target
+    obstacle = "" if elsewhere else obstacle_here(plan)
     if obstacle and not options.dry_run:
         raise UserError(obstacle)
     try:
@@ -64,7 +70,7 @@ def command(arguments: list[str] | None, console: Console) -> int:
     except OSError as error:  # before hours of work whose table nobody could read
         raise UserError(f"stdout cannot be written: {error.strerror}") from error
     if options.dry_run:
-        return 0
+        return 2 if obstacle else 0
     started = time.monotonic()
     outcome = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
     if outcome.ending.interrupted:
@@ -81,10 +87,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
             return plan_resumed(storage, options.resume)
-        return plan_new(load_space(options.space, options.set), storage, options.name)
+        planned_for = None if options.target is None else target(options.target)
+        return plan_new(load_space(options.space, options.set), storage, options.name, planned_for)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
@@ -93,15 +100,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option(
+        "--storage",
+        metavar="DIR|URI",
+        help="where runs and teachers are kept (default: results/ of this checkout, or here)",
+    )
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
-    options = parser.parse_args(arguments)
+    option("--for", dest="target", metavar="NxGPU", help="plan for other machines: 8xH100, or 4x24GB of any kind")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(arguments)
+    if options.target and not (options.dry_run and options.space):
+        parser().error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
     if options.space is None and (options.name or options.set):
-        parser.error("--name and --set go with --space alone: a run that exists has its name and its settings")
+        parser().error("--name and --set go with --space alone: a run that exists has its name and its settings")
     return options
 
 

@@ -4,27 +4,32 @@ The contract's names can be imported from here; `contract.py` explains them.
 """
 
 from branchwise.trainables.contract import (
-    BUILT_IN,
     OUTCOME,
     Arm,
+    Bill,
     Cohort,
     Column,
     Context,
+    Device,
     Lines,
     Result,
     Trainable,
-    load_trainable,
+    outcome,
 )
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 
 __all__ = [
     "BUILT_IN",
     "OUTCOME",
     "Arm",
+    "Bill",
     "Cohort",
     "Column",
     "Context",
+    "Device",
     "Lines",
     "Result",
     "Trainable",
     "load_trainable",
+    "outcome",
 ]

@@ -1,25 +1,25 @@
 """The contract between the platform and what it trains.
 
-A *trainable* is a module, typed as `Trainable` below. The platform lays out arms, packs them into cohorts, runs the
-cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the platform and the
-analysis know only the columns that it declares.
+A *trainable* is typed as `Trainable` below: a module, a function, or a command. The platform lays out arms, packs them
+into cohorts, runs the cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the
+platform and the analysis know only the columns that it declares. `runtime/loading.py` finds it and fills in what it
+leaves out.
 
 Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-BUILT_IN = {"dash": "branchwise.trainables.dash", "surface": "branchwise.trainables.surface"}
-
 Kind = Literal["cell", "baseline", "search", "confirm"]
+Scale = Literal["log", "logit", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
         """The arm as plain values, without its settings: what a record keeps."""
@@ -49,12 +50,13 @@ class Arm:
             "seed": self.seed,
             "components": dict(self.components),
             "patch": dict(self.patch),
+            "teacher": self.teacher,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of one block that train together: one Ray Tune trial.
+    """Arms of one block that train together, on one teacher: one Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -63,6 +65,11 @@ class Cohort:
     arms: tuple[Arm, ...]
     seconds: float = 0.0  # expected
     out_of: str = ""
+
+    @property
+    def teacher(self) -> str | None:
+        """The key of the teacher that all its arms learn from."""
+        return self.arms[0].teacher if self.arms else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,7 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
-    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
+    scale: Scale = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
@@ -114,6 +121,15 @@ OUTCOME = (
     Column(name="value_repeats", about="the value of each sampling repeat", dtype="object"),
     Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
 )
+
+
+def outcome(metric: str, value: float, **others: Any) -> dict[str, Any]:
+    """The values of a finished arm whose `metric` came to `value` in a single measurement; `others` fill further
+    columns."""
+    key = json.dumps({"metric": metric})
+    return {"metric": metric, "value": value, "value_repeats": [value], "comparability_key": key, **others}
+
+
 LOSS_CURVES = Lines(
     table="curves",
     name="training",
@@ -125,12 +141,42 @@ LOSS_CURVES = Lines(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device:
+    """What each worker of a cohort computes on, for plans: CPU cores, or one GPU, which has `memory`.
+
+    `rates` are what the trainable's `measure_rates` once measured on it; the other values are assumed where it did not.
+    """
+
+    name: str = "cpu"
+    threads: int = 1  # CPU cores
+    memory: float = 0.0  # bytes of the GPU
+    flops: Mapping[str, float] = field(default_factory=dict)  # FLOP/s at most of the GPU in "fp32", "tf32", "bf16"
+    efficiency: Mapping[str, float] = field(default_factory=dict)  # the share of each that is reached
+    launch_seconds: Mapping[str, float] = field(default_factory=dict)  # of a kernel, in "exact" and in "fast"
+    rates: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What a cohort, or a teacher, is expected to take. Phases are the trainable's own words, in their order."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
+    memory: Mapping[str, float] = field(default_factory=dict)  # by phase, the peak in bytes on each GPU
+    flop: float = 0.0  # floating-point operations, of all workers together
+    measured: float = 0.0  # the share of the seconds that rests on rates measured on the device
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
     `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
     one, the folder of its model. With several workers, each calls `report` and `keep`; only rank 0 calls `save` and
-    `finish`.
+    `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
     as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
@@ -143,22 +189,37 @@ class Context:
     device: str  # "cpu", "cuda:0", ...
     threads: int
     scratch: Path  # an empty local folder, removed afterwards
-    teacher: Path | None  # a local folder that `train_teacher` once wrote
+    teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of that teacher: what `evaluate_teacher` returned
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
     finish: Callable[[Arm, Result, Path | None], None]
     rungs: tuple[int, ...] = ()
     keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+    workspaces: Path | None = None  # where folders outlive an attempt
+    log: Callable[[Arm, str], None] = lambda arm, text: None
+
+    def workspace(self, arm: Arm) -> Path:
+        """A local folder of the arm's own, the same one when it is tried again or the run is resumed, until it is
+        finished. Where `workspaces` is None, as in a run that is kept at a URI, it lasts only as long as the attempt.
+        """
+        folder = (self.workspaces or self.scratch / "workspaces") / arm.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 class Trainable(Protocol):
-    """A module that can be trained. What students learn from is optional: `teacher_key` returns None without one, and
-    then the functions after it are never called."""
+    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime/loading.py`).
+
+    A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
+    the trainable: `settings` are the space's own keys, `folder` is where the space lies. What students learn from is
+    optional: `teacher_key` returns None without a teacher, and then the functions after it are never called.
+    """
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
-        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method`."""
+        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method` or `settings`."""
 
     @property
     def BASELINES(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
@@ -172,14 +233,34 @@ class Trainable(Protocol):
     def LINES(self) -> Sequence[Lines]:  # noqa: N802
         """How a report draws a result's tables."""
 
-    def cohort_key(self, spec: Any) -> str:
-        """Arms may train together where this is equal."""
+    @property
+    def WORKERS(self) -> bool:  # noqa: N802
+        """Whether a cohort may train on several Ray Train workers."""
+
+    def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
+        """Rows of a plan, each a word and a text, that say what is trained and measured."""
+
+    def cohort_key(self, spec: Any) -> str | None:
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike; None
+        where they gain nothing by it."""
+
+    def comparability_key(self, spec: Any) -> str:
+        """Values may be compared where this is equal: what of the column of this name the settings decide."""
 
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
-        """Seconds that a cohort of these settings is expected to take."""
+        """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
+
+    def bill_cohort(self, specs: Any, on: Device, workers: int) -> Bill | None:
+        """What a cohort of these settings takes on `workers` devices; None, the default: it counts no work."""
+
+    def describe_models(self, spec: Any) -> Iterable[tuple[str, str]]:
+        """What a plan says of the models: pairs of a word and a text; nothing by default."""
+
+    def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
+        """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
 
     def measured_at(self, spec: Any) -> Sequence[int]:
         """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
@@ -196,27 +277,14 @@ class Trainable(Protocol):
     def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
         """Seconds that training the teacher, unless it is trained, and evaluating it is expected to take."""
 
+    def bill_teacher(self, spec: Any, on: Device, workers: int, trained: bool) -> Bill | None:
+        """What `estimate_teacher` is about, on `workers` devices; None, the default: it counts no work."""
+
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored beside the teacher."""
-
-
-def load_trainable(name: str) -> Trainable:
-    """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
-
-    A module may leave out BASELINES, COLUMNS, LINES and measured_at. Raises ModuleNotFoundError when there is no such
-    module.
-    """
-    module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    for attribute, default in (
-        ("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,)), ("measured_at", lambda spec: ()),
-    ):  # fmt: skip
-        if not hasattr(module, attribute):
-            setattr(module, attribute, default)
-    trainable: Trainable = module
-    return trainable
+        """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

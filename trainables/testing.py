@@ -22,8 +22,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from branchwise.trainables.contract import BUILT_IN, OUTCOME, Arm, Context, Result, Trainable, load_trainable
-from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.contract import OUTCOME, Arm, Context, Result, Trainable
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
+from branchwise.trainables.runtime.settings import patched, section_of
 
 HEAVY = ("torch", "ray", "diffusers", "pandas", "matplotlib")
 MOST_RESUMES = 3  # checkpoints of a run that are resumed from
@@ -44,15 +45,19 @@ class Told:
 
 
 def check_trainable(
-    name: str, settings: Mapping[str, Any] | None = None, diverging: Mapping[str, Any] | None = None
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    diverging: Mapping[str, Any] | None = None,
+    folder: str = "",
 ) -> None:
     """Checks the trainable called `name` with these settings of its Spec, which may be left out when all have defaults.
 
-    `diverging` is a patch under which an arm diverges, where there is one. Raises AssertionError saying what the
-    contract asks for.
+    `diverging` is a patch under which an arm diverges, where there is one; `folder` is where a space would lie, with
+    a command's files and modules of one's own. Raises AssertionError saying what the contract asks for.
     """
-    trainable = load_trainable(name)
-    _is_imported_cheaply(BUILT_IN.get(name, name))
+    trainable = load_trainable(name, settings, folder)
+    if ":" not in name:  # a function's module may import what it likes
+        _is_imported_cheaply(BUILT_IN.get(name, name))
     spec = _read(trainable, settings or {})
     _plans(trainable, spec)
     with tempfile.TemporaryDirectory(prefix="branchwise-") as place:
@@ -86,7 +91,9 @@ def _is_imported_cheaply(module: str) -> None:
 
 def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
     spec = trainable.Spec.model_validate(settings)
-    assert "method" in type(spec).model_fields, "Spec has a section `method`, whose keys components switch"
+    assert section_of(type(spec)) in type(spec).model_fields, (
+        "Spec has a section `method` or `settings`, whose keys components switch"
+    )
     try:
         trainable.Spec.model_validate({**settings, "no_such_setting": 1})
     except ValidationError:
@@ -104,10 +111,11 @@ def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
 
 
 def _plans(trainable: Trainable, spec: Any) -> None:
-    assert isinstance(trainable.cohort_key(spec), str), "cohort_key returns a text"
+    assert isinstance(trainable.cohort_key(spec), str | None), "cohort_key returns a text or None"
     assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
         "equal settings have equal cohort keys"
     )
+    assert isinstance(trainable.comparability_key(spec), str), "comparability_key returns a text"
     trainable.check_inputs(spec)
     seconds = trainable.estimate_cohort([spec, spec], 1)
     assert math.isfinite(seconds), "estimate_cohort returns seconds"
@@ -118,22 +126,29 @@ def _plans(trainable: Trainable, spec: Any) -> None:
         assert column.name in names, f"COLUMNS declares {column.name}"
 
 
-def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Path | None:
-    """The folder of a trained teacher; None for a trainable without one."""
+@dataclass(frozen=True)
+class Taught:
+    """A trained teacher's folder, and what was measured of it, as the platform hands it on; nothing without one."""
+
+    folder: Path | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Taught:
     if trainable.teacher_key(spec) is None:
-        return None
+        return Taught()
     folder = scratch / "teacher"
-    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), None, None))
-    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), None, None))
+    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), Taught(), None))
+    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), Taught(), None))
     assert math.isfinite(values["value"]), "evaluate_teacher returns a finite value"
-    return folder
+    return Taught(folder, json.loads(json.dumps(values)))
 
 
 def _arm(spec: Any, name: str, seed: int) -> Arm:
     return Arm(name=name, seed=seed, spec=spec)
 
 
-def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes | None) -> Context:
+def _context(scratch: Path, told: Told, teacher: Taught, checkpoint: bytes | None) -> Context:
     scratch.mkdir()
     return Context(
         rank=0,
@@ -141,7 +156,8 @@ def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes 
         device="cpu",
         threads=1,
         scratch=scratch,
-        teacher=teacher,
+        teacher=teacher.folder,
+        evaluation=teacher.evaluation,
         report=told.reports.append,
         save=told.checkpoints.append,
         load=lambda: checkpoint,
@@ -150,7 +166,7 @@ def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes 
 
 
 def _run(
-    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Path | None, checkpoint: bytes | None = None
+    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Taught, checkpoint: bytes | None = None
 ) -> Told:
     told = Told()
     trainable.run_cohort(arms, _context(scratch, told, teacher, checkpoint))

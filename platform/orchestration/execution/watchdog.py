@@ -139,10 +139,9 @@ def altered(paths: Sequence[str]) -> RunAlteredError:
 def cohort_needs(space: Space) -> list[dict[str, float]]:
     """What a cohort takes of Ray: one bundle for each of its processes."""
     resources: Resources = space.resources
+    gpu = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     if resources.workers:
-        gpu = {"GPU": 1.0} if resources.gpus_per_trial else {}
         return [{"CPU": float(threads_of_worker(space)), **gpu}] * resources.workers
-    gpu = {"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {}
     return [{"CPU": float(resources.cpus_per_trial), **gpu}]
 
 
