@@ -6,8 +6,6 @@ nothing is lost with a driver, an actor or a node but the steps since the last c
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
 from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.notes import kept_notes
+from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
@@ -171,8 +170,8 @@ def lend_context(
     publish: Callable[..., None] | None,
 ) -> Iterator[Context]:
     """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on."""
-    scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
     begun, last_report = time.time(), 0.0
+    clock = time.monotonic()  # durations: the time of day may be set meanwhile
     first: Mapping[str, Any] = {}  # the first report of the phase
     name = cohort.name
     arms = [{"arm": arm.name, "cell": arm.cell, "block": arm.block} for arm in cohort.arms]
@@ -181,12 +180,11 @@ def lend_context(
         nonlocal first, last_report
         if rank == 0 and time.monotonic() - last_report >= REPORT_SECONDS:
             last_report = time.monotonic()
-            now = time.time()
             if first.get("phase") != progress["phase"]:
-                first = {**progress, "time": now}
-            steps, seconds = progress["step"] - first["step"], now - first["time"]
+                first = {**progress, "clock": last_report}
+            steps, seconds = progress["step"] - first["step"], last_report - first["clock"]
             rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
-            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": now})
+            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": time.time()})
             if publish:
                 publish(progress)
 
@@ -198,7 +196,7 @@ def lend_context(
             return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
             run.put_model(arm.name, student)
-        run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.time() - begun})
+        run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.monotonic() - clock})
         run.delete_workspace(arm.name)
 
     def keeps(arm: Arm, step: int, value: float) -> bool:
@@ -206,7 +204,7 @@ def lend_context(
             return True
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
-    try:
+    with scratch_folder() as scratch:
         folder, evaluation = None, None
         if cohort.teacher is not None:
             folder = job.teachers().get(cohort.teacher, scratch)
@@ -229,8 +227,6 @@ def lend_context(
             workspaces=run.workspaces(),
             log=lambda arm, text: _log(run, arm, text),
         )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _log(run: RunFolder, arm: Arm, text: str) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.storage import DamagedError, Storage
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
@@ -83,6 +83,26 @@ class RunFolder:
 
     def plan_path(self) -> str:
         return self.path(_PLAN)
+
+    def read_originals(self) -> dict[str, bytes]:
+        """The files that a run stands on, to be held against what lies there later."""
+        return {name: self.files.read(name) for name in (_SPACE, _PLAN)}
+
+    def altered(self, originals: Mapping[str, bytes]) -> list[str]:
+        """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
+        return [self.path(name) for name, content in originals.items() if self._or_none(name) != content]
+
+    def restore(self, originals: Mapping[str, bytes]) -> None:
+        """Writes again what `altered` found."""
+        for name, content in originals.items():
+            if self._or_none(name) != content:
+                self.files.write(name, content)
+
+    def _or_none(self, name: str) -> bytes | None:
+        try:
+            return self.files.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.files.write_json(_MANIFEST, manifest)
@@ -181,8 +201,8 @@ class RunFolder:
         if self.files.local is not None:
             yield self.files.local / "logs/ray.log"
             return
-        with TemporaryDirectory(prefix="branchwise-") as scratch:
-            log = Path(scratch) / "ray.log"
+        with scratch_folder() as scratch:
+            log = scratch / "ray.log"
             yield log
             self.files.write("logs/ray.log", log.read_bytes())
 
