@@ -13,7 +13,7 @@ import pytest
 # file stands for that file alone.
 ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
-    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
+    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker", "measuring"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
     "analysis": ["records", "statistics", "report"],
     "platform/orchestration": [

@@ -124,6 +124,22 @@ LOSS_CURVES = Lines(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Needed:
+    """A file, or a data set, that settings need and that can be fetched.
+
+    `fetch` brings it to its place, whole or not at all, and is told of each number of bytes that came. It raises
+    OSError when nothing answers, ValueError when what came is not what it should be.
+    """
+
+    what: str  # "weights of vgg16"
+    source: str  # an address, or who knows it
+    place: Path
+    size: int = 0  # bytes; 0: not known beforehand
+    sha256: str = ""  # or its first digits; empty: not known
+    fetch: Callable[[Callable[[int], None]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
@@ -149,6 +165,7 @@ class Context:
     finish: Callable[[Arm, Result, Path | None], None]
     rungs: tuple[int, ...] = ()
     keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+    features: Path | None = None  # a local folder that `train_features` once wrote
 
 
 class Trainable(Protocol):
@@ -198,14 +215,55 @@ class Trainable(Protocol):
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
         """{"value": ..., ...}, stored beside the teacher."""
 
+    # What follows is optional: a module that lacks it measures no model again, trains no feature net, needs no files.
+
+    @property
+    def MEASURED(self) -> Sequence[str]:  # noqa: N802
+        """Sections of the settings under which a finished model can be measured again; empty where it cannot."""
+
+    def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
+        """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
+
+        Under the settings that it was trained with, the values are those of its training, bit for bit.
+        """
+
+    def estimate_measure(self, spec: Any, teacher: bool, threads: int) -> float:
+        """Seconds that measuring one model, or the teacher, is expected to take."""
+
+    def features_key(self, spec: Any) -> str | None:
+        """The content address of a net that has to be trained before anything is measured; None where none has to."""
+
+    def train_features(self, spec: Any, out: Path, context: Context) -> None:
+        """Leaves that net's files in the folder `out` (rank 0)."""
+
+    def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
+        """What is known of that net. Raises ValueError when it is not good enough to measure with."""
+
+    def estimate_features(self, spec: Any) -> float:
+        """Seconds that training that net is expected to take."""
+
+    def lacking(self, spec: Any) -> Sequence[Needed]:
+        """What the settings need that is not on this machine and can be fetched."""
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "BASELINES": {},
+    "COLUMNS": OUTCOME,
+    "LINES": (LOSS_CURVES,),
+    "MEASURED": (),
+    "features_key": lambda spec: None,
+    "lacking": lambda spec: (),
+}
+
 
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS and LINES. Raises ModuleNotFoundError when there is no such module.
+    A module may leave out BASELINES, COLUMNS, LINES and what the protocol calls optional. Raises ModuleNotFoundError
+    when there is no such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    for attribute, default in (("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,))):
+    for attribute, default in _DEFAULTS.items():
         if not hasattr(module, attribute):
             setattr(module, attribute, default)
     trainable: Trainable = module

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
-from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
+from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import DamagedError, Storage
@@ -47,6 +47,9 @@ class Job:
     def teachers(self) -> Teachers:
         return Teachers(Storage(self.storage))
 
+    def feature_nets(self) -> FeatureNets:
+        return FeatureNets(Storage(self.storage))
+
 
 TEACHER = "teacher"  # the name under which a teacher in training reports and saves
 
@@ -56,7 +59,7 @@ def plain(cohort: Cohort) -> dict[str, Any]:
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
-def _cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
+def cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
     """The cohort that `plain` described."""
     base = job.base_spec()
     arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in found["arms"])
@@ -77,7 +80,7 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     if job.workers:
         train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
     else:
-        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        run_cohort_here(cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=report_to_tune)
 
 
 def train_on_workers(
@@ -111,12 +114,10 @@ def train_on_workers(
 
 def teacher_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the teacher unless it is there, and evaluates it."""
-    import ray.train
-
     job: Job = config["job"]
     trainable, spec = load_trainable(job.trainable), job.base_spec()
     teachers, key = job.teachers(), str(job.teacher)
-    rank, world_size, device = _place()
+    rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
         if not teachers.trained(key):
@@ -125,21 +126,19 @@ def teacher_loop(config: dict[str, Any]) -> None:
             # A worker of a driver that was killed may have been quicker; a finished teacher is never replaced.
             if rank == 0 and not teachers.trained(key):
                 teachers.put(out, key)
-        _wait_for_all()
+        wait_for_all()
         folder = teachers.get(key, context.scratch)
         values = trainable.evaluate_teacher(spec, folder, context)
         if rank == 0:
             teachers.write_evaluation(key, trainable.evaluation_key(spec), values)
-    ray.train.report({"value": float(values["value"])})
+    report_to_train({"value": float(values["value"])})
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
-    import ray.train
-
-    rank, world_size, device = _place()
-    cohort = _cohort_of(config["cohort"], config["job"])
+    rank, world_size, device = place_of_worker()
+    cohort = cohort_of(config["cohort"], config["job"])
     run_cohort_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
-    ray.train.report({"arms": len(cohort.arms)})
+    report_to_train({"arms": len(cohort.arms)})
 
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
@@ -160,8 +159,12 @@ def lend_context(
     world_size: int,
     device: str,
     publish: Callable[..., None] | None,
+    needs_features: bool = True,
 ) -> Iterator[Context]:
-    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on."""
+    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on.
+
+    `needs_features`: whether something is measured, for which a feature net may have to be there.
+    """
     scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
     begun, last_report = time.time(), 0.0
     first: Mapping[str, Any] = {}  # the first report of the phase
@@ -200,6 +203,9 @@ def lend_context(
         folder = None
         if job.teacher is not None and cohort.arms:
             folder = job.teachers().get(job.teacher, scratch)
+        features = None
+        if needs_features and (key := load_trainable(job.trainable).features_key(job.base_spec())) is not None:
+            features = job.feature_nets().get(key, scratch)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -213,6 +219,7 @@ def lend_context(
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
+            features=features,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -234,7 +241,7 @@ def _checkpoint(run: RunFolder, name: str) -> bytes | None:
         return None
 
 
-def _place() -> tuple[int, int, str]:
+def place_of_worker() -> tuple[int, int, str]:
     """This Ray Train worker's rank, the number of workers, and its device."""
     import ray.train
     import ray.train.torch
@@ -243,7 +250,7 @@ def _place() -> tuple[int, int, str]:
     return worker.get_world_rank(), worker.get_world_size(), str(ray.train.torch.get_device())
 
 
-def _wait_for_all() -> None:
+def wait_for_all() -> None:
     import torch.distributed
 
     if torch.distributed.is_initialized():
@@ -260,7 +267,13 @@ def _told_by_first(answer: bool) -> bool:
     return told[0]
 
 
-def _report_to_tune(progress: Mapping[str, Any]) -> None:
+def report_to_tune(progress: Mapping[str, Any]) -> None:
     from ray import tune
 
     tune.report(dict(progress))
+
+
+def report_to_train(metrics: Mapping[str, Any]) -> None:
+    import ray.train
+
+    ray.train.report(dict(metrics))

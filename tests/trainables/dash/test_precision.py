@@ -56,7 +56,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(reference_set, "get", lambda settings, device: None)
+    monkeypatch.setattr(reference_set, "get", lambda settings, extractor, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()

@@ -1,9 +1,10 @@
-"""Labelled images: the whole set on the device as 8-bit pixels, batches in [-1, 1] from it without a loader."""
+"""Labelled images as 8-bit pixels, on the device while they fit there; batches in [-1, 1] without a loader."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -12,39 +13,92 @@ from torch import Tensor
 from torch.nn import functional
 
 from branchwise.trainables.dash.compute.seeding import generator
-from branchwise.trainables.dash.data import image_folder
+from branchwise.trainables.dash.data import decoded
 from branchwise.trainables.dash.settings.data import Data, Digits, TorchvisionData
 from branchwise.trainables.dash.settings.files import missing_data
+
+SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
+CHUNK = 1 << 16  # images hashed at once
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` (N, C, H, W) uint8 and `labels` (N,) int64 on one device."""
+    """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
+
+    `place` is the device that batches go to, where that is not the images' own; `known_sha256` that of the pixels,
+    where it is known already.
+    """
 
     images: Tensor
     labels: Tensor
     classes: int
     flip: bool = False  # whether batches mirror each image with probability 1/2
+    place: torch.device | None = None
+    known_sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are used."""
+        return self.place if self.place is not None and self._on_host else self.images.device
+
+    @property
+    def _on_host(self) -> bool:
+        return self.place is not None and self.images.device.type != self.place.type
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels and their shape."""
+        return self.known_sha256 or pixels_sha256(self.images)
+
+    def pick(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (n, C, H, W) uint8 and labels (n,) of `indices` (n,), on the device."""
+        labels = self.labels[indices.to(self.labels.device)]
+        if not self._on_host:
+            return self.images[indices.to(self.device)], labels
+        chosen = self.images[indices.cpu()].pin_memory()  # else the copy waits for all that the GPU has been asked for
+        return chosen.to(self.device, non_blocking=True), labels
+
+
+def pixels_sha256(images: Tensor) -> str:
+    """The SHA-256 of pixels (N, C, H, W) and their shape."""
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    for start in range(0, len(images), CHUNK):
+        digest.update(images[start : start + CHUNK].cpu().numpy().tobytes())
+    return digest.hexdigest()
+
 
 def load(settings: Data, device: torch.device | str) -> Dataset:
-    """The training images of `settings` on `device`.
+    """The training images of `settings` for `device`.
 
     Raises FileNotFoundError, saying what to do, when they are not there, and ValueError when they are not as stated.
     """
+    known = ""
     if isinstance(settings, Digits):
         images, labels = _digits()
     elif isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings)
     else:
-        images, labels = image_folder.read(settings)
+        images, labels, known = decoded.get(settings)
     flip = not isinstance(settings, Digits) and settings.flip
-    return Dataset(images.to(device), labels.to(device), settings.classes, flip)
+    place = torch.device(device)
+    if fits(images, place):
+        images = images.to(place)
+    return Dataset(images, labels.to(place), settings.classes, flip, place, known)
+
+
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether images may lie on the device: on a GPU they take no more than a part of what is free."""
+    if device.type != "cuda":
+        return True
+    return images.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:

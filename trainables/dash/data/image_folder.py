@@ -1,15 +1,14 @@
-"""A folder of images as one tensor of 8-bit pixels."""
+"""A folder of images: which files, which labels, and their pixels."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.files import class_folders
@@ -17,11 +16,11 @@ from branchwise.trainables.dash.settings.files import class_folders
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
-    """Pixels (N, C, S, S) uint8 and labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
+def listed(settings: ImageFolder) -> tuple[list[Path], list[int]]:
+    """The image files and their labels: label k is the k-th sub-folder in alphabetical order.
 
-    Each image is scaled so that it covers the square and cropped at its centre. Raises FileNotFoundError when the
-    folder is not there, ValueError when it does not hold as many classes as stated or a class without images.
+    Raises FileNotFoundError when the folder is not there, ValueError when it does not hold as many classes as stated or
+    a class without images.
     """
     files, labels = [], []
     for label, folder in enumerate(class_folders(settings)):
@@ -30,14 +29,23 @@ def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
             raise ValueError(f"data.path: {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         files += found
         labels += [label] * len(found)
-    pixels = np.empty((len(files), settings.channels, settings.image_size, settings.image_size), dtype=np.uint8)
+    return files, labels
 
-    def fill(i: int) -> None:
-        pixels[i] = _pixels(files[i], settings)
+
+def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder) -> None:
+    """Decodes the files into `pixels` (N, C, S, S) uint8: each scaled so that it covers the square, cropped centrally.
+
+    Raises ValueError, naming it, for a file that is no image.
+    """
+
+    def one(i: int) -> None:
+        try:
+            pixels[i] = _pixels(files[i], settings)
+        except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
+            raise ValueError(f"data.path: {files[i]} cannot be read as an image: {error}") from error
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(fill, range(len(files))))
-    return torch.from_numpy(pixels), torch.tensor(labels)
+        list(pool.map(one, range(len(files))))
 
 
 def _pixels(file: Path, settings: ImageFolder) -> np.ndarray:

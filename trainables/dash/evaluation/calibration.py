@@ -30,18 +30,18 @@ class Probes:
 
 def draw_probes(dataset: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
     """Probes of images, timesteps and noise drawn under `seed`."""
-    device = dataset.images.device
+    device = dataset.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
     noisy, timesteps, labels = [], [], []
     for b, (low, high) in enumerate(pairwise(edges)):
         source = generator(seed, "gap probes", b)
-        chosen = torch.randint(len(dataset.images), (count,), generator=source).to(device)
+        pixels, of_pixels = dataset.pick(torch.randint(len(dataset), (count,), generator=source))
         t = torch.randint(low, high, (count,), generator=source).to(device)
         noise = torch.randn((count, *dataset.image_shape), generator=source).to(device)
-        noisy.append(add_noise(to_float(dataset.images[chosen]), noise, alphas_cumprod, t))
+        noisy.append(add_noise(to_float(pixels), noise, alphas_cumprod, t))
         timesteps.append(t)
-        labels.append(dataset.labels[chosen])
+        labels.append(of_pixels)
     return Probes(edges, noisy, timesteps, labels, dataset.classes)
 
 

@@ -16,7 +16,7 @@ from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import scales
-from branchwise.trainables.dash.evaluation import metrics
+from branchwise.trainables.dash.evaluation import metrics, neighbours
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.settings.spec import Evaluate, IntervalGuidance, TagGuidance
 
@@ -31,7 +31,7 @@ def batch_size(dataset: Dataset) -> int:
 
     It follows from the kind of device alone, not from what is free: rounding depends on it.
     """
-    device = dataset.images.device
+    device = dataset.device
     if device.type != "cuda":
         return LEAST
     _, height, width = dataset.image_shape
@@ -98,11 +98,12 @@ def _distances(found: Tensor, against: ReferenceSet) -> dict[str, float | None]:
     values: dict[str, float | None] = {
         "value": metrics.frechet_distance(metrics.statistics(rows), against.statistics),
         "kid": metrics.kernel_distance(rows, against.features, extractor.kid_subsets, extractor.kid_subset_size),
-        "inception_score": None,
+        "inception_score": metrics.inception_score(logits) if extractor.logits else None,
     }
-    if extractor.logits:
-        values["inception_score"] = metrics.inception_score(logits)
-        values["precision"], values["recall"] = metrics.precision_recall(rows, against.features)
+    with full_precision():
+        values |= neighbours.compare(rows, against.chosen, against.radii)
+        if extractor.name.startswith("clip"):
+            values["cmmd"] = neighbours.cmmd(rows, against.chosen, against.device)
     return values
 
 
@@ -121,7 +122,7 @@ def _sampled_features(
     seconds it took to sample one image."""
     here = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
-    rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
+    rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
     first, seconds = torch.empty(0), 0.0
     size = batch_size(dataset)
     for start in range(0, longest, size):
@@ -149,7 +150,7 @@ def sample(
     indices: range,
 ) -> Tensor:
     """Images (len(indices), C, H, W), float32, of balanced labels (image i has label i mod classes)."""
-    device = dataset.images.device
+    device = dataset.device
     labels = sampling.balanced_labels(indices, dataset.classes, device)
     noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)
     denoise = sampling.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from branchwise.trainables.dash.settings import features
 from branchwise.trainables.dash.settings.data import Data, TorchvisionData
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.runtime.settings import digest
@@ -56,8 +57,21 @@ def _check_fits(config: Path, data: Data) -> None:
 
 
 def evaluation_key(spec: Spec) -> str:
-    """The address of the settings and data that a teacher's evaluation depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json")
+    """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"features", "classifier"})
     if evaluate["precision"] == "fp32":  # as it was before there was a choice
         del evaluate["precision"]
+    if spec.features != features.full_name(None, spec.data):  # likewise
+        evaluate["features"] = spec.features
+    if (key := features_key(spec)) is not None:
+        evaluate["classifier"] = key
+    if features.is_function(spec.features):
+        evaluate["source"] = features.source_sha256(spec.features)
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
+
+
+def features_key(spec: Spec) -> str | None:
+    """The address of the feature net that has to be trained for these settings; None where none has to be."""
+    if spec.features != features.CLASSIFIER:
+        return None
+    return features.classifier_key(spec.evaluate.classifier, _identity(spec.data))

@@ -32,6 +32,10 @@ COLUMNS = (
     Column(name="value_repeats", about="the value of each set of samples", dtype="object"),
     Column(name="precision", about="precision of the samples", dtype="object", better="higher"),
     Column(name="recall", about="recall of the samples", dtype="object", better="higher"),
+    Column(name="density", about="density of the samples", dtype="object", better="higher"),
+    Column(name="coverage", about="coverage of the reference set", dtype="object", better="higher"),
+    Column(name="cmmd", about="kernel distance with a Gaussian kernel, of CLIP features", dtype="object",
+           better="lower"),
 )  # fmt: skip
 
 LINES = (

@@ -10,11 +10,6 @@ from pydantic import Discriminator, PositiveInt, Tag, model_validator
 
 from branchwise.trainables.runtime.settings import Strict
 
-# Samples below which a Fréchet distance means little. Digits: ten for each of the 64 features. Inception: 10,000, the
-# least in common use (`fid10k`), although ten for each of its 2,048 features would be 20,480.
-DIGITS_SAMPLES = 640
-INCEPTION_SAMPLES = 10_000
-
 
 class Digits(Strict):
     """scikit-learn's 1,797 real 8x8 grey images of digits."""
@@ -29,10 +24,6 @@ class Digits(Strict):
     @property
     def classes(self) -> int:
         return 10
-
-    @property
-    def least_samples(self) -> int:
-        return DIGITS_SAMPLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +76,6 @@ class TorchvisionData(Strict):
     def classes(self) -> int:
         return self.known.classes
 
-    @property
-    def least_samples(self) -> int:
-        return INCEPTION_SAMPLES
-
 
 class ImageFolder(Strict):
     """A folder of images, one sub-folder a class, in alphabetical order; resized and cropped to squares."""
@@ -103,10 +90,6 @@ class ImageFolder(Strict):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.channels, self.image_size, self.image_size
-
-    @property
-    def least_samples(self) -> int:
-        return INCEPTION_SAMPLES
 
 
 def name(data: object) -> str | None:

@@ -21,6 +21,14 @@ from pydantic import (
 )
 
 from branchwise.trainables.dash.settings.data import Data, Digits
+from branchwise.trainables.dash.settings.features import (
+    DIGITS,
+    Classifier,
+    Features,
+    full_name,
+    least_samples,
+    too_few,
+)
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
 
@@ -195,6 +203,8 @@ class Evaluate(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
+    features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
+    classifier: Classifier = Classifier()  # of `features: classifier`
     gap_samples: PositiveInt = 512  # in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
 
@@ -221,12 +231,20 @@ class Spec(Strict):
                     f"objective {self.method.objective} needs a student with as many resolutions as its teacher"
                 )
         self._check_guidance()
-        if self.evaluate.samples < self.data.least_samples:
-            raise ValueError(
-                f"evaluate.samples: {self.evaluate.samples} is too few for a distance in the feature space of "
-                f"{self.data.name}: at least {self.data.least_samples}"
-            )
+        self._check_features()
         return self
+
+    @property
+    def features(self) -> str:
+        """The full name of the space that distances are measured in."""
+        return full_name(self.evaluate.features, self.data)
+
+    def _check_features(self) -> None:
+        if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
+            raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
+        least = least_samples(self.features, self.evaluate.classifier)
+        if self.evaluate.samples < least:
+            raise ValueError(too_few(self.evaluate.samples, self.features, least))
 
     def _check_guidance(self) -> None:
         scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)

@@ -18,12 +18,13 @@ from branchwise.trainables.dash.compute.seeding import derive
 from branchwise.trainables.dash.data import batches, datasets
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import calibration, grids, measurement, reference_set
+from branchwise.trainables.dash.evaluation import features, grids, measurement, reference_set
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
+from branchwise.trainables.dash.evaluation.students import measure_student, sampling_of, yardstick
 from branchwise.trainables.dash.nets import checkpoint, pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate, Method, cohort_key
+from branchwise.trainables.dash.settings.spec import Method, cohort_key
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import LOSSES
 
@@ -57,7 +58,8 @@ def run(arms: Sequence[Arm], context: Context) -> None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    against = reference_set.get(spec.data, context.device)  # missing weights are found before the training
+    extractor = features.extractor_of(spec, context.device, context.features)  # missing weights are found now
+    against = reference_set.get(spec.data, extractor, context.device)
     dataset = datasets.load(spec.data, context.device)
     setting = Setting(context, dataset, alphas_cumprod, teacher, importance, against)
     students = begin(arms, setting)
@@ -188,7 +190,7 @@ def _outputs(
 
 def _goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
     """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
-    context, full = setting.context, _sampling(arm)
+    context, full = setting.context, sampling_of(arm)
     quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)
     progress = Progress(context, "evaluate", measurement.batches_of(settings, setting.dataset, context), arms=1)
@@ -234,9 +236,8 @@ def _evaluate(students: Students, setting: Setting) -> None:
         return
     context, dataset = setting.context, setting.dataset
     first = next(iter(students.values()))[0]
-    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
-    teacher_outputs = calibration.outputs(setting.teacher, probes)
-    steps = sum(measurement.batches_of(_sampling(arm), dataset, context) for arm, _ in students.values())
+    by = yardstick(setting.teacher, dataset, setting.against, setting.alphas_cumprod, first.spec.evaluate, first.seed)
+    steps = sum(measurement.batches_of(sampling_of(arm), dataset, context) for arm, _ in students.values())
     progress = Progress(context, "evaluate", steps, arms=len(students))
     for arm, learner in students.values():
         start = time.perf_counter()
@@ -244,19 +245,14 @@ def _evaluate(students: Students, setting: Setting) -> None:
         if not learner.finite():
             _finish_diverged(arm, learner, arm.spec.train.steps, context)
             continue
-        values, grid, images = measurement.measure(
-            net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
-        )
-        pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
-        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its gap was never trained and is never used
+        found = measure_student(net, arm, by, context, progress)
         if context.rank != 0:
             continue
         folder = context.scratch / arm.name
-        _save(folder, arm, learner, images, dataset.classes)
+        _save(folder, arm, learner, found.images, dataset.classes)
         teacher_size, student_size = unet.size(setting.teacher), learner.size()
         row = {
-            **values,
-            **{name: None if gapless else pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")},
+            **found.values,
             "student_params": student_size,
             "teacher_params": teacher_size,
             "compression": teacher_size / student_size,
@@ -266,16 +262,7 @@ def _evaluate(students: Students, setting: Setting) -> None:
             "device": context.device,
             "student_sha256": checkpoint.weights_sha256(folder),
         }
-        tables = {"curves": learner.curve, "gaps": () if gapless else gaps, "guidance": grid}
-        context.finish(arm, Result(status="done", values=row, tables=tables), folder)
-
-
-def _sampling(arm: Arm) -> Evaluate:
-    """How the arm is sampled: without guidance where the net has it inside."""
-    settings: Evaluate = arm.spec.evaluate
-    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
-        return settings
-    return settings.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
+        context.finish(arm, Result(status="done", values=row, tables={"curves": learner.curve, **found.tables}), folder)
 
 
 def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:

@@ -39,7 +39,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
             _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
-    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
+    features.extractor_of(spec, "cpu", context.features)  # missing weights are found now, not after the training
     settings = spec.teacher
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
@@ -138,7 +138,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     values, grid, _ = measurement.measure(
         net,
         dataset,
-        reference_set.get(spec.data, context.device),
+        reference_set.get(spec.data, features.extractor_of(spec, context.device, context.features), context.device),
         schedule.cosine_alphas_cumprod(context.device),
         spec.evaluate,
         seed,
