@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
+from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         with cluster(options.address, log, space.trainable) as on, Display(console) as display:
             if on.joined and storage.local is not None:
                 refuse_unshared(storage.local)
+            prepare_features(space, space.spec, storage, on, display)
             prepare_teacher(space, storage, on, display)
     except UserError as error:
         print(f"train_teacher: {one_line(error)}", file=sys.stderr)

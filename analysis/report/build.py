@@ -14,14 +14,17 @@ from markupsafe import Markup
 
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
 from branchwise.analysis.records.folder import RunFolderError, load_run, parts
+from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.report import formats, tables
 from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.measures import best_table, holds_table, measure_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.tables import Table
 from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.measures import Remeasured, under_every_measure
 from branchwise.analysis.statistics.power import describe
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
@@ -36,6 +39,7 @@ class Summary:
     attribution: Table
     cells: tuple[Table, ...]  # one a run
     claims: Table
+    measures: tuple[Table, ...]  # of models that were measured again
     notes: tuple[str, ...]
     folder: Path
     paths: tuple[Path, ...]
@@ -59,13 +63,17 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
     analyses = [analyse(part) for run in runs for part in parts(run)]
+    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     with style():
-        plots = [_plots(findings, i if len(analyses) > 1 else None) for i, findings in enumerate(analyses, start=1)]
+        plots = [
+            _plots(findings, measured, i if len(analyses) > 1 else None)
+            for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
+        ]
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         beside.chmod(0o755)
-        names = _write_all(beside, analyses, plots)
+        names = _write_all(beside, analyses, again, plots)
         _swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -76,14 +84,20 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         attribution=tables.attribution_table(analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=tables.claims_table(analyses),
+        measures=tuple(table for measured in again for table in _measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
         paths=tuple(target / name for name in names),
     )
 
 
-def _plots(findings: Findings, index: int | None) -> list[Plot]:
+def _measure_tables(measured: Remeasured) -> list[Table]:
+    return [holds_table(measured), best_table(measured)]
+
+
+def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
     plots = [*attribution_plots(findings), *evidence_plots(findings.run), *search_plots(findings.run)]
+    plots += measure_plots(measured)
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
@@ -101,14 +115,16 @@ def _swap(beside: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> list[str]:
-    shown = report_tables(analyses)
+def _write_all(
+    folder: Path, analyses: Sequence[Findings], again: Sequence[Remeasured], plots: Sequence[Sequence[Plot]]
+) -> list[str]:
+    shown = report_tables(analyses, again)
     texts = {
-        "index.html": html(analyses, plots),
+        "index.html": html(analyses, plots, again),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
         "ablation.csv": tables.csv_text(analyses),
         "ablation.tex": formats.latex(shown),
-        "ablation.json": formats.to_json(_json(analyses)),
+        "ablation.json": formats.to_json(_json(analyses, again)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -117,17 +133,20 @@ def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Seque
     return [*texts, *(f"{plot.name}.{end}" for group in plots for plot in group for end in ("png", "svg"))]
 
 
-def _json(analyses: Sequence[Findings]) -> object:
-    if len(analyses) == 1:
-        return formats.findings_json(analyses[0])
-    return {"format": 2, "runs": [formats.findings_json(findings) for findings in analyses]}
+def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
+    runs = [
+        formats.findings_json(findings) | {"measures": measured.as_json()}
+        for findings, measured in zip(analyses, again, strict=True)
+    ]
+    return runs[0] if len(runs) == 1 else {"format": 2, "runs": runs}
 
 
-def report_tables(analyses: Sequence[Findings]) -> list[Table]:
+def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown and LaTeX files, in order."""
     shown = [tables.attribution_table(analyses), tables.claims_table(analyses)]
-    for findings in analyses:
+    for findings, measured in zip(analyses, again, strict=True):
         each = [tables.cell_table(findings), *_more_tables(findings), *search_tables(findings.run)]
+        each += [table for table in _measure_tables(measured) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
@@ -147,13 +166,15 @@ def _more_tables(findings: Findings) -> list[Table]:
     return [make(findings) for make in makers]
 
 
-def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> str:
+def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured]) -> str:
     """The page as one self-contained string; every text of a run is escaped by the template."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    runs = [_page_run(findings, group) for findings, group in zip(analyses, plots, strict=True)]
+    runs = [
+        _page_run(findings, group, measured) for findings, group, measured in zip(analyses, plots, again, strict=True)
+    ]
     return environment.get_template("report.html.j2").render(
         title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
@@ -163,7 +184,7 @@ def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> str:
     )
 
 
-def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
+def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured) -> dict[str, object]:
     run = findings.run
     arms = run.arms.sort_values(["block", "arm"]).head(MOST_ARMS)
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
@@ -182,6 +203,8 @@ def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
         "cells": tables.cell_table(findings),
         "more": _more_tables(findings),
         "search": search_tables(run),
+        "measures": _measure_tables(measured),
+        "measured": [axis.name for axis in measured.axes],
         "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
         "lines": [lines.name for lines in run.outline.lines],

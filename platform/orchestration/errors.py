@@ -13,3 +13,7 @@ class StorageLostError(Exception):
 
 class TeacherFailedError(Exception):
     """The teacher could not be trained, nor by another try; the message says why and where to read on."""
+
+
+class FeaturesFailedError(TeacherFailedError):
+    """The feature net that measuring needs could not be trained, or is not good enough; the message says why."""

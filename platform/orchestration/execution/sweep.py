@@ -10,6 +10,7 @@ from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
+from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teacher
 from branchwise.orchestration.execution.trials import run_cohorts
@@ -121,6 +122,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         trackers(plan.run, plan.space.tracking, console) as tell,
         Display(console, lease.check, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
     ):
+        prepare_features(plan.space, plan.space.spec, plan.storage, on, display)
         prepare_teacher(plan.space, plan.storage, on, display)
         run_searches(plan, job, display)
         if plan.space.design.searches():
