@@ -19,12 +19,11 @@ from branchwise.trainables.dash.compute.parallel import distributed, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive, generator
 from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, load_reference_images
-from branchwise.trainables.dash.settings.features import ABOUT, Classifier, check_classifier
+from branchwise.trainables.dash.settings.features import ABOUT, HELD_OUT, Classifier, check_classifier
 from branchwise.trainables.dash.settings.files import sha256
 from branchwise.trainables.dash.settings.spec import Spec
 
 WEIGHTS = "features.safetensors"
-HELD_OUT = 5  # one image in so many tests the classifier
 SMALLEST = 4  # pixels that the images are halved down to
 BATCH = 500  # images classified at once
 

@@ -83,6 +83,7 @@ PRETRAINED: Mapping[str, Pretrained] = {
 }
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
 CLASSIFIER = "classifier"  # a small net, trained on the data set itself
+HELD_OUT = 5  # one image of a class in so many tests the classifier; a class has at least so many
 ABOUT = "features.json"  # beside its weights: what it was trained on, and how well it does
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
 

@@ -220,8 +220,24 @@ class Spec(Strict):
     method: Method = Method()
     evaluate: Evaluate = Evaluate()
 
+    @property
+    def features(self) -> str:
+        """The full name of the space that distances are measured in."""
+        return full_name(self.evaluate.features, self.data)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Spec:
+        wrong = []
+        for check in (self._check_nets, self._check_guidance, self._check_features):
+            try:
+                check()
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _check_nets(self) -> None:
         self.student.check_image(self.data.image_shape[1])
         if isinstance(self.teacher, Teacher):
             self.teacher.check_image(self.data.image_shape[1])
@@ -230,21 +246,6 @@ class Spec(Strict):
                 raise ValueError(
                     f"objective {self.method.objective} needs a student with as many resolutions as its teacher"
                 )
-        self._check_guidance()
-        self._check_features()
-        return self
-
-    @property
-    def features(self) -> str:
-        """The full name of the space that distances are measured in."""
-        return full_name(self.evaluate.features, self.data)
-
-    def _check_features(self) -> None:
-        if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
-            raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
-        least = least_samples(self.features, self.evaluate.classifier)
-        if self.evaluate.samples < least:
-            raise ValueError(too_few(self.evaluate.samples, self.features, least))
 
     def _check_guidance(self) -> None:
         scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)
@@ -255,6 +256,13 @@ class Spec(Strict):
             raise ValueError("teacher.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
         if objective.learns_from_dropped_labels(self.method) and self.method.label_dropout == 0:
             raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
+
+    def _check_features(self) -> None:
+        if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
+            raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
+        least = least_samples(self.features, self.evaluate.classifier)
+        if self.evaluate.samples < least:
+            raise ValueError(too_few(self.evaluate.samples, self.features, least))
 
 
 def _has_checkpoint(teacher: Any) -> bool:
