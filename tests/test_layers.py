@@ -15,7 +15,7 @@ ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
     "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker", "measuring"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
-    "analysis": ["records", "statistics", "report"],
+    "analysis": ["declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
         "checkout",

@@ -36,7 +36,7 @@ class Arm:
     kind: Kind = "cell"
     cell: str = ""
     block: int = 0
-    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
@@ -86,6 +86,7 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
+    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
@@ -197,6 +198,9 @@ class Trainable(Protocol):
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take."""
 
+    def measured_at(self, spec: Any) -> Sequence[int]:
+        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
+
     def run_cohort(self, arms: Any, context: Context) -> None:
         """Trains and evaluates the arms, and calls `context.finish` once for each."""
 
@@ -251,6 +255,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "COLUMNS": OUTCOME,
     "LINES": (LOSS_CURVES,),
     "MEASURED": (),
+    "measured_at": lambda spec: (),
     "features_key": lambda spec: None,
     "lacking": lambda spec: (),
 }

@@ -15,16 +15,17 @@ from markupsafe import Markup
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
 from branchwise.analysis.records.folder import RunFolderError, load_run, parts
 from branchwise.analysis.records.measures import load_measures
-from branchwise.analysis.report import formats, tables
+from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
-from branchwise.analysis.report.measures import best_table, holds_table, measure_plots
+from branchwise.analysis.report.measures.plots import measure_plots
+from branchwise.analysis.report.measures.tables import best_table, holds_table
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.tables import Table
+from branchwise.analysis.report.text import Table
 from branchwise.analysis.statistics.findings import Findings, analyse
-from branchwise.analysis.statistics.measures import Remeasured, under_every_measure
+from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
 from branchwise.analysis.statistics.power import describe
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
@@ -122,9 +123,9 @@ def _write_all(
     texts = {
         "index.html": html(analyses, plots, again),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
-        "ablation.csv": tables.csv_text(analyses),
+        "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(shown),
-        "ablation.json": formats.to_json(_json(analyses, again)),
+        "ablation.json": numbers.to_json(_json(analyses, again)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -135,7 +136,7 @@ def _write_all(
 
 def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
     runs = [
-        formats.findings_json(findings) | {"measures": measured.as_json()}
+        numbers.findings_json(findings) | {"measures": measured.as_json()}
         for findings, measured in zip(analyses, again, strict=True)
     ]
     return runs[0] if len(runs) == 1 else {"format": 2, "runs": runs}
@@ -143,9 +144,10 @@ def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
 
 def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown and LaTeX files, in order."""
-    shown = [tables.attribution_table(analyses), tables.claims_table(analyses)]
+    shown = [tables.claims_table(analyses), tables.attribution_table(analyses)]
     for findings, measured in zip(analyses, again, strict=True):
-        each = [tables.cell_table(findings), *_more_tables(findings), *search_tables(findings.run)]
+        effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
+        each = [*effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
         each += [table for table in _measure_tables(measured) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
@@ -158,12 +160,6 @@ def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> T
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     """Whose a sentence or table is, where there are several."""
     return f"{findings.run.name}: " if len(analyses) > 1 else ""
-
-
-def _more_tables(findings: Findings) -> list[Table]:
-    makers = (tables.gains_table, tables.lost_table, tables.interaction_table, tables.agreement_table,
-              tables.variance_table)  # fmt: skip
-    return [make(findings) for make in makers]
 
 
 def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured]) -> str:
@@ -198,10 +194,12 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured) -
         "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
         "searched": int((run.arms["kind"] == "search").sum()),
         "blocks": findings.headline.fit.n_blocks,
-        "log": findings.log is not None,
+        "outcome": findings.run.primary,
+        "scale": findings.headline.scale,
         "question": run.part.question,
+        "effects": tables.effect_tables(findings),
         "cells": tables.cell_table(findings),
-        "more": _more_tables(findings),
+        "checks": tables.check_tables(findings),
         "search": search_tables(run),
         "measures": _measure_tables(measured),
         "measured": [axis.name for axis in measured.axes],

@@ -8,16 +8,18 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from branchwise.analysis.report.build import Summary
-from branchwise.analysis.report.tables import Table
+from branchwise.analysis.report.text import Table
 
 MOST_ROWS = 70
 
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
     """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
+    if summary.claims.rows:
+        console.print(rich_table(summary.claims))
     for sentence in summary.answers:
         console.print(f"[bold]{escape(sentence)}[/bold]", highlight=False)
-    for table in (summary.attribution, *summary.cells, summary.claims):
+    for table in (summary.attribution, *summary.cells):
         if table.rows:
             console.print(rich_table(table))
     for note in summary.notes:
