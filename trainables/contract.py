@@ -88,6 +88,7 @@ class Column:
     claimable: bool = False  # may be estimated and claimed about
     scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
+    cost: bool = False  # what a model takes to run: stands in the table of efficiency
 
 
 @dataclass(frozen=True, kw_only=True)

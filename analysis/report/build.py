@@ -20,6 +20,7 @@ from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.measures.tables import best_table, holds_table
 from branchwise.analysis.report.search import search_plots, search_tables
@@ -148,7 +149,7 @@ def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> 
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         each = [*effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
-        each += [table for table in _measure_tables(measured) if table.rows]
+        each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
@@ -202,6 +203,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured) -
         "checks": tables.check_tables(findings),
         "search": search_tables(run),
         "measures": _measure_tables(measured),
+        "efficiency": efficiency_table(run),
         "measured": [axis.name for axis in measured.axes],
         "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},

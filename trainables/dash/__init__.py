@@ -85,7 +85,7 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
 
 
 def train_features(spec: Spec, out: Path, context: Context) -> None:
-    from branchwise.trainables.dash.evaluation import classifier
+    from branchwise.trainables.dash.evaluation.feature_nets import classifier
 
     classifier.train(spec, out, context)
 

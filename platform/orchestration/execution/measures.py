@@ -132,13 +132,17 @@ def _collect(plan: MeasurePlan) -> int:
 def same_as_the_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
     """How many models gave the very values of the sweep, bit for bit, of how many that were measured as it was.
 
-    None when that is none of the plan's measures. Seconds and places are no values.
+    None when that is none of the plan's measures. Seconds, memory and places are no values.
     """
     own = plan.space.module.evaluation_key(plan.space.spec)
     if own not in {measure.key for measure in plan.measures}:
         return None
     again, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
-    told = [c.name for c in plan.space.module.COLUMNS if c.dtype != "string" and c.unit != "s" and c.name != "steps"]
+    told = [
+        c.name
+        for c in plan.space.module.COLUMNS
+        if c.dtype != "string" and c.unit not in ("s", "MB") and c.name != "steps"
+    ]
     equal = total = 0
     for arm, record in records(plan.run).items():
         found = again.get(arm)

@@ -31,7 +31,8 @@ PATCHES: dict[str, dict[str, Any]] = {
 COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
     "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "sample_seconds",
-    "device", "comparability_key", "student_sha256",
+    "device", "comparability_key", "student_sha256", "precision", "recall", "density", "coverage", "sample_gflop",
+    "sample_memory",
 }  # fmt: skip
 
 

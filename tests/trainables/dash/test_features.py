@@ -24,8 +24,9 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import batches, datasets, decoded
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import classifier, dinov2, features, metrics, neighbours, pretrained
+from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.evaluation import reference_set as reference_sets
+from branchwise.trainables.dash.evaluation.feature_nets import classifier, dinov2, pretrained
 from branchwise.trainables.dash.settings import fetching
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
 from branchwise.trainables.dash.settings.features import PRETRAINED

@@ -12,7 +12,8 @@ import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.evaluation import features, metrics, neighbours, pretrained, reference_set
+from branchwise.trainables.dash.evaluation import features, metrics, neighbours, reference_set
+from branchwise.trainables.dash.evaluation.feature_nets import pretrained
 from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.evaluation import classifier, pretrained
+from branchwise.trainables.dash.evaluation.feature_nets import classifier, pretrained
 from branchwise.trainables.dash.settings.features import (
     A_DIMENSION,
     CLASSIFIER,

@@ -15,15 +15,14 @@ from branchwise.trainables.dash.compute.parallel import gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
-from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.diffusion.guidance import Scale, scales
 from branchwise.trainables.dash.evaluation import metrics, neighbours
+from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample_gflop
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
-from branchwise.trainables.dash.settings.spec import Evaluate, IntervalGuidance, TagGuidance
+from branchwise.trainables.dash.settings.spec import Evaluate
 
 LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
 IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
-
-Scale = float | TagGuidance | IntervalGuidance
 
 
 def batch_size(dataset: Dataset) -> int:
@@ -63,10 +62,10 @@ def measure(
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
-        found, first, seconds = _sampled_features(
+        found, first, costs = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        return {**_distances(found, against), "sample_seconds": seconds}, first
+        return {**_distances(found, against), **costs}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
@@ -76,6 +75,7 @@ def measure(
     values: dict[str, Any] = {
         "metric": against.extractor.metric(settings.samples),
         **_means(found),
+        "sample_gflop": sample_gflop(net, dataset.image_shape, settings.guidance, settings.sampler_steps),
         "value_repeats": [values["value"] for values in found],
         "comparability_key": metrics.comparability_key(
             against.extractor, against.sha256, len(against.features), settings.samples, settings.precision
@@ -117,27 +117,30 @@ def _sampled_features(
     seed: int,
     context: Context,
     progress: Progress,
-) -> tuple[Tensor, Tensor, float]:
-    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and the
-    seconds it took to sample one image."""
+) -> tuple[Tensor, Tensor, dict[str, float | None]]:
+    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
+    image took: seconds, and megabytes at the peak of the first batch."""
     here = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
-    first, seconds = torch.empty(0), 0.0
+    first, seconds, megabytes = torch.empty(0), 0.0, None
     size = batch_size(dataset)
     for start in range(0, longest, size):
         indices = here[start : start + size]
         if indices:
             began = time.perf_counter()
-            pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
-            if pixels.is_cuda:
-                torch.cuda.synchronize()
+            with peak_memory(dataset.device) as peak:
+                pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
+                if pixels.is_cuda:
+                    torch.cuda.synchronize()
             seconds += time.perf_counter() - began
+            megabytes = peak.megabytes if start == 0 else megabytes
             with torch.inference_mode(), full_precision():
                 rows = torch.cat([rows, against.extractor.net(pixels)])
             first = pixels if start == 0 else first
         progress.advance()
-    return gather_rows(rows, settings.samples, context).cpu(), first, seconds / max(1, len(here))
+    costs = {"sample_seconds": seconds / max(1, len(here)), "sample_memory": megabytes}
+    return gather_rows(rows, settings.samples, context).cpu(), first, costs
 
 
 def sample(

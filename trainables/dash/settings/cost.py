@@ -65,12 +65,13 @@ def _forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int,
     return 0.7e-3 * _blocks(net) + a_sample * samples / threads
 
 
-def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
+def _evaluation_seconds(net: UNet, spec: Spec, threads: int, gaps: bool = True) -> float:
+    """Of sampling `net` and measuring the samples, and its guidance gaps."""
     evaluate = spec.evaluate
     scales = [evaluate.guidance, *evaluate.guidance_grid]
     branches = sum(1 if scale == 1 else 2 for scale in scales)
     passes = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps
-    passes += 2 * evaluate.gap_samples * evaluate.gap_bins
+    passes += 2 * evaluate.gap_samples * evaluate.gap_bins if gaps else 0
     batch = 256
     sampling = passes / batch * _forward_seconds(net, spec.data.image_shape, batch, threads)
     images = len(scales) * evaluate.samples * evaluate.repeats
@@ -113,7 +114,8 @@ def estimate_measure(spec: Spec, teacher: bool, threads: int) -> float:
     net: UNet = spec.student
     if OBJECTIVES[spec.method.objective].prunes_teacher and isinstance(spec.teacher, Teacher):
         net = spec.teacher
-    return _evaluation_seconds(net, spec, threads)
+    # A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once.
+    return _evaluation_seconds(net, spec, threads, gaps=False)
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:

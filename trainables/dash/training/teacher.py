@@ -145,4 +145,6 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
         context,
         progress,
     )
-    return {**values, "guidance": list(grid), "params": unet.size(net), "eval_seconds": time.perf_counter() - start}
+    size = unet.size(net)
+    taken = time.perf_counter() - start
+    return {**values, "guidance": list(grid), "params": size, "student_params": size, "eval_seconds": taken}

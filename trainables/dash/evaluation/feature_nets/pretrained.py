@@ -47,7 +47,7 @@ def _build(name: str, file: Path) -> nn.Module:
 
         net = FeatureExtractorCLIP(name, ["clip"], feature_extractor_weights_path=str(file))
     else:
-        from branchwise.trainables.dash.evaluation.dinov2 import FeatureExtractorLocalDinoV2
+        from branchwise.trainables.dash.evaluation.feature_nets.dinov2 import FeatureExtractorLocalDinoV2
 
         net = FeatureExtractorLocalDinoV2(name, ["dinov2"], feature_extractor_weights_path=str(file))
     found: nn.Module = net
