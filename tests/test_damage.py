@@ -16,7 +16,7 @@ from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.run_folder.plan_file import write_plan
-from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
 from branchwise.trainables.runtime.ray_worker import Job, lend_context, run_cohort_here
@@ -38,10 +38,9 @@ def job_of(plan: Plan) -> Job:
         spec=plan.space.spec.model_dump(mode="json"),
         storage=plan.storage.root,
         run=plan.run.name,
-        teacher=None,
         workers=0,
         threads=1,
-        gpu=False,
+        gpus=0.0,
     )
 
 
@@ -149,12 +148,10 @@ def test_a_teacher_that_is_damaged_is_refused(
     file.write_text(DASH)
     model.mkdir()
     (model / "weights").write_bytes(b"weights")
-    teacher = find_teacher(load_space(file), storage)
-    assert teacher
+    (teacher,) = find_teachers(load_space(file), storage)
     assert not teacher.trained
     storage.put_folder(model, f"teachers/{teacher.key}")
-    again = find_teacher(load_space(file), storage)
-    assert again
+    (again,) = find_teachers(load_space(file), storage)
     assert again.trained
     damage(tmp_path / f"storage/teachers/{teacher.key}/weights")
     assert run_sweep.main(["--space", str(file), "--storage", storage.root]) == 2

@@ -10,19 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context, Result
-from branchwise.trainables.dash.settings import files
-from branchwise.trainables.dash.settings.addresses import evaluation_key, features_key, teacher_key
-from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
-from branchwise.trainables.dash.settings.cost import (
+from branchwise.trainables.dash.costs.bill import (
+    bill_cohort,
+    bill_teacher,
+    describe_models,
     estimate_cohort,
-    estimate_features,
-    estimate_measure,
     estimate_teacher,
 )
+from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
+from branchwise.trainables.dash.settings import files
+from branchwise.trainables.dash.settings.addresses import (
+    comparability_key,
+    evaluation_key,
+    features_key,
+    teacher_key,
+)
+from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, cohort_key
+from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
 
 MEASURED = ("evaluate",)
 
@@ -32,9 +39,13 @@ __all__ = [
     "LINES",
     "MEASURED",
     "Spec",
+    "bill_cohort",
+    "bill_teacher",
     "check_features",
     "check_inputs",
     "cohort_key",
+    "comparability_key",
+    "describe_models",
     "estimate_cohort",
     "estimate_features",
     "estimate_measure",
@@ -44,6 +55,8 @@ __all__ = [
     "features_key",
     "lacking",
     "measure_model",
+    "measure_rates",
+    "measured_at",
     "run_cohort",
     "teacher_key",
     "train_features",
@@ -58,6 +71,12 @@ def check_inputs(spec: Spec) -> None:
         from branchwise.trainables.dash.evaluation import features
 
         features.function(spec, "cpu")
+
+
+def measure_rates(spec: Spec, device: str, threads: int, seconds: float) -> list[dict[str, Any]]:
+    from branchwise.trainables.dash.machine import rates
+
+    return rates.measure(spec, device, threads, seconds)
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
@@ -79,9 +98,9 @@ def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> dict[str, An
 
 
 def measure_model(arm: Arm, model: Path, context: Context) -> Result:
-    from branchwise.trainables.dash.evaluation import students
+    from branchwise.trainables.dash.training import again
 
-    return students.measure_model(arm, model, context)
+    return again.measure_model(arm, model, context)
 
 
 def train_features(spec: Spec, out: Path, context: Context) -> None:

@@ -53,7 +53,8 @@ def measure_trial(found: Mapping[str, Any], job: Job) -> None:
         work = Measurements(job.run_folder()).work()
         train_on_workers(_measure_loop, {"cohort": dict(found), "job": job}, job, work, found["name"])
     else:
-        _measure_here(cohort_of(found, job), job, rank=0, world_size=1, device="cpu", publish=report_to_tune)
+        device = "cuda:0" if job.gpus else "cpu"
+        _measure_here(cohort_of(found, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
 
 
 def _measure_loop(config: dict[str, Any]) -> None:
@@ -79,6 +80,9 @@ def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | No
             if arm.name == TEACHER:
                 _measure_teacher(arm, key, job, context)
                 continue
+            if arm.teacher is not None:
+                measured = job.teachers().read_evaluation(arm.teacher, key)
+                context = replace(context, evaluation=measured or {})
             folder = measurements.folder(key)
             if folder.has_record(arm.name):
                 continue
@@ -89,7 +93,7 @@ def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | No
 
 
 def _measure_teacher(arm: Arm, key: str, job: Job, context: Context) -> None:
-    teachers, teacher = job.teachers(), str(job.teacher)
+    teachers, teacher = job.teachers(), str(arm.teacher)
     if context.teacher is None or teachers.read_evaluation(teacher, key) is not None:
         return
     values = load_trainable(job.trainable).evaluate_teacher(arm.spec, context.teacher, context)

@@ -116,6 +116,7 @@ class Ablation(Design):
         self._check_exclusions(method)
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
+            method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
         known = method.module.BASELINES
         for index, baseline in enumerate(self.baselines):
             if baseline not in known or baseline in self.baselines[:index]:
@@ -124,6 +125,7 @@ class Ablation(Design):
                     f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}"
                 )
             method.check_patch(f"design.baselines: {baseline}", known[baseline])
+            method.check_comparable(f"design.baselines: {baseline}", known[baseline])
         self._check_outcomes(method)
         for index, claim in enumerate(self.claims):
             try:

@@ -53,10 +53,9 @@ def _train(space: Space, spec: Any, key: str, storage: Storage, on: Cluster, dis
         spec=spec.model_dump(mode="json"),
         storage=storage.root,
         run=unfinished.name,
-        teacher=None,
         workers=1,
-        threads=1 if gpu else max(on.nodes),
-        gpu=gpu,
+        threads=max(on.nodes),
+        gpus=float(gpu),
     )
     arguments = features_loop, {"job": job}, job, unfinished, FEATURES, space.resources.max_retries
     try:

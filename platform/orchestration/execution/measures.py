@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
+from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.features import prepare_features
@@ -18,6 +21,8 @@ from branchwise.orchestration.planning.machine import Cluster, threads_of_worker
 from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fitted
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.tables import collect, records
+from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER, Job
 from branchwise.trainables.runtime.run_folder import Measurements, Teachers
 
@@ -66,10 +71,9 @@ def _measure(plan: MeasurePlan, on: Cluster, display: Display) -> None:
         spec=plan.space.spec.model_dump(mode="json"),
         storage=plan.storage.root,
         run=plan.run.name,
-        teacher=plan.teacher.key if plan.teacher else None,
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
-        gpu=resources.gpus_per_trial > 0,
+        gpus=resources.gpus_per_worker,
     )
     Measurements(plan.run).work().files.delete("progress")  # of an earlier process
     for measure in plan.measures:
@@ -83,14 +87,19 @@ def _measure(plan: MeasurePlan, on: Cluster, display: Display) -> None:
         reports = [(r["step"] / max(1, r["steps"]), len(r["arms"])) for r in running if r]
         display.measures(max(done, sum(share * size for share, size in reports)), done, total)
 
-    def work(stop: threading.Event) -> None:
-        if on.outside:
-            on_cluster(run_measures, plan.cohorts, job, resources, plan.slots, stop=stop)
-        else:
-            run_measures(plan.cohorts, job, resources, plan.slots, stop)
-
-    watch(work, show)
+    # Students take from their teacher's evaluation what a rule has chosen by it, so that comes first.
+    of_teachers = [cohort for cohort in plan.cohorts if cohort.arms[0].name == TEACHER]
+    for cohorts in (of_teachers, [cohort for cohort in plan.cohorts if cohort not in of_teachers]):
+        if cohorts:
+            watch(partial(_run, cohorts, job, plan, on), show)
     show()
+
+
+def _run(cohorts: Sequence[Cohort], job: Job, plan: MeasurePlan, on: Cluster, stop: threading.Event) -> None:
+    if on.outside:
+        on_cluster(run_measures, cohorts, job, plan.space.resources, plan.slots, stop=stop)
+    else:
+        run_measures(cohorts, job, plan.space.resources, plan.slots, stop)
 
 
 def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
@@ -109,24 +118,29 @@ def _made(plan: MeasurePlan) -> int:
     names = {arm.name for arm in plan.arms}
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
     made = sum(len(names.intersection(measurements.folder(one.key).record_names())) for one in plan.measures)
-    if plan.teacher is not None:
-        key = plan.teacher.key
-        made += sum(teachers.read_evaluation(key, one.key) is not None for one in plan.measures)
+    for teacher in plan.teachers:
+        made += sum(teachers.read_evaluation(teacher.key, one.key) is not None for one in plan.measures)
     return made
 
 
 def _collect(plan: MeasurePlan) -> int:
     """Makes the table of each measure that has records; returns how many measurements are missing."""
-    measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
+    measurements = Measurements(plan.run)
     for measure in plan.measures:
         folder = measurements.folder(measure.key)
         if not folder.record_names():
             continue
         found = [record for record in records(folder).values() if record is not None]
         found.sort(key=lambda record: (record["block"], record["arm"]))
-        teacher = teachers.read_evaluation(plan.teacher.key, measure.key) if plan.teacher else None
-        collect(folder, plan.space, {record["arm"]: number for number, record in enumerate(found)}, teacher)
+        order = {record["arm"]: number for number, record in enumerate(found)}
+        collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
     return plan.total - _made(plan)
+
+
+def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
+    """The teacher as it stands under a measure."""
+    evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
+    return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
 
 
 def same_as_the_sweep(plan: MeasurePlan) -> tuple[int, int] | None:

@@ -93,21 +93,21 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def teacher(self, unfinished: RunFolder) -> None:
-        """Shows the progress of the teacher, from the folder its training writes to."""
-        self.training(TEACHER, unfinished)
+    def teacher(self, unfinished: RunFolder, number: str = "") -> None:
+        """Shows the progress of a teacher, from the folder its training writes to; `number`: "1 of 2", of several."""
+        self.training(TEACHER, unfinished, f"{number}, " if number else "")
 
-    def training(self, name: str, unfinished: RunFolder) -> None:
+    def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
         """Shows the progress of what trains under this name, from the folder its training writes to."""
         state = read_progress(unfinished, name)
         if not state:
-            self._show(name, None, "starting Ray Train workers, which takes about 15 s")
+            self._show(name, None, f"{which}starting Ray Train workers, which takes about 15 s")
             return
         fraction = state["step"] / max(1, state["steps"])
-        self._show(name, fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+        self._show(name, fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
-    def teacher_ready(self) -> None:
-        """Shows that the teacher is trained and evaluated."""
+    def teachers_ready(self) -> None:
+        """Shows that all teachers are trained and evaluated."""
         self.trained(TEACHER)
 
     def trained(self, name: str) -> None:

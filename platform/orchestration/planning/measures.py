@@ -15,7 +15,7 @@ from branchwise.orchestration.planning.machine import Cluster, machine, slots, t
 from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
 from branchwise.orchestration.run_folder.tables import records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Arm, Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER
@@ -48,7 +48,7 @@ class MeasurePlan:
     cohorts: tuple[Cohort, ...]
     nets: tuple[Any, ...]
     slots: int
-    teacher: Teacher | None
+    teachers: tuple[Teacher, ...]  # that these arms learned from, each once
 
     @property
     def left(self) -> int:
@@ -57,8 +57,8 @@ class MeasurePlan:
 
     @property
     def total(self) -> int:
-        """Measurements asked for: of each model, and of the teacher, under each measure."""
-        return len(self.measures) * (len(self.arms) + (self.teacher is not None))
+        """Measurements asked for: of each model, and of their teachers, under each measure."""
+        return len(self.measures) * (len(self.arms) + len(self.teachers))
 
     @property
     def seconds(self) -> float:
@@ -82,9 +82,6 @@ def plan_measures(
     if not space.module.MEASURED:
         raise UserError(f"--run {name}: trainable {space.trainable} cannot measure a finished model again")
     measures = _measures(space.method, settings, grid)
-    teacher = find_teacher(space, storage)
-    if teacher is not None and not teacher.trained:
-        raise UserError(f"--run {name}: its teacher, {Teachers(storage).path(teacher.key)}, is not there")
     arms = _finished(run, space, chosen)
     plan = MeasurePlan(
         space=space,
@@ -95,7 +92,7 @@ def plan_measures(
         cohorts=(),
         nets=_nets(space, storage, measures),
         slots=1,
-        teacher=teacher,
+        teachers=_teachers_of(arms, space, storage, name),
     )
     _refuse_unlike(plan)
     return fitted(plan, machine())
@@ -111,7 +108,8 @@ def fitted(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
 
 def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     """Pairs of a word and a text."""
-    yield "models", f"{len(plan.arms)} students of {plan.run.name}" + (", and their teacher" if plan.teacher else "")
+    beside = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{beside}"
     for number, measure in enumerate(plan.measures):
         told = ", ".join(f"{key}={value}" for key, value in measure.patch.items()) or "as in the sweep"
         yield "" if number else "measures", f"{measure.key}  {told}"
@@ -183,10 +181,29 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
         Arm(
             name=record["arm"],
             spec=space.method.patched(record["patch"]),
+            teacher=record.get("teacher") or _asked(space, record["patch"]),
             **{key: record[key] for key in ("seed", "kind", "cell", "block", "components", "patch")},
         )
         for record in kept
     )
+
+
+def _asked(space: Space, patch: Mapping[str, Any]) -> str | None:
+    """The key of the teacher that an arm of this patch asks for; records of earlier versions do not name it."""
+    teacher = space.method.teacher(patch)
+    return teacher.key if teacher else None
+
+
+def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:
+    """The teachers of these arms, each once. Raises UserError when one is not there."""
+    asked = {arm.teacher for arm in arms}
+    found = {one.key: one for one in find_teachers(space, storage) if one.key in asked}
+    for one in found.values():
+        if not one.trained:
+            raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(one.key)}, is not there")
+    if lost := sorted(key for key in asked if key is not None and key not in found):
+        raise UserError(f"--run {name}: its space asks for other teachers now than when it was trained, for {lost[0]}")
+    return tuple(found.values())
 
 
 def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
@@ -201,9 +218,11 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
 
 def _refuse_unlike(plan: MeasurePlan) -> None:
     """Raises UserError for an arm that is measured by settings of its own: no measure would be the same for all."""
+    module = plan.space.module
+    own = module.evaluation_key(plan.space.spec)
     for arm in plan.arms:
-        if own := [key for key in arm.patch if key.split(".")[0] in plan.space.module.MEASURED]:
-            raise UserError(f"--arms {arm.name}: {own[0]} is one of its components, so it cannot be measured otherwise")
+        if module.evaluation_key(arm.spec) != own:
+            raise UserError(f"--arms {arm.name}: its components change how it is measured, so it cannot be otherwise")
 
 
 def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
@@ -213,12 +232,16 @@ def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
     at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
     number = itertools.count()
-    if plan.teacher is not None:
-        key = plan.teacher.key
-        missing = [one for one in plan.measures if teachers.read_evaluation(key, one.key) is None]
+    for teacher in plan.teachers:
+        missing = [one for one in plan.measures if teachers.read_evaluation(teacher.key, one.key) is None]
+        asks = next(arm for arm in plan.arms if arm.teacher == teacher.key)
         for group in _groups(missing, max(1, plan.slots)):
-            arms = tuple(Arm(name=TEACHER, seed=0, cell=TEACHER, spec=one.spec, patch=one.patch) for one in group)
-            seconds = sum(module.estimate_measure(one.spec, True, threads) for one in group)
+            patches = [{**asks.patch, **one.patch} for one in group]
+            arms = tuple(
+                Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
+                for p in patches
+            )
+            seconds = sum(module.estimate_measure(arm.spec, True, threads) for arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
     known = {one.key: set(measurements.folder(one.key).record_names()) for one in plan.measures}
     for arm in plan.arms:

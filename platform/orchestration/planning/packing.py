@@ -9,11 +9,14 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from branchwise.trainables import Arm, Cohort
 
 Cost = Callable[[Sequence[Arm]], float]  # seconds a cohort of these arms takes
+Fits = Callable[[Sequence[Arm]], bool]  # whether the memory holds a cohort of these arms
+Blocks = Mapping[tuple[int, str], Sequence[Arm]]
+
+FEW_BLOCKS = 4  # for each slot: then cohorts of one size may leave slots idle
 
 
 def pack(
@@ -23,19 +26,26 @@ def pack(
     cost: Cost,
     arms_per_cohort: int | None = None,
     cohort_key: Callable[[Arm], str] = lambda arm: "",
+    fits: Fits = lambda arms: True,
 ) -> tuple[Cohort, ...]:
     """The cohorts, longest first, of the packing with the shortest expected makespan on `slots` slots.
 
-    Only arms of one block and an equal `cohort_key` train together. `arms_per_cohort` sets the size instead; the last
-    cohort of a block may be smaller.
+    Only arms of one block and an equal `cohort_key` train together, and no more than the memory holds.
+    `arms_per_cohort` sets the size instead; the last cohort of a block may be smaller.
     """
     blocks: dict[tuple[int, str], list[Arm]] = defaultdict(list)
     for arm in arms:
         blocks[arm.block, cohort_key(arm)].append(arm)
+    if arms_per_cohort:
+        return _packed(blocks, _of_size(blocks, arms_per_cohort), cost)
     largest = max((len(block) for block in blocks.values()), default=1)
-    sizes = [arms_per_cohort] if arms_per_cohort else range(largest, 0, -1)
-    # Ties go to the larger cohort: fewer to start.
-    return min((_packed(blocks, size, cost) for size in sizes), key=lambda cohorts: makespan(cohorts, slots))
+    layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
+    if len(blocks) <= FEW_BLOCKS * slots:
+        layouts += _uneven(blocks, slots, cost)
+    packings = [_packed(blocks, layout, cost) for layout in layouts]
+    fitting = [cohorts for cohorts in packings if all(fits(cohort.arms) for cohort in cohorts)]
+    # Ties go to the first, with the larger cohorts: fewer to start. Where not even single arms fit, these are taken.
+    return min(fitting or [packings[largest - 1]], key=lambda cohorts: makespan(cohorts, slots))
 
 
 def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
@@ -46,8 +56,30 @@ def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
     return max(ends)
 
 
-def _packed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> tuple[Cohort, ...]:
-    groups = [group for block in blocks.values() for group in _balanced(block, size, cost)]
+Layout = Mapping[tuple[int, str], tuple[int, int]]  # of each block: how many cohorts, and how many arms at most in one
+
+
+def _of_size(blocks: Blocks, size: int) -> Layout:
+    """Cohorts of at most `size` arms, as few as can be."""
+    return {name: (math.ceil(len(block) / size), size) for name, block in blocks.items()}
+
+
+def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
+    """Layouts of every number of cohorts up to a few for each slot, in which costly blocks have more of them."""
+    whole = {name: cost(block) for name, block in blocks.items()}
+    counts = dict.fromkeys(blocks, 1)
+    layouts: list[Layout] = []
+    for _ in range(FEW_BLOCKS * slots):
+        open_blocks = [name for name, count in counts.items() if count < len(blocks[name])]
+        if not open_blocks:
+            break
+        counts[max(open_blocks, key=lambda name: whole[name] / counts[name])] += 1
+        layouts.append({name: (count, len(blocks[name])) for name, count in counts.items()})
+    return layouts
+
+
+def _packed(blocks: Blocks, layout: Layout, cost: Cost) -> tuple[Cohort, ...]:
+    groups = [group for name, block in blocks.items() for group in _balanced(block, *layout[name], cost)]
     timed = sorted(((cost(group), group) for group in groups), key=lambda pair: -pair[0])
     return tuple(
         Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
@@ -55,9 +87,8 @@ def _packed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> tuple
     )
 
 
-def _balanced(block: Sequence[Arm], size: int, cost: Cost) -> list[list[Arm]]:
-    """`block` in groups of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest group."""
-    count = math.ceil(len(block) / size)
+def _balanced(block: Sequence[Arm], count: int, size: int, cost: Cost) -> list[list[Arm]]:
+    """`block` in `count` groups of nearly equal cost, of `size` arms at most: dearest first, to the cheapest group."""
     groups: list[list[Arm]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for seconds, arm in sorted(((cost([arm]), arm) for arm in block), key=lambda pair: -pair[0]):

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,11 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
 
 
-def get(settings: ImageFolder) -> tuple[Tensor, Tensor, str]:
-    """Pixels (N, C, S, S) uint8, mapped from a file, labels (N,) int64, and the SHA-256 of the pixels and their shape.
+def get(files: Sequence[Path], settings: ImageFolder) -> tuple[Tensor, str]:
+    """Pixels (N, C, S, S) uint8 of the files, mapped from one file, and the SHA-256 of the pixels and their shape.
 
-    One process decodes while the others wait. Raises as image_folder.listed does.
+    One process decodes while the others wait. Raises ValueError for a file that is no image.
     """
-    files, labels = image_folder.listed(settings)
     folder = cache_root() / f"images-{_key(settings, files)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -45,11 +45,10 @@ def get(settings: ImageFolder) -> tuple[Tensor, Tensor, str]:
             found = _mapped(folder, len(files), settings)
     if found is None:
         raise OSError(f"{folder} was removed while it was read")
-    pixels, sha256 = found
-    return pixels, torch.tensor(labels), sha256
+    return found
 
 
-def _key(settings: ImageFolder, files: list[Path]) -> str:
+def _key(settings: ImageFolder, files: Sequence[Path]) -> str:
     root = Path(settings.path).expanduser()
     digest = hashlib.sha256(json.dumps([settings.image_size, settings.channels]).encode())
     for file in files:
@@ -69,7 +68,7 @@ def _mapped(folder: Path, count: int, settings: ImageFolder) -> tuple[Tensor, st
     return (torch.from_numpy(pixels), about["sha256"]) if pixels.shape == shape else None
 
 
-def _decode(files: list[Path], settings: ImageFolder, folder: Path) -> None:
+def _decode(files: Sequence[Path], settings: ImageFolder, folder: Path) -> None:
     """Writes `folder` whole or not at all."""
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:

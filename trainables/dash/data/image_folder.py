@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.files import class_folders
@@ -16,8 +18,8 @@ from branchwise.trainables.dash.settings.files import class_folders
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def listed(settings: ImageFolder) -> tuple[list[Path], list[int]]:
-    """The image files and their labels: label k is the k-th sub-folder in alphabetical order.
+def listed(settings: ImageFolder) -> tuple[list[Path], Tensor]:
+    """The files and their labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
 
     Raises FileNotFoundError when the folder is not there, ValueError when it does not hold as many classes as stated or
     a class without images.
@@ -29,7 +31,7 @@ def listed(settings: ImageFolder) -> tuple[list[Path], list[int]]:
             raise ValueError(f"data.path: {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         files += found
         labels += [label] * len(found)
-    return files, labels
+    return files, torch.tensor(labels)
 
 
 def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder) -> None:

@@ -71,6 +71,11 @@ class Extractor:
     kid_subsets: int
     kid_subset_size: int
 
+    @property
+    def least_samples(self) -> int:
+        """Images below which a distance in this space means little."""
+        return PRETRAINED[self.name].least_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
+
     def metric(self, samples: int) -> str:
         """What the Fréchet distance is called: `fid` stands for Inception features and 50,000 samples only."""
         if self.name == "inception":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from importlib.metadata import version
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,8 +9,6 @@ from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_mmd
-
-from branchwise.trainables.dash.evaluation.features import Extractor
 
 CHUNK = 1 << 16  # rows whose moments are taken at once
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
@@ -63,25 +58,3 @@ def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_siz
 def inception_score(logits: Tensor) -> float:
     """The Inception score (Salimans et al. 2016) of class logits (N, classes): the mean over 10 parts."""
     return float(isc_features_to_metric(logits)[KEY_METRIC_ISC_MEAN])
-
-
-def comparability_key(
-    extractor: Extractor, reference: str, reference_size: int, samples: int, precision: str = "fp32"
-) -> str:
-    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
-
-    `reference` is the SHA-256 of the reference's pixels, `precision` that of the sampler's passes.
-    """
-    fields = {
-        "metric": extractor.metric(samples),
-        "feature_weights": extractor.weights_sha256,
-        "reference": reference,
-        "reference_size": reference_size,
-        "samples": samples,
-        "labels": "balanced",
-        "quantisation": "uint8",
-        "kid_subsets": extractor.kid_subsets,
-        "kid_subset_size": min(extractor.kid_subset_size, samples, reference_size),
-        "torch_fidelity": version("torch-fidelity"),
-    } | ({} if precision == "fp32" else {"precision": precision})
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""What samples are compared with: the features of the whole training set, and their moments, computed once a machine.
+"""What samples are compared with: the features of all images but a test set's, and their moments, made once a machine.
 
 Features lie in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
 weights and the version of torch-fidelity; one process computes them while the others wait.
@@ -22,13 +22,15 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.data.decoded import cache_root
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.features import DIGITS
 
-BATCH = 250
+BATCH = 250  # images at once
+PART = 40 * BATCH  # images whose features are written at once
 MOST_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
 
@@ -36,6 +38,7 @@ MOST_SEALED = 2 << 30  # bytes of features that are read through to see that the
 class ReferenceSet:
     extractor: features.Extractor
     features: Tensor  # (N, d) float32, on the CPU, mapped from a file where they were kept
+    labels: Tensor  # (N,) int64, on the CPU
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
     device: torch.device
@@ -54,9 +57,19 @@ class ReferenceSet:
 def get(settings: Data, extractor: features.Extractor, device: torch.device | str) -> ReferenceSet:
     """The reference of a data set in the space of `extractor`, computed on `device`. Raises as datasets.load does."""
     dataset = load_reference_images(settings, device)
+    rows, statistics = _features_and_moments(extractor, dataset)
+    return ReferenceSet(extractor, rows, dataset.labels.cpu(), statistics, dataset.sha256, dataset.device)
+
+
+def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
+    """The features (N, d) of a data set's images, on the CPU, kept for the next time."""
+    return _features_and_moments(extractor, dataset)[0]
+
+
+def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tuple[Tensor, metrics.Statistics]:
     if extractor.name == DIGITS:  # computed sooner than read
         rows = torch.cat(list(_extracted(extractor, dataset)))
-        return ReferenceSet(extractor, rows, metrics.statistics(rows), dataset.sha256, dataset.device)
+        return rows, metrics.statistics(rows)
     folder = _folder(extractor, dataset.sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -66,21 +79,20 @@ def get(settings: Data, extractor: features.Extractor, device: torch.device | st
             found = _kept(folder, (len(dataset), extractor.dims))
     if found is None:
         raise OSError(f"{folder} was removed while it was read")
-    return ReferenceSet(extractor, *found, dataset.sha256, dataset.device)
+    return found
 
 
 @torch.inference_mode()
 def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     """Features and logits (N, dims + logits) on the CPU of 8-bit images (N, C, H, W)."""
-    return torch.cat([extractor.net(pixels[i : i + BATCH]).cpu() for i in range(0, len(pixels), BATCH)])
+    return Portions(BATCH, "features of the reference").run(lambda here: extractor.net(pixels[here]).cpu(), len(pixels))
 
 
-@torch.inference_mode()
 def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tensor]:
-    """Features (n, dims) of the images, batch by batch, on the CPU."""
-    for start in range(0, len(dataset), BATCH):
-        pixels = dataset.images[start : start + BATCH].to(dataset.device)
-        yield extractor.net(pixels)[:, : extractor.dims].cpu()
+    """Features (n, dims) of the images, part by part, on the CPU."""
+    for start in range(0, len(dataset), PART):
+        pixels = dataset.images[start : start + PART].to(dataset.device)
+        yield extract(extractor, pixels)[:, : extractor.dims].contiguous()
 
 
 def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:

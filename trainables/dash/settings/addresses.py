@@ -1,22 +1,26 @@
-"""Content addresses: what a teacher, and its evaluation, depend on. No torch here."""
+"""Content addresses: what a teacher, its evaluation and the comparability of values depend on. No torch here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings import features
-from branchwise.trainables.dash.settings.data import Data, TorchvisionData
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
-_EVALUATION = 1  # likewise for the values of an evaluation
+_EVALUATION = 2  # likewise for the values of an evaluation
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
+_OF_FEATURES = {"features", "classifier"}  # which `_features` tells
 
 
 def teacher_key(spec: Spec) -> str:
@@ -35,14 +39,30 @@ def teacher_key(spec: Spec) -> str:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"teacher.checkpoint: {folder / name} does not exist")
     _check_fits(folder / CONFIG, spec.data)
-    with (folder / WEIGHTS).open("rb") as file:
-        return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+    written = (folder / WEIGHTS).stat()
+    return digest({"weights": _sha256(folder / WEIGHTS, written.st_mtime_ns, written.st_size)})
+
+
+@lru_cache
+def _sha256(file: Path, modified: int, size: int) -> str:
+    """Of the file as it was last written: every cell of a design asks for its teacher's."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def checkpoint_size(teacher: TeacherCheckpoint) -> int:
+    """The parameters of a teacher that exists, from the head of its weights' file."""
+    with (Path(teacher.checkpoint).expanduser() / WEIGHTS).open("rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
 
 
 def _identity(data: Data) -> dict[str, Any]:
-    """What tells the images from others. Where a data set of torchvision's lies does not."""
-    place = {"path", "download"} if isinstance(data, TorchvisionData) else set()
-    return data.model_dump(mode="json", exclude=place)
+    """What tells the training images from others. Where a data set of torchvision's lies does not."""
+    if isinstance(data, TorchvisionData):
+        return data.model_dump(mode="json", exclude={"path", "download"})
+    held_out = DIGITS_HELD_OUT if isinstance(data, Digits) else FOLDER_HELD_OUT
+    return {**data.model_dump(mode="json"), "held_out": held_out}
 
 
 def _check_fits(config: Path, data: Data) -> None:
@@ -58,15 +78,8 @@ def _check_fits(config: Path, data: Data) -> None:
 
 def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json", exclude={"features", "classifier"})
-    if evaluate["precision"] == "fp32":  # as it was before there was a choice
-        del evaluate["precision"]
-    if spec.features != features.full_name(None, spec.data):  # likewise
-        evaluate["features"] = spec.features
-    if (key := features_key(spec)) is not None:
-        evaluate["classifier"] = key
-    if features.is_function(spec.features):
-        evaluate["source"] = features.source_sha256(spec.features)
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: of students alone
+    evaluate |= _features(spec)
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 
@@ -75,3 +88,25 @@ def features_key(spec: Spec) -> str | None:
     if spec.features != features.CLASSIFIER:
         return None
     return features.classifier_key(spec.evaluate.classifier, _identity(spec.data))
+
+
+def _features(spec: Spec) -> dict[str, Any]:
+    """What tells a feature space from the data set's default one, which adds nothing."""
+    if spec.features == features.full_name(None, spec.data):
+        return {}
+    told: dict[str, Any] = {"features": spec.features}
+    if (key := features_key(spec)) is not None:
+        told["classifier"] = key
+    if features.is_function(spec.features):
+        told["source"] = features.source_sha256(spec.features)
+    return told
+
+
+def comparability_key(spec: Spec) -> str:
+    """The address of what `metrics.comparability_key` takes from the settings.
+
+    The reference set is all training images: which part of them trains, and whether they are mirrored, is left out.
+    """
+    reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
+    evaluate = spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED | _OF_FEATURES)
+    return digest([reference, evaluate | _features(spec)])

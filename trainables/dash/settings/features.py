@@ -140,8 +140,8 @@ def too_few(samples: int, name: str, least: int) -> str:
 def classifier_key(classifier: Classifier, images: Mapping[str, Any]) -> str:
     """The content address of the classifier trained with these settings on the data set that `images` describes."""
     settings = classifier.model_dump(mode="json", exclude={"workers", "least_accuracy"})
-    # What is mirrored and what is held back for validation makes no other reference images.
-    data = {key: value for key, value in images.items() if key not in ("flip", "split")}
+    # What is mirrored, and what trains no teacher, makes no other reference images.
+    data = {key: value for key, value in images.items() if key not in ("flip", "split", "held_out")}
     return digest({"version": _TRAINING, "data": data, "classifier": settings})
 
 

@@ -26,7 +26,7 @@ def check_inputs(spec: Spec) -> None:
         except (OSError, ValueError) as error:
             wrong.append(error)
     if len(wrong) > 1:
-        raise type(wrong[0])("; ".join(str(error) for error in wrong))
+        raise FileNotFoundError("; ".join(map(str, wrong)))
     if wrong:
         raise wrong[0]
 

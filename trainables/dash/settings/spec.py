@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    TypeAdapter,
     model_validator,
 )
 
@@ -28,6 +29,13 @@ from branchwise.trainables.dash.settings.features import (
     full_name,
     least_samples,
     too_few,
+)
+from branchwise.trainables.dash.settings.guidance import (
+    ChooseGuidance,
+    Guidance,
+    IntervalGuidance,
+    Scale,
+    TagGuidance,
 )
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
@@ -62,7 +70,6 @@ def _authors(word: Any) -> Any:
 SnrWeighting = Annotated[Literal["authors", "eps"], BeforeValidator(_authors)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class UNet(Strict):
@@ -157,56 +164,42 @@ class Method(Strict):
         return self
 
 
-class TagGuidance(Strict):
-    """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
-
-    w_min: NonNegativeFloat = 1.0
-    w_max: NonNegativeFloat = 4.0
-    beta: PositiveFloat = 5.0
-
-
-class IntervalGuidance(Strict):
-    """Guidance of a fixed scale at timesteps from `t_low` to `t_high` (Kynkäänniemi et al. 2024), none elsewhere."""
-
-    scale: NonNegativeFloat
-    t_low: Timestep = 0
-    t_high: Timestep = 999
-
-    @model_validator(mode="after")
-    def _in_order(self) -> IntervalGuidance:
-        if self.t_low > self.t_high:
-            raise ValueError(f"t_low {self.t_low} is above t_high {self.t_high}")
-        return self
-
-
-def _kind_of_guidance(value: Any) -> str:
-    if isinstance(value, int | float):
-        return "fixed"
-    if isinstance(value, IntervalGuidance) or (isinstance(value, dict) and "scale" in value):
-        return "interval"
-    return "tag"
-
-
-Guidance = Annotated[
-    Annotated[NonNegativeFloat, Tag("fixed")]
-    | Annotated[TagGuidance, Tag("tag")]
-    | Annotated[IntervalGuidance, Tag("interval")],
-    Discriminator(_kind_of_guidance),
-]
-
-
 class Evaluate(Strict):
     samples: PositiveInt = 1000
-    repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
+    repeats: PositiveInt = 2  # independent sets of samples; their spread is the sampling noise
     sampler: Annotated[str, _one_of(SAMPLERS)] = "ddim"
-    sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    sampler_steps: Annotated[int, Field(ge=2, le=1000)] = 50
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
     features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
     classifier: Classifier = Classifier()  # of `features: classifier`
-    gap_samples: PositiveInt = 512  # in each timestep bin
+    gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
+    at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Evaluate:
+        if list(self.at_steps) != sorted(set(self.at_steps)):
+            raise ValueError(f"at_steps {list(self.at_steps)}: each step must be above the one before")
+        return self
+
+    @property
+    def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
+        """The scales that may come to be sampled with: one, or those among which a rule chooses."""
+        return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
+
+    def resolved(self, evaluation: Mapping[str, Any]) -> Evaluate:
+        """These settings with the scale that the teacher's `evaluation` chose, where a rule chooses it.
+
+        Raises ValueError when the evaluation holds no choice.
+        """
+        if not isinstance(self.guidance, ChooseGuidance):
+            return self
+        if "chosen_guidance" not in evaluation:
+            raise ValueError("evaluate.guidance is chosen by a rule, but the teacher was not evaluated under it")
+        chosen = TypeAdapter(Scale).validate_python(evaluation["chosen_guidance"])
+        return self.model_copy(update={"guidance": chosen})
 
 
 class Spec(Strict):
@@ -228,7 +221,7 @@ class Spec(Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> Spec:
         wrong = []
-        for check in (self._check_nets, self._check_guidance, self._check_features):
+        for check in (self._check_nets, self._check_guidance, self._check_looks, self._check_features):
             try:
                 check()
             except ValueError as error:
@@ -248,7 +241,7 @@ class Spec(Strict):
                 )
 
     def _check_guidance(self) -> None:
-        scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)
+        scales = (*self.evaluate.candidates, *self.evaluate.guidance_grid)
         objective = OBJECTIVES[self.method.objective]
         if all(scale == 1 for scale in scales) or objective.guidance_inside:
             return
@@ -256,6 +249,13 @@ class Spec(Strict):
             raise ValueError("teacher.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
         if objective.learns_from_dropped_labels(self.method) and self.method.label_dropout == 0:
             raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
+
+    def _check_looks(self) -> None:
+        if self.evaluate.at_steps and self.evaluate.at_steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"evaluate.at_steps: {self.evaluate.at_steps[-1]} is not below train.steps {self.train.steps}, after "
+                "which students are measured anyway"
+            )
 
     def _check_features(self) -> None:
         if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
@@ -274,3 +274,8 @@ def cohort_key(spec: Spec) -> str:
     train = spec.train
     shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
     return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])
+
+
+def measured_at(spec: Spec) -> tuple[int, ...]:
+    """Training steps after which students are measured on the way."""
+    return spec.evaluate.at_steps
