@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
@@ -81,7 +82,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         return plan_new(load_space(options.space, options.set), storage, options.name, planned_for)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
@@ -90,18 +91,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option(
+        "--storage",
+        metavar="DIR|URI",
+        help="where runs and teachers are kept (default: results/ of this checkout, or here)",
+    )
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
     option("--for", dest="target", metavar="NxGPU", help="plan for other machines: 8xH100, or 4x24GB of any kind")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(arguments)
     if options.target and not (options.dry_run and options.space):
-        parser.error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
+        parser().error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
     if options.space is None and (options.name or options.set):
-        parser.error("--name and --set go with --space alone: a run that exists has its name and its settings")
+        parser().error("--name and --set go with --space alone: a run that exists has its name and its settings")
     return options
 
 

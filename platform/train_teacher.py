@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.orchestration.checkout import RESULTS  # noqa: E402
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
@@ -38,8 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         lacking = [gpus_missing(space, machine()), missing_inputs(space)]
         if not address_of(options.address) and any(lacking):
             raise UserError("; ".join(filter(None, lacking)))
-        log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
-        with cluster(options.address, log, space.trainable) as on, Display(console) as display:
+        log = RESULTS / "logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
+        with cluster(options.address, log, space) as on, Display(console) as display:
             if short := gpus_missing(space, on):
                 raise UserError(short)
             if on.joined and storage.local is not None:

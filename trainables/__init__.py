@@ -4,7 +4,6 @@ The contract's names can be imported from here; `contract.py` explains them.
 """
 
 from branchwise.trainables.contract import (
-    BUILT_IN,
     OUTCOME,
     Arm,
     Bill,
@@ -16,8 +15,9 @@ from branchwise.trainables.contract import (
     Needed,
     Result,
     Trainable,
-    load_trainable,
+    outcome,
 )
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 
 __all__ = [
     "BUILT_IN",
@@ -33,4 +33,5 @@ __all__ = [
     "Result",
     "Trainable",
     "load_trainable",
+    "outcome",
 ]

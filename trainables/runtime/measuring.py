@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from branchwise.trainables.contract import Arm, Cohort, Context, load_trainable
+from branchwise.trainables.contract import Arm, Cohort, Context
 from branchwise.trainables.runtime.ray_worker import (
     TEACHER,
     Job,
@@ -28,7 +28,7 @@ FEATURES = "features"  # the name under which a feature net in training reports
 def features_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the feature net of the job's settings unless it is there."""
     job: Job = config["job"]
-    trainable, spec = load_trainable(job.trainable), job.base_spec()
+    trainable, spec = job.module(), job.base_spec()
     nets, key = job.feature_nets(), str(trainable.features_key(job.base_spec()))
     rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
@@ -65,7 +65,7 @@ def _measure_loop(config: dict[str, Any]) -> None:
 
 
 def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
-    trainable = load_trainable(job.trainable)
+    trainable = job.module()
     measurements = Measurements(job.run_folder())
     work = measurements.work()
     with ExitStack() as stack:
@@ -96,7 +96,7 @@ def _measure_teacher(arm: Arm, key: str, job: Job, context: Context) -> None:
     teachers, teacher = job.teachers(), str(arm.teacher)
     if context.teacher is None or teachers.read_evaluation(teacher, key) is not None:
         return
-    values = load_trainable(job.trainable).evaluate_teacher(arm.spec, context.teacher, context)
+    values = job.module().evaluate_teacher(arm.spec, context.teacher, context)
     if context.rank == 0:
         teachers.write_evaluation(teacher, key, values)
 

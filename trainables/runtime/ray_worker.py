@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
+from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.notes import kept_notes
 from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
@@ -38,9 +39,13 @@ class Job:
     threads: int  # CPUs of each
     gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
     stopping: Stopping | None = None  # of arms of a search that are behind
+    folder: str = ""  # where the space lies
+
+    def module(self) -> Trainable:
+        return load_trainable(self.trainable, self.spec, self.folder)
 
     def base_spec(self) -> Any:
-        return load_trainable(self.trainable).Spec.model_validate(self.spec)
+        return self.module().Spec.model_validate(self.spec)
 
     def run_folder(self) -> RunFolder:
         return RunFolder(Storage(self.storage), self.run)
@@ -119,7 +124,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the teacher of this key unless it is there, and evaluates it."""
     job: Job = config["job"]
     key: str = config["key"]
-    trainable, spec, teachers = load_trainable(job.trainable), job.base_spec(), job.teachers()
+    trainable, spec, teachers = job.module(), job.base_spec(), job.teachers()
     rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
@@ -148,7 +153,7 @@ def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | 
     run = job.run_folder()
     lent = lend_context(cohort, job, run, publish=publish, rank=rank, **place)
     with kept_notes(run, f"{cohort.name}-{rank}" if rank else cohort.name), lent as context:
-        load_trainable(job.trainable).run_cohort(cohort.arms, context)
+        job.module().run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
 
@@ -197,6 +202,7 @@ def lend_context(
         if student is not None:
             run.put_model(arm.name, student)
         run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.time() - begun})
+        run.delete_workspace(arm.name)
 
     def keeps(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
@@ -207,10 +213,10 @@ def lend_context(
         folder, evaluation = None, None
         if cohort.teacher is not None:
             folder = job.teachers().get(cohort.teacher, scratch)
-            settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
+            settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
         features = None
-        if needs_features and (net := load_trainable(job.trainable).features_key(job.base_spec())) is not None:
+        if needs_features and (net := job.module().features_key(job.base_spec())) is not None:
             features = job.feature_nets().get(net, scratch)
         yield Context(
             rank=rank,
@@ -227,9 +233,15 @@ def lend_context(
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
             features=features,
+            workspaces=run.workspaces(),
+            log=lambda arm, text: _log(run, arm, text),
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _log(run: RunFolder, arm: Arm, text: str) -> None:
+    run.write_log(arm.name, text)
 
 
 def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:

@@ -5,6 +5,7 @@ arms/<arm>.json                           sealed records: an arm is finished whe
 arms.parquet, curves.parquet, ...         all records together
 students/<arm>/                           what was trained
 progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
+workspaces/<arm>/                         what an arm that is not finished keeps for its next attempt
 study.journal                             of a search: what was suggested
 measurements/<key>/                       finished models measured again: measure.json says how, the rest as above
 
@@ -137,6 +138,13 @@ class RunFolder:
 
     def delete_checkpoint(self, cohort: str) -> None:
         self.files.delete(f"checkpoints/{cohort}")
+
+    def workspaces(self) -> Path | None:
+        """The folder of what unfinished arms keep; None where the run does not lie on a file system."""
+        return None if self.files.local is None else self.files.local / "workspaces"
+
+    def delete_workspace(self, arm: str) -> None:
+        self.files.delete(f"workspaces/{arm}")
 
     def rung_values(self, cell: str, step: int) -> dict[str, float]:
         """The values of the arms that have reached the rung at `step` of a search, by arm."""

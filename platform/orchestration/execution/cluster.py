@@ -22,6 +22,7 @@ from rich.console import Console
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, machine
+from branchwise.orchestration.space import Space
 from branchwise.trainables import BUILT_IN
 
 SETTINGS = {
@@ -51,16 +52,16 @@ def address_of(option: str | None) -> str | None:
 
 
 @contextmanager
-def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]:
+def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
 
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
-    sent our packages and that of the `trainable`.
+    sent our packages, and the trainable's or the folder of the `space`.
     """
     address = address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    runtime_env = _runtime_env(trainable) if address else _quoted_python()
+    runtime_env = _runtime_env(space) if address else _quoted_python()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     _private_token()
     if address:
@@ -101,13 +102,13 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
 
 
 @contextmanager
-def started(address: str | None, log: Path, trainable: str, console: Console) -> Iterator[Cluster]:
+def started(address: str | None, log: Path, space: Space, console: Console) -> Iterator[Cluster]:
     """`cluster`, with a word on the terminal while it starts."""
     with ExitStack() as stack:
         with console.status("Starting Ray, which takes about 10 s" if not address_of(address) else "Joining Ray"):
             if not console.is_terminal:
                 console.print("Starting Ray" if not address_of(address) else "Joining Ray")
-            on = stack.enter_context(cluster(address, log, trainable))
+            on = stack.enter_context(cluster(address, log, space))
         yield on
 
 
@@ -194,19 +195,27 @@ def _quoted_python() -> dict[str, Any] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def _runtime_env(trainable: str) -> dict[str, Any]:
+def _runtime_env(space: Space) -> dict[str, Any]:
     """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
-    packages = [ROOT / "branchwise"]
-    if trainable not in BUILT_IN:
-        found = importlib.util.find_spec(trainable.partition(".")[0])
-        if found:
-            packages += map(Path, found.submodule_search_locations or filter(None, [found.origin]))
+    packages = [ROOT / "branchwise", *own_files(space)]
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
         "py_modules": [str(package) for package in packages],
-        "excludes": ["__pycache__", "*.ipynb"],
+        "excludes": ["__pycache__", "*.ipynb", ".git", ".venv", "results"],
         "env_vars": {name: os.environ[name] for name in names if name in os.environ},
     }
+
+
+def own_files(space: Space) -> list[Path]:
+    """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
+    folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
+    if space.trainable == "command":
+        return [folder]
+    if space.trainable in BUILT_IN:
+        return []
+    found = importlib.util.find_spec(package)
+    files = [Path(file) for file in (found.submodule_search_locations or [found.origin or ""])] if found else []
+    return [folder] if any(file.is_relative_to(folder) for file in files) else files
 
 
 def _private_token() -> None:

@@ -56,6 +56,7 @@ def _train(space: Space, spec: Any, key: str, storage: Storage, on: Cluster, dis
         workers=1,
         threads=max(on.nodes),
         gpus=float(gpu),
+        folder=space.folder,
     )
     arguments = features_loop, {"job": job}, job, unfinished, FEATURES, space.resources.max_retries
     try:

@@ -50,7 +50,7 @@ def measure_again(plan: MeasurePlan, address: str | None, console: Console) -> i
 
 def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease) -> None:
     work = Measurements(plan.run).work()
-    with work.ray_log() as log, started(address, log, plan.space.trainable, console) as on:
+    with work.ray_log() as log, started(address, log, plan.space, console) as on:
         if on.joined and plan.run.files.local is not None:
             refuse_unshared(plan.run.files.local)
         plan = fitted(plan, on)
@@ -74,6 +74,7 @@ def _measure(plan: MeasurePlan, on: Cluster, display: Display) -> None:
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
         gpus=resources.gpus_per_worker,
+        folder=plan.space.folder,
     )
     Measurements(plan.run).work().files.delete("progress")  # of an earlier process
     for measure in plan.measures:

@@ -53,7 +53,7 @@ def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dic
         return _collect(plan, "finished")
     status = "not begun"
     try:
-        with plan.run.ray_log() as log, started(address, log, plan.space.trainable, console) as on:
+        with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
             plan = _begin(plan, on, console)
             status = "failed"
             if on.dashboard:
@@ -116,6 +116,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
         gpus=resources.gpus_per_worker,
+        folder=plan.space.folder,
     )
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,

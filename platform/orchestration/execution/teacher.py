@@ -55,6 +55,7 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, show: 
         # On a GPU too: distances of the evaluation are computed on CPUs.
         threads=max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
         gpus=float(gpu),
+        folder=space.folder,
     )
     config = {"job": job, "key": teacher.key}
     arguments = teacher_loop, config, job, unfinished, TEACHER, space.resources.max_retries

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -21,13 +21,13 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
-    """The storage that --storage names, else results/ of this checkout; raises UserError when it cannot be read."""
+    """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
     # A URI with credentials is not repeated: the message may be logged.
     option = "--storage" if place is None or "@" in place else f"--storage {place}"
     try:
         if place == "":
             raise ValueError("must not be empty")
-        storage = storage_at(ROOT / "results" if place is None else place)
+        storage = storage_at(RESULTS if place is None else place)
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:

@@ -44,6 +44,8 @@ def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str
         key, tag = error["ctx"]["discriminator"].strip("'()_"), error["ctx"]["tag"]
         return f"{where}.{key}: {tag!r} is not allowed: it must be one of {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"] and error["type"] == "value_error":  # of the space as a whole: it names its keys itself
+        return str(message)
     value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
 

@@ -61,6 +61,8 @@ def _time(plan: Plan) -> str:
     """How long it is expected to take, and on what that rests."""
     if plan.device is None:
         return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
+    if plan.total and not plan.nothing_left and not plan.arm_seconds:
+        return "not estimated: how long an arm takes is not known before the first one"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
     basis = ", by rates that platform/calibrate.py measured" if plan.device.rates else ""
     return f"about {duration(plan.teacher_seconds + plan.arm_seconds)} {where}, start-up aside{basis}"
@@ -132,5 +134,8 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
 
 def resuming(plan: Plan, storage: str | None) -> str:
     """The command that resumes the sweep of `plan`, from whatever folder it is given."""
-    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", plan.run.name]
+    program = Path(sys.argv[0]).resolve()
+    as_script = program.suffix == ".py"
+    command = [sys.executable, str(program), "--resume"] if as_script else [str(program), "resume"]
+    command.append(plan.run.name)
     return shlex.join([*command, *(["--storage", plan.storage.root] if storage else [])])

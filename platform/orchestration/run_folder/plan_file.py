@@ -46,6 +46,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
     run.write_plan(
         {
             "space_sha256": hashlib.sha256(content).hexdigest(),
+            "space_folder": space.folder,
             **space.design.outline(space.method),
             **declared(space.module),
             "teachers": [{"key": teacher.key, "cells": list(teacher.cells)} for teacher in asked_teachers(space)],
@@ -71,7 +72,7 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
         )
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
-    return parse_space(run.space_path(), content), plan["cohorts"]
+    return parse_space(run.space_path(), content, folder=plan.get("space_folder", "")), plan["cohorts"]
 
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:

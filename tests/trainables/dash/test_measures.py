@@ -44,7 +44,7 @@ def test_samples_do_not_depend_on_the_batch_size(
     [
         {"evaluate.samples": 700},
         {"evaluate.precision": "bf16"},
-        {"evaluate.repeats": 2},
+        {"evaluate.repeats": 3},
         {"evaluate.guidance": 2.0},
         {"evaluate.sampler_steps": 3},
         {"evaluate.sampler": "unipc"},

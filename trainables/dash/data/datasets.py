@@ -197,6 +197,19 @@ def to_pixels(images: Tensor) -> Tensor:
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def of_each_class(dataset: Dataset, count: int) -> Tensor:
+    """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; a class without one is black."""
+    seen = [0] * dataset.classes
+    shown = dataset.images.new_zeros(count, *dataset.images.shape[1:])
+    places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
+    for i in range(count):
+        label = i % dataset.classes
+        if len(places[label]):
+            shown[i] = dataset.images[places[label][seen[label] % len(places[label])]]
+            seen[label] += 1
+    return shown
+
+
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:
     """Which of `size` examples make batch `step` (from 0), shape (batch_size,), int64, on the CPU.
 

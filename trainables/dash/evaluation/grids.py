@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from branchwise.trainables.dash.data.datasets import to_pixels
@@ -21,12 +22,15 @@ ROWS = 8
 ACROSS = 20
 
 
-def save_grid(path: Path, pixels: Tensor, classes: int) -> None:
-    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows."""
+def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None:
+    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows.
+
+    about: a phrase that goes into the file, for those who show it.
+    """
     rows = max(1, min(ROWS, len(pixels) // classes))
     shown = pixels[: rows * classes]
     tiles = shown.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
-    _write(path, tiles)
+    _write(path, tiles, about)
 
 
 def sample_model(
@@ -73,8 +77,12 @@ def sample_model(
     _write(out, tiles)
 
 
-def _write(path: Path, tiles: Tensor) -> None:
-    """`tiles` (rows, across, C, H, W) uint8."""
+def _write(path: Path, tiles: Tensor, about: str = "") -> None:
+    """`tiles` (rows, across, C, H, W) uint8. The file says how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
     rows, across, channels, height, width = tiles.shape
     image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
-    Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path)
+    described = PngInfo()
+    described.add_text("Tile", f"{width}x{height}")
+    if about:
+        described.add_text("Description", about)
+    Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path, pnginfo=described)

@@ -17,6 +17,7 @@ from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.costs.memory import LEAST, images_at_once
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import Scale, scales
@@ -25,9 +26,6 @@ from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 from branchwise.trainables.dash.settings.guidance import described
 from branchwise.trainables.dash.settings.spec import Evaluate
-
-LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
-IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
 
 
 def batch_size(dataset: Dataset) -> int:
@@ -38,9 +36,7 @@ def batch_size(dataset: Dataset) -> int:
     device = dataset.device
     if device.type != "cuda":
         return LEAST
-    _, height, width = dataset.image_shape
-    fit = torch.cuda.get_device_properties(device).total_memory / (IMAGE_BYTES * height * width / 32**2)
-    return int(min(MOST, max(LEAST, fit)))
+    return images_at_once(torch.cuda.get_device_properties(device).total_memory, dataset.image_shape[1])
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:

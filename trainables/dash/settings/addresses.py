@@ -11,6 +11,7 @@ from typing import Any
 
 from branchwise.trainables.dash.settings import features
 from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
@@ -103,10 +104,14 @@ def _features(spec: Spec) -> dict[str, Any]:
 
 
 def comparability_key(spec: Spec) -> str:
-    """The address of what `metrics.comparability_key` takes from the settings.
+    """The address of what `measurement.comparability_key` takes from the settings.
 
-    The reference set is all training images: which part of them trains, and whether they are mirrored, is left out.
+    The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, is left
+    out. Where the teacher chooses the guidance, another teacher may choose another.
     """
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
     evaluate = spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED | _OF_FEATURES)
-    return digest([reference, evaluate | _features(spec)])
+    measured = [reference, evaluate | _features(spec)]
+    if isinstance(spec.evaluate.guidance, ChooseGuidance):
+        measured.append(spec.teacher.model_dump(mode="json"))
+    return digest(measured)

@@ -100,6 +100,10 @@ LINES = (
         title="Training curves",
         x=("step",),
         x_label="training step",
-        y=(Column(name="loss", about="loss"), Column(name="loss_imitation", about="loss of the imitation term")),
+        y=(  # not their sum: methods with different terms would share an axis
+            Column(name="loss_imitation", about="loss of the imitation term"),
+            Column(name="loss_uncond", about="loss of the unconditional term"),
+            Column(name="loss_anchor", about="loss of the anchor term"),
+        ),
     ),
 )

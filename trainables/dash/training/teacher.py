@@ -31,7 +31,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     """Trains the teacher of `spec` and leaves its folder's files in `out`; an existing checkpoint is copied there.
 
     The files: config.json and weights (averaged) for diffusers, curriculum.safetensors, teacher.json (settings, curve,
-    versions), samples.png. Raises FloatingPointError when training diverges.
+    versions), samples.png and, of the data, real.png. Raises FloatingPointError when training diverges.
     """
     if not isinstance(spec.teacher, Teacher):
         if context.rank == 0:
@@ -93,7 +93,9 @@ def _save(
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     shown = range(min(grids.ROWS * dataset.classes, 160))
     images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
-    grids.save_grid(out / "samples.png", datasets.to_pixels(images), dataset.classes)
+    pixels = datasets.to_pixels(images)
+    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.seed}")
+    grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(shown)), dataset.classes)
     about = {
         "data": source.model_dump(mode="json"),
         "teacher": settings.model_dump(mode="json"),
