@@ -23,6 +23,7 @@ from branchwise.orchestration.checkout import RESULTS  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
+from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
 from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
@@ -65,7 +66,12 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
             refuse_unshared(storage.local)
         begun.set()
         with Watchdog(space, on) as watchdog, watchdog.explaining():
-            prepare_teachers(space, storage, on, display, lambda: watchdog.check(display.pulse))
+
+            def check() -> None:
+                watchdog.check(display.pulse)
+
+            prepare_features(space, space.spec, storage, on, display, check)
+            prepare_teachers(space, storage, on, display, check)
     for ready in find_teachers(space, storage):
         if ready.evaluation is None:
             raise RuntimeError("the training ended without a teacher")

@@ -34,6 +34,7 @@ ORDERS = {
         "notes",
         "stopping",
         "ray_worker",
+        "measuring",
     ],
     "trainables/dash": [
         "settings",

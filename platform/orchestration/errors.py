@@ -33,3 +33,7 @@ class StalledError(LostError):
 
 class TeacherFailedError(LostError):
     """The teacher could not be trained, nor by another try; the message says why and where to read on."""
+
+
+class FeaturesFailedError(TeacherFailedError):
+    """The feature net that measuring needs could not be trained, or is not good enough; the message says why."""

@@ -28,6 +28,7 @@ OF_THE_RUN = (
     "train_seconds",
     "eval_seconds",
     "sample_seconds",
+    "sample_memory",
 )  # columns that tell runs apart, not results
 DEADLINE = 600  # seconds for any one sweep
 TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"

@@ -17,7 +17,7 @@ from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainab
 from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.notes import kept_notes
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
+from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import DamagedError, Storage
@@ -52,6 +52,9 @@ class Job:
     def teachers(self) -> Teachers:
         return Teachers(Storage(self.storage))
 
+    def feature_nets(self) -> FeatureNets:
+        return FeatureNets(Storage(self.storage))
+
 
 TEACHER = "teacher"  # the name under which a teacher in training reports and saves
 
@@ -61,7 +64,7 @@ def plain(cohort: Cohort) -> dict[str, Any]:
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
-def _cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
+def cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
     """The cohort that `plain` described."""
     base = job.base_spec()
     arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in found["arms"])
@@ -84,7 +87,7 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     else:
         # Ray shows an actor the GPU it reserved for it, and no other.
         device = "cuda:0" if job.gpus else "cpu"
-        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=_report_to_tune)
+        run_cohort_here(cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
 
 
 def train_on_workers(
@@ -118,12 +121,10 @@ def train_on_workers(
 
 def teacher_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the teacher of this key unless it is there, and evaluates it."""
-    import ray.train
-
     job: Job = config["job"]
     key: str = config["key"]
     trainable, spec, teachers = job.module(), job.base_spec(), job.teachers()
-    rank, world_size, device = _place()
+    rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
         if not teachers.trained(key):
@@ -132,21 +133,19 @@ def teacher_loop(config: dict[str, Any]) -> None:
             # A worker of a driver that was killed may have been quicker; a finished teacher is never replaced.
             if rank == 0 and not teachers.trained(key):
                 teachers.put(out, key)
-        _wait_for_all()
+        wait_for_all()
         folder = teachers.get(key, context.scratch)
         values = trainable.evaluate_teacher(spec, folder, context)
         if rank == 0:
             teachers.write_evaluation(key, trainable.evaluation_key(spec), values)
-    ray.train.report({"value": float(values["value"])})
+    report_to_train({"value": float(values["value"])})
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
-    import ray.train
-
-    rank, world_size, device = _place()
-    cohort = _cohort_of(config["cohort"], config["job"])
+    rank, world_size, device = place_of_worker()
+    cohort = cohort_of(config["cohort"], config["job"])
     run_cohort_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
-    ray.train.report({"arms": len(cohort.arms)})
+    report_to_train({"arms": len(cohort.arms)})
 
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
@@ -168,8 +167,12 @@ def lend_context(
     world_size: int,
     device: str,
     publish: Callable[..., None] | None,
+    needs_features: bool = True,
 ) -> Iterator[Context]:
-    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on."""
+    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on.
+
+    `needs_features`: whether something is measured, for which a feature net may have to be there.
+    """
     begun, last_report = time.time(), 0.0
     clock = time.monotonic()  # durations: the time of day may be set meanwhile
     first: Mapping[str, Any] = {}  # the first report of the phase
@@ -210,6 +213,9 @@ def lend_context(
             folder = job.teachers().get(cohort.teacher, scratch)
             settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
+        features = None
+        if needs_features and (net := job.module().features_key(job.base_spec())) is not None:
+            features = job.feature_nets().get(net, scratch)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -224,6 +230,7 @@ def lend_context(
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
+            features=features,
             workspaces=run.workspaces(),
             log=lambda arm, text: _log(run, arm, text),
         )
@@ -249,7 +256,7 @@ def _checkpoint(run: RunFolder, name: str) -> bytes | None:
         return None
 
 
-def _place() -> tuple[int, int, str]:
+def place_of_worker() -> tuple[int, int, str]:
     """This Ray Train worker's rank, the number of workers, and its device."""
     import ray.train
     import ray.train.torch
@@ -258,7 +265,7 @@ def _place() -> tuple[int, int, str]:
     return worker.get_world_rank(), worker.get_world_size(), str(ray.train.torch.get_device())
 
 
-def _wait_for_all() -> None:
+def wait_for_all() -> None:
     import torch.distributed
 
     if torch.distributed.is_initialized():
@@ -275,7 +282,13 @@ def _told_by_first(answer: bool) -> bool:
     return told[0]
 
 
-def _report_to_tune(progress: Mapping[str, Any]) -> None:
+def report_to_tune(progress: Mapping[str, Any]) -> None:
     from ray import tune
 
     tune.report(dict(progress))
+
+
+def report_to_train(metrics: Mapping[str, Any]) -> None:
+    import ray.train
+
+    ray.train.report(dict(metrics))

@@ -14,6 +14,7 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import LostError, TakenOverError, UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
+from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import run_cohorts
@@ -199,6 +200,7 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
         def check() -> None:
             watchdog.check(display.pulse)
 
+        prepare_features(plan.space, plan.space.spec, plan.storage, on, display, check)
         prepare_teachers(plan.space, plan.storage, on, display, check)
         run_searches(plan, job, display, check)
         if plan.space.design.searches():

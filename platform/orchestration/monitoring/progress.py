@@ -110,17 +110,32 @@ class Display:
 
     def teacher(self, unfinished: RunFolder, number: str = "") -> None:
         """Shows the progress of a teacher, from the folder its training writes to; `number`: "1 of 2", of several."""
-        state, which = read_progress(unfinished, TEACHER), f"{number}, " if number else ""
+        self.training(TEACHER, unfinished, f"{number}, " if number else "")
+
+    def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
+        """Shows the progress of what trains under this name, from the folder its training writes to."""
+        state = read_progress(unfinished, name)
         if not state:
-            self._show("teacher", None, f"{which}starting Ray Train workers, which takes about 15 s")
+            self._show(name, None, f"{which}starting Ray Train workers, which takes about 15 s")
             return
         self.pulse = (TEACHER, state["time"])
         fraction = state["step"] / max(1, state["steps"])
-        self._show("teacher", fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+        self._show(name, fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
     def teachers_ready(self) -> None:
         """Shows that all teachers are trained and evaluated."""
-        self._show("teacher", 1.0, "ready")
+        self.trained(TEACHER)
+
+    def trained(self, name: str) -> None:
+        """Shows that what trained under this name is ready."""
+        self._show(name, 1.0, "ready")
+
+    def measures(self, partly: float, done: int, total: int) -> None:
+        """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
+        self.pulse = partly or None
+        fraction = partly / max(1, total)
+        left = self._left.after(time.monotonic(), fraction)
+        self._show("measures", fraction, f"{done}/{total} made" + (f", {duration(left)} left" if left > 0 else ""))
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""

@@ -37,7 +37,8 @@ COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
     "mse_cond", "mse_uncond", "student_params", "teacher_params", "compression", "steps", "train_seconds",
     "eval_seconds", "sample_seconds", "device", "comparability_key", "student_sha256", "floor_halves",
-    "floor_halves_samples", "floor_held_out", "floor_held_out_samples",
+    "floor_halves_samples", "floor_held_out", "floor_held_out_samples", "precision", "recall", "density", "coverage",
+    "sample_gflop", "sample_memory",
 }  # fmt: skip
 
 
