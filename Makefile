@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: ablation smoke test lint bench
+.PHONY: ablation smoke test lint bench pictures
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -25,6 +25,10 @@ lint: $(READY)
 bench: $(READY)
 	for script in $(filter-out benchmarks/chaos.py benchmarks/gpu.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		$(VENV)/bin/python "$$script" || exit 1; done
+
+# Renews the pictures that open the README: make pictures RUN=results/NAME
+pictures: $(READY)
+	$(VENV)/bin/python docs/pictures.py $(RUN)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
