@@ -21,9 +21,9 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Not chaos.py, which kills sweeps for an hour and has nothing to measure.
+# Not chaos.py, which kills sweeps for an hour and has nothing to measure, nor gpu.py, which gpu.sh runs on a GPU.
 bench: $(READY)
-	for script in $(filter-out benchmarks/chaos.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
+	for script in $(filter-out benchmarks/chaos.py benchmarks/gpu.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		$(VENV)/bin/python "$$script" || exit 1; done
 
 # Renews the pictures that open the README: make pictures RUN=results/NAME

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
-from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 
@@ -21,19 +23,25 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
-    """The storage that --storage names, else results/ of this checkout; raises UserError when it cannot be read."""
+    """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
     # A URI with credentials is not repeated: the message may be logged.
     option = "--storage" if place is None or "@" in place else f"--storage {place}"
     try:
         if place == "":
             raise ValueError("must not be empty")
-        storage = storage_at(ROOT / "results" if place is None else place)
+        storage = within(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:
         yield storage
     except OSError as error:
         raise UserError(f"{option}: {error}") from error
+
+
+def _answering(place: str | Path) -> Storage:
+    storage = storage_at(place)
+    storage.names("")
+    return storage
 
 
 def one_line(error: Exception) -> str:

@@ -16,6 +16,7 @@ from branchwise.trainables.dash.data.datasets import to_pixels
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import IntervalGuidance, TagGuidance
 
 ROWS = 8
 ACROSS = 20
@@ -33,12 +34,22 @@ def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None
 
 
 def sample_model(
-    folder: Path, out: Path, *, label: int | None, count: int, guidance: float, sampler: str, steps: int, seed: int
+    folder: Path,
+    out: Path,
+    *,
+    label: int | None,
+    count: int,
+    guidance: float | TagGuidance | IntervalGuidance,
+    sampler: str,
+    steps: int,
+    seed: int,
+    batch: int = 100,
 ) -> None:
     """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of every class.
 
-    Raises OSError when there is no model or `out` cannot be written, ValueError for a class the model does not know, or
-    for guidance of a model that has no unconditional branch.
+    `batch` images are sampled at once, which changes them by rounding only. Raises OSError when there is no model or
+    `out` cannot be written, ValueError for a class the model does not know, or for guidance of a model that has no
+    unconditional branch.
     """
     net, _ = checkpoint.load_model(folder, "cpu")
     config: Any = net.config
@@ -54,8 +65,8 @@ def sample_model(
     shape = (config.in_channels, config.sample_size, config.sample_size)
     abar = schedule.cosine_alphas_cumprod()
     batches = []
-    for start in range(0, len(labels), 100):
-        chosen = range(start, min(start + 100, len(labels)))
+    for start in range(0, len(labels), batch):
+        chosen = range(start, min(start + batch, len(labels)))
         noise = sampling.starting_noise(seed, chosen, shape, "cpu")
         denoise = sampling.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
         batches.append(to_pixels(sampling.sampler(sampler)(denoise, noise, abar, steps)))
