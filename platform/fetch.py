@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +60,7 @@ def fetch(needed: Sequence[Needed], console: Console) -> int:
         for one in needed:
             bar = bars.add_task(one.what, total=one.size or None)
             try:
-                one.fetch(lambda size, bar=bar: bars.advance(bar, size))
+                one.fetch(partial(bars.advance, bar))
             except (OSError, ValueError) as error:
                 failed += 1
                 print(f"fetch: {one.what} was not fetched: {one_line(error)}", file=sys.stderr)
