@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 from rich.console import Console  # noqa: E402
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
@@ -67,13 +68,17 @@ def fetch(needed: Sequence[Needed], console: Console) -> int:
     return 3 if failed else 0
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space whose data and weights are fetched")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="say what would be fetched; fetch nothing")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def measure(options: argparse.Namespace, begun: threading.Event, console: Consol
     return 3 if missing else 0
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
     option("--run", metavar="NAME", required=True, help="the run whose students are measured")
@@ -74,7 +74,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

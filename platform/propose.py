@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, one_line  # noqa: E402
@@ -45,12 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
     option("--images", metavar="DIR", type=Path, required=True, help="the folder of images")
     option("--out", metavar="FILE", type=Path, required=True, help="the space to write; it must not exist yet")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":
