@@ -25,7 +25,17 @@ ORDERS = {
         "testing",
     ],
     "trainables/command": ["words", "settings", "process", "output", "trial"],
-    "trainables/runtime": ["storage", "settings", "loading", "run_folder", "notes", "stopping", "ray_worker"],
+    "trainables/runtime": [
+        "storage",
+        "settings",
+        "loading",
+        "processes",
+        "run_folder",
+        "notes",
+        "stopping",
+        "ray_worker",
+        "measuring",
+    ],
     "trainables/dash": [
         "settings",
         "costs",
@@ -41,6 +51,8 @@ ORDERS = {
     "analysis": ["declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
+        "time_limit",
+        "interrupts",
         "checkout",
         "input",
         "designs",

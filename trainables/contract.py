@@ -95,6 +95,7 @@ class Column:
     claimable: bool = False  # may be estimated and claimed about
     scale: Scale = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
+    cost: bool = False  # what a model takes to run: stands in the table of efficiency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,22 @@ LOSS_CURVES = Lines(
     x_label="training step",
     y=(Column(name="loss"),),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """A file, or a data set, that settings need and that can be fetched.
+
+    `fetch` brings it to its place, whole or not at all, and is told of each number of bytes that came. It raises
+    OSError when nothing answers, ValueError when what came is not what it should be.
+    """
+
+    what: str  # "weights of vgg16"
+    source: str  # an address, or who knows it
+    place: Path
+    size: int = 0  # bytes; 0: not known beforehand
+    sha256: str = ""  # or its first digits; empty: not known
+    fetch: Callable[[Callable[[int], None]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +214,7 @@ class Context:
     finish: Callable[[Arm, Result, Path | None], None]
     rungs: tuple[int, ...] = ()
     keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+    features: Path | None = None  # a local folder that `train_features` once wrote
     workspaces: Path | None = None  # where folders outlive an attempt
     log: Callable[[Arm, str], None] = lambda arm, text: None
 
@@ -285,6 +303,36 @@ class Trainable(Protocol):
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
         """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
+
+    # What follows is optional: a module that lacks it measures no model again, trains no feature net, needs no files.
+
+    @property
+    def MEASURED(self) -> Sequence[str]:  # noqa: N802
+        """Sections of the settings under which a finished model can be measured again; empty where it cannot."""
+
+    def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
+        """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
+
+        Under the settings that it was trained with, the values are those of its training, bit for bit.
+        """
+
+    def estimate_measure(self, spec: Any, teacher: bool, threads: int) -> float:
+        """Seconds that measuring one model, or the teacher, is expected to take."""
+
+    def features_key(self, spec: Any) -> str | None:
+        """The content address of a net that has to be trained before anything is measured; None where none has to."""
+
+    def train_features(self, spec: Any, out: Path, context: Context) -> None:
+        """Leaves that net's files in the folder `out` (rank 0)."""
+
+    def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
+        """What is known of that net. Raises ValueError when it is not good enough to measure with."""
+
+    def estimate_features(self, spec: Any) -> float:
+        """Seconds that training that net is expected to take."""
+
+    def lacking(self, spec: Any) -> Sequence[Needed]:
+        """What the settings need that is not on this machine and can be fetched."""
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

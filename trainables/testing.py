@@ -200,8 +200,8 @@ def _reports(reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _same(trainable: Trainable, one: Result, other: Result, promise: str) -> None:
-    """Equal but for times and places."""
-    differ = {column.name for column in trainable.COLUMNS if column.unit == "s"} | {"device"}
+    """Equal but for times, memory and places."""
+    differ = {column.name for column in trainable.COLUMNS if column.unit in ("s", "MB")} | {"device"}
     for name in one.values.keys() | other.values.keys():
         if name not in differ:
             same = repr(one.values.get(name)) == repr(other.values.get(name))

@@ -20,6 +20,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
@@ -42,6 +43,7 @@ class Resources(Strict):
     max_concurrent: PositiveInt | Literal["auto"] = "auto"
     arms_per_trial: PositiveInt | Literal["auto"] = "auto"
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+    max_silence: PositiveInt = 3600  # seconds without a report of any cohort, after which the sweep ends
 
     @model_validator(mode="after")
     def _a_gpu_for_each_worker(self) -> Resources:
@@ -123,7 +125,14 @@ class Space:
 
 def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
     """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
-    return parse_space(str(file), read_file(Path(file)), overrides, str(Path(file).absolute().parent))
+    return parse_space(str(file), _read(Path(file)), overrides, str(Path(file).absolute().parent))
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return within(LIMIT_SECONDS, lambda: read_file(file))
+    except TimeoutError as error:  # a pipe that nobody writes to, a file system that is gone
+        raise UserError(f"{file}: cannot be read: {error}") from error
 
 
 def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder: str = "") -> Space:

@@ -54,6 +54,9 @@ DEFAULTS: dict[str, Any] = {
     "describe_models": _no_rows,
     "measure_rates": lambda spec, device, threads, seconds: (),
     "teacher_key": _nothing,
+    "MEASURED": (),
+    "features_key": _nothing,
+    "lacking": _no_rows,
 }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from pyarrow import fs
 
+RETRY_SECONDS = 30  # for a storage that cannot be reached
 SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
 
@@ -35,8 +36,8 @@ def storage_at(place: str | Path) -> Storage:
         return Storage(str(Path(text).absolute()))
     if "@" in text.split("/")[2] or "?" in text:  # without repeating it: the message may be logged
         raise ValueError("a URI must not hold credentials or options; give them by the environment")
-    system, path = fs.FileSystem.from_uri(text)
-    return Storage(path if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
+    system, path = _file_system(text)
+    return Storage((path or "/") if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ class Storage:
             beside.replace(target)
             if durable:
                 _sync(target.parent)
-        except OSError as error:
+        except BaseException as error:  # an interrupt, too, leaves nothing behind
             beside.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(target)) from error
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(target)) from error
+            raise
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -207,7 +210,9 @@ class Storage:
 @lru_cache(maxsize=16)
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
     """Remembered, because a bucket's region is asked for over the network each time."""
-    system, path = fs.FileSystem.from_uri(uri)
+    # Left to itself, Google's client tries for a quarter of an hour before it says that it cannot be reached.
+    patience = f"?retry_limit_seconds={RETRY_SECONDS}" if uri.startswith(("gs://", "gcs://")) else ""
+    system, path = fs.FileSystem.from_uri(uri + patience)
     return system, path.rstrip("/")
 
 

@@ -13,16 +13,18 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, machine
 from branchwise.orchestration.space import Space
+from branchwise.orchestration.time_limit import within
 from branchwise.trainables import BUILT_IN
 
 SETTINGS = {
@@ -41,9 +43,14 @@ SETTINGS = {
 }
 
 
+# How every gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server answers with.
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_SETTINGS = 4
+
 TOKEN_HINT = "it asks for the token that `ray get-auth-token` prints"
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
+SHUTDOWN_SECONDS = 60.0
 
 
 def address_of(option: str | None) -> str | None:
@@ -82,10 +89,14 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises just that where a node does not start in time
             raise UserError(refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+            interrupts.note()
             raise KeyboardInterrupt from stop
+        except BaseException:
+            _shut_down()  # what has been started by then
+            raise
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -98,7 +109,15 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
                 joined=address is not None,
             )
         finally:
-            ray.shutdown()
+            _shut_down()
+
+
+def _shut_down() -> None:
+    import ray
+
+    # A cluster that is lost may not answer; what is left of one that was started here ends with this process.
+    with interrupts.deferred(), suppress(TimeoutError):
+        within(SHUTDOWN_SECONDS, ray.shutdown)
 
 
 @contextmanager
@@ -121,7 +140,7 @@ def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.E
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(function)
-    if here := _node_here():
+    if here := node_here():
         remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
@@ -142,7 +161,7 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        here = _node_here()
+        here = node_here()
         nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
         asked = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -160,7 +179,7 @@ def refuse_unshared(folder: Path) -> None:
         )
 
 
-def _node_here() -> str | None:
+def node_here() -> str | None:
     """The node that this process is part of; None over ray://, where it lies outside the cluster."""
     import ray
 
@@ -174,7 +193,12 @@ def _refuse_silence(address: str) -> None:
     if address in ("auto", "local") or not host or not port.isdigit():
         return  # Ray finds the address, or refuses it at once
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                connection.sendall(HTTP2_GREETING)
+                answer = connection.recv(9)
+                if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
+                    raise OSError("what listens there is no part of Ray; a cluster's port is 6379 unless it was set")
     except (OSError, OverflowError) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
 
@@ -223,12 +247,17 @@ def _private_token() -> None:
     file = Path.home() / ".ray" / "auth_token"
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
-    file.parent.mkdir(mode=0o700, exist_ok=True)
     try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(secrets.token_hex(32))
     except FileExistsError:
         file.chmod(0o600)
+    except OSError as error:
+        raise UserError(
+            f"{file}: the token of Ray's clusters cannot be written: {error.strerror}; set HOME to a folder that can "
+            "be written, or RAY_AUTH_TOKEN"
+        ) from error
 
 
 def _log_to(stream: TextIO) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 
@@ -27,13 +29,19 @@ def open_storage(place: str | None) -> Iterator[Storage]:
     try:
         if place == "":
             raise ValueError("must not be empty")
-        storage = storage_at(RESULTS if place is None else place)
+        storage = within(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:
         yield storage
     except OSError as error:
         raise UserError(f"{option}: {error}") from error
+
+
+def _answering(place: str | Path) -> Storage:
+    storage = storage_at(place)
+    storage.names("")
+    return storage
 
 
 def one_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,9 @@ def _sensitivity(plan: Plan) -> list[str]:
     return power.describe(planned, repeats)
 
 
-def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, console: Console) -> None:
+def print_outcome(
+    plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, storage: str | None, console: Console
+) -> None:
     """The table, what failed, and where everything lies."""
     from branchwise.analysis.report.terminal import show  # pandas and matplotlib come with it
 
@@ -114,16 +117,26 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
     if lost:
         others = ", ".join(f"{number} {status}" for status, number in lost.items())
         console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.table_path('arms')}")
+    if counts["missing"]:
+        console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
+
+
+def print_lost(plan: Plan, sentence: str, storage: str | None) -> None:
+    """What the sweep has lost, what is kept, and how to resume."""
+    try:
+        number = len(plan.run.record_names())
+        kept = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
+    except OSError:  # it may be the storage that is lost
+        kept = "Finished arms are kept"
+    print(f"run_sweep: {sentence}. {kept}. To resume: {resuming(plan, storage)}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
     """What is kept, and how to resume."""
-    if not plan.run.begun():
-        console.print("Interrupted before anything had started.")
-        return
     state = RunState(plan.run)
-    state.look()
+    with suppress(OSError):  # a storage that is lost as well
+        state.look()
     console.print("Interrupted. Finished arms are kept.")
     running = [f"{name} (at {one['phase']} {one['step']}/{one['steps']})" for name, one in state.running.items()]
     if running:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
@@ -41,6 +41,7 @@ class Plan:
     slots: int  # cohorts at a time; 0 when not even one fits
     teachers: tuple[Teacher, ...]
     resumed: bool
+    named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
     nothing_left: bool = False  # every arm has its result already
@@ -97,11 +98,17 @@ def plan_new(space: Space, storage: Storage, name: str | None, target: Target | 
         slots=1,
         teachers=find_teachers(space, storage),
         resumed=False,
+        named=name is not None,
         earlier=earlier_arms(space, storage),
         device=target.device if target else device_here(space),
         target=target,
     )
     return fitted(plan, target.cluster if target else machine())
+
+
+def renamed(plan: Plan, taken: Collection[str]) -> Plan:
+    """The plan with the next name that is free; `taken` are those that another process has been quicker to take."""
+    return replace(plan, run=new_run(plan.storage, plan.space, None, taken))
 
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
