@@ -182,7 +182,7 @@ class RunFolder:
 
     def delete_unfinished(self) -> None:
         """Removes what processes that were killed while they wrote have left."""
-        for folder in ("", "arms", "checkpoints", "students"):
+        for folder in ("", "arms", "checkpoints", "progress", "students"):
             self.files.delete_unfinished(folder)
 
     def event_names(self) -> set[str]:

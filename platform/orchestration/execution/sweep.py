@@ -142,6 +142,7 @@ def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
         return Outcome(plan=plan, ending=ending_of(error, begun=True))
     try:
         plan.run.restore(sitting.originals)
+        plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
         counts = _collect(plan, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure

@@ -68,9 +68,7 @@ def _of_way(spec: Spec, device: str, threads: int, precision: str, mode: Mode, s
 def trained_teacher(spec: Spec) -> Teacher:
     """The teacher that the space trains. Raises ValueError for one that exists, whose size is not known here."""
     if not isinstance(spec.teacher, Teacher):
-        raise ValueError(
-            "teacher.checkpoint is not allowed here: what a machine does is measured on a teacher to train"
-        )
+        raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
     return spec.teacher
 
 
