@@ -12,13 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
+from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import StorageLostError, TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.status import print_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
-    make_console,
     print_interrupted,
     print_outcome,
     print_plan,

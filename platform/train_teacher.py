@@ -11,12 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 
+from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line, open_storage  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
 from branchwise.orchestration.planning.machine import missing_inputs  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teacher  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402

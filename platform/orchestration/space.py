@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
 
 from branchwise.orchestration.designs import KINDS
@@ -18,7 +17,7 @@ from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
-from branchwise.orchestration.input.yaml_file import read_file, read_tree
+from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
@@ -96,7 +95,7 @@ class Space:
             "resources": self.resources.model_dump(mode="json"),
             **({"tracking": list(self.tracking)} if self.tracking else {}),
         }
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return to_yaml(tree)
 
 
 def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # of URIs
+_LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[^/]*://")
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
 
 
@@ -29,14 +32,37 @@ class DamagedError(ValueError):
 
 
 def storage_at(place: str | Path) -> Storage:
-    """The storage at a path, made absolute, or at a URI. Raises ValueError for a URI that cannot be used."""
+    """The storage at a path, made absolute, or at a URI. Raises OSError and ValueError for one that cannot be used,
+    without repeating it: it may hold credentials."""
     text = str(place)
-    if "://" not in text:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must be UTF-8 text") from error
+    if "\0" in text:
+        raise ValueError("must not hold a NUL")
+    if not _LIKE_A_URI.match(text):
         return Storage(str(Path(text).absolute()))
-    if "@" in text.split("/")[2] or "?" in text:  # without repeating it: the message may be logged
-        raise ValueError("a URI must not hold credentials or options; give them by the environment")
-    system, path = fs.FileSystem.from_uri(text)
+    _check_uri(text)
+    try:
+        system, path = fs.FileSystem.from_uri(text)
+    except ArrowException as error:  # of which not every one is an OSError or a ValueError
+        raise ValueError(str(error)) from error
     return Storage(path if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
+
+
+def _check_uri(uri: str) -> None:
+    scheme, slashes, rest = uri.partition("://")
+    if not slashes:
+        raise ValueError("a URI has two slashes after its scheme: s3://bucket/folder")
+    host, _, folder = rest.partition("/")
+    port = host.rpartition(":")[2] if ":" in host else "0"
+    if "@" in host or not port.isdigit() or ("@" in folder and ":" in host) or "?" in rest or "#" in rest:
+        raise ValueError("a URI must not hold credentials or options; give them by the environment")
+    if scheme not in SCHEMES:
+        raise ValueError(f"a URI must begin with one of {', '.join(SCHEMES)}")
+    if not host and scheme != "file":
+        raise ValueError(f"{scheme}:// must be followed by the name of a bucket")
 
 
 @dataclass(frozen=True)
