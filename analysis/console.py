@@ -60,7 +60,7 @@ def one_line(text: object) -> str:
 
 def _without_secrets(word: str) -> str:
     scheme, slashes, rest = word.partition("://")
-    if not slashes:
+    if not slashes or "@" in scheme:
         return "..." if "@" in word and ":" in word.rpartition("@")[0] else word
     place = rest.partition("?")[0].partition("#")[0]
     port = place.partition("/")[0].rstrip(":,;.)'\"").partition(":")[2]

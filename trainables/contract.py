@@ -174,6 +174,10 @@ class Trainable(Protocol):
     def cohort_key(self, spec: Any) -> str:
         """Arms may train together where this is equal."""
 
+    def comparability(self, spec: Any) -> Mapping[str, Any]:
+        """Settings, by dotted key, that are part of how a value is measured: arms that differ in one cannot stand in
+        one table, and a design that would make such arms is refused. Teacher and data are not among them."""
+
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
 
@@ -202,14 +206,20 @@ class Trainable(Protocol):
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS and LINES. Raises ModuleNotFoundError when there is no such module.
+    A module may leave out BASELINES, COLUMNS, LINES and `comparability`. Raises ModuleNotFoundError when there is no
+    such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    for attribute, default in (("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,))):
+    defaults = {"BASELINES": {}, "COLUMNS": OUTCOME, "LINES": (LOSS_CURVES,), "comparability": _nothing}
+    for attribute, default in defaults.items():
         if not hasattr(module, attribute):
             setattr(module, attribute, default)
     trainable: Trainable = module
     return trainable
+
+
+def _nothing(spec: Any) -> Mapping[str, Any]:
+    return {}
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def _plans(trainable: Trainable, spec: Any) -> None:
     assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
         "equal settings have equal cohort keys"
     )
+    assert isinstance(trainable.comparability(spec), Mapping), "comparability returns settings by their dotted keys"
     trainable.check_inputs(spec)
     seconds = trainable.estimate_cohort([spec, spec], 1)
     assert math.isfinite(seconds), "estimate_cohort returns seconds"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context
-from branchwise.trainables.dash.settings.addresses import evaluation_key, teacher_key
+from branchwise.trainables.dash.settings.addresses import comparability, evaluation_key, teacher_key
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
 from branchwise.trainables.dash.settings.cost import estimate_cohort, estimate_teacher
 from branchwise.trainables.dash.settings.files import check_inputs
@@ -24,6 +24,7 @@ __all__ = [
     "Spec",
     "check_inputs",
     "cohort_key",
+    "comparability",
     "estimate_cohort",
     "estimate_teacher",
     "evaluate_teacher",

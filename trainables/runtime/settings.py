@@ -30,7 +30,7 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     """
     tree = spec.model_dump()
     for key, value in patch.items():
-        *sections, last = (key if "." in key else f"method.{key}").split(".")
+        *sections, last = full_key(key).split(".")
         node: Any = tree
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
@@ -43,11 +43,16 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
 def setting(spec: BaseModel, key: str) -> Any:
     """The value a patch key (`anchor_weight`, `train.lr`) stands for in `spec`. Raises KeyError."""
     node: Any = spec
-    for part in (key if "." in key else f"method.{key}").split("."):
+    for part in full_key(key).split("."):
         if not isinstance(node, BaseModel) or part not in type(node).model_fields:
             raise KeyError(key)
         node = getattr(node, part)
     return node
+
+
+def full_key(key: str) -> str:
+    """The one way to write a patch key: `anchor_weight` is `method.anchor_weight`."""
+    return key if "." in key else f"method.{key}"
 
 
 def digest(content: Any) -> str:

@@ -14,9 +14,10 @@ from branchwise.analysis.statistics.claims import Claim, further_hypotheses, par
 from branchwise.orchestration.designs.base import MOST_ARMS, Cell, Design, Found, Part
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.messages import brief
 from branchwise.trainables import Arm
 from branchwise.trainables.contract import Kind
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Many, Strict, full_key, setting
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
@@ -102,6 +103,8 @@ class Ablation(Design):
                     f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}"
                 )
             method.check_patch(f"design.baselines: {baseline}", known[baseline])
+            method.check_comparable(f"design.baselines: {baseline}", known[baseline])
+        self._check_differ(method)
         rows = [cell.cell for cell in self.cells(method)]
         for index, claim in enumerate(self.claims):
             try:
@@ -116,12 +119,48 @@ class Ablation(Design):
                 raise UserError(
                     f"{method.file}: design.components: {name!r} is not allowed: {', '.join(taken)} name other rows"
                 )
-            where = f"design.components.{name}.off"
-            for key, value in component.off.items():
-                if method.current(where, key) == value:
-                    raise UserError(f"{method.file}: {where}: {key}: {value} equals the current value; choose another")
+            for key in component.off:
+                method.current(f"design.components.{name}.off", key)
+        self._check_apart(method)
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
+        for name, component in self.components.items():
+            method.check_comparable(f"design.components.{name}.off", component.off)
+
+    def _check_apart(self, method: Method) -> None:
+        """Raises UserError unless each setting, however written, belongs to one component: else cells would coincide,
+        or the order of the components decide."""
+        owners: dict[str, tuple[str, str]] = {}
+        for name, component in self.components.items():
+            for key in component.off:
+                full = full_key(key)
+                for taken, (owner, written) in owners.items():
+                    if f"{full}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{full}."):
+                        raise UserError(
+                            f"{method.file}: design.components.{name}.off: {key} is what design.components.{owner}.off "
+                            f"sets by {written} already: a setting belongs to one component, written in one way"
+                        )
+                owners[full] = (name, key)
+
+    def _check_differ(self, method: Method) -> None:
+        """Raises UserError where a component changes nothing, or two rows are the same model."""
+        for name, component in self.components.items():
+            where = f"design.components.{name}.off"
+            off = method.patched(component.off)
+            for key, value in component.off.items():
+                if setting(off, key) == method.current(where, key):
+                    raise UserError(
+                        f"{method.file}: {where}: {key}: {brief(value)} equals the current value; choose another"
+                    )
+        rows: dict[str, str] = {}
+        for cell in self.cells(method):
+            settings = method.patched(cell.patch).model_dump_json()
+            if settings in rows:
+                raise UserError(
+                    f"{method.file}: design: {rows[settings]} and {cell.cell} have the same settings, so they are one "
+                    "and the same row; leave one of them out"
+                )
+            rows[settings] = cell.cell
 
 
 def every_combination(components: Mapping[str, Any]) -> Iterator[Mapping[str, bool]]:

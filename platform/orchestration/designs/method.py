@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.input.messages import keys_at, sentence
+from branchwise.orchestration.input.messages import brief, keys_at, sentence
 from branchwise.trainables import Arm, Trainable, load_trainable
 from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import patched, setting
@@ -42,6 +42,16 @@ class Method:
         except ValidationError as error:
             told = sentence(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
             raise UserError(f"{self.file}: {where}: {told}") from error
+
+    def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
+        """Raises UserError, naming `where`, when values under `patch` cannot be compared with those of the space."""
+        own, other = self.module.comparability(self.spec), self.module.comparability(self.patched(patch))
+        for key in own:
+            if other.get(key) != own[key]:
+                raise UserError(
+                    f"{self.file}: {where}: {key} must stay {brief(own[key])}, not become {brief(other.get(key))}: "
+                    "values that are measured differently cannot be compared"
+                )
 
     def current(self, where: str, key: str) -> Any:
         """The space's own value of a setting. Raises UserError, naming `where`, when there is none of that name."""

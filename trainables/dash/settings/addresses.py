@@ -14,6 +14,9 @@ from branchwise.trainables.runtime.settings import digest
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
+# Settings of an evaluation that may differ between values of one table: they say what is sampled, how often, and what
+# is measured besides.
+_COMPARABLE = {"guidance", "guidance_grid", "sampler", "sampler_steps", "repeats", "gap_samples", "gap_bins"}
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 1  # likewise for the values of an evaluation
 
@@ -53,6 +56,12 @@ def _check_fits(config: Path, data: Data) -> None:
             raise ValueError(
                 f"teacher.checkpoint: {config} has {key} {found.get(key)}, but {data.name} asks for {value}"
             )
+
+
+def comparability(spec: Spec) -> dict[str, Any]:
+    """What a value's comparability key depends on, but for the data."""
+    settings = spec.evaluate.model_dump(mode="json", exclude=_COMPARABLE)
+    return {f"evaluate.{name}": value for name, value in settings.items()}
 
 
 def evaluation_key(spec: Spec) -> str:
