@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/coverage.py [--sweeps 1000]
 
-The question: does what is printed as an interval or a verdict hold for the next seed, whatever the errors are like? Each
+The question: does what is printed as an interval or a verdict hold for the next seed, whatever the errors are? Each
 sweep has k = 2, 3 or 4 components that interact, every cell of their factorial, 3, 5 or 8 blocks, and errors on the log
 scale of one of five kinds; in half of the settings one arm is lost, whichever it is. One line a setting:
 
@@ -38,8 +38,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.cells import factorial_cells
 from branchwise.analysis.statistics.model import ALPHA, Error, TwoWayFit, contrast, fit_two_way, holm, ratio
 
 Rng = np.random.Generator

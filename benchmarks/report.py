@@ -43,7 +43,7 @@ def draw(run: Path, blocks: int) -> int:
     import pandas as pd
     import yaml
 
-    from branchwise.analysis.statistics.cells import BASE, FULL, factorial_cells
+    from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
 
     run.mkdir()
     cells = factorial_cells(COMPONENTS)

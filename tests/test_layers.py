@@ -15,7 +15,7 @@ ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
     "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
     "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
-    "analysis": ["console", "records", "statistics", "report"],
+    "analysis": ["console", "declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
         "checkout",

@@ -36,7 +36,7 @@ class Arm:
     kind: Kind = "cell"
     cell: str = ""
     block: int = 0
-    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self) -> dict[str, Any]:
@@ -86,6 +86,7 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
+    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
 
 
@@ -184,6 +185,9 @@ class Trainable(Protocol):
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take."""
 
+    def measured_at(self, spec: Any) -> Sequence[int]:
+        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
+
     def run_cohort(self, arms: Any, context: Context) -> None:
         """Trains and evaluates the arms, and calls `context.finish` once for each."""
 
@@ -206,20 +210,18 @@ class Trainable(Protocol):
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS, LINES and `comparability`. Raises ModuleNotFoundError when there is no
-    such module.
+    A module may leave out BASELINES, COLUMNS, LINES, measured_at and comparability. Raises ModuleNotFoundError when
+    there is no such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    defaults = {"BASELINES": {}, "COLUMNS": OUTCOME, "LINES": (LOSS_CURVES,), "comparability": _nothing}
-    for attribute, default in defaults.items():
+    for attribute, default in (
+        ("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,)),
+        ("measured_at", lambda spec: ()), ("comparability", lambda spec: {}),
+    ):  # fmt: skip
         if not hasattr(module, attribute):
             setattr(module, attribute, default)
     trainable: Trainable = module
     return trainable
-
-
-def _nothing(spec: Any) -> Mapping[str, Any]:
-    return {}
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

@@ -14,8 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from branchwise.analysis.declared.factors import level_of
+from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
+
+BUDGETS = "budgets"  # the table of what students were after some of their steps
 
 
 class RunFolderError(ValueError):
@@ -36,21 +40,35 @@ def load_run(folder: Path) -> Run:
     for column in outline.columns:
         if column.shown:
             arms[column.name] = _numbers(arms, column.name)
+    for outcome in outline.outcomes:
+        arms[outcome] = _outcome(folder, arms, outcome)
     everything = Part(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
     return Run(folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms)
 
 
 def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
     """Gives each row the name that the plan has for its components, whatever the row calls its cell."""
-    columns = [f"component.{name}" for name in outline.components]
+    components = outline.grid.components
+    columns = [f"component.{name}" for name in components]
     if not columns or any(column not in arms for column in columns):
         return
-    planned = {tuple(cell.on.get(name) for name in outline.components): cell.cell for cell in outline.cells if cell.on}
+    planned = {tuple(cell.levels.get(name) for name in components): cell.cell for cell in outline.cells if cell.levels}
     with_components = arms["kind"].isin(RESULT_KINDS) & arms[columns].notna().all(axis=1)
-    states = arms.loc[with_components, columns].astype(bool).itertuples(index=False, name=None)
+    states = (tuple(map(level_of, row)) for row in arms.loc[with_components, columns].itertuples(index=False))
     arms.loc[with_components, "cell"] = [
         planned.get(state, cell) for state, cell in zip(states, arms.loc[with_components, "cell"], strict=True)
     ]
+
+
+def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
+    """A column as numbers; of an outcome at a budget, what the table of budgets has for each arm at its step."""
+    column, step = column_and_step(outcome)
+    if step is None:
+        return _numbers(arms, column)
+    budgets = read_table(folder, BUDGETS, ["arm", "step", column])
+    if column not in budgets:
+        return np.nan
+    return arms["arm"].map(budgets[budgets["step"] == step].set_index("arm")[column])
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from branchwise.analysis.declared.factors import ON, Factor, Grid, level_of
+from branchwise.analysis.declared.outcomes import Better, ScaleName
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A row of the table that was known before the run; `on` are its components, empty for a baseline."""
+    """A row of the table that was known before the run; `levels` are its components', empty for a baseline."""
 
     cell: str
     kind: str
-    on: Mapping[str, bool]
+    levels: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,9 @@ class Column:
 
     name: str
     about: str = ""
-    better: str | None = None
+    better: Better | None = None
     shown: bool = False
+    scale: ScaleName = "log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +59,30 @@ class Lines:
 class Outline:
     """What a run planned, as its plan.json tells it; of a folder without one, what its rows tell."""
 
-    components: tuple[str, ...]
+    grid: Grid
     cells: tuple[PlannedCell, ...]
     blocks: tuple[int, ...]
     parts: tuple[Part, ...]
     columns: tuple[Column, ...] = ()
     lines: tuple[Lines, ...] = ()
+    outcomes: tuple[str, ...] = ("value",)  # the primary one first
 
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     def column(found: Mapping[str, Any]) -> Column:
-        return Column(name=found["name"], about=found["about"], better=found["better"], shown=found["shown"])
+        scale = found.get("scale", "log").replace("identity", "raw")
+        return Column(
+            name=found["name"], about=found["about"], better=found["better"], shown=found["shown"], scale=scale
+        )
 
+    cells = tuple(
+        PlannedCell(cell=c["cell"], kind=c["kind"], levels={k: level_of(v) for k, v in c["components"].items()})
+        for c in plan["cells"]
+    )
+    described = plan.get("factors") or [{"name": name} for name in plan["components"]]
     return Outline(
-        components=tuple(plan["components"]),
-        cells=tuple(PlannedCell(cell=c["cell"], kind=c["kind"], on=c["components"]) for c in plan["cells"]),
+        grid=_grid([_factor(one) for one in described], cells),
+        cells=cells,
         blocks=tuple(plan["blocks"]),
         parts=tuple(Part(kinds=tuple(p["kinds"]), name=p["name"], question=p["question"]) for p in plan["parts"]),
         columns=tuple(map(column, plan["columns"])),
@@ -80,7 +93,21 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
             )
             for one in plan["lines"]
         ),
+        outcomes=tuple(plan.get("outcomes") or ("value",)),
     )  # fmt: skip
+
+
+def _factor(described: Mapping[str, Any]) -> Factor:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
+    return Factor(**values)
+
+
+def _grid(factors: Sequence[Factor], cells: Sequence[PlannedCell]) -> Grid:
+    """The factors, and those of the cells that have a level of each."""
+    planned = (cell.levels for cell in cells if factors and all(factor.name in cell.levels for factor in factors))
+    return Grid(
+        factors=tuple(factors), planned=frozenset(tuple(levels[one.name] for one in factors) for levels in planned)
+    )
 
 
 def outline_of_rows(space: Mapping[str, Any], arms: pd.DataFrame) -> Outline:
@@ -90,13 +117,14 @@ def outline_of_rows(space: Mapping[str, Any], arms: pd.DataFrame) -> Outline:
     for kind in ("cell", "baseline"):
         for cell, rows in arms[arms["kind"] == kind].groupby("cell", sort=False):
             first = rows.iloc[0]
-            on = {name: bool(first.get(f"component.{name}", False)) for name in components}
-            cells.append(PlannedCell(cell=str(cell), kind=kind, on=on if kind == "cell" else {}))
-    cells.sort(key=lambda cell: sum(cell.on.get(name, False) << i for i, name in enumerate(components)))
+            levels = {name: level_of(first.get(f"component.{name}", False)) for name in components}
+            cells.append(PlannedCell(cell=str(cell), kind=kind, levels=levels if kind == "cell" else {}))
+    cells.sort(key=lambda cell: sum((cell.levels.get(name) == ON) << i for i, name in enumerate(components)))
     blocks = tuple(sorted({int(block) for block in arms["block"].dropna()}))
     kinds = tuple(arms["kind"].dropna().unique())
     parts: tuple[Part, ...] = (Part(kinds=kinds),)
     if {"cell", "confirm"} <= set(kinds):  # every cell ran twice
         fixed = Part(kinds=("cell", "baseline"), name="own settings")
         parts = (fixed, Part(kinds=("search", "confirm", "baseline"), name="re-tuned"))
-    return Outline(components=components, cells=tuple(cells), blocks=blocks, parts=parts)
+    grid = _grid([Factor(name=name) for name in components], cells)
+    return Outline(grid=grid, cells=tuple(cells), blocks=blocks, parts=parts)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_step
 from branchwise.analysis.records.outline import Column, Outline, Part
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
@@ -35,8 +37,29 @@ class Run:
         return self.space.get("design") or {}
 
     @property
+    def grid(self) -> Grid:
+        return self.outline.grid
+
+    @property
     def components(self) -> tuple[str, ...]:
-        return self.outline.components
+        return self.grid.components
+
+    @cached_property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What effects are estimated on, the primary one first; the arms have a column of each one's name."""
+        columns = {column.name: column for column in self.outline.columns}
+        found = []
+        for name in self.outline.outcomes:
+            column, step = column_and_step(name)
+            declared = columns.get(column, Column(name=column))
+            title = self.metric if column == "value" else column
+            at = "" if step is None else f" after {step:,} steps"
+            found.append(Outcome(name=name, title=title + at, better=declared.better or "lower", scale=declared.scale))
+        return tuple(found)
+
+    @property
+    def primary(self) -> Outcome:
+        return self.outcomes[0]
 
     @property
     def claims(self) -> tuple[str, ...]:
@@ -48,11 +71,6 @@ class Run:
         return tuple(cell.cell for cell in self.outline.cells if cell.kind == "cell")
 
     @property
-    def whole(self) -> bool:
-        """Whether every combination of the components was planned."""
-        return bool(self.components) and len(self.planned) == 2 ** len(self.components)
-
-    @property
     def baselines(self) -> tuple[str, ...]:
         return tuple(cell.cell for cell in self.outline.cells if cell.kind == "baseline")
 
@@ -62,16 +80,16 @@ class Run:
         seen = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
         return tuple(dict.fromkeys((*self.planned, *seen)))
 
-    def on(self, cell: str) -> Mapping[str, bool] | None:
-        """Which components a cell has on; None for one without components."""
-        return next((one.on for one in self.outline.cells if one.cell == cell and one.on), None)
+    def levels(self, cell: str) -> Mapping[str, str] | None:
+        """The level of each component in a cell; None for one without components."""
+        return next((one.levels for one in self.outline.cells if one.cell == cell and one.levels), None)
 
     @property
     def shown(self) -> tuple[Column, ...]:
         """Columns that stand beside the value."""
         return tuple(column for column in self.outline.columns if column.shown)
 
-    def better(self, column: str) -> str:
+    def better(self, column: str) -> Better:
         """Which direction of a column is better; lower unless declared otherwise."""
         return next((one.better for one in self.outline.columns if one.name == column and one.better), "lower")
 
@@ -83,7 +101,7 @@ class Run:
     @cached_property
     def results(self) -> pd.DataFrame:
         """Finished arms whose values count: cells, confirmations and baselines."""
-        done = (self.arms["status"] == "done") & np.isfinite(self.arms["value"])
+        done = (self.arms["status"] == "done") & np.isfinite(self.arms[self.primary.name])
         rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
         return rows
 
@@ -100,9 +118,9 @@ class Run:
 
     @property
     def measure(self) -> str:
-        """The metric and, where the results tell, on how many samples: fd_digits64 on 1,000 samples."""
-        samples = self.comparability.get("samples")
-        return f"{self.metric} on {samples:,} samples" if samples else self.metric
+        """The primary outcome; a metric with its samples, where the results tell: fd_digits64 on 1,000 samples."""
+        samples = self.comparability.get("samples") if self.primary.column == "value" else None
+        return f"{self.primary.title} on {samples:,} samples" if samples else self.primary.title
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -117,6 +135,7 @@ class Run:
     @cached_property
     def lost(self) -> pd.DataFrame:
         """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
-        bad = ((self.arms["status"] != "done") | ~np.isfinite(self.arms["value"])) & (self.arms["status"] != "stopped")
+        no_value = ~np.isfinite(self.arms[self.primary.name])
+        bad = ((self.arms["status"] != "done") | no_value) & (self.arms["status"] != "stopped")
         rows: pd.DataFrame = self.arms[bad]
         return rows

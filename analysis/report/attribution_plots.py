@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from math import exp, isnan, nan
+from math import isnan, nan
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from branchwise.analysis.declared.cells import BASE, FULL
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, new_figure, render
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.cells import BASE, FULL
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
@@ -24,8 +24,8 @@ def attribution_plots(findings: Findings) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
-def _unit(scale: ScaleResult, metric: str) -> str:
-    return f"log {metric}" if scale.scale == "log" else metric
+def _unit(scale: ScaleResult) -> str:
+    return scale.outcome.title if scale.scale == "raw" else f"{scale.scale} {scale.outcome.title}"
 
 
 def attribution_bars(findings: Findings) -> Plot | None:
@@ -51,7 +51,7 @@ def attribution_bars(findings: Findings) -> Plot | None:
             _interval(axes, estimate, y, colour(i), marker, label if j == 0 else "")
     _rows(axes, [row.component for row in rows])
     axes.axvline(0, color=INK, linewidth=0.9)
-    axes.set_xlabel(f"decrease of {_unit(scale, findings.run.metric)} (right: the component helps)")
+    axes.set_xlabel(f"better {_unit(scale)} by (right: the component helps)")
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.32 * 2.4 / len(rows)), ncols=3)
@@ -83,8 +83,8 @@ def _metric_axis(axes: Axes, scale: ScaleResult) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _distance(v: float, scale: ScaleResult) -> float:
-    return exp(-v) if scale.scale == "log" else -v
+def _value(v: float, scale: ScaleResult) -> float:
+    return scale.outcome.value(v, scale.scale)
 
 
 def waterfall(findings: Findings) -> Plot | None:
@@ -95,28 +95,28 @@ def waterfall(findings: Findings) -> Plot | None:
     v = float(scale.fit.means[scale.fit.cells.index(BASE)])
     names = [BASE, *(row.component for row in scale.rows), FULL]
     figure, (axes,) = new_figure(7.2, 0.9 + 0.42 * len(names))
-    axes.plot(_distance(v, scale), 0, "o", color=INK, markersize=7, clip_on=False)
+    axes.plot(_value(v, scale), 0, "o", color=INK, markersize=7, clip_on=False)
     for i, row in enumerate(scale.rows, start=1):
-        start, stop = _distance(v, scale), _distance(v + row.shapley.value, scale)
-        tint = colour(0) if stop <= start else COLOURS[5]
+        start, stop = _value(v, scale), _value(v + row.shapley.value, scale)
+        tint = colour(0) if row.shapley.value >= 0 else COLOURS[5]
         axes.plot([start, start], [i - 1, i + 0.3], color=INK, linewidth=0.7, linestyle=":")
         axes.barh(i, stop - start, left=start, height=0.55, color=tint)
         axes.annotate(f"{stop - start:+.3g}", (min(start, stop), i), xytext=(-4, 0), textcoords="offset points",
                       ha="right", va="center", fontsize=8.5)  # fmt: skip
         v += row.shapley.value
     last = len(names) - 1
-    axes.plot([_distance(v, scale)] * 2, [last - 1, last], color=INK, linewidth=0.7, linestyle=":")
-    axes.plot(_distance(v, scale), last, "o", color=INK, markersize=7, clip_on=False)
+    axes.plot([_value(v, scale)] * 2, [last - 1, last], color=INK, linewidth=0.7, linestyle=":")
+    axes.plot(_value(v, scale), last, "o", color=INK, markersize=7, clip_on=False)
     for y, at in (
-        (0, _distance(float(scale.fit.means[scale.fit.cells.index(BASE)]), scale)),
-        (last, _distance(v, scale)),
+        (0, _value(float(scale.fit.means[scale.fit.cells.index(BASE)]), scale)),
+        (last, _value(v, scale)),
     ):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8.5)
     _rows(axes, names)
     axes.use_sticky_edges = False  # bars would stick to the axis and leave their labels no room
     axes.margins(x=0.18)
     _metric_axis(axes, scale)
-    axes.set_xlabel(f"{findings.run.metric} (lower is better)")
+    axes.set_xlabel(f"{scale.outcome.title} ({scale.outcome.better} is better)")
     alt = "Waterfall of Shapley values from the base cell to the full method; blue lowers it, orange raises it."
     return render(figure, "waterfall", "From base to full", alt)
 
@@ -130,23 +130,22 @@ def cell_forest(findings: Findings) -> Plot | None:
     figure, (left, right) = new_figure(8.6, 1.0 + 0.33 * len(cells), columns=2, sharey=True)
     results = findings.run.results
     for i, row in enumerate(cells):
-        values = results.loc[results["cell"] == row.cell, "value"].to_numpy(dtype=float)
+        values = results.loc[results["cell"] == row.cell, scale.outcome.name].to_numpy(dtype=float)
         dots = values[:MOST_DOTS]
         left.plot(dots, np.full(len(dots), i), "o", color=colour(0), alpha=0.45, markersize=4.5)
-        middle = float(np.exp(np.log(values).mean())) if scale.scale == "log" else float(values.mean())
-        left.plot(middle, i, "|", color=INK, markersize=13, markeredgewidth=2)
+        left.plot(row.mean, i, "|", color=INK, markersize=13, markeredgewidth=2)
         change = _ratio(
             scale.relative.get(row.cell, Estimate(value=0.0) if row.cell == scale.reference else Estimate()), scale
         )
         if change.known:
-            _interval(right, change, i, colour(0) if row.on is not None else COLOURS[5], "s", "")
+            _interval(right, change, i, colour(0) if row.levels is not None else COLOURS[5], "s", "")
     _rows(left, [row.cell for row in cells])
     teacher = next((row.mean for row in findings.cells if row.cell == "teacher"), nan)
     if not isnan(teacher) and (teacher > 0 or scale.scale == "raw"):
         left.axvline(teacher, color=COLOURS[2], linestyle="--", linewidth=1.2)
         left.annotate("teacher", (teacher, -0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, va="bottom")
     _metric_axis(left, scale)
-    left.set_xlabel(f"{findings.run.metric}: seeds (dots), mean (bar)")
+    left.set_xlabel(f"{scale.outcome.title}: seeds (dots), arithmetic mean (bar)")
     right.axvline(1.0 if scale.scale == "log" else 0.0, color=INK, linewidth=0.9)
     _metric_axis(right, scale)
     right.set_xlabel(f"{'ratio to' if scale.scale == 'log' else 'difference from'} {scale.reference}, 95% interval")
@@ -156,9 +155,10 @@ def cell_forest(findings: Findings) -> Plot | None:
 
 
 def _ratio(estimate: Estimate, scale: ScaleResult) -> Estimate:
-    """An improvement as a ratio of distances (log) or a difference of them (raw)."""
-    value, low, high = (_distance(v, scale) for v in (estimate.value, estimate.high, estimate.low))
-    return Estimate(value=value, low=low, high=high)
+    """An improvement as a ratio of values (log) or a difference of them."""
+    value, *ends = (_value(v, scale) if scale.scale == "log" else -v if scale.outcome.better == "lower" else v
+                    for v in (estimate.value, estimate.low, estimate.high))  # fmt: skip
+    return Estimate(value=value, low=min(ends), high=max(ends))
 
 
 def interaction_map(findings: Findings) -> Plot | None:
@@ -187,6 +187,6 @@ def interaction_map(findings: Findings) -> Plot | None:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label=f"decrease of {_unit(scale, findings.run.metric)}", shrink=0.9)
+    figure.colorbar(image, ax=axes, label=f"better {_unit(scale)} by", shrink=0.9)
     alt = "Diagonal: main effects. Below it: difference of differences of each pair. Bold: 95% interval excludes 0."
     return render(figure, "interactions", "Main effects and pairwise interactions", alt)

@@ -14,13 +14,13 @@ from markupsafe import Markup
 
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
 from branchwise.analysis.records.folder import RunFolderError, load_run, parts
-from branchwise.analysis.report import formats, tables
+from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.attribution_plots import attribution_plots
 from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.tables import Table
+from branchwise.analysis.report.text import Table
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.power import describe
 
@@ -106,9 +106,9 @@ def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Seque
     texts = {
         "index.html": html(analyses, plots),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
-        "ablation.csv": tables.csv_text(analyses),
+        "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(shown),
-        "ablation.json": formats.to_json(_json(analyses)),
+        "ablation.json": numbers.to_json(_json(analyses)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -119,15 +119,16 @@ def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Seque
 
 def _json(analyses: Sequence[Findings]) -> object:
     if len(analyses) == 1:
-        return formats.findings_json(analyses[0])
-    return {"format": 2, "runs": [formats.findings_json(findings) for findings in analyses]}
+        return numbers.findings_json(analyses[0])
+    return {"format": 2, "runs": [numbers.findings_json(findings) for findings in analyses]}
 
 
 def report_tables(analyses: Sequence[Findings]) -> list[Table]:
     """The tables of the Markdown and LaTeX files, in order."""
-    shown = [tables.attribution_table(analyses), tables.claims_table(analyses)]
+    shown = [tables.claims_table(analyses), tables.attribution_table(analyses)]
     for findings in analyses:
-        each = [tables.cell_table(findings), *_more_tables(findings), *search_tables(findings.run)]
+        effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
+        each = [*effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
@@ -139,12 +140,6 @@ def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> T
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     """Whose a sentence or table is, where there are several."""
     return f"{findings.run.name}: " if len(analyses) > 1 else ""
-
-
-def _more_tables(findings: Findings) -> list[Table]:
-    makers = (tables.gains_table, tables.lost_table, tables.interaction_table, tables.agreement_table,
-              tables.variance_table)  # fmt: skip
-    return [make(findings) for make in makers]
 
 
 def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> str:
@@ -177,10 +172,12 @@ def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
         "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
         "searched": int((run.arms["kind"] == "search").sum()),
         "blocks": findings.headline.fit.n_blocks,
-        "log": findings.log is not None,
+        "outcome": findings.run.primary,
+        "scale": findings.headline.scale,
         "question": run.part.question,
+        "effects": tables.effect_tables(findings),
         "cells": tables.cell_table(findings),
-        "more": _more_tables(findings),
+        "checks": tables.check_tables(findings),
         "search": search_tables(run),
         "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},

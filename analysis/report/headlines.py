@@ -4,44 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from branchwise.analysis.report import tables
+from branchwise.analysis.declared.cells import OWN
 from branchwise.analysis.report.search import knobs, setting
-from branchwise.analysis.statistics.cells import OWN
+from branchwise.analysis.report.text import p_text
+from branchwise.analysis.report.wording import effect_text, harm_text, natural, verb
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import ALPHA, Estimate, holm
+from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.standing import BASELINE
 
 
 def answers(findings: Findings) -> tuple[str, ...]:
     """One sentence a component, largest first; of a search, one on each of the settings it found."""
-    return tuple(_of_components(findings) if findings.run.components else _of_a_search(findings))
+    if not findings.run.components:
+        return tuple(_of_a_search(findings))
+    return (*_of_standing(findings), *_of_components(findings), *_of_interactions(findings))
+
+
+def _of_standing(findings: Findings) -> Iterator[str]:
+    """The full method against no distillation, the best baseline and its teacher, whatever came out."""
+    scale, outcome = findings.headline, findings.run.primary
+    for one in findings.standings:
+        if one.role == BASELINE:
+            continue
+        worth = effect_text(one.estimate, scale)
+        who = f"The full method against {one.against} ({one.role})"
+        if not one.estimate.has_interval:
+            yield f"{who}: better by {worth}; one block gives no interval."
+        elif one.estimate.p > ALPHA:
+            yield f"{who}: not distinguishable ({worth}; p = {p_text(one.estimate.p)})."
+        elif one.estimate.value > 0:
+            yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
+        else:
+            yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(one.estimate, scale)}."
+    if findings.as_good:
+        yield f"Smaller cells whose mean is no worse than the full method's: {', '.join(findings.as_good[:3])}."
+
+
+def _of_interactions(findings: Findings) -> Iterator[str]:
+    """Pairs whose effects do not add up, adjusted over the interactions: they change how components are to be read."""
+    scale = natural(findings)
+    adjusted = holm([one.estimate.p for one in findings.headline.interactions])
+    for one, p in zip(scale.interactions, adjusted, strict=True):
+        if p <= ALPHA:
+            more = "more" if one.estimate.value > 0 else "less"
+            worth = effect_text(one.estimate, scale) if more == "more" else harm_text(one.estimate, scale)
+            names = " and ".join(one.members)
+            yield f"{names} together are worth {more} than the sum of each ({worth}), so read their effects together."
 
 
 def _of_components(findings: Findings) -> Iterator[str]:
-    known = [row for row in findings.headline.rows if row.shapley.known]
-    metric = findings.run.metric
-    for row in sorted(known, key=lambda row: -row.shapley.value):
-        worth, p = _worth(row.shapley, findings), tables.p_text(row.p_holm)
+    shown, outcome = natural(findings), findings.run.primary
+    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].shapley.known]
+    for row, told in sorted(pairs, key=lambda pair: -pair[0].shapley.value):
+        worth, p = effect_text(told.shapley, shown), p_text(row.p_holm)
         if not row.shapley.has_interval:
-            yield f"{row.component}: lowers {metric} by {worth}; one block gives no interval."
+            yield f"{row.component}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
         elif row.p_holm > ALPHA >= row.pooled_p_holm:
-            pooled = _worth(row.pooled, findings)
             yield (
-                f"{row.component}: changes {metric} on these {findings.headline.fit.n_blocks} seeds ({pooled} lower; "
-                f"p = {tables.p_text(row.pooled_p_holm)}); that it would on the next seed is not shown "
-                f"({worth}; p = {p})."
+                f"{row.component}: changes {outcome.title} on these {findings.headline.fit.n_blocks} seeds (better by "
+                f"{effect_text(told.pooled, shown)}; p = {p_text(row.pooled_p_holm)}); that it would on the next seed "
+                f"is not shown ({worth}; p = {p})."
             )
         elif row.p_holm > ALPHA:
-            yield f"{row.component}: effect on {metric} not distinguishable from zero ({worth}; p = {p})."
+            yield f"{row.component}: effect on {outcome.title} not distinguishable from zero ({worth}; p = {p})."
         else:
+            helps = row.shapley.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
-            verb = "lowers" if row.shapley.value > 0 else "raises"
-            worth = worth if row.shapley.value > 0 else _raised(row.shapley.value, findings)
-            yield f"{row.component}: {verb} {metric} by {worth}{share}."
+            worth = worth if helps else harm_text(told.shapley, shown)
+            yield f"{row.component}: {verb(outcome, helps)} {outcome.title} by {worth}{share}."
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
     """Each found cell against the space's own settings on the fresh seeds; adjusted for their number (Holm)."""
-    scale, metric = findings.headline, findings.run.metric
+    scale, outcome = findings.headline, findings.run.primary
     found = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
     if scale.reference != OWN or not found:
         return
@@ -54,21 +89,14 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
         chosen = [f"{key} {setting(arm['hp.' + key])}" for key in knobs(findings.run)]
         name = f"{cell} ({', '.join(chosen)})"
         against = f"the space's own settings on {scale.fit.n_blocks} fresh seeds"
-        worth = _worth(estimate, findings)
+        worth = effect_text(estimate, scale)
         if not estimate.has_interval:
-            yield f"{name}: lowers {metric} by {worth} against {against}; one block gives no interval."
+            yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}; one block gives no interval."
         elif is_better:
-            yield f"{name}: lowers {metric} by {worth} against {against}."
+            yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}."
         elif p <= ALPHA:
-            worse = _raised(estimate.value, findings)
-            yield f"{name}: raises {metric} by {worse} against {against}: on one seed it was luck."
+            worse = harm_text(estimate, scale)
+            raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
+            yield f"{name}: {raises} against {against}: on one seed it was luck."
         else:
-            yield f"{name}: not distinguishable from {against} ({worth}; p = {tables.p_text(p)})."
-
-
-def _worth(estimate: Estimate, findings: Findings) -> str:
-    return tables.as_reduction(estimate) if findings.log else tables.with_interval(estimate)
-
-
-def _raised(value: float, findings: Findings) -> str:
-    return f"{-tables.reduction(value):.1f}%" if findings.log else tables.number(-value)
+            yield f"{name}: not distinguishable from {against} ({worth}; p = {p_text(p)})."

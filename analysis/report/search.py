@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
-from branchwise.analysis.report.tables import Table, number
+from branchwise.analysis.report.text import Table, number
 
 GOOD = 5  # PED-ANOVA asks for at least so many arms among the good ones
 LEAST_FOR_IMPORTANCE = 2 * GOOD

@@ -1,155 +1,179 @@
-"""Tables of a findings: as text cells for people (Markdown, LaTeX, HTML, terminal), as numbers for CSV and JSON."""
+"""The tables of a report, as text cells for people: Markdown, LaTeX, HTML and the terminal show the same ones.
+
+Effects have one sign everywhere: positive makes the outcome better.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import exp, floor, isnan, log10, nan
-from typing import Any
+from collections.abc import Sequence
+from math import isnan, nan
 
-from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.findings import CellRow, Findings
+from branchwise.analysis.declared.factors import OFF, ON
+from branchwise.analysis.report.text import CHECK, DASH, TIMES, Table, mean_sd, number, p_text, with_interval
+from branchwise.analysis.report.wording import effect_text, natural, verb
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.claims.verdicts import Verdict
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.verdicts import Verdict
-
-DASH = "–"  # noqa: RUF001
-CHECK = "✓"
-TIMES = " × "  # noqa: RUF001
+from branchwise.analysis.statistics.table import CellRow
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A titled table of text; the first `text_columns` columns are words, the others numbers.
-
-    brief: the columns that a terminal has room for; empty for all.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int = 1
-    note: str = ""
-    brief: tuple[str, ...] = ()
+def effect_tables(findings: Findings) -> list[Table]:
+    """What a run found beside the worth of its components and the verdicts; those that have rows."""
+    makers = (standing_table, outcome_table, level_table, budget_table)
+    return [table for table in (make(findings) for make in makers) if table.rows]
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number with `digits` significant digits and no exponent below 1e6; a dash for NaN."""
-    if isnan(value):
-        return DASH
-    if abs(value) >= 1e6:
-        return f"{value:.{digits - 1}e}"
-    decimals = digits - 1 - floor(log10(abs(value))) if value else digits - 1
-    return _fixed(value, min(max(decimals, 0), digits))
-
-
-def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
-    """`value [low, high]` to two digits of the half-width; the value alone, or a dash, where the rest is not known."""
-    if not estimate.known:
-        return DASH
-    if not estimate.has_interval:
-        return number(factor * estimate.value)
-    half = factor * (estimate.high - estimate.low) / 2
-    decimals = min(max(1 - floor(log10(half)), 0), 8) if half > 0 else 3
-    value, low, high = (_fixed(factor * x, decimals) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _fixed(value: float, decimals: int) -> str:
-    text = f"{value:.{decimals}f}"
-    return text[1:] if text.startswith("-") and not float(text) else text
-
-
-def reduction(effect: float) -> float:
-    """Percent by which a log-scale gain lowers the distance; negative where it raises it."""
-    return 100 * (1 - exp(-effect))
-
-
-def as_reduction(estimate: Estimate) -> str:
-    """`value% [low, high]` of `reduction`."""
-    if not estimate.known:
-        return DASH
-    value = f"{reduction(estimate.value):.1f}%"
-    if not estimate.has_interval:
-        return value
-    return f"{value} [{reduction(estimate.low):.1f}, {reduction(estimate.high):.1f}]"
-
-
-def p_text(p: float) -> str:
-    return DASH if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def check_tables(findings: Findings) -> list[Table]:
+    """What tells how far a run can be trusted; those that have rows."""
+    makers = (lost_table, interaction_table, agreement_table, variance_table)
+    return [table for table in (make(findings) for make in makers) if table.rows]
 
 
 def attribution_table(analyses: Sequence[Findings]) -> Table:
     """What each component is worth: one row a component, with the run's name first when there are several."""
-    log = all(findings.log for findings in analyses)
     several = len(analyses) > 1
     rows = []
     for findings in analyses:
-        scale = findings.log if log else findings.raw
-        assert scale is not None
-        for row in scale.rows:
+        shown = natural(findings)
+        for row, told in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.name,) if several else ()), row.component,
-                    as_reduction(row.shapley) if log else with_interval(row.shapley),
-                    *((with_interval(row.shapley),) if log else ()),
+                    *((findings.run.name,) if several else ()), row.component, effect_text(told.shapley, shown),
                     with_interval(row.share, 100), p_text(row.p_holm),
-                    as_reduction(row.pooled) if log else with_interval(row.pooled), p_text(row.pooled_p_holm),
-                    with_interval(row.leave_one_out), with_interval(row.add_one_in),
+                    effect_text(told.pooled, shown), p_text(row.pooled_p_holm),
+                    effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
-    head = ("lowers the distance by", "Shapley value (log)") if log else ("Shapley value (raw)",)
-    columns = (*(("run",) if several else ()), "component", *head, "% of the gain", "p (Holm)", "on these seeds",
+    head = _head(analyses)
+    columns = (*(("run",) if several else ()), "component", head, "% of the gain", "p (Holm)", "on these seeds",
                "p on these seeds", "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title="What each component is worth", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
-        brief=("run", "component", head[0], "% of the gain", "p (Holm)"),
-        note="95% intervals in brackets, by block: they hold for the next seed. On these seeds: the pooled interval, "
-        "right only if effects and spreads are equal in all blocks and cells. Positive: the component lowers the "
-        "distance. "
-        + ("Shapley, leave-one-out and add-one-in are differences of log distance. " if log else "")
-        + "Only Shapley values and claims are adjusted for their number; the rest is exploratory.",
+        brief=("run", "component", head, "% of the gain", "p (Holm)"),
+        note="Shapley values: the mean over all orders in which components can be added. 95% intervals in brackets, "
+        "by block: they hold for the next seed. On these seeds: the pooled interval, right only if effects and spreads "
+        "are equal in all blocks and cells. Positive: better. Only Shapley values and claims are adjusted for their "
+        "number; the rest is exploratory.",
+    )  # fmt: skip
+
+
+def _head(analyses: Sequence[Findings]) -> str:
+    """`lowers fd_digits64 by`, where all runs are told of in these words."""
+    heads = {f"{verb(findings.run.primary)} {findings.run.primary.title} by" for findings in analyses}
+    return heads.pop() if len(heads) == 1 else "better by"
+
+
+def standing_table(findings: Findings) -> Table:
+    """The full method against what a reader asks about first, whatever came out."""
+    scale = findings.headline
+    rows = tuple(
+        (one.against, one.role, effect_text(one.estimate, scale), p_text(one.estimate.p)) for one in findings.standings
+    )
+    gain = scale.gains.get("base")
+    if gain is not None and gain.known and rows:
+        rows = (("base", "every component off", effect_text(gain, scale), p_text(gain.p)), *rows)
+    return Table(
+        title="Where the full method stands", rows=rows, text_columns=2,
+        columns=("against", "which is", f"full {verb(findings.run.primary)} {findings.run.primary.title} by", "p"),
+        note="By block, each unadjusted. Negative: the full method is worse.",
+    )  # fmt: skip
+
+
+def outcome_table(findings: Findings) -> Table:
+    """Every outcome's attribution; empty for a run with one outcome."""
+    rows = []
+    for i, scale in enumerate(findings.outcomes):
+        shown = natural(findings, i)
+        for row, told in zip(scale.rows, shown.rows, strict=True):
+            rows.append(
+                (scale.outcome.title, row.component, effect_text(told.shapley, shown), with_interval(row.share, 100),
+                 p_text(row.p_holm))
+            )  # fmt: skip
+    return Table(
+        title="By outcome", columns=("outcome", "component", "better by", "% of the gain", "p"), text_columns=2,
+        rows=tuple(rows) if len(findings.outcomes) > 1 else (),
+        note="The first outcome is primary. A component's effects on the others are tested with what its effect on the "
+        "primary one leaves of the 5%, and are shown but not significant where that was not.",
+    )  # fmt: skip
+
+
+def level_table(findings: Findings) -> Table:
+    """Levels against their reference and trends over doses, of factors that are more than on or off."""
+    rows = []
+    for i, scale in enumerate(findings.outcomes):
+        shown = natural(findings, i)
+        for row, told in zip(scale.levels, shown.levels, strict=True):
+            reference = findings.run.grid.factor(row.component).reference
+            what = "trend over the doses" if row.level == TREND else f"{row.level} against {reference}"
+            rows.append(
+                (scale.outcome.title, row.component, what, number(row.dose), effect_text(told.estimate, shown),
+                 p_text(row.p_holm))
+            )  # fmt: skip
+    return Table(
+        title="Levels", columns=("outcome", "component", "level", "dose", "better by", "p (Holm)"), rows=tuple(rows),
+        text_columns=3,
+        note="Averaged over the other components; adjusted over the levels and trends of an outcome. A trend is the "
+        "rise of the least-squares line from the lowest dose to the highest.",
+    )  # fmt: skip
+
+
+def budget_table(findings: Findings) -> Table:
+    """Effects after several training steps."""
+    rows = []
+    for budget in findings.budgets:
+        for i, component in enumerate(findings.run.components):
+            for steps, scale in zip(budget.steps, budget.results, strict=True):
+                row = scale.rows[i]
+                worth = effect_text(row.shapley, scale)
+                rows.append((scale.outcome.title, component, f"{steps:,}", worth, p_text(row.shapley.p)))
+    return Table(
+        title="By training steps", columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
+        text_columns=2,
+        note="Shapley values of the same students along the way, p unadjusted. Before the last row the learning rate "
+        "is still high; students trained to their end in fewer steps are another experiment (train.steps as a "
+        "component).",
     )  # fmt: skip
 
 
 def cell_table(findings: Findings) -> Table:
     """The paper-style table: one row a cell with check marks, mean and SD over seeds, change against the reference."""
-    reference = findings.raw.reference
-    shown = [c.name for c in findings.run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
-    columns = ("cell", *findings.run.components, "seeds", f"{findings.run.metric} (mean ± SD)", f"Δ vs {reference}",
-               f"lower than {reference} by", *shown)  # fmt: skip
+    run, reference = findings.run, findings.raw.reference
+    shown = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
+    better = f"better than {reference} by"
+    columns = ("cell", *run.components, "seeds", f"{run.primary.title} (mean ± SD)", better, *shown)
+    scale = natural(findings)
     rows = tuple(
-        (row.cell, *_marks(row, len(findings.run.components)), _seeds(row), mean_sd(row), with_interval(row.change),
-         as_reduction(row.relative), *(number(row.shown.get(name, nan)) for name in shown))
+        (row.cell, *_marks(row, findings), _seeds(row), mean_sd(row.mean, row.sd),
+         effect_text(scale.relative.get(row.cell, Estimate()), scale),
+         *(number(row.shown.get(name, nan)) for name in shown))
         for row in findings.cells
     )  # fmt: skip
     return Table(
-        title=f"Cells, by {findings.run.measure}", columns=columns, rows=rows,
-        brief=("cell", "seeds", columns[-3 - len(shown)], columns[-1 - len(shown)]),
-        note="SD is over training seeds. Δ comes from the fitted model, its 95% interval is by block. Lower is better.",
+        title=f"Cells, by {run.measure}", columns=columns, rows=rows,
+        brief=("cell", "seeds", columns[-2 - len(shown)], better),
+        note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their 95% intervals "
+        f"are by block. {run.primary.better.capitalize()} is better.",
     )  # fmt: skip
 
 
-def _marks(row: CellRow, k: int) -> tuple[str, ...]:
-    return tuple((CHECK if on else "") for on in row.on) if row.on is not None else ("",) * k
+def _marks(row: CellRow, findings: Findings) -> tuple[str, ...]:
+    if row.levels is None:
+        return ("",) * len(findings.run.components)
+    words = {ON: CHECK, OFF: ""}
+    return tuple(words.get(level, level) for level in row.levels)
 
 
 def _seeds(row: CellRow) -> str:
     return f"{row.n} of {row.n + len(row.lost)}" if row.lost else str(row.n)
 
 
-def mean_sd(row: CellRow) -> str:
-    if isnan(row.mean):
-        return DASH
-    return number(row.mean) if isnan(row.sd) else f"{number(row.mean)} ± {number(row.sd, 2)}"
-
-
 def claims_table(analyses: Sequence[Findings]) -> Table:
-    """Declared claims with their verdicts and the numbers behind them."""
+    """Declared claims with their verdicts and the numbers behind them: the verdict board."""
     several = len(analyses) > 1
     rows = tuple(
-        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict.status, evidence(verdict),
+        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict.status, evidence(verdict, findings),
          p_text(verdict.by_block.p_holm), p_text(verdict.pooled.p_holm))
         for findings in analyses
         for verdict in findings.verdicts
@@ -162,51 +186,42 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         columns=columns, rows=rows, text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
         note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "
-        "equivalence by two one-sided tests. “On these seeds”: only the pooled test shows it. Effects: positive = the "
-        "component lowers the distance.",
+        "equivalence by two one-sided tests. “On these seeds”: only the pooled test shows it. Effects: positive = "
+        "better.",
     )  # fmt: skip
 
 
-def evidence(verdict: Verdict) -> str:
+def evidence(verdict: Verdict, findings: Findings) -> str:
     """The numbers behind a verdict in one line: by block, or pooled where the verdict is of these seeds alone."""
     test = verdict.pooled if verdict.status.endswith("on these seeds") else verdict.by_block
     if not test.estimate.known:
         return test.reason or DASH
     claim = verdict.claim
-    factor, unit = (100.0, "% of the gain") if claim.scale == "share" else (1.0, "")
-    relation = {"above": "above", "below": "below", "equivalent": "within ±"}[claim.relation]
-    text = f"{with_interval(test.estimate, factor)}{unit}, claimed {relation}"
-    text += f"{'' if claim.relation == 'equivalent' else ' '}{number(factor * claim.bound)}"
+    scale = next(one for one in findings.outcomes if one.outcome.name == (claim.outcome or findings.run.primary.name))
+    relation = {"above": "above ", "below": "below ", "equivalent": "within ±"}[claim.relation]
+    if claim.scale == "share":
+        text = f"{with_interval(test.estimate, 100)}% of the gain, claimed {relation}{number(100 * claim.bound)}"
+    elif claim.scale == "effect" and scale.scale == "log":
+        bound = Estimate(value=claim.bound)
+        text = f"{effect_text(test.estimate, scale)}, claimed {relation}{effect_text(bound, scale)}"
+    else:
+        text = f"{with_interval(test.estimate)}, claimed {relation}{number(claim.bound)}"
     return f"{text} ({test.reason})" if test.reason else text
 
 
 def interaction_table(findings: Findings) -> Table:
-    scale = findings.headline
-    rows = tuple(
-        (TIMES.join(one.members), with_interval(one.estimate), p_text(one.estimate.p)) for one in scale.interactions
-    )
-    mains = tuple((row.component, with_interval(row.main_effect), p_text(row.main_effect.p)) for row in scale.rows)
+    scale = natural(findings)
+
+    def told(name: str, estimate: Estimate) -> tuple[str, ...]:
+        return name, effect_text(estimate, scale), p_text(estimate.p)
+
+    mains = tuple(told(row.component, row.main_effect) for row in scale.rows)
+    pairs = tuple(told(TIMES.join(one.members), one.estimate) for one in scale.interactions)
     return Table(
-        title="Main effects and interactions (exploratory)", columns=("effect", f"estimate ({scale.scale})", "p"),
-        rows=mains + rows,
-        note="Not adjusted for how many there are. An interaction of 0: the components simply add up.",
+        title="Main effects and interactions (exploratory)", columns=("effect", "better by", "p"), rows=mains + pairs,
+        note="Not adjusted for how many there are. An interaction of 0: the components simply add up"
+        + (" on the log scale." if scale.scale == "log" else "."),
     )  # fmt: skip
-
-
-def gains_table(findings: Findings) -> Table:
-    rows = tuple(
-        (
-            name,
-            as_reduction(estimate) if findings.log else DASH,
-            with_interval(findings.raw.gains.get(name, Estimate())),
-        )
-        for name, estimate in findings.headline.gains.items()
-    )
-    return Table(
-        title="Total gain of the full method",
-        columns=("against", "lower by", f"lower by ({findings.run.metric})"),
-        rows=rows,
-    )
 
 
 def variance_table(findings: Findings) -> Table:
@@ -214,7 +229,8 @@ def variance_table(findings: Findings) -> Table:
     names = ("within blocks (residual)", "between blocks", "one cell over seeds", "sampling alone", "training alone")
     values = (v.residual, v.block, v.total, v.sampling, v.training)
     rows = [(name, number(value)) for name, value in zip(names, values, strict=True)]
-    unit = "log distance" if findings.log else findings.run.metric
+    scale = findings.headline
+    unit = scale.outcome.title if scale.scale == "raw" else f"{scale.scale} of {scale.outcome.title}"
     return Table(
         title="Where the noise comes from", columns=("source", f"SD ({unit})"),
         rows=(*rows, ("intra-block correlation", number(v.intra_block))),
@@ -239,11 +255,11 @@ def agreement_table(findings: Findings) -> Table:
 
 def lost_table(findings: Findings) -> Table:
     """Shapley values without the lost arms, and with bad values in their place."""
-    show = as_reduction if findings.log else with_interval
+    scale: ScaleResult = findings.headline
+    lost: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(
-        (row.component, show(row.shapley), show(findings.with_worst[row.component]))
-        for row in findings.headline.rows
-        if row.component in findings.with_worst
+        (row.component, effect_text(row.shapley, scale), effect_text(findings.with_worst[row.component], scale))
+        for row in lost
     )
     return Table(
         title="If the lost arms had done badly", rows=rows,
@@ -251,57 +267,3 @@ def lost_table(findings: Findings) -> Table:
         note="In its place: as bad, for its cell and block, as the worst arm of the run was for its own. Where the two "
         "columns disagree, the conclusion hangs on the lost arms.",
     )  # fmt: skip
-
-
-def csv_columns() -> tuple[str, ...]:
-    """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts
-    and the pooled ones."""
-    promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
-                "add_one_in")  # fmt: skip
-    bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
-    pooled = ("pooled_low", "pooled_high", "pooled_p_holm", "pooled_share_low", "pooled_share_high")
-    further = (*bounds, *pooled)
-    return (
-        "component",
-        *promised,
-        *(f"raw_{c}" for c in promised),
-        *(f"{p}{c}" for p in ("", "raw_") for c in further),
-    )
-
-
-def csv_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a component; None where a number is not known."""
-    rows = []
-    for i, component in enumerate(findings.run.components):
-        row: dict[str, Any] = {"component": component}
-        for prefix, scale in (("", findings.log), ("raw_", findings.raw)):
-            row |= {f"{prefix}{key}": value for key, value in _csv_numbers(scale, i).items()}
-        rows.append(row)
-    return rows
-
-
-def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None]:
-    if scale is None:
-        return {}
-    row = scale.rows[i]
-    numbers = {
-        "p_holm": row.p_holm, "pooled_low": row.pooled.low, "pooled_high": row.pooled.high,
-        "pooled_p_holm": row.pooled_p_holm, "pooled_share_low": row.pooled_share.low,
-        "pooled_share_high": row.pooled_share.high,
-    }  # fmt: skip
-    for name in ("shapley", "share", "leave_one_out", "add_one_in"):
-        estimate: Estimate = getattr(row, name)
-        numbers |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return {key: None if isnan(value) else value for key, value in numbers.items()}
-
-
-def csv_text(analyses: Sequence[Findings]) -> str:
-    """ablation.csv; the runs' names come in a first column `run` when there are several."""
-    several = len(analyses) > 1
-    out = io.StringIO()
-    writer = csv.DictWriter(out, (*(("run",) if several else ()), *csv_columns()), restval="", lineterminator="\n")
-    writer.writeheader()
-    for findings in analyses:
-        for row in csv_rows(findings):
-            writer.writerow(({"run": findings.run.name} if several else {}) | row)
-    return out.getvalue()

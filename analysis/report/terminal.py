@@ -9,16 +9,18 @@ from rich.text import Text
 
 from branchwise.analysis.console import printable
 from branchwise.analysis.report.build import Summary
-from branchwise.analysis.report.tables import Table
+from branchwise.analysis.report.text import Table
 
 MOST_ROWS = 70
 
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
     """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
+    if summary.claims.rows:
+        console.print(rich_table(summary.claims))
     for sentence in summary.answers:
         console.print(sentence, style="bold", highlight=False)
-    for table in (summary.attribution, *summary.cells, summary.claims):
+    for table in (summary.attribution, *summary.cells):
         if table.rows:
             console.print(rich_table(table))
     for note in summary.notes:
@@ -32,9 +34,7 @@ def rich_table(table: Table) -> RichTable:
     shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
     kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
     for i in kept:
-        shown.add_column(
-            table.columns[i], justify="left" if i < table.text_columns else "right", overflow="fold"
-        )
+        shown.add_column(table.columns[i], justify="left" if i < table.text_columns else "right", overflow="fold")
     for row in table.rows[:MOST_ROWS]:
         shown.add_row(*(row[i] for i in kept))
     if len(table.rows) > MOST_ROWS:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import fdtr, fdtrc
 
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult, improvement
-from branchwise.analysis.statistics.cells import factorial_cells
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.model import ALPHA, holm
 from branchwise.analysis.statistics.spread import FloatArray
 
@@ -44,7 +44,7 @@ def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[st
 def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
     """(blocks, cells) improvements, of the blocks that have all; no rows where a cell never finished."""
     factorial = results[results["kind"] != "baseline"]
-    y = improvement(factorial["value"].to_numpy(dtype=float), scale.scale)
+    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float))
     table = pd.DataFrame({"block": factorial["block"], "cell": factorial["cell"], "y": y})
     wide = table.pivot_table(index="block", columns="cell", values="y")
     if any(cell not in wide for cell in cells):

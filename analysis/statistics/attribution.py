@@ -1,4 +1,4 @@
-"""What each component is worth: contrasts of the fitted model, on the log scale and on the raw one.
+"""What each component is worth for an outcome: contrasts of the fitted model.
 
 Every interval is by block and holds for the next seed; `pooled` stands beside it and holds for the seeds that ran.
 """
@@ -9,22 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
-from typing import Literal
 
-import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.cells import BASE, FULL, OWN, factorial_cells
+from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.cells import BASE, FULL, OWN, factorial_cells
+from branchwise.analysis.statistics.levels import LevelRow, averaged, level_rows
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
 
-ScaleName = Literal["log", "raw"]
 Weights = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentRow:
-    """Worth of one component; every Estimate is positive where the component lowers the distance."""
+    """Worth of one component; every Estimate is positive where the component makes the outcome better."""
 
     component: str
     shapley: Estimate
@@ -47,8 +47,12 @@ class Interaction:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleResult:
-    """Attribution on one scale. gains: v(full) - v(other) by name of the other (base and each baseline)."""
+    """Attribution of one outcome on one scale. gains: v(full) - v(other) by name of the other (base and each baseline).
 
+    levels: of the factors that are more than on or off. v: the outcome on the scale, more being better.
+    """
+
+    outcome: Outcome
     scale: ScaleName
     fit: TwoWayFit
     rows: tuple[ComponentRow, ...]
@@ -56,23 +60,27 @@ class ScaleResult:
     gains: Mapping[str, Estimate]
     relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
     reference: str
+    levels: tuple[LevelRow, ...] = ()
+
+    def improvement(self, values: FloatArray) -> FloatArray:
+        """v of these values."""
+        return self.outcome.improvement(values, self.scale)
 
 
-def improvement(values: contrasts.FloatArray, scale: ScaleName) -> contrasts.FloatArray:
-    """v = -log(distance) or -distance: the orientation in which a better student has more. Log needs values > 0."""
-    return -np.log(values) if scale == "log" else -values
+def analyse_scale(results: pd.DataFrame, grid: Grid, outcome: Outcome, scale: ScaleName | None = None) -> ScaleResult:
+    """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate every contrast.
 
-
-def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: ScaleName) -> ScaleResult:
-    """Fit the factorial cells of `results` (columns cell, block, kind, value) and estimate every contrast.
-
-    Baselines never enter the fit of the components: each joins a fit of its own for its comparison with `full`, so
-    that a baseline with another spread cannot widen or narrow what is said of the components.
+    scale: the outcome's own unless given; arms without the outcome are left out. Baselines never enter the fit of the
+    components: each joins a fit of its own for its comparison with `full`, so that a baseline with another spread
+    cannot widen or narrow what is said of the components.
     """
-    y = pd.Series(improvement(results["value"].to_numpy(dtype=float), scale), index=results.index)
+    scale = scale or outcome.scale
+    results = results[results[outcome.name].notna()]
+    y = pd.Series(outcome.improvement(results[outcome.name].to_numpy(dtype=float), scale), index=results.index)
     factorial = results["kind"] != "baseline"
     fit = _fit(results[factorial], y[factorial])
-    rows = _with_holm([_component_row(fit, components, i) for i in range(len(components))])
+    components = grid.components
+    rows = _with_holm([_component_row(fit, grid, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
     reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
@@ -82,8 +90,8 @@ def analyse_scale(results: pd.DataFrame, components: Sequence[str], scale: Scale
         gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
         relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
     return ScaleResult(
-        scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, components),
-        gains=gains, relative=relative, reference=reference,
+        outcome=outcome, scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, components),
+        gains=gains, relative=relative, reference=reference, levels=level_rows(fit, grid),
     )  # fmt: skip
 
 
@@ -92,29 +100,30 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
 
     lost: rows with cell and block of factorial cells; one whose cell or block has no result at all gets no value.
     """
-    fit, factorial = scale.fit, results[results["kind"] != "baseline"]
+    column = scale.outcome.name
+    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & results[column].notna()]
     means = dict(zip(fit.cells, fit.means, strict=True))
     shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
-    worst = float((improvement(factorial["value"].to_numpy(dtype=float), scale.scale) - fitted).min())
+    worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
     placed = lost[lost["cell"].isin(means) & lost["block"].isin(shifts)]
     if placed.empty:
         return results
     guess = placed["cell"].map(means) + placed["block"].map(shifts) + worst
-    values = np.exp(-guess) if scale.scale == "log" else -guess
-    return pd.concat([results, placed.assign(value=values.astype(float))])
+    values = [scale.outcome.value(v, scale.scale) for v in guess]
+    return pd.concat([results, placed.assign(**{column: values})])
 
 
 def _fit(rows: pd.DataFrame, y: pd.Series) -> TwoWayFit:
     return fit_two_way(rows["cell"].tolist(), rows["block"].tolist(), y.to_numpy())
 
 
-def _named(vector: contrasts.FloatArray, components: Sequence[str]) -> dict[str, float]:
+def _named(vector: FloatArray, components: Sequence[str]) -> dict[str, float]:
     return contrasts.by_cell(vector, factorial_cells(components))
 
 
-def _component_row(fit: TwoWayFit, components: Sequence[str], i: int) -> ComponentRow:
-    k = len(components)
+def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:
+    components, k = grid.components, len(grid.components)
     weights, gain = _named(contrasts.shapley(i, k), components), _named(contrasts.total_gain(k), components)
     return ComponentRow(
         component=components[i],
@@ -122,7 +131,7 @@ def _component_row(fit: TwoWayFit, components: Sequence[str], i: int) -> Compone
         share=ratio(fit, weights, gain),
         leave_one_out=contrast(fit, _named(contrasts.leave_one_out(i, k), components)),
         add_one_in=contrast(fit, _named(contrasts.add_one_in(i, k), components)),
-        main_effect=contrast(fit, _named(contrasts.factorial_effect([i], k), components)),
+        main_effect=averaged(fit, grid.effect(components[i], grid.factors[i].full)),
         pooled=contrast(fit, weights, "pooled"),
         pooled_share=ratio(fit, weights, gain, "pooled"),
         weights=weights,

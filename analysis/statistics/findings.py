@@ -1,53 +1,47 @@
-"""Everything the report says of one run, computed once: model, attribution, verdicts, variance, plan, cells, notes."""
+"""Everything the report says of one run, computed once: attribution, verdicts, variance, plan, cells, notes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
 
+from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
-from branchwise.analysis.statistics.cells import TEACHER
-from branchwise.analysis.statistics.claims import Claim, further_hypotheses, parse_claim, seal
+from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses, seal
+from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.statistics.claims.verdicts import Verdict, judge, settle
 from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.notes import lost_cells, notes_on
 from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
+from branchwise.analysis.statistics.table import CellRow, cell_rows
 from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
-from branchwise.analysis.statistics.verdicts import Verdict, judge, settle
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellRow:
-    """One row of the table of cells. change: distance minus the reference's, raw; relative: v minus it, log scale."""
-
-    cell: str
-    on: tuple[bool, ...] | None  # by component; None for a baseline or the teacher
-    n: int
-    mean: float
-    sd: float
-    shown: Mapping[str, float]  # means of the columns that stand beside the value
-    change: Estimate
-    relative: Estimate
-    arms: tuple[str, ...]
-    lost: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Results of one run. `log` is None when a value is not above 0; then `raw` leads.
+    """Results of one run.
 
-    with_worst: Shapley values, by component, with bad values in the place of lost arms; empty when none was lost.
-    edited: whether the claims are others than those that the run was sealed with.
+    outcomes: the attribution of each, the primary one first, on its own scale where the values allow it; raws: of each
+    in its own units. with_worst: Shapley values, by component, with bad values in the place of lost arms;
+    empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
+    smaller cells that do no worse than the full method.
     """
 
     run: Run
-    log: ScaleResult | None
-    raw: ScaleResult
+    outcomes: tuple[ScaleResult, ...]
+    raws: tuple[ScaleResult, ...]
     verdicts: tuple[Verdict, ...]
     edited: bool
+    standings: tuple[Standing, ...]
+    as_good: tuple[str, ...]
+    budgets: tuple[Budget, ...]
     variance: Variance
     agreement: tuple[Agreement, ...]
     with_worst: Mapping[str, Estimate]
@@ -58,38 +52,52 @@ class Findings:
 
     @property
     def headline(self) -> ScaleResult:
-        return self.log or self.raw
+        return self.outcomes[0]
+
+    @property
+    def raw(self) -> ScaleResult:
+        return self.raws[0]
 
 
 def analyse(run: Run) -> Findings:
     """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
     results = run.results
-    log = analyse_scale(results, run.components, "log") if (results["value"] > 0).all() else None
-    raw = analyse_scale(results, run.components, "raw")
+    unsettled = [_attributed(run, outcome) for outcome in run.outcomes]
     claims, unread = read_claims(run)
-    verdicts, rows = settle(judge(claims, log, results, run.components), log)
-    if log is not None:
-        log = replace(log, rows=rows)
-    headline = log or raw
+    verdicts, outcomes = settle(judge(claims, unsettled, results, run.grid), unsettled)
+    headline = outcomes[0]
+    raws = tuple(analyse_scale(results, run.grid, outcome, "raw") for outcome in run.outcomes)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
-    edited = _edited(run, claims)
+    edited, along = _edited(run, claims), budgets(run)
     return Findings(
-        run=run, log=log, raw=raw, verdicts=verdicts, edited=edited, variance=variance, agreement=agreeing,
-        with_worst=_with_worst(run, headline), plan=_plan(run, log, further_hypotheses(claims, run.components)),
-        repeats=_more_repeats(run, headline, variance), cells=_cell_rows(run, log, raw),
-        notes=(*_completeness(run), *_stopped(run), *_resealed(edited), *unread, *_not_estimable(run, headline),
-               *_scale_note(run, log), *flags(headline, variance, _lost_cells(run)), *warnings(agreeing)),
+        run=run, outcomes=outcomes, raws=raws, verdicts=verdicts, edited=edited, standings=standings(run, headline),
+        as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
+        with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
+        repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]),
+        notes=(*_resealed(edited), *unread, *notes_on(run, outcomes), *too_short(run, headline, along),
+               *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
+
+
+def _attributed(run: Run, outcome: Outcome) -> ScaleResult:
+    """On the outcome's own scale where it can take every value, else on the raw one."""
+    values = run.results[outcome.name].dropna().to_numpy(dtype=float)
+    return analyse_scale(run.results, run.grid, outcome, outcome.scale if outcome.fits(values) else "raw")
+
+
+def vocabulary(run: Run) -> Vocabulary:
+    """What the claims of a run may speak of."""
+    cells = (*run.cells, *run.baselines, TEACHER)
+    return Vocabulary(grid=run.grid, cells=cells, outcomes={one.name: one.scale for one in run.outcomes})
 
 
 def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
     """Claims of the space, parsed; and a sentence for each that cannot be read (the space was changed by hand)."""
-    names = (*run.cells, *run.baselines, TEACHER)
-    claims, unread = [], []
+    claims, unread, known = [], [], vocabulary(run)
     for text in run.claims:
         try:
-            claims.append(parse_claim(str(text), run.components, names))
+            claims.append(parse_claim(str(text), known))
         except ValueError as error:
             unread.append(f"Not judged: {error}.")
     return claims, unread
@@ -115,29 +123,29 @@ def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
     lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
     if lost.empty or not run.components or scale.fit.n < 1:
         return {}
-    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.components, scale.scale)
+    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.grid, scale.outcome, scale.scale)
     return {row.component: row.shapley for row in filled.rows}
 
 
-def _plan(run: Run, log: ScaleResult | None, claims: int) -> Plan | None:
-    blocks = log.fit.n_blocks if log else 0
-    if not log or not run.components or blocks < 1:
+def _plan(run: Run, headline: ScaleResult, claims: int) -> Plan | None:
+    blocks = headline.fit.n_blocks
+    if headline.scale != "log" or not run.components or blocks < 1:
         return None
-    design: Design = "factorial" if run.whole else "leave_one_out"
-    return plan(len(run.components), blocks, design, effect_sd(run, log), claims)
+    design: Design = "factorial" if run.grid.whole else "leave_one_out"
+    return plan(len(run.components), blocks, design, effect_sd(run, headline), claims)
 
 
-def effect_sd(run: Run, log: ScaleResult) -> EffectSD | None:
+def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
     """SD between blocks of the headline effect that varied most; None where nothing varies, or one block ran."""
-    shown = [row.shapley if run.whole else row.leave_one_out for row in log.rows]
+    shown = [row.shapley if run.grid.whole else row.leave_one_out for row in headline.rows]
     varying = [estimate for estimate in shown if estimate.se > 0]
     if not varying:
         return None
     most = max(varying, key=lambda estimate: estimate.se)
-    return EffectSD(run=run.name, sd=most.se * sqrt(log.fit.n_blocks), df=most.df)
+    return EffectSD(run=run.name, sd=most.se * sqrt(headline.fit.n_blocks), df=most.df)
 
 
-def _more_repeats(run: Run, scale: ScaleResult, variance: Variance) -> Repeats | None:
+def _more_repeats(run: Run, variance: Variance) -> Repeats | None:
     """None unless the sampling noise was measured and the arms tell how long their evaluation took."""
     counts = [len(values) for values in run.results["value_repeats"] if np.ndim(values) == 1]
     seconds = float(run.results["eval_seconds"].mean()) if "eval_seconds" in run.results else nan
@@ -146,105 +154,3 @@ def _more_repeats(run: Run, scale: ScaleResult, variance: Variance) -> Repeats |
         return None
     part = min(variance.sampling**2 / variance.residual**2, 1.0)
     return Repeats(now=round(float(np.mean(counts))), seconds=seconds, narrower=1 - sqrt(1 - part / 2))
-
-
-def _cell_rows(run: Run, log: ScaleResult | None, raw: ScaleResult) -> tuple[CellRow, ...]:
-    rows = []
-    results = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
-    groups = dict(iter(results.groupby("cell", sort=False)))
-    baselines = [*run.baselines, *results.loc[results["kind"] == "baseline", "cell"].dropna()]
-    for cell in dict.fromkeys((*run.cells, *baselines)):
-        arms = groups.get(cell, results.iloc[:0])
-        done = run.results[run.results["cell"] == cell]
-        on = run.on(cell)
-        rows.append(
-            CellRow(
-                cell=cell, on=None if on is None else tuple(on[name] for name in run.components),
-                n=len(done), mean=float(done["value"].mean()), sd=float(done["value"].std(ddof=1)),
-                shown={column.name: float(done[column.name].mean()) for column in run.shown},
-                change=flip(raw.relative.get(cell, Estimate())),
-                relative=log.relative.get(cell, Estimate()) if log else Estimate(),
-                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
-            )
-        )  # fmt: skip
-    teacher = results["teacher_value"].dropna()
-    if len(teacher):
-        rows.append(
-            CellRow(
-                cell=TEACHER, on=None, n=1, mean=float(teacher.mean()), sd=nan,
-                shown={column.name: nan for column in run.shown},
-                change=Estimate(), relative=Estimate(), arms=(), lost=(),
-            )
-        )  # fmt: skip
-    return tuple(rows)
-
-
-def flip(estimate: Estimate) -> Estimate:
-    """The estimate of minus the quantity."""
-    return replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
-
-
-def _completeness(run: Run) -> list[str]:
-    notes = []
-    planned = run.manifest.get("arms")
-    if not len(run.results):
-        notes.append("No arm has finished: nothing can be estimated yet.")
-    if run.missing:
-        notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
-    elif isinstance(planned, int) and planned > len(run.arms) and len(run.outline.parts) == 1:
-        notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
-    for status, rows in run.lost.groupby("status", dropna=False):
-        names = _some(tuple(rows["arm"]))
-        word = {"failed": "failed", "diverged": "diverged"}.get(
-            str(status), f"ended as {status} without a finite value"
-        )
-        notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {word}: {names}.")
-    return notes
-
-
-def _stopped(run: Run) -> list[str]:
-    stopped = int((run.arms["status"] == "stopped").sum())
-    if not stopped:
-        return []
-    plural = "s were" if stopped > 1 else " was"
-    return [f"{stopped} searched arm{plural} stopped at a rung by {run.design.get('scheduler')}, as planned."]
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more (all in ablation.json)"
-
-
-def _lost_cells(run: Run) -> tuple[str, ...]:
-    rows = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
-    return tuple(dict.fromkeys(rows["cell"].dropna()))
-
-
-def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
-    if not run.components:
-        if run.searched:
-            return []
-        return ["The space declares no components: there are no effects to attribute."]
-    quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")
-    unknown = [
-        f"{quantity.replace('_', '-')} of {row.component}"
-        for quantity in quantities
-        for row in headline.rows
-        if not getattr(row, quantity).known
-    ]
-    if not unknown:
-        return []
-    empty = [cell for cell in run.cells if cell not in headline.fit.cells]
-    if not run.whole:
-        return ["This design runs too few cells for Shapley values, main effects and shares."]
-    cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
-    return [f"{cause} these cannot be estimated: {_some(unknown)}."]
-
-
-def _scale_note(run: Run, log: ScaleResult | None) -> list[str]:
-    if log is not None:
-        return []
-    low = run.results["value"] <= 0
-    names = _some(tuple(run.results.loc[low, "arm"]))
-    return [f"There is no log scale, because values are not above 0 ({names}): the raw scale leads and no claim on the "
-            "log scale is judged."]  # fmt: skip

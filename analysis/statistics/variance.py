@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan, sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.statistics.attribution import ScaleResult, improvement
-from branchwise.analysis.statistics.cells import BASE
+from branchwise.analysis.declared.cells import BASE
+from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import TwoWayFit
 
 FEW_BLOCKS = 5
@@ -41,7 +42,10 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
     residual = fit.residual_var
     block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 else nan
     whole = block + residual
-    sampling = sampling_variance(factorial["value_repeats"], scale)
+    measured: Iterable[Any] = (
+        factorial["value_repeats"] if scale.outcome.name == "value" else []
+    )  # no other outcome is sampled
+    sampling = sampling_variance(measured, scale)
     positive = max(block, 0.0) + residual
     return Variance(
         residual=_sqrt(residual),
@@ -56,7 +60,7 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
 def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     """(SS of blocks after cells - (blocks - 1) * residual) / the coefficient of the block variance in it."""
     fit = scale.fit
-    y = improvement(factorial["value"].to_numpy(dtype=float), scale.scale)
+    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float))
     cell = pd.Categorical(factorial["cell"]).codes
     block = pd.Categorical(factorial["block"]).codes
     table = np.zeros((cell.max() + 1, block.max() + 1))
@@ -69,13 +73,13 @@ def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     return (sum_of_squares - freedom * fit.residual_var) / coefficient if coefficient > 0 else nan
 
 
-def sampling_variance(repeats: pd.Series, scale: ScaleResult) -> float:
+def sampling_variance(repeats: Iterable[Any], scale: ScaleResult) -> float:
     """Pooled variance over sampling repeats of an arm, divided by their number: of the mean that the table shows."""
     sums, freedom, per_arm = 0.0, 0, []
     for values in repeats:
         if values is None or np.ndim(values) != 1 or len(values) < 2:
             continue
-        y = improvement(np.asarray(values, dtype=float), scale.scale)
+        y = scale.improvement(np.asarray(values, dtype=float))
         if np.isfinite(y).all():
             sums += float(((y - y.mean()) ** 2).sum())
             freedom += len(y) - 1

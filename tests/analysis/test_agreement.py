@@ -12,14 +12,16 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.agreement import agreement, warnings
 from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_in_place
-from branchwise.analysis.statistics.cells import factorial_cells
 from branchwise.analysis.statistics.findings import analyse
 
 COMPONENTS = ("a", "b", "c")
-CELLS = factorial_cells(COMPONENTS)
+CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
 
 
 def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.DataFrame:
@@ -38,7 +40,7 @@ def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.Dat
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
 def test_block_by_component_is_the_analysis_of_variance():
     frame = simulate(effect_sd=0.1).assign(y=lambda f: np.log(f["value"]))
-    rows = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)
+    rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     small = smf.ols("y ~ C(cell) + C(block)", frame).fit()
     unadjusted = []
     for i, row in enumerate(rows):
@@ -51,7 +53,7 @@ def test_block_by_component_is_the_analysis_of_variance():
 
 def test_spreads_are_the_residuals_of_each_half():
     frame = simulate(off_sd=0.3, on_sd=0.03).assign(y=lambda f: np.log(f["value"]))
-    row = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)[0]
+    row = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)[0]
     found = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
     assert (row.off_sd**2, row.on_sd**2) == pytest.approx(found)
     assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(found[0] / found[1], 12, 12))
@@ -62,7 +64,7 @@ def test_spreads_are_the_residuals_of_each_half():
 
 def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
     scattered = simulate(blocks=6, effect_sd=0.3)
-    rows = agreement(analyse_scale(scattered, COMPONENTS, "log"), scattered, COMPONENTS)
+    rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered, COMPONENTS)
     (told,) = warnings(rows)
     assert "times the pooled one" in told
     assert "its effect differs between blocks" in told
@@ -70,14 +72,14 @@ def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
 
 def test_even_tables_are_warned_of_as_rarely_as_the_level_says():
     frames = [simulate(seed=seed) for seed in range(200)]
-    rows = [agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS) for frame in frames]
+    rows = [agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS) for frame in frames]
     assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
     assert np.mean([min(row.spread_p for row in each) <= 0.05 for each in rows]) < 0.09
 
 
 @pytest.mark.parametrize("frame", [simulate(blocks=1), simulate()[lambda f: f["cell"] != "a"]])
 def test_tables_that_cannot_tell_give_no_numbers(frame):
-    rows = agreement(analyse_scale(frame, COMPONENTS, "log"), frame, COMPONENTS)
+    rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
     assert warnings(rows) == []
 
@@ -86,7 +88,7 @@ def test_the_place_of_a_lost_arm_takes_the_worst_residual():
     frame = simulate(seed=4)
     lost = frame.iloc[[7]]  # full in block 0
     kept = frame.drop(index=7)
-    scale = analyse_scale(kept, COMPONENTS, "log")
+    scale = analyse_scale(kept, GRID, VALUE)
     filled = with_worst_in_place(kept, lost, scale)
     ols = smf.ols("np.log(value) ~ C(cell) + C(block)", kept).fit()
     expected = ols.predict(lost).iloc[0] + ols.resid.max()

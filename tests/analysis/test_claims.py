@@ -5,22 +5,31 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from branchwise.analysis.statistics.cells import factorial_cells
-from branchwise.analysis.statistics.claims import Claim, Term, parse_claim
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.statistics.claims.language import Claim, Term, Vocabulary
+from branchwise.analysis.statistics.claims.parser import parse_claim
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("uncond_branch", "anchor", "curriculum")
 CELLS = (*factorial_cells(COMPONENTS), "scratch", "teacher")
 
 
+def known(cells) -> Vocabulary:
+    grid = switches(COMPONENTS)
+    planned = frozenset(levels for levels in grid.planned if grid.name(levels) in cells)
+    return Vocabulary(grid=replace(grid, planned=planned), cells=cells, outcomes={"value": "log"})
+
+
 def parse(text: str) -> Claim:
-    return parse_claim(text, COMPONENTS, CELLS)
+    return parse_claim(text, known(CELLS))
 
 
 def test_a_share():
@@ -32,7 +41,7 @@ def test_a_share():
 
 def test_an_effect():
     claim = parse("anchor.effect < 0")
-    assert (claim.relation, claim.scale, claim.bound) == ("below", "log", 0.0)
+    assert (claim.relation, claim.scale, claim.bound) == ("below", "effect", 0.0)
     assert parse("anchor.effect > 5%").bound == pytest.approx(math.log(1.05))
     assert parse("anchor.shapley > -5%").bound == pytest.approx(math.log(0.95))
 
@@ -54,7 +63,7 @@ def test_a_plus_between_quantities_is_a_sum_and_within_a_name_a_cell():
 
 def test_equivalence():
     claim = parse("equivalent(anchor, 2%)")
-    assert (claim.relation, claim.scale) == ("equivalent", "log")
+    assert (claim.relation, claim.scale) == ("equivalent", "effect")
     assert claim.terms == (Term(coefficient=1.0, quantity="effect", names=("anchor",)),)
     assert claim.bound == pytest.approx(math.log(1.02))
     assert parse("equivalent(full.value - teacher.value, 1.5)").bound == 1.5
@@ -106,10 +115,10 @@ def test_everything_else_is_refused_in_one_sentence(text, told):
 
 def test_a_design_that_cannot_judge_a_claim_refuses_it():
     cells = ("full", "anchor+curriculum", "uncond_branch+curriculum", "uncond_branch+anchor")
-    assert parse_claim("anchor.leave_one_out > 0", COMPONENTS, cells).terms
+    assert parse_claim("anchor.leave_one_out > 0", known(cells)).terms
     for text in ("anchor.share > 0.1", "anchor.add_one_in > 0", "equivalent(anchor, 2%)", "base.value > 1"):
         with pytest.raises(ValueError, match=r"does not run|no cell"):
-            parse_claim(text, COMPONENTS, cells)
+            parse_claim(text, known(cells))
 
 
 pieces = st.sampled_from(

@@ -9,14 +9,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.statistics.attribution import analyse_scale
-from branchwise.analysis.statistics.cells import factorial_cells
-from branchwise.analysis.statistics.claims import parse_claim, seal
+from branchwise.analysis.statistics.claims.language import Vocabulary, seal
+from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.statistics.claims.verdicts import judge, settle
 from branchwise.analysis.statistics.model import holm
-from branchwise.analysis.statistics.verdicts import judge, settle
 
 COMPONENTS = ("a", "b")
-CELLS = factorial_cells(COMPONENTS)
+CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
+KNOWN = Vocabulary(grid=GRID, cells=(*CELLS, "teacher"), outcomes={"value": "log"})
 
 
 def results(v=(0.0, 0.6, 0.02, 0.63), blocks=5, sd=0.02, seed=0, teacher=20.0) -> pd.DataFrame:
@@ -32,9 +36,10 @@ def results(v=(0.0, 0.6, 0.02, 0.63), blocks=5, sd=0.02, seed=0, teacher=20.0) -
 
 
 def verdicts(frame: pd.DataFrame, *texts: str):
-    claims = [parse_claim(text, COMPONENTS, (*CELLS, "teacher")) for text in texts]
-    log = analyse_scale(frame, COMPONENTS, "log")
-    return settle(judge(claims, log, frame, COMPONENTS), log)
+    claims = [parse_claim(text, KNOWN) for text in texts]
+    log = analyse_scale(frame, GRID, VALUE)
+    judged, (settled,) = settle(judge(claims, [log], frame, GRID), [log])
+    return judged, settled.rows
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_share_and_its_interval_agree():
 
 def test_tost_is_the_larger_of_two_one_sided_tests():
     frame = results(sd=0.05)
-    log = analyse_scale(frame, COMPONENTS, "log")
+    log = analyse_scale(frame, GRID, VALUE)
     (verdict,), _ = verdicts(frame, "equivalent(b, 12%)")
     effect = log.rows[1].main_effect
     bound = math.log(1.12)
@@ -94,7 +99,7 @@ def test_values_against_the_teacher_are_a_one_sample_t_over_blocks():
 
 def test_one_family_holds_shapley_values_and_claims():
     frame = results(sd=0.05)
-    log = analyse_scale(frame, COMPONENTS, "log")
+    log = analyse_scale(frame, GRID, VALUE)
     judged, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
     family = [*(row.shapley.p for row in log.rows), *(v.by_block.p for v in judged)]
     assert [*(row.p_holm for row in rows), *(v.by_block.p_holm for v in judged)] == pytest.approx(holm(family))
@@ -128,7 +133,7 @@ def test_wording_changes_no_p_value(wordings):
 
 def test_claims_are_sealed_in_one_form():
     def sealed(*texts: str) -> str:
-        return seal([parse_claim(text, COMPONENTS, (*CELLS, "teacher")).canonical for text in texts])
+        return seal([parse_claim(text, KNOWN).canonical for text in texts])
 
     assert sealed("b.shapley > 0", "a.share>0.6") == sealed("60% < a.share", "0 < b.shapley")
     assert sealed("b.shapley > 0") != sealed("b.shapley < 0")

@@ -17,7 +17,7 @@ import pytest
 from branchwise.analysis.records.comparing import IncomparableError
 from branchwise.analysis.records.folder import RunFolderError, load_run
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.tables import csv_rows
+from branchwise.analysis.report.numbers import csv_rows
 from branchwise.analysis.statistics.findings import analyse
 
 CLAIMS = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]

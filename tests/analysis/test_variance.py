@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.statistics.attribution import analyse_scale
-from branchwise.analysis.statistics.cells import factorial_cells
 from branchwise.analysis.statistics.variance import components_of_variance, flags
 
 COMPONENTS = ("a", "b")
-CELLS = factorial_cells(COMPONENTS)
+CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
 
 
 def simulate(blocks, sd, block_sd, sampling_sd=0.0, repeats=3, seed=0) -> pd.DataFrame:
@@ -36,7 +38,7 @@ def test_balanced_table_is_the_anova_of_the_textbook():
     residual = wide - wide.mean(0) - wide.mean(1, keepdims=True) + wide.mean()
     ms_residual = (residual**2).sum() / ((b - 1) * (c - 1))
     ms_block = c * ((wide.mean(1) - wide.mean()) ** 2).sum() / (b - 1)
-    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     assert found.residual == pytest.approx(math.sqrt(ms_residual))
     assert found.block == pytest.approx(math.sqrt((ms_block - ms_residual) / c))
     assert found.intra_block == pytest.approx((ms_block - ms_residual) / (ms_block + (c - 1) * ms_residual))
@@ -46,7 +48,7 @@ def test_balanced_table_is_the_anova_of_the_textbook():
 def test_components_are_recovered_from_a_large_table(drop):
     frame = simulate(600, 0.05, 0.10, sampling_sd=0.06, seed=1)
     frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False))
-    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     sampling = 0.06 / math.sqrt(3)
     assert found.sampling == pytest.approx(sampling, rel=0.05)
     assert found.residual == pytest.approx(math.hypot(0.05, sampling), rel=0.05)
@@ -56,12 +58,12 @@ def test_components_are_recovered_from_a_large_table(drop):
 
 def test_what_a_run_cannot_tell_is_nan():
     frame = simulate(1, 0.05, 0.1)
-    found = components_of_variance(analyse_scale(frame, COMPONENTS, "log"), frame)
+    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     assert all(map(math.isnan, (found.residual, found.block, found.sampling, found.training, found.intra_block)))
 
 
 def told(frame: pd.DataFrame, lost=()) -> str:
-    scale = analyse_scale(frame, COMPONENTS, "log")
+    scale = analyse_scale(frame, GRID, VALUE)
     return " ".join(flags(scale, components_of_variance(scale, frame), lost))
 
 

@@ -23,6 +23,7 @@ design:
   components:
     anchor: {off: {anchor_weight: 0}}
 """
+ENDLESS = "a" * 100_000
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [*{old}, *{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh")
 )
@@ -142,7 +143,10 @@ ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message
     "a secret without a bucket": (["--space", "{space}", "--storage", "s3://key:secret"], ["--storage"]),
     "a secret with one slash": (["--space", "{space}", "--storage", "s3:/key:secret@bucket"], ["two slashes"]),
     "a secret without a slash": (["--space", "{space}", "--storage", "s3:key:secret@bucket"], ["two slashes"]),
-    "a secret of an unknown kind": (["--space", "{space}", "--storage", "x://key:secret@bucket/?secret"], ["--storage: "]),
+    "a secret of an unknown kind": (
+        ["--space", "{space}", "--storage", "x://key:secret@bucket/?secret"],
+        ["--storage: "],
+    ),
     "a secret after a mistyped option": (["--space", "{space}", "--storag", "s3://key:secret@bucket"], ["s3://..."]),
     "an address with a secret": (["--space", "{space}", "--address", "ray://me:secret@head:10001"], ["--address: "]),
     "an address with an option": (["--space", "{space}", "--address", "head:6379?token=secret"], ["--address: "]),
@@ -157,10 +161,10 @@ ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message
     "a storage that takes a library": (["--space", "{space}", "--storage", "hdfs://host/x"], ["hdfs://host/x: "]),
     "an escape": (["--space", "{space}", "--set", "\x1b[31mtrian=3"], ["\\x1b[31mtrian: unknown key"]),
     "an escape in an option": (["--space", "{space}", "--\x1b]0;title\x07"], ["\\x1b]0;title\\x07"]),
-    "an endless claim": (["--space", "{space}", "--set", "design.claims=[" + "a" * 100_000 + "]"], ["claims[0]", "aaa"]),
-    "an endless key": (["--space", "{space}", "--set", "a" * 100_000 + "=1"], ["aaa", "unknown key"]),
-    "an endless value": (["--space", "{space}", "--set", "train.steps=" + "a" * 100_000], ["train.steps", "integer"]),
-    "an endless name": (["--space", "{space}", "--name", "a" * 100_000], ["--name", "64 at most"]),
+    "an endless claim": (["--space", "{space}", "--set", f"design.claims=[{ENDLESS}]"], ["claims[0]", "aaa"]),
+    "an endless key": (["--space", "{space}", "--set", ENDLESS + "=1"], ["aaa", "unknown key"]),
+    "an endless value": (["--space", "{space}", "--set", "train.steps=" + ENDLESS], ["train.steps", "integer"]),
+    "an endless name": (["--space", "{space}", "--name", ENDLESS], ["--name", "64 at most"]),
 }
 
 Refused = Callable[..., str]

@@ -13,7 +13,7 @@ teacher: {channels: [16, 32], norm_groups: 8, steps: 10}
 student: {channels: [8, 12], norm_groups: 4}
 train: {steps: 10}
 """
-X, Y = "design.components.x.off", "design.components.y.off"
+X, Y = "design.components.x", "design.components.y"
 
 
 def space_with(design: str, head: str = HEAD) -> Space:
@@ -30,9 +30,18 @@ def space_with(design: str, head: str = HEAD) -> Space:
         ("x: {off: {anchor_weight: 0, method.anchor_weight: 0}}", [X, "method.anchor_weight"]),
         ("x: {off: {anchor_weight: 0.1}}", [X, "equals the current value"]),
         ("x: {off: {anchor_weight: 0, train.steps: 10}}", [X, "train.steps: 10 equals the current value"]),
-        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", [X, "equals the current value"]),
-        ("x: {off: {evaluate.samples: 700}}", [X, "evaluate.samples must stay 1000, not become 700"]),
-        ("x: {off: {evaluate.precision: bf16}}", [X, "evaluate.precision", "compared"]),
+        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", ["full and base", "only x", "the same settings"]),
+        ("x: {off: {evaluate.samples: 700}}", ["evaluate.samples must stay 1000, not become 700"]),
+        ("x: {off: {evaluate.precision: bf16}}", ["evaluate.precision", "compared"]),
+        (
+            "x: {reference: a, levels: {a: {anchor_weight: 0}, b: {anchor_weight: 0}, own: {anchor_weight: 0.1}}}",
+            ["only x", "the same settings"],
+        ),
+        (
+            "x: {reference: none, levels: {none: {anchor_weight: 0}, own: {anchor_weight: 0.1}}}, "
+            "y: {off: {method.anchor_weight: 0.5}}",
+            [X, Y, "method.anchor_weight"],
+        ),
     ],
 )
 def test_components_that_make_no_factorial(components: str, words: list[str]) -> None:
@@ -42,7 +51,7 @@ def test_components_that_make_no_factorial(components: str, words: list[str]) ->
 
 
 def test_an_alias_of_the_current_value_changes_nothing() -> None:
-    with pytest.raises(UserError, match="equals the current value"), pytest.warns(FutureWarning):
+    with pytest.raises(UserError, match="full and base, which only x should tell apart,"), pytest.warns(FutureWarning):
         space_with("components: {x: {off: {snr_weighting: reference}}}", f"{HEAD}method: {{snr_weighting: authors}}\n")
 
 

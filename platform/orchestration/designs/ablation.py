@@ -1,79 +1,94 @@
-"""What the designs have in common that switch components off: their keys, their cells and what is claimed of them."""
+"""What the designs have in common that vary components: their keys, their cells and what is claimed of them."""
 
 from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, NonNegativeInt
 
-from branchwise.analysis.statistics.cells import BASE, FULL, TEACHER, cell_name, factorial_cells
-from branchwise.analysis.statistics.claims import Claim, further_hypotheses, parse_claim
+from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
+from branchwise.analysis.declared.outcomes import column_and_step
+from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
+from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.orchestration.designs.base import MOST_ARMS, Cell, Design, Found, Part
+from branchwise.orchestration.designs.component import Component, Word, check_apart
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.input.messages import brief
 from branchwise.trainables import Arm
 from branchwise.trainables.contract import Kind
-from branchwise.trainables.runtime.settings import Many, Strict, full_key, setting
-
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-
-
-class Component(Strict):
-    """A part of the method and the settings that switch it off."""
-
-    off: Annotated[dict[str, Any], Field(min_length=1)]
+from branchwise.trainables.runtime.settings import Many
 
 
 class Ablation(Design):
-    """Components to switch off, models to compare with, and what is claimed beforehand."""
+    """Components and their levels, models to compare with, what is measured, and what is claimed beforehand."""
 
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
+    exclude: Many[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
     baselines: Many[str] = ()
+    outcomes: Annotated[Many[str], Field(min_length=1)] = ("value",)  # the primary one first
     claims: Many[str] = ()
+    first_seed: NonNegativeInt = 0  # of block 0; the others follow
 
     @abstractmethod
-    def combinations(self) -> Iterator[Mapping[str, bool]]:
-        """Which components are on in each cell."""
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        """The level of each component in each cell."""
 
     def component_names(self) -> tuple[str, ...]:
         return tuple(self.components)
 
-    def declared_claims(self) -> tuple[str, ...]:
-        return tuple(claim.canonical for claim in self._parsed())
+    def factors(self) -> tuple[Factor, ...]:
+        return tuple(component.factor(name) for name, component in self.components.items())
 
-    def further_hypotheses(self) -> int:
-        return further_hypotheses(self._parsed(), list(self.components))
+    def outcome_names(self) -> tuple[str, ...]:
+        return self.outcomes
 
-    def _parsed(self) -> list[Claim]:
-        """The claims; they were checked against the cells that the design runs before."""
-        names = [*factorial_cells(list(self.components)), *self.baselines, TEACHER]
-        return [parse_claim(claim, list(self.components), names) for claim in self.claims]
+    def declared_claims(self, method: Method) -> tuple[str, ...]:
+        return tuple(claim.canonical for claim in self._parsed(method))
+
+    def further_hypotheses(self, method: Method) -> int:
+        return further_hypotheses(self._parsed(method), list(self.components))
+
+    def _parsed(self, method: Method) -> list[Claim]:
+        """The claims, which were checked before."""
+        known = self.vocabulary(method)
+        return [parse_claim(claim, known) for claim in self.claims]
+
+    def vocabulary(self, method: Method) -> Vocabulary:
+        """What a claim may speak of."""
+        scales = {column.name: column.scale for column in method.module.COLUMNS}
+        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.combinations())
+        return Vocabulary(
+            grid=Grid(factors=self.factors(), planned=planned),
+            cells=[*(cell.cell for cell in self.component_cells()), *self.baselines, TEACHER],
+            outcomes={name: scales[column_and_step(name)[0]] for name in self.outcomes},
+        )
 
     def settings(self) -> list[str]:
-        return sorted({key for component in self.components.values() for key in component.off})
+        return sorted({key for component in self.components.values() for key in component.settings()})
 
     def cells(self, method: Method) -> tuple[Cell, ...]:
         baselines = (Cell(cell=name, kind="baseline", patch=method.module.BASELINES[name]) for name in self.baselines)
         return (*self.component_cells(), *baselines)
 
     def component_cells(self) -> tuple[Cell, ...]:
-        """A cell for each combination of components."""
-        cells = []
-        for on in self.combinations():
-            off = [component.off for name, component in self.components.items() if not on[name]]
-            patch = {key: value for settings in off for key, value in settings.items()}
-            name = cell_name([name for name, state in on.items() if state], list(on))
-            cells.append(Cell(cell=name, kind="cell", components=on, patch=patch))
+        """A cell for each combination of levels."""
+        cells, factors = [], self.factors()
+        for levels in self.combinations():
+            patches = [component.patch(levels[name]) for name, component in self.components.items()]
+            patch = {key: value for settings in patches for key, value in settings.items()}
+            states = {one.name: levels[one.name] == ON if one.is_switch else levels[one.name] for one in factors}
+            cells.append(Cell(cell=cell_of(factors, levels), kind="cell", components=states, patch=patch))
         return tuple(cells)
 
     def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
         """All arms of a block share its seed, and so their initial weights, data order, timesteps and noise: they
         differ in nothing but the patch."""
-        return tuple(block_arm(method, cell, block) for block in range(self.blocks) for cell in self.cells(method))
+        cells, first = self.cells(method), self.first_seed
+        return tuple(block_arm(method, cell, block, first_seed=first) for block in range(self.blocks) for cell in cells)
 
     def total(self) -> int:
         return self.blocks * (len(list(self.combinations())) + len(self.baselines))
@@ -85,8 +100,10 @@ class Ablation(Design):
         cells, baselines = len(list(self.combinations())), ""
         if self.baselines:
             baselines = f" + {len(self.baselines)} baselines ({', '.join(self.baselines)})"
-        yield "components", ", ".join(self.components)
+        yield "components", ", ".join(map(str, self.factors()))
         yield "arms", f"{self.total()} = ({cells} cells{baselines}) x {self.blocks} blocks"
+        if len(self.outcomes) > 1:
+            yield "outcomes", ", ".join(self.outcomes)
         for claim in self.claims:
             yield "claim", claim
 
@@ -94,7 +111,13 @@ class Ablation(Design):
         file = method.file
         if self.total() > MOST_ARMS:
             raise UserError(f"{file}: design.blocks: {self.blocks} makes {self.total()} arms; {MOST_ARMS} are allowed")
-        self._check_components(method)
+        for name, component in self.components.items():
+            component.check(name, method)
+        check_apart(self.components, method)
+        self._check_exclusions(method)
+        for cell in self.component_cells():
+            method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
+            method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
         known = method.module.BASELINES
         for index, baseline in enumerate(self.baselines):
             if baseline not in known or baseline in self.baselines[:index]:
@@ -104,69 +127,66 @@ class Ablation(Design):
                 )
             method.check_patch(f"design.baselines: {baseline}", known[baseline])
             method.check_comparable(f"design.baselines: {baseline}", known[baseline])
-        self._check_differ(method)
-        rows = [cell.cell for cell in self.cells(method)]
+        self._check_rows(method)
+        self._check_outcomes(method)
         for index, claim in enumerate(self.claims):
             try:
-                parse_claim(claim, list(self.components), [*rows, TEACHER])
+                parse_claim(claim, self.vocabulary(method))
             except ValueError as error:
                 raise UserError(f"{file}: design.claims[{index}]: {error}") from error
 
-    def _check_components(self, method: Method) -> None:
-        taken = [FULL, BASE, TEACHER, *method.module.BASELINES]
-        for name, component in self.components.items():
-            if name in taken:
-                raise UserError(
-                    f"{method.file}: design.components: {name!r} is not allowed: {', '.join(taken)} name other rows"
-                )
-            for key in component.off:
-                method.current(f"design.components.{name}.off", key)
-        self._check_apart(method)
-        for cell in self.component_cells():
-            method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
-        for name, component in self.components.items():
-            method.check_comparable(f"design.components.{name}.off", component.off)
-
-    def _check_apart(self, method: Method) -> None:
-        """Raises UserError unless each setting, however written, belongs to one component: else cells would coincide,
-        or the order of the components decide."""
-        owners: dict[str, tuple[str, str]] = {}
-        for name, component in self.components.items():
-            for key in component.off:
-                full = full_key(key)
-                for taken, (owner, written) in owners.items():
-                    if f"{full}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{full}."):
-                        raise UserError(
-                            f"{method.file}: design.components.{name}.off: {key} is what design.components.{owner}.off "
-                            f"sets by {written} already: a setting belongs to one component, written in one way"
-                        )
-                owners[full] = (name, key)
-
-    def _check_differ(self, method: Method) -> None:
-        """Raises UserError where a component changes nothing, or two rows are the same model."""
-        for name, component in self.components.items():
-            where = f"design.components.{name}.off"
-            off = method.patched(component.off)
-            for key, value in component.off.items():
-                if setting(off, key) == method.current(where, key):
-                    raise UserError(
-                        f"{method.file}: {where}: {key}: {brief(value)} equals the current value; choose another"
-                    )
-        rows: dict[str, str] = {}
+    def _check_rows(self, method: Method) -> None:
+        """Raises UserError where two rows are the same model, as where a component changes nothing."""
+        rows: dict[str, Cell] = {}
         for cell in self.cells(method):
             settings = method.patched(cell.patch).model_dump_json()
-            if settings in rows:
+            other = rows.setdefault(settings, cell)
+            if other is not cell:
+                told = [name for name in cell.components if cell.components[name] != other.components.get(name)]
+                apart = f", which only {' and '.join(told)} should tell apart," if told else ""
                 raise UserError(
-                    f"{method.file}: design: {rows[settings]} and {cell.cell} have the same settings, so they are one "
-                    "and the same row; leave one of them out"
+                    f"{method.file}: design: {other.cell} and {cell.cell}{apart} have the same settings, so they would "
+                    "be one row twice; leave one out"
                 )
-            rows[settings] = cell.cell
+
+    def _check_exclusions(self, method: Method) -> None:
+        where = f"{method.file}: design.exclude"
+        levels = {factor.name: factor.levels for factor in self.factors()}
+        for index, excluded in enumerate(self.exclude):
+            for name, level in excluded.items():
+                if level not in levels.get(name, ()):
+                    allowed = "; ".join(f"{one}: {', '.join(each)}" for one, each in levels.items())
+                    raise UserError(
+                        f"{where}[{index}]: {name}: {level} is not allowed: a component's level ({allowed})"
+                    )
+        left = list(self.combinations())
+        for factor in self.factors():
+            if gone := [level for level in factor.levels if all(one[factor.name] != level for one in left)]:
+                raise UserError(f"{where}: leaves no cell with {factor.name} {gone[0]}; exclude less")
+        if all(any(one[factor.name] != factor.full for factor in self.factors()) for one in left):
+            raise UserError(f"{where}: leaves out the full method, which every effect is measured from")
+
+    def _check_outcomes(self, method: Method) -> None:
+        allowed = [column.name for column in method.module.COLUMNS if column.claimable]
+        for index, outcome in enumerate(self.outcomes):
+            column, step = column_and_step(outcome)
+            if column not in allowed or outcome in self.outcomes[:index]:
+                told = f"each at most once of {', '.join(allowed)}, at a budget as {allowed[0]}@STEPS"
+                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {told}")
+            measured = list(method.module.measured_at(method.spec))
+            if step is not None and step not in measured:
+                told = f"students are measured after {', '.join(map(str, measured)) or 'their last'} steps alone"
+                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {told}")
+
+    def is_excluded(self, levels: Mapping[str, str]) -> bool:
+        return any(all(levels[name] == level for name, level in one.items()) for one in self.exclude)
 
 
-def every_combination(components: Mapping[str, Any]) -> Iterator[Mapping[str, bool]]:
-    """All 2^k of them, with every component on first and none on last."""
-    for states in itertools.product((True, False), repeat=len(components)):
-        yield dict(zip(components, states, strict=True))
+def every_combination(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
+    """Every combination of levels, of on and off with every component on first and none last."""
+    names = [factor.name for factor in factors]
+    for levels in itertools.product(*(factor.levels[::-1] for factor in factors)):
+        yield dict(zip(names, levels, strict=True))
 
 
 def block_arm(method: Method, cell: Cell, block: int, *, kind: Kind | None = None, first_seed: int = 0) -> Arm:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
+from branchwise.analysis.declared.factors import Factor, level_of
 from branchwise.orchestration.designs.method import Method
 from branchwise.trainables.contract import Arm, Kind
 from branchwise.trainables.runtime.settings import Strict
@@ -33,7 +34,7 @@ class Cell:
     cell: str
     kind: Kind
     patch: Mapping[str, Any]
-    components: Mapping[str, bool] = field(default_factory=dict)  # which are on; empty for a baseline
+    components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,19 @@ class Design(Strict, ABC):
         """Parts of the method that are switched on and off."""
         return ()
 
-    def declared_claims(self) -> tuple[str, ...]:
+    def factors(self) -> tuple[Factor, ...]:
+        """The components with their levels."""
+        return ()
+
+    def outcome_names(self) -> tuple[str, ...]:
+        """The columns that effects are estimated on, the primary one first."""
+        return ("value",)
+
+    def declared_claims(self, method: Method) -> tuple[str, ...]:
         """What is claimed before the run, each claim in its canonical form."""
         return ()
 
-    def further_hypotheses(self) -> int:
+    def further_hypotheses(self, method: Method) -> int:
         """How many tests the claims add to those of each component's effect."""
         return 0
 
@@ -96,15 +105,20 @@ class Design(Strict, ABC):
         """What the design says of itself in a plan: pairs of a word and a text. `at_a_time` cohorts run at once."""
 
     def outline(self, method: Method) -> dict[str, Any]:
-        """What a run's plan keeps for the analysis; its cells are in the order of the table, the full method last."""
-        names = self.component_names()
+        """What a run's plan keeps for the analysis; its cells are in the order of the table, of switches the full
+        method last."""
+        factors = self.factors()
 
-        def place(cell: Cell) -> tuple[bool, int]:
-            return cell.kind == "baseline", sum(cell.components.get(name, False) << i for i, name in enumerate(names))
+        def place(cell: Cell) -> tuple[bool, tuple[int, ...]]:
+            levels = (factor.levels.index(level_of(cell.components.get(factor.name))) for factor in factors[::-1]
+                      if cell.components)  # fmt: skip
+            return cell.kind == "baseline", tuple(levels)
 
         return {
             "design": self.kind,
-            "components": list(names),
+            "components": list(self.component_names()),
+            "factors": [factor.described() for factor in factors],
+            "outcomes": list(self.outcome_names()),
             "blocks": list(range(self.blocks)),
             "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
             "parts": [asdict(part) for part in self.parts()],

@@ -9,9 +9,9 @@ from branchwise.orchestration.designs.ablation import Ablation, every_combinatio
 
 
 class Factorial(Ablation):
-    """All 2^k cells in every block: what each component is worth, whatever else is on."""
+    """Every cell in every block: what each component is worth, whatever else is on."""
 
     kind: Literal["factorial"] = "factorial"
 
-    def combinations(self) -> Iterator[Mapping[str, bool]]:
-        return every_combination(self.components)
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))

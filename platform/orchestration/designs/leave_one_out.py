@@ -1,4 +1,4 @@
-"""The full method and each component's absence: k + 1 cells where the factorial has 2^k."""
+"""The full method and each other level of each component: k + 1 cells where a factorial of switches has 2^k."""
 
 from __future__ import annotations
 
@@ -13,5 +13,8 @@ class LeaveOneOut(Ablation):
 
     kind: Literal["leave_one_out"]
 
-    def combinations(self) -> Iterator[Mapping[str, bool]]:
-        return (on for on in every_combination(self.components) if list(on.values()).count(False) <= 1)
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        full = {factor.name: factor.full for factor in self.factors()}
+        for levels in every_combination(self.factors()):
+            if sum(levels[name] != full[name] for name in full) <= 1 and not self.is_excluded(levels):
+                yield levels

@@ -73,7 +73,7 @@ class Method:
         block: int,
         seed: int,
         patch: Mapping[str, Any],
-        components: Mapping[str, bool] | None = None,
+        components: Mapping[str, bool | str] | None = None,
     ) -> Arm:
         """The arm with these settings; arms of an equal patch share them."""
         return Arm(

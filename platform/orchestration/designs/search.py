@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from branchwise.analysis.statistics.cells import OWN
+from branchwise.analysis.declared.cells import OWN
 from branchwise.orchestration.designs.ablation import block_arm
 from branchwise.orchestration.designs.base import Cell, Found, Part
 from branchwise.orchestration.designs.method import Method

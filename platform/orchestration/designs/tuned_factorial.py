@@ -20,8 +20,8 @@ class TunedFactorial(Tuning, Ablation):
 
     kind: Literal["tuned_factorial"]
 
-    def combinations(self) -> Iterator[Mapping[str, bool]]:
-        return every_combination(self.components)
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))
 
     def settings(self) -> list[str]:
         return sorted({*Ablation.settings(self), *self.knobs})
@@ -51,14 +51,15 @@ class TunedFactorial(Tuning, Ablation):
     def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
         arms = []
         cells, every = self.component_cells(), self.cells(method)
+        first = FRESH_SEED + self.first_seed
         for block in range(self.blocks):
             for cell in cells:
-                arms.append(block_arm(method, cell, block, first_seed=FRESH_SEED))
+                arms.append(block_arm(method, cell, block, first_seed=first))
                 for patch in found[cell.cell]:
-                    tuned = block_arm(method, replace(cell, patch=patch), block, kind="confirm", first_seed=FRESH_SEED)
+                    tuned = block_arm(method, replace(cell, patch=patch), block, kind="confirm", first_seed=first)
                     arms.append(replace(tuned, name=f"{cell.cell}-tuned-b{block}"))
             for baseline in every[len(cells) :]:
-                arms.append(block_arm(method, baseline, block, first_seed=FRESH_SEED))
+                arms.append(block_arm(method, baseline, block, first_seed=first))
         return tuple(arms)
 
     def total(self) -> int:
@@ -84,7 +85,7 @@ class TunedFactorial(Tuning, Ablation):
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
         cells = len(list(self.combinations()))
-        yield "components", ", ".join(self.components)
+        yield "components", ", ".join(map(str, self.factors()))
         yield from self.describe_search(f" in each of {cells} cells", at_a_time)
         yield "confirm", f"every cell, tuned and with the space's own settings, on {self.blocks} fresh seeds"
         for claim in self.claims:

@@ -96,7 +96,7 @@ class CellSearch:
     cell: str
     knobs: Mapping[str, Knob]
     options: Tuning
-    components: Mapping[str, bool] = field(default_factory=dict)
+    components: Mapping[str, bool | str] = field(default_factory=dict)
     patch: Mapping[str, Any] = field(default_factory=dict)
 
 

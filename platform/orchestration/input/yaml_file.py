@@ -76,7 +76,11 @@ class _SpaceLoader(yaml.SafeLoader):
         found = _INT.fullmatch(node.value)
         kind = found.lastgroup if found else None
         digits = found[kind] if found and kind else ""
-        if not kind or len(digits.lstrip("-+0")) > 22 or not -(1 << 63) <= (value := int(digits, _BASES[kind])) < 1 << 63:
+        if (
+            not kind
+            or len(digits.lstrip("-+0")) > 22
+            or not -(1 << 63) <= (value := int(digits, _BASES[kind])) < 1 << 63
+        ):
             raise _refused(f"{brief(node.value)} is no integer of 64 bits", node)
         return value
 

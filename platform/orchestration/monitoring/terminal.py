@@ -60,14 +60,16 @@ def _sensitivity(plan: Plan) -> list[str]:
     design = plan.space.design
     if not plan.arms:
         return []
+    from branchwise.analysis.declared.cells import factorial_cells
     from branchwise.analysis.statistics import power
 
     names = design.component_names()
-    whole = sum(cell.kind == "cell" for cell in design.cells(plan.space.method)) == 2 ** len(names)
+    ran = {cell.cell for cell in design.cells(plan.space.method)}
+    whole = ran >= set(factorial_cells(names))
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree) if local else (None, None)
     headline: power.Design = "factorial" if whole else "leave_one_out"
-    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses())
+    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses(plan.space.method))
     return power.describe(planned, repeats)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from branchwise.analysis.statistics.claims import seal
+from branchwise.analysis.statistics.claims.language import seal
 from branchwise.orchestration.checkout import git_commit
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import FORMAT, RunFolder
@@ -36,7 +36,7 @@ def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONS},
         "git_commit": git_commit(),
-        "claims_sha256": seal(space.design.declared_claims()),
+        "claims_sha256": seal(space.design.declared_claims(space.method)),
         "components": list(space.design.component_names()),
         "blocks": space.design.blocks,
     }

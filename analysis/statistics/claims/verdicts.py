@@ -6,7 +6,7 @@ the pooled residual shows is a verdict of its own, "on these seeds".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Literal
@@ -14,17 +14,18 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.cells import BASE, FULL, TEACHER, factorial_cells
+from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.cells import BASE, FULL, TEACHER, factorial_cells
-from branchwise.analysis.statistics.claims import Claim, Term
+from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
+from branchwise.analysis.statistics.claims.language import Claim, Term
 from branchwise.analysis.statistics.model import (
     ALPHA,
     Error,
     Estimate,
     TwoWayFit,
     contrast,
-    holm,
     mean_estimate,
     one_sided_p,
     ratio,
@@ -57,43 +58,70 @@ class Verdict:
 
 
 def judge(
-    claims: Sequence[Claim], log: ScaleResult | None, results: pd.DataFrame, components: Sequence[str]
+    claims: Sequence[Claim], outcomes: Sequence[ScaleResult], results: pd.DataFrame, grid: Grid
 ) -> tuple[Verdict, ...]:
-    """Test every claim on its own; statuses wait for `settle`, which knows the whole family."""
-    return tuple(
-        _value_claim(claim, results) if claim.scale == "value" else _model_claim(claim, log, components)
-        for claim in claims
-    )
+    """Test every claim on its own; statuses wait for `settle`, which knows the whole family.
+
+    outcomes: of the run, the primary one first, each on the scale that its claims are made on. results: has a column
+    for each of them.
+    """
+    by_name = {scale.outcome.name: scale for scale in outcomes}
+    verdicts = []
+    for claim in claims:
+        scale = by_name[claim.outcome] if claim.outcome else outcomes[0]
+        judged = _value_claim(claim, scale, results) if claim.scale == "value" else _model_claim(claim, scale, grid)
+        verdicts.append(judged)
+    return tuple(verdicts)
 
 
 def settle(
-    verdicts: Sequence[Verdict], log: ScaleResult | None
-) -> tuple[tuple[Verdict, ...], tuple[ComponentRow, ...]]:
-    """Holm over one family, the Shapley values and the claims: verdicts with statuses, rows with adjusted p-values.
+    verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult]
+) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
+    """Adjusts for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
-    Two-sided tests, so a claim is refuted at the same level at which it would be supported. Claims that test the same
-    thing, or the very contrast of a Shapley value against zero, share a place in the family.
+    The claims and the Shapley values of the primary outcome share the 5% as Holm has it. The Shapley values of a
+    component for the other outcomes follow its own on the primary one, and are tested with what that leaves. Two-sided
+    tests, so a claim is refuted at the same level at which it would be supported. Claims that test the same thing, or
+    the very contrast of a Shapley value against zero, share a place.
     """
-    rows = log.rows if log else ()
-    row_keys = [_key("log", row.weights, 0.0) for row in rows]
-    claim_keys = [_hypothesis(verdict) for verdict in verdicts]
+    keys = [[_key(scale.outcome.name, row.weights, 0.0) for row in scale.rows] for scale in outcomes]
+    claim_keys = [_hypothesis(verdict, outcomes[0].outcome.name) for verdict in verdicts]
+    first = list(dict.fromkeys((*(keys[0] if keys else ()), *claim_keys)))
+    followers = {
+        key: [rows[i] for rows in keys[1:] if i < len(rows) and rows[i] not in first]
+        for i, key in enumerate(keys[0] if keys else ())
+    }
+    weights, edges = gatekeeping(first, followers)
 
-    def adjust(of_rows: Sequence[float], of_claims: Sequence[float]) -> Mapping[object, float]:
-        family: dict[object, float] = dict(zip(row_keys, of_rows, strict=True))
+    def adjust(of_rows: Sequence[Sequence[float]], of_claims: Sequence[float]) -> Mapping[Hashable, float]:
+        family: dict[Hashable, float] = {}
+        for rows, found in zip(keys, of_rows, strict=True):
+            family |= dict(zip(rows, found, strict=True))
         for key, p in zip(claim_keys, of_claims, strict=True):
             family.setdefault(key, p)
-        return dict(zip(family, holm(list(family.values())), strict=True))
+        return adjusted(family, weights, edges)
 
-    by_block = adjust([row.shapley.p for row in rows], [v.by_block.p for v in verdicts])
-    pooled = adjust([row.pooled.p for row in rows], [v.pooled.p for v in verdicts])
+    by_block = adjust([[row.shapley.p for row in s.rows] for s in outcomes], [v.by_block.p for v in verdicts])
+    pooled = adjust([[row.pooled.p for row in s.rows] for s in outcomes], [v.pooled.p for v in verdicts])
     settled = []
     for key, v in zip(claim_keys, verdicts, strict=True):
-        first, second = replace(v.by_block, p_holm=by_block[key]), replace(v.pooled, p_holm=pooled[key])
-        settled.append(replace(v, by_block=first, pooled=second, status=_status(first, second)))
-    adjusted = tuple(
-        replace(row, p_holm=by_block[key], pooled_p_holm=pooled[key]) for key, row in zip(row_keys, rows, strict=True)
+        one, other = replace(v.by_block, p_holm=by_block[key]), replace(v.pooled, p_holm=pooled[key])
+        settled.append(replace(v, by_block=one, pooled=other, status=_status(one, other)))
+    return tuple(settled), tuple(
+        replace(scale, rows=_adjusted_rows(scale.rows, rows, by_block, pooled))
+        for scale, rows in zip(outcomes, keys, strict=True)
     )
-    return tuple(settled), adjusted
+
+
+def _adjusted_rows(
+    rows: Sequence[ComponentRow],
+    keys: Sequence[Hashable],
+    by_block: Mapping[Hashable, float],
+    pooled: Mapping[Hashable, float],
+) -> tuple[ComponentRow, ...]:
+    return tuple(
+        replace(row, p_holm=by_block[key], pooled_p_holm=pooled[key]) for key, row in zip(keys, rows, strict=True)
+    )
 
 
 def _status(by_block: Test, pooled: Test) -> Status:
@@ -104,28 +132,33 @@ def _status(by_block: Test, pooled: Test) -> Status:
     return "not shown"
 
 
-def _hypothesis(verdict: Verdict) -> object:
+def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
     claim = verdict.claim
-    if claim.scale == "log" and claim.relation != "equivalent":
-        return _key("log", verdict.weights, claim.bound)
+    if claim.scale == "effect" and claim.relation != "equivalent":
+        return _key(claim.outcome or primary, verdict.weights, claim.bound)
     return claim.hypothesis
 
 
-def _key(scale: str, weights: Mapping[str, float], bound: float) -> object:
+def _key(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
     """The tested equation, whichever multiple of it was written."""
     ordered = sorted(weights.items())
     unit = ordered[0][1] if ordered else 1.0
-    return scale, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), round(bound / unit, 9)
+    return outcome, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), round(bound / unit, 9)
 
 
-def log_weights(term: Term, components: Sequence[str]) -> dict[str, float]:
-    """Cell weights of one log-scale or share term (a share's numerator), without its coefficient."""
+def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
+    """Cell weights of one effect or share (a share's numerator), without its coefficient."""
+    if term.quantity in ("effect", "level", "trend"):
+        name, *level = term.names
+        if term.quantity == "trend":
+            return grid.trend(name)
+        return grid.effect(name, level[0] if level else grid.factor(name).full)
+    components = grid.components
     k = len(components)
     members = [components.index(name) for name in term.names]
     vector = {
         "share": lambda: contrasts.shapley(members[0], k),
         "shapley": lambda: contrasts.shapley(members[0], k),
-        "effect": lambda: contrasts.factorial_effect(members, k),
         "interaction": lambda: contrasts.factorial_effect(members, k),
         "leave_one_out": lambda: contrasts.leave_one_out(members[0], k),
         "add_one_in": lambda: contrasts.add_one_in(members[0], k),
@@ -133,23 +166,23 @@ def log_weights(term: Term, components: Sequence[str]) -> dict[str, float]:
     return contrasts.by_cell(vector, factorial_cells(components))
 
 
-def _combined(terms: Sequence[Term], components: Sequence[str]) -> dict[str, float]:
+def _combined(terms: Sequence[Term], grid: Grid) -> dict[str, float]:
     total: dict[str, float] = {}
     for term in terms:
-        for cell, weight in log_weights(term, components).items():
+        for cell, weight in cell_weights(term, grid).items():
             total[cell] = total.get(cell, 0.0) + term.coefficient * weight
     return {cell: weight for cell, weight in total.items() if abs(weight) > 1e-12}
 
 
-def _model_claim(claim: Claim, log: ScaleResult | None, components: Sequence[str]) -> Verdict:
-    weights = _combined(claim.terms, components)
-    if log is None:
-        none = Test(reason="there is no log scale: no finished arm, or values that are not above 0")
+def _model_claim(claim: Claim, scale: ScaleResult, grid: Grid) -> Verdict:
+    weights = _combined(claim.terms, grid)
+    if scale.scale != scale.outcome.scale:
+        none = Test(reason=f"there is no {scale.outcome.scale} scale: no finished arm, or values it cannot take")
         return Verdict(claim=claim, status="not shown", by_block=none, pooled=none, weights=weights)
     test = _test_share if claim.scale == "share" else _test_effect
     return Verdict(
-        claim=claim, status="not shown", by_block=test(claim, log.fit, weights, "blocks"),
-        pooled=test(claim, log.fit, weights, "pooled"), weights=weights,
+        claim=claim, status="not shown", by_block=test(claim, scale.fit, weights, "blocks"),
+        pooled=test(claim, scale.fit, weights, "pooled"), weights=weights,
     )  # fmt: skip
 
 
@@ -192,28 +225,28 @@ def _against_bound(claim: Claim, estimate: Estimate, shifted: Mapping[float, Est
     return Test(estimate=estimate, p=two_sided_p(gap.value, gap.se, gap.df), favours=favours)
 
 
-def _value_claim(claim: Claim, results: pd.DataFrame) -> Verdict:
+def _value_claim(claim: Claim, scale: ScaleResult, results: pd.DataFrame) -> Verdict:
     """Values are judged block by block alone: raw spreads differ between cells, so no pooled residual would fit them.
 
     The teacher is one net, the same for every block: a constant.
     """
     weights = {term.names[0]: term.coefficient for term in claim.terms}
-    return Verdict(
-        claim=claim, status="not shown", by_block=_test_values(claim, weights, results), pooled=Test(), weights=weights
-    )
+    test = _test_values(claim, weights, results, scale.outcome.name)
+    return Verdict(claim=claim, status="not shown", by_block=test, pooled=Test(), weights=weights)
 
 
-def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame) -> Test:
+def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame, column: str) -> Test:
     constant = 0.0
     if TEACHER in weights:
-        teacher = results["teacher_value"].dropna()
+        own = f"teacher_{column}"
+        teacher = results[own].dropna() if own in results else results[column].iloc[:0]
         if teacher.empty:
-            return Test(reason="the run records no value of the teacher")
+            return Test(reason=f"the run records no {column} of the teacher")
         constant = weights[TEACHER] * float(teacher.mean())
     students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
     if not students:
         return Test(reason="the teacher is one net: its value has no interval over seeds")
-    wide = results.pivot_table(index="block", columns="cell", values="value")
+    wide = results.pivot_table(index="block", columns="cell", values=column)
     if absent := [cell for cell in students if cell not in wide]:
         return Test(reason=f"no finished arm in {', '.join(absent)}")
     sums = wide[list(students)].to_numpy() @ np.array(list(students.values()))  # NaN where a block lacks one of them

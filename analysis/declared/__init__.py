@@ -1,0 +1,1 @@
+"""What a run declares before it starts: its factors with their levels, the cells they make, and its outcomes."""

@@ -1,0 +1,179 @@
+"""The numbers of a report for programs: ablation.csv and ablation.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite, isnan
+from typing import Any
+
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.claims.verdicts import Verdict
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.model import Estimate
+
+
+def csv_columns() -> tuple[str, ...]:
+    """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts
+    and the pooled ones."""
+    promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
+                "add_one_in")  # fmt: skip
+    bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
+    pooled = ("pooled_low", "pooled_high", "pooled_p_holm", "pooled_share_low", "pooled_share_high")
+    further = (*bounds, *pooled)
+    return (
+        "component",
+        *promised,
+        *(f"raw_{c}" for c in promised),
+        *(f"{p}{c}" for p in ("", "raw_") for c in further),
+    )
+
+
+def csv_rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row a component; None where a number is not known."""
+    rows = []
+    for i, component in enumerate(findings.run.components):
+        row: dict[str, Any] = {"component": component}
+        scaled = findings.headline if findings.headline.scale != "raw" else None
+        for prefix, scale in (("", scaled), ("raw_", findings.raw)):
+            row |= {f"{prefix}{key}": value for key, value in _csv_numbers(scale, i).items()}
+        rows.append(row)
+    return rows
+
+
+def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None]:
+    if scale is None:
+        return {}
+    row = scale.rows[i]
+    numbers = {
+        "p_holm": row.p_holm, "pooled_low": row.pooled.low, "pooled_high": row.pooled.high,
+        "pooled_p_holm": row.pooled_p_holm, "pooled_share_low": row.pooled_share.low,
+        "pooled_share_high": row.pooled_share.high,
+    }  # fmt: skip
+    for name in ("shapley", "share", "leave_one_out", "add_one_in"):
+        estimate: Estimate = getattr(row, name)
+        numbers |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {key: None if isnan(value) else value for key, value in numbers.items()}
+
+
+def csv_text(analyses: Sequence[Findings]) -> str:
+    """ablation.csv; the runs' names come in a first column `run` when there are several."""
+    several = len(analyses) > 1
+    out = io.StringIO()
+    writer = csv.DictWriter(out, (*(("run",) if several else ()), *csv_columns()), restval="", lineterminator="\n")
+    writer.writeheader()
+    for findings in analyses:
+        for row in csv_rows(findings):
+            writer.writerow(({"run": findings.run.name} if several else {}) | row)
+    return out.getvalue()
+
+
+def findings_json(findings: Findings) -> dict[str, Any]:
+    """All that was found as plain values: numbers, the cell weights behind them, and the arms behind the cells."""
+    run, headline = findings.run, findings.headline
+    return {
+        "format": 2,
+        "name": run.name,
+        "metric": run.metric,
+        "space": run.space,
+        "manifest": run.manifest,
+        "comparability_key": run.comparability or None,
+        "components": csv_rows(findings),
+        "model": {
+            "formula": f"{_formula(headline)} ~ cell + block",
+            "scale": headline.scale, "n": headline.fit.n, "cells": len(headline.fit.cells),
+            "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
+            "raw_residual_sd": findings.raw.fit.residual_sd, "level": 0.95, "variance": asdict(findings.variance),
+            "effect_sd": asdict(findings.plan.effect_sd) if findings.plan and findings.plan.effect_sd else None,
+            "repeats": asdict(findings.repeats) if findings.repeats else None,
+            "plan": asdict(findings.plan) if findings.plan else None,
+        },
+        "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.raw, headline)},
+        "outcomes": {scale.outcome.name: _outcome(scale) for scale in findings.outcomes},
+        "standings": [asdict(one) for one in findings.standings],
+        "as_good_as_full": findings.as_good,
+        "budgets": {
+            budget.outcome: {steps: _outcome(scale) for steps, scale in zip(budget.steps, budget.results, strict=True)}
+            for budget in findings.budgets
+        },
+        "cells": [
+            {"cell": row.cell, "levels": row.levels and dict(zip(run.components, row.levels, strict=True)), "n": row.n,
+             "mean": row.mean, "sd": row.sd, **row.shown, "change": asdict(row.change), "arms": row.arms,
+             "lost": row.lost}
+            for row in findings.cells
+        ],
+        "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
+        "claims_edited": findings.edited,
+        "agreement": [asdict(row) for row in findings.agreement],
+        "with_worst_in_place": {name: asdict(estimate) for name, estimate in findings.with_worst.items()},
+        "arms": _arm_rows(findings),
+        "missing": run.missing,
+        "notes": findings.notes,
+    }  # fmt: skip
+
+
+def _contrasts(scale: ScaleResult) -> dict[str, Any]:
+    return {
+        "shapley": {
+            row.component: asdict(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights} for row in scale.rows
+        },
+        "share": {row.component: asdict(row.share) for row in scale.rows},
+        "pooled": {row.component: asdict(row.pooled) | {"p_holm": row.pooled_p_holm} for row in scale.rows},
+        "pooled_share": {row.component: asdict(row.pooled_share) for row in scale.rows},
+        "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
+        "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
+        "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},
+        "interaction": {":".join(one.members): asdict(one.estimate) for one in scale.interactions},
+        "total_gain": {name: asdict(gain) for name, gain in scale.gains.items()},
+    }
+
+
+def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
+    claim = verdict.claim
+    return {
+        "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.scale,
+        "outcome": claim.outcome or primary, "relation": claim.relation, "bound": claim.bound,
+        **asdict(verdict.by_block), "pooled": asdict(verdict.pooled), "weights": verdict.weights,
+    }  # fmt: skip
+
+
+def _outcome(scale: ScaleResult) -> dict[str, Any]:
+    return {
+        "better": scale.outcome.better,
+        "scale": scale.scale,
+        **_contrasts(scale),
+        "levels": [asdict(row) for row in scale.levels],
+    }
+
+
+def _formula(scale: ScaleResult) -> str:
+    name = scale.outcome.name
+    inside = name if scale.scale == "raw" else f"{scale.scale}({name})"
+    return inside if scale.outcome.better == "higher" else f"-{inside}"
+
+
+def _arm_rows(findings: Findings) -> list[dict[Any, Any]]:
+    columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
+    arms = findings.run.arms
+    return arms[[c for c in columns if c in arms]].astype(object).to_dict("records")
+
+
+def to_json(value: Any) -> str:
+    """JSON text in which numbers that are not finite are null."""
+    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    item = getattr(value, "item", None)  # NumPy scalars
+    return _plain(item()) if item else str(value)

@@ -1,0 +1,55 @@
+"""Effects in the words of their outcome: lowers a distance by 31%, raises an accuracy by 1.8 points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp
+
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.report.text import DASH, with_interval
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.model import Estimate
+
+
+def verb(outcome: Outcome, helps: bool = True) -> str:
+    """What an effect that helps, or one that harms, does to the values."""
+    return "lowers" if (outcome.better == "lower") == helps else "raises"
+
+
+def natural(findings: Findings, i: int = 0) -> ScaleResult:
+    """The attribution of outcome `i` as readers speak of it: a rate in points, all else on its scale."""
+    return findings.raws[i] if findings.outcomes[i].scale == "logit" else findings.outcomes[i]
+
+
+def is_rate(scale: ScaleResult) -> bool:
+    """Whether effects are told in points, which are hundredths."""
+    return scale.scale == "raw" and scale.outcome.scale == "logit"
+
+
+def percent(effect: float, outcome: Outcome) -> float:
+    """Percent by which an effect on the log scale makes the value better; negative where it makes it worse."""
+    return 100 * (1 - exp(-effect)) if outcome.better == "lower" else 100 * (exp(effect) - 1)
+
+
+def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
+    """`31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]` or the number with its interval; positive is better."""
+    if not estimate.known:
+        return DASH
+    if scale.scale == "log":
+        value = f"{percent(estimate.value, scale.outcome):.1f}%"
+        if not estimate.has_interval:
+            return value
+        low, high = (f"{percent(end, scale.outcome):.1f}" for end in (estimate.low, estimate.high))
+        return f"{value} [{low}, {high}]"
+    if is_rate(scale):
+        head, _, tail = with_interval(estimate, 100).partition(" ")
+        return f"{head} points {tail}".rstrip()
+    return with_interval(estimate)
+
+
+def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
+    """By how much the value gets worse, as a positive number without an interval."""
+    if scale.scale == "log":
+        return f"{-percent(estimate.value, scale.outcome):.1f}%"
+    return effect_text(replace(Estimate(), value=-estimate.value), scale)

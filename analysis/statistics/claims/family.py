@@ -1,0 +1,73 @@
+"""One family of hypotheses with a graph: which share of the 5% each has, and where it goes once it is rejected.
+
+Bretz, Maurer, Brannath & Posch (2009): the sequentially rejective procedure, which keeps the family-wise error for any
+weights that sum to one and any graph whose rows sum to at most one. Equal weights and equal edges are Holm's procedure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from math import isnan, nan
+
+Edges = dict[Hashable, dict[Hashable, float]]
+
+
+def adjusted(
+    p_values: Mapping[Hashable, float], weights: Mapping[Hashable, float], edges: Edges
+) -> dict[Hashable, float]:
+    """Adjusted p-values: a hypothesis is rejected at level alpha where its own is at most alpha. NaN stays NaN.
+
+    p_values: of every hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
+    a's share that goes to b once a is rejected. One without a p-value keeps what it has.
+    """
+    share = {key: weights.get(key, 0.0) for key in p_values}
+    graph: Edges = {key: dict(edges.get(key, {})) for key in p_values}
+    waiting = {key: p for key, p in p_values.items() if not isnan(p)}
+    result: dict[Hashable, float] = dict.fromkeys(p_values, nan) | dict.fromkeys(waiting, 1.0)
+    largest = 0.0
+    while ready := {key: p / share[key] for key, p in waiting.items() if share[key] > 0}:
+        first = min(ready, key=ready.__getitem__)
+        largest = result[first] = max(largest, min(1.0, ready[first]))
+        del waiting[first]
+        _pass_on(first, share, graph)
+    return result
+
+
+def _pass_on(first: Hashable, share: dict[Hashable, float], graph: Edges) -> None:
+    """Removes a rejected hypothesis from the graph: its share and its edges go to those it points to."""
+    alpha, out = share.pop(first), graph.pop(first)
+    for key in share:
+        share[key] += alpha * out.get(key, 0.0)
+    for key, edges in graph.items():
+        into = edges.pop(first, 0.0)
+        loop = 1 - into * out.get(key, 0.0)
+        updated = {
+            other: (edges.get(other, 0.0) + into * out.get(other, 0.0)) / loop
+            for other in {**edges, **out}
+            if other not in (key, first) and loop > 1e-12
+        }
+        graph[key] = {other: g for other, g in updated.items() if g > 0}
+
+
+def gatekeeping(
+    first: Sequence[Hashable], followers: Mapping[Hashable, Sequence[Hashable]]
+) -> tuple[dict[Hashable, float], Edges]:
+    """Weights and edges of a family in which the hypotheses of `first` share alpha equally, as Holm has it, and each
+    passes half of its share on to its `followers` once it is rejected; what a follower has, it gives half to the
+    others of its group and half back to `first`."""
+    weights: dict[Hashable, float] = {key: 1 / len(first) for key in first}
+    edges: Edges = {}
+    for key in first:
+        own = followers.get(key, ())
+        rest = [other for other in first if other != key]
+        edges[key] = _equally(rest, 0.5 if own and rest else 0.0 if own else 1.0)
+        edges[key] |= _equally(own, 0.5 if rest else 1.0)
+        for follower in own:
+            siblings = [other for other in own if other != follower]
+            edges[follower] = _equally(siblings, 0.5 if rest else 1.0)
+            edges[follower] |= _equally(rest, 0.5 if siblings else 1.0)
+    return weights, edges
+
+
+def _equally(keys: Sequence[Hashable], total: float) -> dict[Hashable, float]:
+    return {key: total / len(keys) for key in keys} if total else {}

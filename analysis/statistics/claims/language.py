@@ -1,0 +1,111 @@
+"""The little language of claims, written in a space before the run and judged after it.
+
+    uncond_branch.share > 60%              share of the total gain (Shapley value / total gain)
+    anchor.effect < 0                      on the outcome's scale; positive = the component makes it better
+    curriculum=learned.effect > 0          the effect of one level against the factor's reference
+    dose.trend > 0                         the rise of a straight line through the doses, from lowest to highest
+    full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's own units
+    interaction(anchor, curriculum) > 0    difference of differences
+    equivalent(anchor, 2%)                 the component's effect lies within 2% either way (two one-sided tests)
+
+A quantity is of the primary outcome; of another one with its name behind it: `uncond_branch.share(relative_gap)`,
+`full.value(rho)`, and after 100 training steps `anchor.effect(mse_cond@100)`. A side of a comparison is a sum of
+numbers and [number *] quantities of one kind and outcome. For effects on the log scale `5%` means log(1.05): without
+the component the distance is 5% larger. Plain Python, so a space is checked in no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from branchwise.analysis.declared.factors import Grid
+
+Scale = Literal["share", "effect", "value"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What claims may speak of.
+
+    cells: every cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
+    primary one first.
+    """
+
+    grid: Grid
+    cells: Collection[str]
+    outcomes: Mapping[str, str]
+
+    @property
+    def primary(self) -> str:
+        return next(iter(self.outcomes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """coefficient * quantity of the named components (of one cell, for `value`; of a component and its level, for
+    `level`)."""
+
+    coefficient: float
+    quantity: str
+    names: tuple[str, ...]
+    outcome: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """sum(terms) above or below `bound`, or within +-bound of zero (`relation` equivalent). Units follow `scale`."""
+
+    text: str
+    relation: Literal["above", "below", "equivalent"]
+    scale: Scale
+    outcome: str  # "" for the primary one
+    terms: tuple[Term, ...]
+    bound: float
+
+    @property
+    def hypothesis(self) -> str:
+        """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one."""
+        unit = self._unit
+        bound = abs(self.bound / unit) if self.relation == "equivalent" else self.bound / unit
+        return f"{self._sum} {'within' if self.relation == 'equivalent' else 'is'} {bound + 0.0:.9g}"
+
+    @property
+    def canonical(self) -> str:
+        """The claim in one form for every way to write it: what is sealed."""
+        if self.relation == "equivalent":
+            return self.hypothesis
+        above = (self.relation == "above") == (self._unit > 0)
+        return f"{self._sum} {'>' if above else '<'} {self.bound / self._unit + 0.0:.9g}"
+
+    @property
+    def _sorted(self) -> list[Term]:
+        return sorted(self.terms, key=lambda term: (term.quantity, term.names))
+
+    @property
+    def _unit(self) -> float:
+        return self._sorted[0].coefficient
+
+    @property
+    def _sum(self) -> str:
+        total = " + ".join(
+            f"{term.coefficient / self._unit:.9g}*{term.quantity}({','.join(term.names)})" for term in self._sorted
+        )
+        return f"{self.outcome}: {total}" if self.outcome else total
+
+
+def further_hypotheses(claims: Sequence[Claim], components: Sequence[str]) -> int:
+    """How many different tests the claims add to those of each component's Shapley value against zero."""
+    return len({claim.hypothesis for claim in claims} - {f"1*shapley({name}) is 0" for name in components})
+
+
+def seal(claims: Sequence[str], canonical: bool = True) -> str:
+    """What a run keeps of its claims (canonical forms, in any order), so that a later change shows: 16 hex digits.
+
+    Earlier versions sealed the texts as they were written, in their order: `canonical` False.
+    """
+    text = json.dumps(sorted(set(claims)) if canonical else list(claims), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

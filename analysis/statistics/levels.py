@@ -1,0 +1,56 @@
+"""Effects of a factor's levels against its reference, and the trend over a dose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import nan
+
+from branchwise.analysis.declared.factors import Factor, Grid
+from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, holm
+
+TREND = "trend"
+Weights = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelRow:
+    """One level against the reference, averaged over the other factors; or, with `level` trend, what a straight line
+    through the doses rises by from the lowest to the highest. Positive where it makes the outcome better.
+
+    dose: NaN without one. p_holm: adjusted over all levels and trends of an outcome.
+    """
+
+    component: str
+    level: str
+    dose: float
+    estimate: Estimate
+    p_holm: float = nan
+    weights: Weights
+
+
+def level_rows(fit: TwoWayFit, grid: Grid) -> tuple[LevelRow, ...]:
+    """The levels of every factor that is more than on or off, and the trend of each that has doses."""
+    rows = []
+    for factor in grid.factors:
+        if factor.is_switch:
+            continue
+        for level in factor.levels:
+            if level != factor.reference:
+                rows.append(_row(fit, factor, level, grid.effect(factor.name, level)))
+        if factor.doses:
+            rows.append(_row(fit, factor, TREND, grid.trend(factor.name)))
+    adjusted = holm([row.estimate.p for row in rows])
+    return tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+
+
+def averaged(fit: TwoWayFit, weights: Weights) -> Estimate:
+    """The contrast with these weights; not known where there are none."""
+    return contrast(fit, weights) if weights else Estimate(reason="this design runs too few of the cells that it takes")
+
+
+def _row(fit: TwoWayFit, factor: Factor, level: str, weights: Weights) -> LevelRow:
+    dose = factor.doses[factor.levels.index(level)] if factor.doses and level != TREND else nan
+    return LevelRow(
+        component=factor.name, level=level, dose=dose, estimate=averaged(fit, weights), weights=weights
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""Where the full method stands: against the baselines, the teacher and its own smaller cells, whatever comes out.
+
+Exploratory, each unadjusted: what a reader asks first, beside the claims that were declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.declared.cells import FULL, TEACHER
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.records.folder import BUDGETS, read_table
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
+from branchwise.analysis.statistics.model import ALPHA, Estimate, mean_estimate
+
+BASELINE, SCRATCH = "a baseline", "scratch"
+FAR = 3.0  # times the teacher's value, from where students are said to be far from it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The full method against one other: `estimate` is its improvement on the scale of the headline. role: why the
+    other is of interest."""
+
+    against: str
+    role: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The attribution of one outcome after each of several training steps, the last one included."""
+
+    outcome: str
+    steps: tuple[int, ...]
+    results: tuple[ScaleResult, ...]
+
+
+def standings(run: Run, headline: ScaleResult) -> tuple[Standing, ...]:
+    """Full against the baselines, no distillation first, and against its teacher; those that the run has."""
+    gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.known}
+    best = min(gains, key=lambda name: gains[name].value, default="")
+    roles = {name: "the best baseline" if name == best else BASELINE for name in gains}
+    if SCRATCH in roles:
+        roles = {SCRATCH: "no distillation"} | roles | {SCRATCH: "no distillation"}
+    found = [Standing(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
+    teacher = _against_teacher(run, headline)
+    if teacher.known:
+        found.append(Standing(against=TEACHER, role="its teacher", estimate=teacher))
+    return tuple(found)
+
+
+def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
+    column = f"teacher_{run.primary.name}"
+    full = run.results[run.results["cell"] == FULL]
+    if column not in full or full[column].isna().any() or full.empty:
+        return Estimate()
+    mine, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
+    gaps = headline.improvement(mine) - headline.improvement(teachers)
+    return mean_estimate(gaps.tolist()) if np.isfinite(gaps).all() else Estimate()
+
+
+def as_good(run: Run, headline: ScaleResult) -> tuple[str, ...]:
+    """Cells with fewer components than the full method whose mean is no worse than its own, the best one first."""
+    means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
+    full = means.get(FULL)
+    if full is None:
+        return ()
+    smaller = [cell for cell in run.planned if cell != FULL and means.get(cell, -np.inf) >= full]
+    return tuple(sorted(smaller, key=lambda cell: -means[cell]))
+
+
+def budgets(run: Run) -> tuple[Budget, ...]:
+    """The attribution of each outcome that the run measured along the way, step by step."""
+    table = read_table(run.folder, BUDGETS)
+    if table.empty or "step" not in table or "steps" not in run.results:
+        return ()
+    found = []
+    for outcome in run.outcomes:
+        if outcome.name not in table:
+            continue
+        at = [_at_step(run, table[table["step"] == step], outcome.name) for step in sorted(table["step"].unique())]
+        frames = [*at, run.results]
+        results = [analyse_scale(frame, run.grid, outcome) for frame in frames if _fits(frame, outcome)]
+        if len(results) == len(frames):
+            steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
+            found.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
+    return tuple(found)
+
+
+def _at_step(run: Run, rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The results with the values that the outcome had at a step."""
+    values = rows.set_index("arm")[column]
+    return run.results.assign(**{column: run.results["arm"].map(values)})
+
+
+def _fits(frame: pd.DataFrame, outcome: Outcome) -> bool:
+    values = frame[outcome.name].dropna().to_numpy(dtype=float)
+    return bool(len(values)) and outcome.fits(values)
+
+
+def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
+    """Sentences on a training too short to conclude from; empty when nothing says so."""
+    found = []
+    teacher = _against_teacher(run, headline)
+    if headline.scale == "log" and teacher.known and teacher.value < -log(FAR):
+        ratio = np.exp(-teacher.value)
+        found.append(
+            f"Students are far from their teacher: the full method's {headline.outcome.title} is {ratio:.1f} times the "
+            "teacher's. After a longer training components may be worth something else."
+        )
+    for budget in along:
+        for i, component in enumerate(run.components):
+            signs = [np.sign(result.rows[i].shapley.value) for result in budget.results if _clear(result, i)]
+            if any(one != other for one, other in pairwise(signs)):
+                found.append(
+                    f"{component}: its effect on {budget.outcome} changes sign with the length of training, so it "
+                    "speaks of this length alone."
+                )
+    return found
+
+
+def _clear(result: ScaleResult, i: int) -> bool:
+    return result.rows[i].shapley.known and result.rows[i].shapley.p <= ALPHA

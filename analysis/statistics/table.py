@@ -1,0 +1,78 @@
+"""The table of cells: what each cell, baseline and teacher came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import nan
+
+from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.records.run import RESULT_KINDS, Run
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.model import Estimate
+
+FLOOR = "floor_"  # columns so named hold what the measure gives for data against data
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRow:
+    """One row of the table of cells, in values of the primary outcome.
+
+    levels: of each component; None for what has none. change: the value minus the reference's, from the raw fit;
+    relative: improvement over the reference, on the scale of the headline.
+    """
+
+    cell: str
+    levels: tuple[str, ...] | None = None
+    n: int = 0
+    mean: float = nan
+    sd: float = nan
+    shown: Mapping[str, float]  # means of the columns that stand beside the value
+    change: Estimate = field(default_factory=Estimate)
+    relative: Estimate = field(default_factory=Estimate)
+    arms: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
+    """Cells in the order of the plan, then baselines, then what the run says of its teacher and of real images."""
+    column = run.primary.name
+    results = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+    groups = dict(iter(results.groupby("cell", sort=False)))
+    baselines = [*run.baselines, *results.loc[results["kind"] == "baseline", "cell"].dropna()]
+    rows = []
+    for cell in dict.fromkeys((*run.cells, *baselines)):
+        arms = groups.get(cell, results.iloc[:0])
+        done = run.results[run.results["cell"] == cell]
+        levels = run.levels(cell)
+        change = raw.relative.get(cell, Estimate())
+        rows.append(
+            CellRow(
+                cell=cell, levels=None if levels is None else tuple(levels[name] for name in run.components),
+                n=len(done), mean=float(done[column].mean()), sd=float(done[column].std(ddof=1)),
+                shown={one.name: float(done[one.name].mean()) for one in run.shown},
+                change=flip(change) if run.primary.better == "lower" else change,
+                relative=headline.relative.get(cell, Estimate()) if headline.scale != "raw" else Estimate(),
+                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
+            )
+        )  # fmt: skip
+    return (*rows, *_single_numbers(run))
+
+
+def _single_numbers(run: Run) -> list[CellRow]:
+    """Rows that are one number: of the teacher, and of real images against real images (the floor of the measure)."""
+    shown = {one.name: nan for one in run.shown}
+    arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+    columns = {f"teacher_{run.primary.name}": TEACHER}
+    if run.primary.name == "value":
+        columns |= {one.name: one.about for one in run.outline.columns if one.name.startswith(FLOOR)}
+    return [
+        CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=shown)
+        for column, name in columns.items()
+        if column in arms and arms[column].notna().any()
+    ]
+
+
+def flip(estimate: Estimate) -> Estimate:
+    """The estimate of minus the quantity."""
+    return replace(estimate, value=-estimate.value, low=-estimate.high, high=-estimate.low)
