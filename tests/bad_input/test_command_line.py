@@ -102,6 +102,7 @@ OVERRIDES = {  # case: (--set, words of the message)
     "a claim on NaN": ("design.claims=[anchor.share > nan]", ["claims[0]"]),
     "a thousand million blocks": ("design.blocks=1000000000", ["design.blocks", "100000"]),
     "more CPUs than there are": ("resources.cpus_per_trial=4096", ["resources.cpus_per_trial", "4096"]),
+    "more workers than CPUs": ("resources.workers=99", ["resources.workers: 99", "room for"]),
     "negative workers": ("resources.workers=-1", ["resources.workers"]),
     "a missing teacher": ("teacher={checkpoint: nowhere}", ["teacher.checkpoint", "nowhere"]),
     "no key": ("=3", ["--set"]),

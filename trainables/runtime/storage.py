@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -178,19 +178,19 @@ class Storage:
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
         files = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
-        sums = _sums(source, [file for file in files if file != SUMS])
+        listed = sums({file: _sha256_of(source / file) for file in files if file != SUMS})
         if self.local is None:
             self.delete(f"{name}/{SUMS}")
             for file in files:
                 self.write(f"{name}/{file}", (source / file).read_bytes())
-            self.write(f"{name}/{SUMS}", sums)
+            self.write(f"{name}/{SUMS}", listed)
             return
         target = self.local / name
         beside, old = _beside(target), _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, beside)
-            (beside / SUMS).write_bytes(sums)
+            (beside / SUMS).write_bytes(listed)
             for path in [*beside.rglob("*"), beside]:
                 _sync(path)
             if target.exists():
@@ -220,7 +220,7 @@ class Storage:
             if self.local is None:
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file).write_bytes(self.read(f"{name}/{file}"))
-            if not (folder / file).is_file() or _sha256(folder / file) != expected:
+            if not (folder / file).is_file() or _sha256_of(folder / file) != expected:
                 raise DamagedError(f"{self.path(f'{name}/{file}')} is damaged: its SHA-256 is not the one in {SUMS}")
         return folder
 
@@ -254,14 +254,18 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sums(folder: Path, files: Sequence[str]) -> bytes:
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def sums(files: Mapping[str, str]) -> bytes:
     """Each file's SHA-256 as `sha256sum` writes it, and as a comment the SHA-256 of these lines."""
-    lines = "".join(f"{_sha256(folder / file)}  {file}\n" for file in files).encode()
+    lines = "".join(f"{found}  {file}\n" for file, found in files.items()).encode()
     return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
 def _listed(sums: bytes) -> dict[str, str] | None:
-    """The SHA-256 of each file that `_sums` listed; None when it is not the list that was written."""
+    """The SHA-256 of each file that `sums` listed; None when it is not the list that was written."""
     lines, _, seal = sums.rpartition(b"# ")
     if hashlib.sha256(lines).hexdigest().encode() + b"\n" != seal:
         return None
@@ -271,7 +275,7 @@ def _listed(sums: bytes) -> dict[str, str] | None:
     return {file: expected for expected, file in pairs}
 
 
-def _sha256(file: Path) -> str:
+def _sha256_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

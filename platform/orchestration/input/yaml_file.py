@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -35,7 +35,7 @@ class _SpaceLoader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's scalars (`off` is a word, `010` is ten, 3e-3 a number) that refuses what a space has
     no use for."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
     _values = 0
     _depth = 0
 

@@ -48,6 +48,12 @@ def slots(space: Space, on: Cluster) -> int:
 
 def too_small(space: Space, on: Cluster) -> str:
     """What to say when not even one cohort fits."""
+    workers, fit = space.resources.workers, on.fit(threads_of_worker(space))
+    if fit:
+        return (
+            f"resources.workers: {workers} is not allowed here: the machines have room for {fit} of "
+            f"{threads_of_worker(space)} CPUs each (resources.cpus_per_trial: {space.resources.cpus_per_trial})"
+        )
     return (
         f"resources.cpus_per_trial: {space.resources.cpus_per_trial} is not allowed here: the machines have "
         f"{', '.join(map(str, on.nodes))} CPUs"
