@@ -1,4 +1,4 @@
-"""Is a file of a run folder what the sweep wrote? What it left hashes of is compared with them; older runs have none."""
+"""Is a file of a run folder what the sweep wrote? It is compared with the hash left of it, which older runs lack."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ design:
   components:
     anchor: {off: {anchor_weight: 0}}
 """
+LEVELS = "{" + ", ".join(f"l{i}: {{KEY: {i + 1}}}" for i in range(12)) + "}"
+KEYS = ("anchor_weight", "uncond_weight", "imitation_weight")
 ENDLESS = "a" * 100_000
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [*{old}, *{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh")
@@ -100,8 +102,23 @@ OVERRIDES = {  # case: (--set, words of the message)
     "a claim on nothing": ("design.claims=[ancor.share > 0.5]", ["claims[0]"]),
     "a claim that is none": ("design.claims=['__import__(\"os\")']", ["claims[0]"]),
     "a claim on NaN": ("design.claims=[anchor.share > nan]", ["claims[0]"]),
-    "a thousand million blocks": ("design.blocks=1000000000", ["design.blocks", "100000"]),
+    "a thousand million blocks": ("design.blocks=1000000000", ["makes", "100000 are allowed", "blocks"]),
     "more CPUs than there are": ("resources.cpus_per_trial=4096", ["resources.cpus_per_trial", "4096"]),
+    "an endless net": ("student.res_blocks=1000000", ["student.res_blocks", "64"]),
+    "endless combinations": (
+        "design.components={"
+        + ", ".join(f"c{i}: {{reference: l0, levels: {LEVELS.replace('KEY', key)}}}" for i, key in enumerate(KEYS))
+        + "}",
+        ["design.components", "1728 combinations", "1024"],
+    ),
+    "an endless search": (
+        "design={kind: search, arms: 1000000, knobs: {anchor_weight: {uniform: [0, 1]}}}",
+        ["1000006 arms", "100000"],
+    ),
+    "an endless list of claims": (
+        f"design.claims=[{', '.join(['anchor.shapley > 0'] * 101)}]",
+        ["design.claims", "100"],
+    ),
     "more workers than CPUs": ("resources.workers=99", ["resources.workers: 99", "room for"]),
     "negative workers": ("resources.workers=-1", ["resources.workers"]),
     "a missing teacher": ("teacher={checkpoint: nowhere}", ["teacher.checkpoint", "nowhere"]),
@@ -162,7 +179,10 @@ ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message
     "a storage that takes a library": (["--space", "{space}", "--storage", "hdfs://host/x"], ["hdfs://host/x: "]),
     "an escape": (["--space", "{space}", "--set", "\x1b[31mtrian=3"], ["\\x1b[31mtrian: unknown key"]),
     "an escape in an option": (["--space", "{space}", "--\x1b]0;title\x07"], ["\\x1b]0;title\\x07"]),
-    "an endless claim": (["--space", "{space}", "--set", f"design.claims=[{ENDLESS}]"], ["claims[0]", "aaa"]),
+    "an endless claim": (
+        ["--space", "{space}", "--set", f"design.claims=[{ENDLESS}]"],
+        ["design.claims.0", "500", "aaa"],
+    ),
     "an endless key": (["--space", "{space}", "--set", ENDLESS + "=1"], ["aaa", "unknown key"]),
     "an endless value": (["--space", "{space}", "--set", "train.steps=" + ENDLESS], ["train.steps", "integer"]),
     "an endless name": (["--space", "{space}", "--name", ENDLESS], ["--name", "64 at most"]),

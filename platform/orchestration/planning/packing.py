@@ -35,34 +35,50 @@ def pack(
     largest = max((len(block) for block in blocks.values()), default=1)
     sizes = [arms_per_cohort] if arms_per_cohort else range(largest, 0, -1)
     # Ties go to the larger cohort: fewer to start.
-    return min((_packed(blocks, size, cost) for size in sizes), key=lambda cohorts: makespan(cohorts, slots))
-
-
-def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
-    """Seconds until the last of the cohorts ends when each free slot takes the next one."""
-    ends = [0.0] * slots
-    for cohort in cohorts:
-        heapq.heapreplace(ends, ends[0] + cohort.seconds)
-    return max(ends)
-
-
-def _packed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> tuple[Cohort, ...]:
-    groups = [group for block in blocks.values() for group in _balanced(block, size, cost)]
-    timed = sorted(((cost(group), group) for group in groups), key=lambda pair: -pair[0])
+    timed = min((_timed(blocks, size, cost) for size in sizes), key=lambda groups: _end([s for s, _ in groups], slots))
     return tuple(
         Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
         for number, (seconds, group) in enumerate(timed)
     )
 
 
-def _balanced(block: Sequence[Arm], size: int, cost: Cost) -> list[list[Arm]]:
-    """`block` in groups of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest group."""
+def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
+    """Seconds until the last of the cohorts ends when each free slot takes the next one."""
+    return _end([cohort.seconds for cohort in cohorts], slots)
+
+
+def _end(seconds: Sequence[float], slots: int) -> float:
+    ends = [0.0] * slots
+    for one in seconds:
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
+def _timed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> list[tuple[float, list[Arm]]]:
+    """The cohorts of at most `size` arms with their seconds, longest first.
+
+    Blocks mostly have arms of the same settings, so each way to divide one is found once.
+    """
+    ways: dict[tuple[int, ...], list[tuple[float, list[int]]]] = {}
+    timed = []
+    for block in blocks.values():
+        settings = tuple(id(arm.spec) for arm in block)
+        if settings not in ways:
+            groups = _balanced(block, size, cost)
+            ways[settings] = [(cost([block[place] for place in group]), group) for group in groups]
+        timed += [(seconds, [block[place] for place in group]) for seconds, group in ways[settings]]
+    return sorted(timed, key=lambda pair: -pair[0])
+
+
+def _balanced(block: Sequence[Arm], size: int, cost: Cost) -> list[list[int]]:
+    """The places of `block` in groups of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest
+    group."""
     count = math.ceil(len(block) / size)
-    groups: list[list[Arm]] = [[] for _ in range(count)]
+    groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
-    for seconds, arm in sorted(((cost([arm]), arm) for arm in block), key=lambda pair: -pair[0]):
+    for seconds, place in sorted(((cost([arm]), place) for place, arm in enumerate(block)), key=lambda pair: -pair[0]):
         open_groups = [index for index in range(count) if len(groups[index]) < size]
         cheapest = min(open_groups, key=totals.__getitem__)
-        groups[cheapest].append(arm)
+        groups[cheapest].append(place)
         totals[cheapest] += seconds
     return groups

@@ -182,12 +182,16 @@ def packing_text(plan: Plan) -> str:
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
     size = plan.space.resources.arms_per_trial
+    # Arms of an equal patch share their settings, so each is asked for once.
+    keys = {
+        id(arm.spec): plan.space.module.cohort_key(arm.spec) for arm in {id(arm.spec): arm for arm in arms}.values()
+    }
     return pack(
         arms,
         slots=max(1, plan.slots),
         cost=_cost(plan.space),
         arms_per_cohort=None if size == "auto" else size,
-        cohort_key=lambda arm: plan.space.module.cohort_key(arm.spec),
+        cohort_key=lambda arm: keys[id(arm.spec)],
     )
 
 
