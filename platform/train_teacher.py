@@ -17,7 +17,7 @@ from branchwise.orchestration.execution.cluster import address_of, cluster, refu
 from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.planning.machine import missing_inputs  # noqa: E402
+from branchwise.orchestration.planning.machine import missing_inputs, tight_limits  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teacher  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             teacher = find_teacher(space, storage)
         if teacher is None:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-        if not address_of(options.address) and (missing := missing_inputs(space)):
+        if not address_of(options.address) and (missing := missing_inputs(space) or tight_limits()):
             raise UserError(missing)
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log, space.trainable) as on, Display(console) as display:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 
 from branchwise.orchestration.space import Space
+
+OPEN_FILES = 1024  # that a process may have; what Linux gives unless told otherwise
+ADDRESS_SPACE = 16 << 30  # bytes that a process may map; Ray's workers with torch were seen to map 13 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,25 @@ def too_small(space: Space, on: Cluster) -> str:
         f"resources.cpus_per_trial: {space.resources.cpus_per_trial} is not allowed here: the machines have "
         f"{', '.join(map(str, on.nodes))} CPUs"
     )
+
+
+def tight_limits() -> str:
+    """Which limit of this process is too tight for a Ray cluster here, and what to do; empty when none.
+
+    Raises the one on open files itself where it may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+            return f"ulimit -n allows {hard} open files, too few for Ray: allow at least {OPEN_FILES}"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if space != resource.RLIM_INFINITY and space < ADDRESS_SPACE:
+        return (
+            f"ulimit -v allows {space >> 10:,} kB of address space, too little for Ray and torch: allow at least "
+            f"{ADDRESS_SPACE >> 10:,} or set no limit"
+        )
+    return ""
 
 
 def missing_inputs(space: Space) -> str:

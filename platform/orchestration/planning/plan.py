@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, too_small
+from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, tight_limits, too_small
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
@@ -157,7 +157,9 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 def obstacle_here(plan: Plan) -> str:
     """Why this machine alone cannot carry the plan out; empty when it can."""
-    return missing_inputs(plan.space) if plan.slots else too_small(plan.space, machine())
+    if not plan.slots:
+        return too_small(plan.space, machine())
+    return missing_inputs(plan.space) or tight_limits()
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
