@@ -138,7 +138,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     from branchwise.trainables.dash.diffusion import schedule
     from branchwise.trainables.dash.nets import unet
     from branchwise.trainables.dash.settings.spec import Spec
-    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.dash.training.steps import Setting
 
     spec = Spec.model_validate(PAPER)
     torch.set_num_threads(threads)
@@ -148,7 +148,18 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
     importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # nothing is evaluated
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
-    return cohort.Setting(silent(device), dataset, alphas_cumprod, teacher, importance, unused), spec
+    setting = Setting(
+        context=silent(device),
+        seed=0,
+        dataset=dataset,
+        held_out=dataset,
+        alphas_cumprod=alphas_cumprod,
+        teacher=teacher,
+        teacher_importance=importance,
+        against=unused,
+        evaluate=spec.evaluate,
+    )
+    return setting, spec
 
 
 def silent(device: str) -> Any:

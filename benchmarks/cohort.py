@@ -47,14 +47,14 @@ def main() -> None:
 def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callable[[], object]:
     from branchwise.trainables import Arm
     from branchwise.trainables.dash.compute import modes
-    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.dash.training import steps as training
     from branchwise.trainables.runtime.settings import patched
 
     patch = {"train.batch_size": batch, "train.mode": mode}
     modes.choose(mode, setting.context.device)
     arms = [Arm(name=f"arm{i}", seed=0, spec=patched(spec, patch)) for i in range(k)]
-    students, steps, own = cohort.begin(arms, setting), itertools.count(), {arm.name: 0.0 for arm in arms}
-    return lambda: cohort.take_step(students, setting, next(steps), own)
+    students, steps, own = training.begin(arms, setting), itertools.count(), {arm.name: 0.0 for arm in arms}
+    return lambda: training.take_step(students, setting, next(steps), own)
 
 
 def work(spec: Any, k: int) -> float:

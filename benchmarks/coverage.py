@@ -12,8 +12,11 @@ scale of one of five kinds; in half of the settings one arm is lost, whichever i
 - no interval: contrasts that the table cannot give one for;
 - the same of the pooled residual, which the report calls "on these seeds".
 
-A second table asks what selection does to shares: coverage given that they are shown, by the true gain over its SE.
-Two processes; about ten minutes on two cores.
+A second table asks what selection does to shares: coverage given that they are shown, by the true gain over its SE. A
+third has a factor with four doses beside two switches: coverage of the effects of levels and of the trend, and the
+family-wise error of Holm over them. A fourth has three correlated outcomes: the family-wise error over all of them,
+with and without a true effect on the primary one that opens the gate to the others. Two processes; half an hour on two
+cores.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ from rich.console import Console
 from rich.table import Table
 
 from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
+from branchwise.analysis.statistics.levels import level_rows
 from branchwise.analysis.statistics.model import ALPHA, Error, TwoWayFit, contrast, fit_two_way, holm, ratio
 
 Rng = np.random.Generator
@@ -181,6 +187,60 @@ def selected_shares(task: tuple[float, int]) -> tuple[float, float, float]:
     return 100 - tally.missing(), tally.percent(), total / max(tally.shown, 1)
 
 
+DOSES = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
+               doses=(0.0, 0.03, 0.1, 0.3))  # fmt: skip
+FACTORS = (DOSES, Factor(name="a"), Factor(name="b"))
+LEVELS = tuple(combinations(FACTORS))
+MIXED = Grid(factors=FACTORS, planned=frozenset(LEVELS))
+
+
+def mixed(task: tuple[str, int, int]) -> dict[str, float]:
+    """Coverage of the effects of levels and of the trend; family-wise error where no dose does anything."""
+    errors, blocks, n = task
+    names = [MIXED.name(levels) for levels in LEVELS]
+    dose = np.array([DOSES.doses[DOSES.levels.index(levels[0])] for levels in LEVELS])
+    covered, trend, wrong = Tally(), Tally(), 0
+    for i in range(5 * n):
+        none = i >= n  # the others have no effect of any dose
+        rng = np.random.default_rng([4, list(ERRORS).index(errors), blocks, i])
+        means = (0.0 if none else 2.0) * dose
+        y = means + rng.normal(0, BLOCK_SD, (blocks, 1)) + ERRORS[errors](rng, blocks, len(names))
+        fit = fit_two_way(names * blocks, [b for b in range(blocks) for _ in names], y.ravel())
+        rows = level_rows(fit, MIXED)
+        if none:
+            wrong += any(row.p_holm <= ALPHA for row in rows)
+            continue
+        for row in rows:
+            tally, true = (trend, 0.6) if row.level == "trend" else (covered, 2.0 * row.dose)
+            tally.add(row.estimate.low, row.estimate.high, true)
+    return {"level": covered.percent(), "trend": trend.percent(), "fwer": 100 * wrong / (4 * n)}
+
+
+def outcomes(task: tuple[str, int, bool, int]) -> float:
+    """Family-wise error, percent, over three components and three outcomes.
+
+    gate: the first component has a true effect on the primary outcome.
+    """
+    errors, blocks, gate, n = task
+    names, effect = factorial_cells("abc"), 10.0 * SD if gate else 0.0
+    wanted = [contrasts.by_cell(contrasts.shapley(i, 3), names) for i in range(3)]
+    keys = [[(outcome, i) for i in range(3)] for outcome in range(3)]
+    weights, edges = gatekeeping(keys[0], {keys[0][i]: [keys[1][i], keys[2][i]] for i in range(3)})
+    wrong = 0
+    for sweep in range(n):
+        rng = np.random.default_rng([5, list(ERRORS).index(errors), blocks, gate, sweep])
+        shared = ERRORS[errors](rng, blocks, 8)
+        p: dict[object, float] = {}
+        for outcome in range(3):
+            y = sqrt(0.5) * (shared + ERRORS[errors](rng, blocks, 8)) + rng.normal(0, BLOCK_SD, (blocks, 1))
+            y = y + (effect * _on(8) if outcome == 0 else 0.0)
+            fit = fit_two_way(list(names) * blocks, [b for b in range(blocks) for _ in names], y.ravel())
+            p |= {(outcome, i): contrast(fit, cells).p for i, cells in enumerate(wanted)}
+        found = adjusted(p, weights, edges)
+        wrong += any(value <= ALPHA for key, value in found.items() if not (gate and key == (0, 0)))
+    return 100 * wrong / n
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--sweeps", type=int, default=1000, help="simulated sweeps a setting (default 1000)")
@@ -199,6 +259,19 @@ def main() -> None:
         for (errors, k, blocks, lost, _), row in zip(tasks, pool.map(setting, tasks), strict=True):
             table.add_row(errors, str(k), str(blocks), str(int(lost)), *(f"{row[key]:.1f}" for key in keys))
         shares = list(pool.map(selected_shares, [(strength, 20 * n) for strength in strengths]))
+        third = Table(box=box.SIMPLE_HEAD, title="Four doses and two switches", title_justify="left")
+        for column in ("errors", "blocks", "levels", "trend", "FWER"):
+            third.add_column(column, justify="left" if column == "errors" else "right")
+        cases = list(product(ERRORS, (3, 5, 8)))
+        for (errors, blocks), row in zip(cases, pool.map(mixed, [(e, b, n) for e, b in cases]), strict=True):
+            third.add_row(errors, str(blocks), *(f"{row[key]:.1f}" for key in ("level", "trend", "fwer")))
+        fourth = Table(box=box.SIMPLE_HEAD, title="Three outcomes of three components: FWER", title_justify="left")
+        for column in ("errors", "blocks", "no effect", "one effect on the primary"):
+            fourth.add_column(column, justify="left" if column == "errors" else "right")
+        gates = [(errors, blocks, gate, 4 * n) for errors, blocks in cases for gate in (False, True)]
+        rates = list(pool.map(outcomes, gates))
+        for i, (errors, blocks) in enumerate(cases):
+            fourth.add_row(errors, str(blocks), *(f"{rate:.1f}" for rate in rates[2 * i : 2 * i + 2]))
     second = Table(box=box.SIMPLE_HEAD, title="Shares of true value 50%, five blocks, k = 2", title_justify="left")
     for column in ("true gain / SE", "shown %", "coverage given shown", "mean of those shown"):
         second.add_column(column, justify="right")
@@ -206,7 +279,8 @@ def main() -> None:
         second.add_row(f"{strength:g}", f"{shown:.1f}", f"{covered:.1f}", f"{100 * mean:.0f}%")
     console = Console(width=150)
     console.print(table)
-    console.print(second)
+    for more in (second, third, fourth):
+        console.print(more)
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
     console.print(f"{_processor()}, two processes; {versions}; {time.perf_counter() - started:.0f} s", highlight=False)
 

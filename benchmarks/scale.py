@@ -29,7 +29,7 @@ design:
   components:
     uncond_branch: {{off: {{uncond_weight: 0}}}}
     anchor: {{off: {{anchor_weight: 0}}}}
-    curriculum_transfer: {{off: {{curriculum: uniform}}}}
+    curriculum_transfer: {{off: {{curriculum: learned}}}}
   baselines: [scratch]
   blocks: {blocks}
 """

@@ -25,7 +25,7 @@ design:
   components:
     uncond_branch: {off: {uncond_weight: 0}}
     anchor: {off: {anchor_weight: 0}}
-    curriculum_transfer: {off: {curriculum: uniform}}
+    curriculum_transfer: {off: {curriculum: learned}}
   blocks: 38
 resources: {arms_per_trial: 1}
 """

@@ -34,7 +34,7 @@ class _EnoughError(Exception):
 def ours(setting: Any, spec: Any, batch: int, mode: str, precision: str) -> Callable[[], object]:
     from branchwise.trainables import Arm
     from branchwise.trainables.dash.compute import modes
-    from branchwise.trainables.dash.training import cohort
+    from branchwise.trainables.dash.training import steps as training
     from branchwise.trainables.runtime.settings import patched
 
     arm = Arm(
@@ -43,8 +43,8 @@ def ours(setting: Any, spec: Any, batch: int, mode: str, precision: str) -> Call
         spec=patched(spec, {"train.batch_size": batch, "train.mode": mode, "train.precision": precision}),
     )
     modes.choose(mode, setting.context.device)
-    students, steps = cohort.begin([arm], setting), itertools.count()
-    return lambda: cohort.take_step(students, setting, next(steps), {"ours": 0.0})
+    students, steps = training.begin([arm], setting), itertools.count()
+    return lambda: training.take_step(students, setting, next(steps), {"ours": 0.0})
 
 
 def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:

@@ -24,13 +24,17 @@ from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_plan,
     resuming,
 )
+from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from branchwise.orchestration.run_folder.tables import complete, report  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted."""
+    """Returns the exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted.
+
+    A dry run returns 2 where the run could not start.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
     console = make_console()
@@ -42,12 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
                 print_state(storage, options.status, console)
             return 0
         plan = make_plan(options)  # planning: the space, its arms (designs), their cohorts (packing)
-        obstacle = "" if address_of(options.address) else obstacle_here(plan)
+        elsewhere = address_of(options.address) and not plan.target
+        obstacle = "" if elsewhere else obstacle_here(plan)
         if obstacle and not options.dry_run:
             raise UserError(obstacle)
         print_plan(plan, obstacle, console)
         if options.dry_run:
-            return 0
+            return 2 if obstacle else 0
         started = time.monotonic()
         counts = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
         summary = report(plan.run)
@@ -72,7 +77,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
             return plan_resumed(storage, options.resume)
-        return plan_new(load_space(options.space, options.set), storage, options.name)
+        planned_for = None if options.target is None else target(options.target)
+        return plan_new(load_space(options.space, options.set), storage, options.name, planned_for)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -90,7 +96,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
+    option("--for", dest="target", metavar="NxGPU", help="plan for other machines: 8xH100, or 4x24GB of any kind")
     options = parser.parse_args(arguments)
+    if options.target and not (options.dry_run and options.space):
+        parser.error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
     if options.space is None and (options.name or options.set):
         parser.error("--name and --set go with --space alone: a run that exists has its name and its settings")
     return options

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains and evaluates the teacher that a space asks for, so that every sweep of it finds the teacher ready."""
+"""Trains and evaluates the teachers that a space asks for, so that every sweep of it finds them ready."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
 from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from branchwise.orchestration.execution.teacher import prepare_teacher  # noqa: E402
+from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.planning.machine import missing_inputs, tight_limits  # noqa: E402
-from branchwise.orchestration.run_folder.teachers import find_teacher  # noqa: E402
+from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs, tight_limits  # noqa: E402
+from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 the teacher is ready, 2 bad input, 3 it could not be trained, 130 interrupted."""
+    """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
     console = make_console()
@@ -31,16 +31,19 @@ def main(arguments: list[str] | None = None) -> int:
         options = parse(arguments)
         with open_storage(options.storage) as storage:
             space = load_space(options.space, options.set)
-            teacher = find_teacher(space, storage)
-        if teacher is None:
+            teachers = find_teachers(space, storage)
+        if not teachers:
             raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-        if not address_of(options.address) and (missing := missing_inputs(space) or tight_limits()):
-            raise UserError(missing)
+        lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
+        if not address_of(options.address) and any(lacking):
+            raise UserError("; ".join(filter(None, lacking)))
         log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
         with cluster(options.address, log, space.trainable) as on, Display(console) as display:
+            if short := gpus_missing(space, on):
+                raise UserError(short)
             if on.joined and storage.local is not None:
                 refuse_unshared(storage.local)
-            prepare_teacher(space, storage, on, display)
+            prepare_teachers(space, storage, on, display)
     except UserError as error:
         print(f"train_teacher: {one_line(error)}", file=sys.stderr)
         return 2
@@ -52,18 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted. The same command continues from the last checkpoint.")
         return 130
-    ready = find_teacher(space, storage)
-    if ready is None or ready.evaluation is None:
-        raise RuntimeError("the training ended without a teacher")
-    console.print(f"{ready.evaluation['metric']} {ready.evaluation['value']:.3f}", highlight=False)
-    console.print(f"Teacher: {storage.path(f'teachers/{ready.key}')}", highlight=False, soft_wrap=True)
+    for ready in find_teachers(space, storage):
+        if ready.evaluation is None:
+            raise RuntimeError("the training ended without a teacher")
+        console.print(f"{ready.evaluation['metric']} {ready.evaluation['value']:.3f}", highlight=False)
+        console.print(f"Teacher: {storage.path(f'teachers/{ready.key}')}", highlight=False, soft_wrap=True)
     return 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
-    option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teacher")
+    option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teachers")
     option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"

@@ -76,7 +76,7 @@ design:
   components:
     uncond_branch: {off: {uncond_weight: 0}}
     anchor: {off: {anchor_weight: 0}}
-    curriculum_transfer: {off: {curriculum: uniform}}
+    curriculum_transfer: {off: {curriculum: learned}}
   baselines: [scratch]
   blocks: 3
   claims: [uncond_branch.share > 0.60]

@@ -20,7 +20,7 @@ from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
-from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
 from branchwise.trainables.runtime.ray_worker import Job, lend_context, run_cohort_here
@@ -42,10 +42,9 @@ def job_of(plan: Plan) -> Job:
         spec=plan.space.spec.model_dump(mode="json"),
         storage=plan.storage.root,
         run=plan.run.name,
-        teacher=None,
         workers=0,
         threads=1,
-        gpu=False,
+        gpus=0.0,
     )
 
 
@@ -108,7 +107,7 @@ def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
 @pytest.fixture
 def tables(plan: Plan, run: RunFolder) -> Path:
     """The folder of a finished run with its tables, but without a report."""
-    collect(run, plan.space, {arm.name: number for number, arm in enumerate(plan.arms)}, None)
+    collect(run, plan.space, {arm.name: number for number, arm in enumerate(plan.arms)}, ())
     return Path(run.root)
 
 
@@ -222,12 +221,10 @@ def test_a_teacher_that_is_damaged_is_refused(
     file.write_text(DASH)
     model.mkdir()
     (model / "weights").write_bytes(b"weights")
-    teacher = find_teacher(load_space(file), storage)
-    assert teacher
+    (teacher,) = find_teachers(load_space(file), storage)
     assert not teacher.trained
     storage.put_folder(model, f"teachers/{teacher.key}")
-    again = find_teacher(load_space(file), storage)
-    assert again
+    (again,) = find_teachers(load_space(file), storage)
     assert again.trained
     damage(tmp_path / f"storage/teachers/{teacher.key}/weights")
     assert run_sweep.main(["--space", str(file), "--storage", storage.root]) == 2

@@ -13,8 +13,19 @@ import pytest
 # file stands for that file alone.
 ORDERS = {
     "trainables": ["contract", "runtime", "surface", "dash", "testing"],
-    "trainables/runtime": ["storage", "settings", "run_folder", "stopping", "ray_worker"],
-    "trainables/dash": ["settings", "compute", "diffusion", "data", "nets", "evaluation", "training", "authors"],
+    "trainables/runtime": ["storage", "settings", "run_folder", "notes", "stopping", "ray_worker"],
+    "trainables/dash": [
+        "settings",
+        "costs",
+        "compute",
+        "diffusion",
+        "data",
+        "nets",
+        "evaluation",
+        "training",
+        "authors",
+        "machine",
+    ],
     "analysis": ["console", "declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",

@@ -22,7 +22,7 @@ design:
   kind: tuned_factorial
   components:
     anchor: {off: {anchor_weight: 0}}
-    curriculum_transfer: {off: {curriculum: uniform}}
+    curriculum_transfer: {off: {curriculum: learned}}
   arms: 6
   knobs:
     anchor_weight: {log_uniform: [0.01, 1.0]}

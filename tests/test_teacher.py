@@ -1,14 +1,18 @@
-"""Training the teacher at the head of a sweep: interrupted, failing, gone on with."""
+"""Training the teachers at the head of a sweep: one, several, interrupted, failing, gone on with."""
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from kills import resume, start
 
 StartSweep = Callable[..., subprocess.Popen[str]]
 Sweep = Callable[..., tuple[int, str]]
@@ -41,3 +45,122 @@ def test_a_teacher_that_diverges_ends_the_sweep_with_its_reason(sweep: Sweep, ro
     (log,) = storage.glob("teachers/*.unfinished/logs/teacher.txt")
     assert str(log) in output
     assert "in train_teacher" in log.read_text()
+
+
+TAUGHT = """\
+name: taught
+trainable: surface
+teacher: {steps: 2, seconds_per_step: 0.1}
+design:
+  components:
+    short_teacher: {off: {teacher.steps: 300}}
+    anchor: {off: {anchor_weight: 0}}
+  blocks: 3
+  claims: ["short_teacher.shapley < 0", "base.value > teacher.value"]
+"""
+
+
+@pytest.mark.slow(100)
+def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> None:
+    space, storage = tmp_path / "space.yaml", tmp_path / "runs"
+    space.write_text(TAUGHT)
+    log = storage.with_suffix(".log")
+    process = start("--space", space, "--storage", storage, log=log)
+    while not any(_step(report) >= 20 for report in storage.glob("teachers/*.unfinished/progress/teacher.json")):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (first,) = (one for one in storage.glob("teachers/*") if not one.name.endswith(".unfinished"))
+    made = first.stat().st_mtime_ns
+    assert not list((storage / "taught").glob("arms/*.json"))
+
+    assert resume(storage, "taught") == 0, log.read_text()
+    assert first.stat().st_mtime_ns == made, "the first teacher was trained again"
+    told = {one.name: json.loads((one / "teacher.json").read_text()) for one in storage.glob("teachers/*")}
+    assert sorted(one["steps"] for one in told.values()) == [2, 300]
+    assert max(one["resumed_from"] for one in told.values()) >= 10
+
+    arms = pd.read_parquet(storage / "taught/arms.parquet")
+    assert len(arms) == 12
+    for row in arms.itertuples():
+        steps = 2 if row.cell in ("full", "short_teacher") else 300
+        assert told[row.teacher]["steps"] == steps
+        assert row.teacher_value == pytest.approx(19.0 * (1 + 1 / steps))
+    manifest = json.loads((storage / "taught/manifest.json").read_text())
+    assert [one["cells"] for one in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
+    report = json.loads((storage / "taught/report/ablation.json").read_text())
+    assert {"teacher", "teacher of base, anchor"} <= {row["cell"] for row in report["cells"]}
+    claims = {claim["claim"]: claim["status"] for claim in report["claims"]}
+    assert set(claims.values()) == {"supported", "refuted"}, claims
+
+
+def _step(report: Path) -> int:
+    try:
+        return int(json.loads(report.read_text())["step"])
+    except FileNotFoundError:  # it has just moved on
+        return 0
+
+
+DASH = """\
+name: two-teachers
+teacher: {channels: [8, 8], norm_groups: 4, steps: 40, batch_size: 16, lr: 3.0e-3, ema: 0.5, workers: 1}
+student: {channels: [8, 8], norm_groups: 4}
+train: {steps: 10, batch_size: 16, lr: 3.0e-3, ema: 0.5}
+evaluate: {samples: 640, sampler_steps: 2, gap_samples: 4}
+design:
+  components:
+    long_teacher: {off: {teacher.steps: 4}}
+  blocks: 2
+"""
+
+
+@pytest.mark.slow(80)
+def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp_path: Path) -> None:
+    space, storage = tmp_path / "space.yaml", tmp_path / "runs"
+    space.write_text(DASH)
+    code, output = sweep("--space", space, "--storage", storage)
+    assert code == 0, output
+    arms = pd.read_parquet(storage / "two-teachers/arms.parquet")
+    taught = arms.groupby("cell").agg({"teacher": "unique", "teacher_value": "unique"})
+    assert taught.loc["full", "teacher"] != taught.loc["base", "teacher"]
+    assert taught.loc["full", "teacher_value"] != taught.loc["base", "teacher_value"]
+    for cell, steps in (("full", 40), ("base", 4)):
+        (key,), (value,) = taught.loc[cell]
+        made = json.loads((storage / "teachers" / key / "teacher.json").read_text())
+        assert made["teacher"]["steps"] == steps
+        (evaluated,) = (storage / "teachers" / key / "evaluations").iterdir()
+        assert json.loads(evaluated.read_text())["value"] == value
+    by_seed = arms.pivot_table(index="seed", columns="cell", values="value")
+    assert (by_seed["full"] != by_seed["base"]).all(), "the component changed nothing"
+    assert re.search("long_teacher +", output)
+
+
+@pytest.mark.slow(60)
+def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    settings = {
+        "evaluate.guidance": "{choose: [6.0, {w_min: 1.0, w_max: 2.0, beta: 5.0}]}",
+        "evaluate.at_steps": "[10, 20]",
+        "design.blocks": "1",
+    }
+    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
+    assert code == 0, output
+    teacher = json.loads((storage / "smoke/manifest.json").read_text())["teacher"]
+    tried = {json.dumps(row["guidance"]): row["value"] for row in teacher["guidance_candidates"]}
+    assert len(tried) == 2
+    assert tried[json.dumps(teacher["chosen_guidance"])] == min(tried.values())
+    arms = pd.read_parquet(storage / "smoke/arms.parquet")
+    (key,) = set(arms["comparability_key"])
+    assert key == teacher["comparability_key"]
+    told = {"6.0": 6.0}.get(json.dumps(teacher["chosen_guidance"]), "adaptive 1 to 2, beta 5")
+    assert json.loads(key)["guidance"] == told
+    assert set(arms["floor_halves"]) == {teacher["floor_halves"]}
+    assert set(arms["floor_halves_samples"]) == {898}
+    assert arms["floor_held_out"].isna().all()
+    budgets = pd.read_parquet(storage / "smoke/budgets.parquet")
+    assert budgets.groupby("arm")["step"].apply(list).tolist() == [[10, 20]] * len(arms)
+    for column in ("value", "relative_gap", "mse_cond", "mse_uncond", "gap_mse", "rho"):
+        assert budgets[column].notna().all()
+    assert "Outcomes against training steps" in (storage / "smoke/report/index.html").read_text()

@@ -10,7 +10,7 @@ Importing a trainable must be cheap: no torch before `run_cohort`, because `--he
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -38,6 +38,7 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
         """The arm as plain values, without its settings: what a record keeps."""
@@ -49,12 +50,13 @@ class Arm:
             "seed": self.seed,
             "components": dict(self.components),
             "patch": dict(self.patch),
+            "teacher": self.teacher,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of one block that train together: one Ray Tune trial.
+    """Arms of one block that train together, on one teacher: one Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -63,6 +65,11 @@ class Cohort:
     arms: tuple[Arm, ...]
     seconds: float = 0.0  # expected
     out_of: str = ""
+
+    @property
+    def teacher(self) -> str | None:
+        """The key of the teacher that all its arms learn from."""
+        return self.arms[0].teacher if self.arms else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +132,36 @@ LOSS_CURVES = Lines(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device:
+    """What each worker of a cohort computes on, for plans: CPU cores, or one GPU, which has `memory`.
+
+    `rates` are what the trainable's `measure_rates` once measured on it; the other values are assumed where it did not.
+    """
+
+    name: str = "cpu"
+    threads: int = 1  # CPU cores
+    memory: float = 0.0  # bytes of the GPU
+    flops: Mapping[str, float] = field(default_factory=dict)  # FLOP/s at most of the GPU in "fp32", "tf32", "bf16"
+    efficiency: Mapping[str, float] = field(default_factory=dict)  # the share of each that is reached
+    launch_seconds: Mapping[str, float] = field(default_factory=dict)  # of a kernel, in "exact" and in "fast"
+    rates: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What a cohort, or a teacher, is expected to take. Phases are the trainable's own words, in their order."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
+    memory: Mapping[str, float] = field(default_factory=dict)  # by phase, the peak in bytes on each GPU
+    flop: float = 0.0  # floating-point operations, of all workers together
+    measured: float = 0.0  # the share of the seconds that rests on rates measured on the device
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
@@ -143,7 +180,8 @@ class Context:
     device: str  # "cpu", "cuda:0", ...
     threads: int
     scratch: Path  # an empty local folder, removed afterwards
-    teacher: Path | None  # a local folder that `train_teacher` once wrote
+    teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of that teacher: what `evaluate_teacher` returned
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
@@ -173,17 +211,25 @@ class Trainable(Protocol):
         """How a report draws a result's tables."""
 
     def cohort_key(self, spec: Any) -> str:
-        """Arms may train together where this is equal."""
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike."""
 
-    def comparability(self, spec: Any) -> Mapping[str, Any]:
-        """Settings, by dotted key, that are part of how a value is measured: arms that differ in one cannot stand in
-        one table, and a design that would make such arms is refused. Teacher and data are not among them."""
+    def comparability_key(self, spec: Any) -> str:
+        """Values may be compared where this is equal: what of the column of this name the settings decide."""
 
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take."""
+
+    def bill_cohort(self, specs: Any, on: Device, workers: int) -> Bill | None:
+        """What a cohort of these settings takes on `workers` devices; None, the default: it counts no work."""
+
+    def describe_models(self, spec: Any) -> Iterable[tuple[str, str]]:
+        """What a plan says of the models: pairs of a word and a text; nothing by default."""
+
+    def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
+        """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
 
     def measured_at(self, spec: Any) -> Sequence[int]:
         """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
@@ -200,24 +246,37 @@ class Trainable(Protocol):
     def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
         """Seconds that training the teacher, unless it is trained, and evaluating it is expected to take."""
 
+    def bill_teacher(self, spec: Any, on: Device, workers: int, trained: bool) -> Bill | None:
+        """What `estimate_teacher` is about, on `workers` devices; None, the default: it counts no work."""
+
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored beside the teacher."""
+        """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "BASELINES": {},
+    "COLUMNS": OUTCOME,
+    "LINES": (LOSS_CURVES,),
+    "measured_at": lambda spec: (),
+    "comparability_key": lambda spec: "",
+    "bill_cohort": lambda specs, on, workers: None,
+    "bill_teacher": lambda spec, on, workers, trained: None,
+    "describe_models": lambda spec: (),
+    "measure_rates": lambda spec, device, threads, seconds: (),
+}
 
 
 def load_trainable(name: str) -> Trainable:
     """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
 
-    A module may leave out BASELINES, COLUMNS, LINES, measured_at and comparability. Raises ModuleNotFoundError when
-    there is no such module.
+    A module may leave out BASELINES, COLUMNS, LINES, measured_at, what has a default and, where no setting changes how
+    values are measured, comparability_key. Raises ModuleNotFoundError when there is no such module.
     """
     module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    for attribute, default in (
-        ("BASELINES", {}), ("COLUMNS", OUTCOME), ("LINES", (LOSS_CURVES,)),
-        ("measured_at", lambda spec: ()), ("comparability", lambda spec: {}),
-    ):  # fmt: skip
+    for attribute, default in _DEFAULTS.items():
         if not hasattr(module, attribute):
             setattr(module, attribute, default)
     trainable: Trainable = module

@@ -11,13 +11,14 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Arm, Column, Context, Result
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Many, Strict, digest
 
 BASELINES = {"scratch": {"objective": "scratch"}}
 COLUMNS = (
@@ -36,6 +37,13 @@ class Train(Strict):
     steps: PositiveInt = 10
     seconds_per_step: NonNegativeFloat = 0.0
     checkpoint_every: PositiveInt = 5
+
+
+class Teacher(Strict):
+    """What students may learn from: the more steps it has trained, the lower their values."""
+
+    steps: PositiveInt = 10
+    seconds_per_step: NonNegativeFloat = 0.0
 
 
 class Method(Strict):
@@ -66,6 +74,7 @@ class Spec(Strict):
     method: Method = Method()
     noise: Noise = Noise()
     faults: Faults = Faults()
+    teacher: Teacher | None = None
 
 
 def log_value(method: Method) -> float:
@@ -93,8 +102,41 @@ def check_inputs(spec: Spec) -> None:
 
 
 def teacher_key(spec: Spec) -> str | None:
-    """None: there is no teacher."""
-    return None
+    """The same for any speed; None without a teacher."""
+    return None if spec.teacher is None else digest({"surface": spec.teacher.steps})
+
+
+def evaluation_key(spec: Spec) -> str:
+    """Always the same: a teacher's value depends on nothing but itself."""
+    return digest("surface")
+
+
+def estimate_teacher(spec: Spec, workers: int, trained: bool) -> float:
+    """Seconds: its evaluation takes none."""
+    return 0.0 if trained or spec.teacher is None else spec.teacher.steps * spec.teacher.seconds_per_step
+
+
+def train_teacher(spec: Spec, out: Path, context: Context) -> None:
+    """Counts the steps, and leaves how many there were, and from which one it was resumed."""
+    assert spec.teacher is not None
+    saved, steps = context.load(), spec.teacher.steps
+    first = int(json.loads(saved)) if saved else 0
+    for step in range(first, steps):
+        time.sleep(spec.teacher.seconds_per_step)
+        context.report({"phase": "train", "step": step + 1, "steps": steps})
+        context.save(json.dumps(step + 1).encode())
+    out.mkdir()
+    (out / "teacher.json").write_text(json.dumps({"steps": steps, "resumed_from": first}))
+
+
+def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> Mapping[str, Any]:
+    """Its value is a little below those that its students can reach."""
+    return {"metric": "surface", "value": 19.0 * _lag(folder)}
+
+
+def _lag(teacher: Path | None) -> float:
+    """The factor by which a teacher that trained too short raises a value."""
+    return 1.0 if teacher is None else 1 + 1 / int(json.loads((teacher / "teacher.json").read_text())["steps"])
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
@@ -105,33 +147,33 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
     train = arms[0].spec.train
     saved = context.load()
     step, trail = json.loads(saved) if saved else (0, "")
-    kept = list(arms)
+    kept, lag = list(arms), _lag(context.teacher)
     while step < train.steps and kept:
         time.sleep(train.seconds_per_step)
         trail = hashlib.sha256(f"{trail}/{step}".encode()).hexdigest()[:16]
         step += 1
         context.report({"phase": "train", "step": step, "steps": train.steps})
         if step in context.rungs:
-            kept = [arm for arm in kept if _passes(arm, step, context)]
+            kept = [arm for arm in kept if _passes(arm, step, lag, context)]
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
     for arm in kept:
-        context.finish(arm, _outcome(arm, trail), None)
+        context.finish(arm, _outcome(arm, lag, trail), None)
 
 
-def _passes(arm: Arm, step: int, context: Context) -> bool:
+def _passes(arm: Arm, step: int, lag: float, context: Context) -> bool:
     """Shows the value as it is after `step` steps, which falls towards the last one's."""
-    value = _value(arm) * (1 + 1 / step)
+    value = _value(arm, lag) * (1 + 1 / step)
     if context.keep(arm, step, value):
         return True
     context.finish(arm, Result(status="stopped", values={"rung_value": value, "steps": step}), None)
     return False
 
 
-def _outcome(arm: Arm, trail: str) -> Result:
+def _outcome(arm: Arm, lag: float, trail: str) -> Result:
     if arm.seed in arm.spec.faults.diverge:
         return Result(status="diverged", error="told to diverge")
-    value = _value(arm)
+    value = _value(arm, lag)
     values: dict[str, Any] = {
         "metric": "surface",
         "value": value,
@@ -148,11 +190,12 @@ def _outcome(arm: Arm, trail: str) -> Result:
     return Result(status="done", values=values, tables={"curves": curves})
 
 
-def _value(arm: Arm) -> float:
+def _value(arm: Arm, lag: float) -> float:
     noise = arm.spec.noise
     block = _normal("block", arm.seed) * noise.block
-    residual = _normal("residual", arm.seed, arm.spec.method.model_dump_json()) * noise.residual
-    return math.exp(log_value(arm.spec.method) + block + residual)
+    drawn_by = (arm.spec.method.model_dump_json(), *([] if arm.spec.teacher is None else [lag]))
+    residual = _normal("residual", arm.seed, *drawn_by) * noise.residual
+    return lag * math.exp(log_value(arm.spec.method) + block + residual)
 
 
 def _normal(*key: object) -> float:

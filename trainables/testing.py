@@ -108,7 +108,7 @@ def _plans(trainable: Trainable, spec: Any) -> None:
     assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
         "equal settings have equal cohort keys"
     )
-    assert isinstance(trainable.comparability(spec), Mapping), "comparability returns settings by their dotted keys"
+    assert isinstance(trainable.comparability_key(spec), str), "comparability_key returns a text"
     trainable.check_inputs(spec)
     seconds = trainable.estimate_cohort([spec, spec], 1)
     assert math.isfinite(seconds), "estimate_cohort returns seconds"
@@ -119,22 +119,29 @@ def _plans(trainable: Trainable, spec: Any) -> None:
         assert column.name in names, f"COLUMNS declares {column.name}"
 
 
-def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Path | None:
-    """The folder of a trained teacher; None for a trainable without one."""
+@dataclass(frozen=True)
+class Taught:
+    """A trained teacher's folder, and what was measured of it, as the platform hands it on; nothing without one."""
+
+    folder: Path | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Taught:
     if trainable.teacher_key(spec) is None:
-        return None
+        return Taught()
     folder = scratch / "teacher"
-    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), None, None))
-    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), None, None))
+    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), Taught(), None))
+    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), Taught(), None))
     assert math.isfinite(values["value"]), "evaluate_teacher returns a finite value"
-    return folder
+    return Taught(folder, json.loads(json.dumps(values)))
 
 
 def _arm(spec: Any, name: str, seed: int) -> Arm:
     return Arm(name=name, seed=seed, spec=spec)
 
 
-def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes | None) -> Context:
+def _context(scratch: Path, told: Told, teacher: Taught, checkpoint: bytes | None) -> Context:
     scratch.mkdir()
     return Context(
         rank=0,
@@ -142,7 +149,8 @@ def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes 
         device="cpu",
         threads=1,
         scratch=scratch,
-        teacher=teacher,
+        teacher=teacher.folder,
+        evaluation=teacher.evaluation,
         report=told.reports.append,
         save=told.checkpoints.append,
         load=lambda: checkpoint,
@@ -151,7 +159,7 @@ def _context(scratch: Path, told: Told, teacher: Path | None, checkpoint: bytes 
 
 
 def _run(
-    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Path | None, checkpoint: bytes | None = None
+    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Taught, checkpoint: bytes | None = None
 ) -> Told:
     told = Told()
     trainable.run_cohort(arms, _context(scratch, told, teacher, checkpoint))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -66,6 +66,8 @@ class Outline:
     columns: tuple[Column, ...] = ()
     lines: tuple[Lines, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary one first
+    published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
+    published_by: str = ""
 
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
@@ -94,6 +96,8 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
             for one in plan["lines"]
         ),
         outcomes=tuple(plan.get("outcomes") or ("value",)),
+        published=(plan.get("published") or {}).get("values", {}),
+        published_by=(plan.get("published") or {}).get("source", ""),
     )  # fmt: skip
 
 

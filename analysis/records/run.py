@@ -55,7 +55,9 @@ class Run:
             declared = columns.get(column, Column(name=column))
             title = self.metric if column == "value" else column
             at = "" if step is None else f" after {step:,} steps"
-            found.append(Outcome(name=name, title=title + at, better=declared.better or "lower", scale=declared.scale))
+            found.append(
+                Outcome(name=name, title=title + at, better=declared.better or _unless(column), scale=declared.scale)
+            )
         return tuple(found)
 
     @property
@@ -140,3 +142,8 @@ class Run:
         bad = ((self.arms["status"] != "done") | no_value) & (self.arms["status"] != "stopped")
         rows: pd.DataFrame = self.arms[bad]
         return rows
+
+
+def _unless(column: str) -> Better:
+    """The direction of a column that declares none: a value is a distance; effects on others are told as rises."""
+    return "lower" if column == "value" else "higher"

@@ -142,19 +142,23 @@ def cell_table(findings: Findings) -> Table:
     run, reference = findings.run, findings.raw.reference
     shown = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
     better = f"better than {reference} by"
-    columns = ("cell", *run.components, "seeds", f"{run.primary.title} (mean ± SD)", better, *shown)
+    published = run.outline.published
+    beside = ("published",) if published else ()
+    columns = ("cell", *run.components, "seeds", f"{run.primary.title} (mean ± SD)", *beside, better, *shown)
     scale = natural(findings)
     rows = tuple(
         (row.cell, *_marks(row, findings), _seeds(row), mean_sd(row.mean, row.sd),
+         *(number(published.get(row.cell, nan)) for _ in beside),
          effect_text(scale.relative.get(row.cell, Estimate()), scale),
          *(number(row.shown.get(name, nan)) for name in shown))
         for row in findings.cells
     )  # fmt: skip
     return Table(
         title=f"Cells, by {run.measure}", columns=columns, rows=rows,
-        brief=("cell", "seeds", columns[-2 - len(shown)], better),
+        brief=("cell", "seeds", f"{run.primary.title} (mean ± SD)", *beside, better),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their 95% intervals "
-        f"are by block. {run.primary.better.capitalize()} is better.",
+        f"are by block. {run.primary.better.capitalize()} is better."
+        + (f" Published, of another measurement: {run.outline.published_by}." if published else ""),
     )  # fmt: skip
 
 

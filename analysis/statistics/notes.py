@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from branchwise.analysis.records import teachers
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 
 
 def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
     """What did not finish, what cannot be estimated, and outcomes that are analysed on another scale than declared."""
-    return [*_completeness(run), *_stopped(run), *_not_estimable(run, outcomes[0]), *_scales(run, outcomes)]
+    several = teachers.notes(run.arms, f"teacher_{run.primary.name}")
+    return [*_completeness(run), *_stopped(run), *_not_estimable(run, outcomes[0]), *several, *_scales(run, outcomes)]
 
 
 def lost_cells(run: Run) -> tuple[str, ...]:

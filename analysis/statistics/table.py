@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import nan
 
-from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.records.run import RESULT_KINDS, Run
+from branchwise.analysis.records.teachers import teachers
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import Estimate
 
@@ -60,13 +60,16 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
 
 
 def _single_numbers(run: Run) -> list[CellRow]:
-    """Rows that are one number: of the teacher, and of real images against real images (the floor of the measure)."""
+    """Rows that are one number: of each teacher, and of real images against real images (the floor of the measure)."""
     shown = {one.name: nan for one in run.shown}
     arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
-    columns = {f"teacher_{run.primary.name}": TEACHER}
-    if run.primary.name == "value":
-        columns |= {one.name: one.about for one in run.outline.columns if one.name.startswith(FLOOR)}
-    return [
+    of_teachers = [
+        CellRow(cell=one.name, n=1, mean=one.value, shown=shown)
+        for one in teachers(arms, f"teacher_{run.primary.name}")
+    ]
+    floors = {one.name: one.about for one in run.outline.columns if one.name.startswith(FLOOR)}
+    columns = floors if run.primary.name == "value" else {}
+    return of_teachers + [
         CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=shown)
         for column, name in columns.items()
         if column in arms and arms[column].notna().any()

@@ -10,27 +10,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, PositiveInt, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from branchwise.orchestration.designs import KINDS
 from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
+from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
 
-OWN_KEYS = ("name", "trainable", "design", "resources", "tracking")  # the others belong to the trainable
+OWN_KEYS = ("name", "trainable", "design", "resources", "tracking", "published")  # the others belong to the trainable
 RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
 
 
 class Resources(Strict):
     """What one cohort, which is one trial of Ray Tune, takes.
 
-    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers.
+    `workers` 0 trains inside the Tune actor, N >= 1 on N Ray Train workers. Each process trains on one GPU; one that is
+    alone may do with a part of a GPU, so that several trials share it.
     """
 
     cpus_per_trial: PositiveInt = 1
@@ -39,6 +50,22 @@ class Resources(Strict):
     max_concurrent: PositiveInt | Literal["auto"] = "auto"
     arms_per_trial: PositiveInt | Literal["auto"] = "auto"
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+
+    @model_validator(mode="after")
+    def _a_gpu_for_each_worker(self) -> Resources:
+        processes = max(1, self.workers)
+        if 0 < self.gpus_per_trial != processes and not (processes == 1 and self.gpus_per_trial < 1):
+            allowed = f"0 or {processes}" if processes > 1 else "0, 1 or a part of 1"
+            raise ValueError(
+                f"gpus_per_trial {self.gpus_per_trial:g} is not allowed with workers {self.workers}: each worker "
+                f"trains on one GPU, so it must be {allowed}"
+            )
+        return self
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """1, or the part of a GPU that the one process of a trial has; 0 on CPUs."""
+        return self.gpus_per_trial / max(1, self.workers)
 
 
 def _kind(design: Any) -> Any:
@@ -60,6 +87,7 @@ class _Outline(Strict):
     design: AnyDesign
     resources: Resources = Resources()
     tracking: Many[Annotated[str, AfterValidator(known)]] = ()
+    published: Published | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +99,7 @@ class Space:
     design: Design
     resources: Resources
     tracking: tuple[str, ...] = ()
+    published: Published | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -94,6 +123,7 @@ class Space:
             "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
             **({"tracking": list(self.tracking)} if self.tracking else {}),
+            **({"published": self.published.model_dump(mode="json")} if self.published else {}),
         }
         return to_yaml(tree)
 
@@ -112,6 +142,8 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
+    if "published" in tree:
+        tree["published"] = published_numbers(file, tree["published"])
     outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
@@ -123,6 +155,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Spa
         design=outline.design,
         resources=outline.resources,
         tracking=outline.tracking,
+        published=outline.published,
         notices=tuple(f"{file}: {notice}" for notice in notices),
     )
     space.design.check(space.method)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from branchwise.orchestration.planning.bill import cohort_bill
+from branchwise.orchestration.planning.gpus import target
 from branchwise.orchestration.planning.packing import makespan, pack
 from branchwise.orchestration.space import load_space
-from branchwise.trainables import Arm
+from branchwise.trainables import Arm, Cohort
 
 
 def lay_out(file: Path, overrides: Sequence[str] = ()) -> tuple[Arm, ...]:
@@ -26,8 +31,8 @@ def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> Non
     assert {arm.seed for arm in arms if arm.block == 2} == {2}
     by_name = {arm.name: arm for arm in arms}
     assert by_name["full-b0"].patch == {}
-    assert by_name["base-b0"].patch == {"uncond_weight": 0, "anchor_weight": 0, "curriculum": "uniform"}
-    assert by_name["uncond_branch+anchor-b1"].patch == {"curriculum": "uniform"}
+    assert by_name["base-b0"].patch == {"uncond_weight": 0, "anchor_weight": 0, "curriculum": "learned"}
+    assert by_name["uncond_branch+anchor-b1"].patch == {"curriculum": "learned"}
     assert by_name["scratch-b0"].components == {}
     assert by_name["full-b0"].spec is by_name["full-b2"].spec, "settings are validated once, not for every arm"
 
@@ -72,9 +77,67 @@ def test_auto_is_at_least_as_good_as_any_fixed_size(blocks: list[int], slots: in
         assert best <= makespan(pack(arms, slots=slots, cost=shared_teacher, arms_per_cohort=size), slots) + 1e-9
 
 
-def test_three_blocks_on_two_slots_are_halved() -> None:
+def test_of_three_blocks_on_two_slots_one_is_halved() -> None:
+    """Two teacher passes fewer than with three halved blocks, and no slot is idle either."""
     trials = pack(arms_of([10, 10, 10]), slots=2, cost=shared_teacher)
-    assert sorted(len(trial.arms) for trial in trials) == [5] * 6
+    assert sorted(len(trial.arms) for trial in trials) == [5, 5, 10, 10]
+    assert (
+        makespan(trials, 2)
+        == 60 + 35
+        < makespan(pack(arms_of([10] * 3), slots=2, cost=shared_teacher, arms_per_cohort=5), 2)
+    )
+
+
+def test_no_cohort_is_larger_than_the_memory_holds() -> None:
+    trials = pack(arms_of([10, 10]), slots=2, cost=shared_teacher, fits=lambda arms: len(arms) <= 4)
+    assert max(len(trial.arms) for trial in trials) == 4
+    alone = pack(arms_of([3]), slots=2, cost=shared_teacher, fits=lambda arms: False)
+    assert [len(trial.arms) for trial in alone] == [1, 1, 1]
+
+
+def partitions(number: int, largest: int) -> Iterator[tuple[int, ...]]:
+    """All ways to divide so many arms into cohorts, by their sizes."""
+    if number == 0:
+        yield ()
+    for size in range(min(number, largest), 0, -1):
+        for rest in partitions(number - size, size):
+            yield (size, *rest)
+
+
+@pytest.mark.parametrize("teacher", [1.0, 12.0, 60.0])
+def test_45_arms_on_8_gpus_are_packed_within_a_tenth_of_the_best(teacher: float) -> None:
+    """The best by exhaustive search over the cohort sizes of all three blocks of 15 arms, each slot taking the longest
+    that is left."""
+
+    def cost(cohort: Sequence[Arm]) -> float:
+        return teacher + 6.0 * len(cohort)
+
+    found = makespan(pack(arms_of([15, 15, 15]), slots=8, cost=cost), 8)
+    blocks = list(partitions(15, 15))
+    best = math.inf
+    for three in itertools.combinations_with_replacement(blocks, 3):
+        sizes = sorted((size for block in three for size in block), reverse=True)
+        least = max((teacher * len(sizes) + 6.0 * 45) / 8, teacher + 6.0 * sizes[0])
+        if least < best:
+            best = min(best, makespan([Cohort(name="", arms=(), seconds=teacher + 6.0 * n) for n in sizes], 8))
+    assert found <= 1.1 * best
+
+
+def test_45_arms_of_the_paper_keep_8_gpus_busy(root: Path) -> None:
+    """With what the arms of cifar10_ablation cost on a GPU, the pruned teacher three times as much as a student."""
+    space = load_space(root / "search_spaces/cifar10_ablation.yaml")
+    device, arms = target("8xH100").device, space.design.arms(space.method, {})
+    costs: dict[Any, float] = {}
+
+    def cost(cohort: Sequence[Arm]) -> float:
+        key = tuple(sorted(arm.cell for arm in cohort))
+        return costs.setdefault(key, cohort_bill(space, [arm.spec for arm in cohort], device).total)
+
+    found = makespan(pack(arms, slots=8, cost=cost), 8)
+    alone = sum(cost([arm]) for arm in arms) / 8
+    uniform = [makespan(pack(arms, slots=8, cost=cost, arms_per_cohort=size), 8) for size in range(1, 16)]
+    assert found <= min(uniform)
+    assert found < 0.75 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
 
 
 def test_makespan_of_known_trials() -> None:

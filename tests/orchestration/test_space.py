@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import parse_yaml
 from branchwise.orchestration.space import load_space
 
@@ -80,3 +81,16 @@ def test_the_old_names_of_a_searchs_keys_still_work(tmp_path: Path) -> None:
         "design.space is now called design.knobs; the old name still works",
     ]
     assert not load_space(file).notices
+
+
+def test_published_numbers_are_kept_with_the_space(tmp_path, surface_space):
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published/paper.yaml").write_text("source: 'a table'\nvalues: {full: 8.87, scratch: 20.47}\n")
+    surface_space.write_text(surface_space.read_text() + "published: paper\n")
+    space = load_space(surface_space)
+    assert space.published.values == {"full": 8.87, "scratch": 20.47}
+    again = tmp_path / "elsewhere.yaml"
+    again.write_text(space.resolved())
+    assert load_space(again).published == space.published
+    with pytest.raises(UserError, match=r"published: 'nature' is not allowed: .* has paper"):
+        load_space(surface_space, ["published=nature"])

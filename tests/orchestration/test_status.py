@@ -37,7 +37,7 @@ def run(storage: Storage) -> RunFolder:
     run, now = RunFolder(storage, "sweep"), time.time()
     run.write_plan({"space_sha256": ""})
     manifest = {"status": "running", "arms": 6, "started": "2026-01-02T03:04:05+00:00", "host": "elsewhere"}
-    run.write_manifest({**manifest, "ended": None, "teacher": {"key": "abc"}})
+    run.write_manifest({**manifest, "ended": None, "teachers": [{"key": "abc"}]})
     for arm, seconds, value in (("full-b0", 100.0, 0.5), ("base-b0", 110.0, 1.5)):
         values = {"value": value, "metric": "fd_digits64"}
         run.write_record(arm, {"arm": arm, "trial": "t0000", "seconds": seconds, "status": "done", "values": values})

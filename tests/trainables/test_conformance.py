@@ -38,6 +38,12 @@ def test_dash() -> None:
     check_trainable("dash", TINY, diverging={"train.lr": 1e30})
 
 
+@pytest.mark.slow(20)
+def test_dash_whose_guidance_the_teacher_chooses() -> None:
+    evaluate = {**TINY["evaluate"], "guidance": {"choose": [1.0, {"w_max": 2.0}]}, "at_steps": [2]}
+    check_trainable("dash", {**TINY, "evaluate": evaluate})
+
+
 def test_the_trainable_of_the_docs(documented: str) -> None:
     check_trainable(documented)
 

@@ -10,29 +10,46 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context
-from branchwise.trainables.dash.settings.addresses import comparability, evaluation_key, teacher_key
+from branchwise.trainables.dash.costs.bill import (
+    bill_cohort,
+    bill_teacher,
+    describe_models,
+    estimate_cohort,
+    estimate_teacher,
+)
+from branchwise.trainables.dash.settings.addresses import comparability_key, evaluation_key, teacher_key
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
-from branchwise.trainables.dash.settings.cost import estimate_cohort, estimate_teacher
 from branchwise.trainables.dash.settings.files import check_inputs
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, cohort_key
+from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
 
 __all__ = [
     "BASELINES",
     "COLUMNS",
     "LINES",
     "Spec",
+    "bill_cohort",
+    "bill_teacher",
     "check_inputs",
     "cohort_key",
-    "comparability",
+    "comparability_key",
+    "describe_models",
     "estimate_cohort",
     "estimate_teacher",
     "evaluate_teacher",
     "evaluation_key",
+    "measure_rates",
+    "measured_at",
     "run_cohort",
     "teacher_key",
     "train_teacher",
 ]
+
+
+def measure_rates(spec: Spec, device: str, threads: int, seconds: float) -> list[dict[str, Any]]:
+    from branchwise.trainables.dash.machine import rates
+
+    return rates.measure(spec, device, threads, seconds)
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:

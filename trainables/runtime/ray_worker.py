@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.runtime.notes import kept_notes
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
@@ -26,16 +27,16 @@ REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all cohorts of a sweep have in common. Plain values only: it travels to other machines."""
+    """What all cohorts of a sweep have in common, or what a teacher's training needs. Plain values only: it travels to
+    other machines."""
 
     trainable: str
-    spec: Mapping[str, Any]  # the space's own settings, before any patch
+    spec: Mapping[str, Any]  # the space's own settings, before any patch; of a teacher: those that ask for it
     storage: str  # the folder of runs and teachers
     run: str  # the name of the run
-    teacher: str | None  # the key of this sweep's
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
-    gpu: bool
+    gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
     stopping: Stopping | None = None  # of arms of a search that are behind
 
     def base_spec(self) -> Any:
@@ -77,7 +78,9 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     if job.workers:
         train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
     else:
-        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device="cpu", publish=_report_to_tune)
+        # Ray shows an actor the GPU it reserved for it, and no other.
+        device = "cuda:0" if job.gpus else "cpu"
+        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=_report_to_tune)
 
 
 def train_on_workers(
@@ -97,8 +100,8 @@ def train_on_workers(
         train_loop_config=config,
         scaling_config=ScalingConfig(
             num_workers=job.workers,
-            use_gpu=job.gpu,
-            resources_per_worker={"CPU": job.threads} | ({"GPU": 1} if job.gpu else {}),
+            use_gpu=job.gpus > 0,
+            resources_per_worker={"CPU": job.threads} | ({"GPU": job.gpus} if job.gpus else {}),
         ),
         run_config=RunConfig(
             # The dashboard shows it; a number, since our own checkpoints decide what is resumed, not Ray's.
@@ -110,12 +113,12 @@ def train_on_workers(
 
 
 def teacher_loop(config: dict[str, Any]) -> None:
-    """On each Ray Train worker: trains the teacher unless it is there, and evaluates it."""
+    """On each Ray Train worker: trains the teacher of this key unless it is there, and evaluates it."""
     import ray.train
 
     job: Job = config["job"]
-    trainable, spec = load_trainable(job.trainable), job.base_spec()
-    teachers, key = job.teachers(), str(job.teacher)
+    key: str = config["key"]
+    trainable, spec, teachers = load_trainable(job.trainable), job.base_spec(), job.teachers()
     rank, world_size, device = _place()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
@@ -144,7 +147,8 @@ def _cohort_loop(config: dict[str, Any]) -> None:
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
-    with lend_context(cohort, job, run, publish=publish, rank=rank, **place) as context:
+    lent = lend_context(cohort, job, run, publish=publish, rank=rank, **place)
+    with kept_notes(run, f"{cohort.name}-{rank}" if rank else cohort.name), lent as context:
         load_trainable(job.trainable).run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
@@ -197,9 +201,11 @@ def lend_context(
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     try:
-        folder = None
-        if job.teacher is not None and cohort.arms:
-            folder = job.teachers().get(job.teacher, scratch)
+        folder, evaluation = None, None
+        if cohort.teacher is not None:
+            folder = job.teachers().get(cohort.teacher, scratch)
+            settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
+            evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -207,6 +213,7 @@ def lend_context(
             threads=job.threads,
             scratch=scratch,
             teacher=folder,
+            evaluation=evaluation or {},
             report=report,
             save=lambda content: run.write_checkpoint(name, content),
             load=load,

@@ -55,6 +55,13 @@ def full_key(key: str) -> str:
     return key if "." in key else f"method.{key}"
 
 
+def as_yaml(value: Any) -> Any:
+    """`value` with lists for tuples, as YAML and JSON have it."""
+    if isinstance(value, dict):
+        return {key: as_yaml(item) for key, item in value.items()}
+    return [as_yaml(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def digest(content: Any) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of `content` as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from branchwise.analysis.declared.cells import BASE, FULL, TEACHER, factorial_cells
 from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
@@ -238,11 +239,10 @@ def _value_claim(claim: Claim, scale: ScaleResult, results: pd.DataFrame) -> Ver
 def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame, column: str) -> Test:
     constant = 0.0
     if TEACHER in weights:
-        own = f"teacher_{column}"
-        teacher = results[own].dropna() if own in results else results[column].iloc[:0]
-        if teacher.empty:
+        teacher = value_of_teacher(results, f"teacher_{column}")
+        if teacher is None:
             return Test(reason=f"the run records no {column} of the teacher")
-        constant = weights[TEACHER] * float(teacher.mean())
+        constant = weights[TEACHER] * teacher
     students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
     if not students:
         return Test(reason="the teacher is one net: its value has no interval over seeds")

@@ -11,7 +11,7 @@ from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import OFF, Factor
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.runtime.settings import Strict, full_key
+from branchwise.trainables.runtime.settings import Strict, as_yaml, full_key
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Patch = Annotated[dict[str, Any], Field(min_length=1)]
@@ -79,13 +79,13 @@ class Component(Strict):
         where = f"design.components.{name}"
         if self.off is not None:
             for key, value in self.off.items():
-                if method.current(f"{where}.off", key) == value:
+                if as_yaml(method.current(f"{where}.off", key)) == value:
                     raise UserError(
                         f"{method.file}: {where}.off: {key}: {value} equals the current value; choose another"
                     )
             return
         for level, patch in (self.levels or {}).items():
-            own = {key: method.current(f"{where}.levels.{level}", key) for key in patch}
+            own = {key: as_yaml(method.current(f"{where}.levels.{level}", key)) for key in patch}
             if level == self._full and own != patch:
                 raise UserError(
                     f"{method.file}: {where}.levels.{level}: {_told(patch)} is not allowed: the full level is the "

@@ -15,6 +15,14 @@ from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import patched, setting
 
 
+@dataclass(frozen=True)
+class TeacherAddress:
+    """The keys of a teacher and of what its evaluation depends on."""
+
+    key: str
+    evaluation: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """`file` is what errors call the space. Settings are validated once for each patch."""
@@ -23,6 +31,7 @@ class Method:
     spec: BaseModel
     file: str = field(compare=False)
     _patched: dict[str, BaseModel] = field(default_factory=dict, compare=False, repr=False)
+    _teachers: dict[str, TeacherAddress | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def module(self) -> Trainable:
@@ -35,6 +44,43 @@ class Method:
             self._patched[key] = patched(self.spec, patch) if patch else self.spec
         return self._patched[key]
 
+    def teacher(self, patch: Mapping[str, Any]) -> TeacherAddress | None:
+        """What the settings with `patch` laid over them learn from; None when they need no teacher.
+
+        Raises UserError when it is named and not there.
+        """
+        key = repr(sorted(patch.items()))
+        if key not in self._teachers:
+            spec = self.patched(patch)
+            try:
+                found = self.module.teacher_key(spec)
+            except (OSError, ValueError) as error:
+                raise UserError(str(error)) from error
+            self._teachers[key] = None if found is None else TeacherAddress(found, self.module.evaluation_key(spec))
+        return self._teachers[key]
+
+    def cohort_key(self, arm: Arm) -> str:
+        """Arms may train together where this is equal: as the trainable says, and on one teacher, evaluated alike."""
+        return repr((self.module.cohort_key(arm.spec), self.teacher(arm.patch)))
+
+    def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
+        """Raises UserError, naming `where` in the file, when values under `patch` would not compare with the others."""
+        if self._comparable(patch):
+            return
+        alone = {key: value for key, value in patch.items() if not self._comparable({key: value})}
+        told = ", ".join(f"{key}: {brief(value)}" for key, value in (alone or patch).items())
+        raise UserError(
+            f"{self.file}: {where}: {told} is not allowed: it changes how values are measured, so that they could "
+            "not be compared with those of the space's own settings"
+        )
+
+    def _comparable(self, patch: Mapping[str, Any]) -> bool:
+        try:
+            changed = self.patched(patch)
+        except ValidationError:  # a part of a patch, which is allowed as a whole
+            return True
+        return self.module.comparability_key(changed) == self.module.comparability_key(self.spec)
+
     def check_patch(self, where: str, patch: Mapping[str, Any]) -> None:
         """Raises UserError, naming `where` in the file, for settings that are not allowed."""
         try:
@@ -42,16 +88,6 @@ class Method:
         except ValidationError as error:
             told = sentence(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
             raise UserError(f"{self.file}: {where}: {told}") from error
-
-    def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
-        """Raises UserError, naming `where`, when values under `patch` cannot be compared with those of the space."""
-        own, other = self.module.comparability(self.spec), self.module.comparability(self.patched(patch))
-        for key in own:
-            if other.get(key) != own[key]:
-                raise UserError(
-                    f"{self.file}: {where}: {key} must stay {brief(own[key])}, not become {brief(other.get(key))}: "
-                    "values that are measured differently cannot be compared"
-                )
 
     def current(self, where: str, key: str) -> Any:
         """The space's own value of a setting. Raises UserError, naming `where`, when there is none of that name."""
@@ -85,4 +121,5 @@ class Method:
             components=components or {},
             patch=patch,
             spec=self.patched(patch),
+            teacher=teacher.key if (teacher := self.teacher(patch)) else None,
         )

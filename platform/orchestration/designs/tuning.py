@@ -16,7 +16,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
 from branchwise.trainables import Column
-from branchwise.trainables.runtime.settings import Many, Strict, full_key
+from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, full_key
 
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
@@ -64,14 +64,9 @@ class Knob(Strict):
     def holds(self, value: Any) -> bool:
         """Whether the knob can take this value at all."""
         if self.choice is not None:
-            return _plain(value) in map(_plain, self.choice)
+            return as_yaml(value) in map(as_yaml, self.choice)
         interval = self.uniform or self.log_uniform or self.integer
         return interval is not None and isinstance(value, int | float) and interval[0] <= value <= interval[1]
-
-
-def _plain(value: Any) -> Any:
-    """`value` with lists for tuples, as YAML and JSON have it."""
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +170,7 @@ class Tuning(Design):
             for value in knob.ends():
                 method.check_patch(where, {key: value})
                 method.check_comparable(where, {key: value})
+                self._check_teacher(method, where, {key: value})
             for other in knob.when:
                 if other not in list(self.knobs)[: list(self.knobs).index(key)]:
                     raise UserError(
@@ -186,6 +182,14 @@ class Tuning(Design):
                     told = unknown_key(key, list(self.knobs))
                     raise UserError(f"{method.file}: design.start[{index}]: {told}")
             method.check_patch(f"design.start[{index}]", start)
+
+    def _check_teacher(self, method: Method, where: str, patch: Mapping[str, Any]) -> None:
+        own, asked = method.teacher({}), method.teacher(patch)
+        if (own and own.key) != (asked and asked.key):
+            raise UserError(
+                f"{method.file}: {where}: it changes the teacher, and every suggestion would train one of its own; "
+                "make it a component, or run a search for each value"
+            )
 
     def _check_columns(self, method: Method) -> None:
         columns = method.module.COLUMNS

@@ -11,18 +11,18 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.search import run_searches
-from branchwise.orchestration.execution.teacher import prepare_teacher
+from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import run_cohorts
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
-from branchwise.orchestration.planning.machine import Cluster, threads_of_worker, too_small
+from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
 from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, second_stage
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect, forget_failures
-from branchwise.orchestration.run_folder.teachers import find_teacher
+from branchwise.orchestration.run_folder.teachers import look_again
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.ray_worker import Job
 
@@ -87,8 +87,8 @@ def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
         plan.run.delete_unfinished()
     else:
         write_plan(plan.run, plan.space, plan.cohorts)
-    teacher = {"key": plan.teacher.key} if plan.teacher else None
-    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teacher=teacher)
+    teachers = [teacher.described() for teacher in plan.teachers]
+    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers)
     return plan
 
 
@@ -99,7 +99,7 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
     """
     planned, plan = plan, fitted(plan, on)
     if not plan.slots:
-        raise UserError(too_small(plan.space, on))
+        raise UserError("; ".join(shortages(plan.space, on)))
     if packing_text(plan) != packing_text(planned):
         console.print(f"Fitted to the cluster: {packing_text(plan)}; planned: {packing_text(planned)}", highlight=False)
     return plan
@@ -112,16 +112,15 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         spec=plan.space.spec.model_dump(mode="json"),
         storage=plan.storage.root,
         run=plan.run.name,
-        teacher=plan.teacher.key if plan.teacher else None,
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
-        gpu=resources.gpus_per_trial > 0,
+        gpus=resources.gpus_per_worker,
     )
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
         Display(console, lease.check, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
     ):
-        prepare_teacher(plan.space, plan.storage, on, display)
+        prepare_teachers(plan.space, plan.storage, on, display)
         run_searches(plan, job, display)
         if plan.space.design.searches():
             plan = replace(plan, cohorts=second_stage(plan, _known_arms(plan)))
@@ -142,12 +141,11 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
-    teacher = find_teacher(plan.space, plan.storage)
-    evaluation = teacher.evaluation if teacher else None
+    teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
-    counts = collect(plan.run, plan.space, order, evaluation)
-    described = {"key": teacher.key, **(evaluation or {})} if teacher else None
-    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teacher=described)
+    counts = collect(plan.run, plan.space, order, teachers)
+    described = [teacher.described() for teacher in teachers]
+    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teachers=described)
     return counts
 
 

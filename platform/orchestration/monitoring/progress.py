@@ -93,17 +93,17 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def teacher(self, unfinished: RunFolder) -> None:
-        """Shows the progress of the teacher, from the folder its training writes to."""
-        state = read_progress(unfinished, TEACHER)
+    def teacher(self, unfinished: RunFolder, number: str = "") -> None:
+        """Shows the progress of a teacher, from the folder its training writes to; `number`: "1 of 2", of several."""
+        state, which = read_progress(unfinished, TEACHER), f"{number}, " if number else ""
         if not state:
-            self._show("teacher", None, "starting Ray Train workers, which takes about 15 s")
+            self._show("teacher", None, f"{which}starting Ray Train workers, which takes about 15 s")
             return
         fraction = state["step"] / max(1, state["steps"])
-        self._show("teacher", fraction, f"{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+        self._show("teacher", fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
-    def teacher_ready(self) -> None:
-        """Shows that the teacher is trained and evaluated."""
+    def teachers_ready(self) -> None:
+        """Shows that all teachers are trained and evaluated."""
         self._show("teacher", 1.0, "ready")
 
     def begin_arms(self, expected_seconds: float) -> None:

@@ -103,10 +103,12 @@ def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
 def _running(
     storage: Storage, state: RunState, manifest: Mapping[str, Any], total: int, now: float
 ) -> Iterator[tuple[str, str]]:
-    teacher = (manifest.get("teacher") or {}).get("key")
-    report = read_progress(Teachers(storage).unfinished(teacher), TEACHER) if teacher else None
-    if report:
-        yield "teacher", _progress(report, now)
+    teachers = manifest.get("teachers") or []
+    for number, teacher in enumerate(teachers, start=1):
+        report = read_progress(Teachers(storage).unfinished(teacher["key"]), TEACHER)
+        if report:
+            which = f"{number} of {len(teachers)}, " if len(teachers) > 1 else ""
+            yield "teacher", which + _progress(report, now)
     for cohort, report in state.running.items():
         arms = [arm["arm"] for arm in state.unfinished(report)]
         yield cohort, f"{_progress(report, now)}: {', '.join(arms[:4])}{', ...' if len(arms) > 4 else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.orchestration.planning.bill import describe_bill
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
 
@@ -33,26 +34,48 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
         grid.add_row(name, text)
     for index, sentence in enumerate(_sensitivity(plan)):
         grid.add_row("" if index else "detects", sentence)
-    if plan.teacher:
-        grid.add_row("teacher", f"{plan.teacher.key}, {_teacher(plan, plan.teacher)}")
+    for teacher in plan.teachers:
+        grid.add_row("teacher", f"{teacher.key}, {_teacher(plan, teacher)}")
     for arm in plan.damaged:
         grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
-    expected = f"about {duration(plan.teacher_seconds + plan.arm_seconds)} on this machine, start-up aside"
-    grid.add_row("time", "not estimated for GPUs" if space.resources.gpus_per_trial else expected)
+    for name, text in space.module.describe_models(space.spec):
+        grid.add_row(name, text)
+    if plan.target:
+        for name, text in describe_bill(plan, plan.target):
+            grid.add_row(name, text)
+    grid.add_row("time", _time(plan))
     if obstacle:
-        grid.add_row("not here", obstacle)
+        grid.add_row("not there" if plan.target else "not here", obstacle)
     for notice in space.notices:
         grid.add_row("notice", notice)
     grid.add_row("results", plan.run.root)
     console.print(grid, highlight=False)
 
 
+def _time(plan: Plan) -> str:
+    """How long it is expected to take, and on what that rests."""
+    if plan.device is None:
+        return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
+    where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
+    basis = ", by rates that platform/calibrate.py measured" if plan.device.rates else ""
+    return f"about {duration(plan.teacher_seconds + plan.arm_seconds)} {where}, start-up aside{basis}"
+
+
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """What is left to do of it."""
-    takes = "" if plan.space.resources.gpus_per_trial else f", about {duration(plan.teacher_seconds)}"
-    if not teacher.trained:
-        return f"to be trained{takes}"
-    return "reused" if teacher.evaluation is not None else f"reused; to be evaluated with these settings{takes}"
+    """What is left to do of it and, where there are several, whose it is."""
+    takes = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
+    if teacher.evaluation is not None:
+        told = "reused"
+    elif teacher.trained:
+        told = f"reused; to be evaluated with these settings{takes}"
+    else:
+        told = f"to be trained{takes}"
+    return told if len(plan.teachers) == 1 else f"{told}; of {_some(teacher.cells)}"
+
+
+def _some(cells: Sequence[str], most: int = 4) -> str:
+    more = len(cells) - most
+    return ", ".join(cells[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sensitivity(plan: Plan) -> list[str]:

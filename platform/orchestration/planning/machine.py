@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
+import subprocess
 from dataclasses import dataclass
 
 from branchwise.orchestration.space import Space
 
 OPEN_FILES = 1024  # that a process may have; what Linux gives unless told otherwise
 ADDRESS_SPACE = 16 << 30  # bytes that a process may map; Ray's workers with torch were seen to map 13 GB
+DRIVER_SECONDS = 10.0  # as long may nvidia-smi take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,25 @@ class Cluster:
 
 
 def machine() -> Cluster:
-    """This machine as a cluster, for planning before anything is started. GPUs are counted only by a running Ray."""
-    return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=0, dashboard="")
+    """This machine as a cluster, for planning before anything is started."""
+    return Cluster(nodes=(len(os.sched_getaffinity(0)),), gpus=len(gpu_names()), dashboard="")
+
+
+def gpu_names() -> tuple[str, ...]:
+    """The GPUs of this machine that Ray will offer, by what their driver calls them; neither torch nor Ray is asked."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    names = tuple(line.strip() for line in told.stdout.splitlines() if line.strip()) if told.returncode == 0 else ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return names
+    shown = [one for one in visible.split(",") if one.strip() not in ("", "-1", "NoDevFiles")]
+    return names[: len(shown)]
 
 
 def threads_of_worker(space: Space) -> int:
@@ -45,23 +65,38 @@ def slots(space: Space, on: Cluster) -> int:
     """How many cohorts run at a time; 0 when not even one fits."""
     resources = space.resources
     fit = on.fit(threads_of_worker(space)) // max(1, resources.workers)
-    if resources.gpus_per_trial and on.gpus:
-        fit = min(fit, int(on.gpus / resources.gpus_per_trial))
+    if resources.gpus_per_trial:
+        fit = min(fit, _fit_on_gpus(resources.gpus_per_trial, on))
     return fit if resources.max_concurrent == "auto" else min(fit, resources.max_concurrent)
 
 
-def too_small(space: Space, on: Cluster) -> str:
-    """What to say when not even one cohort fits."""
-    workers, fit = space.resources.workers, on.fit(threads_of_worker(space))
-    if fit:
-        return (
-            f"resources.workers: {workers} is not allowed here: the machines have room for {fit} of "
-            f"{threads_of_worker(space)} CPUs each (resources.cpus_per_trial: {space.resources.cpus_per_trial})"
-        )
-    return (
-        f"resources.cpus_per_trial: {space.resources.cpus_per_trial} is not allowed here: the machines have "
-        f"{', '.join(map(str, on.nodes))} CPUs"
-    )
+def _fit_on_gpus(gpus: float, on: Cluster) -> int:
+    """How many trials of so many GPUs run at once; a part of a GPU lies on one of them."""
+    return int(on.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(on.gpus / gpus)
+
+
+def gpus_missing(space: Space, on: Cluster) -> str:
+    """What to say when `space` asks for GPUs and there is none at all; a teacher does with one."""
+    gpus = space.resources.gpus_per_trial
+    return f"resources.gpus_per_trial: {gpus:g} is not allowed here: there is no GPU" if gpus and not on.gpus else ""
+
+
+def shortages(space: Space, on: Cluster) -> list[str]:
+    """What to say of each resource that is too scarce for even one cohort; empty when one fits."""
+    resources, short = space.resources, []
+    room, workers = on.fit(threads_of_worker(space)), max(1, resources.workers)
+    if 0 < room < workers:
+        there = f"the machines have room for {room} of {threads_of_worker(space)} CPUs each"
+        short.append(f"resources.workers: {workers} is not allowed here: {there}")
+    elif room < workers:
+        there = f"the machines have {', '.join(map(str, on.nodes))} CPUs"
+        short.append(f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: {there}")
+    gpus = resources.gpus_per_trial
+    if missing := gpus_missing(space, on):
+        short.append(missing)
+    elif gpus and not _fit_on_gpus(gpus, on):
+        short.append(f"resources.gpus_per_trial: {gpus:g} is not allowed here: the machines have {on.gpus:g} GPUs")
+    return short
 
 
 def tight_limits() -> str:
@@ -84,9 +119,13 @@ def tight_limits() -> str:
 
 
 def missing_inputs(space: Space) -> str:
-    """Which file this machine lacks for `space`, and what to do; empty when none."""
+    """Which files this machine lacks for `space`, and what to do; empty when none."""
+    differing = {space.method.teacher({}): space.spec}  # by teacher: other data ask for another one
+    for cell in space.design.cells(space.method):
+        differing.setdefault(space.method.teacher(cell.patch), space.method.patched(cell.patch))
     try:
-        space.module.check_inputs(space.spec)
+        for spec in differing.values():
+            space.module.check_inputs(spec)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

@@ -9,11 +9,14 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from branchwise.trainables import Arm, Cohort
 
 Cost = Callable[[Sequence[Arm]], float]  # seconds a cohort of these arms takes
+Fits = Callable[[Sequence[Arm]], bool]  # whether the memory holds a cohort of these arms
+Blocks = Mapping[tuple[int, str], Sequence[Arm]]
+
+FEW_BLOCKS = 4  # for each slot: then cohorts of one size may leave slots idle
 
 
 def pack(
@@ -23,23 +26,28 @@ def pack(
     cost: Cost,
     arms_per_cohort: int | None = None,
     cohort_key: Callable[[Arm], str] = lambda arm: "",
+    fits: Fits = lambda arms: True,
 ) -> tuple[Cohort, ...]:
     """The cohorts, longest first, of the packing with the shortest expected makespan on `slots` slots.
 
-    Only arms of one block and an equal `cohort_key` train together. `arms_per_cohort` sets the size instead; the last
-    cohort of a block may be smaller.
+    Only arms of one block and an equal `cohort_key` train together, and no more than the memory holds.
+    `arms_per_cohort` sets the size instead; the last cohort of a block may be smaller.
     """
     blocks: dict[tuple[int, str], list[Arm]] = defaultdict(list)
     for arm in arms:
         blocks[arm.block, cohort_key(arm)].append(arm)
+    if arms_per_cohort:
+        return _cohorts(_timed(blocks, _of_size(blocks, arms_per_cohort), cost))
     largest = max((len(block) for block in blocks.values()), default=1)
-    sizes = [arms_per_cohort] if arms_per_cohort else range(largest, 0, -1)
-    # Ties go to the larger cohort: fewer to start.
-    timed = min((_timed(blocks, size, cost) for size in sizes), key=lambda groups: _end([s for s, _ in groups], slots))
-    return tuple(
-        Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
-        for number, (seconds, group) in enumerate(timed)
-    )
+    layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
+    if len(blocks) <= FEW_BLOCKS * slots:
+        layouts += _uneven(blocks, slots, cost)
+    packings = [_timed(blocks, layout, cost) for layout in layouts]
+    known: dict[tuple[int, ...], bool] = {}
+    fitting = [groups for groups in packings if all(_fit(group, fits, known) for _, group in groups)]
+    # Ties go to the first, with the larger cohorts: fewer to start. Where not even single arms fit, these are taken.
+    best = min(fitting or [packings[largest - 1]], key=lambda groups: _end([seconds for seconds, _ in groups], slots))
+    return _cohorts(best)
 
 
 def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
@@ -54,26 +62,66 @@ def _end(seconds: Sequence[float], slots: int) -> float:
     return max(ends)
 
 
-def _timed(blocks: Mapping[Any, Sequence[Arm]], size: int, cost: Cost) -> list[tuple[float, list[Arm]]]:
-    """The cohorts of at most `size` arms with their seconds, longest first.
+def _settings(arms: Sequence[Arm]) -> tuple[int, ...]:
+    """Equal where arms have the same settings, which those of an equal patch share."""
+    return tuple(id(arm.spec) for arm in arms)
+
+
+def _fit(group: Sequence[Arm], fits: Fits, known: dict[tuple[int, ...], bool]) -> bool:
+    settings = _settings(group)
+    if settings not in known:
+        known[settings] = fits(group)
+    return known[settings]
+
+
+Layout = Mapping[tuple[int, str], tuple[int, int]]  # of each block: how many cohorts, and how many arms at most in one
+
+
+def _of_size(blocks: Blocks, size: int) -> Layout:
+    """Cohorts of at most `size` arms, as few as can be."""
+    return {name: (math.ceil(len(block) / size), size) for name, block in blocks.items()}
+
+
+def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
+    """Layouts of every number of cohorts up to a few for each slot, in which costly blocks have more of them."""
+    whole = {name: cost(block) for name, block in blocks.items()}
+    counts = dict.fromkeys(blocks, 1)
+    layouts: list[Layout] = []
+    for _ in range(FEW_BLOCKS * slots):
+        open_blocks = [name for name, count in counts.items() if count < len(blocks[name])]
+        if not open_blocks:
+            break
+        counts[max(open_blocks, key=lambda name: whole[name] / counts[name])] += 1
+        layouts.append({name: (count, len(blocks[name])) for name, count in counts.items()})
+    return layouts
+
+
+def _timed(blocks: Blocks, layout: Layout, cost: Cost) -> list[tuple[float, list[Arm]]]:
+    """The cohorts of a layout with their seconds, longest first.
 
     Blocks mostly have arms of the same settings, so each way to divide one is found once.
     """
-    ways: dict[tuple[int, ...], list[tuple[float, list[int]]]] = {}
+    ways: dict[tuple[object, ...], list[tuple[float, list[int]]]] = {}
     timed = []
-    for block in blocks.values():
-        settings = tuple(id(arm.spec) for arm in block)
-        if settings not in ways:
-            groups = _balanced(block, size, cost)
-            ways[settings] = [(cost([block[place] for place in group]), group) for group in groups]
-        timed += [(seconds, [block[place] for place in group]) for seconds, group in ways[settings]]
+    for name, block in blocks.items():
+        way = (_settings(block), layout[name])
+        if way not in ways:
+            groups = _balanced(block, *layout[name], cost)
+            ways[way] = [(cost([block[place] for place in group]), group) for group in groups]
+        timed += [(seconds, [block[place] for place in group]) for seconds, group in ways[way]]
     return sorted(timed, key=lambda pair: -pair[0])
 
 
-def _balanced(block: Sequence[Arm], size: int, cost: Cost) -> list[list[int]]:
-    """The places of `block` in groups of nearly equal cost, of at most `size` arms: the dearest first, to the cheapest
-    group."""
-    count = math.ceil(len(block) / size)
+def _cohorts(timed: Sequence[tuple[float, Sequence[Arm]]]) -> tuple[Cohort, ...]:
+    return tuple(
+        Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
+        for number, (seconds, group) in enumerate(timed)
+    )
+
+
+def _balanced(block: Sequence[Arm], count: int, size: int, cost: Cost) -> list[list[int]]:
+    """The places of `block` in `count` groups of nearly equal cost, of `size` arms at most: dearest first, to the
+    cheapest group."""
     groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for seconds, place in sorted(((cost([arm]), place) for place, arm in enumerate(block)), key=lambda pair: -pair[0]):

@@ -1,4 +1,4 @@
-"""What a sweep will do: its arms in cohorts, on which teacher, and for how long. Nothing is written here."""
+"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, slots, tight_limits, too_small
+from branchwise.orchestration.planning.bill import cohort_bill, device_here, fits, teacher_bill, too_large
+from branchwise.orchestration.planning.gpus import Target
+from branchwise.orchestration.planning.machine import (
+    Cluster,
+    machine,
+    missing_inputs,
+    shortages,
+    slots,
+    tight_limits,
+)
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
-from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teacher
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
-from branchwise.trainables import Arm, Cohort
+from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
 
@@ -37,19 +46,24 @@ class Plan:
     arms: tuple[Arm, ...]
     cohorts: tuple[Cohort, ...]
     slots: int  # cohorts at a time; 0 when not even one fits
-    teacher: Teacher | None
+    teachers: tuple[Teacher, ...]
     resumed: bool
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
     nothing_left: bool = False  # every arm has its result already
+    device: Device | None = (
+        None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
+    )
+    target: Target | None = None  # machines that the plan is made for, in the place of this one
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of training and evaluating the teacher, of what is not done yet."""
-        if self.teacher is None or self.teacher.evaluation is not None:
-            return 0.0
-        module = self.space.module
-        return float(module.estimate_teacher(self.space.spec, max(1, self.slots), self.teacher.trained))
+        """Expected seconds of training and evaluating the teachers, one after another, of what is not done yet."""
+        return sum(self.seconds_of(teacher) for teacher in self.teachers)
+
+    def seconds_of(self, teacher: Teacher) -> float:
+        """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
+        return teacher_bill(self, teacher).total
 
     @property
     def arm_seconds(self) -> float:
@@ -57,9 +71,14 @@ class Plan:
         at_a_time = max(1, self.slots)
         if not self.space.design.searches():
             return makespan(self.cohorts, at_a_time)
-        size = search_cohort_size(self.space, at_a_time)
-        cohort = self.space.module.estimate_cohort([self.space.spec] * size, self.space.resources.cpus_per_trial)
-        return float(cohort) / size * self.total / at_a_time
+        size = self.search_size
+        cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
+        return cohort / size * self.total / at_a_time
+
+    @property
+    def search_size(self) -> int:
+        """Suggestions of a search in one cohort."""
+        return search_cohort_size(self.space, max(1, self.slots))
 
     @property
     def total(self) -> int:
@@ -67,8 +86,14 @@ class Plan:
         return self.space.design.total()
 
 
-def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
-    """The plan of a new run on this machine. Writes nothing. Raises UserError, as when the name is taken."""
+def plan_new(space: Space, storage: Storage, name: str | None, target: Target | None = None) -> Plan:
+    """The plan of a new run on this machine, or on the `target`. Writes nothing. Raises UserError, as when the name is
+    taken, or the space asks for no GPU of the target's."""
+    if target and not space.resources.gpus_per_trial:
+        raise UserError(
+            f"--for {target.count}x{target.device.name}: {space.name} asks for no GPU; resources.gpus_per_trial and "
+            "resources.workers must be at least 1 (--set)"
+        )
     refuse_missing(space.tracking)
     plan = Plan(
         space=space,
@@ -77,11 +102,13 @@ def plan_new(space: Space, storage: Storage, name: str | None) -> Plan:
         arms=_known_beforehand(space),
         cohorts=(),
         slots=1,
-        teacher=find_teacher(space, storage),
+        teachers=find_teachers(space, storage),
         resumed=False,
         earlier=earlier_arms(space, storage),
+        device=target.device if target else device_here(space),
+        target=target,
     )
-    return fitted(plan, machine())
+    return fitted(plan, target.cluster if target else machine())
 
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
@@ -92,9 +119,12 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
+    teachers = find_teachers(space, storage)
+    refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
     found = records(run)
-    cost = _cost(space)
+    device = device_here(space)
+    cost = _cost(space, device)
     left = []
     for cohort, names in cohorts.items():
         missing = tuple(arms[arm] for arm in names if not finished(found.get(arm)))
@@ -107,11 +137,12 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         arms=tuple(arms.values()),
         cohorts=tuple(left),
         slots=slots(space, machine()),
-        teacher=find_teacher(space, storage),
+        teachers=teachers,
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
         nothing_left=_nothing_left(space, run, found) if space.design.searches() else not left,
+        device=device,
     )
 
 
@@ -156,10 +187,10 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 
 def obstacle_here(plan: Plan) -> str:
-    """Why this machine alone cannot carry the plan out; empty when it can."""
-    if not plan.slots:
-        return too_small(plan.space, machine())
-    return missing_inputs(plan.space) or tight_limits()
+    """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
+    short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
+    here = [] if plan.target else [missing_inputs(plan.space), tight_limits()]
+    return "; ".join(filter(None, [*short, too_large(plan), *here]))
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -179,27 +210,26 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
 def packing_text(plan: Plan) -> str:
     """How the arms are packed, in a few words."""
     largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
-    return f"{len(plan.cohorts)} of up to {largest} arms, {plan.slots} at a time"
+    at_a_time = f", {plan.slots} at a time" if plan.slots else ""
+    return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
     size = plan.space.resources.arms_per_trial
     # Arms of an equal patch share their settings, so each is asked for once.
-    keys = {
-        id(arm.spec): plan.space.module.cohort_key(arm.spec) for arm in {id(arm.spec): arm for arm in arms}.values()
-    }
+    keys = {id(arm.spec): plan.space.method.cohort_key(arm) for arm in {id(arm.spec): arm for arm in arms}.values()}
     return pack(
         arms,
         slots=max(1, plan.slots),
-        cost=_cost(plan.space),
+        cost=_cost(plan.space, plan.device),
         arms_per_cohort=None if size == "auto" else size,
         cohort_key=lambda arm: keys[id(arm.spec)],
+        fits=lambda arms: fits(plan.space, [arm.spec for arm in arms], plan.device),
     )
 
 
-def _cost(space: Space) -> Cost:
+def _cost(space: Space, device: Device | None) -> Cost:
     """Seconds a cohort is expected to take, remembered by what its arms change."""
-    threads = space.resources.cpus_per_trial
     seconds: dict[tuple[str, ...], float] = {}
 
     def cost(arms: Sequence[Arm]) -> float:
@@ -207,7 +237,7 @@ def _cost(space: Space) -> Cost:
         patches = tuple(patch for patch, _ in by_patch)
         if patches not in seconds:
             specs = [arms[number].spec for _, number in by_patch]
-            seconds[patches] = float(space.module.estimate_cohort(specs, threads))
+            seconds[patches] = cohort_bill(space, specs, device).total
         return seconds[patches]
 
     return cost

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.run_folder.teachers import Teacher, asked_teachers
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables import Cohort
 from branchwise.trainables.contract import declared
@@ -38,8 +39,8 @@ def run_named(storage: Storage, name: str, option: str) -> RunFolder:
 
 
 def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
-    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, and who trains with
-    whom."""
+    """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, who trains with whom
+    and on which teacher."""
     content = space.resolved().encode()
     run.write_space(content)
     run.write_plan(
@@ -47,6 +48,8 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
             "space_sha256": hashlib.sha256(content).hexdigest(),
             **space.design.outline(space.method),
             **declared(space.module),
+            "teachers": [{"key": teacher.key, "cells": list(teacher.cells)} for teacher in asked_teachers(space)],
+            "published": space.published.model_dump(mode="json") if space.published else None,
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }
     )
@@ -69,3 +72,16 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
     return parse_space(run.space_path(), content), plan["cohorts"]
+
+
+def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
+    """Raises UserError when arms that are left would learn from other teachers than those that are finished did."""
+    planned = run.read_plan().get("teachers")
+    asked = {teacher.key for teacher in teachers}
+    # A plan that names none is of a version in which all arms learned from one.
+    same = len(asked) <= 1 if planned is None else asked == {teacher["key"] for teacher in planned}
+    if not same:
+        raise UserError(
+            f"{run.space_path()}: asks for other teachers than when this run started: the run cannot be resumed; start "
+            "another one with --space"
+        )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from branchwise.orchestration.designs.method import TeacherAddress
+from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Column
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -29,6 +31,7 @@ OWN_COLUMNS = {
     "seed": "int64",
     "kind": "string",
     "cell": "string",
+    "teacher": "string",  # its key
     "status": "string",
     "error": "string",
 }
@@ -64,17 +67,17 @@ def complete(counts: Mapping[str, int], total: int) -> bool:
     return not lost and counts["done"] + counts["stopped"] >= total
 
 
-def collect(run: RunFolder, space: Space, order: Mapping[str, int], teacher: Record | None) -> dict[str, int]:
+def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[Teacher]) -> dict[str, int]:
     """Makes the tables of the records; returns how many arms have which status.
 
-    `order` ranks the arms that are known, `teacher` is the teacher's evaluation, where there is a teacher.
+    `order` ranks the arms that are known, `teachers` are those that they learn from.
     """
     import pandas as pd
 
     done = [record for record in records(run).values() if record is not None and record["arm"] in order]
     done.sort(key=lambda record: order[record["arm"]])
-    teacher_value = teacher["value"] if teacher else None
-    rows = [_row(run.name, space, record, teacher_value) for record in done]
+    values = {one.address: one.evaluation["value"] for one in teachers if one.evaluation is not None}
+    rows = [_row(run.name, space, record, values) for record in done]
     schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
     tables = {"arms": _parquet(table.astype(schema))}
@@ -99,15 +102,22 @@ def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
     return {column.name: column.dtype for column in columns if column.dtype != "object"}
 
 
-def _row(sweep: str, space: Space, record: Record, teacher_value: float | None) -> dict[str, Any]:
+def _row(sweep: str, space: Space, record: Record, teacher_values: Mapping[TeacherAddress, float]) -> dict[str, Any]:
     settings = space.method.patched(record["patch"])
     own = {name: record.get(name, "") for name in OWN_COLUMNS}
-    known = {**own, "sweep": sweep, "value": math.nan}
-    if teacher_value is not None:
-        known["teacher_value"] = teacher_value
+    known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, teacher_values)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
     hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
     return known | components | hyperparameters | dict(record["values"])
+
+
+def _of_its_teacher(space: Space, record: Record, values: Mapping[TeacherAddress, float]) -> dict[str, Any]:
+    """Which teacher an arm has learned from, and that one's value, measured as the arm's is."""
+    asked = space.method.teacher(record["patch"])
+    if asked is None:
+        return {"teacher": None}
+    address = TeacherAddress(record.get("teacher") or asked.key, asked.evaluation)  # earlier records do not name it
+    return {"teacher": address.key} | ({"teacher_value": values[address]} if address in values else {})
 
 
 def _parquet(table: Any) -> bytes:

@@ -1,11 +1,12 @@
-"""The teacher that a space asks for: whether it is there, and what was measured of it."""
+"""The teachers that a space asks for: whether they are there, and what was measured of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import Teachers
@@ -14,31 +15,57 @@ from branchwise.trainables.runtime.storage import DamagedError, Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """Where the teacher stands: `trained` and `evaluated` for the settings of this sweep, or not yet."""
+    """One teacher of a sweep and where it stands: trained or not, and evaluated under `spec` or not yet.
 
-    key: str
-    trained: bool
-    evaluation: Mapping[str, Any] | None
-
-
-def find_teacher(space: Space, storage: Storage) -> Teacher | None:
-    """The teacher that `space` asks for, None when students need none.
-
-    Raises UserError when what the space names is not there, or when the stored teacher is damaged.
+    A teacher of cells that evaluate in different ways is listed once for each of them.
     """
-    try:
-        key = space.module.teacher_key(space.spec)
-    except (OSError, ValueError) as error:
-        raise UserError(str(error)) from error
-    if key is None:
-        return None
+
+    address: TeacherAddress
+    spec: Any  # settings that ask for it
+    cells: tuple[str, ...]  # whose students learn from it
+    trained: bool = False
+    evaluation: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.address.key
+
+    def described(self) -> dict[str, Any]:
+        """What a run's manifest keeps of it."""
+        return {"key": self.key, "cells": list(self.cells), **(self.evaluation or {})}
+
+
+def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
+    """The teachers that `space` asks for, as they stand in `storage`; empty when students need none.
+
+    Raises UserError when what the space names is not there, or when a stored teacher is damaged.
+    """
+    return tuple(look_again(teacher, storage) for teacher in asked_teachers(space))
+
+
+def asked_teachers(space: Space) -> tuple[Teacher, ...]:
+    """The teachers that the cells of `space` ask for, in the order of the cells. Raises UserError."""
+    cells: dict[TeacherAddress, list[str]] = {}
+    specs: dict[TeacherAddress, Any] = {}
+    for cell in space.design.cells(space.method):
+        address = space.method.teacher(cell.patch)
+        if address is not None:
+            cells.setdefault(address, []).append(cell.cell)
+            specs.setdefault(address, space.method.patched(cell.patch))
+    return tuple(Teacher(address=one, spec=specs[one], cells=tuple(cells[one])) for one in cells)
+
+
+def look_again(teacher: Teacher, storage: Storage) -> Teacher:
+    """The teacher as it stands now. Raises UserError when it is damaged."""
     teachers = Teachers(storage)
-    trained = teachers.trained(key)
+    if not teachers.trained(teacher.key):
+        return replace(teacher, trained=False, evaluation=None)
     local = teachers.files.local
-    if trained and local is not None:  # elsewhere the workers check what they fetch
+    if local is not None:  # elsewhere the workers check what they fetch
         try:
-            teachers.get(key, local)
+            teachers.get(teacher.key, local)
         except DamagedError as error:
-            raise UserError(f"{error}; delete {teachers.path(key)} to have the teacher trained again") from error
-    evaluation = teachers.read_evaluation(key, space.module.evaluation_key(space.spec)) if trained else None
-    return Teacher(key=key, trained=trained, evaluation=evaluation)
+            told = f"{error}; delete {teachers.path(teacher.key)} to have the teacher trained again"
+            raise UserError(told) from error
+    evaluation = teachers.read_evaluation(teacher.key, teacher.address.evaluation)
+    return replace(teacher, trained=True, evaluation=evaluation)

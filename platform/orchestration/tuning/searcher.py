@@ -67,7 +67,7 @@ class StudySearcher(CohortQueue):
             return self._unfinished.popitem()
         while len(self._waiting) < self._size and (opened := self._neediest()):
             self._waiting.append((opened, self._ask(opened)))
-        keys = [opened.method.module.cohort_key(opened.arm(trial).spec) for opened, trial in self._waiting]
+        keys = [opened.method.cohort_key(opened.arm(trial)) for opened, trial in self._waiting]
         alike = [index for index, key in enumerate(keys) if key == keys[0]][: self._size]
         cohort = [self._waiting[index] for index in alike]
         self._waiting = [one for index, one in enumerate(self._waiting) if index not in alike]

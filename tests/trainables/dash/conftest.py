@@ -45,14 +45,17 @@ class Told:
         self.results[arm.name] = result
         self.folders[arm.name] = folder
 
-    def context(self, scratch: Path, teacher: Path | None = None, rank: int = 0, world_size: int = 1) -> Context:
+    def context(
+        self, scratch: Path, teacher: Path | None = None, evaluation: Mapping[str, Any] | None = None
+    ) -> Context:
         return Context(
-            rank=rank,
-            world_size=world_size,
+            rank=0,
+            world_size=1,
             device="cpu",
             threads=1,
             scratch=scratch,
             teacher=teacher,
+            evaluation=evaluation or {},
             report=self.reports.append,
             save=self.checkpoints.append,
             load=lambda: self.stored,

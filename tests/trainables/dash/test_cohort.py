@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,12 @@ from safetensors.torch import load_file
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm
+from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import Method, Optimization
 from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.objectives import Losses
 from branchwise.trainables.runtime.settings import patched
 
 PATCHES: dict[str, dict[str, Any]] = {
@@ -30,8 +35,9 @@ PATCHES: dict[str, dict[str, Any]] = {
 }
 COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
-    "student_params", "teacher_params", "compression", "steps", "train_seconds", "eval_seconds", "sample_seconds",
-    "device", "comparability_key", "student_sha256",
+    "mse_cond", "mse_uncond", "student_params", "teacher_params", "compression", "steps", "train_seconds",
+    "eval_seconds", "sample_seconds", "device", "comparability_key", "student_sha256", "floor_halves",
+    "floor_halves_samples", "floor_held_out", "floor_held_out_samples",
 }  # fmt: skip
 
 
@@ -59,6 +65,7 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
     assert result.status == "done"
     assert set(result.values) == COLUMNS
     assert all(math.isfinite(result.values[c]) for c in ("value", "kid", "rho", "gap_mse", "train_seconds"))
+    assert all(result.values[c] > 0 for c in ("mse_cond", "mse_uncond"))
     assert [row["step"] for row in result.tables["curves"]] == [2, 4, 6]
     assert len(result.tables["gaps"]) == 10
     folder = told.folders["full"]
@@ -141,6 +148,78 @@ def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(sp
     assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
 
 
+def test_a_student_is_measured_at_its_budgets_and_trains_as_without(spec, teacher_folder, told, tmp_path):
+    plain = run(arms_of(spec, "full", "single_head"), type(told)(), teacher_folder, tmp_path / "without")
+    looked = patched(spec, {"evaluate.at_steps": (2, 5)})
+    run(arms_of(looked, "full", "single_head"), told, teacher_folder, tmp_path / "with")
+    for name, result in told.results.items():
+        assert without_time(result.values) == without_time(plain.results[name].values)
+        assert str(result.tables["curves"]) == str(plain.results[name].tables["curves"])
+    rows = told.results["full"].tables["budgets"]
+    claimable = {column.name for column in dash.COLUMNS if column.claimable}
+    assert [row["step"] for row in rows] == [2, 5] == list(dash.measured_at(looked))
+    assert all(set(row) == {"step", *claimable} for row in rows)
+    assert all(math.isfinite(row[name]) for row in rows for name in claimable)
+    assert [row["rho"] for row in told.results["single_head"].tables["budgets"]] == [None] * 2
+    assert not plain.results["full"].tables["budgets"]
+    assert not dash.measured_at(spec)
+    (middle,) = told.checkpoints  # after step 3
+    assert [row["step"] for row in checkpoint.from_bytes(middle, "cpu")["arms"]["full"]["budgets"]] == [2]
+    again = run(arms_of(looked, "full"), type(told)(stored=middle), teacher_folder, tmp_path / "again")
+    assert again.results["full"].tables["budgets"] == rows
+
+
+def test_students_are_sampled_as_the_teachers_evaluation_chose(spec, teacher_folder, told, tmp_path):
+    rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 3.0]}})
+    with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
+        run(arms_of(rule, "full"), told, teacher_folder, tmp_path / "without")
+    lent = {"chosen_guidance": 3.0, "floor_halves": 0.02, "floor_halves_samples": 898}
+    (tmp_path / "chosen").mkdir()
+    dash.run_cohort(arms_of(rule, "full"), told.context(tmp_path / "chosen", teacher_folder, lent))
+    fixed = patched(spec, {"evaluate.guidance": 3.0})
+    other = run(arms_of(fixed, "full"), type(told)(), teacher_folder, tmp_path / "fixed")
+    values, expected = told.results["full"].values, other.results["full"].values
+    assert values["value_repeats"] == expected["value_repeats"]
+    assert values["comparability_key"] == expected["comparability_key"]
+    assert json.loads(values["comparability_key"])["guidance"] == 3.0
+    assert (values["floor_halves"], values["floor_halves_samples"], values["floor_held_out"]) == (0.02, 898, None)
+    assert expected["floor_halves"] is None
+
+
+def test_the_teacher_tries_every_candidate_on_noise_of_its_own(spec, teacher_folder, told, tmp_path):
+    def evaluated(guidance: Any) -> dict[str, Any]:
+        asked = patched(spec, {"evaluate.guidance": guidance})
+        return dict(dash.evaluate_teacher(asked, teacher_folder, told.context(tmp_path)))
+
+    candidates = [4.0, 1.0, {"w_min": 1.0, "w_max": 2.0, "beta": 5.0}]
+    found = evaluated({"choose": candidates})
+    assert json.loads(json.dumps(found)) == found
+    tried = {json.dumps(row["guidance"]): row["value"] for row in found["guidance_candidates"]}
+    assert list(tried) == [json.dumps(candidate) for candidate in candidates]
+    assert tried[json.dumps(found["chosen_guidance"])] == min(tried.values())
+    fixed = evaluated(found["chosen_guidance"])
+    assert "chosen_guidance" not in fixed
+    assert found["value_repeats"] == fixed["value_repeats"]
+    assert found["comparability_key"] == fixed["comparability_key"]
+    assert found["value"] not in tried.values()
+    assert found["floor_halves_samples"] == 898
+
+
+def test_gradients_of_pruned_weights_do_not_enter_the_norm_that_is_clipped():
+    net = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    settings = Optimization(steps=2, clip=1.0)
+    method = Method(curriculum="uniform")
+    alone = SimpleNamespace(rank=0, world_size=1)
+    masks = [torch.tensor([[True, False]])]
+    learner = Learner(net, settings, method, None, schedule.cosine_alphas_cumprod(), alone, masks)
+    learner.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
+    learner.log(0)
+    assert learner.curve[0]["grad_norm"] == 3
+    assert float(net.weight[0, 1]) == 0
+
+
 def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp_path):
     run(arms_of(spec, "imitation"), told, teacher_folder, tmp_path / "scratch")
     row = told.results["imitation"].tables["curves"][-1]
@@ -163,6 +242,6 @@ def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_
     other = run([Arm(name="one", seed=3, spec=unguided)], type(told)(), teacher_folder, tmp_path / "other")
     result = told.results["single_head"]
     assert result.values["value"] == other.results["one"].values["value"]
-    assert result.values["rho"] is None
+    assert result.values["rho"] is result.values["mse_cond"] is None
     assert not result.tables["gaps"]
     assert json.loads((told.folders["single_head"] / "student.json").read_text())["guidance_inside"]

@@ -26,16 +26,38 @@ def settings_of(**tree: Any) -> Data:
     return TypeAdapter(Data).validate_python(tree)
 
 
-@pytest.fixture
-def digits() -> datasets.Dataset:
-    return datasets.load(Digits(), "cpu")
-
-
-def test_digits_are_all_there_and_exact(digits: datasets.Dataset) -> None:
+def test_digits_are_all_there_and_exact() -> None:
+    digits = datasets.load_reference_images(Digits(), "cpu")
     assert digits.images.shape == (1797, 1, 8, 8)
     assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert torch.equal(datasets.to_pixels(datasets.to_float(digits.images)), digits.images)
     assert (int(digits.images.min()), int(digits.images.max())) == (0, 255)
+
+
+def together(*parts: datasets.Dataset) -> list[bytes]:
+    """The images of several sets, each as bytes, in an order of their own."""
+    return sorted(image.numpy().tobytes() for part in parts for image in part.images)
+
+
+def test_digits_hold_thirty_images_of_each_class_out_of_training() -> None:
+    trained, held_out = datasets.load(Digits(), "cpu"), datasets.load_held_out(Digits(), "cpu")
+    assert held_out.labels.bincount().tolist() == [30] * 10
+    assert len(trained.images) == 1497
+    assert together(trained, held_out) == together(datasets.load_reference_images(Digits(), "cpu"))
+    assert held_out.sha256 == datasets.load_held_out(Digits(), "cpu").sha256 != trained.sha256
+
+
+def test_no_batch_ever_holds_an_image_that_is_held_out(told: Any, tmp_path: Path) -> None:
+    """Two epochs of the batches that teachers and students see, without noise, against the held-out images."""
+    trained, held_out = datasets.load(Digits(), "cpu"), datasets.load_held_out(Digits(), "cpu")
+    clean = torch.ones_like(schedule.cosine_alphas_cumprod())
+    context = told.context(tmp_path)
+    seen = set()
+    for step in range(2 * 1497 // 64 + 1):
+        batch = batches.draw(trained, clean, 64, 0, step, context)
+        seen |= {image.numpy().tobytes() for image in batch.noisy}
+    assert len(seen) == len(set(together(trained)))
+    assert not seen & {image.numpy().tobytes() for image in datasets.to_float(held_out.images)}
 
 
 def test_epochs_are_permutations_laid_end_to_end() -> None:
@@ -51,10 +73,14 @@ def test_a_batch_may_be_larger_than_the_set() -> None:
 
 @pytest.fixture
 def cifar(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """50,000 random images where torchvision would have CIFAR-10."""
-    images = np.random.default_rng(0).integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
-    stand_in = SimpleNamespace(data=images, targets=[i % 10 for i in range(50_000)])
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda root, train, download: stand_in)
+    """50,000 random images where torchvision would have CIFAR-10, and 10,000 where it would have its test set."""
+    images = np.random.default_rng(0).integers(0, 256, (60_000, 32, 32, 3), dtype=np.uint8)
+
+    def stand_in(root: Path, train: bool, download: bool) -> SimpleNamespace:
+        rows = slice(0, 50_000) if train else slice(50_000, 60_000)
+        return SimpleNamespace(data=images[rows], targets=[i % 10 for i in range(rows.start, rows.stop)])
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", stand_in)
     return images
 
 
@@ -66,6 +92,13 @@ def test_both_splits_of_cifar(cifar: np.ndarray) -> None:
     assert np.array_equal(whole.images[7].permute(1, 2, 0).numpy(), cifar[7])
     assert torch.equal(part.images, datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu").images)
     assert len(datasets.load_reference_images(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
+
+
+@pytest.mark.parametrize("split", ["train", "train_45k"])
+def test_the_held_out_images_of_cifar_are_its_test_set(cifar: np.ndarray, split: str) -> None:
+    held_out = datasets.load_held_out(settings_of(name="cifar10", split=split), "cpu")
+    assert held_out.images.shape == (10_000, 3, 32, 32)
+    assert np.array_equal(held_out.images[7].permute(1, 2, 0).numpy(), cifar[50_007])
 
 
 def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,13 +128,40 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_image_folder_takes_sub_folders_as_classes(folder: Path) -> None:
-    found = datasets.load(ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2), "cpu")
+    settings = ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2)
+    found = datasets.load_reference_images(settings, "cpu")
     assert found.images.shape == (7, 3, 16, 16)
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert found.images[0, :, 8, 8].tolist() == [200, 0, 0]
     assert found.images[6, :, 3, 3].tolist() == [77, 77, 77]
     grey = ImageFolder(name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
-    assert datasets.load(grey, "cpu").images.shape == (7, 1, 8, 8)
+    assert datasets.load_reference_images(grey, "cpu").images.shape == (7, 1, 8, 8)
+
+
+def test_image_folder_holds_a_share_of_every_class_out_of_training(tmp_path: Path) -> None:
+    for label, count in enumerate((40, 15, 2)):
+        (tmp_path / str(label)).mkdir()
+        for i in range(count):
+            Image.new("L", (8, 8), 80 * label + i).save(tmp_path / str(label) / f"{i}.png")
+    settings = ImageFolder(name="image_folder", path=str(tmp_path), image_size=8, channels=1, classes=3)
+    trained, held_out = datasets.load(settings, "cpu"), datasets.load_held_out(settings, "cpu")
+    assert held_out.labels.bincount().tolist() == [4, 2, 1]
+    assert trained.labels.bincount().tolist() == [36, 13, 1]
+    assert together(trained, held_out) == together(datasets.load_reference_images(settings, "cpu"))
+
+
+def test_large_image_folders_hold_about_ten_thousand_out() -> None:
+    imagenet = ImageFolder(name="image_folder", path="x", image_size=64, classes=1000)
+    assert [imagenet.held_out(images, 1_281_167) for images in (1300, 732)] == [10, 6]
+
+
+def test_images_that_are_all_alone_in_their_class_cannot_be_held_out(tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / label / "0.png")
+    settings = ImageFolder(name="image_folder", path=str(tmp_path), image_size=8, channels=1, classes=2)
+    with pytest.raises(ValueError, match="no class has two images, so none can be held out"):
+        datasets.load_held_out(settings, "cpu")
 
 
 def test_image_folder_must_be_as_stated(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.evaluation import features, metrics, reference_set
+from branchwise.trainables.dash.evaluation import features, measurement, metrics, reference_set
 from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
+from branchwise.trainables.dash.settings.spec import Evaluate
 
 
 @pytest.fixture
@@ -68,13 +70,34 @@ def test_only_50000_samples_are_called_fid() -> None:
 
 
 def test_keys_tell_apart_what_must_not_be_compared() -> None:
+    digits = datasets.load_held_out(Digits(), "cpu")
     extractor = features.digits("cpu")
-    key = metrics.comparability_key(extractor, "a", 1797, 1000)
-    assert json.loads(key)["metric"] == "fd_digits64"
-    assert key != metrics.comparability_key(extractor, "b", 1797, 1000)
-    assert key != metrics.comparability_key(extractor, "a", 1797, 2000)
-    assert key != metrics.comparability_key(extractor, "a", 1797, 1000, "bf16")
-    assert key != metrics.comparability_key(replace(extractor, weights_sha256="other"), "a", 1797, 1000)
+    against = reference_set.ReferenceSet(extractor, torch.zeros(1797, 64), torch.zeros(1797), {}, "a")
+
+    def key(against: reference_set.ReferenceSet = against, held_out: datasets.Dataset = digits, **settings: Any) -> str:
+        return measurement.comparability_key(against, held_out, Evaluate.model_validate(settings))
+
+    fields = json.loads(key(sampler_steps=20, guidance=2))
+    assert {name: fields[name] for name in ("metric", "guidance", "sampler", "sampler_steps")} == {
+        "metric": "fd_digits64",
+        "guidance": 2.0,
+        "sampler": "ddim",
+        "sampler_steps": 20,
+    }
+    assert not any(isinstance(value, dict | list) for value in fields.values())
+    assert key() == key(repeats=3, guidance_grid=[1.0])  # that changes no measure
+    others = [
+        key(replace(against, sha256="b")),
+        key(replace(against, extractor=replace(extractor, weights_sha256="other"))),
+        key(held_out=datasets.load(Digits(), "cpu")),
+        *(key(**{name: value}) for name, value in {"samples": 2000, "precision": "bf16", "gap_samples": 9}.items()),
+        key(guidance=2.0),
+        key(guidance={"w_max": 3.0}),
+        key(guidance={"scale": 1.5}),
+        key(sampler="unipc"),
+        key(sampler_steps=20),
+    ]
+    assert len({key(), *others}) == 1 + len(others)
 
 
 def test_reference_features_are_computed_once_and_never_for_other_images(
@@ -86,7 +109,7 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
         calls.append(len(pixels))
         return pixels.float().flatten(1)
 
-    digits = datasets.load(Digits(), "cpu")
+    digits = datasets.load_reference_images(Digits(), "cpu")
     images = {"now": digits.images[:300]}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     extractor = features.Extractor("inception", net, 64, 0, "w", kid_subsets=2, kid_subset_size=10)

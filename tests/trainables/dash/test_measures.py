@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
-from branchwise.trainables.dash.evaluation import calibration, features, measurement, metrics
+from branchwise.trainables.dash.evaluation import calibration, features, floor, measurement, metrics, reference_set
 from branchwise.trainables.dash.evaluation.reference_set import extract
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.data import Digits
-from branchwise.trainables.dash.settings.spec import IntervalGuidance
+from branchwise.trainables.dash.settings.guidance import IntervalGuidance
+from branchwise.trainables.runtime.settings import patched
 
 
 @pytest.fixture(scope="module")
 def digits() -> datasets.Dataset:
-    return datasets.load(Digits(), "cpu")
+    return datasets.load_reference_images(Digits(), "cpu")
 
 
 def test_samples_do_not_depend_on_the_batch_size(
@@ -33,6 +37,27 @@ def test_samples_do_not_depend_on_the_batch_size(
     whole = measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
     parts = [measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"evaluate.samples": 700},
+        {"evaluate.precision": "bf16"},
+        {"evaluate.repeats": 2},
+        {"evaluate.guidance": 2.0},
+        {"evaluate.sampler_steps": 3},
+        {"evaluate.sampler": "unipc"},
+        {"teacher.steps": 7},
+    ],
+)
+def test_what_the_settings_say_of_comparability_is_what_is_measured(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
+) -> None:
+    changed = patched(spec, patch)
+    own, other = (dash.evaluate_teacher(one, teacher_folder, told.context(tmp_path)) for one in (spec, changed))
+    alike = own["comparability_key"] == other["comparability_key"]
+    assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == alike
 
 
 def test_guidance_of_one_skips_the_unconditional_branch() -> None:
@@ -65,6 +90,76 @@ def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
     found = sampling.sampler(sampler)(exact, noise, abar, 50)
     assert float(found.mean()) == pytest.approx(0.3, abs=0.01)
     assert float(found.std()) == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+@pytest.mark.parametrize("steps", [2, 7, 20, 30, 50, 600, 1000])
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
+def test_samplers_pass_evenly_from_noise_to_image(sampler: str, steps: int) -> None:
+    """At 600 steps DDIM once began at t = 599; the others never ran at DDIM's timesteps."""
+    seen = []
+
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        seen.append(t)
+        return 0.9 * x
+
+    noise = sampling.starting_noise(0, range(2), (1, 2, 2), "cpu")
+    found = sampling.sampler(sampler)(denoise, noise, schedule.cosine_alphas_cumprod(), steps)
+    assert found.isfinite().all()
+    strides = {before - after for before, after in pairwise([1000, *seen])}
+    assert len(seen) == steps
+    assert seen[-1] == 0
+    assert strides <= {1000 // steps, -(-1000 // steps)}
+
+
+def test_fifty_steps_are_the_authors() -> None:
+    assert schedule.sampling_timesteps(50) == list(range(980, -1, -20))
+
+
+@pytest.mark.parametrize("steps", [10, 20, 50, 250])
+def test_ddim_is_what_it_was_bit_for_bit_where_steps_divide_1000(steps: int) -> None:
+    abar, stride = schedule.cosine_alphas_cumprod(), 1000 // steps
+    denoise = lambda x, t: torch.tanh(x + t / 1000)  # noqa: E731
+    noise = x = sampling.starting_noise(0, range(4), (1, 8, 8), "cpu")
+    for t in range((steps - 1) * stride, -1, -stride):
+        eps = denoise(x, t)
+        x = ((x - (1 - abar[t]).sqrt() * eps) / (abar[t].sqrt() + 1e-8)).clamp(-1, 1)
+        if t > 0:
+            before = abar[t - stride]
+            x = before.sqrt() * x + (1 - before).sqrt() * eps
+    assert torch.equal(sampling.sampler("ddim")(denoise, noise, abar, steps), x)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_dpmpp_at_these_timesteps_is_diffusers_own() -> None:
+    """DPMSolverMultistepScheduler, of the two, can be given timesteps: then it does the same."""
+    abar = schedule.cosine_alphas_cumprod()
+    denoise = lambda x, t: torch.tanh(x + t / 1000)  # noqa: E731
+    betas = 1 - abar.double() / torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1].double()])
+    scheduler = DPMSolverMultistepScheduler(
+        trained_betas=betas.float().numpy(), thresholding=True, sample_max_value=1.0
+    )
+    scheduler.set_timesteps(timesteps=schedule.sampling_timesteps(30))
+    noise = x = sampling.starting_noise(0, range(4), (1, 8, 8), "cpu")
+    for t in scheduler.timesteps.tolist():
+        x = scheduler.step(denoise(x, t), t, x).prev_sample
+    found = sampling.sampler("dpmpp_2m")(denoise, noise, abar, 30)
+    torch.testing.assert_close(found, x.clamp(-1, 1), rtol=0, atol=1e-4)
+
+
+def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out, against = datasets.load_held_out(Digits(), "cpu"), reference_set.get(Digits(), "cpu")
+    found = floor.measure(Digits(), held_out, against)
+    assert found["floor_halves_samples"] == 898
+    assert found["floor_halves"] == pytest.approx(0.1419, abs=1e-3)
+    assert found["floor_held_out"] is found["floor_held_out_samples"] is None  # 300 images are too few
+    monkeypatch.setattr(Digits, "least_samples", 300)
+    enough = floor.measure(Digits(), held_out, against)
+    assert enough["floor_held_out_samples"] == 300
+    trained = reference_set.features_of(against.extractor, datasets.load(Digits(), "cpu"))
+    apart = reference_set.features_of(against.extractor, held_out)
+    expected = metrics.frechet_distance(metrics.statistics(apart), metrics.statistics(trained))
+    assert enough["floor_held_out"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_frechet_distance_agrees_with_torch_fidelity() -> None:
@@ -107,6 +202,29 @@ def test_a_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, di
     assert pooled["cos_delta"] == pytest.approx(1, abs=1e-6)
     assert pooled["gap_mse"] == pooled["mse_cond"] == 0
     assert [(row["t_low"], row["t_high"]) for row in rows] == [(100 * b, 100 * b + 99) for b in range(10)]
+
+
+def test_probes_are_held_out_images_each_as_often(spec: dash.Spec) -> None:
+    held_out = datasets.load_held_out(Digits(), "cpu")
+    clean = torch.ones_like(schedule.cosine_alphas_cumprod())
+    settings = spec.evaluate.model_copy(update={"gap_samples": 60})  # 600 in all: each of 300 twice
+    probes = calibration.draw_probes(held_out, clean, settings, seed=0)
+    seen = [image.numpy().tobytes() for image in torch.cat(probes.noisy)]
+    once = [image.numpy().tobytes() for image in datasets.to_float(held_out.images)]
+    assert sorted(seen) == sorted(2 * once)
+    assert [(int(t.min()) // 100, int(t.max()) // 100) for t in probes.timesteps] == [(b, b) for b in range(10)]
+
+
+def test_outputs_do_not_depend_on_how_many_probes_pass_at_once(
+    spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, _ = checkpoint.load_model(teacher_folder, "cpu")
+    probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
+    whole = calibration.outputs(net, probes)
+    monkeypatch.setattr(calibration, "BATCH", 3)
+    for bin_whole, bin_parts in zip(whole, calibration.outputs(net, probes), strict=True):
+        for one, other in zip(bin_whole, bin_parts, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_diagnostics_of_known_gaps() -> None:

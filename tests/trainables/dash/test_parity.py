@@ -5,20 +5,17 @@ Single evaluations agree to a relative error of 1e-5, trajectories of training a
 
 from __future__ import annotations
 
-import ast
 import copy
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.authors import weights
+from branchwise.trainables.dash.authors import golden as golden_values
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.diffusion import curriculum, sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
@@ -26,11 +23,12 @@ from branchwise.trainables.dash.diffusion.samplers import ddim
 from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.nets.forward import forward
-from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, TagGuidance, Teacher
+from branchwise.trainables.dash.settings.guidance import TagGuidance
+from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, Teacher
 from branchwise.trainables.dash.training import objectives
 from branchwise.trainables.dash.training.learner import Learner
 
-GOLDEN = np.load(Path(__file__).parents[2] / "data" / "reference_small.npz")
+GOLDEN = golden_values.read()
 ABAR = schedule.cosine_alphas_cumprod()
 NULL = 10
 
@@ -50,28 +48,8 @@ def relative_error(ours: Tensor | float, theirs: Tensor | float) -> float:
     return float((ours - theirs).norm() / theirs.norm())
 
 
-def stated_weights(salt: str, net: str) -> dict[str, Tensor]:
-    """The weights of the golden nets: each is drawn from its name."""
-    state = {}
-    for line in GOLDEN[f"{net}_keys"]:
-        key, shape = str(line).split(" ", 1)
-        shape = ast.literal_eval(shape)
-        rng = np.random.default_rng(zlib.crc32(f"{salt}/{key}".encode()))
-        drawn = rng.standard_normal(shape)
-        if len(shape) >= 2:
-            value = drawn / np.sqrt(np.prod(shape[1:]))
-        else:
-            value = 1 + 0.1 * drawn if key.endswith("weight") else 0.1 * drawn
-        state[key] = torch.from_numpy(value.astype(np.float32))
-    return state
-
-
 def build(salt: str, net: str) -> nn.Module:
-    """A golden net through the importer's key mapping and architecture."""
-    state = stated_weights(salt, net)
-    model = unet.build(weights.architecture(state, image_size=16), (3, 16, 16), NULL, seed=0)
-    model.load_state_dict(weights.to_diffusers(state))
-    return model.eval()
+    return golden_values.build(GOLDEN, salt, net)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +66,9 @@ def batch(step: int) -> Batch:
 
 def test_the_golden_weights_are_the_stated_ones() -> None:
     for net in ("teacher", "student"):
-        total = sum(float(value.double().abs().sum()) for value in stated_weights(net, net).values())
+        total = sum(
+            float(value.double().abs().sum()) for value in golden_values.stated_weights(GOLDEN, net, net).values()
+        )
         assert total == pytest.approx(float(GOLDEN[f"{net}_weights_checksum"][0]), rel=1e-9)
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 import branchwise.trainables.dash as dash
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.dash.settings import cost
+from branchwise.trainables.dash.settings.guidance import TagGuidance
 from branchwise.trainables.dash.settings.spec import UNet
 from branchwise.trainables.runtime.settings import patched
 
@@ -43,6 +44,12 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("evaluate.guidance", {"scale": 2.0, "t_low": 500, "t_high": 400}, "t_low 500 is above t_high 400"),
         ("evaluate.guidance", {"w_max": 3.0, "beta": 0.0}, "greater than 0"),
         ("evaluate.sampler", "euler", "must be one of ddim, dpmpp_2m, unipc"),
+        ("evaluate.guidance", {"choose": [1.0]}, "at least 2 items"),
+        ("evaluate.guidance", {"choose": [1.0, {"w_max": 3.0}, {"w_max": 3.0}]}, "adaptive 1 to 3, beta 5 stands"),
+        ("evaluate.guidance", {"choose": [1.0, {"choose": [1.0, 2.0]}]}, "Input tag 'choose'"),
+        ("evaluate.sampler_steps", 1, "greater than or equal to 2"),
+        ("evaluate.at_steps", [4, 2], "each step must be above the one before"),
+        ("evaluate.at_steps", [2, 6], "at_steps: 6 is not below train.steps 6"),
         ("teacher.label_dropout", 0.0, "trains no unconditional branch"),
         ("method", {"objective": "scratch", "curriculum": "learned", "label_dropout": 0.0}, "no unconditional branch"),
         ("train.steps", 0, "greater than 0"),
@@ -78,6 +85,38 @@ def test_teacher_key_depends_on_what_the_weights_depend_on(spec: dash.Spec) -> N
     assert dash.teacher_key(patched(spec, {"train.lr": 1e-4})) == key
     assert dash.teacher_key(patched(spec, {"teacher.seed": 1})) != key
     assert dash.evaluation_key(spec) != dash.evaluation_key(patched(spec, {"evaluate.guidance": 2.0}))
+
+
+def test_the_teachers_evaluation_does_not_depend_on_what_only_students_are_asked(spec: dash.Spec) -> None:
+    assert dash.evaluation_key(patched(spec, {"evaluate.at_steps": (2,)})) == dash.evaluation_key(spec)
+
+
+def test_a_rule_for_the_guidance_survives_json_and_waits_for_the_teacher(tiny: dict[str, Any]) -> None:
+    rule = {"choose": [1.0, {"w_min": 1.0, "w_max": 3.0, "beta": 5.0}, {"scale": 2.0, "t_low": 0, "t_high": 400}]}
+    spec = dash.Spec.model_validate(changed(tiny, "evaluate.guidance", rule))
+    assert dash.Spec.model_validate(spec.model_dump(mode="json")) == patched(spec, {}) == spec
+    for chosen in rule["choose"]:
+        fixed = dash.Spec.model_validate(changed(tiny, "evaluate.guidance", chosen))
+        assert spec.evaluate.resolved({"chosen_guidance": chosen}) == fixed.evaluate
+        assert fixed.evaluate.resolved({}) == fixed.evaluate
+    with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
+        spec.evaluate.resolved({"value": 1.0})
+
+
+def test_a_plan_counts_candidates_for_the_teacher_and_budgets_for_students(spec: dash.Spec) -> None:
+    def seconds(**evaluate: Any) -> tuple[float, float]:
+        changed = patched(spec, {f"evaluate.{key}": value for key, value in evaluate.items()})
+        return dash.estimate_teacher(changed, 1, trained=True), dash.estimate_cohort([changed], 1)
+
+    teacher, student = seconds(guidance=2.0)
+    chosen, follower = seconds(guidance={"choose": [2.0, 3.0, 4.0]})
+    assert chosen == pytest.approx(4 * teacher, rel=0.01)  # three candidates, and the one that is reported
+    assert follower == student
+    same, measured = seconds(guidance=2.0, at_steps=(2, 4))
+    assert same == teacher
+    once, _ = seconds(guidance=2.0, repeats=1)
+    assert measured > student
+    assert once == pytest.approx(teacher / 2, rel=0.01)
 
 
 def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -119,12 +158,48 @@ def test_the_old_word_for_the_authors_weighting_still_works(tiny: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("space", "key"),
+    ("space", "overrides", "key"),
     [
-        ("ablation", "66bdbb758feb04aa"),
-        ("cifar10_ablation", "8e550910f54627f6"),
-        ("imagenet64_ablation", "a590954816dd7c0c"),
+        ("ablation", [], "8ba7c9bf2ab84e1d"),
+        (
+            "cifar10_ablation",
+            ["teacher.steps=351500", "teacher.precision=fp32"],
+            "8e550910f54627f6",
+        ),  # as the first version trained it
+        ("imagenet64_ablation", [], "58bb6ca0814ac966"),
     ],
 )
-def test_teachers_that_exist_are_found_again(root: Path, space: str, key: str) -> None:
-    assert dash.teacher_key(load_space(root / f"search_spaces/{space}.yaml").spec) == key
+def test_teachers_that_exist_are_found_again(root: Path, space: str, overrides: list[str], key: str) -> None:
+    assert dash.teacher_key(load_space(root / f"search_spaces/{space}.yaml", overrides).spec) == key
+
+
+@pytest.mark.parametrize("space", ["cifar10_ablation", "cifar100_ablation"])
+def test_full_size_spaces_count_the_last_partial_batch(root: Path, space: str) -> None:
+    spec = load_space(root / f"search_spaces/{space}.yaml").spec
+    epoch = -(-45_000 // spec.train.batch_size)
+    assert epoch == 704
+    assert (spec.teacher.steps, spec.train.steps) == (500 * epoch, 270 * epoch)
+
+
+@pytest.mark.parametrize("space", ["cifar10_ablation", "cifar100_ablation", "imagenet64_ablation"])
+def test_full_size_spaces_measure_as_the_authors_code_does(root: Path, space: str) -> None:
+    evaluate = load_space(root / f"search_spaces/{space}.yaml").spec.evaluate
+    assert evaluate.guidance == TagGuidance(w_min=1.0, w_max=4.0, beta=5.0)
+    assert evaluate.guidance_grid == (4.0,)
+    assert evaluate.repeats >= 2
+    assert evaluate.gap_samples * evaluate.gap_bins == 10_000
+
+
+FULL_SIZE = [
+    file.stem for file in Path(__file__).parents[3].glob("search_spaces/*.yaml") if "gpus_per" in file.read_text()
+]
+
+
+@pytest.mark.parametrize("space", FULL_SIZE)
+def test_spaces_for_gpus_train_in_bf16_and_fast_and_exact_is_one_setting_away(root: Path, space: str) -> None:
+    file = root / f"search_spaces/{space}.yaml"
+    spec = load_space(file).spec
+    assert (spec.train.precision, spec.train.mode) == (spec.teacher.precision, spec.teacher.mode) == ("bf16", "fast")
+    exact = load_space(file, ["train.mode=exact"]).spec
+    assert exact.train.mode == "exact"
+    assert dash.teacher_key(exact) == dash.teacher_key(spec)

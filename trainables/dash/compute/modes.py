@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from branchwise.trainables.contract import Context
+from branchwise.trainables.dash.compute.memory import give_back
 from branchwise.trainables.dash.settings.spec import Mode
 
 RECOMPILES = 32  # variants of one net: its batch sizes in training and sampling, with and without gradients
@@ -52,6 +53,13 @@ def begin_step(mode: Mode, context: Context) -> None:
     """Tells CUDA graphs that what they gave out in the step before is not needed any more, but all of this one's is."""
     if _compiles(mode, context):
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
+def release(mode: Mode, context: Context) -> None:
+    """Gives back what the device holds for work that has ended: its graphs and its memory."""
+    if _compiles(mode, context):
+        torch.compiler.reset()
+    give_back()
 
 
 def _compiles(mode: Mode, context: Context) -> bool:

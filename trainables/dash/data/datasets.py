@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data import image_folder
-from branchwise.trainables.dash.settings.data import Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.files import missing_data
 
 
@@ -31,27 +32,80 @@ class Dataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels and their shape."""
+        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        content.update(self.images.cpu().numpy().tobytes())
+        return content.hexdigest()
+
 
 def load(settings: Data, device: torch.device | str) -> Dataset:
-    """The training images of `settings` on `device`.
+    """The images of `settings` that train, on `device`; those of `load_held_out` are never among them.
 
     Raises FileNotFoundError, saying what to do, when they are not there, and ValueError when they are not as stated.
     """
-    if isinstance(settings, Digits):
-        images, labels = _digits()
-    elif isinstance(settings, TorchvisionData):
-        images, labels = _torchvision(settings)
+    if isinstance(settings, TorchvisionData):
+        images, labels = _torchvision(settings, train=True)
+        if settings.split == "train_45k":
+            chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
+            images, labels = images[chosen], labels[chosen]
     else:
-        images, labels = image_folder.read(settings)
+        images, labels = _part(settings, held_out=False)
+    return _dataset(settings, images, labels, device)
+
+
+def load_held_out(settings: Data, device: torch.device | str) -> Dataset:
+    """Images that train nothing: the test set of a data set of torchvision's, else a fixed share of every class.
+
+    Raises as `load` does.
+    """
+    if isinstance(settings, TorchvisionData):
+        images, labels = _torchvision(settings, train=False)
+    else:
+        images, labels = _part(settings, held_out=True)
+        if not len(images):
+            raise ValueError(f"data: {settings.name}: no class has two images, so none can be held out")
+    return _dataset(settings, images, labels, device)
+
+
+def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
+    """The images that samples are compared with: all but a test set's, whatever part of them trains."""
+    if isinstance(settings, TorchvisionData):
+        images, labels = _torchvision(settings, train=True)
+    else:
+        images, labels = _part(settings, held_out=None)
+    return _dataset(settings, images, labels, device)
+
+
+def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
+    """Which images of `labels` (N,) are held out, (N,) bool: drawn within every class, the same at every call."""
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(settings.classes):
+        rows = (labels == label).nonzero().squeeze(1)
+        order = torch.randperm(len(rows), generator=generator(42, "held out", label))
+        chosen[rows[order[: settings.held_out(len(rows), len(labels))]]] = True
+    return chosen
+
+
+def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str) -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
     return Dataset(images.to(device), labels.to(device), settings.classes, flip)
 
 
-def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
-    """The images that samples are compared with: all training images, whatever part of them trains."""
-    if isinstance(settings, TorchvisionData):
-        settings = settings.model_copy(update={"split": "train"})
-    return load(settings, device)
+def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor, Tensor]:
+    """Pixels and labels of the images that are held out, of the others, or (None) of all."""
+    if isinstance(settings, Digits):
+        images, labels = _digits()
+    else:
+        files, labels = image_folder.listed(settings)
+    if held_out is None:
+        rows = torch.arange(len(labels))
+    else:
+        rows = (held_out_rows(settings, labels) == held_out).nonzero().squeeze(1)
+    if isinstance(settings, ImageFolder):
+        return image_folder.read([files[i] for i in rows.tolist()], settings), labels[rows]
+    return images[rows], labels[rows]
 
 
 def _digits() -> tuple[Tensor, Tensor]:
@@ -62,7 +116,7 @@ def _digits() -> tuple[Tensor, Tensor]:
     return pixels.unsqueeze(1), torch.from_numpy(digits.target).to(torch.int64)
 
 
-def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
+def _torchvision(settings: TorchvisionData, train: bool) -> tuple[Tensor, Tensor]:
     from torchvision import datasets
 
     kind = getattr(datasets, settings.known.torchvision)
@@ -71,9 +125,9 @@ def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
         if settings.download:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{settings.name}.lock"):  # several workers may ask at once
-                found = kind(root, train=True, download=True)
+                found = kind(root, train=train, download=True)
         else:
-            found = kind(root, train=True, download=False)
+            found = kind(root, train=train, download=False)
     except RuntimeError as error:  # torchvision's word for not found
         raise FileNotFoundError(missing_data(settings)) from error
     images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
@@ -81,9 +135,6 @@ def _torchvision(settings: TorchvisionData) -> tuple[Tensor, Tensor]:
     images = (
         images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else functional.pad(images, (2, 2, 2, 2))[:, None]
     )
-    if settings.split == "train_45k":
-        chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
-        images, labels = images[chosen], labels[chosen]
     return images, labels
 
 

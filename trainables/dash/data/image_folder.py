@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from branchwise.trainables.dash.settings.files import class_folders
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
-    """Pixels (N, C, S, S) uint8 and labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
+def listed(settings: ImageFolder) -> tuple[list[Path], Tensor]:
+    """The files and their labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
 
-    Each image is scaled so that it covers the square and cropped at its centre. Raises FileNotFoundError when the
-    folder is not there, ValueError when it does not hold as many classes as stated or a class without images.
+    Raises FileNotFoundError when the folder is not there, ValueError when it does not hold as many classes as stated or
+    a class without images.
     """
     files, labels = [], []
     for label, folder in enumerate(class_folders(settings)):
@@ -30,6 +31,11 @@ def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
             raise ValueError(f"data.path: {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         files += found
         labels += [label] * len(found)
+    return files, torch.tensor(labels)
+
+
+def read(files: Sequence[Path], settings: ImageFolder) -> Tensor:
+    """Pixels (N, C, S, S) uint8: each image is scaled so that it covers the square and cropped at its centre."""
     pixels = np.empty((len(files), settings.channels, settings.image_size, settings.image_size), dtype=np.uint8)
 
     def fill(i: int) -> None:
@@ -37,7 +43,7 @@ def read(settings: ImageFolder) -> tuple[Tensor, Tensor]:
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(fill, range(len(files))))
-    return torch.from_numpy(pixels), torch.tensor(labels)
+    return torch.from_numpy(pixels)
 
 
 def _pixels(file: Path, settings: ImageFolder) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
-from branchwise.trainables.dash.settings.spec import IntervalGuidance, TagGuidance
+from branchwise.trainables.dash.settings.guidance import IntervalGuidance, TagGuidance
 
 
 def scales(guidance: float | TagGuidance | IntervalGuidance, device: torch.device | str = "cpu") -> Tensor:

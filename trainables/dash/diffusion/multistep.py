@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from branchwise.trainables.dash.diffusion.sampling import Denoiser
-from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
+from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, sampling_timesteps
 
 
 @torch.inference_mode()
@@ -20,12 +20,18 @@ def run(kind: Any, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, ste
         num_train_timesteps=TIMESTEPS,
         trained_betas=betas.float().numpy(),
         solver_order=2,
-        timestep_spacing="leading",
         thresholding=True,  # with a largest value of 1: a plain clamp of x_0 to [-1, 1]
         sample_max_value=1.0,
     )
     scheduler.set_timesteps(steps, device=noise.device)
+    timesteps = torch.tensor(sampling_timesteps(steps))
+    if len(scheduler.timesteps) != steps:
+        raise RuntimeError(f"{kind.__name__} takes {len(scheduler.timesteps)} steps, not {steps}")
+    # Its own spacings are all other ones, and not every kind can be given timesteps: so they are put in their place.
+    scheduler.timesteps = timesteps.to(noise.device)
+    sigmas = ((1 - abar[timesteps]) / abar[timesteps]).sqrt()
+    scheduler.sigmas = torch.cat([sigmas, torch.zeros(1, dtype=sigmas.dtype)]).float()  # at last 0: the image
     x = noise
-    for t in scheduler.timesteps.tolist():
+    for t in timesteps.tolist():
         x = scheduler.step(denoise(x, t), t, x, return_dict=False)[0]
     return x.clamp(-1, 1)

@@ -24,6 +24,15 @@ def cosine_alphas_cumprod(device: torch.device | str = "cpu") -> Tensor:
     return torch.cumprod(1 - betas, dim=0).to(device)
 
 
+def sampling_timesteps(steps: int) -> list[int]:
+    """The timesteps of a sampler, from noise to image: floor(i T / steps) for i = steps - 1 .. 0.
+
+    They are even to within one, end at 0 and begin T / steps, rounded up, below T. Where steps divide T they are the
+    authors' (50 steps: 980, 960, ..., 0). Two steps are the least: one alone would be taken at t = 0.
+    """
+    return [i * TIMESTEPS // steps for i in reversed(range(steps))]
+
+
 def snr(alphas_cumprod: Tensor) -> Tensor:
     """Signal-to-noise ratio of each timestep, shape as given (the reference's 1e-8 guards the first steps)."""
     return alphas_cumprod / (1 - alphas_cumprod + 1e-8)

@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.seeding import generator
-from branchwise.trainables.dash.data.datasets import Dataset, to_float
+from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, to_float
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, add_noise
 from branchwise.trainables.dash.settings.spec import Evaluate
+
+BATCH = 250  # probes in one pass
 
 Bins = list[tuple[Tensor, Tensor]]  # a timestep bin's outputs (cond, uncond), each (n, C, H, W) float32
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Noisy training images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for every arm."""
+    """Noisy held-out images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for every arm."""
 
     edges: list[int]  # bin b holds timesteps edges[b] .. edges[b + 1] - 1
     noisy: list[Tensor]  # a bin: (n, C, H, W)
@@ -28,21 +30,21 @@ class Probes:
     null_label: int
 
 
-def draw_probes(dataset: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
-    """Probes of images, timesteps and noise drawn under `seed`."""
-    device = dataset.images.device
+def draw_probes(held_out: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
+    """Probes of images, timesteps and noise drawn under `seed`; over all bins, the images come up equally often."""
+    device = held_out.images.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
     noisy, timesteps, labels = [], [], []
     for b, (low, high) in enumerate(pairwise(edges)):
         source = generator(seed, "gap probes", b)
-        chosen = torch.randint(len(dataset.images), (count,), generator=source).to(device)
+        chosen = batch_indices(seed, b, count, len(held_out.images)).to(device)
         t = torch.randint(low, high, (count,), generator=source).to(device)
-        noise = torch.randn((count, *dataset.image_shape), generator=source).to(device)
-        noisy.append(add_noise(to_float(dataset.images[chosen]), noise, alphas_cumprod, t))
+        noise = torch.randn((count, *held_out.image_shape), generator=source).to(device)
+        noisy.append(add_noise(to_float(held_out.images[chosen]), noise, alphas_cumprod, t))
         timesteps.append(t)
-        labels.append(dataset.labels[chosen])
-    return Probes(edges, noisy, timesteps, labels, dataset.classes)
+        labels.append(held_out.labels[chosen])
+    return Probes(edges, noisy, timesteps, labels, held_out.classes)
 
 
 @torch.inference_mode()
@@ -50,12 +52,18 @@ def outputs(net: nn.Module, probes: Probes) -> Bins:
     """Both branches of `net` on every probe, in float32; always by the net as it is, never compiled."""
     bins = []
     for x, t, y in zip(probes.noisy, probes.timesteps, probes.labels, strict=True):
-        null = torch.full_like(y, probes.null_label)
-        with full_precision():
-            both = net.forward(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null]), return_dict=False)[0]
-        cond, uncond = both.chunk(2)
-        bins.append((cond, uncond))
+        split = [slice(start, start + BATCH) for start in range(0, len(x), BATCH)]
+        parts = [_branches(net, x[part], t[part], y[part], probes.null_label) for part in split]
+        bins.append((torch.cat([cond for cond, _ in parts]), torch.cat([uncond for _, uncond in parts])))
     return bins
+
+
+def _branches(net: nn.Module, x: Tensor, t: Tensor, y: Tensor, null_label: int) -> tuple[Tensor, Tensor]:
+    null = torch.full_like(y, null_label)
+    with full_precision():
+        both = net.forward(torch.cat([x, x]), torch.cat([t, t]), torch.cat([y, null]), return_dict=False)[0]
+    cond, uncond = both.chunk(2)
+    return cond, uncond
 
 
 def compare(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from importlib.metadata import version
 from statistics import mean
 from typing import Any
 
@@ -10,15 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from branchwise.trainables.contract import Context
+from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.compute.modes import full_precision
-from branchwise.trainables.dash.compute.parallel import gather_rows, my_slice
+from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.compute.seeding import derive
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.evaluation import metrics
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
-from branchwise.trainables.dash.settings.spec import Evaluate, IntervalGuidance, TagGuidance
+from branchwise.trainables.dash.settings.guidance import IntervalGuidance, TagGuidance, described
+from branchwise.trainables.dash.settings.spec import Evaluate
 
 LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
 IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
@@ -40,9 +45,11 @@ def batch_size(dataset: Dataset) -> int:
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
-    """Batches one rank samples for one network, the same on every rank."""
+    """Batches one rank samples for one network, the same on every rank; more where its guidance is to be chosen."""
     longest = -(-settings.samples // context.world_size)
-    return (1 + len(settings.guidance_grid)) * settings.repeats * -(-longest // batch_size(dataset))
+    chosen = len(settings.candidates) if len(settings.candidates) > 1 else 0
+    scales = chosen + 1 + len(settings.guidance_grid)
+    return scales * settings.repeats * -(-longest // batch_size(dataset))
 
 
 def measure(
@@ -57,7 +64,9 @@ def measure(
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
-    The noise of image i is drawn by (seed, repeat, i), so that all networks measured under one seed start alike.
+    `settings` are resolved: their guidance is a scale, and no rule that chooses one. The noise of image i is drawn by
+    (seed, repeat, i), so that all networks measured under one seed start alike.
+
     Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
     (n, C, H, W) uint8. The ranks share the samples and all return the same values.
     """
@@ -72,17 +81,69 @@ def measure(
         measured = [once(guidance, r) for r in range(settings.repeats)]
         return [values for values, _ in measured], measured[0][1]
 
-    found, images = repeated(settings.guidance)
+    (guidance,) = settings.candidates
+    found, images = repeated(guidance)
     values: dict[str, Any] = {
         "metric": against.extractor.metric(settings.samples),
         **_means(found),
         "value_repeats": [values["value"] for values in found],
-        "comparability_key": metrics.comparability_key(
-            against.extractor, against.sha256, len(against.features), settings.samples, settings.precision
-        ),
     }
     grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)
     return values, grid, images
+
+
+def choose_guidance(
+    net: nn.Module,
+    dataset: Dataset,
+    against: ReferenceSet,
+    alphas_cumprod: Tensor,
+    settings: Evaluate,
+    seed: int,
+    context: Context,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Which of the candidates brings the samples of `net` nearest to the reference, and what each came to.
+
+    All candidates start from the same noise, which no value is reported on. The ranks agree on the choice.
+    """
+    own_seed, rows = derive(seed, "choice of guidance"), []
+    for candidate in settings.candidates:
+        fixed = settings.model_copy(update={"guidance": candidate, "guidance_grid": ()})
+        values, _, _ = measure(net, dataset, against, alphas_cumprod, fixed, own_seed, context, progress)
+        told = fixed.model_dump(mode="json")["guidance"]
+        rows.append({"guidance": told, "value": values["value"], "value_repeats": values["value_repeats"]})
+    best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
+    best = int(broadcast_number(best, context))  # a rounding apart, ranks could differ
+    return {"chosen_guidance": rows[best]["guidance"], "guidance_candidates": rows}
+
+
+def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evaluate) -> str:
+    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
+
+    `settings` are resolved. `held_out` are the images that calibration is measured on.
+    """
+    extractor, size = against.extractor, len(against.features)
+    (guidance,) = settings.candidates
+    fields = {
+        "metric": extractor.metric(settings.samples),
+        "feature_weights": extractor.weights_sha256,
+        "reference": against.sha256,
+        "reference_size": size,
+        "samples": settings.samples,
+        "labels": "balanced",
+        "quantisation": "uint8",
+        "guidance": described(guidance),
+        "sampler": settings.sampler,
+        "sampler_steps": settings.sampler_steps,
+        "kid_subsets": extractor.kid_subsets,
+        "kid_subset_size": min(extractor.kid_subset_size, settings.samples, size),
+        "held_out": held_out.sha256,
+        "held_out_size": len(held_out.images),
+        "gap_samples": settings.gap_samples,
+        "gap_bins": settings.gap_bins,
+        "torch_fidelity": version("torch-fidelity"),
+    } | ({} if settings.precision == "fp32" else {"precision": settings.precision})
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
@@ -124,16 +185,24 @@ def _sampled_features(
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
     first, seconds = torch.empty(0), 0.0
     size = batch_size(dataset)
+    sampled, extracted = Portions(size, "sampling"), Portions(size, "features")
+
+    def drawn(part: slice) -> Tensor:
+        return to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part]))
+
+    def features_of(part: slice) -> Tensor:
+        return against.extractor.net(pixels[part])
+
     for start in range(0, longest, size):
         indices = here[start : start + size]
         if indices:
             began = time.perf_counter()
-            pixels = to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices))
+            pixels = sampled.run(drawn, len(indices))
             if pixels.is_cuda:
                 torch.cuda.synchronize()
             seconds += time.perf_counter() - began
             with torch.inference_mode(), full_precision():
-                rows = torch.cat([rows, against.extractor.net(pixels)])
+                rows = torch.cat([rows, extracted.run(features_of, len(pixels))])
             first = pixels if start == 0 else first
         progress.advance()
     return gather_rows(rows, settings.samples, context).cpu(), first, seconds / max(1, len(here))

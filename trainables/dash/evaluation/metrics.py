@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from importlib.metadata import version
-
 import numpy as np
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
-
-from branchwise.trainables.dash.evaluation.features import Extractor
 
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
@@ -53,25 +48,3 @@ def precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
     """Improved precision and recall (Kynkäänniemi et al. 2019), 3 neighbours, of features (N, d) and (M, d)."""
     result = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
     return float(result[KEY_METRIC_PRECISION]), float(result[KEY_METRIC_RECALL])
-
-
-def comparability_key(
-    extractor: Extractor, reference: str, reference_size: int, samples: int, precision: str = "fp32"
-) -> str:
-    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
-
-    `reference` is the SHA-256 of the reference's pixels, `precision` that of the sampler's passes.
-    """
-    fields = {
-        "metric": extractor.metric(samples),
-        "feature_weights": extractor.weights_sha256,
-        "reference": reference,
-        "reference_size": reference_size,
-        "samples": samples,
-        "labels": "balanced",
-        "quantisation": "uint8",
-        "kid_subsets": extractor.kid_subsets,
-        "kid_subset_size": min(extractor.kid_subset_size, samples, reference_size),
-        "torch_fidelity": version("torch-fidelity"),
-    } | ({} if precision == "fp32" else {"precision": precision})
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))

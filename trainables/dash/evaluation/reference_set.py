@@ -1,4 +1,4 @@
-"""What samples are compared with: the features of the whole training set, computed once a machine."""
+"""What samples are compared with: the features of all images but a test set's, computed once a machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from branchwise.trainables.dash.data.datasets import load_reference_images
+from branchwise.trainables.dash.compute.memory import Portions
+from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics
 from branchwise.trainables.dash.settings.data import Data
 
@@ -25,6 +26,7 @@ BATCH = 250
 class ReferenceSet:
     extractor: features.Extractor
     features: Tensor  # (N, d) float32, on the CPU
+    labels: Tensor  # (N,) int64, on the CPU
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
 
@@ -36,24 +38,27 @@ def get(settings: Data, device: torch.device | str) -> ReferenceSet:
     weights and the version of torch-fidelity. Raises as data.load and features.extractor_of do.
     """
     extractor = features.extractor_of(settings, device)
-    pixels = load_reference_images(settings, device).images
-    digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
-    digest.update(pixels.cpu().numpy().tobytes())
-    found = None
-    file = _cache_file(extractor, digest.hexdigest())
-    if extractor.name == "inception":
-        found = _cached(file, len(pixels), extractor.dims)
+    images = load_reference_images(settings, device)
+    found = features_of(extractor, images)
+    return ReferenceSet(extractor, found, images.labels.cpu(), metrics.statistics(found), images.sha256)
+
+
+def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
+    """The features (N, d) of a data set's images, on the CPU; those of Inception from the cache where they are."""
+    if extractor.name != "inception":
+        return extract(extractor, dataset.images)[:, : extractor.dims].contiguous()
+    file = _cache_file(extractor, dataset.sha256)
+    found = _cached(file, len(dataset.images), extractor.dims)
     if found is None:
-        found = extract(extractor, pixels)[:, : extractor.dims].contiguous()
-        if extractor.name == "inception":
-            _keep(file, found)
-    return ReferenceSet(extractor, found, metrics.statistics(found), digest.hexdigest())
+        found = extract(extractor, dataset.images)[:, : extractor.dims].contiguous()
+        _keep(file, found)
+    return found
 
 
 @torch.inference_mode()
 def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     """Features and logits (N, dims + logits) on the CPU of 8-bit images (N, C, H, W)."""
-    return torch.cat([extractor.net(pixels[i : i + BATCH]).cpu() for i in range(0, len(pixels), BATCH)])
+    return Portions(BATCH, "features of the reference").run(lambda here: extractor.net(pixels[here]).cpu(), len(pixels))
 
 
 def _cache_file(extractor: features.Extractor, pixels_sha256: str) -> Path:

@@ -24,7 +24,7 @@ BATCH = 64
 def main(out: Path) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    digits = datasets.load(Digits(), "cpu")
+    digits = datasets.load_reference_images(Digits(), "cpu")
     order = torch.randperm(len(digits.images))
     test, train = order[:360], order[360:]
     net = DigitsFeatures()

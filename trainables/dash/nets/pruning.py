@@ -31,3 +31,10 @@ def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
 def apply(parameters: list[Tensor], masks: list[Tensor]) -> None:
     """Sets to zero, in place, what the masks exclude."""
     torch._foreach_mul_(parameters, masks)
+
+
+@torch.no_grad()
+def apply_to_gradients(parameters: list[Tensor], masks: list[Tensor]) -> None:
+    """Sets to zero, in place, the gradients of what the masks exclude."""
+    pairs = [(p.grad, mask) for p, mask in zip(parameters, masks, strict=True) if p.grad is not None]
+    apply([gradient for gradient, _ in pairs], [mask for _, mask in pairs])

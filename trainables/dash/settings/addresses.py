@@ -1,24 +1,24 @@
-"""Content addresses: what a teacher, and its evaluation, depend on. No torch here."""
+"""Content addresses: what a teacher, its evaluation and the comparability of values depend on. No torch here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.dash.settings.data import Data, TorchvisionData
-from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
-# Settings of an evaluation that may differ between values of one table: they say what is sampled, how often, and what
-# is measured besides.
-_COMPARABLE = {"guidance", "guidance_grid", "sampler", "sampler_steps", "repeats", "gap_samples", "gap_bins"}
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
-_EVALUATION = 1  # likewise for the values of an evaluation
+_EVALUATION = 2  # likewise for the values of an evaluation
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
 
 
 def teacher_key(spec: Spec) -> str:
@@ -37,14 +37,30 @@ def teacher_key(spec: Spec) -> str:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"teacher.checkpoint: {folder / name} does not exist")
     _check_fits(folder / CONFIG, spec.data)
-    with (folder / WEIGHTS).open("rb") as file:
-        return digest({"weights": hashlib.file_digest(file, "sha256").hexdigest()})
+    written = (folder / WEIGHTS).stat()
+    return digest({"weights": _sha256(folder / WEIGHTS, written.st_mtime_ns, written.st_size)})
+
+
+@lru_cache
+def _sha256(file: Path, modified: int, size: int) -> str:
+    """Of the file as it was last written: every cell of a design asks for its teacher's."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def checkpoint_size(teacher: TeacherCheckpoint) -> int:
+    """The parameters of a teacher that exists, from the head of its weights' file."""
+    with (Path(teacher.checkpoint).expanduser() / WEIGHTS).open("rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
 
 
 def _identity(data: Data) -> dict[str, Any]:
-    """What tells the images from others. Where a data set of torchvision's lies does not."""
-    place = {"path", "download"} if isinstance(data, TorchvisionData) else set()
-    return data.model_dump(mode="json", exclude=place)
+    """What tells the training images from others. Where a data set of torchvision's lies does not."""
+    if isinstance(data, TorchvisionData):
+        return data.model_dump(mode="json", exclude={"path", "download"})
+    held_out = DIGITS_HELD_OUT if isinstance(data, Digits) else FOLDER_HELD_OUT
+    return {**data.model_dump(mode="json"), "held_out": held_out}
 
 
 def _check_fits(config: Path, data: Data) -> None:
@@ -58,15 +74,16 @@ def _check_fits(config: Path, data: Data) -> None:
             )
 
 
-def comparability(spec: Spec) -> dict[str, Any]:
-    """What a value's comparability key depends on, but for the data."""
-    settings = spec.evaluate.model_dump(mode="json", exclude=_COMPARABLE)
-    return {f"evaluate.{name}": value for name, value in settings.items()}
-
-
 def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json")
-    if evaluate["precision"] == "fp32":  # as it was before there was a choice
-        del evaluate["precision"]
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps"})  # of students alone
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
+
+
+def comparability_key(spec: Spec) -> str:
+    """The address of what `metrics.comparability_key` takes from the settings.
+
+    The reference set is all training images: which part of them trains, and whether they are mirrored, is left out.
+    """
+    reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
+    return digest([reference, spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED)])

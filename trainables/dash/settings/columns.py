@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from branchwise.trainables.contract import Column, Lines
 
-RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", shown=True)
+# fmt: off
+VALUE = Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,
+               claimable=True)
+RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", claimable=True, scale="identity",
+             shown=True)
+COS_DELTA = Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher",
+                   claimable=True, scale="identity")
+GAP_MSE = Column(name="gap_mse", about="squared error of the gap", better="lower", searchable=True, claimable=True)
 RELATIVE_GAP = Column(name="relative_gap", about="relative gap error", better="lower", searchable=True, claimable=True)
+MSE_COND = Column(name="mse_cond", about="squared error of the conditional branch", better="lower", searchable=True,
+                  claimable=True)
+MSE_UNCOND = Column(name="mse_uncond", about="squared error of the unconditional branch", better="lower",
+                    searchable=True, claimable=True)
+CALIBRATION = (RHO, COS_DELTA, GAP_MSE, RELATIVE_GAP, MSE_COND, MSE_UNCOND)  # of both branches, against the teacher's
+
+# Real images against real ones, in the measure of `value`: about the least that samples can come to.
+FLOOR = (
+    Column(name="floor_halves", about="one half of the real images against the other"),
+    Column(name="floor_halves_samples", about="images of either half", dtype="Int64"),
+    Column(name="floor_held_out", about="held-out images against those that train"),
+    Column(name="floor_held_out_samples", about="held-out images", dtype="Int64"),
+)
 
 COLUMNS = (
     Column(name="metric", about="what the value measures", dtype="string"),
-    Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,
-           claimable=True),
+    VALUE,
     Column(name="kid", about="kernel distance", better="lower", searchable=True),
     Column(name="inception_score", about="Inception score", better="higher"),
-    RHO,
-    Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher"),
-    Column(name="gap_mse", about="squared error of the gap", better="lower", searchable=True, claimable=True),
-    RELATIVE_GAP,
+    *CALIBRATION,
     Column(name="teacher_value", about="the teacher's value"),
+    *FLOOR,
     Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True),
     Column(name="teacher_params", about="parameters of the teacher", dtype="Int64"),
     Column(name="compression", about="teacher's parameters / student's"),
@@ -32,7 +49,8 @@ COLUMNS = (
     Column(name="value_repeats", about="the value of each set of samples", dtype="object"),
     Column(name="precision", about="precision of the samples", dtype="object", better="higher"),
     Column(name="recall", about="recall of the samples", dtype="object", better="higher"),
-)  # fmt: skip
+)
+# fmt: on
 
 LINES = (
     Lines(
@@ -52,6 +70,22 @@ LINES = (
         x=("guidance",),
         x_label="guidance scale",
         y=(Column(name="value", about="", better="lower"),),
+    ),
+    Lines(
+        table="budgets",
+        name="budgets",
+        title="Outcomes against training steps",
+        x=("step",),
+        x_label="training step",
+        y=(VALUE, RELATIVE_GAP),
+    ),
+    Lines(
+        table="budgets",
+        name="budgets_branches",
+        title="Errors of both branches against training steps",
+        x=("step",),
+        x_label="training step",
+        y=(MSE_COND, MSE_UNCOND),
     ),
     Lines(
         table="curves",

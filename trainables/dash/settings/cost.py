@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from branchwise.trainables.dash.settings.data import Digits
-from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
+from branchwise.trainables.dash.settings.spec import UNet
 
 
 def forward_macs(net: UNet, image_shape: tuple[int, int, int]) -> int:
@@ -54,7 +51,7 @@ def _blocks(net: UNet) -> int:
     return len(net.channels) * (2 * net.res_blocks + 1) + 2
 
 
-def _forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int, threads: int) -> float:
+def forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int, threads: int) -> float:
     """One forward pass on CPU cores; a training pass costs three.
 
     Calibrated on one AMD EPYC core with torch 2.15: thin nets are bound by memory traffic, so that a sample costs as
@@ -63,47 +60,3 @@ def _forward_seconds(net: UNet, image_shape: tuple[int, int, int], samples: int,
     macs = forward_macs(net, image_shape)
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
     return 0.7e-3 * _blocks(net) + a_sample * samples / threads
-
-
-def _evaluation_seconds(net: UNet, spec: Spec, threads: int) -> float:
-    evaluate = spec.evaluate
-    scales = [evaluate.guidance, *evaluate.guidance_grid]
-    branches = sum(1 if scale == 1 else 2 for scale in scales)
-    passes = branches * evaluate.samples * evaluate.repeats * evaluate.sampler_steps
-    passes += 2 * evaluate.gap_samples * evaluate.gap_bins
-    batch = 256
-    sampling = passes / batch * _forward_seconds(net, spec.data.image_shape, batch, threads)
-    images = len(scales) * evaluate.samples * evaluate.repeats
-    # The digits net takes no time to speak of; Inception does three images a second on one core.
-    return sampling + (len(scales) if isinstance(spec.data, Digits) else images / (3 * threads))
-
-
-def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
-    """Seconds to train and evaluate the arms of one cohort on `threads` CPU cores, start-up excluded."""
-    shape = specs[0].data.image_shape
-    seconds = 0.0
-    for spec in specs:
-        objective = OBJECTIVES[spec.method.objective]
-        samples = spec.train.batch_size * len(objective.passes(spec.method))
-        net: UNet = spec.student
-        if objective.prunes_teacher and isinstance(spec.teacher, Teacher):
-            net = spec.teacher
-        seconds += 3 * spec.train.steps * _forward_seconds(net, shape, samples, threads)
-        seconds += _evaluation_seconds(net, spec, threads)
-    train, teacher = specs[0].train, specs[0].teacher
-    if isinstance(teacher, Teacher) and any(OBJECTIVES[spec.method.objective].teacher_passes for spec in specs):
-        seconds += train.steps * _forward_seconds(teacher, shape, 2 * train.batch_size, threads)
-    return seconds
-
-
-def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
-    """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
-
-    0 for one that exists already, whose size is not known here.
-    """
-    teacher = spec.teacher
-    if not isinstance(teacher, Teacher):
-        return 0.0
-    shape = spec.data.image_shape
-    step = 3 * _forward_seconds(teacher, shape, -(-teacher.batch_size // workers), threads=1)
-    return (0 if trained else teacher.steps) * step + _evaluation_seconds(teacher, spec, workers)

@@ -15,6 +15,11 @@ from branchwise.trainables.runtime.settings import Strict
 DIGITS_SAMPLES = 640
 INCEPTION_SAMPLES = 10_000
 
+# Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
+TEST_IMAGES = 10_000  # of each
+DIGITS_HELD_OUT = 30  # of each class
+FOLDER_HELD_OUT = 0.1, 10_000  # this share of each class, and about so many in all at most
+
 
 class Digits(Strict):
     """scikit-learn's 1,797 real 8x8 grey images of digits."""
@@ -33,6 +38,10 @@ class Digits(Strict):
     @property
     def least_samples(self) -> int:
         return DIGITS_SAMPLES
+
+    def held_out(self, images: int, of: int) -> int:
+        """How many of a class of `images` are held out, `of` so many in all."""
+        return DIGITS_HELD_OUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +116,11 @@ class ImageFolder(Strict):
     @property
     def least_samples(self) -> int:
         return INCEPTION_SAMPLES
+
+    def held_out(self, images: int, of: int) -> int:
+        """How many of a class of `images` are held out, `of` so many in all: at least one, where another is left."""
+        share, most = FOLDER_HELD_OUT
+        return 0 if images < 2 else max(1, round(images * min(share, most / of)))
 
 
 def name(data: object) -> str | None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from branchwise.trainables.dash.settings.data import Digits, ImageFolder, TorchvisionData
+from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.spec import Spec
 
 INCEPTION_URL = (
@@ -20,15 +20,30 @@ INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
 def check_inputs(spec: Spec) -> None:
     """Raises FileNotFoundError or ValueError, saying what to do, when data or feature weights are not on this machine.
 
-    Whether they hold what they should is found out when they are read.
+    Both are named where both are missing. Whether they hold what they should is found out when they are read.
     """
-    data = spec.data
+    errors = []
+    for check in (_find_data, _find_weights):
+        try:
+            check(spec.data)
+        except (OSError, ValueError) as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise FileNotFoundError("; ".join(map(str, errors)))
+
+
+def _find_data(data: Data) -> None:
     if isinstance(data, TorchvisionData) and not data.download:
         root = Path(data.path).expanduser()
         if not (root / data.known.folder).is_dir():
             raise FileNotFoundError(missing_data(data))
     if isinstance(data, ImageFolder):
         class_folders(data)
+
+
+def _find_weights(data: Data) -> None:
     if not isinstance(data, Digits):
         find_inception_weights()
 

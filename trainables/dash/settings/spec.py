@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,10 +17,18 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    TypeAdapter,
     model_validator,
 )
 
 from branchwise.trainables.dash.settings.data import Data, Digits
+from branchwise.trainables.dash.settings.guidance import (
+    ChooseGuidance,
+    Guidance,
+    IntervalGuidance,
+    Scale,
+    TagGuidance,
+)
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
 
@@ -54,7 +62,6 @@ def _authors(word: Any) -> Any:
 SnrWeighting = Annotated[Literal["authors", "eps"], BeforeValidator(_authors)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class UNet(Strict):
@@ -149,54 +156,40 @@ class Method(Strict):
         return self
 
 
-class TagGuidance(Strict):
-    """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
-
-    w_min: NonNegativeFloat = 1.0
-    w_max: NonNegativeFloat = 4.0
-    beta: PositiveFloat = 5.0
-
-
-class IntervalGuidance(Strict):
-    """Guidance of a fixed scale at timesteps from `t_low` to `t_high` (Kynkäänniemi et al. 2024), none elsewhere."""
-
-    scale: NonNegativeFloat
-    t_low: Timestep = 0
-    t_high: Timestep = 999
-
-    @model_validator(mode="after")
-    def _in_order(self) -> IntervalGuidance:
-        if self.t_low > self.t_high:
-            raise ValueError(f"t_low {self.t_low} is above t_high {self.t_high}")
-        return self
-
-
-def _kind_of_guidance(value: Any) -> str:
-    if isinstance(value, int | float):
-        return "fixed"
-    if isinstance(value, IntervalGuidance) or (isinstance(value, dict) and "scale" in value):
-        return "interval"
-    return "tag"
-
-
-Guidance = Annotated[
-    Annotated[NonNegativeFloat, Tag("fixed")]
-    | Annotated[TagGuidance, Tag("tag")]
-    | Annotated[IntervalGuidance, Tag("interval")],
-    Discriminator(_kind_of_guidance),
-]
-
-
 class Evaluate(Strict):
     samples: PositiveInt = 1000
-    repeats: PositiveInt = 1  # independent sets of samples; their spread is the sampling noise
+    repeats: PositiveInt = 2  # independent sets of samples; their spread is the sampling noise
     sampler: Annotated[str, _one_of(SAMPLERS)] = "ddim"
-    sampler_steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    sampler_steps: Annotated[int, Field(ge=2, le=1000)] = 50
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
-    gap_samples: PositiveInt = 512  # in each timestep bin
+    gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
+    at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Evaluate:
+        if list(self.at_steps) != sorted(set(self.at_steps)):
+            raise ValueError(f"at_steps {list(self.at_steps)}: each step must be above the one before")
+        return self
+
+    @property
+    def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
+        """The scales that may come to be sampled with: one, or those among which a rule chooses."""
+        return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
+
+    def resolved(self, evaluation: Mapping[str, Any]) -> Evaluate:
+        """These settings with the scale that the teacher's `evaluation` chose, where a rule chooses it.
+
+        Raises ValueError when the evaluation holds no choice.
+        """
+        if not isinstance(self.guidance, ChooseGuidance):
+            return self
+        if "chosen_guidance" not in evaluation:
+            raise ValueError("evaluate.guidance is chosen by a rule, but the teacher was not evaluated under it")
+        chosen = TypeAdapter(Scale).validate_python(evaluation["chosen_guidance"])
+        return self.model_copy(update={"guidance": chosen})
 
 
 class Spec(Strict):
@@ -221,6 +214,11 @@ class Spec(Strict):
                     f"objective {self.method.objective} needs a student with as many resolutions as its teacher"
                 )
         self._check_guidance()
+        if self.evaluate.at_steps and self.evaluate.at_steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"evaluate.at_steps: {self.evaluate.at_steps[-1]} is not below train.steps {self.train.steps}, after "
+                "which students are measured anyway"
+            )
         if self.evaluate.samples < self.data.least_samples:
             raise ValueError(
                 f"evaluate.samples: {self.evaluate.samples} is too few for a distance in the feature space of "
@@ -229,7 +227,7 @@ class Spec(Strict):
         return self
 
     def _check_guidance(self) -> None:
-        scales = (self.evaluate.guidance, *self.evaluate.guidance_grid)
+        scales = (*self.evaluate.candidates, *self.evaluate.guidance_grid)
         objective = OBJECTIVES[self.method.objective]
         if all(scale == 1 for scale in scales) or objective.guidance_inside:
             return
@@ -248,3 +246,8 @@ def cohort_key(spec: Spec) -> str:
     train = spec.train
     shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
     return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])
+
+
+def measured_at(spec: Spec) -> tuple[int, ...]:
+    """Training steps after which students are measured on the way."""
+    return spec.evaluate.at_steps

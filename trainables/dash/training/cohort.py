@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from branchwise.trainables.contract import Arm, Context, Result
+from branchwise.trainables.contract import Arm, Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.compute.seeding import derive
-from branchwise.trainables.dash.data import batches, datasets
-from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import calibration, grids, measurement, reference_set
-from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
-from branchwise.trainables.dash.nets import checkpoint, pruning, unet
-from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
-from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate, Method, cohort_key
-from branchwise.trainables.dash.training.learner import Learner
-from branchwise.trainables.dash.training.objectives import LOSSES
+from branchwise.trainables.dash.evaluation import reference_set
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import cohort_key
+from branchwise.trainables.dash.training import measuring
+from branchwise.trainables.dash.training.steps import Setting, Students, begin, take_step
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What the arms of a cohort share."""
-
-    context: Context
-    dataset: datasets.Dataset
-    alphas_cumprod: Tensor  # (1000,)
-    teacher: nn.Module
-    teacher_importance: Tensor  # lambda (1000,)
-    against: ReferenceSet
-
-
-Students = dict[str, tuple[Arm, Learner]]
+logger = logging.getLogger("branchwise.dash")
 
 
 def run(arms: Sequence[Arm], context: Context) -> None:
     """Trains and evaluates `arms`, and calls `context.finish` once for each (on rank 0).
 
-    Continues from the checkpoint that `context.load` returns; of its arms only those given are continued. Raises
-    ValueError when the arms differ in what a cohort shares.
+    Continues from the checkpoint that `context.load` returns; of its arms only those given are continued, and those
+    that it does not hold start from the beginning. Where a GPU's memory does not hold the cohort, its halves train one
+    after the other. Raises ValueError when the arms differ in what a cohort shares.
     """
     _check_alike(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
+    evaluate = spec.evaluate.resolved(context.evaluation)
     modes.choose(spec.train.mode, context.device)
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
@@ -59,19 +40,31 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     against = reference_set.get(spec.data, context.device)  # missing weights are found before the training
     dataset = datasets.load(spec.data, context.device)
-    setting = Setting(context, dataset, alphas_cumprod, teacher, importance, against)
-    students = begin(arms, setting)
-    done = _resume(students, context)
-    _train(students, setting, done)
-    _evaluate(students, setting)
-
-
-def begin(arms: Sequence[Arm], setting: Setting) -> Students:
-    """A learner for each arm; the nets are compiled where the arms' mode asks for it."""
-    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
-    if not any(learner.adapter for _, learner in students.values()):  # of a compiled net, no features can be taken
-        modes.prepare(setting.teacher, arms[0].spec.train.mode, setting.context)
-    return students
+    held_out = datasets.load_held_out(spec.data, context.device)
+    setting = Setting(
+        context=context,
+        seed=arms[0].seed,
+        dataset=dataset,
+        held_out=held_out,
+        alphas_cumprod=alphas_cumprod,
+        teacher=teacher,
+        teacher_importance=importance,
+        against=against,
+        evaluate=evaluate,
+    )
+    saved = [content for content in (context.load(),) if content is not None]
+    waiting = _together(arms, saved)
+    while waiting:
+        part = waiting.pop(0)
+        students = _trained(part, setting, saved)
+        if students is None:
+            half = -(-len(part) // 2)
+            logger.warning("out of GPU memory with %d arms; now %d at a time", len(part), half)
+            modes.release(spec.train.mode, context)
+            waiting = [part[:half], part[half:], *waiting]
+            saved += [content for content in (context.load(),) if content is not None]
+        else:
+            _evaluate(students, setting)
 
 
 def _check_alike(arms: Sequence[Arm]) -> None:
@@ -83,33 +76,37 @@ def _check_alike(arms: Sequence[Arm]) -> None:
             )
 
 
-def _learner(arm: Arm, setting: Setting) -> Learner:
-    spec, dataset, teacher = arm.spec, setting.dataset, setting.teacher
-    masks = adapter = None
-    objective = OBJECTIVES[spec.method.objective]
-    if objective.prunes_teacher:
-        net, masks = pruning.prune(teacher, spec.method.pruning_keep)
-    else:
-        net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
-    if objective.features:
-        adapter = unet.adapter(net, teacher, arm.seed)
-    else:
-        modes.prepare(net, spec.train.mode, setting.context)
-    importance = setting.teacher_importance
-    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
+def _together(arms: Sequence[Arm], saved: Sequence[bytes]) -> list[list[Arm]]:
+    """The arms that train together: those of the checkpoint, and those that it does not hold."""
+    if not saved:
+        return [list(arms)]
+    there = checkpoint.from_bytes(saved[0], "cpu")["arms"]
+    parts = [arm for arm in arms if arm.name in there], [arm for arm in arms if arm.name not in there]
+    return [part for part in parts if part]
 
 
-def _resume(students: Students, context: Context) -> int:
-    """Puts the checkpoint's state into `students`; returns the number of steps done."""
-    content = context.load()
-    if content is None:
-        return 0
-    state = checkpoint.from_bytes(content, context.device)
-    for name, (_, learner) in students.items():
-        if name not in state["arms"]:
-            raise ValueError(f"the checkpoint holds no arm {name}")
-        learner.restore(state["arms"][name])
-    return int(state["step"])
+def _trained(arms: Sequence[Arm], setting: Setting, saved: Sequence[bytes]) -> Students | None:
+    """The students at their last step; None where the memory does not hold several at once."""
+    try:
+        students = begin(arms, setting)
+        _train(students, setting, _resume(students, saved, setting.context))
+    except torch.OutOfMemoryError:
+        # Ranks cannot agree on it, since one of several may be short alone; then the arms are tried one by one, later.
+        if len(arms) == 1 or setting.context.world_size > 1:
+            raise
+        return None
+    return students
+
+
+def _resume(students: Students, saved: Sequence[bytes], context: Context) -> int:
+    """Puts the state of the newest checkpoint that holds them all into `students`; returns the number of steps done."""
+    for content in reversed(saved):
+        state = checkpoint.from_bytes(content, context.device)
+        if students.keys() <= state["arms"].keys():
+            for name, (_, learner) in students.items():
+                learner.restore(state["arms"][name])
+            return int(state["step"])
+    return 0
 
 
 def _train(students: Students, setting: Setting, step: int) -> None:
@@ -128,83 +125,21 @@ def _train(students: Students, setting: Setting, step: int) -> None:
             diverged = [name for name, (_, learner) in students.items() if not learner.log(step - 1)]
             since = _share_time(students, own, since)
             for name in diverged:
-                _finish_diverged(*students.pop(name), step, context)
+                measuring.finish_diverged(*students.pop(name), step, context)
         if step in context.rungs and step < settings.steps:
-            for name in [name for name, student in students.items() if not _goes_on(*student, step, setting)]:
+            for name in [name for name, student in students.items() if not measuring.goes_on(*student, step, setting)]:
                 students.pop(name)
             since = _share_time(students, own, since)
+        if students and step in setting.evaluate.at_steps:
+            _share_time(students, own, since)
+            measuring.look(list(students.values()), step, setting)
+            since = time.perf_counter()  # of no training
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
             since = _share_time(students, own, since)
             if context.rank == 0:
                 state = {"step": step, "arms": {name: learner.state() for name, (_, learner) in students.items()}}
                 context.save(checkpoint.to_bytes(state))
         progress.advance(arms=len(students))
-
-
-def take_step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
-    """One step of every student; `own` gathers the seconds each took by itself."""
-    context, dataset = setting.context, setting.dataset
-    arm, learner = next(iter(students.values()))
-    modes.begin_step(learner.settings.mode, context)
-    batch = batches.draw(dataset, setting.alphas_cumprod, learner.settings.batch_size, arm.seed, step, context)
-    teacher: Outputs = {}
-    objectives = [OBJECTIVES[arm.spec.method.objective] for arm, _ in students.values()]
-    if any(objective.teacher_passes for objective in objectives):
-        features = any(objective.features for objective in objectives)
-        mid_block = setting.teacher.get_submodule("mid_block") if features else None
-        with torch.inference_mode():
-            teacher = forward(
-                setting.teacher,
-                ("cond", "uncond"),
-                batch,
-                dataset.classes,
-                precision=learner.settings.precision,
-                mid_block=mid_block,
-            )
-    for name, (arm, learner) in students.items():
-        start = time.perf_counter()
-        method = arm.spec.method
-        losses = LOSSES[method.objective]
-        if arm.spec.student.dropout > 0:
-            torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
-        student, targets = _outputs(learner, method, batch, teacher, dataset.classes)
-        learner.learn(losses(method, student, targets, batch.noise, learner.weights(batch)), step)
-        own[name] += time.perf_counter() - start
-
-
-def _outputs(
-    learner: Learner, method: Method, batch: Batch, teacher: Outputs, null_label: int
-) -> tuple[Outputs, Outputs]:
-    """The student's outputs that its objective needs, and the teacher's."""
-    passes = OBJECTIVES[method.objective].passes(method)
-    mid_block = None if learner.adapter is None else learner.net.get_submodule("mid_block")
-    precision = learner.settings.precision
-    student = forward(learner.model, passes, batch, null_label, method.label_dropout, precision, mid_block)
-    if learner.adapter is None:
-        return student, teacher
-    adapted = {"dropped features": learner.adapter(student["dropped features"])}
-    return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
-
-
-def _goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
-    """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
-    context, full = setting.context, _sampling(arm)
-    quick = {"sampler_steps": max(1, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
-    settings = full.model_copy(update=quick)
-    progress = Progress(context, "evaluate", measurement.batches_of(settings, setting.dataset, context), arms=1)
-    with learner.averaged() as net:
-        if not learner.finite():
-            _finish_diverged(arm, learner, step, context)
-            return False
-        values, _, _ = measurement.measure(
-            net, setting.dataset, setting.against, setting.alphas_cumprod, settings, arm.seed, context, progress
-        )
-    if context.keep(arm, step, values["value"]):
-        return True
-    told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
-    if context.rank == 0:
-        context.finish(arm, Result(status="stopped", values=told, tables={"curves": learner.curve}), None)
-    return False
 
 
 def _share_time(students: Students, own: dict[str, float], since: float) -> float:
@@ -219,68 +154,9 @@ def _share_time(students: Students, own: dict[str, float], since: float) -> floa
     return now
 
 
-def _finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
-    values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
-    error = f"the loss or its gradient was not finite by step {step}"
-    if context.rank == 0:
-        context.finish(
-            arm, Result(status="diverged", values=values, error=error, tables={"curves": learner.curve}), None
-        )
-
-
 def _evaluate(students: Students, setting: Setting) -> None:
     """Measures every student of the cohort and hands each over as soon as it is measured."""
-    if not students:
-        return
-    context, dataset = setting.context, setting.dataset
-    first = next(iter(students.values()))[0]
-    probes = calibration.draw_probes(dataset, setting.alphas_cumprod, first.spec.evaluate, first.seed)
-    teacher_outputs = calibration.outputs(setting.teacher, probes)
-    steps = sum(measurement.batches_of(_sampling(arm), dataset, context) for arm, _ in students.values())
-    progress = Progress(context, "evaluate", steps, arms=len(students))
+    batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
+    progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
     for arm, learner in students.values():
-        start = time.perf_counter()
-        net = learner.finish()
-        if not learner.finite():
-            _finish_diverged(arm, learner, arm.spec.train.steps, context)
-            continue
-        values, grid, images = measurement.measure(
-            net, dataset, setting.against, setting.alphas_cumprod, _sampling(arm), arm.seed, context, progress
-        )
-        pooled, gaps = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
-        gapless = OBJECTIVES[arm.spec.method.objective].guidance_inside  # its gap was never trained and is never used
-        if context.rank != 0:
-            continue
-        folder = context.scratch / arm.name
-        _save(folder, arm, learner, images, dataset.classes)
-        teacher_size, student_size = unet.size(setting.teacher), learner.size()
-        row = {
-            **values,
-            **{name: None if gapless else pooled[name] for name in ("rho", "cos_delta", "gap_mse", "relative_gap")},
-            "student_params": student_size,
-            "teacher_params": teacher_size,
-            "compression": teacher_size / student_size,
-            "steps": arm.spec.train.steps,
-            "train_seconds": learner.seconds,
-            "eval_seconds": time.perf_counter() - start,
-            "device": context.device,
-            "student_sha256": checkpoint.weights_sha256(folder),
-        }
-        tables = {"curves": learner.curve, "gaps": () if gapless else gaps, "guidance": grid}
-        context.finish(arm, Result(status="done", values=row, tables=tables), folder)
-
-
-def _sampling(arm: Arm) -> Evaluate:
-    """How the arm is sampled: without guidance where the net has it inside."""
-    settings: Evaluate = arm.spec.evaluate
-    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
-        return settings
-    return settings.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
-
-
-def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
-    checkpoint.save_model(folder, learner.net, learner.importance)
-    grids.save_grid(folder / "samples.png", images, classes)
-    objective = arm.spec.method.objective
-    about = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
-    (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")
+        measuring.finish(arm, learner, setting, progress)

@@ -50,6 +50,7 @@ class Learner:
             self._beside.append(self.importance)
         self.optimizer = optimization.adamw(self.parameters + self._beside, settings)
         self.curve: list[dict[str, float]] = []
+        self.budgets: list[dict[str, float | None]] = []  # what was measured on the way, a row for each step
         self.seconds = 0.0  # of training, this learner's share where several train together
         self._weighting = weighting
         self._alphas_cumprod = alphas_cumprod
@@ -72,6 +73,8 @@ class Learner:
         for beside in self._beside:
             if beside.grad is not None:
                 average_(beside.grad, self._context)
+        if self.masks is not None:  # of weights that stay zero: they must not count in the norm that is clipped
+            pruning.apply_to_gradients(self.parameters, self.masks)
         rate = optimization.learning_rate(step, self.settings)
         norm = optimization.update(self.optimizer, self.parameters, self.average, rate, self.settings)
         if self.masks is not None:
@@ -127,6 +130,7 @@ class Learner:
             "masks": self.masks,
             "optimizer": self.optimizer.state_dict(),
             "curve": self.curve,
+            "budgets": self.budgets,
             "seconds": self.seconds,
             "sums": self._sums,
             "summed": self._summed,
@@ -144,6 +148,7 @@ class Learner:
             self._frozen_table = self._importance_table()
         self.optimizer.load_state_dict(state["optimizer"])
         self.curve = list(state["curve"])
+        self.budgets = list(state["budgets"])
         self.seconds = state["seconds"]
         self._sums.copy_(state["sums"])
         self._summed = state["summed"]

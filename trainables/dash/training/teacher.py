@@ -15,17 +15,16 @@ import torch
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.compute.seeding import derive
-from branchwise.trainables.dash.data import batches, datasets
+from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import features, grids, measurement, reference_set
+from branchwise.trainables.dash.evaluation import features, floor, grids, measurement, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
-from branchwise.trainables.dash.nets.forward import forward
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Data
+from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
 from branchwise.trainables.dash.training.learner import Learner
-from branchwise.trainables.dash.training.objectives import Losses, weighted_error
+from branchwise.trainables.dash.training.steps import take_teacher_step
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
@@ -70,15 +69,7 @@ def _train(
     progress = Progress(context, "train", settings.steps, step)
     start = time.perf_counter() - learner.seconds
     while step < settings.steps:
-        modes.begin_step(settings.mode, context)
-        batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
-        if settings.dropout > 0:
-            torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
-        outputs = forward(
-            learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision
-        )
-        eps = outputs["dropped"]
-        learner.learn(Losses(weighted_error(eps, batch.noise, learner.weights(batch))), step)
+        take_teacher_step(learner, settings, dataset, alphas_cumprod, step, context)
         step += 1
         if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
             raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
@@ -126,23 +117,33 @@ def _adopt(checkpoint_folder: Path, out: Path) -> None:
 
 
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
-    """The distance of the samples of the teacher in `folder` under the settings of `spec.evaluate`, as columns."""
+    """What is measured of the teacher in `folder` under the settings of `spec.evaluate`, as columns.
+
+    Where a rule chooses the guidance, the choice comes first, on noise of its own, and with it what every candidate
+    came to: `chosen_guidance`, `guidance_candidates`. The floor is measured on rank 0, whose values are kept.
+    """
     torch.set_num_threads(context.threads)
     modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
-    dataset = datasets.load(spec.data, context.device)
+    dataset, held_out = datasets.load(spec.data, context.device), datasets.load_held_out(spec.data, context.device)
+    against = reference_set.get(spec.data, context.device)
+    alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
     progress = Progress(context, "evaluate", measurement.batches_of(spec.evaluate, dataset, context))
     seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
-    values, grid, _ = measurement.measure(
-        net,
-        dataset,
-        reference_set.get(spec.data, context.device),
-        schedule.cosine_alphas_cumprod(context.device),
-        spec.evaluate,
-        seed,
-        context,
-        progress,
-    )
-    return {**values, "guidance": list(grid), "params": unet.size(net), "eval_seconds": time.perf_counter() - start}
+    arguments = seed, context, progress
+    choice = {}
+    if isinstance(spec.evaluate.guidance, ChooseGuidance):
+        choice = measurement.choose_guidance(net, dataset, against, alphas_cumprod, spec.evaluate, *arguments)
+    settings = spec.evaluate.resolved(choice)
+    values, grid, _ = measurement.measure(net, dataset, against, alphas_cumprod, settings, *arguments)
+    return {
+        **values,
+        **choice,
+        **(floor.measure(spec.data, held_out, against) if context.rank == 0 else {}),
+        "comparability_key": measurement.comparability_key(against, held_out, settings),
+        "guidance": list(grid),
+        "params": unet.size(net),
+        "eval_seconds": time.perf_counter() - start,
+    }

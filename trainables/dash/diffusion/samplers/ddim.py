@@ -6,23 +6,22 @@ import torch
 from torch import Tensor
 
 from branchwise.trainables.dash.diffusion.sampling import Denoiser
-from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
+from branchwise.trainables.dash.diffusion.schedule import sampling_timesteps
 
 
 @torch.inference_mode()
 def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
     """DDIM with eta = 0 (Song et al. 2021) from `noise` (B, C, H, W) to images, in [-1, 1], in `steps` steps.
 
-    Timesteps are leading with stride T // steps (T = 1000, 50 steps: 980, 960, ..., 0). x_0 is clamped, the noise in
-    the update is not, as in the authors' code; the last step returns x_0.
+    x_0 is clamped, the noise in the update is not, as in the authors' code; the last step returns x_0.
     """
-    stride = TIMESTEPS // steps
+    timesteps = sampling_timesteps(steps)
     x = noise
-    for t in range((steps - 1) * stride, -1, -stride):
+    for i, t in enumerate(timesteps):
         eps = denoise(x, t)
         abar = alphas_cumprod[t]
         x = ((x - (1 - abar).sqrt() * eps) / (abar.sqrt() + 1e-8)).clamp(-1, 1)
         if t > 0:
-            before = alphas_cumprod[t - stride]
-            x = before.sqrt() * x + (1 - before).sqrt() * eps
+            after = alphas_cumprod[timesteps[i + 1]]
+            x = after.sqrt() * x + (1 - after).sqrt() * eps
     return x

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Measures how fast this machine takes the steps of a space, so that its plans, and those of spaces like it, hold."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+
+from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.planning.gpus import name_in_table  # noqa: E402
+from branchwise.orchestration.planning.machine import gpu_names, machine  # noqa: E402
+from branchwise.orchestration.planning.rates import add_rates, processor  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.trainables import load_trainable  # noqa: E402
+
+SECONDS = 100.0  # of measuring; imports come on top
+IDENTITY = ("kind", "net", "rows", "precision", "mode", "threads")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 the rates are stored, 2 bad input."""
+    try:
+        options = parse(arguments)
+        space = load_space(options.space, options.set)
+        names = gpu_names()
+        on_gpu = space.resources.gpus_per_trial > 0 and bool(names) and not options.cpu
+        device = (name_in_table(names[0]) or names[0]) if on_gpu else processor()
+        # A CPU is as fast as its cores are when all trials run: they share memory, and often one core's units.
+        together = 1 if on_gpu else max(1, machine().fit(space.resources.cpus_per_trial))
+        threads = space.resources.cpus_per_trial
+        print(f"Measuring {device}, {together} at a time with {threads} threads each, about {options.seconds:g} s")
+        spec = space.spec.model_dump(mode="json")
+        work = (space.trainable, spec, "cuda:0" if on_gpu else "cpu", threads, options.seconds)
+        with ProcessPoolExecutor(together, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
+        rates = averaged(found)
+        if not rates:
+            raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
+    except (UserError, ValueError) as error:
+        print(f"calibrate: {one_line(error)}", file=sys.stderr)
+        return 2
+    about = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    file = add_rates(device, rates, about)
+    for rate in rates:
+        words = [str(rate[name]) for name in IDENTITY if name in rate]
+        print(f"{rate['seconds'] * 1e3:10.2f} ms  {', '.join(words)}")
+    print(f"{file}: plans of this device use these rates now; delete it to forget them")
+    return 0
+
+
+def measured(trainable: str, spec: Mapping[str, Any], device: str, threads: int, seconds: float) -> list[Any]:
+    """In a process of its own."""
+    module = load_trainable(trainable)
+    return list(module.measure_rates(module.Spec.model_validate(spec), device, threads, seconds))
+
+
+def averaged(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean over the processes of each rate that all of them had the time for."""
+    count = min(len(one) for one in found)
+    return [
+        {**found[0][number], "seconds": statistics.mean(one[number]["seconds"] for one in found)}
+        for number in range(count)
+    ]
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    option("--space", metavar="FILE", type=Path, default=ROOT / "search_spaces/ablation.yaml")
+    option("--cpu", action="store_true", help="measure the CPU although the space asks for GPUs")
+    option("--seconds", metavar="S", type=float, default=SECONDS, help=f"about as long (default: {SECONDS:g})")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Checks, before the first real run, that this machine computes what it should; GPUs first of all.
+
+It needs torch, diffusers and pydantic. What takes Ray is left out, and said so, where Ray is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+
+NEEDED = ("torch", "diffusers", "pydantic")
+PACKAGES = (*NEEDED, "torchvision", "ray", "torch-fidelity")
+SMOKE_SECONDS = 300
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 nothing failed, 2 a library is missing, 3 a check failed."""
+    options = parse(arguments)
+    missing = [name for name in NEEDED if not importable(name)]
+    if missing:
+        print(f"doctor: {', '.join(missing)} cannot be imported; install what is missing", file=sys.stderr)
+        return 2
+    import torch
+
+    from branchwise.trainables.dash.machine import checks
+
+    device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda:0"
+    print("\n".join(versions()), flush=True)
+    outcomes = []
+    for check in checks.run(device):
+        show(check.name, check.state, check.detail)
+        outcomes.append(check.state)
+    check = checks.checked("a sweep with gpus_per_trial: 1", lambda: smoke(device))
+    show(check.name, check.state, check.detail)
+    outcomes.append(check.state)
+    print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
+    return 3 if "failed" in outcomes else 0
+
+
+def show(name: str, state: str, detail: str) -> None:
+    """A line of the table, as soon as it is known."""
+    print(f"{state:<18}  {name:<40}  {detail}", flush=True)
+
+
+def importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def versions() -> list[str]:
+    """What a report of a failure must name."""
+    import torch
+
+    def version(name: str) -> str:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return "none"
+
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    lines = [f"Python {platform.python_version()}, {packages}"]
+    if torch.cuda.is_available():
+        nccl = ".".join(map(str, torch.cuda.nccl.version()))
+        lines.append(f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}")
+    lines.append(f"driver {driver() or 'none'}")
+    return lines
+
+
+def driver() -> str:
+    """The version of NVIDIA's driver; empty where nvidia-smi is not there or does not answer."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    command = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    return "; ".join(told.stdout.splitlines()) if told.returncode == 0 else ""
+
+
+def smoke(device: str) -> str:
+    """The main path from space to report, on a GPU: the shortest space, in a storage that is thrown away."""
+    from branchwise.trainables.dash.machine.checks import NotPossibleError
+
+    if device == "cpu":
+        raise NotPossibleError("there is no GPU; `make smoke` does it on CPUs")
+    if not importable("ray"):
+        raise NotPossibleError("Ray is not installed")
+    settings = ("resources.gpus_per_trial=1", "resources.workers=1", "train.precision=bf16", "train.mode=fast")
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as storage:
+        command: Sequence[str] = [
+            *(sys.executable, str(ROOT / "platform/run_sweep.py"), "--storage", storage),
+            *("--space", str(ROOT / "search_spaces/smoke.yaml")),
+            *(word for setting in settings for word in ("--set", setting)),
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=SMOKE_SECONDS, env=dict(os.environ))
+    lines = (ran.stdout + ran.stderr).strip().splitlines()
+    if ran.returncode:
+        raise RuntimeError(f"exit code {ran.returncode}: {lines[-1] if lines else 'nothing was printed'}")
+    return next((line for line in lines if "arms done" in line), "done")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--cpu", action="store_true", help="check the CPU although there is a GPU")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""Numbers that others published, which a report shows beside the run's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.yaml_file import read_file, read_tree
+from branchwise.trainables.runtime.settings import Strict
+
+
+class Published(Strict):
+    """Values by row of the table of cells, and where they come from."""
+
+    source: str
+    values: dict[str, float]
+
+
+def published_numbers(file: str, wanted: Any) -> Any:
+    """What the key `published` of the space in `file` stands for: of a name, the content of `published/<name>.yaml`
+    beside the space."""
+    if not isinstance(wanted, str):
+        return wanted
+    folder = Path(file).parent / "published"
+    there = sorted(path.stem for path in folder.glob("*.yaml"))
+    if wanted not in there:
+        raise UserError(f"{file}: published: {wanted!r} is not allowed: {folder} has {', '.join(there) or 'nothing'}")
+    beside = folder / f"{wanted}.yaml"
+    return read_tree(str(beside), read_file(beside))

@@ -1,0 +1,58 @@
+"""How fast this machine is, as `platform/calibrate.py` measured it: a file a device in the user's cache."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+def rates_file(device: str) -> Path:
+    """Where the rates of a device lie: $XDG_CACHE_HOME/branchwise/rates, or below ~/.cache."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    return root / "branchwise/rates" / f"{slug}.json"
+
+
+def read_rates(device: str) -> tuple[Mapping[str, Any], ...]:
+    """The rates of a device; none where it was not measured, or by another version of this program."""
+    try:
+        content = json.loads(rates_file(device).read_text())
+        return tuple(content["rates"]) if content["format"] == FORMAT else ()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Path:
+    """Adds to the rates of a device, in the place of those of the same kind, net and way; whole or not at all."""
+    file = rates_file(device)
+    new = {_key(rate): rate for rate in rates}
+    kept = [rate for rate in read_rates(device) if _key(rate) not in new]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(handle, "w") as stream:
+        json.dump({"format": FORMAT, "device": device, **about, "rates": [*kept, *new.values()]}, stream, indent=1)
+    os.replace(beside, file)
+    return file
+
+
+def _key(rate: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(sorted((name, str(value)) for name, value in rate.items() if name != "seconds"))
+
+
+@functools.cache
+def processor() -> str:
+    """What this machine's processor is called, and how many of its cores this process may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = os.uname().machine
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"

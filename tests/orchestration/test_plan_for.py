@@ -1,0 +1,173 @@
+"""A plan for machines that are not here: their table, seconds, memory and money; and what is refused."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.planning import gpus
+from branchwise.orchestration.planning.bill import cohort_bill, teacher_bill
+from branchwise.orchestration.planning.gpus import name_in_table, read_table, target
+from branchwise.orchestration.planning.plan import Plan, plan_new
+from branchwise.orchestration.planning.rates import add_rates, rates_file, read_rates
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.runtime.storage import storage_at
+
+Sweep = Callable[..., tuple[int, str]]
+ROOT = Path(__file__).resolve().parents[2]
+FOR_GPUS = [file for file in sorted(ROOT.glob("search_spaces/*.yaml")) if "gpus_per_trial" in file.read_text()]
+
+
+@pytest.fixture(autouse=True)
+def _no_measured_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def planned(space: str, for_: str, tmp_path: Path, *settings: str) -> Plan:
+    loaded = load_space(ROOT / f"search_spaces/{space}.yaml", settings)
+    return plan_new(loaded, storage_at(tmp_path / "runs"), None, target(for_))
+
+
+@pytest.mark.parametrize("space", FOR_GPUS, ids=lambda file: file.stem)
+def test_every_space_for_gpus_is_planned_in_three_seconds_without_torch(space: Path, tmp_path: Path) -> None:
+    """Seconds of the processor: those of the clock depend on what else runs."""
+    code = (
+        "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
+        f"code = run_sweep.main(['--space', {str(space)!r}, '--dry-run', '--for', '8xH100', '--storage', "
+        f"{str(tmp_path / 'runs')!r}]); "
+        "print(code, sorted({'torch', 'ray', 'pandas', 'diffusers'} & set(sys.modules)))"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ran.stdout.splitlines()[-1] == "0 []"
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+    for word in ("for", "rates", "memory", "time", "models"):
+        assert any(line.startswith(f"{word} ") for line in ran.stdout.splitlines()), word
+    assert "8 x H100" in ran.stdout
+    assert "times fewer" in ran.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_of_any_space_tells_parameters_and_compression(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--dry-run", "--storage", tmp_path / "runs")
+    assert code == 0
+    assert "teacher 177,553 parameters, student 30,245: 5.87 times fewer" in output
+
+
+def test_what_no_gpu_is_called_is_refused_and_the_table_named(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    space = ("--space", root / "search_spaces/cifar10_quick.yaml", "--storage", tmp_path / "runs")
+    for wrong in ("8xH99", "H100", "0xH100", "-1xH100", "8xGB", "8x0.0.1GB", "8 H100"):
+        code, output = sweep(*space, "--dry-run", f"--for={wrong}")
+        assert (code, len(output.splitlines())) == (2, 1), output
+        assert f"--for {wrong}: must be a number of GPUs of gpus.yaml" in output
+    code, output = sweep(*space, "--for", "8xH100")
+    assert code == 2
+    assert "--for goes with --space and --dry-run" in output
+    code, output = sweep("--space", root / "search_spaces/ablation.yaml", "--dry-run", "--for", "8xH100")
+    assert code == 2
+    assert "asks for no GPU" in output
+
+
+def test_gpus_of_which_only_the_memory_is_known_are_reckoned_as_the_slowest_with_as_much() -> None:
+    found = target("4x24GB")
+    assert (found.count, found.device.memory, found.reckoned_as) == (4, 24e9, "RTX3090")
+    assert found.device.flops == target("1xRTX3090").device.flops
+    assert target("1x12GB").reckoned_as == "T4"
+    assert target("1x300GB").reckoned_as == "H200", "the largest there is"
+
+
+def test_the_table_can_be_edited_and_says_what_is_wrong_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "gpus.yaml"
+    content = gpus.TABLE.read_text().replace('driver: "H100"', 'driver: "H100", price: 2')
+    table.write_text(content)
+    monkeypatch.setattr(gpus, "TABLE", table)
+    read_table.cache_clear()
+    try:
+        plan = planned("cifar10_quick", "8xH100", tmp_path)
+        said = dict(gpus_rows(plan))["money"]
+        hours = (plan.teacher_seconds + plan.arm_seconds) / 3600
+        assert said == f"{hours * 16:,.0f} = {hours:.1f} h x 8 x 2"
+        for wrong, told in (("memory: 80", "memry: 80"), ("fp32: 67", "fp32: fast"), ("gpus:", "gpu:")):
+            table.write_text(content.replace(wrong, told))
+            read_table.cache_clear()
+            with pytest.raises(UserError, match=r"gpus\.yaml"):
+                read_table()
+    finally:
+        read_table.cache_clear()
+
+
+def gpus_rows(plan: Plan) -> list[tuple[str, str]]:
+    from branchwise.orchestration.planning.bill import describe_bill
+
+    assert plan.target
+    return list(describe_bill(plan, plan.target))
+
+
+def test_cohorts_that_a_gpu_does_not_hold_are_planned_smaller(tmp_path: Path) -> None:
+    """Fifteen students of the paper, their optimizers and averages take 1.8 GB; on a small GPU fewer train together."""
+    space = load_space(ROOT / "search_spaces/imagenet64_ablation.yaml")
+    large = planned("imagenet64_ablation", "8xH100", tmp_path)
+    assert max(len(cohort.arms) for cohort in large.cohorts) == 9
+    small = planned("imagenet64_ablation", "8x61GB", tmp_path)
+    most = max(len(cohort.arms) for cohort in small.cohorts)
+    assert 1 <= most < 9
+    held = cohort_bill(space, [arm.spec for arm in small.cohorts[0].arms], small.device).memory
+    assert max(held.values()) <= 61e9
+
+
+def test_an_arm_that_no_gpu_holds_cannot_start_there(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+    space = ("--space", root / "search_spaces/imagenet64_ablation.yaml", "--storage", tmp_path / "runs")
+    code, output = sweep(*space, "--dry-run", "--for", "8x16GB")
+    assert code == 2
+    assert "alone needs" in " ".join(output.split())
+    code, output = sweep(*space, "--dry-run", "--for", "4xH100")
+    assert code == 2
+    assert "the machines have 4 GPUs" in " ".join(output.split())
+
+
+def test_a_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
+    """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
+    plan = planned("cifar10_quick", "8xH100", tmp_path)
+    assert dict(gpus_rows(plan))["notice"] == "the teacher would take 13% of its time with --set teacher.workers=8"
+    assert teacher_bill(plan, plan.teachers[0], 8).total == pytest.approx(0.13 * plan.teacher_seconds, rel=0.05)
+    eight = planned("cifar10_quick", "8xH100", tmp_path, "teacher.workers=8")
+    assert "notice" not in dict(gpus_rows(eight))
+    assert eight.teacher_seconds == pytest.approx(teacher_bill(plan, plan.teachers[0], 8).total)
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A100-SXM4-40GB", "A100-40GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA L4", "L4"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce GTX 1080", None),
+    ],
+)
+def test_gpus_are_known_by_what_their_driver_calls_them(driver: str, name: str | None) -> None:
+    assert name_in_table(driver) == name
+
+
+def test_measured_rates_are_kept_for_each_device_and_damage_means_none() -> None:
+    one = {"kind": "train", "net": "a", "rows": 64, "precision": "fp32", "mode": "exact", "threads": 1}
+    assert read_rates("H100") == ()
+    file = add_rates("H100", [{**one, "seconds": 2.0}, {**one, "net": "b", "seconds": 3.0}], {"torch": "2"})
+    assert file == rates_file("H100")
+    add_rates("H100", [{**one, "seconds": 1.5}], {"torch": "2"})
+    assert sorted(rate["seconds"] for rate in read_rates("H100")) == [1.5, 3.0], "a new one replaces its like"
+    assert target("8xH100").device.rates == read_rates("H100")
+    assert target("8xA100").device.rates == ()
+    for damage in ("", "{", "[]", '{"format": 0, "rates": []}'):
+        file.write_text(damage)
+        assert read_rates("H100") == ()

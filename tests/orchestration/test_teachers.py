@@ -1,0 +1,200 @@
+"""Each arm has the teacher that its own settings ask for; a plan names and counts them all; what cannot be honoured is
+refused."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.monitoring.terminal import print_plan
+from branchwise.orchestration.planning.machine import missing_inputs
+from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.tables import collect
+from branchwise.orchestration.run_folder.teachers import find_teachers
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.contract import Result
+from branchwise.trainables.dash.settings import files
+from branchwise.trainables.runtime.ray_worker import Job, record_of, run_cohort_here
+from branchwise.trainables.runtime.run_folder import Teachers
+from branchwise.trainables.runtime.storage import Storage
+
+SURFACE = """\
+name: taught
+trainable: surface
+teacher: {steps: 4, seconds_per_step: 10.0}
+design:
+  components:
+    short_teacher: {off: {teacher.steps: 40}}
+    anchor: {off: {anchor_weight: 0}}
+  baselines: [scratch]
+  blocks: 2
+"""
+DASH = """\
+name: digits
+data: {name: cifar10, path: nowhere}
+teacher: {channels: [16, 32], norm_groups: 8, steps: 10}
+student: {channels: [8, 12], norm_groups: 4}
+train: {steps: 10}
+evaluate: {samples: 10000}
+design:
+  components:
+    changed: {off: {uncond_weight: 0}}
+"""
+SEARCH = """\
+  kind: search
+  arms: 8
+  knobs: {uncond_weight: {uniform: [0.1, 2.0]}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "space.yaml"
+    file.write_text(SURFACE)
+    return file
+
+
+@pytest.fixture
+def plan(file: Path, tmp_path: Path) -> Plan:
+    return plan_new(load_space(file), Storage(str(tmp_path / "runs")), None)
+
+
+def train(plan: Plan, key: str, values: dict[str, Any], content: str = "{}") -> None:
+    """Leaves a teacher in the plan's storage, with what was measured of it."""
+    folder = Path(plan.storage.root).parent / key
+    folder.mkdir(parents=True)
+    (folder / "teacher.json").write_text(content)
+    teachers = Teachers(plan.storage)
+    teachers.put(folder, key)
+    (settings,) = {teacher.address.evaluation for teacher in plan.teachers}
+    teachers.write_evaluation(key, settings, values)
+
+
+def test_every_arm_has_its_own_teacher_and_cohorts_share_one(plan: Plan) -> None:
+    short, long = plan.teachers
+    assert short.cells == ("full", "short_teacher", "scratch")
+    assert long.cells == ("anchor", "base")
+    assert {arm.cell for arm in plan.arms if arm.teacher == long.key} == {"anchor", "base"}
+    assert {arm.teacher for arm in plan.arms} == {short.key, long.key}
+    key = plan.space.module.cohort_key
+    assert len({key(arm.spec) for arm in plan.arms}) == 1, "the trainable itself tells them not apart"
+    for cohort in plan.cohorts:
+        assert {arm.teacher for arm in cohort.arms} == {cohort.teacher}
+
+
+def test_a_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
+    def said() -> str:
+        stream = io.StringIO()
+        print_plan(plan_new(plan.space, plan.storage, None), "", Console(file=stream, width=200))
+        return stream.getvalue()
+
+    short, long = plan.teachers
+    assert f"{short.key}, to be trained, about 40 s; of full, short_teacher, scratch\n" in said().replace("  ", "")
+    assert f"{long.key}, to be trained, about 6 min 40 s; of anchor, base\n" in said().replace("  ", "")
+    assert "time" in said()
+    assert "about 7 min 20 s on this machine" in said()
+    train(plan, long.key, {"metric": "surface", "value": 20.0})
+    assert f"{long.key}, reused; of anchor, base" in said()
+    assert "about 40 s on this machine" in said()
+
+
+def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> None:
+    short, long = plan.teachers
+    train(plan, short.key, {"metric": "surface", "value": 23.0})
+    train(plan, long.key, {"metric": "surface", "value": 20.0})
+    for arm in plan.arms:
+        plan.run.write_record(arm.name, record_of(arm, "t0000", Result(status="done", values={"value": 30.0})))
+    order = {arm.name: number for number, arm in enumerate(plan.arms)}
+    collect(plan.run, plan.space, order, find_teachers(plan.space, plan.storage))
+    table = pd.read_parquet(plan.run.table_path("arms")).set_index("arm")
+    assert (table.loc["full-b0", "teacher"], table.loc["full-b0", "teacher_value"]) == (short.key, 23.0)
+    assert (table.loc["base-b0", "teacher"], table.loc["base-b0", "teacher_value"]) == (long.key, 20.0)
+    assert table.loc["base-b0", "hp.teacher.steps"] == 40
+
+
+def test_a_worker_lends_a_cohort_the_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
+    job = Job(
+        trainable="surface", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
+        workers=0, threads=1, gpu=False,
+    )  # fmt: skip
+    for teacher, steps in zip(plan.teachers, (4, 40), strict=True):
+        train(plan, teacher.key, {"metric": "surface", "value": 20.0}, json.dumps({"steps": steps}))
+    for cohort in plan.cohorts:
+        run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+    for block in (0, 1):
+        full, base = (plan.run.read_record(f"{cell}-b{block}") for cell in ("short_teacher", "base"))
+        assert (full["teacher"], base["teacher"]) == tuple(teacher.key for teacher in plan.teachers)
+        ratio = full["values"]["value"] / base["values"]["value"]
+        assert ratio == pytest.approx((1 + 1 / 4) / (1 + 1 / 40), rel=0.25), "but for the noise of the arms"
+
+
+@pytest.mark.parametrize("began_with", [None, [{"key": "another", "cells": ["full"]}]])
+def test_arms_that_are_left_learn_from_no_other_teachers(plan: Plan, began_with: Any) -> None:
+    write_plan(plan.run, plan.space, plan.cohorts)
+    assert plan_resumed(plan.storage, plan.run.name).teachers == plan.teachers
+    written = {key: value for key, value in plan.run.read_plan().items() if key != "teachers"}
+    plan.run.write_plan(written | ({} if began_with is None else {"teachers": began_with}))
+    with pytest.raises(UserError, match="asks for other teachers than when this run started"):
+        plan_resumed(plan.storage, plan.run.name)
+
+
+def test_cells_of_a_tuned_factorial_may_differ_in_teachers(file: Path, tmp_path: Path) -> None:
+    tuned = SEARCH.replace("kind: search", "kind: tuned_factorial")
+    file.write_text(SURFACE.replace("  blocks: 2\n", f"  blocks: 2\n{tuned}"))
+    space = load_space(file)
+    short, long = find_teachers(space, Storage(str(tmp_path / "runs")))
+    found = {search.cell: [{**search.patch, "uncond_weight": 0.5}] for search in space.design.searches()}
+    for arm in space.design.arms(space.method, found):
+        assert arm.teacher == (long if arm.cell in ("anchor", "base") else short).key
+
+
+@pytest.mark.parametrize("knob", ["teacher.steps: {int: [4, 40]}", "teacher.steps: {choice: [4, 40]}"])
+def test_a_knob_that_changes_the_teacher_is_refused(file: Path, knob: str) -> None:
+    file.write_text(SURFACE.split("  components")[0] + SEARCH.replace("knobs: {", f"knobs: {{{knob}, "))
+    with pytest.raises(UserError, match=r"design.knobs.teacher.steps: it changes the teacher.* make it a component"):
+        load_space(file)
+
+
+@pytest.mark.parametrize(
+    ("patch", "refused"),
+    [
+        ("evaluate.samples: 12000", True),
+        ("evaluate.precision: bf16", True),
+        ("data.name: cifar100", True),
+        ("data.split: train_45k", False),
+        ("data.flip: true", False),
+        ("teacher.steps: 20", False),
+    ],
+)
+def test_values_that_would_not_compare_are_refused_before_anything_trains(
+    tmp_path: Path, patch: str, refused: bool
+) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(DASH.replace("uncond_weight: 0", f"anchor_weight: 0, {patch}"))
+    if refused:
+        with pytest.raises(UserError) as error:
+            load_space(file)
+        told = f"{file}: design.components: the cell base: {patch} is not allowed: it changes how values are measured"
+        assert str(error.value).startswith(told)
+    else:
+        own, changed = find_teachers(load_space(file), Storage(str(tmp_path / "runs")))
+        assert own.key != changed.key
+
+
+def test_data_that_only_one_cell_needs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "find_inception_weights", lambda: None)  # which this machine may lack
+    (tmp_path / "here/cifar-10-batches-py").mkdir(parents=True)
+    file = tmp_path / "space.yaml"
+    one_place = DASH.replace("path: nowhere", f"path: {tmp_path / 'here'}")
+    file.write_text(one_place)
+    assert missing_inputs(load_space(file)) == ""
+    file.write_text(one_place.replace("uncond_weight: 0", "data.path: elsewhere, data.split: train_45k"))
+    assert "cifar10 is not in" in missing_inputs(load_space(file))

@@ -1,0 +1,214 @@
+"""What a plan counts without torch is what the nets have: parameters, arithmetic, memory. Tensors here are fake."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils.flop_counter import FlopCounterMode
+
+import branchwise.trainables.dash as dash
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import Device
+from branchwise.trainables.dash.costs import memory, work
+from branchwise.trainables.dash.costs.counts import count
+from branchwise.trainables.dash.costs.seconds import flop, measured_ratio, pass_seconds, rate_of
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.settings.cost import forward_macs
+from branchwise.trainables.dash.settings.spec import UNet
+from branchwise.trainables.runtime.settings import patched
+
+CIFAR, DIGITS = (3, 32, 32), (1, 8, 8)
+NETS = {
+    "cifar teacher": (UNet(channels=(128, 256, 256, 256), res_blocks=2, attention_at=(16,), dropout=0.1), CIFAR, 10),
+    "cifar student": (UNet(channels=(64, 128, 128, 128), res_blocks=1, attention_at=(16,), dropout=0.1), CIFAR, 10),
+    "imagenet student": (
+        UNet(channels=(64, 128, 192, 256), res_blocks=2, attention_at=(16, 8), dropout=0.1), (3, 64, 64), 1000,
+    ),
+    "digits teacher": (UNet(channels=(16, 32), res_blocks=1, attention_at=(4,), norm_groups=8), DIGITS, 10),
+    "digits student": (UNet(channels=(8, 12), res_blocks=1, attention_at=(4,), norm_groups=4), DIGITS, 10),
+}  # fmt: skip
+ROWS = 4
+GPU = Device(
+    name="a GPU",
+    memory=80e9,
+    flops={"fp32": 50e12, "tf32": 400e12, "bf16": 800e12},
+    efficiency={"fp32": 0.5, "tf32": 0.25, "bf16": 0.25},
+    launch_seconds={"exact": 1e-5, "fast": 2e-6},
+)
+
+
+@contextmanager
+def fake(name: str, device: str = "cpu") -> Iterator[tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]]:
+    """The net and a batch of `ROWS` samples, all without memory behind them."""
+    spec, shape, classes = NETS[name]
+    with FakeTensorMode(), torch.device(device):
+        net = unet.build(spec, shape, classes, seed=0)
+        batch = torch.randn(ROWS, *shape), torch.randint(0, 1000, (ROWS,)), torch.randint(0, classes, (ROWS,))
+        yield net, batch
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_parameters_and_arithmetic_are_those_of_the_net(name: str) -> None:
+    spec, shape, classes = NETS[name]
+    found = count(spec, shape, classes)
+    with fake(name) as (net, batch), FlopCounterMode(display=False) as counted, torch.no_grad():
+        net(*batch, return_dict=False)
+    assert found.parameters == unet.size(net)
+    assert found.macs == forward_macs(spec, shape)
+    assert 2 * found.macs * ROWS == pytest.approx(counted.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_training_pass_keeps_what_is_counted(name: str) -> None:
+    """As PyTorch would keep it on a GPU, in fp32 and under autocast; the counted numbers are within 10%."""
+    found = count(*NETS[name])
+    for precision in ("fp32", "bf16"):
+        counted = ROWS * memory.kept_bytes(found, precision) + memory.cast_bytes(found, precision)
+        assert counted == pytest.approx(saved_bytes(name, precision), rel=0.1), precision
+
+
+def saved_bytes(name: str, precision: str) -> int:
+    """Bytes of all tensors that a forward pass saves, parameters aside, on a fake GPU."""
+    with pytest.MonkeyPatch.context() as patch, fake(name, "cuda") as (net, batch):
+        # Without a GPU, autocast would disable itself; half is of the same size as bf16, which it asks a GPU about.
+        patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+        own = {p.untyped_storage()._cdata for p in net.parameters()}
+        seen: dict[int, Any] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                seen[storage._cdata] = storage
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with hooks, torch.autocast("cuda", torch.float16, enabled=precision == "bf16"):
+            eps = net.train()(*batch, return_dict=False)[0]
+        assert eps.device.type == "cuda"
+        return sum(storage.nbytes() for storage in seen.values())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_sampling_holds_what_is_counted(name: str) -> None:
+    found = count(*NETS[name])
+    with fake(name) as (net, batch):
+        tracker = MemTracker()
+        tracker.track_external(net)
+        with tracker, torch.no_grad():
+            net.eval()(*batch, return_dict=False)
+        (peak,) = tracker.get_tracker_snapshot("peak").values()
+    held = next(size for kind, size in peak.items() if str(kind).endswith("ACT"))
+    assert 4 * found.live * ROWS == pytest.approx(held, rel=0.1)
+
+
+def test_seconds_on_a_gpu_by_hand() -> None:
+    spec, shape, classes = NETS["cifar student"]
+    one = work.Pass(kind="train", net=spec, rows=128, times=1, precision="bf16", mode="exact")
+    arithmetic = 2 * 3 * 1.0760e9 * 128 / (800e12 * 0.25)
+    assert flop(one, shape, classes) == pytest.approx(832e9, rel=0.01), "as counted by FlopCounterMode, once"
+    kernels = 3 * count(spec, shape, classes).kernels + 60
+    assert pass_seconds(one, shape, classes, GPU) == (pytest.approx(max(arithmetic, kernels * 1e-5)), False)
+    large = work.Pass(kind="train", net=spec, rows=128_000, times=2, precision="bf16", mode="exact")
+    assert pass_seconds(large, shape, classes, GPU)[0] == pytest.approx(2000 * arithmetic, rel=0.005)
+
+
+def test_a_gpu_without_a_rate_is_reckoned_at_its_fp32_rate() -> None:
+    spec, shape, classes = NETS["cifar student"]
+    old = Device(
+        name="old", memory=16e9, flops={"fp32": 8e12}, efficiency={"fp32": 0.5}, launch_seconds=GPU.launch_seconds
+    )
+    one = work.Pass(kind="sample", net=spec, rows=500, times=1, precision="bf16", mode="fast")
+    assert pass_seconds(one, shape, classes, old)[0] == pytest.approx(2 * 1.0760e9 * 500 / 4e12, rel=0.005)
+
+
+def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() -> None:
+    spec, shape, _ = NETS["digits student"]
+    other = NETS["digits teacher"][0]
+    one = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
+
+    def rate(net: UNet, rows: int, times_slower: float) -> dict[str, Any]:
+        """As if such a pass had taken so many times what the formula says."""
+        measured = replace(one, net=net, rows=rows, times=1)
+        return rate_of(measured, shape, 10, 1, times_slower * pass_seconds(measured, shape, 10, Device())[0])
+
+    own, strange = [rate(spec, 8, 3.0), rate(spec, 50, 2.0)], rate(other, 64, 9.0)
+    assert measured_ratio(one, shape, 10, Device(rates=[*own, strange])) == pytest.approx(2.0)
+    assert measured_ratio(one, shape, 10, Device(rates=[strange])) == pytest.approx(9.0), "another net is some help"
+    assert measured_ratio(one, shape, 10, Device(threads=2, rates=own)) is None
+    assert measured_ratio(replace(one, precision="bf16"), shape, 10, Device(rates=own)) is None
+    plain, known = pass_seconds(one, shape, 10, Device())
+    assert not known
+    assert pass_seconds(one, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
+
+
+def test_a_cohort_on_a_gpu_by_hand(root: Path) -> None:
+    """Fifteen arms of the paper's students: memory and arithmetic as docs/sizing.md works them out."""
+    spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
+    bill = dash.bill_cohort([spec] * 15, GPU, 1)
+    teacher, student = (count(net, (3, 32, 32), 10) for net in (spec.teacher, spec.student))
+    step = 2 * (2 * teacher.macs + 15 * 3 * 2 * student.macs) * 64
+    sampled = 2 * 15 * student.macs * (2 * 50_000 * 50 + 2 * 512 * 10)
+    assert bill.flop == pytest.approx(189_810 * step + sampled)
+    images, context = 50_000 * 3 * 32 * 32, memory.CONTEXT
+    learned = 4 * teacher.parameters + 15 * 20 * student.parameters
+    kept = 2 * 64 * student.kept * 4 * 0.86 + 2 * student.parameters
+    assert bill.memory["training"] == pytest.approx(images + context + learned + kept)
+    assert bill.memory["sampling"] == pytest.approx(
+        images + context + 15 * 20 * student.parameters + 2 * 2000 * student.live * 4
+    )
+
+
+def test_eight_workers_share_the_batch(root: Path) -> None:
+    spec = load_space(root / "search_spaces/imagenet64_ablation.yaml").spec
+    one, eight = (dash.bill_teacher(spec, GPU, workers, False) for workers in (1, 8))
+    assert eight.total == pytest.approx(one.total / 8, rel=0.01)
+    assert eight.flop == pytest.approx(one.flop, rel=0.01)
+    assert eight.memory["training"] < one.memory["training"]
+    assert dash.bill_teacher(spec, GPU, 8, True).seconds["training"] == 0
+
+
+def test_models_are_described_and_a_checkpoint_is_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
+    assert dict(dash.describe_models(spec)) == {
+        "models": f"teacher {size_of(spec, spec.teacher):,} parameters, student {size_of(spec, spec.student):,}: "
+        f"{size_of(spec, spec.teacher) / size_of(spec, spec.student):.2f} times fewer"
+    }
+    head = json.dumps({"__metadata__": {}, "a": {"shape": [100, 3]}, "b": {"shape": [7]}}).encode()
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
+    there = patched(spec, {})
+    there = there.model_copy(update={"teacher": dash_checkpoint(tmp_path)})
+    assert "teacher 307 parameters" in dict(dash.describe_models(there))["models"]
+
+
+def size_of(spec: dash.Spec, net: Any) -> int:
+    return unet.size(unet.build(net, spec.data.image_shape, spec.data.classes, seed=0))
+
+
+def dash_checkpoint(folder: Path) -> Any:
+    from branchwise.trainables.dash.settings.spec import TeacherCheckpoint
+
+    return TeacherCheckpoint(checkpoint=str(folder))
+
+
+def test_bills_need_no_torch(root: Path) -> None:
+    code = (
+        "import sys, branchwise.trainables.dash as d; from branchwise.trainables import Device;"
+        "from branchwise.orchestration.space import load_space;"
+        "s = load_space('search_spaces/cifar10_ablation.yaml').spec;"
+        "d.bill_cohort([s], Device(), 1), d.bill_teacher(s, Device(), 1, False), list(d.describe_models(s));"
+        "print([m for m in ('torch', 'diffusers', 'ray', 'sklearn') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,159 @@
+"""Where a GPU's memory is exhausted, batches and cohorts are halved and nothing is lost. The error itself is a stub."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm, Cohort
+from branchwise.trainables.dash.compute.memory import Portions
+from branchwise.trainables.dash.evaluation import measurement, reference_set
+from branchwise.trainables.dash.training import cohort
+from branchwise.trainables.runtime.ray_worker import Job, run_cohort_here
+from branchwise.trainables.runtime.run_folder import Teachers
+from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.runtime.storage import storage_at
+
+
+def doubled_up_to(limit: int, asked: list[int]) -> Any:
+    """Doubles rows, of which the memory holds `limit` at once."""
+
+    def work(here: slice) -> torch.Tensor:
+        asked.append(here.stop - here.start)
+        if asked[-1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 2 * torch.arange(here.start, here.stop)
+
+    return work
+
+
+def test_portions_are_halved_once_and_stay_so(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[int] = []
+    portions = Portions(100, "sampling")
+    work = doubled_up_to(30, asked)
+    assert torch.equal(portions.run(work, 110), 2 * torch.arange(110))
+    assert asked == [100, 50, 25, 25, 25, 25, 10]
+    assert torch.equal(portions.run(work, 25), 2 * torch.arange(25))
+    assert [record.message for record in caplog.records] == [
+        "sampling: out of GPU memory with 100 at once; now 50",
+        "sampling: out of GPU memory with 50 at once; now 25",
+    ]
+
+
+def test_a_row_that_does_not_fit_alone_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        Portions(4, "sampling").run(doubled_up_to(0, []), 4)
+
+
+def test_halved_batches_of_samples_and_features_give_the_same_values(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+    sample = measurement.sample
+
+    def small_sample(*arguments: Any) -> torch.Tensor:
+        if len(arguments[-1]) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(*arguments)
+
+    digits = reference_set.features.digits
+
+    def small_digits(device: str) -> Any:
+        extractor = digits(device)
+        net = extractor.net
+
+        def extract(pixels: torch.Tensor) -> torch.Tensor:
+            if len(pixels) > 70:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return net(pixels)
+
+        return type(extractor)(**{**vars(extractor), "net": extract})
+
+    monkeypatch.setattr(measurement, "sample", small_sample)
+    monkeypatch.setattr(reference_set.features, "digits", small_digits)
+    halved = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+    assert halved["value"] == pytest.approx(whole["value"], rel=1e-4)
+    assert halved["kid"] == pytest.approx(whole["kid"], rel=1e-3)
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) -> list[int]:
+    """Steps of more than `most` arms exhaust the memory once `after` steps are done; the sizes that were tried."""
+    take_step, sizes = cohort.take_step, []
+
+    def short(students: Any, setting: Any, step: int, own: Any) -> None:
+        if not sizes or sizes[-1] != len(students):
+            sizes.append(len(students))
+        if len(students) > most and step >= after:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        take_step(students, setting, step, own)
+
+    monkeypatch.setattr(cohort, "take_step", short)
+    return sizes
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_been(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    arms = [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]
+    (tmp_path / "whole").mkdir()
+    dash.run_cohort(arms, told.context(tmp_path / "whole", teacher_folder))
+    sizes = short_of_memory(monkeypatch, most=2, after=after)
+    halved = type(told)()
+    kept: list[bytes] = halved.checkpoints
+    (tmp_path / "halved").mkdir()
+    context = halved.context(tmp_path / "halved", teacher_folder)
+    monkeypatch.setattr(type(halved), "stored", property(lambda self: kept[-1] if kept else None))
+    dash.run_cohort(arms, context)
+    assert sizes[:3] == [3, 2, 1]
+    for name, result in told.results.items():
+        assert halved.results[name].values["student_sha256"] == result.values["student_sha256"]
+        assert str(halved.results[name].tables["curves"]) == str(result.tables["curves"])
+
+
+def test_an_arm_too_large_alone_is_an_error(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(monkeypatch, most=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        dash.run_cohort([Arm(name="one", seed=0, spec=spec)], told.context(tmp_path, teacher_folder))
+
+
+def test_arms_that_a_checkpoint_lacks_start_from_the_beginning(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path
+) -> None:
+    """As after a process that died while the first half of its cohort trained."""
+    one, two = (Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
+    for name in ("whole", "half", "resumed"):
+        (tmp_path / name).mkdir()
+    dash.run_cohort([one, two], told.context(tmp_path / "whole", teacher_folder))
+    half = type(told)()
+    dash.run_cohort([one], half.context(tmp_path / "half", teacher_folder))
+    resumed = type(told)(stored=half.checkpoints[0])
+    dash.run_cohort([one, two], resumed.context(tmp_path / "resumed", teacher_folder))
+    for name in ("one", "two"):
+        assert resumed.results[name].values["student_sha256"] == told.results[name].values["student_sha256"]
+
+
+def test_a_worker_leaves_a_line_among_the_logs_of_its_run(
+    spec: dash.Spec, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = storage_at(tmp_path / "storage")
+    Teachers(storage).put(teacher_folder, "key")
+    settings = spec.model_dump(mode="json")
+    job = Job(
+        trainable="dash", spec=settings, storage=storage.root, run="run", teacher="key", workers=0, threads=1, gpus=0.0
+    )
+    short_of_memory(monkeypatch, most=1)
+    arms = tuple(Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
+    run_cohort_here(Cohort(name="t0000", arms=arms), job, publish=None, rank=0, world_size=1, device="cpu")
+    assert sorted(job.run_folder().record_names()) == ["one", "two"]
+    notes = (tmp_path / "storage/run/logs/t0000-notes.txt").read_text()
+    assert "out of GPU memory with 2 arms; now 1 at a time" in notes
+    assert len(notes.splitlines()) == 1
+    assert not logging.getLogger("branchwise").handlers

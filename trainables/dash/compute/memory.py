@@ -1,0 +1,48 @@
+"""Work that is tried again in smaller portions where a GPU's memory does not hold it at once."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger("branchwise.dash")
+
+
+class Portions:
+    """How many rows are worked on at once: `size`, and half as many from then on whenever the memory is exhausted.
+
+    A portion of one row that does not fit is an error. `what` is the work's name in the log.
+    """
+
+    def __init__(self, size: int, what: str) -> None:
+        self.size = size
+        self._what = what
+
+    def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
+        """`work` on all `rows` rows, at least one, put together: (rows, ...). Raises torch.OutOfMemoryError."""
+        done, found = 0, []
+        while done < rows:
+            here = slice(done, min(rows, done + self.size))
+            try:
+                found.append(work(here))
+                done = here.stop
+                continue
+            except torch.OutOfMemoryError:
+                if here.stop - here.start == 1:
+                    raise
+            # Only now, since the exception held on to what had been allocated.
+            self.size = (here.stop - here.start) // 2
+            logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, here.stop - done, self.size)
+            give_back()
+        return torch.cat(found)
+
+
+def give_back() -> None:
+    """Returns to the device what this process holds without using it."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

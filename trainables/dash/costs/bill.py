@@ -1,0 +1,103 @@
+"""The bill of a cohort or a teacher on a device: seconds and memory by phase, and the arithmetic behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from branchwise.trainables.contract import Bill, Device
+from branchwise.trainables.dash.costs import memory
+from branchwise.trainables.dash.costs.counts import count
+from branchwise.trainables.dash.costs.seconds import flop, gpu_rate, measured_features, pass_seconds
+from branchwise.trainables.dash.costs.work import (
+    Pass,
+    cohort_passes,
+    feature_macs,
+    measured_images,
+    sampled_scales,
+    student_net,
+    teacher_passes,
+)
+from branchwise.trainables.dash.settings.addresses import checkpoint_size
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Spec, Teacher
+
+INCEPTION_A_SECOND = 3.0  # images on one core
+
+
+def bill_cohort(specs: Sequence[Spec], on: Device, workers: int = 1) -> Bill:
+    """What a cohort of these settings takes on `workers` devices like `on`, each with its part of every batch."""
+    bill = _bill(cohort_passes(specs, workers), specs, on, workers)
+    if not on.memory:
+        return bill
+    sampled = max(memory.sampling_bytes(student_net(spec), spec, on.memory, len(specs)) for spec in specs)
+    needed = {"training": memory.training_bytes(specs, workers), "sampling": sampled}
+    return Bill(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+
+
+def bill_teacher(spec: Spec, on: Device, workers: int, trained: bool) -> Bill:
+    """What training the teacher, unless it is `trained`, and evaluating it takes; nothing for one that exists."""
+    teacher = spec.teacher
+    if not isinstance(teacher, Teacher):
+        return Bill()
+    bill = _bill(teacher_passes(spec, workers, trained), [spec], on, workers, of_teacher=True)
+    if not on.memory:
+        return bill
+    needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
+    if not trained:
+        needed["training"] = memory.teacher_training_bytes(spec, workers)
+    return Bill(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+
+
+def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
+    """Seconds to train and evaluate the arms of one cohort on `threads` CPU cores, start-up excluded."""
+    return bill_cohort(specs, Device(threads=threads)).total
+
+
+def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
+    """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
+
+    0 for one that exists already, whose size is not known here.
+    """
+    return bill_teacher(spec, Device(), workers, trained).total
+
+
+def _bill(passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: int, of_teacher: bool = False) -> Bill:
+    shape, classes = specs[0].data.image_shape, specs[0].data.classes
+    seconds = {"training": 0.0, "sampling": 0.0, "features": 0.0}
+    counted = measured = 0.0
+    for one in passes:
+        took, known = pass_seconds(one, shape, classes, on)
+        seconds[one.phase] += took
+        measured += took if known else 0.0
+        counted += flop(one, shape, classes) * workers
+    for spec in specs:
+        took, known = features_seconds(spec, on, workers, of_teacher)
+        seconds["features"] += took
+        measured += took if known else 0.0
+    total = sum(seconds.values())
+    return Bill(seconds=seconds, flop=counted, measured=measured / total if total else 0.0)
+
+
+def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool = False) -> tuple[float, bool]:
+    """Seconds of one net's features and distances, and whether they rest on a measurement of this device."""
+    images = measured_images(spec, of_teacher)
+    if on.memory:
+        rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, whatever the training is in
+        reckoned = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
+    elif isinstance(spec.data, Digits):  # the small net takes no time to speak of
+        reckoned = float(len(sampled_scales(spec, of_teacher)))
+    else:
+        reckoned = images / (INCEPTION_A_SECOND * on.threads * workers)
+    measured = measured_features(spec, images, on)
+    return (reckoned, False) if measured is None else (measured / workers, True)
+
+
+def describe_models(spec: Spec) -> Iterator[tuple[str, str]]:
+    """The parameters of teacher and student, and how many times fewer the student's are."""
+    shape, classes = spec.data.image_shape, spec.data.classes
+    teacher = spec.teacher
+    whole = count(teacher, shape, classes).parameters if isinstance(teacher, Teacher) else checkpoint_size(teacher)
+    pruned = OBJECTIVES[spec.method.objective].prunes_teacher
+    small = round(whole * spec.method.pruning_keep) if pruned else count(spec.student, shape, classes).parameters
+    yield "models", f"teacher {whole:,} parameters, student {small:,}: {whole / small:.2f} times fewer"

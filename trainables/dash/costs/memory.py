@@ -1,0 +1,95 @@
+"""How much memory of a GPU a cohort needs, by formula: what is kept for the backward pass, weights, images, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from branchwise.trainables.dash.costs.counts import Counts, count
+from branchwise.trainables.dash.costs.work import student_net
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
+
+LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
+IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
+
+FLOAT = 4
+LEARNED = 5 * FLOAT  # bytes a parameter in training: weight, gradient, two of AdamW, moving average
+# Of fp32's, what bf16 keeps for the backward pass on a GPU: norms stay in fp32, convolutions keep bf16 copies.
+KEPT_IN = {"fp32": 1.0, "bf16": 0.86}
+CAST = {"fp32": 0, "bf16": 2}  # bytes a parameter of the copy that a pass makes of the weights
+CONTEXT = 0.6e9  # assumed: CUDA's context, libraries and their workspaces
+# Training images that a device holds, 8 bits a channel; of a folder of images the number is not known beforehand, but
+# that of the set which its number of classes tells.
+KNOWN_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
+IMAGES_A_CLASS = 1_300
+
+
+def images_at_once(memory: float, side: int) -> int:
+    """Images of `side` pixels sampled at once on a GPU of `memory` bytes: as many as should fit."""
+    return int(min(MOST, max(LEAST, memory / (IMAGE_BYTES * side**2 / 32**2))))
+
+
+def training_bytes(specs: Sequence[Spec], workers: int) -> float:
+    """The peak of a cohort's training on each of its GPUs: arms take their steps one after the other."""
+    spec = specs[0]
+    rows = -(-spec.train.batch_size // workers)
+    held, most = CONTEXT + data_bytes(spec), 0.0
+    teacher = spec.teacher
+    if isinstance(teacher, Teacher):
+        counts = _counts(teacher, spec)
+        held += FLOAT * counts.parameters
+        most = 2 * rows * counts.live * FLOAT
+    for one in specs:
+        counts = _counts(student_net(one), one)
+        passes = len(OBJECTIVES[one.method.objective].passes(one.method))
+        held += LEARNED * counts.parameters
+        most = max(
+            most, passes * rows * kept_bytes(counts, one.train.precision) + cast_bytes(counts, one.train.precision)
+        )
+    return held + most
+
+
+def teacher_training_bytes(spec: Spec, workers: int) -> float:
+    """The peak of the teacher's training on each GPU; 0 for a teacher that exists."""
+    teacher = spec.teacher
+    if not isinstance(teacher, Teacher):
+        return 0.0
+    counts = _counts(teacher, spec)
+    rows = -(-teacher.batch_size // workers)
+    kept = rows * kept_bytes(counts, teacher.precision) + cast_bytes(counts, teacher.precision)
+    return CONTEXT + data_bytes(spec) + LEARNED * counts.parameters + kept
+
+
+def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:
+    """The peak of sampling `net` on a GPU of `memory` bytes, beside the `arms` students of its cohort."""
+    counts = _counts(net, spec)
+    _, _, side = spec.data.image_shape
+    rows = 2 * min(images_at_once(memory, side), spec.evaluate.samples)
+    beside = arms * LEARNED * _counts(spec.student, spec).parameters
+    return CONTEXT + data_bytes(spec) + beside + rows * counts.live * FLOAT
+
+
+def kept_bytes(counts: Counts, precision: str) -> float:
+    """What a training pass keeps of each sample for its backward pass."""
+    return counts.kept * FLOAT * KEPT_IN[precision]
+
+
+def cast_bytes(counts: Counts, precision: str) -> float:
+    """What a pass keeps of the weights besides themselves."""
+    return float(counts.parameters * CAST[precision])
+
+
+def data_bytes(spec: Spec) -> float:
+    """Of the training images on the device."""
+    channels, height, width = spec.data.image_shape
+    images = KNOWN_IMAGES.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
+    return float(images * channels * height * width)
+
+
+def _counts(net: UNet, spec: Spec) -> Counts:
+    return count(_shape_of(net), spec.data.image_shape, spec.data.classes)
+
+
+def _shape_of(net: UNet) -> UNet:
+    """The architecture alone, so that teachers which differ in their training are counted once."""
+    return UNet.model_construct(**{name: getattr(net, name) for name in UNet.model_fields})

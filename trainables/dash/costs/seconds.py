@@ -1,0 +1,120 @@
+"""How long a pass takes on a device: a formula, corrected by what `measure_rates` measured there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from branchwise.trainables.contract import Device
+from branchwise.trainables.dash.costs.counts import BACKWARD, count
+from branchwise.trainables.dash.costs.work import Pass
+from branchwise.trainables.dash.settings.cost import forward_seconds
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.dash.settings.spec import Spec, UNet
+
+STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, whatever the net
+FEATURES = "features"  # the kind of rate that features and distances have
+
+Shape = tuple[int, int, int]
+
+
+def flop(one: Pass, shape: Shape, classes: int) -> float:
+    """Floating-point operations of all the passes, two for each multiply-accumulate."""
+    macs = count(one.net, shape, classes).macs * one.rows * one.times
+    return 2.0 * macs * (1 + BACKWARD if one.kind == "train" else 1)
+
+
+def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
+    """Seconds of all the passes, and whether they rest on a measurement of this device."""
+    seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, on))
+    ratio = measured_ratio(one, shape, classes, on)
+    return (seconds, False) if ratio is None else (seconds * ratio, True)
+
+
+def _on_cpu(one: Pass, shape: Shape, on: Device) -> float:
+    return forward_seconds(one.net, shape, one.rows, on.threads) * (1 + BACKWARD if one.kind == "train" else 1)
+
+
+def _on_gpu(one: Pass, shape: Shape, classes: int, on: Device) -> float:
+    """As long as the arithmetic takes, or as the launches do, whichever is longer."""
+    rate, efficiency = gpu_rate(one.precision, one.mode, on)
+    arithmetic = flop(one, shape, classes) / one.times / (rate * efficiency)
+    kernels = count(one.net, shape, classes).kernels * (1 + BACKWARD if one.kind == "train" else 1)
+    launches = kernels + (STEP_KERNELS if one.kind == "train" else 0)
+    return max(arithmetic, launches * on.launch_seconds[one.mode])
+
+
+def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
+    """FLOP/s at most, and the share of it that is assumed to be reached; fp32's where a GPU has no faster one."""
+    name = precision if precision == "bf16" else ("tf32" if mode == "fast" else "fp32")
+    name = name if name in on.flops else "fp32"
+    return on.flops[name], on.efficiency[name]
+
+
+def rate_of(one: Pass, shape: Shape, classes: int, threads: int, seconds: float) -> dict[str, Any]:
+    """That one pass took so many seconds, as plain values: what a `Device` has among its rates."""
+    return {
+        "kind": one.kind,
+        "net": {"channels": list(one.net.channels), "res_blocks": one.net.res_blocks, "at": list(one.net.attention_at)},
+        "images": [*shape, classes],
+        "rows": one.rows,
+        "precision": one.precision,
+        "mode": one.mode,
+        "threads": threads,
+        "seconds": seconds,
+    }
+
+
+def measured_ratio(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
+    """Measured over reckoned seconds: of this net at the nearest batch, else the median of others; None: no rate."""
+    alike = [rate for rate in on.rates if rate["kind"] == one.kind and _same_way(rate, one, on)]
+    if not alike:
+        return None
+    this = rate_of(one, shape, classes, on.threads, 0.0)
+    own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
+    if own:
+        return _ratio(min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows))), one, on)
+    return float(median(_ratio(rate, one, on) for rate in alike))
+
+
+def _ratio(rate: Mapping[str, Any], one: Pass, on: Device) -> float:
+    """The seconds of a rate over those that the formula gives for the very pass that was measured."""
+    net = UNet.model_construct(
+        channels=tuple(rate["net"]["channels"]),
+        res_blocks=rate["net"]["res_blocks"],
+        attention_at=tuple(rate["net"]["at"]),
+        norm_groups=one.net.norm_groups,
+        dropout=one.net.dropout,
+    )
+    *shape, classes = rate["images"]
+    image_shape = (shape[0], shape[1], shape[2])
+    measured = replace(one, net=net, rows=rate["rows"], times=1)
+    plain = replace(on, rates=())
+    return float(rate["seconds"] / pass_seconds(measured, image_shape, classes, plain)[0])
+
+
+def _same_way(rate: Mapping[str, Any], one: Pass, on: Device) -> bool:
+    """On a CPU both modes are one; on a GPU its threads do not matter."""
+    if on.memory:
+        return (rate["precision"], rate["mode"]) == (one.precision, one.mode)
+    return (rate["precision"], rate["threads"]) == (one.precision, on.threads)
+
+
+def feature_net(spec: Spec) -> str:
+    """What computes the features of the space's images."""
+    return "digits64" if isinstance(spec.data, Digits) else "inception"
+
+
+def measured_features(spec: Spec, images: int, on: Device) -> float | None:
+    """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
+    found = [
+        rate["seconds"] / rate["rows"] * images
+        for rate in on.rates
+        if rate["kind"] == FEATURES
+        and rate["net"] == feature_net(spec)
+        and (on.memory or rate["threads"] == on.threads)
+    ]
+    return median(found) if found else None

@@ -1,0 +1,107 @@
+"""What a cohort or a teacher computes, as passes of nets: how many, over how many samples, in which precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from branchwise.trainables.dash.settings.data import TEST_IMAGES, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, Teacher, UNet
+
+Kind = Literal["train", "teach", "sample"]  # learning from a batch, a frozen teacher's outputs on it, sampling
+Precision = Literal["fp32", "bf16"]
+SAMPLED_AT_ONCE = 250  # images, on a CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """`times` passes of `net` over `rows` samples each; a training pass goes forward, backward and takes the step."""
+
+    kind: Kind
+    net: UNet
+    rows: int
+    times: float
+    precision: Precision
+    mode: Mode
+
+    @property
+    def phase(self) -> str:
+        return "sampling" if self.kind == "sample" else "training"
+
+
+def student_net(spec: Spec) -> UNet:
+    """The net that an arm trains: the student, or the teacher where it is pruned."""
+    prunes = OBJECTIVES[spec.method.objective].prunes_teacher
+    return spec.teacher if prunes and isinstance(spec.teacher, Teacher) else spec.student
+
+
+def cohort_passes(specs: Sequence[Spec], workers: int) -> Iterator[Pass]:
+    """What each of `workers` computes to train and sample the arms of a cohort."""
+    for spec in specs:
+        net, train = student_net(spec), spec.train
+        samples = train.batch_size * len(OBJECTIVES[spec.method.objective].passes(spec.method))
+        yield _training(net, train, -(-samples // workers), "train")
+        yield sampling_pass(net, spec, workers)
+    train, teacher = specs[0].train, specs[0].teacher
+    if isinstance(teacher, Teacher) and any(OBJECTIVES[spec.method.objective].teacher_passes for spec in specs):
+        yield _training(teacher, train, -(-2 * train.batch_size // workers), "teach")
+
+
+def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
+    """What each of `workers` computes to train the teacher, unless it is `trained`, and to sample it."""
+    teacher = spec.teacher
+    if not isinstance(teacher, Teacher):
+        return  # it exists, and its size is not known here
+    if not trained:
+        yield _training(teacher, teacher, -(-teacher.batch_size // workers), "train")
+    yield sampling_pass(teacher, spec, workers, of_teacher=True)
+
+
+def _training(net: UNet, settings: Optimization, rows: int, kind: Kind) -> Pass:
+    return Pass(kind=kind, net=net, rows=rows, times=settings.steps, precision=settings.precision, mode=settings.mode)
+
+
+def sampled_scales(spec: Spec, of_teacher: bool) -> list[Any]:
+    """The scale of each set of samples: of a student, on the way too, the costliest that may be chosen; of a teacher,
+    who tries them all."""
+    evaluate = spec.evaluate
+    candidates = sorted(evaluate.candidates, key=_branches)
+    scales = [candidates[-1], *evaluate.guidance_grid] * evaluate.repeats
+    if not of_teacher:
+        return scales + [candidates[-1]] * len(evaluate.at_steps)
+    return scales + (candidates * evaluate.repeats if len(candidates) > 1 else [])
+
+
+def _branches(scale: Any) -> int:
+    """Passes of the net at each step of a sampler."""
+    return 1 if scale == 1 else 2
+
+
+def sampling_pass(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Pass:
+    """The sampler's passes for all sets of samples, and those of the guidance gaps."""
+    evaluate = spec.evaluate
+    rows = sum(map(_branches, sampled_scales(spec, of_teacher))) * evaluate.samples * evaluate.sampler_steps / workers
+    looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
+    rows += looks * 2 * evaluate.gap_samples * evaluate.gap_bins
+    at_once = 2 * SAMPLED_AT_ONCE
+    return Pass(
+        kind="sample",
+        net=net,
+        rows=at_once,
+        times=rows / at_once,
+        precision=evaluate.precision,
+        mode=spec.train.mode,
+    )
+
+
+def measured_images(spec: Spec, of_teacher: bool) -> int:
+    """Images whose features are computed for one net; of a teacher, those of the test set for the floor as well."""
+    images = len(sampled_scales(spec, of_teacher)) * spec.evaluate.samples
+    return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
+
+
+def feature_macs(spec: Spec) -> float:
+    """MACs of the feature net for one image: Inception at 299 pixels, or the small digits net."""
+    return 3e6 if isinstance(spec.data, Digits) else 5.7e9

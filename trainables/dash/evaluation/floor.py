@@ -1,0 +1,42 @@
+"""How near real images come to real ones, in the measure of the samples: about the least that a value can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from branchwise.trainables.dash.compute.seeding import generator
+from branchwise.trainables.dash.data.datasets import Dataset, held_out_rows
+from branchwise.trainables.dash.evaluation import metrics
+from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, features_of
+from branchwise.trainables.dash.settings.data import Data, TorchvisionData
+
+
+def measure(settings: Data, held_out: Dataset, against: ReferenceSet) -> dict[str, Any]:
+    """The columns of the floor: two halves of the reference, and held-out images against the rest of it.
+
+    None, and no number of samples, where there are fewer images than a value asks samples for.
+    """
+    found = against.features
+    order = torch.randperm(len(found), generator=generator(42, "halves"))
+    half = len(found) // 2
+    values = _between("floor_halves", found[order[:half]], found[order[half : 2 * half]], settings)
+    if isinstance(settings, TorchvisionData):
+        trained = found
+        apart = (
+            features_of(against.extractor, held_out) if len(held_out.images) >= settings.least_samples else found[:0]
+        )
+    else:
+        rows = held_out_rows(settings, against.labels)
+        trained, apart = found[~rows], found[rows]
+    return values | _between("floor_held_out", apart, trained, settings)
+
+
+def _between(name: str, some: Tensor, others: Tensor, settings: Data) -> dict[str, Any]:
+    """The distance of features (n, d) to others (m, d), and n."""
+    if min(len(some), len(others)) < settings.least_samples:
+        return {name: None, f"{name}_samples": None}
+    distance = metrics.frechet_distance(metrics.statistics(some), metrics.statistics(others))
+    return {name: distance, f"{name}_samples": len(some)}

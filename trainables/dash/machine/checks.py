@@ -1,0 +1,195 @@
+"""Does this machine compute what it should? Each check says so in a line, or that it is not possible here.
+
+They take steps of small nets on random images. They need torch, diffusers and pydantic; neither Ray nor torch-fidelity.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from branchwise.trainables.dash.authors import golden
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.data import batches
+from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.machine import standing, workers
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import Spec
+from branchwise.trainables.dash.training import steps
+
+State = Literal["passed", "failed", "not possible here"]
+STEPS = 6
+# Relative errors. fp32 against fp32 sums in another order; `fast` multiplies in TF32, which has 10 bits.
+SAME_ARITHMETIC, TF32 = 1e-4, 2e-2
+SMALL: dict[str, Any] = {  # images of 8x8 pixels; every kind of layer that the paper's nets have
+    "teacher": {"channels": [32, 64], "norm_groups": 8, "attention_at": [4], "steps": 1, "batch_size": 16},
+    "student": {"channels": [16, 32], "norm_groups": 8, "attention_at": [4]},
+    "train": {"steps": 1000, "batch_size": 16, "lr": 1e-3},
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    state: State
+    detail: str
+
+
+class NotPossibleError(Exception):
+    """What is to be checked is not on this machine."""
+
+
+def run(device: str) -> Iterator[Check]:
+    """The checks of `device`, "cpu" or "cuda:0", as they are done."""
+    spec = Spec.model_validate(SMALL)
+    torch.set_num_threads(1)  # as many as the workers have; for nets so small more bring nothing
+    for name, call in (
+        ("a GPU that torch sees", lambda: gpu(device)),
+        ("a step on the CPU and on the GPU, fp32", lambda: cpu_against(device, spec)),
+        ("`fast` against `exact`", lambda: fast_against_exact(device, spec)),
+        ("bf16 against fp32", lambda: half_against_single(device, spec)),
+        ("resumed bit for bit in `exact`", lambda: resumed(device, spec)),
+        ("several workers against one", lambda: workers_against_one(device, spec)),
+        ("the authors' golden values", lambda: golden_values(device)),
+    ):
+        yield checked(name, call)
+
+
+def checked(name: str, call: Callable[[], str]) -> Check:
+    """What came of one check, whatever it raises."""
+    try:
+        return Check(name, "passed", call())
+    except NotPossibleError as error:
+        return Check(name, "not possible here", str(error))
+    except Exception as error:  # a check that breaks has failed, and the next one is made
+        told = " ".join(str(error).split()) or type(error).__name__
+        return Check(name, "failed", told[:300])
+
+
+def gpu(device: str) -> str:
+    if device == "cpu":
+        raise NotPossibleError("there is no GPU, or torch was built without CUDA")
+    properties = torch.cuda.get_device_properties(device)
+    bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
+    return (
+        f"{properties.name}, {properties.total_memory / 1e9:.1f} GB, {bf16} bf16; {torch.cuda.device_count()} of them"
+    )
+
+
+def cpu_against(device: str, spec: Spec) -> str:
+    if device == "cpu":
+        raise NotPossibleError("there is no GPU to compare with")
+    return _within(SAME_ARITHMETIC, _losses(device, spec), _losses("cpu", spec))
+
+
+def fast_against_exact(device: str, spec: Spec) -> str:
+    if device == "cpu":
+        raise NotPossibleError("on a CPU they are one")
+    return _within(TF32, _losses(device, spec, mode="fast"), _losses(device, spec))
+
+
+def half_against_single(device: str, spec: Spec) -> str:
+    return _within(TF32, _losses(device, spec, precision="bf16"), _losses(device, spec))
+
+
+def resumed(device: str, spec: Spec) -> str:
+    """Half of the steps, a checkpoint, and the other half by new learners, against all steps at once."""
+    whole, half = _trained(device, spec, 0, STEPS, None), _trained(device, spec, 0, STEPS // 2, None)
+    again = _trained(device, spec, STEPS // 2, STEPS, checkpoint.to_bytes(half))
+    for name in ("weights", "average", "optimizer"):
+        for one, other in zip(_tensors(whole[name]), _tensors(again[name]), strict=True):
+            if not torch.equal(one, other):
+                raise ValueError(f"the {name} differ by {float((one - other).abs().max()):.3g}")
+    return f"{STEPS} steps, resumed after {STEPS // 2}"
+
+
+def workers_against_one(device: str, spec: Spec) -> str:
+    """As many workers as there are GPUs, over NCCL; on a CPU two, over gloo."""
+    count = 2 if device == "cpu" else torch.cuda.device_count()
+    if count == 1:
+        raise NotPossibleError("there is one GPU")
+    told = _within(
+        SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_there=True)
+    )
+    return f"{count} workers; {told}"
+
+
+def golden_values(device: str) -> str:
+    """Outputs of both nets, with labels and without."""
+    try:
+        values = golden.read()
+    except FileNotFoundError as error:
+        raise NotPossibleError(f"{golden.FILE.name} comes with a checkout") from error
+    modes.choose("exact", device)
+    x, t, y = (torch.from_numpy(values[f"unet_{name}"]).to(device) for name in "xty")
+    worst = 0.0
+    with torch.inference_mode():
+        for net in ("teacher", "student"):
+            model = golden.build(values, net, net).to(device)
+            for branch, labels in (("cond", y), ("null", torch.full_like(y, golden.CLASSES))):
+                theirs = torch.from_numpy(values[f"{net}_{branch}"])
+                worst = max(worst, golden.relative_error(model(x, t, labels, return_dict=False)[0], theirs))
+    if worst > SAME_ARITHMETIC:
+        raise ValueError(f"outputs differ from the authors' by {worst:.2g}; {SAME_ARITHMETIC:g} is allowed")
+    return f"outputs of both nets within {worst:.1e}"
+
+
+def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any) -> list[float]:
+    """Loss and gradient norm of the steps, on batches drawn on the CPU unless `drawn_there`."""
+    on = standing.context(device)
+    modes.choose(settings.get("mode", "exact"), device)
+    held = standing.setting(spec, on)
+    students = steps.begin(standing.arms_of(spec, 1, **settings), held)
+    ((arm, learner),) = students.values()
+    held_here = held if drawn_there else standing.setting(spec, standing.context("cpu"))
+    own, found = {arm.name: 0.0}, []
+    for step in range(STEPS):
+        modes.begin_step(learner.settings.mode, on)
+        size, at = spec.train.batch_size, held_here
+        batch = batches.draw(at.dataset, at.alphas_cumprod, size, arm.seed, step, at.context)
+        steps.learn_from(_on(batch, device), students, held, step, own)
+        learner.log(step)
+        found += [learner.curve[-1]["loss"], learner.curve[-1]["grad_norm"]]
+    modes.choose("exact", device)
+    return found
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    """The batch on another device."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None) -> dict[str, Any]:
+    """The state of an arm after the steps from `first` to `last`."""
+    modes.choose("exact", device)
+    held = standing.setting(spec, standing.context(device))
+    students = steps.begin(standing.arms_of(spec, 1), held)
+    ((arm, learner),) = students.values()
+    if saved is not None:
+        learner.restore(checkpoint.from_bytes(saved, device))
+    for step in range(first, last):
+        steps.take_step(students, held, step, {arm.name: 0.0})
+    return learner.state()
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    """Every tensor in nested containers, in their order."""
+    if isinstance(tree, Tensor):
+        yield tree.detach()
+    elif isinstance(tree, dict):
+        yield from itertools.chain.from_iterable(map(_tensors, tree.values()))
+    elif isinstance(tree, list | tuple):
+        yield from itertools.chain.from_iterable(map(_tensors, tree))
+
+
+def _within(allowed: float, ours: list[float], theirs: list[float]) -> str:
+    worst = max(abs(one - other) / abs(other) for one, other in zip(ours, theirs, strict=True))
+    if not worst <= allowed:  # NaN is not
+        raise ValueError(f"losses and gradient norms of {STEPS} steps differ by {worst:.2g}; {allowed:g} is allowed")
+    return f"{STEPS} steps within {worst:.1e}, {allowed:g} is allowed"

@@ -1,0 +1,161 @@
+"""Measures how fast this machine takes the passes that a space is made of; plans are corrected by what is found."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from branchwise.trainables.contract import Device
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.memory import give_back
+from branchwise.trainables.dash.costs.seconds import feature_net, pass_seconds, rate_of
+from branchwise.trainables.dash.costs.work import Kind, Pass
+from branchwise.trainables.dash.diffusion import sampling, schedule
+from branchwise.trainables.dash.diffusion.guidance import scales
+from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Mode, Spec, Teacher, UNet
+from branchwise.trainables.dash.training import steps
+from branchwise.trainables.dash.training.learner import Learner
+
+Rate = dict[str, Any]
+TOGETHER = 4  # arms of the cohort that is compared with one arm
+PASSES = 5  # of a way to compute: a cohort's steps, one and several arms; the teacher's; sampling of both nets
+SAMPLER_STEPS = 4
+SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
+
+
+def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]:
+    """The rates of the space's own nets, in its own precision and mode first, and in others while there is time.
+
+    On images drawn at random, with a teacher that is not trained: neither changes how long a pass takes. Batches are
+    smaller where the space's own would take too long. On a CPU both modes are one.
+    """
+    if not isinstance(spec.teacher, Teacher):
+        raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
+    torch.set_num_threads(threads)
+    begun = time.monotonic()
+    rates: list[Rate] = []
+    kinds: tuple[Mode, ...] = ("exact",) if device == "cpu" else ("exact", "fast")
+    ways = sorted(
+        itertools.product(("fp32", "bf16"), kinds),
+        key=lambda way: way != (spec.train.precision, spec.train.mode if device != "cpu" else "exact"),
+    )
+    left = [seconds / len(ways) * number for number in range(1, len(ways) + 1)]
+    for (precision, mode), until in zip(ways, left, strict=True):
+        if not rates or time.monotonic() - begun < until:
+            rates += _of_way(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
+            give_back()
+    return [*rates, *_features(spec, device, threads)]
+
+
+def _of_way(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
+    on = standing.context(device, threads)
+    modes.choose(mode, device)
+    way = {"precision": precision, "mode": mode}
+    yield from _cohort(spec, on, way, seconds)
+    yield _teacher(spec, on, way, seconds)
+    for net in (spec.student, spec.teacher):
+        yield _sampling(net, spec, on, way, seconds)
+
+
+def _pass(kind: Kind, net: UNet, rows: int, way: dict[str, Any]) -> Pass:
+    return Pass(kind=kind, net=net, rows=rows, times=1, **way)
+
+
+def _affordable(one: Pass, spec: Spec, threads: int, seconds: float, device: str) -> int:
+    """Rows of a pass that, by the formula for CPUs, takes a fourth of `seconds`; all of them on a GPU."""
+    if device != "cpu":
+        return one.rows
+    rows = one.rows
+    while rows > 8 and pass_seconds(replace(one, rows=rows), *_images(spec), Device(threads=threads))[0] > seconds / 4:
+        rows //= 2
+    return rows
+
+
+def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
+    return spec.data.image_shape, spec.data.classes
+
+
+def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterator[Rate]:
+    """A cohort of one and of several, whose difference is what an arm takes, and the rest the teacher's pass."""
+    passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
+    whole = _pass("train", spec.student, spec.train.batch_size * passes, way)
+    batch = max(2, _affordable(whole, spec, on.threads, seconds, on.device) // passes)
+    held = standing.setting(spec, on)
+    took = {}
+    for count in (1, TOGETHER):
+        students = steps.begin(standing.arms_of(spec, count, batch_size=batch, **way), held)
+        numbers, own = itertools.count(), dict.fromkeys(students, 0.0)
+        took[count] = standing.median_seconds(
+            lambda students=students, numbers=numbers, own=own: steps.take_step(students, held, next(numbers), own),
+            on.device,
+            seconds,
+        )
+    arm = max((took[TOGETHER] - took[1]) / (TOGETHER - 1), 1e-6)
+    yield rate_of(_pass("train", spec.student, passes * batch, way), *_images(spec), on.threads, arm)
+    shared = max(took[1] - arm, 1e-6)
+    yield rate_of(_pass("teach", spec.teacher, 2 * batch, way), *_images(spec), on.threads, shared)
+
+
+def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
+    """A step of the teacher's training, on one worker's part of the batch."""
+    whole = _pass("train", spec.teacher, -(-spec.teacher.batch_size // spec.teacher.workers), way)
+    one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds, on.device))
+    settings = spec.teacher.model_copy(update={"batch_size": one.rows, **way})
+    dataset, alphas_cumprod = standing.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
+    net = unet.build(settings, *_images(spec), settings.seed)
+    modes.prepare(net.to(on.device), settings.mode, on)
+    learner = Learner(net, settings, settings, None, alphas_cumprod, on)
+    numbers = itertools.count()
+    took = standing.median_seconds(
+        lambda: steps.take_teacher_step(learner, settings, dataset, alphas_cumprod, next(numbers), on),
+        on.device,
+        seconds,
+    )
+    return rate_of(one, *_images(spec), on.threads, took)
+
+
+@torch.inference_mode()
+def _sampling(net: UNet, spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
+    """A sampler's pass under guidance."""
+    whole = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, way)
+    one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
+    model = unet.build(net, *_images(spec), seed=0).to(on.device).eval()
+    modes.prepare(model, way["mode"], on)
+    chosen, null = range(one.rows // 2), spec.data.classes
+    labels = sampling.balanced_labels(chosen, null, on.device)
+    noise = sampling.starting_noise(0, chosen, spec.data.image_shape, on.device)
+    denoise = sampling.guided(model, labels, null, scales(2.0, on.device), way["precision"])
+    sample, alphas_cumprod = sampling.sampler(spec.evaluate.sampler), schedule.cosine_alphas_cumprod(on.device)
+    took = standing.median_seconds(
+        lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds, most=5
+    )
+    return rate_of(one, *_images(spec), on.threads, took / SAMPLER_STEPS)
+
+
+def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
+    """Features and distances of random images; nothing where their net or torch-fidelity is not here."""
+    try:
+        from branchwise.trainables.dash.evaluation import features, measurement, metrics
+        from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, extract
+
+        extractor = features.extractor_of(spec.data, device)
+    except (ImportError, OSError, ValueError):
+        return
+    images = standing.random_images(spec, device).images
+    rows = spec.evaluate.samples if extractor.dims < 100 else 32 if device == "cpu" else 2000
+    pixels = images.repeat(-(-rows // len(images)), 1, 1, 1)[:rows]
+    found = extract(extractor, pixels)
+    took = standing.median_seconds(lambda: extract(extractor, pixels), device, 5.0, most=3)
+    if extractor.dims < 100:  # distances of as many rows cost seconds, those of Inception's features minutes
+        reference = found[:, : extractor.dims].contiguous()
+        against = ReferenceSet(extractor, reference, metrics.statistics(reference), "")
+        took += standing.median_seconds(lambda: measurement._distances(found, against), device, 5.0, most=3)
+    yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": took}

@@ -1,0 +1,101 @@
+"""Stand-ins for where only steps matter: random images, an untrained teacher, a context that keeps nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.dash.data.datasets import Dataset
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.settings.spec import Spec, Teacher
+from branchwise.trainables.dash.training import steps
+from branchwise.trainables.runtime.settings import patched
+
+IMAGES = 1024
+
+
+def context(device: str, threads: int = 1, rank: int = 0, world_size: int = 1) -> Context:
+    """A context for work that is looked at and then forgotten."""
+    return Context(
+        rank=rank,
+        world_size=world_size,
+        device=device,
+        threads=threads,
+        scratch=Path(tempfile.gettempdir()),
+        teacher=None,
+        report=lambda progress: None,
+        save=lambda content: None,
+        load=lambda: None,
+        finish=lambda arm, result, folder: None,
+    )
+
+
+def random_images(spec: Spec, device: str) -> Dataset:
+    """Images of the shape of the space's data, always the same."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, *spec.data.image_shape), dtype=torch.uint8, generator=draw)
+    labels = torch.arange(IMAGES) % spec.data.classes
+    return Dataset(images.to(device), labels.to(device), classes=spec.data.classes)
+
+
+def setting(spec: Spec, on: Context) -> steps.Setting:
+    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, whose net is not known
+    from the settings."""
+    if not isinstance(spec.teacher, Teacher):
+        raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
+    teacher = unet.build(spec.teacher, spec.data.image_shape, spec.data.classes, seed=0).to(on.device).eval()
+    alphas_cumprod = schedule.cosine_alphas_cumprod(on.device)
+    images = random_images(spec, on.device)
+    return steps.Setting(
+        context=on,
+        seed=0,
+        dataset=images,
+        held_out=images,
+        alphas_cumprod=alphas_cumprod,
+        teacher=teacher,
+        teacher_importance=torch.zeros(1000, device=on.device),
+        against=cast(Any, None),  # nothing is evaluated
+        evaluate=spec.evaluate,
+    )
+
+
+def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
+    """So many arms of the space's own method; settings are those of `train`."""
+    own = patched(spec, {f"train.{name}": value for name, value in settings.items()})
+    return [Arm(name=f"arm{number}", seed=0, spec=own) for number in range(count)]
+
+
+def timed(call: Callable[[], object], device: str) -> float:
+    """Seconds until `call` has returned and the device has done what it was asked for."""
+    wait(device)
+    start = time.perf_counter()
+    call()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: str) -> None:
+    """Until the device has done what it was asked for."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def median_seconds(call: Callable[[], object], device: str, seconds: float, most: int = 15) -> float:
+    """The median of as many calls as fit into `seconds`, at least one, after one that does not count."""
+    times: list[float] = []
+    spent = timed(call, device)
+    while not times or (spent < seconds and len(times) < most):
+        times.append(timed(call, device))
+        spent += times[-1]
+    return _median(times)
+
+
+def _median(numbers: Sequence[float]) -> float:
+    return sorted(numbers)[len(numbers) // 2]

@@ -1,0 +1,50 @@
+"""Steps of one arm on several workers, each in a process of its own on a device of its own, without Ray."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.multiprocessing
+
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.settings.spec import Spec
+from branchwise.trainables.dash.training import steps
+
+
+def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[float]:
+    """Loss and gradient norm of the steps 0 to `last` of an arm under the settings `tree`, on `count` workers."""
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as folder:
+        # Spawned: a process that has used CUDA cannot be forked.
+        torch.multiprocessing.spawn(_work, (count, device, dict(tree), last, folder), nprocs=count)
+        found: list[float] = json.loads((Path(folder) / "losses.json").read_text())
+    return found
+
+
+def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, folder: str) -> None:
+    own = "cpu" if device == "cpu" else f"cuda:{rank}"
+    backend = "gloo" if device == "cpu" else "nccl"
+    if device != "cpu":
+        torch.cuda.set_device(rank)
+    dist.init_process_group(backend, init_method=f"file://{folder}/rendezvous", rank=rank, world_size=count)
+    try:
+        torch.set_num_threads(1)
+        spec = Spec.model_validate(tree)
+        modes.choose("exact", own)
+        held = standing.setting(spec, standing.context(own, rank=rank, world_size=count))
+        students = steps.begin(standing.arms_of(spec, 1), held)
+        ((arm, learner),) = students.values()
+        found = []
+        for step in range(last):
+            steps.take_step(students, held, step, {arm.name: 0.0})
+            learner.log(step)
+            found += [learner.curve[-1]["loss"], learner.curve[-1]["grad_norm"]]
+        if rank == 0:
+            (Path(folder) / "losses.json").write_text(json.dumps(found))
+    finally:
+        dist.destroy_process_group()

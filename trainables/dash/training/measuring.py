@@ -1,0 +1,148 @@
+"""Measuring the students of a cohort: at the end, on the way at declared budgets, and at the rungs of a search."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from branchwise.trainables.contract import Arm, Context, Result
+from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.evaluation import calibration, grids, measurement
+from branchwise.trainables.dash.nets import checkpoint, unet
+from branchwise.trainables.dash.settings.columns import CALIBRATION, FLOOR
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Evaluate
+from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.steps import Setting
+
+LEAST_STEPS = 2  # of a sampler
+
+
+def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
+    """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
+    context, full = setting.context, sampling_of(arm, setting)
+    quick = {"sampler_steps": max(LEAST_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
+    settings = full.model_copy(update=quick)
+    progress = Progress(context, "evaluate", measurement.batches_of(settings, setting.dataset, context), arms=1)
+    with learner.averaged() as net:
+        if not learner.finite():
+            finish_diverged(arm, learner, step, context)
+            return False
+        values, _, _ = _sample(net, settings, setting, progress)
+    if context.keep(arm, step, values["value"]):
+        return True
+    told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
+    if context.rank == 0:
+        context.finish(arm, Result(status="stopped", values=told, tables=_on_the_way(learner)), None)
+    return False
+
+
+def look(students: Sequence[tuple[Arm, Learner]], step: int, setting: Setting) -> None:
+    """Measures the students as after the training, with one set of samples; a row of `budgets` for each.
+
+    Weights that are no longer finite are left out: the next logged step finds them.
+    """
+    once = {"repeats": 1, "guidance_grid": ()}
+    settings = {arm.name: sampling_of(arm, setting).model_copy(update=once) for arm, _ in students}
+    batches = (measurement.batches_of(one, setting.dataset, setting.context) for one in settings.values())
+    progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
+    for arm, learner in students:
+        with learner.averaged() as net:
+            if learner.finite():
+                values, _, _ = _sample(net, settings[arm.name], setting, progress)
+                pooled, _ = _calibrate(arm, net, setting)
+                learner.budgets.append({"step": step, "value": values["value"], **pooled})
+
+
+def finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
+    values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
+    error = f"the loss or its gradient was not finite by step {step}"
+    if context.rank == 0:
+        result = Result(status="diverged", values=values, error=error, tables=_on_the_way(learner))
+        context.finish(arm, result, None)
+
+
+def _on_the_way(learner: Learner) -> dict[str, Any]:
+    return {"curves": learner.curve, "budgets": learner.budgets}
+
+
+def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> None:
+    """Measures the trained student and hands it over."""
+    context, start = setting.context, time.perf_counter()
+    net = learner.finish()
+    if not learner.finite():
+        finish_diverged(arm, learner, arm.spec.train.steps, context)
+        return
+    values, grid, images = _sample(net, sampling_of(arm, setting), setting, progress)
+    pooled, gaps = _calibrate(arm, net, setting)
+    if context.rank != 0:
+        return
+    folder = context.scratch / arm.name
+    _save(folder, arm, learner, images, setting.dataset.classes)
+    teacher_size, student_size = unet.size(setting.teacher), learner.size()
+    row = {
+        **values,
+        **pooled,
+        **{column.name: context.evaluation.get(column.name) for column in FLOOR},
+        "comparability_key": measurement.comparability_key(setting.against, setting.held_out, setting.evaluate),
+        "student_params": student_size,
+        "teacher_params": teacher_size,
+        "compression": teacher_size / student_size,
+        "steps": arm.spec.train.steps,
+        "train_seconds": learner.seconds,
+        "eval_seconds": time.perf_counter() - start,
+        "device": context.device,
+        "student_sha256": checkpoint.weights_sha256(folder),
+    }
+    tables = {**_on_the_way(learner), "gaps": gaps, "guidance": grid}
+    context.finish(arm, Result(status="done", values=row, tables=tables), folder)
+
+
+def sampling_of(arm: Arm, setting: Setting) -> Evaluate:
+    """How the arm is sampled: without guidance where the net has it inside."""
+    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
+        return setting.evaluate
+    return setting.evaluate.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
+
+
+def batches_of(arm: Arm, setting: Setting) -> int:
+    """Batches that each rank samples to measure the trained student."""
+    return measurement.batches_of(sampling_of(arm, setting), setting.dataset, setting.context)
+
+
+def _sample(net: nn.Module, settings: Evaluate, setting: Setting, progress: Progress) -> Any:
+    return measurement.measure(
+        net,
+        setting.dataset,
+        setting.against,
+        setting.alphas_cumprod,
+        settings,
+        setting.seed,
+        setting.context,
+        progress,
+    )
+
+
+def _calibrate(
+    arm: Arm, net: nn.Module, setting: Setting
+) -> tuple[dict[str, float | None], tuple[dict[str, float], ...]]:
+    """The columns of calibration, and their rows by timestep; none for a net with its guidance inside, whose branches
+    are not the teacher's."""
+    if OBJECTIVES[arm.spec.method.objective].guidance_inside:
+        return {column.name: None for column in CALIBRATION}, ()
+    outputs = calibration.outputs(net, setting.probes)
+    pooled, rows = calibration.diagnose(outputs, setting.teacher_outputs, setting.probes)
+    return {column.name: pooled[column.name] for column in CALIBRATION}, tuple(rows)
+
+
+def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
+    checkpoint.save_model(folder, learner.net, learner.importance)
+    grids.save_grid(folder / "samples.png", images, classes)
+    objective = arm.spec.method.objective
+    about = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
+    (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")

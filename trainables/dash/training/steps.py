@@ -1,0 +1,151 @@
+"""The steps of a cohort, students side by side on one batch and one teacher pass, and those of a teacher's training.
+
+Knows no evaluation and no disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.data import batches, datasets
+from branchwise.trainables.dash.data.batches import Batch
+from branchwise.trainables.dash.evaluation import calibration
+from branchwise.trainables.dash.evaluation.calibration import Bins, Probes
+from branchwise.trainables.dash.nets import pruning, unet
+from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Evaluate, Method, Teacher
+from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
+
+if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
+    from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the arms of a cohort share."""
+
+    context: Context
+    seed: int
+    dataset: datasets.Dataset
+    held_out: datasets.Dataset
+    alphas_cumprod: Tensor  # (1000,)
+    teacher: nn.Module
+    teacher_importance: Tensor  # lambda (1000,)
+    against: ReferenceSet
+    evaluate: Evaluate  # resolved
+
+    @cached_property
+    def probes(self) -> Probes:
+        return calibration.draw_probes(self.held_out, self.alphas_cumprod, self.evaluate, self.seed)
+
+    @cached_property
+    def teacher_outputs(self) -> Bins:
+        return calibration.outputs(self.teacher, self.probes)
+
+
+Students = dict[str, tuple[Arm, Learner]]
+
+
+def begin(arms: Sequence[Arm], setting: Setting) -> Students:
+    """A learner for each arm; the nets are compiled where the arms' mode asks for it."""
+    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
+    if not any(learner.adapter for _, learner in students.values()):  # of a compiled net, no features can be taken
+        modes.prepare(setting.teacher, arms[0].spec.train.mode, setting.context)
+    return students
+
+
+def _learner(arm: Arm, setting: Setting) -> Learner:
+    spec, dataset, teacher = arm.spec, setting.dataset, setting.teacher
+    masks = adapter = None
+    objective = OBJECTIVES[spec.method.objective]
+    if objective.prunes_teacher:
+        net, masks = pruning.prune(teacher, spec.method.pruning_keep)
+    else:
+        net = unet.build(spec.student, dataset.image_shape, dataset.classes, arm.seed)
+    if objective.features:
+        adapter = unet.adapter(net, teacher, arm.seed)
+    else:
+        modes.prepare(net, spec.train.mode, setting.context)
+    importance = setting.teacher_importance
+    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
+
+
+def take_step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+    """One step of every student on the batch of `step`; `own` gathers the seconds each took by itself."""
+    arm, learner = next(iter(students.values()))
+    modes.begin_step(learner.settings.mode, setting.context)
+    size = learner.settings.batch_size
+    batch = batches.draw(setting.dataset, setting.alphas_cumprod, size, arm.seed, step, setting.context)
+    learn_from(batch, students, setting, step, own)
+
+
+def learn_from(batch: Batch, students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+    """One pass of the teacher over `batch`, and one step of every student from it."""
+    context, dataset = setting.context, setting.dataset
+    learner = next(iter(students.values()))[1]
+    teacher: Outputs = {}
+    objectives = [OBJECTIVES[arm.spec.method.objective] for arm, _ in students.values()]
+    if any(objective.teacher_passes for objective in objectives):
+        features = any(objective.features for objective in objectives)
+        mid_block = setting.teacher.get_submodule("mid_block") if features else None
+        with torch.inference_mode():
+            teacher = forward(
+                setting.teacher,
+                ("cond", "uncond"),
+                batch,
+                dataset.classes,
+                precision=learner.settings.precision,
+                mid_block=mid_block,
+            )
+    for name, (arm, learner) in students.items():
+        start = time.perf_counter()
+        method = arm.spec.method
+        losses = LOSSES[method.objective]
+        if arm.spec.student.dropout > 0:
+            torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
+        student, targets = _outputs(learner, method, batch, teacher, dataset.classes)
+        learner.learn(losses(method, student, targets, batch.noise, learner.weights(batch)), step)
+        own[name] += time.perf_counter() - start
+
+
+def _outputs(
+    learner: Learner, method: Method, batch: Batch, teacher: Outputs, null_label: int
+) -> tuple[Outputs, Outputs]:
+    """The student's outputs that its objective needs, and the teacher's."""
+    passes = OBJECTIVES[method.objective].passes(method)
+    mid_block = None if learner.adapter is None else learner.net.get_submodule("mid_block")
+    precision = learner.settings.precision
+    student = forward(learner.model, passes, batch, null_label, method.label_dropout, precision, mid_block)
+    if learner.adapter is None:
+        return student, teacher
+    adapted = {"dropped features": learner.adapter(student["dropped features"])}
+    return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
+
+
+def take_teacher_step(
+    learner: Learner,
+    settings: Teacher,
+    dataset: datasets.Dataset,
+    alphas_cumprod: Tensor,
+    step: int,
+    context: Context,
+) -> None:
+    """Step `step` of a teacher's training: the denoising loss, with labels dropped per sample."""
+    modes.begin_step(settings.mode, context)
+    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
+    if settings.dropout > 0:
+        torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
+    outputs = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
+    learner.learn(Losses(weighted_error(outputs["dropped"], batch.noise, learner.weights(batch))), step)
