@@ -30,8 +30,8 @@ def space_with(design: str, head: str = HEAD) -> Space:
         ("x: {off: {anchor_weight: 0, method.anchor_weight: 0}}", [X, "method.anchor_weight"]),
         ("x: {off: {anchor_weight: 0.1}}", [X, "equals the current value"]),
         ("x: {off: {anchor_weight: 0, train.steps: 10}}", [X, "train.steps: 10 equals the current value"]),
-        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", ["full and base", "only x", "the same settings"]),
-        ("x: {off: {evaluate.samples: 700}}", ["evaluate.samples must stay 1000, not become 700"]),
+        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", [X, "equals the current value"]),
+        ("x: {off: {evaluate.samples: 700}}", ["evaluate.samples: 700", "compared"]),
         ("x: {off: {evaluate.precision: bf16}}", ["evaluate.precision", "compared"]),
         (
             "x: {reference: a, levels: {a: {anchor_weight: 0}, b: {anchor_weight: 0}, own: {anchor_weight: 0.1}}}",
@@ -60,14 +60,10 @@ def test_a_baseline_that_is_a_cell_already() -> None:
         space_with("components: {x: {off: {objective: scratch, curriculum: learned}}}, baselines: [scratch]")
 
 
-def test_how_samples_are_drawn_may_be_a_component() -> None:
-    assert space_with("components: {x: {off: {evaluate.guidance: 1.0}}, y: {off: {evaluate.sampler: unipc}}}")
-
-
 @pytest.mark.parametrize(
     ("knobs", "words"),
     [
-        ("evaluate.samples: {int: [640, 2000]}", ["design.knobs.evaluate.samples", "must stay 1000, not become 640"]),
+        ("evaluate.samples: {int: [640, 2000]}", ["design.knobs.evaluate.samples", "640", "compared"]),
         ("evaluate.precision: {choice: [fp32, bf16]}", ["design.knobs.evaluate.precision", "compared"]),
         (
             "anchor_weight: {uniform: [0, 1]}, method.anchor_weight: {uniform: [0, 1]}",
