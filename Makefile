@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: ablation smoke test lint audit bench
+.PHONY: ablation smoke test lint audit bench pictures
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -25,10 +25,14 @@ lint: $(READY)
 audit: $(READY)
 	$(VENV)/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
-# Not chaos.py, which kills sweeps for an hour and has nothing to measure.
+# Not chaos.py, which kills sweeps for an hour and has nothing to measure, nor gpu.py, which gpu.sh runs on a GPU.
 bench: $(READY)
-	for script in $(filter-out benchmarks/chaos.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
+	for script in $(filter-out benchmarks/chaos.py benchmarks/gpu.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		$(VENV)/bin/python "$$script" || exit 1; done
+
+# Renews the pictures that open the README: make pictures RUN=results/NAME
+pictures: $(READY)
+	$(VENV)/bin/python docs/pictures.py $(RUN)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,7 +98,7 @@ def peak_mb(pid: int) -> float:
 
 
 def machine() -> str:
-    packages = ("torch", "diffusers", "ray")
+    packages = [name for name in ("torch", "diffusers", "ray") if find_spec(name)]  # a bare image has no Ray
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     cores = len(os.sched_getaffinity(0))
     return f"{_processor()}, {cores} cores{_gpu()}; Python {platform.python_version()}, {versions}"

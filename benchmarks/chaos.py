@@ -2,10 +2,16 @@
 """Kills parts of running sweeps at random moments, resumes them, and compares with a sweep that nobody disturbed.
 
     python benchmarks/chaos.py --kills 20 --seed 0
+    python benchmarks/chaos.py --faults 40 --seed 0 [--first 20]
 
 Each kill has a sweep of its own. SIGKILL hits in turn the driver, a trial's actor, a Ray Train worker (of the teacher
 or of a trial) and the raylet of one of two nodes. Then `--resume`, and every value, curve and weight must be the
 undisturbed sweep's, bit for bit; what was finished when the kill came must not have been touched. Exit code 1 if not.
+
+Faults are of more kinds (tests/helpers/faults.py), one after the other, on sweeps of the surface: parts of Ray killed
+or stopped, files of the run deleted, cut off and flipped while it runs and at rest, a full disk, clocks that jump. A
+run whose plan or space was harmed at rest may be refused by name; all others must end with the same bits. The moments,
+files and bits of a fault depend on the seed and its number alone. Takes root, for the full disk.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 
+import faults  # noqa: E402
 from kills import (  # noqa: E402
     ARM_REPORTS,
     DEADLINE,
@@ -136,11 +143,45 @@ def _killed_and_resumed(
     return before
 
 
+def all_faults(first: int, last: int, seed: int) -> int:
+    """A line of a table for each fault; returns the exit code."""
+    began, failed = time.monotonic(), 0
+    with tempfile.TemporaryDirectory(prefix="branchwise-chaos-") as scratch:
+        folder = Path(scratch)
+        (folder / "space.yaml").write_text(faults.SPACE)
+        undisturbed = run_undisturbed(folder / "space.yaml", folder / "undisturbed")
+        print("| fault | kind | what was done | ended after s | exit code | after --resume |", flush=True)
+        print("| ---: | --- | --- | ---: | ---: | --- |", flush=True)
+        for number in range(first, last + 1):
+            kind = list(faults.FAULTS)[(number - 1) % len(faults.FAULTS)]
+            for attempt in range(5):  # a sweep may end before its fault
+                storage = folder / f"{number:02d}-{attempt}"
+                try:
+                    told = faults.disturb(kind, undisturbed, storage, random.Random(f"{seed}/{number}/{attempt}"))
+                    break
+                except (LookupError, ProcessLookupError, FileNotFoundError):
+                    continue
+            else:
+                raise RuntimeError(f"{kind}: the sweep ended five times before its fault")
+            failed += bool(told.wrong)
+            result = "; ".join(told.wrong) or told.result
+            print(f"| {number} | {kind} | {told.what} | {told.seconds:.0f} | {told.code} | {result} |", flush=True)
+            if told.wrong:
+                print(storage.with_suffix(".log").read_text(), file=sys.stderr, flush=True)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{last - first + 1 - failed} of {last - first + 1} faults: the same bits, or refused; {minutes:.0f} min")
+    return 1 if failed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--faults", type=int, default=0, help="faults instead of kills")
+    parser.add_argument("--first", type=int, default=1, help="the fault to begin with")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.faults:
+        return all_faults(options.first, options.faults, options.seed)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="branchwise-chaos-") as scratch:

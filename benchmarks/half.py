@@ -47,7 +47,7 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     from branchwise.trainables.dash.compute.progress import Progress
     from branchwise.trainables.dash.data import datasets
     from branchwise.trainables.dash.diffusion import schedule
-    from branchwise.trainables.dash.evaluation import measurement, reference_set
+    from branchwise.trainables.dash.evaluation import features, measurement, reference_set
     from branchwise.trainables.dash.nets import checkpoint
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -56,7 +56,7 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     context = silent("cpu")
     net, _ = checkpoint.load_model(folder, "cpu")
     found, _, _ = measurement.measure(
-        net, datasets.load(spec.data, "cpu"), reference_set.get(spec.data, "cpu"),
+        net, datasets.load(spec.data, "cpu"), reference_set.get(spec.data, features.extractor_of(spec, "cpu"), "cpu"),
         schedule.cosine_alphas_cumprod(), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6),
     )  # fmt: skip
     return list(found["value_repeats"])

@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
-"""Does the driver of a long sweep grow? 304 short trials in one sweep; its memory and open files every 50 trials.
+"""Does a long sweep grow, and does it lose anything?
 
-python benchmarks/soak.py
+    python benchmarks/soak.py                               304 short trials: the driver's memory and open files
+    python benchmarks/soak.py --minutes 60 --every 30       3,000 students of DASH of three steps; a fault every 30 s
+
+Faults are drawn from tests/helpers/faults.py; a sweep that one of them ends is resumed. After the time is up, nothing
+disturbs the sweep any more, and it runs to its end. Exit code 1 when an arm is lost or a finished one was touched.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
+import random
 import subprocess
 import sys
 import tempfile
@@ -15,48 +21,147 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY = 50  # trials between two lines
+sys.path.insert(0, str(ROOT / "tests/helpers"))
 
-SPACE = """\
-name: soak
-trainable: surface
-train: {steps: 3}
+import faults  # noqa: E402
+from kills import descendants, finished, start  # noqa: E402
+
+EVERY = 50  # trials between two lines
+LINE_SECONDS = 300  # between two lines of the long one
+FACTORIAL = """\
 design:
   components:
     uncond_branch: {off: {uncond_weight: 0}}
     anchor: {off: {anchor_weight: 0}}
     curriculum_transfer: {off: {curriculum: learned}}
-  blocks: 38
-resources: {arms_per_trial: 1}
 """
+SHORT = (
+    f"name: soak\ntrainable: surface\ntrain: {{steps: 3}}\n{FACTORIAL}  blocks: 38\nresources: {{arms_per_trial: 1}}\n"
+)
+LONG = f"""\
+name: soak
+trainable: dash
+data: {{name: digits}}
+teacher: {{channels: [8, 16], norm_groups: 4, steps: 20, batch_size: 16, ema: 0.9, workers: 1}}
+student: {{channels: [8], norm_groups: 4}}
+train: {{steps: 3, batch_size: 16, ema: 0.9, log_every: 1, checkpoint_every: 1}}
+evaluate: {{samples: 640, sampler_steps: 2, gap_samples: 64}}
+{FACTORIAL}  blocks: 375
+resources: {{arms_per_trial: 8, max_retries: 100, max_silence: 600}}
+"""
+ARMS = 3000
+# Most leave the sweep running, so that it gets somewhere: Ray takes as long to start as one fault to follow another.
+KINDS = (
+    *("actor killed",) * 4,
+    *("file deleted", "file cut off", "file flipped"),
+    *("dashboard killed", "clock", "driver killed", "agent killed", "signals"),
+)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=0, help="of faults; 0: the short form, without any")
+    parser.add_argument("--every", type=float, default=30, help="seconds between two faults")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(f"{platform.machine()}, Python {platform.python_version()}, ray {version('ray')}")
     with tempfile.TemporaryDirectory(prefix="branchwise-soak-") as scratch:
-        folder = Path(scratch)
-        (folder / "space.yaml").write_text(SPACE)
-        command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(folder / "space.yaml")]
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen([*command, "--storage", str(folder)], stdout=log, stderr=log)
-        began = time.monotonic()
-        print(f"{platform.machine()}, Python {platform.python_version()}, ray {version('ray')}")
-        print("trials  seconds  resident MB  open files  threads", flush=True)
-        seen = 0
-        while process.poll() is None:
-            done = len(list((folder / "soak/arms").glob("[!.]*.json")))
-            if done >= seen + EVERY or (seen == 0 and done):
-                seen = done
-                print(f"{done:6d}  {time.monotonic() - began:7.0f}  {_state(process.pid)}", flush=True)
-            time.sleep(0.2)
-        if process.returncode:
-            print((folder / "log").read_text())
-        return process.returncode
+        if options.minutes:
+            return soak(Path(scratch), 60 * options.minutes, options.every, random.Random(options.seed))
+        return undisturbed(Path(scratch))
+
+
+def undisturbed(folder: Path) -> int:
+    (folder / "space.yaml").write_text(SHORT)
+    process = start("--space", folder / "space.yaml", "--storage", folder, log=folder / "log")
+    began, seen = time.monotonic(), 0
+    print("trials  seconds  resident MB  open files  threads", flush=True)
+    while process.poll() is None:
+        done = len(list((folder / "soak/arms").glob("[!.]*.json")))
+        if done >= seen + EVERY or (seen == 0 and done):
+            seen = done
+            print(f"{done:6d}  {time.monotonic() - began:7.0f}  {_state(process.pid)}", flush=True)
+        time.sleep(0.2)
+    if process.returncode:
+        print((folder / "log").read_text())
+    return process.returncode
+
+
+def soak(folder: Path, seconds: float, every: float, draw: random.Random) -> int:
+    (folder / "space.yaml").write_text(LONG)
+    storage, run = folder / "storage", folder / "storage/run"
+    (folder / "storage.clock").mkdir()
+    (folder / "storage.clock/sitecustomize.py").write_text(faults.CLOCK)
+    environment = {"PYTHONPATH": str(folder / "storage.clock"), "TMPDIR": str(folder)}
+    new = ("--space", folder / "space.yaml", "--name", "run", "--storage", storage)
+    resumed = ("--resume", "run", "--storage", storage)
+    print("minute  arms  faults  starts  resident MB  open files  threads  processes  scratch folders", flush=True)
+    began = last_line = last_fault = time.monotonic()
+    known: dict[str, tuple[int, bytes]] = {}
+    harmed: set[str] = set()  # files that faults changed
+    number, starts, wrong = 0, 0, []
+    process: subprocess.Popen[bytes] | None = None
+    while True:
+        now = time.monotonic()
+        if process is None or process.poll() is not None:
+            if process is not None and process.returncode == 0:
+                break
+            begun = (run / "plan.json").exists()
+            process, starts = start(*(resumed if begun else new), log=folder / "log", **environment), starts + 1
+            last_fault = now
+        if now - last_line > LINE_SECONDS:
+            last_line = now
+            counts = f"{len(list((run / 'arms').glob('[!.]*.json'))):5d}  {number:6d}  {starts:6d}"
+            print(
+                f"{(now - began) / 60:6.0f}  {counts}  {_state(process.pid)}  {_leftovers(process.pid, folder)}",
+                flush=True,
+            )
+        moves = any((run / "progress").glob("*.json")) and descendants(process.pid, "ray::ResourceTrainable")
+        if now - began < seconds and now - last_fault > every and moves:
+            last_fault, number = now, number + 1
+            harmed |= _disturb(faults.Disturbed(process, storage, draw), draw)
+            wrong += _touched(known, run, harmed)
+        time.sleep(1)
+    wrong += _touched(known, run, harmed)
+    done = len(finished(run))
+    print(f"{done} of {ARMS} arms after {(time.monotonic() - began) / 60:.0f} min, {number} faults, {starts} starts; "
+          f"{len(wrong)} finished arms touched")  # fmt: skip
+    print("\n".join(wrong))
+    traceback = "Traceback" in (folder / "log").read_text()
+    print("tracebacks were printed" if traceback else "no traceback was printed")
+    return 0 if done == ARMS and not wrong and not traceback else 1
+
+
+def _disturb(sweep: faults.Disturbed, draw: random.Random) -> set[str]:
+    """The files that it harmed."""
+    try:
+        faults.FAULTS[draw.choice(KINDS)](sweep)
+    except (LookupError, OSError):  # what it was aimed at has just ended
+        return set()
+    return sweep.harmed
+
+
+def _touched(known: dict[str, tuple[int, bytes]], run: Path, harmed: set[str]) -> list[str]:
+    """Finished arms whose records are not what they were, but for harmed ones; `known` is brought up to date."""
+    now = {name: record for name, record in finished(run).items() if f"arms/{name}" not in harmed}
+    for name in harmed:
+        known.pop(name.removeprefix("arms/"), None)
+    wrong = [f"{name} was touched" for name, record in known.items() if now.get(name) != record]
+    known.update(now)
+    return wrong
 
 
 def _state(pid: int) -> str:
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return f"{int(status['VmRSS'].split()[0]) / 1024:11.0f}  {files:10d}  {int(status['Threads']):7d}"
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        return f"{int(status['VmRSS'].split()[0]) / 1024:11.0f}  {files:10d}  {int(status['Threads']):7d}"
+    except (OSError, KeyError):  # it has just ended
+        return f"{'-':>11}  {'-':>10}  {'-':>7}"
+
+
+def _leftovers(pid: int, folder: Path) -> str:
+    return f"{len(descendants(pid, '')):9d}  {len(list(folder.glob('branchwise-*'))):15d}"
 
 
 if __name__ == "__main__":

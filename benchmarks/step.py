@@ -54,7 +54,7 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
     from branchwise.trainables.dash.diffusion import schedule
     from branchwise.trainables.dash.nets import unet
 
-    teacher, device = setting.teacher, setting.dataset.images.device
+    teacher, device = setting.teacher, setting.dataset.device
     student = unet.build(spec.student, setting.dataset.image_shape, setting.dataset.classes, seed=0).to(device).train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=spec.train.lr, weight_decay=spec.train.weight_decay)
     average = {name: p.detach().clone() for name, p in student.named_parameters()}

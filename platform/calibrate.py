@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
 NEEDED = ("torch", "diffusers", "pydantic")
 PACKAGES = (*NEEDED, "torchvision", "ray", "torch-fidelity")
@@ -99,11 +100,14 @@ def smoke(device: str) -> str:
         raise NotPossibleError("there is no GPU; `make smoke` does it on CPUs")
     if not importable("ray"):
         raise NotPossibleError("Ray is not installed")
+    space = ROOT / "search_spaces/smoke.yaml"
+    if not space.is_file():
+        raise NotPossibleError("its space lies in a checkout alone")
     settings = ("resources.gpus_per_trial=1", "resources.workers=1", "train.precision=bf16", "train.mode=fast")
     with tempfile.TemporaryDirectory(prefix="branchwise-") as storage:
         command: Sequence[str] = [
             *(sys.executable, str(ROOT / "platform/run_sweep.py"), "--storage", storage),
-            *("--space", str(ROOT / "search_spaces/smoke.yaml")),
+            *("--space", str(space)),
             *(word for setting in settings for word in ("--set", setting)),
         ]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=SMOKE_SECONDS, env=dict(os.environ))

@@ -1,51 +1,101 @@
 #!/usr/bin/env python3
-"""Draws a grid of samples from a model folder: every class across, or one class alone."""
+"""Draws a grid of samples from a model folder, or from an arm of a run: every class across, or one class alone."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from pydantic import TypeAdapter, ValidationError  # noqa: E402
+
+from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
+from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
+from branchwise.orchestration.run_folder.plan_file import run_named  # noqa: E402
+from branchwise.trainables.dash.settings.spec import SAMPLERS, Guidance  # noqa: E402
+from branchwise.trainables.runtime.storage import DamagedError  # noqa: E402
+
+GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 2.0, t_low: 100, t_high: 800}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the grid is written, 2 bad input."""
-    options = parse(arguments)
-    from branchwise.trainables.dash.evaluation.grids import sample_model  # torch: not before it is needed
-
     try:
-        sample_model(
-            options.model,
-            options.out,
-            label=options.label,
-            count=options.n,
-            guidance=options.guidance,
-            sampler=options.sampler,
-            steps=options.steps,
-            seed=options.seed,
-        )
-    except (OSError, ValueError) as error:
-        print(f"sample: {error}", file=sys.stderr)
+        options = parse(arguments)
+        with ExitStack() as stack:
+            model = options.model or model_of_arm(options, Path(stack.enter_context(TemporaryDirectory())))
+            from branchwise.trainables.dash.evaluation.grids import sample_model  # torch: not before it is needed
+
+            sample_model(
+                model,
+                options.out,
+                label=options.label,
+                count=options.n,
+                guidance=guidance_of(options.guidance),
+                sampler=options.sampler,
+                steps=options.steps,
+                seed=options.seed,
+                batch=options.batch,
+            )
+    except (UserError, OSError, ValueError) as error:
+        print(f"sample: {one_line(error)}", file=sys.stderr)
         return 2
     print(options.out)
     return 0
 
 
+def model_of_arm(options: argparse.Namespace, scratch: Path) -> Path:
+    """The folder of the run's arm. Raises UserError."""
+    with open_storage(options.storage) as storage:
+        run = run_named(storage, options.run, "--run")
+        if not run.begun():
+            raise UserError(f"--run {options.run}: no such run in {storage.root}")
+        if not run.has_record(options.arm):
+            names = ", ".join(run.record_names())
+            raise UserError(f"--arm {options.arm}: is no finished arm of {options.run}; there are: {names or 'none'}")
+        try:
+            return run.get_model(options.arm, scratch)
+        except (FileNotFoundError, DamagedError) as error:
+            raise UserError(f"--arm {options.arm}: left no model that can be used: {error}") from error
+
+
+def guidance_of(text: str) -> Any:
+    """The guidance that a space's `evaluate.guidance` would have. Raises UserError."""
+    try:
+        return TypeAdapter(Guidance).validate_python(parse_yaml(text))
+    except (ValidationError, ValueError) as error:
+        raise UserError(f"--guidance {text}: must be {GUIDANCE}") from error
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = Parser(description=__doc__, allow_abbrev=False)
     option = parser.add_argument
-    option("--model", metavar="DIR", type=Path, required=True, help="the folder of a student or a teacher")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="DIR", type=Path, help="the folder of a student or a teacher")
+    what.add_argument("--run", metavar="NAME", help="a run, of which --arm names the student")
+    option("--arm", metavar="NAME", help="an arm of the run, e.g. full-b0")
+    option("--storage", metavar="DIR|URI", help="where runs are kept (default: results/ of this checkout)")
     option("--class", dest="label", metavar="K", type=int, help="only this class, from 0 (default: every class)")
     option("--n", metavar="N", type=at_least_one, default=8, help="images of each class (default: 8)")
-    option("--guidance", metavar="W", type=float, default=1.0, help="guidance scale; 1 is none (default: 1)")
-    option("--sampler", choices=("ddim", "dpmpp_2m", "unipc"), default="ddim")
+    option("--guidance", metavar="W", default="1", help=f"{GUIDANCE} (default: 1)")
+    option("--sampler", choices=SAMPLERS, default="ddim")
     option("--steps", metavar="S", type=at_least_one, default=50, help="steps of the sampler (default: 50)")
     option("--seed", metavar="N", type=int, default=0)
+    option("--batch", metavar="N", type=at_least_one, default=100, help="images sampled at once (default: 100)")
     option("--out", metavar="FILE", type=Path, required=True, help="the PNG to write")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if (options.run is None) != (options.arm is None):
+        parser.error("--run and --arm go together")
+    return options
 
 
 def at_least_one(text: str) -> int:

@@ -4,17 +4,29 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for branchwise, where it is not installed
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import make_console, one_line  # noqa: E402
-from branchwise.orchestration.errors import TeacherFailedError, UserError  # noqa: E402
+from branchwise.orchestration import interrupts  # noqa: E402
+
+if __name__ == "__main__":
+    interrupts.leave_while_starting()  # the imports below take a second
+
+from rich.console import Console  # noqa: E402
+
+from branchwise.analysis.console import make_console  # noqa: E402
+from branchwise.orchestration.checkout import RESULTS  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
+from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
+from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
+from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
 from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs, tight_limits  # noqa: E402
@@ -24,43 +36,47 @@ from branchwise.orchestration.space import load_space  # noqa: E402
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background starts with ignored
-    console = make_console()
-    try:
-        options = parse(arguments)
-        with open_storage(options.storage) as storage:
-            space = load_space(options.space, options.set)
-            teachers = find_teachers(space, storage)
-        if not teachers:
-            raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-        lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
-        if not address_of(options.address) and any(lacking):
-            raise UserError("; ".join(filter(None, lacking)))
-        log = ROOT / "results/logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
-        with cluster(options.address, log, space.trainable) as on, Display(console) as display:
-            if short := gpus_missing(space, on):
-                raise UserError(short)
-            if on.joined and storage.local is not None:
-                refuse_unshared(storage.local)
-            prepare_teachers(space, storage, on, display)
-    except UserError as error:
-        print(f"train_teacher: {one_line(error)}", file=sys.stderr)
-        return 2
-    except (TeacherFailedError, OSError) as error:
-        print(
-            f"train_teacher: {one_line(error)}. The same command continues from the last checkpoint.", file=sys.stderr
-        )
-        return 3
-    except KeyboardInterrupt:
-        console.print("Interrupted. The same command continues from the last checkpoint.")
-        return 130
+    with interrupts.as_one_interrupt():
+        console, begun = make_console(), threading.Event()
+        try:
+            train(parse(arguments), begun, console)
+        except BaseException as error:
+            ending = ending_of(error, begun.is_set())
+            further = ". The same command continues from the last checkpoint" if begun.is_set() else ""
+            print(f"train_teacher: {ending.sentence}{further}", file=sys.stderr)
+            return ending.code
+        return 0
+
+
+def train(options: argparse.Namespace, begun: threading.Event, console: Console) -> None:
+    """Trains and evaluates the teachers; `begun` is set when that begins. Raises what `ending_of` knows."""
+    with open_storage(options.storage) as storage:
+        space = load_space(options.space, options.set)
+        teachers = find_teachers(space, storage)
+    if not teachers:
+        raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
+    lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
+    if not address_of(options.address) and any(lacking):
+        raise UserError("; ".join(filter(None, lacking)))
+    log = RESULTS / "logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
+    with cluster(options.address, log, space) as on, Display(console) as display:
+        if short := gpus_missing(space, on):
+            raise UserError(short)
+        if on.joined and storage.local is not None:
+            refuse_unshared(storage.local)
+        begun.set()
+        with Watchdog(space, on) as watchdog, watchdog.explaining():
+
+            def check() -> None:
+                watchdog.check(display.pulse)
+
+            prepare_features(space, space.spec, storage, on, display, check)
+            prepare_teachers(space, storage, on, display, check)
     for ready in find_teachers(space, storage):
         if ready.evaluation is None:
             raise RuntimeError("the training ended without a teacher")
         console.print(f"{ready.evaluation['metric']} {ready.evaluation['value']:.3f}", highlight=False)
         console.print(f"Teacher: {storage.path(f'teachers/{ready.key}')}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -76,4 +92,4 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

@@ -140,8 +140,8 @@ class AddOneIn(Ablation):
                 "    def spread(self) -> float:\n        return self.shapley.se * (self.shapley.df + 1) ** 0.5\n",
             ),
             "analysis/report/tables.py": (
-                "with_interval(row.leave_one_out), with_interval(row.add_one_in),\n",
-                "with_interval(row.leave_one_out), with_interval(row.add_one_in), number(row.spread),\n",
+                "effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),\n",
+                "effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown), number(row.spread),\n",
             ),
             "analysis/report/tables.py#2": ('"add-one-in")', '"add-one-in", "SD over blocks")'),
         },
@@ -152,19 +152,19 @@ class AddOneIn(Ablation):
     "a plot": Addition(
         new={},
         edits={
-            "analysis/report/attribution_plots.py": (
-                "interaction_map(findings)]",
-                "interaction_map(findings), seeds(findings)]",
+            "analysis/report/plots/attribution.py": (
+                "interactions(findings)]",
+                "interactions(findings), seeds(findings)]",
             ),
-            "analysis/report/attribution_plots.py#2": (
-                "def _unit(",
+            "analysis/report/plots/attribution.py#2": (
+                "def _legend_below(",
                 "def seeds(findings: Findings) -> Plot | None:\n    figure, (axes,) = new_figure(4.0, 3.0)\n"
                 "    axes.plot(findings.run.results['block'], findings.run.results['value'], 'o')\n"
-                "    return render(figure, 'seeds', 'Seeds', 'Every value by seed.')\n\n\ndef _unit(",
+                "    return render(figure, 'seeds', 'Seeds', 'Every value by seed.')\n\n\ndef _legend_below(",
             ),
             "analysis/report/templates/report.html.j2": (
-                "{{ figure(run, 'interactions') }}",
-                "{{ figure(run, 'interactions') }}\n{{ figure(run, 'seeds') }}",
+                "{{ figure(run, 'samples') }}",
+                "{{ figure(run, 'samples') }}\n{{ figure(run, 'seeds') }}",
             ),
         },
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import faults
 import pytest
 from kills import (
     ARM_REPORTS,
@@ -73,6 +74,21 @@ def test_three_kills_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -
     assert differences(run, undisturbed) == []
     assert resume(storage, "run") == 0  # nothing is left to do
     assert differences(run, undisturbed) == []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "space.yaml").write_text(faults.SPACE)
+    return run_undisturbed(folder / "space.yaml", folder / "undisturbed")
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("kind", ["clock", "dashboard killed", "file flipped", "file deleted at rest", "signals"])
+def test_a_fault_costs_no_result(undisturbed: Path, tmp_path: Path, kind: str) -> None:
+    """The short form of `benchmarks/chaos.py --faults 40`; tests/test_endings.py has the parts of Ray."""
+    told = faults.disturb(kind, undisturbed, tmp_path / "storage", random.Random(SEED))
+    assert told.wrong == [], (tmp_path / "storage.log").read_text()
 
 
 def _no_token_in(run: Path, log: Path) -> None:

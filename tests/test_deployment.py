@@ -192,6 +192,16 @@ def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Pa
     assert "27 of 27 arms done" in second.stdout
 
 
+def test_a_storage_out_of_reach_is_not_one_without_the_run(docker: Path, surface_space: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    (tmp_path / "runs").write_text("a file, where the folder of the storage was mounted")
+    command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
+    called = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert called.returncode == 2
+    assert f"--storage {tmp_path / 'runs'}: " in called.stderr, "the outage is told"
+    assert called.stdout == "", "no new run was planned"
+
+
 def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
     dashboard = (docker / "grafana/dashboards/branchwise.json").read_text()
     # Of Ray's own, tests/cluster fetches these from a real cluster.

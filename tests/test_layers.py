@@ -12,8 +12,30 @@ import pytest
 # The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
 # file stands for that file alone.
 ORDERS = {
-    "trainables": ["contract", "runtime", "surface", "dash", "testing"],
-    "trainables/runtime": ["storage", "settings", "run_folder", "notes", "stopping", "ray_worker"],
+    "trainables": [
+        "contract",
+        "runtime",
+        "metrics",
+        "reporting",
+        "surface",
+        "dash",
+        "command",
+        "function",
+        "callbacks",
+        "testing",
+    ],
+    "trainables/command": ["words", "settings", "process", "output", "trial"],
+    "trainables/runtime": [
+        "storage",
+        "settings",
+        "loading",
+        "processes",
+        "run_folder",
+        "notes",
+        "stopping",
+        "ray_worker",
+        "measuring",
+    ],
     "trainables/dash": [
         "settings",
         "costs",
@@ -29,11 +51,14 @@ ORDERS = {
     "analysis": ["console", "declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
+        "time_limit",
+        "interrupts",
         "checkout",
         "input",
         "designs",
         "tracking",
         "space",
+        "authoring",
         "run_folder",
         "tuning",
         "planning",

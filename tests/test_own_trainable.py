@@ -16,7 +16,7 @@ import pytest
 def test_the_trainable_of_the_docs_runs(root: Path, tmp_path: Path) -> None:
     page = (root / "docs/own-trainable.md").read_text()
     module, space = re.findall(r"```(?:python|yaml)\n(.*?)```", page, flags=re.DOTALL)
-    assert len(module.splitlines()) < 60
+    assert len(module.splitlines()) < 40
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -56,7 +56,7 @@ design:
     short_teacher: {off: {teacher.steps: 300}}
     anchor: {off: {anchor_weight: 0}}
   blocks: 3
-  claims: ["short_teacher.shapley < 0", "base.value > teacher.value"]
+  claims: [short_teacher.shapley < 0]
 """
 
 
@@ -90,9 +90,8 @@ def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> N
     manifest = json.loads((storage / "taught/manifest.json").read_text())
     assert [one["cells"] for one in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
     report = json.loads((storage / "taught/report/ablation.json").read_text())
-    assert {"teacher", "teacher of base, anchor"} <= {row["cell"] for row in report["cells"]}
-    claims = {claim["claim"]: claim["status"] for claim in report["claims"]}
-    assert set(claims.values()) == {"supported", "refuted"}, claims
+    assert {"teacher", "teacher of anchor, base"} <= {row["cell"] for row in report["cells"]}
+    assert [claim["verdict"] for claim in report["claims"]] == ["supported"]
 
 
 def _step(report: Path) -> int:
@@ -147,7 +146,7 @@ def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep
     overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
     assert code == 0, output
-    teacher = json.loads((storage / "smoke/manifest.json").read_text())["teacher"]
+    (teacher,) = json.loads((storage / "smoke/manifest.json").read_text())["teachers"]
     tried = {json.dumps(row["guidance"]): row["value"] for row in teacher["guidance_candidates"]}
     assert len(tried) == 2
     assert tried[json.dumps(teacher["chosen_guidance"])] == min(tried.values())

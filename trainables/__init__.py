@@ -4,7 +4,6 @@ The contract's names can be imported from here; `contract.py` explains them.
 """
 
 from branchwise.trainables.contract import (
-    BUILT_IN,
     OUTCOME,
     Arm,
     Bill,
@@ -13,10 +12,12 @@ from branchwise.trainables.contract import (
     Context,
     Device,
     Lines,
+    Needed,
     Result,
     Trainable,
-    load_trainable,
+    outcome,
 )
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 
 __all__ = [
     "BUILT_IN",
@@ -28,7 +29,9 @@ __all__ = [
     "Context",
     "Device",
     "Lines",
+    "Needed",
     "Result",
     "Trainable",
     "load_trainable",
+    "outcome",
 ]

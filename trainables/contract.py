@@ -1,15 +1,16 @@
 """The contract between the platform and what it trains.
 
-A *trainable* is a module, typed as `Trainable` below. The platform lays out arms, packs them into cohorts, runs the
-cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the platform and the
-analysis know only the columns that it declares.
+A *trainable* is typed as `Trainable` below: a module, a function, or a command. The platform lays out arms, packs them
+into cohorts, runs the cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the
+platform and the analysis know only the columns that it declares. `runtime/loading.py` finds it and fills in what it
+leaves out.
 
 Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
 """
 
 from __future__ import annotations
 
-import importlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +18,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-BUILT_IN = {"dash": "branchwise.trainables.dash", "surface": "branchwise.trainables.surface"}
-
 Kind = Literal["cell", "baseline", "search", "confirm"]
+Scale = Literal["log", "logit", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,9 @@ class Column:
     better: Literal["lower", "higher"] | None = None  # None: neither is better
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
-    scale: Literal["log", "logit", "identity"] = "log"  # on which effects on it are estimated and add up
+    scale: Scale = "log"  # on which effects on it are estimated and add up
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
+    cost: bool = False  # what a model takes to run: stands in the table of efficiency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,15 @@ OUTCOME = (
     Column(name="value_repeats", about="the value of each sampling repeat", dtype="object"),
     Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
 )
+
+
+def outcome(metric: str, value: float, **others: Any) -> dict[str, Any]:
+    """The values of a finished arm whose `metric` came to `value` in a single measurement; `others` fill further
+    columns."""
+    key = json.dumps({"metric": metric})
+    return {"metric": metric, "value": value, "value_repeats": [value], "comparability_key": key, **others}
+
+
 LOSS_CURVES = Lines(
     table="curves",
     name="training",
@@ -129,6 +139,22 @@ LOSS_CURVES = Lines(
     x_label="training step",
     y=(Column(name="loss"),),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """A file, or a data set, that settings need and that can be fetched.
+
+    `fetch` brings it to its place, whole or not at all, and is told of each number of bytes that came. It raises
+    OSError when nothing answers, ValueError when what came is not what it should be.
+    """
+
+    what: str  # "weights of vgg16"
+    source: str  # an address, or who knows it
+    place: Path
+    size: int = 0  # bytes; 0: not known beforehand
+    sha256: str = ""  # or its first digits; empty: not known
+    fetch: Callable[[Callable[[int], None]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +193,7 @@ class Context:
 
     `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
     one, the folder of its model. With several workers, each calls `report` and `keep`; only rank 0 calls `save` and
-    `finish`.
+    `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
     as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
@@ -188,15 +214,30 @@ class Context:
     finish: Callable[[Arm, Result, Path | None], None]
     rungs: tuple[int, ...] = ()
     keep: Callable[[Arm, int, float], bool] = lambda arm, step, value: True
+    features: Path | None = None  # a local folder that `train_features` once wrote
+    workspaces: Path | None = None  # where folders outlive an attempt
+    log: Callable[[Arm, str], None] = lambda arm, text: None
+
+    def workspace(self, arm: Arm) -> Path:
+        """A local folder of the arm's own, the same one when it is tried again or the run is resumed, until it is
+        finished. Where `workspaces` is None, as in a run that is kept at a URI, it lasts only as long as the attempt.
+        """
+        folder = (self.workspaces or self.scratch / "workspaces") / arm.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 class Trainable(Protocol):
-    """A module that can be trained. What students learn from is optional: `teacher_key` returns None without one, and
-    then the functions after it are never called."""
+    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime/loading.py`).
+
+    A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
+    the trainable: `settings` are the space's own keys, `folder` is where the space lies. What students learn from is
+    optional: `teacher_key` returns None without a teacher, and then the functions after it are never called.
+    """
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
-        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method`."""
+        """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method` or `settings`."""
 
     @property
     def BASELINES(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
@@ -210,8 +251,16 @@ class Trainable(Protocol):
     def LINES(self) -> Sequence[Lines]:  # noqa: N802
         """How a report draws a result's tables."""
 
-    def cohort_key(self, spec: Any) -> str:
-        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike."""
+    @property
+    def WORKERS(self) -> bool:  # noqa: N802
+        """Whether a cohort may train on several Ray Train workers."""
+
+    def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
+        """Rows of a plan, each a word and a text, that say what is trained and measured."""
+
+    def cohort_key(self, spec: Any) -> str | None:
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike; None
+        where they gain nothing by it."""
 
     def comparability_key(self, spec: Any) -> str:
         """Values may be compared where this is equal: what of the column of this name the settings decide."""
@@ -220,7 +269,7 @@ class Trainable(Protocol):
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
-        """Seconds that a cohort of these settings is expected to take."""
+        """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
 
     def bill_cohort(self, specs: Any, on: Device, workers: int) -> Bill | None:
         """What a cohort of these settings takes on `workers` devices; None, the default: it counts no work."""
@@ -255,32 +304,35 @@ class Trainable(Protocol):
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
         """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
 
+    # What follows is optional: a module that lacks it measures no model again, trains no feature net, needs no files.
 
-_DEFAULTS: Mapping[str, Any] = {
-    "BASELINES": {},
-    "COLUMNS": OUTCOME,
-    "LINES": (LOSS_CURVES,),
-    "measured_at": lambda spec: (),
-    "comparability_key": lambda spec: "",
-    "bill_cohort": lambda specs, on, workers: None,
-    "bill_teacher": lambda spec, on, workers, trained: None,
-    "describe_models": lambda spec: (),
-    "measure_rates": lambda spec, device, threads, seconds: (),
-}
+    @property
+    def MEASURED(self) -> Sequence[str]:  # noqa: N802
+        """Sections of the settings under which a finished model can be measured again; empty where it cannot."""
 
+    def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
+        """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
 
-def load_trainable(name: str) -> Trainable:
-    """The trainable called `name`: a built-in one, or the dotted path of a module of the user's own.
+        Under the settings that it was trained with, the values are those of its training, bit for bit.
+        """
 
-    A module may leave out BASELINES, COLUMNS, LINES, measured_at, what has a default and, where no setting changes how
-    values are measured, comparability_key. Raises ModuleNotFoundError when there is no such module.
-    """
-    module: Any = importlib.import_module(BUILT_IN.get(name, name))
-    for attribute, default in _DEFAULTS.items():
-        if not hasattr(module, attribute):
-            setattr(module, attribute, default)
-    trainable: Trainable = module
-    return trainable
+    def estimate_measure(self, spec: Any, teacher: bool, threads: int) -> float:
+        """Seconds that measuring one model, or the teacher, is expected to take."""
+
+    def features_key(self, spec: Any) -> str | None:
+        """The content address of a net that has to be trained before anything is measured; None where none has to."""
+
+    def train_features(self, spec: Any, out: Path, context: Context) -> None:
+        """Leaves that net's files in the folder `out` (rank 0)."""
+
+    def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
+        """What is known of that net. Raises ValueError when it is not good enough to measure with."""
+
+    def estimate_features(self, spec: Any) -> float:
+        """Seconds that training that net is expected to take."""
+
+    def lacking(self, spec: Any) -> Sequence[Needed]:
+        """What the settings need that is not on this machine and can be fetched."""
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from branchwise.trainables.contract import BUILT_IN, OUTCOME, Arm, Context, Result, Trainable, load_trainable
-from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.contract import OUTCOME, Arm, Context, Result, Trainable
+from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
+from branchwise.trainables.runtime.settings import patched, section_of
 
 HEAVY = ("torch", "ray", "diffusers", "pandas", "matplotlib")
 MOST_RESUMES = 3  # checkpoints of a run that are resumed from
@@ -44,15 +45,19 @@ class Told:
 
 
 def check_trainable(
-    name: str, settings: Mapping[str, Any] | None = None, diverging: Mapping[str, Any] | None = None
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    diverging: Mapping[str, Any] | None = None,
+    folder: str = "",
 ) -> None:
     """Checks the trainable called `name` with these settings of its Spec, which may be left out when all have defaults.
 
-    `diverging` is a patch under which an arm diverges, where there is one. Raises AssertionError saying what the
-    contract asks for.
+    `diverging` is a patch under which an arm diverges, where there is one; `folder` is where a space would lie, with
+    a command's files and modules of one's own. Raises AssertionError saying what the contract asks for.
     """
-    trainable = load_trainable(name)
-    _is_imported_cheaply(BUILT_IN.get(name, name))
+    trainable = load_trainable(name, settings, folder)
+    if ":" not in name:  # a function's module may import what it likes
+        _is_imported_cheaply(BUILT_IN.get(name, name))
     spec = _read(trainable, settings or {})
     _plans(trainable, spec)
     with tempfile.TemporaryDirectory(prefix="branchwise-") as place:
@@ -86,7 +91,9 @@ def _is_imported_cheaply(module: str) -> None:
 
 def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
     spec = trainable.Spec.model_validate(settings)
-    assert "method" in type(spec).model_fields, "Spec has a section `method`, whose keys components switch"
+    assert section_of(type(spec)) in type(spec).model_fields, (
+        "Spec has a section `method` or `settings`, whose keys components switch"
+    )
     try:
         trainable.Spec.model_validate({**settings, "no_such_setting": 1})
     except ValidationError:
@@ -104,7 +111,7 @@ def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
 
 
 def _plans(trainable: Trainable, spec: Any) -> None:
-    assert isinstance(trainable.cohort_key(spec), str), "cohort_key returns a text"
+    assert isinstance(trainable.cohort_key(spec), str | None), "cohort_key returns a text or None"
     assert trainable.cohort_key(spec) == trainable.cohort_key(spec.model_copy()), (
         "equal settings have equal cohort keys"
     )
@@ -193,8 +200,8 @@ def _reports(reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _same(trainable: Trainable, one: Result, other: Result, promise: str) -> None:
-    """Equal but for times and places."""
-    differ = {column.name for column in trainable.COLUMNS if column.unit == "s"} | {"device"}
+    """Equal but for times, memory and places."""
+    differ = {column.name for column in trainable.COLUMNS if column.unit in ("s", "MB")} | {"device"}
     for name in one.values.keys() | other.values.keys():
         if name not in differ:
             same = repr(one.values.get(name)) == repr(other.values.get(name))

@@ -27,24 +27,35 @@ def load_run(folder: Path) -> Run:
     """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
     if not (folder / "space.yaml").is_file():
         raise RunFolderError(f"{folder} is not a run folder: it has no space.yaml")
-    space = _mapping(folder / "space.yaml")
-    manifest = _mapping(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    space = read_mapping(folder / "space.yaml")
+    manifest = read_mapping(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
     arms = _arms(folder)
-    plan = _mapping(folder / "plan.json") if (folder / "plan.json").is_file() else {}
+    plan = read_mapping(folder / "plan.json") if (folder / "plan.json").is_file() else {}
     outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
-    _name_by_components(arms, outline)
-    for column in outline.columns:
-        if column.shown:
-            arms[column.name] = _numbers(arms, column.name)
-    for outcome in outline.outcomes:
-        arms[outcome] = _outcome(folder, arms, outcome)
+    _complete(folder, arms, outline)
     everything = Part(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
     written = hashlib.sha256((folder / "space.yaml").read_bytes()).hexdigest()
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
         altered=plan.get("space_sha256", written) != written,
     )  # fmt: skip
+
+
+def load_arms(folder: Path, outline: Outline) -> pd.DataFrame:
+    """The rows of arms.parquet in a folder that holds arms of a planned run. Raises RunFolderError."""
+    arms = _arms(folder)
+    _complete(folder, arms, outline)
+    return arms
+
+
+def _complete(folder: Path, arms: pd.DataFrame, outline: Outline) -> None:
+    _name_by_components(arms, outline)
+    for column in outline.columns:
+        if column.shown:
+            arms[column.name] = _numbers(arms, column.name)
+    for outcome in outline.outcomes:
+        arms[outcome] = _outcome(folder, arms, outcome)
 
 
 def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
@@ -72,7 +83,7 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
     return arms["arm"].map(budgets[budgets["step"] == step].set_index("arm")[column])
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file. Raises RunFolderError."""
     language = "JSON" if file.suffix == ".json" else "YAML"
     try:

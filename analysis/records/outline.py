@@ -38,6 +38,8 @@ class Column:
     about: str = ""
     better: Better | None = None
     shown: bool = False
+    cost: bool = False
+    unit: str = ""
     scale: ScaleName = "log"
 
 
@@ -74,7 +76,13 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     def column(found: Mapping[str, Any]) -> Column:
         scale = found.get("scale", "log").replace("identity", "raw")
         return Column(
-            name=found["name"], about=found["about"], better=found["better"], shown=found["shown"], scale=scale
+            name=found["name"],
+            about=found["about"],
+            better=found["better"],
+            shown=found["shown"],
+            scale=scale,
+            cost=found.get("cost", False),
+            unit=found["unit"],
         )
 
     cells = tuple(

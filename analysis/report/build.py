@@ -1,4 +1,4 @@
-"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots as PNG and SVG."""
+"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots."""
 
 from __future__ import annotations
 
@@ -14,14 +14,24 @@ from markupsafe import Markup
 
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
 from branchwise.analysis.records.folder import RunFolderError, load_run, parts
+from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.report import formats, numbers, tables
-from branchwise.analysis.report.attribution_plots import attribution_plots
-from branchwise.analysis.report.diagnostic_plots import evidence_plots
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.links import arm_rows, folder_links
+from branchwise.analysis.report.measures.efficiency import efficiency_table
+from branchwise.analysis.report.measures.plots import measure_plots
+from branchwise.analysis.report.measures.tables import best_table, holds_table
+from branchwise.analysis.report.plots.attribution import attribution_plots
+from branchwise.analysis.report.plots.cells import cell_forest
+from branchwise.analysis.report.plots.doses import dose_plots
+from branchwise.analysis.report.plots.evidence import line_plots
+from branchwise.analysis.report.plots.samples import sample_rows
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.text import Table
+from branchwise.analysis.report.text import Table, with_minus
+from branchwise.analysis.report.wording import for_print, titled, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
 from branchwise.analysis.statistics.power import describe
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
@@ -36,6 +46,7 @@ class Summary:
     attribution: Table
     cells: tuple[Table, ...]  # one a run
     claims: Table
+    measures: tuple[Table, ...]  # of models that were measured again
     notes: tuple[str, ...]
     folder: Path
     paths: tuple[Path, ...]
@@ -59,13 +70,17 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
     analyses = [analyse(part) for run in runs for part in parts(run)]
+    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     with style():
-        plots = [_plots(findings, i if len(analyses) > 1 else None) for i, findings in enumerate(analyses, start=1)]
+        plots = [
+            _plots(findings, measured, i if len(analyses) > 1 else None)
+            for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
+        ]
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         beside.chmod(0o755)
-        names = _write_all(beside, analyses, plots)
+        names = _write_all(beside, analyses, again, plots, target)
         _swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -73,17 +88,25 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         answers=tuple(
             _of_run(findings, analyses) + sentence for findings in analyses for sentence in answers(findings)
         ),
-        attribution=tables.attribution_table(analyses),
+        attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=tables.claims_table(analyses),
+        measures=tuple(table for measured in again for table in _measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
         paths=tuple(target / name for name in names),
     )
 
 
-def _plots(findings: Findings, index: int | None) -> list[Plot]:
-    plots = [*attribution_plots(findings), *evidence_plots(findings.run), *search_plots(findings.run)]
+def _measure_tables(measured: Remeasured) -> list[Table]:
+    return [holds_table(measured), best_table(measured)]
+
+
+def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
+    run = findings.run
+    single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
+    plots = [*attribution_plots(findings), *dose_plots(findings), *single, *line_plots(run), *search_plots(run)]
+    plots += measure_plots(measured)
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
@@ -101,40 +124,54 @@ def _swap(beside: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write_all(folder: Path, analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> list[str]:
-    shown = report_tables(analyses)
+def _write_all(
+    folder: Path,
+    analyses: Sequence[Findings],
+    again: Sequence[Remeasured],
+    plots: Sequence[Sequence[Plot]],
+    target: Path,
+) -> list[str]:
+    shown = report_tables(analyses, again)
+    printed = [for_print(table, analyses) for table in shown]
     texts = {
-        "index.html": html(analyses, plots),
+        "index.html": html(analyses, plots, again, target),
         "ablation.md": "\n".join(formats.markdown(table) for table in shown),
         "ablation.csv": numbers.csv_text(analyses),
-        "ablation.tex": formats.latex(shown),
-        "ablation.json": numbers.to_json(_json(analyses)),
+        "ablation.tex": formats.latex(printed),
+        **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
+        "ablation.json": numbers.to_json(_json(analyses, again)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for group in plots:
-        write(group, folder)
-    return [*texts, *(f"{plot.name}.{end}" for group in plots for plot in group for end in ("png", "svg"))]
+    return [*texts, *(name for group in plots for name in write(group, folder))]
 
 
-def _json(analyses: Sequence[Findings]) -> object:
-    if len(analyses) == 1:
-        return numbers.findings_json(analyses[0])
-    return {"format": 2, "runs": [numbers.findings_json(findings) for findings in analyses]}
+def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
+    runs = [
+        numbers.findings_json(findings) | {"measures": measured.as_json()}
+        for findings, measured in zip(analyses, again, strict=True)
+    ]
+    return runs[0] if len(runs) == 1 else {"format": 2, "runs": runs}
 
 
-def report_tables(analyses: Sequence[Findings]) -> list[Table]:
-    """The tables of the Markdown and LaTeX files, in order."""
-    shown = [tables.claims_table(analyses), tables.attribution_table(analyses)]
-    for findings in analyses:
+def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
+    """The tables of the Markdown file, in order."""
+    shown = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
+    for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         each = [*effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
+        each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
 
 def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> Table:
-    return replace(table, title=_of_run(findings, analyses) + table.title)
+    """The table with its run in its title and name where there are several, and with components by their labels."""
+    run = _of_run(findings, analyses)
+    named = replace(
+        table, title=run + table.title, name=f"run{analyses.index(findings) + 1}-{table.slug}" if run else table.slug
+    )
+    return with_titles(named, [findings])
 
 
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
@@ -142,25 +179,32 @@ def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     return f"{findings.run.name}: " if len(analyses) > 1 else ""
 
 
-def html(analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]]) -> str:
-    """The page as one self-contained string; every text of a run is escaped by the template."""
+def html(
+    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
+) -> str:
+    """The page as one self-contained string; every text of a run is escaped by the template. target: its folder."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    runs = [_page_run(findings, group) for findings, group in zip(analyses, plots, strict=True)]
+    environment.filters["minus"] = with_minus
+    runs = [
+        _page_run(findings, group, measured, target)
+        for findings, group, measured in zip(analyses, plots, again, strict=True)
+    ]
+    for i, run in enumerate(runs, start=1):
+        run["key"] = f"run{i}-" if len(runs) > 1 else ""
     return environment.get_template("report.html.j2").render(
         title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
-        attribution=tables.attribution_table(analyses),
+        attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=tables.claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),
     )
 
 
-def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
+def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, target: Path) -> dict[str, object]:
     run = findings.run
-    arms = run.arms.sort_values(["block", "arm"]).head(MOST_ARMS)
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
     return {
         "name": run.name,
@@ -175,16 +219,20 @@ def _page_run(findings: Findings, plots: Sequence[Plot]) -> dict[str, object]:
         "outcome": findings.run.primary,
         "scale": findings.headline.scale,
         "question": run.part.question,
-        "effects": tables.effect_tables(findings),
-        "cells": tables.cell_table(findings),
-        "checks": tables.check_tables(findings),
+        "effects": [with_titles(table, [findings]) for table in tables.effect_tables(findings)],
+        "cells": with_titles(tables.cell_table(findings), [findings]),
+        "checks": [with_titles(table, [findings]) for table in tables.check_tables(findings)],
         "search": search_tables(run),
+        "measures": _measure_tables(measured),
+        "efficiency": efficiency_table(run),
+        "measured": [axis.name for axis in measured.axes],
         "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
         "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
         "lines": [lines.name for lines in run.outline.lines],
-        "weights": [(row.component, row.weights) for row in findings.headline.rows],
+        "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],
         "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},
-        "arms": arms[["arm", "cell", "block", "seed", "status", "value", "error"]].astype(object).to_dict("records"),
-        "hidden_arms": len(run.arms) - len(arms),
+        "arms": arm_rows(run, target, MOST_ARMS),
+        "hidden_arms": max(len(run.arms) - MOST_ARMS, 0),
+        "links": folder_links(run, target),
         "facts": {key: run.manifest[key] for key in keys if run.manifest.get(key) not in (None, "")},
     }

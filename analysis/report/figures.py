@@ -12,21 +12,31 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Okabe & Ito (2008), in the order in which neighbours differ most; yellow is left out, it vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
+LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))  # within a decade, the coarsest first
+LEAST_LABELS = 4
 INK, GRID = "#222222", "#D0D0D0"
+DARK = {INK: "#e6e8ea", GRID: "#3d444d", "#0072B2": "#58b0ea", "#00704F": "#3fc79a", "#B04A00": "#f08c4b",
+        "#5A636E": "#a3acb6"}  # fmt: skip
+ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, as papers are set
+PIXELS = 130  # of a page, for an inch of a figure: its 8 points are then as large as the page's small print
 STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.grid": True,
-    "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False, "svg.fonttype": "none",
-    "figure.constrained_layout.use": True,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"], "font.size": 8,
+    "axes.titlesize": 8, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 8,
+    "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
+    "xtick.color": INK, "ytick.color": INK, "xtick.major.width": 0.7, "ytick.major.width": 0.7, "axes.grid": True,
+    "grid.color": GRID, "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.3,
+    "lines.markersize": 4, "svg.fonttype": "none", "pdf.fonttype": 42, "figure.constrained_layout.use": True,
+    "axes.unicode_minus": True,
 }  # fmt: skip
 
 
@@ -35,31 +45,55 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
+def outlined() -> AbstractContextManager[None]:
+    """The same look with text drawn as outlines, for an SVG that is shown where the fonts may not be."""
+    return matplotlib.rc_context(STYLE | {"svg.fonttype": "path"})  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), both renderings."""
+    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its renderings."""
 
     name: str
     title: str
     alt: str
     png: bytes
     svg: str
+    pdf: bytes
+    width: float  # inches
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is wider than a column of a paper, and scrolls on a phone."""
+        return self.width > 1.2 * ONE_COLUMN
 
 
 def new_figure(width: float, height: float, columns: int = 1, **shared: Any) -> tuple[Figure, Sequence[Axes]]:
     """A figure of inches width x height with a row of axes. No pyplot: nothing global, nothing to close."""
+    figure, axes = new_grid(width, height, 1, columns, **shared)
+    return figure, axes[0]
+
+
+def new_grid(
+    width: float, height: float, rows: int, columns: int, **shared: Any
+) -> tuple[Figure, Sequence[Sequence[Axes]]]:
+    """A figure of inches width x height with rows of axes."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, columns, squeeze=False, **shared)[0])
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, **shared)]
 
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
-    """Render to PNG (160 dpi) and SVG; the SVG has no date and fixed ids, so equal inputs give equal files."""
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    """Render to PNG (300 dpi), SVG and PDF, without dates and with fixed ids: equal inputs give equal files."""
+    png, svg, pdf = io.BytesIO(), io.StringIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
-    return Plot(name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue())
+    return Plot(
+        name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(), pdf=pdf.getvalue(),
+        width=figure.get_figwidth(),
+    )  # fmt: skip
 
 
 def inline_svg(plot: Plot) -> str:
@@ -69,15 +103,28 @@ def inline_svg(plot: Plot) -> str:
     svg = re.sub(r'href="#', f'href="#{plot.name}-', svg)
     svg = svg.replace("url(#", f"url(#{plot.name}-")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' height="[^"]*"', "", svg, count=1)  # the page scales it by width, and only down
+    svg = re.sub(r' height="[^"]*"', "", svg, count=1)  # the page scales it by width
+    svg = re.sub(r' width="[^"]*"', f' width="{plot.width * PIXELS:.0f}"', svg, count=1)
     svg = svg.replace(INK.lower(), "currentColor").replace(GRID.lower(), "var(--grid)")
     return svg.replace("<svg ", f'<svg role="img" aria-labelledby="{plot.name}-caption" ', 1)
 
 
-def write(plots: Sequence[Plot], folder: Path) -> None:
+def dark(svg: str) -> str:
+    """The SVG for a dark page: ink and grid turned, colours lighter."""
+    for light, instead in DARK.items():
+        svg = svg.replace(light.lower(), instead)
+    return svg
+
+
+def write(plots: Sequence[Plot], folder: Path) -> list[str]:
+    """Writes the files of the plots; returns their names."""
+    names = []
     for plot in plots:
-        (folder / f"{plot.name}.png").write_bytes(plot.png)
-        (folder / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+        contents = {"png": plot.png, "svg": plot.svg.encode(), "pdf": plot.pdf}
+        for end, content in contents.items():
+            (folder / f"{plot.name}.{end}").write_bytes(content)
+            names.append(f"{plot.name}.{end}")
+    return names
 
 
 def colour(i: int) -> str:
@@ -96,8 +143,24 @@ def line_style(i: int) -> dict[str, Any]:
 def log_y(axes: Axes) -> None:
     """Log axis with plain numbers, for values that are all above 0."""
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    subs = (1, 2, 3, 4, 5, 6, 8) if high / low < 12 else (1, 2, 5) if high / low < 200 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    label_log(axes.yaxis)
+
+
+def log_x(axes: Axes) -> None:
+    """Log axis with plain numbers, for values that are all above 0."""
+    axes.set_xscale("log")
+    label_log(axes.xaxis)
+
+
+def label_log(axis: Axis) -> None:
+    """Plain numbers on an axis that is logarithmic: at least four of them, and no more than fit side by side."""
+    low, high = axis.get_view_interval()
+    for subs in LOG_STEPS:
+        found = [tick for tick in LogLocator(subs=subs).tick_values(low, high) if low <= tick <= high]
+        if len(found) >= LEAST_LABELS:
+            break
+    else:
+        found = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    axis.set_major_locator(FixedLocator(found))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())

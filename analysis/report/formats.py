@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from branchwise.analysis.report.text import CHECK, DASH, Table
@@ -9,6 +10,10 @@ from branchwise.analysis.report.text import CHECK, DASH, Table
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",  # noqa: RUF001
         CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip
+
+_MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number, or between two terms
+PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
+MOST_COLUMNS = 6  # of a table that stands in one column of a paper
 
 
 def markdown(table: Table) -> str:
@@ -27,26 +32,33 @@ def _md_row(cells: Sequence[str]) -> str:
 
 
 def tex(text: str) -> str:
-    """Text made safe for LaTeX; a character outside ASCII that has no translation becomes `?`."""
-    return "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
+    """Text made safe for LaTeX, with true minus signs; what is outside ASCII and has no translation becomes `?`."""
+    safe = "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
+    return _MINUS.sub("$-$", safe)
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """A document that plain pdflatex compiles; each tabular stands alone, ready to be copied into a paper."""
-    body = "\n".join(_tex_table(table) for table in tables if table.rows)
-    return (
-        "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
-        "\\usepackage[margin=2cm,landscape]{geometry}\n\\begin{document}\n"
-        f"{body or 'No arm has finished.'}\n\\end{{document}}\n"
-    )
+    """Tables to be read into a paper by `\\input`: no preamble, each a float with caption and label."""
+    body = "\n".join(latex_table(table) for table in tables if table.rows)
+    return f"{PREAMBLE}{body or '% No arm has finished.'}\n"
 
 
-def _tex_table(table: Table) -> str:
+def latex_table(table: Table) -> str:
+    """One float; a wide one spans both columns of a paper that has two, and shrinks to them."""
     align = "".join("l" if i < table.text_columns else "r" for i in range(len(table.columns)))
-    rows = "\n".join(" & ".join(map(tex, row)) + r" \\" for row in table.rows)
-    head = " & ".join(map(tex, table.columns)) + r" \\"
-    return (
-        f"\\begin{{table}}[htbp]\n\\centering\n\\caption{{{tex(table.title)}. {tex(table.note)}}}\n"
-        f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{align}}}\n"
-        f"\\toprule\n{head}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{table}}\n"
+    rows = "\n".join(
+        " & ".join(_tex_cell(cell, (i, j) in table.best) for j, cell in enumerate(row)) + r" \\"
+        for i, row in enumerate(table.rows)
     )
+    head = " & ".join(map(tex, table.columns)) + r" \\"
+    name = "table*" if len(table.columns) > MOST_COLUMNS else "table"
+    caption = f"{tex(table.title)}. {tex(table.note)}".rstrip()
+    return (
+        f"\\begin{{{name}}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{table.slug}}}\n\\small\n"
+        f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{align}}}\n"
+        f"\\toprule\n{head}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{{name}}}\n"
+    )
+
+
+def _tex_cell(cell: str, best: bool) -> str:
+    return f"\\textbf{{{tex(cell)}}}" if best else tex(cell)

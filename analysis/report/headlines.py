@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from branchwise.analysis.declared.cells import OWN
 from branchwise.analysis.report.search import knobs, setting
-from branchwise.analysis.report.text import p_text
-from branchwise.analysis.report.wording import effect_text, harm_text, natural, verb
+from branchwise.analysis.report.text import p_is
+from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
 from branchwise.analysis.statistics.standing import BASELINE
@@ -31,7 +31,7 @@ def _of_standing(findings: Findings) -> Iterator[str]:
         if not one.estimate.has_interval:
             yield f"{who}: better by {worth}; one block gives no interval."
         elif one.estimate.p > ALPHA:
-            yield f"{who}: not distinguishable ({worth}; p = {p_text(one.estimate.p)})."
+            yield f"{who}: not distinguishable ({worth}; {p_is(one.estimate.p)})."
         elif one.estimate.value > 0:
             yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
         else:
@@ -48,7 +48,7 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
         if p <= ALPHA:
             more = "more" if one.estimate.value > 0 else "less"
             worth = effect_text(one.estimate, scale) if more == "more" else harm_text(one.estimate, scale)
-            names = " and ".join(one.members)
+            names = " and ".join(titled(name, findings) for name in one.members)
             yield f"{names} together are worth {more} than the sum of each ({worth}), so read their effects together."
 
 
@@ -56,22 +56,22 @@ def _of_components(findings: Findings) -> Iterator[str]:
     shown, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].shapley.known]
     for row, told in sorted(pairs, key=lambda pair: -pair[0].shapley.value):
-        worth, p = effect_text(told.shapley, shown), p_text(row.p_holm)
+        worth, p, name = effect_text(told.shapley, shown), p_is(row.p_holm), titled(row.component, findings)
         if not row.shapley.has_interval:
-            yield f"{row.component}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
+            yield f"{name}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
         elif row.p_holm > ALPHA >= row.pooled_p_holm:
             yield (
-                f"{row.component}: changes {outcome.title} on these {findings.headline.fit.n_blocks} seeds (better by "
-                f"{effect_text(told.pooled, shown)}; p = {p_text(row.pooled_p_holm)}); that it would on the next seed "
-                f"is not shown ({worth}; p = {p})."
+                f"{name}: changes {outcome.title} on these {findings.headline.fit.n_blocks} seeds (better by "
+                f"{effect_text(told.pooled, shown)}; {p_is(row.pooled_p_holm)}); that it would on the next seed "
+                f"is not shown ({worth}; {p})."
             )
         elif row.p_holm > ALPHA:
-            yield f"{row.component}: effect on {outcome.title} not distinguishable from zero ({worth}; p = {p})."
+            yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; {p})."
         else:
             helps = row.shapley.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
             worth = worth if helps else harm_text(told.shapley, shown)
-            yield f"{row.component}: {verb(outcome, helps)} {outcome.title} by {worth}{share}."
+            yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}."
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
@@ -99,4 +99,4 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
             yield f"{name}: {raises} against {against}: on one seed it was luck."
         else:
-            yield f"{name}: not distinguishable from {against} ({worth}; p = {p_text(p)})."
+            yield f"{name}: not distinguishable from {against} ({worth}; {p_is(p)})."

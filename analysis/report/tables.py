@@ -50,7 +50,8 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     columns = (*(("run",) if several else ()), "component", head, "% of the gain", "p (Holm)", "on these seeds",
                "p on these seeds", "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
-        title="What each component is worth", columns=columns, rows=tuple(rows), text_columns=2 if several else 1,
+        title="What each component is worth", name="attribution", columns=columns, rows=tuple(rows),
+        text_columns=2 if several else 1,
         brief=("run", "component", head, "% of the gain", "p (Holm)"),
         note="Shapley values: the mean over all orders in which components can be added. 95% intervals in brackets, "
         "by block: they hold for the next seed. On these seeds: the pooled interval, right only if effects and spreads "
@@ -75,7 +76,7 @@ def standing_table(findings: Findings) -> Table:
     if gain is not None and gain.known and rows:
         rows = (("base", "every component off", effect_text(gain, scale), p_text(gain.p)), *rows)
     return Table(
-        title="Where the full method stands", rows=rows, text_columns=2,
+        title="Where the full method stands", name="standings", rows=rows, text_columns=2,
         columns=("against", "which is", f"full {verb(findings.run.primary)} {findings.run.primary.title} by", "p"),
         note="By block, each unadjusted. Negative: the full method is worse.",
     )  # fmt: skip
@@ -92,7 +93,8 @@ def outcome_table(findings: Findings) -> Table:
                  p_text(row.p_holm))
             )  # fmt: skip
     return Table(
-        title="By outcome", columns=("outcome", "component", "better by", "% of the gain", "p"), text_columns=2,
+        title="By outcome", name="outcomes",
+        columns=("outcome", "component", "better by", "% of the gain", "p"), text_columns=2,
         rows=tuple(rows) if len(findings.outcomes) > 1 else (),
         note="The first outcome is primary. A component's effects on the others are tested with what its effect on the "
         "primary one leaves of the 5%, and are shown but not significant where that was not.",
@@ -112,7 +114,8 @@ def level_table(findings: Findings) -> Table:
                  p_text(row.p_holm))
             )  # fmt: skip
     return Table(
-        title="Levels", columns=("outcome", "component", "level", "dose", "better by", "p (Holm)"), rows=tuple(rows),
+        title="Levels", name="levels",
+        columns=("outcome", "component", "level", "dose", "better by", "p (Holm)"), rows=tuple(rows),
         text_columns=3,
         note="Averaged over the other components; adjusted over the levels and trends of an outcome. A trend is the "
         "rise of the least-squares line from the lowest dose to the highest.",
@@ -129,7 +132,8 @@ def budget_table(findings: Findings) -> Table:
                 worth = effect_text(row.shapley, scale)
                 rows.append((scale.outcome.title, component, f"{steps:,}", worth, p_text(row.shapley.p)))
     return Table(
-        title="By training steps", columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
+        title="By training steps", name="budgets",
+        columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
         text_columns=2,
         note="Shapley values of the same students along the way, p unadjusted. Before the last row the learning rate "
         "is still high; students trained to their end in fewer steps are another experiment (train.steps as a "
@@ -144,7 +148,8 @@ def cell_table(findings: Findings) -> Table:
     better = f"better than {reference} by"
     published = run.outline.published
     beside = ("published",) if published else ()
-    columns = ("cell", *run.components, "seeds", f"{run.primary.title} (mean ± SD)", *beside, better, *shown)
+    value = f"{run.primary.title} (mean ± SD)"
+    columns = ("cell", *run.components, "seeds", value, *beside, better, *shown)
     scale = natural(findings)
     rows = tuple(
         (row.cell, *_marks(row, findings), _seeds(row), mean_sd(row.mean, row.sd),
@@ -153,9 +158,13 @@ def cell_table(findings: Findings) -> Table:
          *(number(row.shown.get(name, nan)) for name in shown))
         for row in findings.cells
     )  # fmt: skip
+    means = [row.mean if row.arms else nan for row in findings.cells]
+    known = [mean for mean in means if not isnan(mean)]
+    most = (min if run.primary.better == "lower" else max)(known, default=nan)
     return Table(
-        title=f"Cells, by {run.measure}", columns=columns, rows=rows,
-        brief=("cell", "seeds", f"{run.primary.title} (mean ± SD)", *beside, better),
+        title=f"Cells, by {run.measure}", name="cells", columns=columns, rows=rows,
+        brief=("cell", "seeds", value, *beside, better),
+        best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == most),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their 95% intervals "
         f"are by block. {run.primary.better.capitalize()} is better."
         + (f" Published, of another measurement: {run.outline.published_by}." if published else ""),
@@ -186,7 +195,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
                "p on these seeds")  # fmt: skip
     edited = any(findings.edited for findings in analyses)
     return Table(
-        title="Claims edited after the run" if edited else "Claims written before the run",
+        title="Claims edited after the run" if edited else "Claims written before the run", name="claims",
         columns=columns, rows=rows, text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
         note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "
@@ -222,7 +231,8 @@ def interaction_table(findings: Findings) -> Table:
     mains = tuple(told(row.component, row.main_effect) for row in scale.rows)
     pairs = tuple(told(TIMES.join(one.members), one.estimate) for one in scale.interactions)
     return Table(
-        title="Main effects and interactions (exploratory)", columns=("effect", "better by", "p"), rows=mains + pairs,
+        title="Main effects and interactions (exploratory)", name="interactions",
+        columns=("effect", "better by", "p"), rows=mains + pairs,
         note="Not adjusted for how many there are. An interaction of 0: the components simply add up"
         + (" on the log scale." if scale.scale == "log" else "."),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import floor, isnan, log10
 
@@ -16,7 +17,8 @@ TIMES = " × "  # noqa: RUF001
 class Table:
     """A titled table of text; the first `text_columns` columns are words, the others numbers.
 
-    brief: the columns that a terminal has room for; empty for all.
+    brief: the columns that a terminal has room for; empty for all. best: (row, column) of cells to be marked as best.
+    name: a word for file names and labels; made of the title unless given.
     """
 
     title: str
@@ -25,6 +27,13 @@ class Table:
     text_columns: int = 1
     note: str = ""
     brief: tuple[str, ...] = ()
+    best: tuple[tuple[int, int], ...] = ()
+    name: str = ""
+
+    @property
+    def slug(self) -> str:
+        """`name`, or the title up to its first comma, as lower-case words joined by hyphens."""
+        return self.name or "-".join(re.findall(r"[a-z0-9]+", self.title.lower().partition(",")[0]))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -54,8 +63,19 @@ def _fixed(value: float, decimals: int) -> str:
     return text[1:] if text.startswith("-") and not float(text) else text
 
 
+def with_minus(text: str) -> str:
+    """The text with true minus signs before its numbers."""
+    return re.sub(r"(?<![\w.-])-(?=[\d.])", "\N{MINUS SIGN}", text)
+
+
 def p_text(p: float) -> str:
     return DASH if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_is(p: float) -> str:
+    """`p = 0.031` or `p < 0.001`."""
+    text = p_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def mean_sd(mean: float, sd: float) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from math import exp
 
 from branchwise.analysis.declared.outcomes import Outcome
-from branchwise.analysis.report.text import DASH, with_interval
+from branchwise.analysis.report.text import DASH, TIMES, Table, with_interval
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
@@ -53,3 +55,43 @@ def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
     if scale.scale == "log":
         return f"{-percent(estimate.value, scale.outcome):.1f}%"
     return effect_text(replace(Estimate(), value=-estimate.value), scale)
+
+
+def titled(name: str, findings: Findings) -> str:
+    """What readers see of a component: its label, or its name."""
+    return findings.run.grid.factor(name).title
+
+
+def with_titles(table: Table, analyses: Sequence[Findings]) -> Table:
+    """The table with components called by their labels; names of cells stay what claims call them."""
+    titles = {name: titled(name, findings) for findings in analyses for name in findings.run.components}
+
+    def told(text: str) -> str:
+        parts = text.split(TIMES)
+        return TIMES.join(titles[part] for part in parts) if all(part in titles for part in parts) else text
+
+    return replace(
+        table, columns=tuple(map(told, table.columns)), rows=tuple(tuple(map(told, row)) for row in table.rows)
+    )
+
+
+def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
+    """The table with components and cells in words, as a paper prints them: no underscores, no plus without spaces."""
+    titles = {
+        name: findings.run.grid.factor(name).label or name.replace("_", " ")
+        for findings in analyses
+        for name in findings.run.components
+    }
+    signs = {"+": " + ", "=": ": ", TIMES: TIMES}
+
+    def told(text: str) -> str:
+        parts = re.split(f"({TIMES}|[+=])", text)
+        words = [part for i, part in enumerate(parts) if i % 2 == 0 and not (i and parts[i - 1] == "=")]
+        if not all(word in titles for word in words):
+            return text
+        return "".join(signs.get(part) or titles.get(part, part) for part in parts)
+
+    rows = tuple(
+        tuple(told(cell) if i < table.text_columns else cell for i, cell in enumerate(row)) for row in table.rows
+    )
+    return replace(table, columns=tuple(told(column).replace("_", " ") for column in table.columns), rows=rows)

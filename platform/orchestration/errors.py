@@ -1,4 +1,4 @@
-"""The error a user can mend: one sentence, exit code 2, nothing written."""
+"""What ends a sweep: an error a user can mend, before it began; or something that is lost, while it ran."""
 
 from __future__ import annotations
 
@@ -7,9 +7,33 @@ class UserError(Exception):
     """Bad input. Its message names the file or argument, the key, and what is allowed."""
 
 
-class StorageLostError(Exception):
-    """The storage has not taken a file for so long that going on is no use; the message says why."""
+class LostError(Exception):
+    """What a sweep cannot go on without is lost; the message says what. Finished arms are kept."""
 
 
-class TeacherFailedError(Exception):
+class StorageLostError(LostError):
+    """The storage has not taken a file for so long that going on is no use."""
+
+
+class RunAlteredError(LostError):
+    """Files that the run stands on were deleted or changed while it ran."""
+
+
+class TakenOverError(LostError):
+    """Another process holds the run folder now; nothing of it is ours to write."""
+
+
+class ClusterLostError(LostError):
+    """Ray, or the node that it needs, is dead or does not answer."""
+
+
+class StalledError(LostError):
+    """Nothing that runs has reported anything for too long."""
+
+
+class TeacherFailedError(LostError):
     """The teacher could not be trained, nor by another try; the message says why and where to read on."""
+
+
+class FeaturesFailedError(TeacherFailedError):
+    """The feature net that measuring needs could not be trained, or is not good enough; the message says why."""

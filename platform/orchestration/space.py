@@ -5,21 +5,12 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Discriminator,
-    Field,
-    PositiveInt,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, PositiveInt, StringConstraints, Tag, model_validator
 
 from branchwise.orchestration.designs import KINDS
 from branchwise.orchestration.designs.base import Design
@@ -28,6 +19,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
@@ -50,6 +42,7 @@ class Resources(Strict):
     max_concurrent: PositiveInt | Literal["auto"] = "auto"
     arms_per_trial: PositiveInt | Literal["auto"] = "auto"
     max_retries: Annotated[int, Field(ge=0, le=100)] = 2
+    max_silence: PositiveInt = 3600  # seconds without a report of any cohort, after which the sweep ends
 
     @model_validator(mode="after")
     def _a_gpu_for_each_worker(self) -> Resources:
@@ -79,7 +72,7 @@ else:
     AnyDesign = Annotated[functools.reduce(operator.or_, _tagged), Discriminator(_kind)]
 
 
-class _Outline(Strict):
+class Outline(Strict):
     """The keys of a space that every trainable shares."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -92,13 +85,14 @@ class _Outline(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """`notices` are sentences on keys that still work but have another name now."""
+    """`folder` is where the space file lies; `notices` are sentences on keys that have another name now."""
 
     name: str
     method: Method
     design: Design
     resources: Resources
     tracking: tuple[str, ...] = ()
+    folder: str = field(default="", compare=False)
     published: Published | None = None
     notices: tuple[str, ...] = field(default=(), compare=False)
 
@@ -130,34 +124,48 @@ class Space:
 
 def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
     """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
-    return parse_space(str(file), read_file(Path(file)), overrides)
+    return parse_space(str(file), _read(Path(file)), overrides, str(Path(file).absolute().parent))
 
 
-def parse_space(file: str, content: bytes, overrides: Sequence[str] = ()) -> Space:
-    """The space in the content of a file, which errors call `file`."""
+def _read(file: Path) -> bytes:
+    try:
+        return within(LIMIT_SECONDS, lambda: read_file(file))
+    except TimeoutError as error:  # a pipe that nobody writes to, a file system that is gone
+        raise UserError(f"{file}: cannot be read: {error}") from error
+
+
+def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder: str = "") -> Space:
+    """The space in the content of a file, which errors call `file`, and which was written in `folder`."""
     tree = read_tree(file, content, overrides)
     notices = _rename(tree)
-    spec_model = _spec_model(file, tree.get("trainable", "dash"))
+    module = _trainable(file, tree, folder)
+    spec_model = module.Spec
     allowed = [*OWN_KEYS, *spec_model.model_fields]
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
     if "published" in tree:
         tree["published"] = published_numbers(file, tree["published"])
-    outline = validated(file, _Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
+    outline = validated(file, Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
         spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
     notices += [str(one.message) for one in caught if issubclass(one.category, FutureWarning)]
     space = Space(
         name=outline.name,
-        method=Method(trainable=outline.trainable, spec=spec, file=file),
+        method=Method(trainable=outline.trainable, module=module, spec=spec, file=file),
         design=outline.design,
         resources=outline.resources,
         tracking=outline.tracking,
+        folder=folder,
         published=outline.published,
         notices=tuple(f"{file}: {notice}" for notice in notices),
     )
+    if space.resources.workers and not module.WORKERS:
+        raise UserError(
+            f"{file}: resources.workers: {space.resources.workers} is not allowed: {space.trainable} starts its own "
+            "processes; it must be 0"
+        )
     space.design.check(space.method)
     return space
 
@@ -175,11 +183,19 @@ def _rename(tree: dict[str, Any]) -> list[str]:
     return notices
 
 
-def _spec_model(file: str, trainable: Any) -> type[BaseModel]:
+def _trainable(file: str, tree: Mapping[str, Any], folder: str) -> Trainable:
+    name = tree.get("trainable", "dash")
+    settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
     try:
-        return load_trainable(trainable).Spec
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        module = load_trainable(name, settings, folder)
+        if not hasattr(module, "Spec"):
+            raise AttributeError("it has no Spec")
+    except (ImportError, AttributeError, TypeError) as error:
         known = ", ".join(BUILT_IN)
         raise UserError(
-            f"{file}: trainable: {trainable!r} is none of {known}, nor a module with a Spec ({error})"
+            f"{file}: trainable: {name!r} is none of {known}, nor a module with a Spec, nor a function "
+            f"(package.module:function): {error}"
         ) from error
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from error
+    return module

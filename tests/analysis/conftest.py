@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from branchwise.analysis.report.build import build_report
-from branchwise.trainables import dash
+from branchwise.trainables import load_trainable
 from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.storage import Storage
 
@@ -142,7 +142,7 @@ def write_plan(folder: Path, components: Sequence[str], blocks: int, baselines: 
             ]
             if kind == "tuned_factorial"
             else [{"name": "", "kinds": ["cell", "baseline"], "question": ""}],
-            **declared(dash),
+            **declared(load_trainable("dash")),
         },
     )
 

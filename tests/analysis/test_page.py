@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from urllib.parse import unquote
 
+import pandas as pd
 import pytest
+
+from branchwise.analysis.report.build import build_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -29,5 +33,65 @@ def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
     assert title is not None
-    assert title[1] == '{"requests":[],"flat":0,"drawn":8,"wide":false}'
+    assert title[1] == '{"requests":[],"flat":0,"drawn":9,"wide":false}'
     assert "CONSOLE" not in ran.stderr
+
+
+def test_contents_lead_to_what_is_there(whole):
+    page = (whole / "report" / "index.html").read_text()
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    ids = set(re.findall(r'\bid="([^"]+)"', page))
+    inside = re.findall(r'href="#([^"]+)"', page)
+    assert set(inside) <= ids
+    assert {"answer", "evidence", "sources", "table-claims", "table-cells", "samples"} <= set(
+        re.findall(r'href="#([^"]+)"', contents)
+    )
+
+
+def test_arms_lead_to_their_settings_students_and_logs(make_run):
+    folder = make_run(lost={"anchor-b0": "failed"})
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["hp.anchor_weight"] = [0.1 if on else 0.0 for on in arms["component.anchor"]]
+    arms.to_parquet(folder / "arms.parquet")
+    (folder / "students/uncond_branch+anchor-b1").mkdir(parents=True)
+    (folder / "arms").mkdir()
+    (folder / "arms/anchor-b0.json").write_text("{}")
+    (folder / "logs").mkdir()
+    (folder / "logs/t0.txt").write_text("Traceback")
+    build_report([folder])
+    page = (folder / "report/index.html").read_text()
+    links = [unquote(link) for link in re.findall(r'<a href="(\.\.[^"]*)"', page)]
+    assert {"../space.yaml", "../logs/", "../students/uncond_branch+anchor-b1/", "../arms/anchor-b0.json",
+            "../logs/t0.txt"} <= set(links)  # fmt: skip
+    assert all((folder / "report" / link).exists() for link in links)
+    row = page[page.index('id="arm-anchor-b0"') :]
+    assert "anchor_weight 0.1" in row[: row.index("</tr>")]
+    build_report([folder], folder.parent / "elsewhere")
+    links = re.findall(r'<a href="(\.\.[^"]*)"', (folder.parent / "elsewhere/index.html").read_text())
+    assert all((folder.parent / "elsewhere" / unquote(link)).exists() for link in links)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_a_phone_shows_evidence_and_p_values(whole, tmp_path):
+    """At 390 pixels nothing is off the screen, and no cell of a table is narrower than a few words."""
+    probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
+        wide: document.documentElement.scrollWidth > innerWidth,
+        off: [...document.querySelectorAll('#table-claims td, #table-attribution td')].filter(
+            e => e.getBoundingClientRect().right > innerWidth).length,
+        narrow: [...document.querySelectorAll('#table-claims td span')].filter(
+            e => e.textContent.length > 20 && e.getBoundingClientRect().width < 150).length }) })</script>"""
+    page = (whole / "report" / "index.html").read_text()
+    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
+    # A window is never narrower than 500 pixels in headless Chromium, a frame is.
+    frame = """<iframe src="page.html" width="390" height="800"></iframe><script>addEventListener('load', () =>
+        setTimeout(() => { document.title = document.querySelector('iframe').contentDocument.title }, 500))</script>"""
+    (tmp_path / "frame.html").write_text(f"<!doctype html><title></title><body>{frame}</body>")
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--allow-file-access-from-files", "--virtual-time-budget=6000", f"--user-data-dir={tmp_path}/profile",
+               "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
+    assert title is not None
+    assert title[1] == '{"wide":false,"off":0,"narrow":0}'

@@ -14,13 +14,21 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESS = {"actor": "ray::ResourceTrainable", "worker": "ray::RayTrainWorker"}  # as their command lines begin
+PROCESS = {  # what their command lines hold
+    "actor": "ray::ResourceTrainable",
+    "worker": "ray::RayTrainWorker",
+    "agent": "ray::DashboardAgent",
+    "raylet": "ray/raylet/raylet",
+    "gcs": "gcs/gcs_server",
+    "dashboard": "ray/dashboard/dashboard.py",
+}
 OF_THE_RUN = (
     "sweep",
     "trial",
     "train_seconds",
     "eval_seconds",
     "sample_seconds",
+    "sample_memory",
 )  # columns that tell runs apart, not results
 DEADLINE = 600  # seconds for any one sweep
 TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
@@ -36,11 +44,13 @@ class Moment:
     seconds: float
 
 
-def start(*arguments: object, log: Path) -> subprocess.Popen[bytes]:
-    """run_sweep.py with these arguments, its output appended to `log`."""
+def start(*arguments: object, log: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """run_sweep.py with these arguments and variables, its output appended to `log`."""
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), *map(str, arguments)]
     with log.open("ab") as stream:
-        return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent)
+        return subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=log.parent, env=os.environ | environment
+        )
 
 
 def run_undisturbed(space: Path, storage: Path) -> Path:
@@ -76,19 +86,20 @@ def _done(report: Path) -> float:
     return 0.8 * share if state["phase"] == "train" else 0.8 + 0.2 * share
 
 
-def kill(kind: str, process: subprocess.Popen[bytes]) -> bool:
-    """Kills the driver `process`, or a process of that kind below it. False when the sweep ended before."""
+def kill(kind: str, process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGKILL) -> bool:
+    """Sends a signal to the driver `process`, or to a process of that kind below it. False when the sweep ended
+    before."""
     while process.poll() is None:
         victims = [process.pid] if kind == "driver" else descendants(process.pid, PROCESS[kind])
         if victims:
-            os.kill(min(victims), signal.SIGKILL)
+            os.kill(min(victims), by)
             return True
         time.sleep(0.1)  # it has not started yet
     return False
 
 
 def descendants(root: int, name: str) -> list[int]:
-    """The processes below `root` whose command line begins with `name`."""
+    """The processes below `root` whose command line holds `name`, as a program or as the title of a Ray process."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -103,7 +114,7 @@ def descendants(root: int, name: str) -> list[int]:
             pid = parents[pid]
         return pid == root
 
-    return [pid for pid, command in names.items() if command.startswith(name) and pid != root and below(pid)]
+    return [pid for pid, command in names.items() if name in command.partition("--")[0] and pid != root and below(pid)]
 
 
 def finished(run: Path) -> dict[str, tuple[int, bytes]]:

@@ -1,6 +1,29 @@
-"""What is said of a cluster that does not let us in."""
+"""What is said of a cluster that does not let us in, and what one is sent."""
 
-from branchwise.orchestration.execution.cluster import refusal
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from branchwise.orchestration.execution.cluster import own_files, refusal
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.runtime.loading import found_folder
+
+COMMAND = """\
+name: script
+trainable: command
+command: {run: [python, train.py, "{ema}"], metric: {key: accuracy}, direction: maximize}
+settings: {ema: --ema}
+design: {components: {ema: {off: {ema: ""}}}}
+"""
+FUNCTION = """\
+name: function
+trainable: NAME:train
+function: {metric: accuracy, direction: maximize}
+design: {components: {ema: {off: {ema: false}}}}
+"""
 
 
 def test_of_a_servers_traceback_only_its_end_is_told() -> None:
@@ -16,3 +39,32 @@ RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err
         "--address ray://head:10001: no Ray cluster answers there: "
         "RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs."
     )
+
+
+def test_a_cluster_is_sent_what_the_trainable_needs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, installed = tmp_path / "project/space.yaml", tmp_path / "installed/sent_package"
+    installed.mkdir(parents=True)
+    (tmp_path / "project").mkdir()
+    module = "def train(seed: int, ema: bool = True): ...\n"
+    (tmp_path / "project/sent_module.py").write_text(module)
+    (installed / "__init__.py").write_text(module)
+    monkeypatch.syspath_prepend(str(installed.parent))
+    space.write_text(COMMAND)
+    assert own_files(load_space(space)) == [tmp_path / "project"]
+    space.write_text(FUNCTION.replace("NAME", "sent_module"))
+    assert own_files(load_space(space)) == [tmp_path / "project"]
+    space.write_text(FUNCTION.replace("NAME", "sent_package"))
+    assert own_files(load_space(space)) == [installed]
+    assert own_files(load_space(root / "search_spaces/ablation.yaml")) == []
+
+
+def test_a_worker_finds_the_folder_or_the_copy_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, copy = tmp_path / "home/project", tmp_path / "sent/project"
+    copy.mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(copy.parent)])
+    assert found_folder(str(there)) == copy
+    there.mkdir(parents=True)
+    assert found_folder(str(there)) == there
+    assert found_folder("") is None

@@ -126,7 +126,6 @@ def job_of(storage: Path, workers: int, gpus: float, trainable: str = "surface")
         spec={},
         storage=str(storage),
         run="run",
-        teacher=None,
         workers=workers,
         threads=1,
         gpus=gpus,
@@ -188,7 +187,7 @@ ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_t
 at_a_time = slots(space, Cluster(nodes=(2,), gpus=1, dashboard=""))
 arms = space.design.arms(space.method, {})[:2]
 cohorts = [Cohort(name=f"t{number}", arms=(arm,)) for number, arm in enumerate(arms)]
-job = Job(trainable=space.trainable, spec=space.spec.model_dump(mode="json"), storage=storage, run="run", teacher=None,
+job = Job(trainable=space.trainable, spec=space.spec.model_dump(mode="json"), storage=storage, run="run",
           workers=0, threads=1, gpus=space.resources.gpus_per_worker)
 run_cohorts(cohorts, job, space.resources, at_a_time)
 run = job.run_folder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.orchestration.errors import TakenOverError
 from branchwise.orchestration.run_folder import lock
-from branchwise.orchestration.run_folder.lock import HeldError, hold, hold_when_free
+from branchwise.orchestration.run_folder.lock import HeldError, hold, hold_when_free, living_holder
+from branchwise.trainables.runtime import processes
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 HOLDER = """
@@ -94,6 +97,58 @@ def test_whose_lock_counts(run: Storage, host: str, pid: int, ago: int, free: bo
     with pytest.raises(HeldError, match=f"process {pid} on {host}"), hold(run):
         pass
     assert run.exists("lock.json")
+
+
+def test_a_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> None:
+    """However long it is silent: it lives, and will go on."""
+    process = start_holder(run, root)
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        run.write_json("lock.json", run.read_json("lock.json") | {"renewed": time.time() - 3600})
+        with pytest.raises(HeldError, match=f"process {process.pid} on .* 3600 s ago"), hold(run):
+            pytest.fail("two hold it")
+        os.kill(process.pid, signal.SIGKILL)
+        while processes.born(process.pid):  # dead, and a zombie until its parent asks
+            time.sleep(0.01)
+        with hold(run):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_number_that_another_process_was_given_is_told_by_its_birth(run: Storage) -> None:
+    mine = {"host": platform.node(), "pid": os.getppid(), "token": "x", "renewed": time.time()}
+    run.write_json("lock.json", mine | {"place": processes.place(), "born": "1"})
+    with hold(run):
+        pass
+
+
+def test_a_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    with hold(run) as lease:
+        other = {"host": "elsewhere", "pid": 7, "token": "x", "renewed": time.time()}
+        while not lease.holder:  # it may be renewing its own at the very moment
+            run.write_json("lock.json", other)
+            time.sleep(0.05)
+        with pytest.raises(TakenOverError, match="taken over by process 7 on elsewhere"):
+            lease.check()
+    assert run.read_json("lock.json")["token"] == "x", "it is not ours to remove"
+
+
+@pytest.mark.parametrize("harm", ["deleted", "damaged"])
+def test_a_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    run.write("plan.json", b"{}")
+    with hold(run):
+        if harm == "deleted":
+            run.delete("lock.json")
+        else:
+            run.write("lock.json", b"{")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not living_holder(run):
+            time.sleep(0.01)
+        assert living_holder(run)
 
 
 def test_an_unreadable_lock_does_not_count(run: Storage) -> None:

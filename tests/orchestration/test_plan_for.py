@@ -137,8 +137,10 @@ def test_an_arm_that_no_gpu_holds_cannot_start_there(sweep: Sweep, root: Path, t
 def test_a_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
     """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
     plan = planned("cifar10_quick", "8xH100", tmp_path)
-    assert dict(gpus_rows(plan))["notice"] == "the teacher would take 13% of its time with --set teacher.workers=8"
-    assert teacher_bill(plan, plan.teachers[0], 8).total == pytest.approx(0.13 * plan.teacher_seconds, rel=0.05)
+    sooner = teacher_bill(plan, plan.teachers[0], 8).total / plan.teacher_seconds
+    assert 1 / 8 <= sooner < 0.15
+    told = f"the teacher would take {sooner:.0%} of its time with --set teacher.workers=8"
+    assert dict(gpus_rows(plan))["notice"] == told
     eight = planned("cifar10_quick", "8xH100", tmp_path, "teacher.workers=8")
     assert "notice" not in dict(gpus_rows(eight))
     assert eight.teacher_seconds == pytest.approx(teacher_bill(plan, plan.teachers[0], 8).total)

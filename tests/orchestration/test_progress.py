@@ -96,7 +96,7 @@ def test_a_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixt
     """Ray prints boxes; they belong in its log, where this process's output has been sent."""
     log, terminal = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(log), Display(Console(file=terminal, force_terminal=True)) as display:
-        display.teacher_ready()
+        display.teachers_ready()
         print("Number of trials 9223372036854775807")
     assert "Number of trials" in log.getvalue()
     assert "Number of trials" not in terminal.getvalue()

@@ -52,8 +52,8 @@ def test_the_trainable_of_the_docs(documented: str) -> None:
     ("old", "new", "words"),
     [
         ("context.finish(arm, Result", "None and context.finish(arm, Result", "finish is called once for each arm"),
-        ('"value": error,', '"value": float("nan"),', "has a finite value"),
-        ('"metric": "error",', '"metric": 3,', "metric is declared string and holds 3"),
+        ('outcome("error", error)', 'outcome("error", float("nan"))', "has a finite value"),
+        ('outcome("error", error)', "outcome(3, error)", "metric is declared string and holds 3"),
         ("arm.seed)  # every", "len(arms))  # every", "an arm trains alone as it does in a cohort"),
         ("import random\n", "import random\nimport torch\n", "imports"),
         ("class Spec(Strict):", "class Spec(Strict, extra='ignore'):", "Spec refuses unknown keys"),

@@ -5,11 +5,11 @@ The functions of the contract. What they need from torch is imported when they r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import Arm, Context
+from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.dash.costs.bill import (
     bill_cohort,
     bill_teacher,
@@ -17,33 +17,60 @@ from branchwise.trainables.dash.costs.bill import (
     estimate_cohort,
     estimate_teacher,
 )
-from branchwise.trainables.dash.settings.addresses import comparability_key, evaluation_key, teacher_key
+from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
+from branchwise.trainables.dash.settings import files
+from branchwise.trainables.dash.settings.addresses import (
+    comparability_key,
+    evaluation_key,
+    features_key,
+    teacher_key,
+)
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
-from branchwise.trainables.dash.settings.files import check_inputs
+from branchwise.trainables.dash.settings.features import check_classifier, is_function
+from branchwise.trainables.dash.settings.fetching import lacking
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
+
+MEASURED = ("evaluate",)
 
 __all__ = [
     "BASELINES",
     "COLUMNS",
     "LINES",
+    "MEASURED",
     "Spec",
     "bill_cohort",
     "bill_teacher",
+    "check_features",
     "check_inputs",
     "cohort_key",
     "comparability_key",
     "describe_models",
     "estimate_cohort",
+    "estimate_features",
+    "estimate_measure",
     "estimate_teacher",
     "evaluate_teacher",
     "evaluation_key",
+    "features_key",
+    "lacking",
+    "measure_model",
     "measure_rates",
     "measured_at",
     "run_cohort",
     "teacher_key",
+    "train_features",
     "train_teacher",
 ]
+
+
+def check_inputs(spec: Spec) -> None:
+    """Raises FileNotFoundError or ValueError, saying what to do, when data, weights or a function are missing."""
+    files.check_inputs(spec)
+    if is_function(spec.features):
+        from branchwise.trainables.dash.evaluation import features
+
+        features.function(spec, "cpu")
 
 
 def measure_rates(spec: Spec, device: str, threads: int, seconds: float) -> list[dict[str, Any]]:
@@ -68,3 +95,20 @@ def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> dict[str, An
     from branchwise.trainables.dash.training import teacher
 
     return teacher.evaluate(spec, folder, context)
+
+
+def measure_model(arm: Arm, model: Path, context: Context) -> Result:
+    from branchwise.trainables.dash.training import again
+
+    return again.measure_model(arm, model, context)
+
+
+def train_features(spec: Spec, out: Path, context: Context) -> None:
+    from branchwise.trainables.dash.evaluation.feature_nets import classifier
+
+    classifier.train(spec, out, context)
+
+
+def check_features(spec: Spec, folder: Path) -> Mapping[str, Any]:
+    """The classifier's accuracy on images it was not trained on, and what else its training noted."""
+    return check_classifier(spec.evaluate.classifier, spec.data.name, folder)

@@ -6,8 +6,6 @@ nothing is lost with a driver, an actor or a node but the steps since the last c
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import Arm, Cohort, Context, Result, load_trainable
+from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
+from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.notes import kept_notes
-from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
+from branchwise.trainables.runtime.processes import scratch_folder
+from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
 from branchwise.trainables.runtime.storage import DamagedError, Storage
@@ -38,15 +38,22 @@ class Job:
     threads: int  # CPUs of each
     gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
     stopping: Stopping | None = None  # of arms of a search that are behind
+    folder: str = ""  # where the space lies
+
+    def module(self) -> Trainable:
+        return load_trainable(self.trainable, self.spec, self.folder)
 
     def base_spec(self) -> Any:
-        return load_trainable(self.trainable).Spec.model_validate(self.spec)
+        return self.module().Spec.model_validate(self.spec)
 
     def run_folder(self) -> RunFolder:
         return RunFolder(Storage(self.storage), self.run)
 
     def teachers(self) -> Teachers:
         return Teachers(Storage(self.storage))
+
+    def feature_nets(self) -> FeatureNets:
+        return FeatureNets(Storage(self.storage))
 
 
 TEACHER = "teacher"  # the name under which a teacher in training reports and saves
@@ -57,7 +64,7 @@ def plain(cohort: Cohort) -> dict[str, Any]:
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
-def _cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
+def cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
     """The cohort that `plain` described."""
     base = job.base_spec()
     arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in found["arms"])
@@ -80,7 +87,7 @@ def run_trial(found: Mapping[str, Any], job: Job) -> None:
     else:
         # Ray shows an actor the GPU it reserved for it, and no other.
         device = "cuda:0" if job.gpus else "cpu"
-        run_cohort_here(_cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=_report_to_tune)
+        run_cohort_here(cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
 
 
 def train_on_workers(
@@ -114,12 +121,10 @@ def train_on_workers(
 
 def teacher_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the teacher of this key unless it is there, and evaluates it."""
-    import ray.train
-
     job: Job = config["job"]
     key: str = config["key"]
-    trainable, spec, teachers = load_trainable(job.trainable), job.base_spec(), job.teachers()
-    rank, world_size, device = _place()
+    trainable, spec, teachers = job.module(), job.base_spec(), job.teachers()
+    rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
         if not teachers.trained(key):
@@ -128,28 +133,26 @@ def teacher_loop(config: dict[str, Any]) -> None:
             # A worker of a driver that was killed may have been quicker; a finished teacher is never replaced.
             if rank == 0 and not teachers.trained(key):
                 teachers.put(out, key)
-        _wait_for_all()
+        wait_for_all()
         folder = teachers.get(key, context.scratch)
         values = trainable.evaluate_teacher(spec, folder, context)
         if rank == 0:
             teachers.write_evaluation(key, trainable.evaluation_key(spec), values)
-    ray.train.report({"value": float(values["value"])})
+    report_to_train({"value": float(values["value"])})
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
-    import ray.train
-
-    rank, world_size, device = _place()
-    cohort = _cohort_of(config["cohort"], config["job"])
+    rank, world_size, device = place_of_worker()
+    cohort = cohort_of(config["cohort"], config["job"])
     run_cohort_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
-    ray.train.report({"arms": len(cohort.arms)})
+    report_to_train({"arms": len(cohort.arms)})
 
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
     lent = lend_context(cohort, job, run, publish=publish, rank=rank, **place)
     with kept_notes(run, f"{cohort.name}-{rank}" if rank else cohort.name), lent as context:
-        load_trainable(job.trainable).run_cohort(cohort.arms, context)
+        job.module().run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
 
@@ -164,10 +167,14 @@ def lend_context(
     world_size: int,
     device: str,
     publish: Callable[..., None] | None,
+    needs_features: bool = True,
 ) -> Iterator[Context]:
-    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on."""
-    scratch = Path(tempfile.mkdtemp(prefix="branchwise-"))
+    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on.
+
+    `needs_features`: whether something is measured, for which a feature net may have to be there.
+    """
     begun, last_report = time.time(), 0.0
+    clock = time.monotonic()  # durations: the time of day may be set meanwhile
     first: Mapping[str, Any] = {}  # the first report of the phase
     name = cohort.name
     arms = [{"arm": arm.name, "cell": arm.cell, "block": arm.block} for arm in cohort.arms]
@@ -176,12 +183,11 @@ def lend_context(
         nonlocal first, last_report
         if rank == 0 and time.monotonic() - last_report >= REPORT_SECONDS:
             last_report = time.monotonic()
-            now = time.time()
             if first.get("phase") != progress["phase"]:
-                first = {**progress, "time": now}
-            steps, seconds = progress["step"] - first["step"], now - first["time"]
+                first = {**progress, "clock": last_report}
+            steps, seconds = progress["step"] - first["step"], last_report - first["clock"]
             rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
-            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": now})
+            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": time.time()})
             if publish:
                 publish(progress)
 
@@ -193,19 +199,23 @@ def lend_context(
             return  # a worker of a driver that was killed was quicker; what is finished is never replaced
         if student is not None:
             run.put_model(arm.name, student)
-        run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.time() - begun})
+        run.write_record(arm.name, {**record_of(arm, name, result), "seconds": time.monotonic() - clock})
+        run.delete_workspace(arm.name)
 
     def keeps(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
             return True
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
-    try:
+    with scratch_folder() as scratch:
         folder, evaluation = None, None
         if cohort.teacher is not None:
             folder = job.teachers().get(cohort.teacher, scratch)
-            settings = load_trainable(job.trainable).evaluation_key(cohort.arms[0].spec)
+            settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
+        features = None
+        if needs_features and (net := job.module().features_key(job.base_spec())) is not None:
+            features = job.feature_nets().get(net, scratch)
         yield Context(
             rank=rank,
             world_size=world_size,
@@ -220,9 +230,14 @@ def lend_context(
             finish=finish,
             rungs=job.stopping.rungs if job.stopping else (),
             keep=keeps,
+            features=features,
+            workspaces=run.workspaces(),
+            log=lambda arm, text: _log(run, arm, text),
         )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _log(run: RunFolder, arm: Arm, text: str) -> None:
+    run.write_log(arm.name, text)
 
 
 def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:
@@ -241,7 +256,7 @@ def _checkpoint(run: RunFolder, name: str) -> bytes | None:
         return None
 
 
-def _place() -> tuple[int, int, str]:
+def place_of_worker() -> tuple[int, int, str]:
     """This Ray Train worker's rank, the number of workers, and its device."""
     import ray.train
     import ray.train.torch
@@ -250,7 +265,7 @@ def _place() -> tuple[int, int, str]:
     return worker.get_world_rank(), worker.get_world_size(), str(ray.train.torch.get_device())
 
 
-def _wait_for_all() -> None:
+def wait_for_all() -> None:
     import torch.distributed
 
     if torch.distributed.is_initialized():
@@ -267,7 +282,13 @@ def _told_by_first(answer: bool) -> bool:
     return told[0]
 
 
-def _report_to_tune(progress: Mapping[str, Any]) -> None:
+def report_to_tune(progress: Mapping[str, Any]) -> None:
     from ray import tune
 
     tune.report(dict(progress))
+
+
+def report_to_train(metrics: Mapping[str, Any]) -> None:
+    import ray.train
+
+    ray.train.report(dict(metrics))

@@ -5,9 +5,11 @@ arms/<arm>.json                           sealed records: an arm is finished whe
 arms.parquet, curves.parquet, ...         all records together; SHA256SUMS lists the hashes of these tables
 students/<arm>/                           what was trained
 progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
+workspaces/<arm>/                         what an arm that is not finished keeps for its next attempt
 study.journal                             of a search: what was suggested
+measurements/<key>/                       finished models measured again: measure.json says how, the rest as above
 
-Teachers lie beside the runs, below `teachers/`, each under its content address.
+Teachers lie beside the runs, below `teachers/`, feature nets below `features/`, each under its content address.
 """
 
 from __future__ import annotations
@@ -16,18 +18,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.storage import SUMS, DamagedError, Storage, sha256, sums
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
 FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
 LOCK = "lock.json"
 JOURNAL = "study.journal"
-TEACHERS, LOGS = "teachers", "logs"
-NOT_RUNS = (TEACHERS, LOGS)  # what else lies in a storage
+TEACHERS, FEATURES, LOGS = "teachers", "features", "logs"
+NOT_RUNS = (TEACHERS, FEATURES, LOGS)  # what else lies in a storage
 _SPACE, _PLAN, _MANIFEST = "space.yaml", "plan.json", "manifest.json"
+_MEASUREMENTS, _MEASURE = "measurements", "measure.json"
 _NOT_BEGUN = {LOCK, LOGS, _SPACE}  # all that a run holds before its plan is written
 
 
@@ -83,6 +86,26 @@ class RunFolder:
     def plan_path(self) -> str:
         return self.path(_PLAN)
 
+    def read_originals(self) -> dict[str, bytes]:
+        """The files that a run stands on, to be held against what lies there later."""
+        return {name: self.files.read(name) for name in (_SPACE, _PLAN)}
+
+    def altered(self, originals: Mapping[str, bytes]) -> list[str]:
+        """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
+        return [self.path(name) for name, content in originals.items() if self._or_none(name) != content]
+
+    def restore(self, originals: Mapping[str, bytes]) -> None:
+        """Writes again what `altered` found."""
+        for name, content in originals.items():
+            if self._or_none(name) != content:
+                self.files.write(name, content)
+
+    def _or_none(self, name: str) -> bytes | None:
+        try:
+            return self.files.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.files.write_json(_MANIFEST, manifest)
 
@@ -111,6 +134,10 @@ class RunFolder:
     def put_model(self, arm: str, folder: Path) -> None:
         self.files.put_folder(folder, f"students/{arm}")
 
+    def get_model(self, arm: str, scratch: Path) -> Path:
+        """A local folder with the arm's model. Raises FileNotFoundError and DamagedError."""
+        return self.files.get_folder(f"students/{arm}", scratch / "students")
+
     # Cohorts, and the teacher in the folder of its unfinished training
 
     def progress_names(self) -> list[str]:
@@ -131,6 +158,13 @@ class RunFolder:
 
     def delete_checkpoint(self, cohort: str) -> None:
         self.files.delete(f"checkpoints/{cohort}")
+
+    def workspaces(self) -> Path | None:
+        """The folder of what unfinished arms keep; None where the run does not lie on a file system."""
+        return None if self.files.local is None else self.files.local / "workspaces"
+
+    def delete_workspace(self, arm: str) -> None:
+        self.files.delete(f"workspaces/{arm}")
 
     def rung_values(self, cell: str, step: int) -> dict[str, float]:
         """The values of the arms that have reached the rung at `step` of a search, by arm."""
@@ -173,8 +207,8 @@ class RunFolder:
         if self.files.local is not None:
             yield self.files.local / "logs/ray.log"
             return
-        with TemporaryDirectory(prefix="branchwise-") as scratch:
-            log = Path(scratch) / "ray.log"
+        with scratch_folder() as scratch:
+            log = scratch / "ray.log"
             yield log
             self.files.write("logs/ray.log", log.read_bytes())
 
@@ -214,6 +248,12 @@ class RunFolder:
         for name in self.files.names(""):
             if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS:
                 (folder / name).write_bytes(self.files.read(name))
+        for measure in self.files.names(_MEASUREMENTS):
+            for file in (_MEASURE, "arms.parquet"):
+                name = f"{_MEASUREMENTS}/{measure}/{file}"
+                if self.files.exists(name):
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / name).write_bytes(self.files.read(name))
         for arm in self.files.names("students"):
             picture = f"students/{arm}/samples.png"
             if self.files.exists(picture):
@@ -222,14 +262,37 @@ class RunFolder:
 
 
 @dataclass(frozen=True)
-class Teachers:
-    """The teachers of a storage, each in a folder named by its content address."""
+class Measurements:
+    """What was measured again of a run: a folder like a run's for each measure, named by its address."""
 
-    storage: Storage
+    run: RunFolder
 
     @property
     def files(self) -> Storage:
-        return self.storage / TEACHERS
+        return self.run.files / _MEASUREMENTS
+
+    def folder(self, key: str) -> RunFolder:
+        """The records and tables of one measure."""
+        return RunFolder(self.files, key)
+
+    def work(self) -> RunFolder:
+        """Where measuring leaves its progress, its logs and its lock."""
+        return RunFolder(self.files, "work")
+
+    def write_measure(self, key: str, measure: Mapping[str, Any]) -> None:
+        self.folder(key).files.write_json(_MEASURE, measure)
+
+
+@dataclass(frozen=True)
+class ContentAddressed:
+    """What was trained once and is used by many runs, each in a folder named by its content address."""
+
+    storage: Storage
+    place: str
+
+    @property
+    def files(self) -> Storage:
+        return self.storage / self.place
 
     def path(self, key: str) -> str:
         return self.files.path(key)
@@ -238,11 +301,22 @@ class Teachers:
         return self.files.has_folder(key)
 
     def get(self, key: str, scratch: Path) -> Path:
-        """A local folder with the teacher's files. Raises FileNotFoundError and DamagedError."""
+        """A local folder with its files. Raises FileNotFoundError and DamagedError."""
         return self.files.get_folder(key, scratch)
 
     def put(self, folder: Path, key: str) -> None:
         self.files.put_folder(folder, key)
+
+    def unfinished(self, key: str) -> RunFolder:
+        """What a training leaves until it is finished."""
+        return RunFolder(self.files, f"{key}.unfinished")
+
+
+class Teachers(ContentAddressed):
+    """The teachers of a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, TEACHERS)
 
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
@@ -251,9 +325,12 @@ class Teachers:
     def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any]) -> None:
         self.files.write_json(f"{key}/evaluations/{settings}.json", values)
 
-    def unfinished(self, key: str) -> RunFolder:
-        """What the training of a teacher leaves until it is finished."""
-        return RunFolder(self.files, f"{key}.unfinished")
+
+class FeatureNets(ContentAddressed):
+    """The feature nets of a storage, which measuring needs."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage, FEATURES)
 
 
 def runs(storage: Storage) -> list[RunFolder]:

@@ -22,15 +22,21 @@ class Strict(BaseModel):
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
+def section_of(spec: type[BaseModel]) -> str:
+    """The section of a Spec whose settings components switch, which bare keys belong to: `method`, else `settings`."""
+    return "method" if "method" in spec.model_fields else "settings"
+
+
 def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     """`spec` with the settings in `patch` replaced, validated again.
 
-    A bare key belongs to the section `method`; a dotted one starts at the top (`train.lr`). Raises
-    pydantic.ValidationError for a value that is not allowed and KeyError (the dotted key) for one that does not exist.
+    A bare key belongs to the section `method`, or `settings` where that is its name; a dotted one starts at the top
+    (`train.lr`). Raises pydantic.ValidationError for a value that is not allowed and KeyError (the dotted key) for one
+    that does not exist.
     """
     tree = spec.model_dump()
     for key, value in patch.items():
-        *sections, last = full_key(key).split(".")
+        *sections, last = full_key(type(spec), key).split(".")
         node: Any = tree
         for section in sections:
             node = node.get(section) if isinstance(node, dict) else None
@@ -40,19 +46,25 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     return type(spec).model_validate(tree)
 
 
+def full_key(spec: type[BaseModel], key: str) -> str:
+    """The key of a patch from the top."""
+    return key if "." in key else f"{section_of(spec)}.{key}"
+
+
+def bare_key(key: str) -> str:
+    """The shortest way to write a key of a patch: `method.anchor_weight` is `anchor_weight`."""
+    section, _, last = key.partition(".")
+    return last if section in ("method", "settings") and last and "." not in last else key
+
+
 def setting(spec: BaseModel, key: str) -> Any:
     """The value a patch key (`anchor_weight`, `train.lr`) stands for in `spec`. Raises KeyError."""
     node: Any = spec
-    for part in full_key(key).split("."):
+    for part in full_key(type(spec), key).split("."):
         if not isinstance(node, BaseModel) or part not in type(node).model_fields:
             raise KeyError(key)
         node = getattr(node, part)
     return node
-
-
-def full_key(key: str) -> str:
-    """The one way to write a patch key: `anchor_weight` is `method.anchor_weight`."""
-    return key if "." in key else f"method.{key}"
 
 
 def as_yaml(value: Any) -> Any:

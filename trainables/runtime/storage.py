@@ -21,6 +21,7 @@ from typing import Any
 
 from pyarrow import ArrowException, fs
 
+RETRY_SECONDS = 30  # for a storage that cannot be reached
 SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # of URIs
 _LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[^/]*://")
@@ -45,10 +46,10 @@ def storage_at(place: str | Path) -> Storage:
         return Storage(str(Path(text).absolute()))
     _check_uri(text)
     try:
-        system, path = fs.FileSystem.from_uri(text)
+        system, path = _file_system(text)
     except ArrowException as error:  # of which not every one is an OSError or a ValueError
         raise ValueError(str(error)) from error
-    return Storage(path if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
+    return Storage((path or "/") if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
 
 
 def _check_uri(uri: str) -> None:
@@ -106,9 +107,11 @@ class Storage:
             beside.replace(target)
             if durable:
                 _sync(target.parent)
-        except OSError as error:
+        except BaseException as error:  # an interrupt, too, leaves nothing behind
             beside.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(target)) from error
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(target)) from error
+            raise
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
@@ -233,7 +236,9 @@ class Storage:
 @lru_cache(maxsize=16)
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
     """Remembered, because a bucket's region is asked for over the network each time."""
-    system, path = fs.FileSystem.from_uri(uri)
+    # Left to itself, Google's client tries for a quarter of an hour before it says that it cannot be reached.
+    patience = f"?retry_limit_seconds={RETRY_SECONDS}" if uri.startswith(("gs://", "gcs://")) else ""
+    system, path = fs.FileSystem.from_uri(uri + patience)
     return system, path.rstrip("/")
 
 

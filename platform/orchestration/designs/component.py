@@ -11,7 +11,7 @@ from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import OFF, Factor
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.runtime.settings import Strict, as_yaml, full_key
+from branchwise.trainables.runtime.settings import Strict, as_yaml, bare_key
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Patch = Annotated[dict[str, Any], Field(min_length=1)]
@@ -104,7 +104,7 @@ def check_apart(components: Mapping[str, Component], method: Method) -> None:
     owners: dict[str, tuple[str, str]] = {}
     for name, component in components.items():
         for key in sorted(component.settings()):
-            full = full_key(key)
+            full = bare_key(key)
             for taken, (owner, written) in owners.items():
                 if f"{full}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{full}."):
                     raise UserError(

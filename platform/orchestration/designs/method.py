@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import brief, keys_at, sentence
-from branchwise.trainables import Arm, Trainable, load_trainable
+from branchwise.trainables import Arm, Trainable
 from branchwise.trainables.contract import Kind
-from branchwise.trainables.runtime.settings import patched, setting
+from branchwise.trainables.runtime.settings import patched, section_of, setting
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,15 @@ class TeacherAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """`file` is what errors call the space. Settings are validated once for each patch."""
+    """`module` is the trainable called `trainable`; `file` is what errors call the space. Settings are validated once
+    for each patch."""
 
     trainable: str
+    module: Trainable = field(compare=False)
     spec: BaseModel
     file: str = field(compare=False)
     _patched: dict[str, BaseModel] = field(default_factory=dict, compare=False, repr=False)
     _teachers: dict[str, TeacherAddress | None] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def module(self) -> Trainable:
-        return load_trainable(self.trainable)
 
     def patched(self, patch: Mapping[str, Any]) -> Any:
         """The settings with `patch` laid over them. Raises pydantic.ValidationError and KeyError."""
@@ -94,10 +92,11 @@ class Method:
         try:
             return setting(self.spec, key)
         except KeyError as error:
-            fields = ", ".join(keys_at(type(self.spec), ["method"]))
+            section = section_of(type(self.spec))
+            fields = ", ".join(keys_at(type(self.spec), [section]))
             raise UserError(
-                f"{self.file}: {where}: there is no setting {key}; a bare key is one of method's ({fields}), a dotted "
-                "one starts at the top (train.lr)"
+                f"{self.file}: {where}: there is no setting {key}; a bare key is one of {section}'s ({fields}), a "
+                "dotted one starts at the top (train.lr)"
             ) from error
 
     def arm(

@@ -16,7 +16,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
 from branchwise.trainables import Column
-from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, full_key
+from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, bare_key
 
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
@@ -165,7 +165,7 @@ class Tuning(Design):
         for key, knob in self.knobs.items():
             where = f"design.knobs.{key}"
             method.current(where, key)
-            if (other := written.setdefault(full_key(key), key)) != key:
+            if (other := written.setdefault(bare_key(key), key)) != key:
                 raise UserError(f"{method.file}: {where}: names the setting of design.knobs.{other}; give one of them")
             for value in knob.ends():
                 method.check_patch(where, {key: value})

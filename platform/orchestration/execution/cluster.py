@@ -13,16 +13,19 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine
+from branchwise.orchestration.space import Space
+from branchwise.orchestration.time_limit import within
 from branchwise.trainables import BUILT_IN
 
 SETTINGS = {
@@ -41,9 +44,14 @@ SETTINGS = {
 }
 
 
+# How every gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server answers with.
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_SETTINGS = 4
+
 TOKEN_HINT = "it asks for the token that `ray get-auth-token` prints"
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
+SHUTDOWN_SECONDS = 60.0
 
 
 def address_of(option: str | None) -> str | None:
@@ -58,16 +66,16 @@ def address_of(option: str | None) -> str | None:
 
 
 @contextmanager
-def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]:
+def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
 
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
-    sent our packages and that of the `trainable`.
+    sent our packages, and the trainable's or the folder of the `space`.
     """
     address = address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    runtime_env = _runtime_env(trainable) if address else _quoted_python()
+    runtime_env = _runtime_env(space) if address else _quoted_python()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     _private_token()
     if address:
@@ -88,10 +96,14 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 log_to_driver=False,
                 configure_logging=False,
             )
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises just that where a node does not start in time
             raise UserError(refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+            interrupts.note()
             raise KeyboardInterrupt from stop
+        except BaseException:
+            _shut_down()  # what has been started by then
+            raise
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -104,17 +116,25 @@ def cluster(address: str | None, log: Path, trainable: str) -> Iterator[Cluster]
                 joined=address is not None,
             )
         finally:
-            ray.shutdown()
+            _shut_down()
+
+
+def _shut_down() -> None:
+    import ray
+
+    # A cluster that is lost may not answer; what is left of one that was started here ends with this process.
+    with interrupts.deferred(), suppress(TimeoutError):
+        within(SHUTDOWN_SECONDS, ray.shutdown)
 
 
 @contextmanager
-def started(address: str | None, log: Path, trainable: str, console: Console) -> Iterator[Cluster]:
+def started(address: str | None, log: Path, space: Space, console: Console) -> Iterator[Cluster]:
     """`cluster`, with a word on the terminal while it starts."""
     with ExitStack() as stack:
         with console.status("Starting Ray, which takes about 10 s" if not address_of(address) else "Joining Ray"):
             if not console.is_terminal:
                 console.print("Starting Ray" if not address_of(address) else "Joining Ray")
-            on = stack.enter_context(cluster(address, log, trainable))
+            on = stack.enter_context(cluster(address, log, space))
         yield on
 
 
@@ -127,7 +147,7 @@ def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.E
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(function)
-    if here := _node_here():
+    if here := node_here():
         remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
@@ -148,7 +168,7 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        here = _node_here()
+        here = node_here()
         nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
         asked = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -166,7 +186,7 @@ def refuse_unshared(folder: Path) -> None:
         )
 
 
-def _node_here() -> str | None:
+def node_here() -> str | None:
     """The node that this process is part of; None over ray://, where it lies outside the cluster."""
     import ray
 
@@ -180,7 +200,12 @@ def _refuse_silence(address: str) -> None:
     if address in ("auto", "local") or not host or not port.isdigit():
         return  # Ray finds the address, or refuses it at once
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+                connection.sendall(HTTP2_GREETING)
+                answer = connection.recv(9)
+                if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
+                    raise OSError("what listens there is no part of Ray; a cluster's port is 6379 unless it was set")
     except (OSError, OverflowError) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
 
@@ -201,19 +226,27 @@ def _quoted_python() -> dict[str, Any] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def _runtime_env(trainable: str) -> dict[str, Any]:
+def _runtime_env(space: Space) -> dict[str, Any]:
     """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
-    packages = [ROOT / "branchwise"]
-    if trainable not in BUILT_IN:
-        found = importlib.util.find_spec(trainable.partition(".")[0])
-        if found:
-            packages += map(Path, found.submodule_search_locations or filter(None, [found.origin]))
+    packages = [ROOT / "branchwise", *own_files(space)]
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
         "py_modules": [str(package) for package in packages],
-        "excludes": ["__pycache__", "*.ipynb"],
+        "excludes": ["__pycache__", "*.ipynb", ".git", ".venv", "results"],
         "env_vars": {name: os.environ[name] for name in names if name in os.environ},
     }
+
+
+def own_files(space: Space) -> list[Path]:
+    """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
+    folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
+    if space.trainable == "command":
+        return [folder]
+    if space.trainable in BUILT_IN:
+        return []
+    found = importlib.util.find_spec(package)
+    files = [Path(file) for file in (found.submodule_search_locations or [found.origin or ""])] if found else []
+    return [folder] if any(file.is_relative_to(folder) for file in files) else files
 
 
 def _private_token() -> None:
@@ -221,12 +254,17 @@ def _private_token() -> None:
     file = Path.home() / ".ray" / "auth_token"
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
-    file.parent.mkdir(mode=0o700, exist_ok=True)
     try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(secrets.token_hex(32))
     except FileExistsError:
         file.chmod(0o600)
+    except OSError as error:
+        raise UserError(
+            f"{file}: the token of Ray's clusters cannot be written: {error.strerror}; set HOME to a folder that can "
+            "be written, or RAY_AUTH_TOKEN"
+        ) from error
 
 
 def _log_to(stream: TextIO) -> None:

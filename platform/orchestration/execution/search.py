@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from branchwise.orchestration.execution.trials import run_queue
@@ -11,7 +12,7 @@ from branchwise.trainables.runtime.ray_worker import Job
 from branchwise.trainables.runtime.stopping import Stopping
 
 
-def run_searches(plan: Plan, job: Job, display: Display) -> None:
+def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], None]) -> None:
     """Goes on with what an earlier process left. Blocks; does nothing for a design that searches nothing."""
     searches = plan.space.design.searches()
     if not searches:
@@ -30,5 +31,5 @@ def run_searches(plan: Plan, job: Job, display: Display) -> None:
     def show() -> None:
         display.search(plan.run, {arm.name for opened in studies for arm in opened.arms()}, total)
 
-    watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show)
+    watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show, check)
     show()

@@ -4,80 +4,153 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from branchwise.orchestration.errors import UserError
+from branchwise.orchestration import interrupts
+from branchwise.orchestration.errors import LostError, TakenOverError, UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
+from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
+from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import run_cohorts
+from branchwise.orchestration.execution.watchdog import Watchdog, altered
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
-from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, second_stage
-from branchwise.orchestration.run_folder.lock import Lease, hold
+from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, renamed, second_stage
+from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
-from branchwise.orchestration.run_folder.tables import collect, forget_failures
+from branchwise.orchestration.run_folder.tables import collect, complete, forget_failures, report
 from branchwise.orchestration.run_folder.teachers import look_again
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.ray_worker import Job
 
+if TYPE_CHECKING:  # pandas and matplotlib come with it
+    from branchwise.analysis.report.build import Summary
 
-def run_sweep(plan: Plan, address: str | None, console: Console) -> dict[str, int]:
-    """Carries the plan out and collects the results, also after an interrupt or a failure.
 
-    Returns how many arms have which status. Raises KeyboardInterrupt after Ctrl-C, UserError when nothing was begun,
-    TeacherFailedError, and StorageLostError or OSError when the storage fails.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a sweep. `plan` is as it was carried out; `counts` says how many arms have which status, and is
+    empty where nothing was collected; `summary` is there when the sweep ran to its end."""
+
+    plan: Plan
+    ending: Ending
+    counts: Mapping[str, int] = field(default_factory=dict)
+    summary: Summary | None = None
+
+
+@dataclass
+class _Sitting:
+    """What this process has done in a run folder that it holds. `originals` are the files that the run stands on."""
+
+    plan: Plan
+    lease: Lease
+    begun: bool = False
+    originals: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def run_sweep(plan: Plan, address: str | None, console: Console) -> Outcome:
+    """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
+    left. Raises UserError, OSError or KeyboardInterrupt when nothing was begun, and errors that nobody foresaw."""
     with contextlib.ExitStack() as stack:
+        with interrupts.deferred():
+            sitting = stack.enter_context(_sat_down(plan))
         try:
-            lease = stack.enter_context(hold(plan.run.files))
-        except OSError as error:
-            raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
-        if not plan.resumed and plan.run.begun():
-            raise UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
+            _carry_out(sitting, address, console)
+            with interrupts.deferred():
+                if changed := sitting.plan.run.altered(sitting.originals):
+                    raise altered(changed)
+                counts = _collect(sitting.plan, "finished")
+            summary = report(sitting.plan.run)
+        except BaseException as error:
+            if not sitting.begun:
+                raise
+            with interrupts.deferred():
+                return _broken_off(sitting, error)
+        done = finished(complete(counts, sitting.plan.total))
+        return Outcome(plan=sitting.plan, ending=done, counts=counts, summary=summary)
+
+
+@contextlib.contextmanager
+def _sat_down(plan: Plan) -> Iterator[_Sitting]:
+    """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
+    UserError. Afterwards, of a run that never began nothing is left."""
+    taken: list[str] = []
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                lease = stack.enter_context(hold(plan.run.files))
+                if plan.resumed or not plan.run.begun():
+                    break
+                refusal = UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
+                stack.pop_all().close()
+            except HeldError as held:
+                refusal = held
+            except OSError as error:
+                raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
+            if plan.named:
+                raise refusal
+            taken.append(plan.run.name)
+            plan = renamed(plan, taken)
+        sitting = _Sitting(plan, lease)
         try:
-            return _run(plan, address, console, lease)
+            yield sitting
         finally:
-            if not plan.run.begun():
+            if not sitting.begun and not plan.resumed:
                 _leave_nothing(plan)
-
-
-def _run(plan: Plan, address: str | None, console: Console, lease: Lease) -> dict[str, int]:
-    if plan.nothing_left:
-        return _collect(plan, "finished")
-    status = "not begun"
-    try:
-        with plan.run.ray_log() as log, started(address, log, plan.space.trainable, console) as on:
-            plan = _begin(plan, on, console)
-            status = "failed"
-            if on.dashboard:
-                console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
-            _work(plan, on, console, lease)
-        status = "finished"
-    except KeyboardInterrupt:
-        status = status.replace("failed", "interrupted")
-        raise
-    finally:  # the workers have ended with the cluster, so what they left is all there is
-        if status != "not begun":
-            counts = _collect(plan, status)
-    return counts
 
 
 def _leave_nothing(plan: Plan) -> None:
     """Removes the folder of a run that never began, and the storage when it holds nothing else."""
+    if plan.run.taken():
+        return  # what lies there now is not ours
     plan.run.files.delete("")
     if plan.storage.local is not None:
         with contextlib.suppress(OSError):
             plan.storage.local.rmdir()
 
 
-def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
+def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None:
+    plan = sitting.plan
+    if plan.nothing_left:
+        sitting.begun, sitting.originals = True, plan.run.read_originals()
+        return
+    with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
+        with interrupts.deferred():
+            _begin(sitting, on, console)
+        if on.dashboard:
+            console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
+        _work(sitting, on, console)
+    # The workers have ended with the cluster, so what they left is all there is.
+
+
+def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
+    """What is left of a sweep that met this error: collected, as far as the storage allows, so that it can be resumed.
+
+    Raises the error when nobody foresaw it.
+    """
+    plan, counts = sitting.plan, {}
+    if isinstance(error, TakenOverError):
+        return Outcome(plan=plan, ending=ending_of(error, begun=True))
+    try:
+        plan.run.restore(sitting.originals)
+        counts = _collect(plan, state_after(error))
+    except OSError as failure:
+        error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure
+    return Outcome(plan=plan, ending=ending_of(error, begun=True), counts=counts)
+
+
+def _begin(sitting: _Sitting, on: Cluster, console: Console) -> None:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
+    plan = sitting.plan
     if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
     if on.joined and plan.run.files.local is not None:
@@ -87,9 +160,9 @@ def _begin(plan: Plan, on: Cluster, console: Console) -> Plan:
         plan.run.delete_unfinished()
     else:
         write_plan(plan.run, plan.space, plan.cohorts)
+    sitting.plan, sitting.begun, sitting.originals = plan, True, plan.run.read_originals()
     teachers = [teacher.described() for teacher in plan.teachers]
     write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers)
-    return plan
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
@@ -105,8 +178,8 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
     return plan
 
 
-def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
-    resources = plan.space.resources
+def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
+    plan, resources = sitting.plan, sitting.plan.space.resources
     job = Job(
         trainable=plan.space.trainable,
         spec=plan.space.spec.model_dump(mode="json"),
@@ -115,13 +188,21 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
         workers=resources.workers,
         threads=threads_of_worker(plan.space),
         gpus=resources.gpus_per_worker,
+        folder=plan.space.folder,
     )
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
-        Display(console, lease.check, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
+        Display(console, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
+        Watchdog(plan.space, on, sitting.lease, lambda: plan.run.altered(sitting.originals)) as watchdog,
+        watchdog.explaining(),
     ):
-        prepare_teachers(plan.space, plan.storage, on, display)
-        run_searches(plan, job, display)
+
+        def check() -> None:
+            watchdog.check(display.pulse)
+
+        prepare_features(plan.space, plan.space.spec, plan.storage, on, display, check)
+        prepare_teachers(plan.space, plan.storage, on, display, check)
+        run_searches(plan, job, display, check)
         if plan.space.design.searches():
             plan = replace(plan, cohorts=second_stage(plan, _known_arms(plan)))
             if not plan.cohorts:  # a resumed search that lacked nothing
@@ -136,7 +217,7 @@ def _work(plan: Plan, on: Cluster, console: Console, lease: Lease) -> None:
             else:
                 run_cohorts(*arguments, stop)
 
-        watch(work, lambda: display.arms(plan.run, plan.cohorts))
+        watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
         display.arms(plan.run, plan.cohorts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import TeacherFailedError
 from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.trials import last_line
@@ -18,7 +19,7 @@ from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
 
-def prepare_teachers(space: Space, storage: Storage, on: Cluster, display: Display) -> None:
+def prepare_teachers(space: Space, storage: Storage, on: Cluster, display: Display, check: Callable[[], None]) -> None:
     """Trains and evaluates, one after another, the teachers that are not ready yet. Raises TeacherFailedError.
 
     An unfinished training leaves its checkpoint beside the teachers, and the next sweep that asks for it goes on.
@@ -30,16 +31,29 @@ def prepare_teachers(space: Space, storage: Storage, on: Cluster, display: Displ
         number = f"{teachers.index(teacher) + 1} of {len(teachers)}" if len(teachers) > 1 else ""
         unfinished = Teachers(storage).unfinished(teacher.key)
         show = partial(display.teacher, unfinished, number)
-        with hold_when_free(unfinished.files, show):
+        with hold_when_free(unfinished.files, partial(_wait, show, check)):
             if look_again(teacher, storage).evaluation is None:
                 unfinished.delete_unfinished()
-                _train(teacher, space, storage, on, show)
+                _train(teacher, space, storage, on, show, check)
             unfinished.files.delete("")
     if waiting:
         display.teachers_ready()
 
 
-def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, show: Callable[[], None]) -> None:
+def _wait(show: Callable[[], None], check: Callable[[], None]) -> None:
+    show()
+    interrupts.check()
+    check()
+
+
+def _train(
+    teacher: Teacher,
+    space: Space,
+    storage: Storage,
+    on: Cluster,
+    show: Callable[[], None],
+    check: Callable[[], None],
+) -> None:
     from ray.train import TrainingFailedError
 
     unfinished = Teachers(storage).unfinished(teacher.key)
@@ -55,11 +69,12 @@ def _train(teacher: Teacher, space: Space, storage: Storage, on: Cluster, show: 
         # On a GPU too: distances of the evaluation are computed on CPUs.
         threads=max(n for n in range(1, max(on.nodes) + 1) if n == 1 or on.fit(n) >= workers),
         gpus=float(gpu),
+        folder=space.folder,
     )
     config = {"job": job, "key": teacher.key}
     arguments = teacher_loop, config, job, unfinished, TEACHER, space.resources.max_retries
     try:
-        watch(lambda stop: on_cluster(train_on_workers, *arguments, stop=stop), show)
+        watch(lambda stop: on_cluster(train_on_workers, *arguments, stop=stop), show, check)
     except TrainingFailedError as error:
         log = unfinished.write_log(TEACHER, str(error))
         raise TeacherFailedError(f"the teacher's training failed: {last_line(str(error))}; see {log}") from error

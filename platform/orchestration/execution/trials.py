@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.orchestration.space import Resources
 from branchwise.trainables import Cohort, Result
+from branchwise.trainables.runtime.measuring import measure_trial
 from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial
-from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 
 if TYPE_CHECKING:
     from branchwise.orchestration.tuning.queue import CohortQueue
@@ -50,10 +51,32 @@ def run_cohorts(
         _record_failure(run, cohort, traceback)
 
 
+def run_measures(
+    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
+) -> None:
+    """Measures what the cohorts ask for; of those that fail for good, the logs have the traceback. Blocks.
+
+    Raises Stopped soon after `stop` is set.
+    """
+    from branchwise.orchestration.tuning.queue import InOrder
+
+    work = Measurements(job.run_folder()).work()
+    queue = InOrder(cohorts)
+    for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop, measure_trial, work):
+        work.write_log(cohort.name, _plain_text(traceback))
+
+
 def _run(
-    queue: CohortQueue, job: Job, resources: Resources, slots: int, max_retries: int, stop: threading.Event | None
+    queue: CohortQueue,
+    job: Job,
+    resources: Resources,
+    slots: int,
+    max_retries: int,
+    stop: threading.Event | None,
+    trial: Callable[[Mapping[str, Any], Job], None] = run_trial,
+    folder: RunFolder | None = None,
 ) -> list[tuple[Cohort, str]]:
-    """Runs each cohort of the queue as a Tune trial.
+    """Runs each cohort of the queue as a Tune trial, in which `trial` is called; Tune writes to `folder`, or the run's.
 
     Returns those that failed more than `max_retries` times, with the traceback.
     """
@@ -68,9 +91,9 @@ def _run(
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
     def train(config: Mapping[str, Any]) -> None:
-        run_trial(config["cohort"], job)
+        trial(config["cohort"], job)
 
-    run = job.run_folder()
+    run = folder or job.run_folder()
     named = wrap_function(train)
 
     def actor_name(actor: Any) -> str:
@@ -122,9 +145,13 @@ def last_line(traceback: str) -> str:
 
 
 def _record_failure(run: RunFolder, cohort: Cohort, traceback: str) -> None:
-    traceback = re.sub(r"\x1b\[[0-9;]*m", "", traceback)  # Ray colours it for terminals
-    run.write_log(cohort.name, traceback)
+    run.write_log(cohort.name, _plain_text(traceback))
     result = Result(status="failed", error=last_line(traceback))
     for arm in cohort.arms:
         if not run.has_record(arm.name):
             run.write_record(arm.name, record_of(arm, cohort.name, result))
+
+
+def _plain_text(traceback: str) -> str:
+    """Without the colours that Ray gives it for terminals."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", traceback)

@@ -6,10 +6,12 @@ import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
-from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 _ADDRESS = re.compile(r"auto|local|(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
@@ -24,13 +26,13 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
-    """The storage that --storage names, else results/ of this checkout; raises UserError when it cannot be read."""
+    """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
     # What may hold credentials is not repeated: the message may be logged.
     option = "--storage" if place is None or _may_hold_secrets(place) else f"--storage {place}"
     try:
         if place == "":
             raise ValueError("must not be empty")
-        storage = storage_at(ROOT / "results" if place is None else place)
+        storage = within(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:
@@ -51,3 +53,9 @@ def check_address(address: str) -> None:
 
 def _may_hold_secrets(place: str) -> bool:
     return ":" in place and any(sign in place for sign in "@?#")
+
+
+def _answering(place: str | Path) -> Storage:
+    storage = storage_at(place)
+    storage.names("")
+    return storage

@@ -25,9 +25,19 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        # An unknown key explains a missing one beside it, so it is the one to tell.
-        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        raise UserError(f"{file}: {sentence(first, model, tree)}") from error
+        raise UserError(f"{file}: {'; '.join(sentences(error, model, tree))}") from error
+
+
+def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
+    """What is wrong, a sentence for each key. An unknown key explains a missing one beside it, which is left out."""
+    items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
+    told: dict[str, str] = {}
+    for item in items:
+        if item["type"] != "missing" or item["loc"][:-1] not in unknown:
+            told.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
+                            sentence(item, model, tree))  # fmt: skip
+    return list(told.values())
 
 
 def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
@@ -42,6 +52,8 @@ def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str
         key, tag = error["ctx"]["discriminator"].strip("'()_"), error["ctx"]["tag"]
         return f"{where}.{key}: {brief(tag)} is not allowed: it must be one of {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"] and error["type"] == "value_error":  # of the space as a whole: it names its keys itself
+        return str(message)
     value = "" if isinstance(error["input"], dict) else f", not {brief(error['input'])}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
 

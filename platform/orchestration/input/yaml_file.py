@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -35,7 +35,6 @@ class _SpaceLoader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's scalars (`off` is a word, `010` is ten, 3e-3 a number) that refuses what a space has
     no use for."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
     _values = 0
     _depth = 0
 
@@ -43,7 +42,7 @@ class _SpaceLoader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if event.version or event.tags:
             raise _refused("directives (%YAML, %TAG) are not allowed", event)
-        return super().compose_document()  # type: ignore[no-untyped-call]
+        return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -92,6 +91,7 @@ class _SpaceLoader(yaml.SafeLoader):
         return str(node.value)
 
 
+_SpaceLoader.yaml_implicit_resolvers = {}
 for _name, _pattern, _first in _SCALARS:
     _SpaceLoader.add_implicit_resolver(_TAG + _name, re.compile(f"^{_pattern}$"), _first)
 _SpaceLoader.add_constructor(f"{_TAG}bool", lambda loader, node: node.value[0] in "tT")

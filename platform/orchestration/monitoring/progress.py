@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
+from branchwise.orchestration.time_limit import leave_behind
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -25,12 +27,15 @@ LINE_SECONDS = 15.0  # between plain lines
 STOP_SECONDS = 30.0  # for work that was told to stop
 
 
-def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> None:
-    """Runs `work` in a thread and calls `show` about every second until it ends; raises what it raised.
+def watch(
+    work: Callable[[threading.Event], None], show: Callable[[], None], check: Callable[[], None] = lambda: None
+) -> None:
+    """Runs `work` in a thread, and `show` about every second in another one, until the work ends; raises what they
+    raised, and what `check` raises, which is asked every second too.
 
-    Ctrl-C arrives here at once, as KeyboardInterrupt, and not in the middle of Ray's own work. `work` is given an event
-    that is set when it shall stop, and is then waited for: had it a call to Ray under way while Ray is shut down, Ray
-    would end this process at once, with exit code 1.
+    So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's own work nor after a storage
+    has answered. `work` is given an event that is set when it shall stop, and is then waited for: had it a call to Ray
+    under way while Ray is shut down, Ray would end this process at once, with exit code 1.
     """
     # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
     stop, ended = threading.Event(), threading.Event()
@@ -45,14 +50,26 @@ def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> 
         finally:
             ended.set()
 
+    def look() -> None:
+        try:
+            while not ended.wait(REFRESH_SECONDS) and not stop.is_set():
+                with suppress(OSError):  # a storage that fails for a moment; for how long it may, `check` knows
+                    show()
+        except Exception as error:
+            failure.append(error)
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (run, look)]
     try:
-        threading.Thread(target=run, daemon=True).start()
-        while not ended.wait(REFRESH_SECONDS):
-            with suppress(OSError):  # a storage that fails for a moment; for how long it may, `show` knows
-                show()
+        for thread in threads:
+            thread.start()
+            leave_behind(thread)
+        while not ended.wait(REFRESH_SECONDS) and not failure:
+            interrupts.check()
+            check()
     finally:
         stop.set()
         ended.wait(STOP_SECONDS)
+        threads[1].join(STOP_SECONDS)
     if failure:
         raise failure[0]
 
@@ -60,14 +77,12 @@ def watch(work: Callable[[threading.Event], None], show: Callable[[], None]) -> 
 class Display:
     """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
 
-    `check` is called with every look at the run; what it raises ends the sweep. `followers` see what was looked at.
+    `followers` see what was looked at. `pulse` changes whenever something that runs has reported.
     """
 
-    def __init__(
-        self, console: Console, check: Callable[[], None] = lambda: None, followers: Sequence[Follower] = ()
-    ) -> None:
+    def __init__(self, console: Console, followers: Sequence[Follower] = ()) -> None:
+        self.pulse: Hashable = None
         self._console = console
-        self._check = check
         self._followers = followers
         self._state: RunState | None = None
         self._stack = ExitStack()
@@ -95,16 +110,32 @@ class Display:
 
     def teacher(self, unfinished: RunFolder, number: str = "") -> None:
         """Shows the progress of a teacher, from the folder its training writes to; `number`: "1 of 2", of several."""
-        state, which = read_progress(unfinished, TEACHER), f"{number}, " if number else ""
+        self.training(TEACHER, unfinished, f"{number}, " if number else "")
+
+    def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
+        """Shows the progress of what trains under this name, from the folder its training writes to."""
+        state = read_progress(unfinished, name)
         if not state:
-            self._show("teacher", None, f"{which}starting Ray Train workers, which takes about 15 s")
+            self._show(name, None, f"{which}starting Ray Train workers, which takes about 15 s")
             return
+        self.pulse = (TEACHER, state["time"])
         fraction = state["step"] / max(1, state["steps"])
-        self._show("teacher", fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
+        self._show(name, fraction, f"{which}{state['phase']} {state['step']}/{state['steps']}{_details(state)}")
 
     def teachers_ready(self) -> None:
         """Shows that all teachers are trained and evaluated."""
-        self._show("teacher", 1.0, "ready")
+        self.trained(TEACHER)
+
+    def trained(self, name: str) -> None:
+        """Shows that what trained under this name is ready."""
+        self._show(name, 1.0, "ready")
+
+    def measures(self, partly: float, done: int, total: int) -> None:
+        """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
+        self.pulse = partly or None
+        fraction = partly / max(1, total)
+        left = self._left.after(time.monotonic(), fraction)
+        self._show("measures", fraction, f"{done}/{total} made" + (f", {duration(left)} left" if left > 0 else ""))
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
@@ -139,13 +170,15 @@ class Display:
         if self._state is None:
             self._state = RunState(run)
         new = self._state.look()
+        reports = frozenset((cohort, report["time"]) for cohort, report in self._state.running.items())
+        if self._state.records or reports:
+            self.pulse = (len(self._state.records), reports)
         for follow in self._followers:
             follow(self._state, new)
         return self._state
 
     def _show(self, task: str, fraction: float | None, state: str) -> None:
         """`fraction` is None while nothing can be measured yet: the bar then only moves."""
-        self._check()
         if self._console.is_terminal:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=None, state="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ def _time(plan: Plan) -> str:
     """How long it is expected to take, and on what that rests."""
     if plan.device is None:
         return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
+    if plan.total and not plan.nothing_left and not plan.arm_seconds:
+        return "not estimated: how long an arm takes is not known before the first one"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
     basis = ", by rates that platform/calibrate.py measured" if plan.device.rates else ""
     return f"about {duration(plan.teacher_seconds + plan.arm_seconds)} {where}, start-up aside{basis}"
@@ -96,7 +99,9 @@ def _sensitivity(plan: Plan) -> list[str]:
     return power.describe(planned, repeats)
 
 
-def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, console: Console) -> None:
+def print_outcome(
+    plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, storage: str | None, console: Console
+) -> None:
     """The table, what failed, and where everything lies."""
     from branchwise.analysis.report.terminal import show  # pandas and matplotlib come with it
 
@@ -108,16 +113,26 @@ def print_outcome(plan: Plan, counts: Mapping[str, int], summary: Summary, secon
         others = ", ".join(f"{number} {status}" for status, number in lost.items())
         told = Text.assemble((others, "bold red"), f"; see the column `error` of {plan.run.table_path('arms')}")
         console.print(told, highlight=False)
+    if counts["missing"]:
+        console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
+
+
+def print_lost(plan: Plan, sentence: str, storage: str | None) -> None:
+    """What the sweep has lost, what is kept, and how to resume."""
+    try:
+        number = len(plan.run.record_names())
+        kept = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
+    except OSError:  # it may be the storage that is lost
+        kept = "Finished arms are kept"
+    print(f"run_sweep: {sentence}. {kept}. To resume: {resuming(plan, storage)}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
     """What is kept, and how to resume."""
-    if not plan.run.begun():
-        console.print("Interrupted before anything had started.")
-        return
     state = RunState(plan.run)
-    state.look()
+    with suppress(OSError):  # a storage that is lost as well
+        state.look()
     console.print("Interrupted. Finished arms are kept.")
     running = [f"{name} (at {one['phase']} {one['step']}/{one['steps']})" for name, one in state.running.items()]
     if running:
@@ -128,5 +143,8 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
 
 def resuming(plan: Plan, storage: str | None) -> str:
     """The command that resumes the sweep of `plan`, from whatever folder it is given."""
-    command = [sys.executable, str(Path(sys.argv[0]).resolve()), "--resume", plan.run.name]
+    program = Path(sys.argv[0]).resolve()
+    as_script = program.suffix == ".py"
+    command = [sys.executable, str(program), "--resume"] if as_script else [str(program), "resume"]
+    command.append(plan.run.name)
     return shlex.join([*command, *(["--storage", plan.storage.root] if storage else [])])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from branchwise.orchestration.errors import UserError
@@ -48,6 +48,7 @@ class Plan:
     slots: int  # cohorts at a time; 0 when not even one fits
     teachers: tuple[Teacher, ...]
     resumed: bool
+    named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
     nothing_left: bool = False  # every arm has its result already
@@ -104,11 +105,17 @@ def plan_new(space: Space, storage: Storage, name: str | None, target: Target | 
         slots=1,
         teachers=find_teachers(space, storage),
         resumed=False,
+        named=name is not None,
         earlier=earlier_arms(space, storage),
         device=target.device if target else device_here(space),
         target=target,
     )
     return fitted(plan, target.cluster if target else machine())
+
+
+def renamed(plan: Plan, taken: Collection[str]) -> Plan:
+    """The plan with the next name that is free; `taken` are those that another process has been quicker to take."""
+    return replace(plan, run=new_run(plan.storage, plan.space, None, taken))
 
 
 def plan_resumed(storage: Storage, name: str) -> Plan:
@@ -180,10 +187,17 @@ def fitted(plan: Plan, on: Cluster) -> Plan:
 
 def search_cohort_size(space: Space, at_a_time: int) -> int:
     """Suggestions of one cohort: as many as share a teacher pass without a search learning too seldom."""
-    if space.resources.arms_per_trial != "auto":
-        return space.resources.arms_per_trial
+    if size := cohort_size(space):
+        return size
     total = sum(search.options.searched for search in space.design.searches())
     return max(1, min(LARGEST_SEARCH_COHORT, math.ceil(total / (ROUNDS * at_a_time))))
+
+
+def cohort_size(space: Space) -> int | None:
+    """Arms of a cohort where that is settled: as the space says, or one where arms gain nothing by being together."""
+    if space.resources.arms_per_trial != "auto":
+        return space.resources.arms_per_trial
+    return 1 if space.module.cohort_key(space.spec) is None else None
 
 
 def obstacle_here(plan: Plan) -> str:
@@ -195,6 +209,7 @@ def obstacle_here(plan: Plan) -> str:
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
     """What the plan says of its arms: the design's own words, and how they are packed."""
+    yield from plan.space.module.describe(plan.space.spec)
     yield from plan.space.design.describe(plan.slots)
     if plan.earlier:
         sources = dict.fromkeys(arm.source.partition("/")[0] for arm in plan.earlier)
@@ -215,14 +230,13 @@ def packing_text(plan: Plan) -> str:
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
-    size = plan.space.resources.arms_per_trial
     # Arms of an equal patch share their settings, so each is asked for once.
     keys = {id(arm.spec): plan.space.method.cohort_key(arm) for arm in {id(arm.spec): arm for arm in arms}.values()}
     return pack(
         arms,
         slots=max(1, plan.slots),
         cost=_cost(plan.space, plan.device),
-        arms_per_cohort=None if size == "auto" else size,
+        arms_per_cohort=cohort_size(plan.space),
         cohort_key=lambda arm: keys[id(arm.spec)],
         fits=lambda arms: fits(plan.space, [arm.spec for arm in arms], plan.device),
     )

@@ -9,11 +9,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from branchwise.orchestration.errors import StorageLostError, UserError
+from branchwise.orchestration.errors import StorageLostError, TakenOverError, UserError
+from branchwise.orchestration.time_limit import Silence
+from branchwise.trainables.runtime.processes import born, place
 from branchwise.trainables.runtime.run_folder import LOCK
 from branchwise.trainables.runtime.storage import DamagedError, Storage
 
@@ -29,13 +31,23 @@ class HeldError(UserError):
 class Lease:
     """What the holder of a folder knows of its hold."""
 
-    renewed: float
+    folder: Storage
+    renewals: int = 0
     failure: OSError | None = None
+    holder: Mapping[str, Any] | None = None  # another one, who has taken it
+    _silence: Silence = field(default_factory=Silence)
 
     def check(self) -> None:
-        """Raises StorageLostError once the lease has run out because it could not be renewed."""
-        if self.failure and time.monotonic() - self.renewed > LEASE_SECONDS:
-            raise StorageLostError(f"no file could be written for {LEASE_SECONDS:.0f} s: {self.failure}")
+        """Raises TakenOverError when another process holds the folder, and StorageLostError once the lease has run out
+        because it could not be renewed. To be called again and again."""
+        if self.holder:
+            raise TakenOverError(
+                f"{self.folder.root} was taken over by process {self.holder['pid']} on {self.holder['host']}, since "
+                "this one gave no sign of life"
+            )
+        if self._silence.of(self.renewals) > LEASE_SECONDS:
+            why = self.failure or "it does not answer"
+            raise StorageLostError(f"no file could be written for {LEASE_SECONDS:.0f} s: {why}")
 
 
 @contextmanager
@@ -45,17 +57,20 @@ def hold(folder: Storage) -> Iterator[Lease]:
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
     mine = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    mine |= {"place": place(), "born": born(os.getpid())}
     _take(folder, mine)
-    lease, stop = Lease(time.monotonic()), threading.Event()
+    lease, stop = Lease(folder), threading.Event()
     renewer = threading.Thread(target=_renew, args=(folder, mine, lease, stop), daemon=True)
     renewer.start()
     try:
         yield lease
     finally:
         stop.set()
-        renewer.join()
-        if _is(folder, mine):
-            folder.delete(LOCK)
+        renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
+        if not renewer.is_alive() and not lease.holder:
+            with suppress(OSError):  # of a storage that is lost; the lease runs out by itself
+                if _is(folder, mine):
+                    folder.delete(LOCK)
 
 
 @contextmanager
@@ -103,6 +118,8 @@ def _guarded(folder: Storage) -> Iterator[None]:
 
 
 def _alive(holder: Mapping[str, Any]) -> bool:
+    if holder.get("born") and holder.get("place") == place():
+        return born(holder["pid"]) == holder["born"]  # however long it has been stopped, and whatever the clock says
     if time.time() - holder["renewed"] > LEASE_SECONDS:
         return False
     if holder["host"] != platform.node():
@@ -121,13 +138,16 @@ def _alive(holder: Mapping[str, Any]) -> bool:
 def _renew(folder: Storage, mine: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         try:
-            if not _is(folder, mine):
-                return  # taken over, or deleted with the folder
-            _write(folder, mine)
+            other = _holder(folder)
+            if other and other["token"] != mine["token"]:
+                lease.holder = other
+                return
+            if other or folder.names(""):  # a lock that was deleted or damaged is written again
+                _write(folder, mine)
         except OSError as error:
             lease.failure = error
         else:
-            lease.renewed, lease.failure = time.monotonic(), None
+            lease.renewals, lease.failure = lease.renewals + 1, None
 
 
 def _is(folder: Storage, mine: Mapping[str, Any]) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.run_folder.lock import living_holder
 from branchwise.orchestration.run_folder.teachers import Teacher, asked_teachers
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables import Cohort
@@ -16,17 +17,22 @@ from branchwise.trainables.runtime.run_folder import FORMAT, NAME_PATTERN, NOT_R
 from branchwise.trainables.runtime.storage import DamagedError, Storage
 
 
-def new_run(storage: Storage, space: Space, name: str | None) -> RunFolder:
-    """The folder of a new run: `name`, or the space's name with the first free number. Raises UserError when taken."""
+def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[str] = ()) -> RunFolder:
+    """The folder of a new run: `name`, or the space's name with the first free number that is not among `taken`.
+
+    Raises UserError when the name is taken.
+    """
     if name is not None:
         run = run_named(storage, name, "--name")
         if run.taken():
             raise UserError(f"--name {name}: {run.root} exists already; choose another or use --resume {name}")
         return run
     number = 1
-    while (run := RunFolder(storage, space.name if number == 1 else f"{space.name}-{number}")).taken():
+    while True:
+        run = RunFolder(storage, space.name if number == 1 else f"{space.name}-{number}")
+        if run.name not in taken and not run.taken() and not living_holder(run.files):
+            return run
         number += 1
-    return run
 
 
 def run_named(storage: Storage, name: str, option: str) -> RunFolder:
@@ -46,6 +52,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
     run.write_plan(
         {
             "space_sha256": hashlib.sha256(content).hexdigest(),
+            "space_folder": space.folder,
             **space.design.outline(space.method),
             **declared(space.module),
             "teachers": [{"key": teacher.key, "cells": list(teacher.cells)} for teacher in asked_teachers(space)],
@@ -71,7 +78,7 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
         )
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
-    return parse_space(run.space_path(), content), plan["cohorts"]
+    return parse_space(run.space_path(), content, folder=plan.get("space_folder", "")), plan["cohorts"]
 
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:

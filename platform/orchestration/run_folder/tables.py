@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Column
+from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
 from branchwise.trainables.runtime.storage import DamagedError
@@ -132,8 +131,8 @@ def report(run: RunFolder) -> Summary:
 
     if run.files.local is not None:
         return build_report([run.files.local])
-    with tempfile.TemporaryDirectory(prefix="branchwise-") as scratch:
-        folder = Path(scratch) / run.name
+    with scratch_folder() as scratch:
+        folder = scratch / run.name
         run.copy_for_report(folder)
         summary = build_report([folder])
         run.write_report(summary.folder)

@@ -37,7 +37,8 @@ COLUMNS = {
     "metric", "value", "value_repeats", "kid", "inception_score", "rho", "cos_delta", "gap_mse", "relative_gap",
     "mse_cond", "mse_uncond", "student_params", "teacher_params", "compression", "steps", "train_seconds",
     "eval_seconds", "sample_seconds", "device", "comparability_key", "student_sha256", "floor_halves",
-    "floor_halves_samples", "floor_held_out", "floor_held_out_samples",
+    "floor_halves_samples", "floor_held_out", "floor_held_out_samples", "precision", "recall", "density", "coverage",
+    "sample_gflop", "sample_memory",
 }  # fmt: skip
 
 
@@ -217,7 +218,7 @@ def test_gradients_of_pruned_weights_do_not_enter_the_norm_that_is_clipped():
     learner.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
     learner.log(0)
     assert learner.curve[0]["grad_norm"] == 3
-    assert float(net.weight[0, 1]) == 0
+    assert net.weight[0, 1].item() == 0
 
 
 def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp_path):

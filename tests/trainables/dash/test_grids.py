@@ -13,7 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from branchwise.trainables.dash.evaluation import efficiency
 from branchwise.trainables.dash.evaluation.grids import sample_model, save_grid
+from branchwise.trainables.dash.nets import unet
+from branchwise.trainables.dash.settings.spec import UNet
 
 SCRIPT = Path(__file__).parents[3] / "platform" / "sample.py"
 QUICK = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
@@ -48,3 +51,60 @@ def test_guidance_of_a_single_head_is_refused(teacher_folder: Path, tmp_path: Pa
     with pytest.raises(ValueError, match="guidance must be 1"):
         sample_model(folder, tmp_path / "x.png", label=None, count=1, **QUICK)
     sample_model(folder, tmp_path / "x.png", label=None, count=1, **{**QUICK, "guidance": 1.0})
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
+def test_the_command_takes_every_form_of_guidance_and_refuses_others(teacher_folder: Path, tmp_path: Path) -> None:
+    import sample
+
+    given = ["--model", str(teacher_folder), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
+    pictures = []
+    for guidance in ("2", "{w_min: 1.0, w_max: 3.0, beta: 5.0}", "{scale: 2.0, t_low: 100, t_high: 800}"):
+        for sampler in ("ddim", "dpmpp_2m", "unipc"):
+            assert sample.main([*given, "--guidance", guidance, "--sampler", sampler, "--batch", "3"]) == 0
+            pictures.append((tmp_path / "x.png").read_bytes())
+    assert len(set(pictures)) > 3
+    (tmp_path / "x.png").unlink()
+    for wrong in ("much", "-1", "{w_min: 1.0, wide: 2}"):
+        assert sample.main([*given, "--guidance", wrong]) == 2
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_the_command_takes_an_arm_of_a_run(
+    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sample
+
+    from branchwise.trainables.runtime.run_folder import RunFolder
+    from branchwise.trainables.runtime.storage import Storage
+
+    run = RunFolder(Storage(str(tmp_path / "runs")), "one")
+    run.write_plan({})
+    run.write_record("full-b0", {})
+    run.put_model("full-b0", teacher_folder)
+    options = ["--storage", str(tmp_path / "runs"), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
+    assert sample.main(["--run", "one", "--arm", "full-b0", *options]) == 0
+    assert (tmp_path / "x.png").is_file()
+    for given, words in (
+        (["--run", "one", "--arm", "base-b0"], "there are: full-b0"),
+        (["--run", "two", "--arm", "full-b0"], "no such run"),
+        (["--run", "one"], "go together"),
+    ):
+        assert sample.main([*given, *options]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "gflop"), [((128, 256, 256, 256), 2, 1244.4), ((64, 128, 128, 128), 1, 215.2)]
+)
+def test_the_papers_arithmetic(channels: tuple[int, ...], blocks: int, gflop: float) -> None:
+    """The paper tabulates 1,247.8 and 216.3 GFLOP for 50 guided steps of its nets."""
+    net = unet.build(UNet(channels=channels, res_blocks=blocks, attention_at=(16,)), (3, 32, 32), 10, 0)
+    assert efficiency.sample_gflop(net, (3, 32, 32), 4.0, 50) == pytest.approx(gflop, rel=1e-3)
+    assert efficiency.sample_gflop(net, (3, 32, 32), 1.0, 50) == pytest.approx(gflop / 2, rel=1e-3)
+
+
+def test_the_peak_of_memory_is_seen() -> None:
+    with efficiency.peak_memory(torch.device("cpu")) as peak:
+        torch.ones(50_000_000)  # 200 MB
+    assert peak.megabytes is None or 150 < peak.megabytes < 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ import torch_fidelity.feature_extractor_inceptionv3 as inception
 from torch import Tensor, nn
 
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.evaluation import features, measurement, metrics, reference_set
+from branchwise.trainables.dash.evaluation import features, measurement, metrics, neighbours, reference_set
+from branchwise.trainables.dash.evaluation.feature_nets import pretrained
 from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
+from branchwise.trainables.dash.settings.features import PRETRAINED
 from branchwise.trainables.dash.settings.spec import Evaluate
 
 
@@ -31,7 +32,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         net: nn.Module = inception.FeatureExtractorInceptionV3("random", ["2048"])
     file = tmp_path / "weights.pth"
     torch.save(net.state_dict(), file)
-    monkeypatch.setattr(files, "INCEPTION_SHA256", sha256(file))
+    monkeypatch.setitem(PRETRAINED, "inception", replace(PRETRAINED["inception"], sha256=sha256(file)))
     monkeypatch.setenv("BRANCHWISE_INCEPTION_WEIGHTS", str(file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return file
@@ -42,25 +43,26 @@ def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.Mo
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert str(files.torch_hub()) == torch.hub.get_dir()
     with pytest.raises(FileNotFoundError) as raised:
-        features.inception("cpu")
-    for part in (str(tmp_path), files.INCEPTION_URL, "95,628,359 bytes", files.INCEPTION_SHA256):
+        pretrained.load("inception", "cpu")
+    net = PRETRAINED["inception"]
+    for part in (str(tmp_path), net.url, "95,628,359 bytes", net.sha256, "python platform/fetch.py --space FILE"):
         assert part in str(raised.value)
 
 
 def test_altered_weights_are_refused_unopened(weights: Path) -> None:
     weights.write_bytes(weights.read_bytes() + b"!")
     with pytest.raises(ValueError, match="would not compare"):
-        features.inception("cpu")
+        pretrained.load("inception", "cpu")
 
 
 @pytest.mark.slow
 def test_features_and_logits_and_grey_images(weights: Path) -> None:
-    extractor = features.inception("cpu")
+    net, logits, _ = pretrained.load("inception", "cpu")
     grey = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():
-        found = extractor.net(grey)
-        assert found.shape == (2, 2048 + 1008)
-        torch.testing.assert_close(extractor.net(grey.repeat(1, 3, 1, 1)), found)
+        found = net(grey)
+        assert found.shape == (2, PRETRAINED["inception"].dims + logits) == (2, 2048 + 1008)
+        torch.testing.assert_close(net(grey.repeat(1, 3, 1, 1)), found)
 
 
 def test_only_50000_samples_are_called_fid() -> None:
@@ -72,7 +74,9 @@ def test_only_50000_samples_are_called_fid() -> None:
 def test_keys_tell_apart_what_must_not_be_compared() -> None:
     digits = datasets.load_held_out(Digits(), "cpu")
     extractor = features.digits("cpu")
-    against = reference_set.ReferenceSet(extractor, torch.zeros(1797, 64), torch.zeros(1797), {}, "a")
+    against = reference_set.ReferenceSet(
+        extractor, torch.zeros(1797, 64), torch.zeros(1797), {}, "a", torch.device("cpu")
+    )
 
     def key(against: reference_set.ReferenceSet = against, held_out: datasets.Dataset = digits, **settings: Any) -> str:
         return measurement.comparability_key(against, held_out, Evaluate.model_validate(settings))
@@ -113,23 +117,24 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
     images = {"now": digits.images[:300]}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     extractor = features.Extractor("inception", net, 64, 0, "w", kid_subsets=2, kid_subset_size=10)
-    monkeypatch.setattr(features, "extractor_of", lambda settings, device: extractor)
     now = lambda settings, device: replace(digits, images=images["now"])  # noqa: E731
     monkeypatch.setattr(reference_set, "load_reference_images", now)
     settings = ImageFolder(name="image_folder", path="x", image_size=8, channels=1, classes=10)
-    first = reference_set.get(settings, "cpu")
-    again = reference_set.get(settings, "cpu")
+    first = reference_set.get(settings, extractor, "cpu")
+    again = reference_set.get(settings, extractor, "cpu")
     assert calls == [250, 50]
     assert torch.equal(first.features, again.features)
     images["now"] = digits.images[1:301]
-    other = reference_set.get(settings, "cpu")
+    other = reference_set.get(settings, extractor, "cpu")
     assert other.sha256 != first.sha256
     assert len(calls) == 4
     for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
-        for file in (tmp_path / "branchwise").iterdir():
-            file.write_bytes(damaged(file.read_bytes()))  # torn or altered, it is computed again
+        for file in (tmp_path / "branchwise").glob("*/*.np[yz]"):
+            content = damaged(file.read_bytes())  # torn or altered, it is computed again
+            file.unlink()  # the old one is mapped into memory
+            file.write_bytes(content)
         calls.clear()
-        assert torch.equal(reference_set.get(settings, "cpu").features, other.features)
+        assert torch.equal(reference_set.get(settings, extractor, "cpu").features, other.features)
         assert calls == [250, 50]
 
 
@@ -142,7 +147,6 @@ def test_inception_score_of_certain_and_of_blind_classifiers() -> None:
 def test_precision_and_recall_of_half_the_classes() -> None:
     torch.manual_seed(0)
     reference = torch.cat([torch.randn(200, 4), torch.randn(200, 4) + 50])
-    precision, recall = metrics.precision_recall(torch.randn(200, 4), reference)
-    assert precision > 0.8
-    assert recall == pytest.approx(0.45, abs=0.1)
-    assert not math.isnan(precision)
+    found = neighbours.compare(torch.randn(200, 4), reference, neighbours.radii(reference, "cpu"))
+    assert found["precision"] > 0.8
+    assert found["recall"] == pytest.approx(0.45, abs=0.1)

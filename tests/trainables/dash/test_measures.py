@@ -44,7 +44,7 @@ def test_samples_do_not_depend_on_the_batch_size(
     [
         {"evaluate.samples": 700},
         {"evaluate.precision": "bf16"},
-        {"evaluate.repeats": 2},
+        {"evaluate.repeats": 3},
         {"evaluate.guidance": 2.0},
         {"evaluate.sampler_steps": 3},
         {"evaluate.sampler": "unipc"},
@@ -148,12 +148,15 @@ def test_dpmpp_at_these_timesteps_is_diffusers_own() -> None:
 
 
 def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, against = datasets.load_held_out(Digits(), "cpu"), reference_set.get(Digits(), "cpu")
+    held_out, against = (
+        datasets.load_held_out(Digits(), "cpu"),
+        reference_set.get(Digits(), features.digits("cpu"), "cpu"),
+    )
     found = floor.measure(Digits(), held_out, against)
     assert found["floor_halves_samples"] == 898
     assert found["floor_halves"] == pytest.approx(0.1419, abs=1e-3)
     assert found["floor_held_out"] is found["floor_held_out_samples"] is None  # 300 images are too few
-    monkeypatch.setattr(Digits, "least_samples", 300)
+    monkeypatch.setattr(features.Extractor, "least_samples", 300)
     enough = floor.measure(Digits(), held_out, against)
     assert enough["floor_held_out_samples"] == 300
     trained = reference_set.features_of(against.extractor, datasets.load(Digits(), "cpu"))

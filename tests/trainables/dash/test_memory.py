@@ -146,11 +146,9 @@ def test_a_worker_leaves_a_line_among_the_logs_of_its_run(
     storage = storage_at(tmp_path / "storage")
     Teachers(storage).put(teacher_folder, "key")
     settings = spec.model_dump(mode="json")
-    job = Job(
-        trainable="dash", spec=settings, storage=storage.root, run="run", teacher="key", workers=0, threads=1, gpus=0.0
-    )
+    job = Job(trainable="dash", spec=settings, storage=storage.root, run="run", workers=0, threads=1, gpus=0.0)
     short_of_memory(monkeypatch, most=1)
-    arms = tuple(Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
+    arms = tuple(Arm(name=name, seed=0, spec=spec, teacher="key") for name in ("one", "two"))
     run_cohort_here(Cohort(name="t0000", arms=arms), job, publish=None, rank=0, world_size=1, device="cpu")
     assert sorted(job.run_folder().record_names()) == ["one", "two"]
     notes = (tmp_path / "storage/run/logs/t0000-notes.txt").read_text()

@@ -16,7 +16,7 @@ import torch
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm
 from branchwise.trainables.dash.data import datasets
-from branchwise.trainables.dash.evaluation import reference_set
+from branchwise.trainables.dash.evaluation import features, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.training import cohort
 from branchwise.trainables.runtime.settings import patched
@@ -56,7 +56,8 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(reference_set, "get", lambda settings, device: None)
+    monkeypatch.setattr(features, "extractor_of", lambda spec, device, folder: None)
+    monkeypatch.setattr(reference_set, "get", lambda settings, extractor, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()

@@ -103,6 +103,13 @@ def test_a_rule_for_the_guidance_survives_json_and_waits_for_the_teacher(tiny: d
         spec.evaluate.resolved({"value": 1.0})
 
 
+def test_teachers_that_choose_the_guidance_each_for_itself_would_not_compare(spec: dash.Spec) -> None:
+    other = {"teacher.steps": 7}
+    assert dash.comparability_key(patched(spec, other)) == dash.comparability_key(spec)
+    rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 2.0]}})
+    assert dash.comparability_key(patched(rule, other)) != dash.comparability_key(rule)
+
+
 def test_a_plan_counts_candidates_for_the_teacher_and_budgets_for_students(spec: dash.Spec) -> None:
     def seconds(**evaluate: Any) -> tuple[float, float]:
         changed = patched(spec, {f"evaluate.{key}": value for key, value in evaluate.items()})

@@ -12,7 +12,6 @@ from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import BACKWARD, count
 from branchwise.trainables.dash.costs.work import Pass
 from branchwise.trainables.dash.settings.cost import forward_seconds
-from branchwise.trainables.dash.settings.data import Digits
 from branchwise.trainables.dash.settings.spec import Spec, UNet
 
 STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, whatever the net
@@ -105,7 +104,7 @@ def _same_way(rate: Mapping[str, Any], one: Pass, on: Device) -> bool:
 
 def feature_net(spec: Spec) -> str:
     """What computes the features of the space's images."""
-    return "digits64" if isinstance(spec.data, Digits) else "inception"
+    return spec.features
 
 
 def measured_features(spec: Spec, images: int, on: Device) -> float | None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from branchwise.trainables.dash.settings.data import TEST_IMAGES, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.data import TEST_IMAGES, TorchvisionData
+from branchwise.trainables.dash.settings.features import CLASSIFIER, DIGITS, Classifier
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, Teacher, UNet
 
@@ -103,5 +104,27 @@ def measured_images(spec: Spec, of_teacher: bool) -> int:
 
 
 def feature_macs(spec: Spec) -> float:
-    """MACs of the feature net for one image: Inception at 299 pixels, or the small digits net."""
-    return 3e6 if isinstance(spec.data, Digits) else 5.7e9
+    """MACs of the feature net for one image; of a user's function none, since they are not known."""
+    if spec.features == CLASSIFIER:
+        return classifier_macs(spec.evaluate.classifier, spec.data.image_shape)
+    return {DIGITS: 3e6, **PRETRAINED_MACS}.get(spec.features, 0.0)
+
+
+# Of one image, at the resolution that each net has it resized to.
+PRETRAINED_MACS = {
+    "inception": 5.7e9, "vgg16": 15.5e9, "clip-vit-b-32": 4.4e9, "clip-vit-b-16": 17.6e9, "clip-vit-l-14": 81.1e9,
+    "clip-vit-l-14-336px": 191.1e9, "dinov2-vit-s-14": 6.1e9, "dinov2-vit-b-14": 23.4e9, "dinov2-vit-l-14": 81.1e9,
+    "dinov2-vit-g-14": 295.0e9,
+}  # fmt: skip
+
+
+def classifier_macs(net: Classifier, image_shape: tuple[int, int, int]) -> float:
+    """MACs of one forward pass of the feature classifier over one image."""
+    channels, side, _ = image_shape
+    total, wide = 0, net.width
+    while True:
+        total += 9 * channels * wide * side**2
+        channels = wide
+        if side < 8:
+            return float(total + channels * side**2 * net.dims)
+        side, wide = side // 2, 2 * net.width

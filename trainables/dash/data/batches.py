@@ -30,26 +30,27 @@ class Batch:
 
 def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, step: int, context: Context) -> Batch:
     """Batch `step` (from 0) under `seed`. On one kind of device the same whatever the number of ranks."""
-    device = dataset.images.device
+    device = dataset.device
     here = my_slice(batch_size, context)
-    indices = batch_indices(seed, step, batch_size, len(dataset.images))
-    if device.type == "cuda":
+    indices = batch_indices(seed, step, batch_size, len(dataset))[here]
+    if device.type == "cuda" and dataset.images.is_cuda:
         indices = indices.pin_memory()  # else the copy waits for all that the GPU has been asked for
-    indices = indices.to(device, non_blocking=True)
+        indices = indices.to(device, non_blocking=True)
+    pixels, labels = dataset.pick(indices)
     timesteps = torch.randint(
         TIMESTEPS, (batch_size,), generator=generator(seed, "timesteps", step, device), device=device
     )
     shape = (batch_size, *dataset.image_shape)
     noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[here]
     draws = torch.rand(batch_size, generator=generator(seed, "label dropout", step, device), device=device)
-    images = to_float(dataset.images[indices[here]])
+    images = to_float(pixels)
     if dataset.flip:
         mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[here] < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     return Batch(
         noisy=add_noise(images, noise, alphas_cumprod, timesteps[here]),
         noise=noise,
-        labels=dataset.labels[indices[here]],
+        labels=labels,
         timesteps=timesteps[here],
         dropout_draws=draws[here],
         all_timesteps=timesteps,

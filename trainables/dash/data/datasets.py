@@ -1,4 +1,4 @@
-"""Labelled images: the whole set on the device as 8-bit pixels, batches in [-1, 1] from it without a loader."""
+"""Labelled images as 8-bit pixels, on the device while they fit there; batches in [-1, 1] without a loader."""
 
 from __future__ import annotations
 
@@ -13,19 +13,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from branchwise.trainables.dash.compute.seeding import generator
-from branchwise.trainables.dash.data import image_folder
+from branchwise.trainables.dash.data import decoded, image_folder
 from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.files import missing_data
+
+SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
+CHUNK = 1 << 16  # images hashed at once
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`images` (N, C, H, W) uint8 and `labels` (N,) int64 on one device."""
+    """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
+
+    `place` is the device that batches go to, where that is not the images' own; `known_sha256` that of the pixels,
+    where it is known already.
+    """
 
     images: Tensor
     labels: Tensor
     classes: int
     flip: bool = False  # whether batches mirror each image with probability 1/2
+    place: torch.device | None = None
+    known_sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are used."""
+        return self.place if self.place is not None and self._on_host else self.images.device
+
+    @property
+    def _on_host(self) -> bool:
+        return self.place is not None and self.images.device.type != self.place.type
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -35,9 +56,23 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """Of the pixels and their shape."""
-        content = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        content.update(self.images.cpu().numpy().tobytes())
-        return content.hexdigest()
+        return self.known_sha256 or pixels_sha256(self.images)
+
+    def pick(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (n, C, H, W) uint8 and labels (n,) of `indices` (n,), on the device."""
+        labels = self.labels[indices.to(self.labels.device)]
+        if not self._on_host:
+            return self.images[indices.to(self.device)], labels
+        chosen = self.images[indices.cpu()].pin_memory()  # else the copy waits for all that the GPU has been asked for
+        return chosen.to(self.device, non_blocking=True), labels
+
+
+def pixels_sha256(images: Tensor) -> str:
+    """The SHA-256 of pixels (N, C, H, W) and their shape."""
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    for start in range(0, len(images), CHUNK):
+        digest.update(images[start : start + CHUNK].cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load(settings: Data, device: torch.device | str) -> Dataset:
@@ -50,9 +85,9 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
         if settings.split == "train_45k":
             chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
             images, labels = images[chosen], labels[chosen]
-    else:
-        images, labels = _part(settings, held_out=False)
-    return _dataset(settings, images, labels, device)
+        return _dataset(settings, images, labels, device)
+    images, labels, known = _part(settings, held_out=False)
+    return _dataset(settings, images, labels, device, known)
 
 
 def load_held_out(settings: Data, device: torch.device | str) -> Dataset:
@@ -60,22 +95,24 @@ def load_held_out(settings: Data, device: torch.device | str) -> Dataset:
 
     Raises as `load` does.
     """
+    known = ""
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=False)
     else:
-        images, labels = _part(settings, held_out=True)
+        images, labels, known = _part(settings, held_out=True)
         if not len(images):
             raise ValueError(f"data: {settings.name}: no class has two images, so none can be held out")
-    return _dataset(settings, images, labels, device)
+    return _dataset(settings, images, labels, device, known)
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
     """The images that samples are compared with: all but a test set's, whatever part of them trains."""
+    known = ""
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=True)
     else:
-        images, labels = _part(settings, held_out=None)
-    return _dataset(settings, images, labels, device)
+        images, labels, known = _part(settings, held_out=None)
+    return _dataset(settings, images, labels, device, known)
 
 
 def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
@@ -88,13 +125,24 @@ def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
     return chosen
 
 
-def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str) -> Dataset:
+def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, known: str = "") -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
-    return Dataset(images.to(device), labels.to(device), settings.classes, flip)
+    place = torch.device(device)
+    if fits(images, place):
+        images = images.to(place)
+    return Dataset(images, labels.to(place), settings.classes, flip, place, known)
 
 
-def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor, Tensor]:
-    """Pixels and labels of the images that are held out, of the others, or (None) of all."""
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether images may lie on the device: on a GPU they take no more than a part of what is free."""
+    if device.type != "cuda":
+        return True
+    return images.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
+
+
+def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor, Tensor, str]:
+    """Pixels and labels of the images that are held out, of the others, or (None) of all; the pixels' SHA-256, where it
+    is known."""
     if isinstance(settings, Digits):
         images, labels = _digits()
     else:
@@ -104,8 +152,9 @@ def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor
     else:
         rows = (held_out_rows(settings, labels) == held_out).nonzero().squeeze(1)
     if isinstance(settings, ImageFolder):
-        return image_folder.read([files[i] for i in rows.tolist()], settings), labels[rows]
-    return images[rows], labels[rows]
+        pixels, sha256 = decoded.get([files[i] for i in rows.tolist()], settings)
+        return pixels, labels[rows], sha256
+    return images[rows], labels[rows], ""
 
 
 def _digits() -> tuple[Tensor, Tensor]:
@@ -146,6 +195,19 @@ def to_float(pixels: Tensor) -> Tensor:
 def to_pixels(images: Tensor) -> Tensor:
     """Float images to 8-bit pixels; what lies outside [-1, 1] is clipped."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def of_each_class(dataset: Dataset, count: int) -> Tensor:
+    """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; a class without one is black."""
+    seen = [0] * dataset.classes
+    shown = dataset.images.new_zeros(count, *dataset.images.shape[1:])
+    places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
+    for i in range(count):
+        label = i % dataset.classes
+        if len(places[label]):
+            shown[i] = dataset.images[places[label][seen[label] % len(places[label])]]
+            seen[label] += 1
+    return shown
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:

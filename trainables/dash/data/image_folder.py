@@ -1,4 +1,4 @@
-"""A folder of images as one tensor of 8-bit pixels."""
+"""A folder of images: which files, which labels, and their pixels."""
 
 from __future__ import annotations
 
@@ -34,16 +34,20 @@ def listed(settings: ImageFolder) -> tuple[list[Path], Tensor]:
     return files, torch.tensor(labels)
 
 
-def read(files: Sequence[Path], settings: ImageFolder) -> Tensor:
-    """Pixels (N, C, S, S) uint8: each image is scaled so that it covers the square and cropped at its centre."""
-    pixels = np.empty((len(files), settings.channels, settings.image_size, settings.image_size), dtype=np.uint8)
+def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder) -> None:
+    """Decodes the files into `pixels` (N, C, S, S) uint8: each scaled so that it covers the square, cropped centrally.
 
-    def fill(i: int) -> None:
-        pixels[i] = _pixels(files[i], settings)
+    Raises ValueError, naming it, for a file that is no image.
+    """
+
+    def one(i: int) -> None:
+        try:
+            pixels[i] = _pixels(files[i], settings)
+        except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
+            raise ValueError(f"data.path: {files[i]} cannot be read as an image: {error}") from error
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(fill, range(len(files))))
-    return torch.from_numpy(pixels)
+        list(pool.map(one, range(len(files))))
 
 
 def _pixels(file: Path, settings: ImageFolder) -> np.ndarray:

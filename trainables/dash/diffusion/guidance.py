@@ -8,8 +8,10 @@ from torch import Tensor
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
 from branchwise.trainables.dash.settings.guidance import IntervalGuidance, TagGuidance
 
+Scale = float | TagGuidance | IntervalGuidance
 
-def scales(guidance: float | TagGuidance | IntervalGuidance, device: torch.device | str = "cpu") -> Tensor:
+
+def scales(guidance: Scale, device: torch.device | str = "cpu") -> Tensor:
     """w of every timestep, shape (1000,), float32.
 
     An interval guides between two timesteps, inclusive, and not (w = 1) elsewhere.

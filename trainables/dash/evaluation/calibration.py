@@ -32,18 +32,18 @@ class Probes:
 
 def draw_probes(held_out: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
     """Probes of images, timesteps and noise drawn under `seed`; over all bins, the images come up equally often."""
-    device = held_out.images.device
+    device = held_out.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
     noisy, timesteps, labels = [], [], []
     for b, (low, high) in enumerate(pairwise(edges)):
         source = generator(seed, "gap probes", b)
-        chosen = batch_indices(seed, b, count, len(held_out.images)).to(device)
+        pixels, of_pixels = held_out.pick(batch_indices(seed, b, count, len(held_out)))
         t = torch.randint(low, high, (count,), generator=source).to(device)
         noise = torch.randn((count, *held_out.image_shape), generator=source).to(device)
-        noisy.append(add_noise(to_float(held_out.images[chosen]), noise, alphas_cumprod, t))
+        noisy.append(add_noise(to_float(pixels), noise, alphas_cumprod, t))
         timesteps.append(t)
-        labels.append(held_out.labels[chosen])
+        labels.append(of_pixels)
     return Probes(edges, noisy, timesteps, labels, held_out.classes)
 
 

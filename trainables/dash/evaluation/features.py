@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from branchwise.trainables.dash.settings.data import Data, Digits
-from branchwise.trainables.dash.settings.files import INCEPTION_SHA256, find_inception_weights, verify
+from branchwise.trainables.dash.evaluation.feature_nets import classifier, pretrained
+from branchwise.trainables.dash.settings.features import (
+    A_DIMENSION,
+    CLASSIFIER,
+    DIGITS,
+    DIGITS_DIMS,
+    PRETRAINED,
+    source_sha256,
+    too_few,
+)
+from branchwise.trainables.dash.settings.files import verify
+from branchwise.trainables.dash.settings.spec import Spec
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"
+PROBES = 2  # images that a user's function is tried on
 
 
 class DigitsFeatures(nn.Module):
@@ -51,24 +63,47 @@ class DigitsFeatures(nn.Module):
 class Extractor:
     """A feature net, and what belongs to the definition of the distances in its space."""
 
-    name: Literal["digits64", "inception"]
+    name: str  # as `evaluate.features` has it, in full
     net: Callable[[Tensor], Tensor]  # (N, C, H, W) uint8 -> (N, dims + logits) float32: features, then logits
     dims: int
-    logits: int  # class logits that follow the features: 0 or, for the Inception score, 1,008
+    logits: int  # class logits that follow the features: 0, the classes, or for the Inception score 1,008
     weights_sha256: str
     kid_subsets: int
     kid_subset_size: int
 
+    @property
+    def least_samples(self) -> int:
+        """Images below which a distance in this space means little."""
+        return PRETRAINED[self.name].least_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
+
     def metric(self, samples: int) -> str:
         """What the Fréchet distance is called: `fid` stands for Inception features and 50,000 samples only."""
-        if self.name == "digits64":
-            return "fd_digits64"
-        return "fid" if samples == 50_000 else f"fid{samples / 1000:g}k"
+        if self.name == "inception":
+            return "fid" if samples == 50_000 else f"fid{samples / 1000:g}k"
+        if self.name == CLASSIFIER:
+            return f"fd_classifier{self.dims}"
+        return "fd_" + re.sub(r"\W+", "_", self.name)
 
 
-def extractor_of(data: Data, device: torch.device | str) -> Extractor:
-    """The extractor for the images of `data`. Raises FileNotFoundError or ValueError for missing or altered weights."""
-    return digits(device) if isinstance(data, Digits) else inception(device)
+def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = None) -> Extractor:
+    """The extractor that `spec.evaluate.features` names; `folder` is that of the feature net that was trained for it.
+
+    Raises FileNotFoundError or ValueError for missing or altered weights, for a classifier that is not accurate enough,
+    and for a function that is not what it should be.
+    """
+    name = spec.features
+    if name == DIGITS:
+        return digits(device)
+    if name == CLASSIFIER:
+        if folder is None:
+            raise ValueError("features: classifier needs the folder of a trained feature net")
+        net, sha256 = classifier.load(spec, folder, device)
+        dims = spec.evaluate.classifier.dims
+        return Extractor(name, net, dims, spec.data.classes, sha256, kid_subsets=20, kid_subset_size=500)
+    if name in PRETRAINED:
+        found, logits, sha256 = pretrained.load(name, device)
+        return Extractor(name, found, PRETRAINED[name].dims, logits, sha256, kid_subsets=100, kid_subset_size=1000)
+    return function(spec, device)
 
 
 def digits(device: torch.device | str) -> Extractor:
@@ -76,24 +111,34 @@ def digits(device: torch.device | str) -> Extractor:
     verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
-    return Extractor("digits64", net.to(device).eval(), 64, 0, DIGITS_SHA256, kid_subsets=20, kid_subset_size=500)
+    return Extractor(DIGITS, net.to(device).eval(), DIGITS_DIMS, 0, DIGITS_SHA256, kid_subsets=20, kid_subset_size=500)
 
 
-def inception(device: torch.device | str) -> Extractor:
-    """torch-fidelity's port of the 2015 Inception network, with the standard weights; grey images are made RGB.
+def function(spec: Spec, device: torch.device | str) -> Extractor:
+    """A function of the user's own: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
-    The weights are looked for in $BRANCHWISE_INCEPTION_WEIGHTS, then in torch hub's cache, and never downloaded.
+    It is tried on two images. Raises ValueError when it is not there, fails, returns something else, or when there are
+    too few samples for its d dimensions.
     """
-    file = find_inception_weights()
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    module, _, name = spec.features.partition(":")
+    try:
+        call: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)
+        tried = call(torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
+    except Exception as error:  # whatever a user's code raises is told as it is
+        raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
+    fine = isinstance(tried, Tensor) and tried.ndim == 2 and len(tried) == PROBES and tried.is_floating_point()
+    if not fine or not bool(tried.isfinite().all()):
+        got = f"{tuple(tried.shape)} {tried.dtype}" if isinstance(tried, Tensor) else type(tried).__name__
+        raise ValueError(
+            f"evaluate.features: {spec.features} must return a finite float tensor (N, d) for images (N, C, H, W); for "
+            f"{PROBES} images it returned {got}"
+        )
+    dims = tried.shape[1]
+    if spec.evaluate.samples < A_DIMENSION * dims:
+        raise ValueError(too_few(spec.evaluate.samples, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
 
-    # It unpickles the file freely: safe only because the file has just been found to be the very one.
-    net = FeatureExtractorInceptionV3(
-        "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(file)
-    )
-    net = net.to(device)
+    def net(pixels: Tensor) -> Tensor:
+        return call(pixels).to(torch.float32)
 
-    def extract(pixels: Tensor) -> Tensor:
-        return torch.cat(net(pixels.expand(-1, 3, -1, -1)), dim=1)
-
-    return Extractor("inception", extract, 2048, 1008, INCEPTION_SHA256, kid_subsets=100, kid_subset_size=1000)
+    sha256 = source_sha256(spec.features)
+    return Extractor(spec.features, net, dims, 0, sha256, kid_subsets=20, kid_subset_size=500)

@@ -19,24 +19,22 @@ def measure(settings: Data, held_out: Dataset, against: ReferenceSet) -> dict[st
 
     None, and no number of samples, where there are fewer images than a value asks samples for.
     """
-    found = against.features
+    found, least = against.features, against.extractor.least_samples
     order = torch.randperm(len(found), generator=generator(42, "halves"))
     half = len(found) // 2
-    values = _between("floor_halves", found[order[:half]], found[order[half : 2 * half]], settings)
+    values = _between("floor_halves", found[order[:half]], found[order[half : 2 * half]], least)
     if isinstance(settings, TorchvisionData):
         trained = found
-        apart = (
-            features_of(against.extractor, held_out) if len(held_out.images) >= settings.least_samples else found[:0]
-        )
+        apart = features_of(against.extractor, held_out) if len(held_out) >= least else found[:0]
     else:
         rows = held_out_rows(settings, against.labels)
         trained, apart = found[~rows], found[rows]
-    return values | _between("floor_held_out", apart, trained, settings)
+    return values | _between("floor_held_out", apart, trained, least)
 
 
-def _between(name: str, some: Tensor, others: Tensor, settings: Data) -> dict[str, Any]:
+def _between(name: str, some: Tensor, others: Tensor, least: int) -> dict[str, Any]:
     """The distance of features (n, d) to others (m, d), and n."""
-    if min(len(some), len(others)) < settings.least_samples:
+    if min(len(some), len(others)) < least:
         return {name: None, f"{name}_samples": None}
     distance = metrics.frechet_distance(metrics.statistics(some), metrics.statistics(others))
     return {name: distance, f"{name}_samples": len(some)}

@@ -9,32 +9,47 @@ from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from branchwise.trainables.dash.data.datasets import to_pixels
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.spec import IntervalGuidance, TagGuidance
 
 ROWS = 8
 ACROSS = 20
 
 
-def save_grid(path: Path, pixels: Tensor, classes: int) -> None:
-    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows."""
+def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None:
+    """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows.
+
+    about: a phrase that goes into the file, for those who show it.
+    """
     rows = max(1, min(ROWS, len(pixels) // classes))
     shown = pixels[: rows * classes]
     tiles = shown.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
-    _write(path, tiles)
+    _write(path, tiles, about)
 
 
 def sample_model(
-    folder: Path, out: Path, *, label: int | None, count: int, guidance: float, sampler: str, steps: int, seed: int
+    folder: Path,
+    out: Path,
+    *,
+    label: int | None,
+    count: int,
+    guidance: float | TagGuidance | IntervalGuidance,
+    sampler: str,
+    steps: int,
+    seed: int,
+    batch: int = 100,
 ) -> None:
     """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of every class.
 
-    Raises OSError when there is no model or `out` cannot be written, ValueError for a class the model does not know, or
-    for guidance of a model that has no unconditional branch.
+    `batch` images are sampled at once, which changes them by rounding only. Raises OSError when there is no model or
+    `out` cannot be written, ValueError for a class the model does not know, or for guidance of a model that has no
+    unconditional branch.
     """
     net, _ = checkpoint.load_model(folder, "cpu")
     config: Any = net.config
@@ -50,8 +65,8 @@ def sample_model(
     shape = (config.in_channels, config.sample_size, config.sample_size)
     abar = schedule.cosine_alphas_cumprod()
     batches = []
-    for start in range(0, len(labels), 100):
-        chosen = range(start, min(start + 100, len(labels)))
+    for start in range(0, len(labels), batch):
+        chosen = range(start, min(start + batch, len(labels)))
         noise = sampling.starting_noise(seed, chosen, shape, "cpu")
         denoise = sampling.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
         batches.append(to_pixels(sampling.sampler(sampler)(denoise, noise, abar, steps)))
@@ -62,8 +77,12 @@ def sample_model(
     _write(out, tiles)
 
 
-def _write(path: Path, tiles: Tensor) -> None:
-    """`tiles` (rows, across, C, H, W) uint8."""
+def _write(path: Path, tiles: Tensor, about: str = "") -> None:
+    """`tiles` (rows, across, C, H, W) uint8. The file says how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
     rows, across, channels, height, width = tiles.shape
     image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
-    Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path)
+    described = PngInfo()
+    described.add_text("Tile", f"{width}x{height}")
+    if about:
+        described.add_text("Description", about)
+    Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path, pnginfo=described)

@@ -17,18 +17,15 @@ from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.costs.memory import LEAST, images_at_once
 from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
-from branchwise.trainables.dash.diffusion.guidance import scales
-from branchwise.trainables.dash.evaluation import metrics
+from branchwise.trainables.dash.diffusion.guidance import Scale, scales
+from branchwise.trainables.dash.evaluation import metrics, neighbours
+from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample_gflop
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
-from branchwise.trainables.dash.settings.guidance import IntervalGuidance, TagGuidance, described
+from branchwise.trainables.dash.settings.guidance import described
 from branchwise.trainables.dash.settings.spec import Evaluate
-
-LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
-IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
-
-Scale = float | TagGuidance | IntervalGuidance
 
 
 def batch_size(dataset: Dataset) -> int:
@@ -36,12 +33,10 @@ def batch_size(dataset: Dataset) -> int:
 
     It follows from the kind of device alone, not from what is free: rounding depends on it.
     """
-    device = dataset.images.device
+    device = dataset.device
     if device.type != "cuda":
         return LEAST
-    _, height, width = dataset.image_shape
-    fit = torch.cuda.get_device_properties(device).total_memory / (IMAGE_BYTES * height * width / 32**2)
-    return int(min(MOST, max(LEAST, fit)))
+    return images_at_once(torch.cuda.get_device_properties(device).total_memory, dataset.image_shape[1])
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
@@ -72,10 +67,10 @@ def measure(
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
-        found, first, seconds = _sampled_features(
+        found, first, costs = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        return {**_distances(found, against), "sample_seconds": seconds}, first
+        return {**_distances(found, against), **costs}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
@@ -86,6 +81,7 @@ def measure(
     values: dict[str, Any] = {
         "metric": against.extractor.metric(settings.samples),
         **_means(found),
+        "sample_gflop": sample_gflop(net, dataset.image_shape, guidance, settings.sampler_steps),
         "value_repeats": [values["value"] for values in found],
     }
     grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)
@@ -138,7 +134,7 @@ def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evalua
         "kid_subsets": extractor.kid_subsets,
         "kid_subset_size": min(extractor.kid_subset_size, settings.samples, size),
         "held_out": held_out.sha256,
-        "held_out_size": len(held_out.images),
+        "held_out_size": len(held_out),
         "gap_samples": settings.gap_samples,
         "gap_bins": settings.gap_bins,
         "torch_fidelity": version("torch-fidelity"),
@@ -159,11 +155,12 @@ def _distances(found: Tensor, against: ReferenceSet) -> dict[str, float | None]:
     values: dict[str, float | None] = {
         "value": metrics.frechet_distance(metrics.statistics(rows), against.statistics),
         "kid": metrics.kernel_distance(rows, against.features, extractor.kid_subsets, extractor.kid_subset_size),
-        "inception_score": None,
+        "inception_score": metrics.inception_score(logits) if extractor.logits else None,
     }
-    if extractor.logits:
-        values["inception_score"] = metrics.inception_score(logits)
-        values["precision"], values["recall"] = metrics.precision_recall(rows, against.features)
+    with full_precision():
+        values |= neighbours.compare(rows, against.chosen, against.radii)
+        if extractor.name.startswith("clip"):
+            values["cmmd"] = neighbours.cmmd(rows, against.chosen, against.device)
     return values
 
 
@@ -177,13 +174,13 @@ def _sampled_features(
     seed: int,
     context: Context,
     progress: Progress,
-) -> tuple[Tensor, Tensor, float]:
-    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and the
-    seconds it took to sample one image."""
+) -> tuple[Tensor, Tensor, dict[str, float | None]]:
+    """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
+    image took: seconds, and megabytes at the peak of the first batch."""
     here = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
-    rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.images.device)
-    first, seconds = torch.empty(0), 0.0
+    rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
+    first, seconds, megabytes = torch.empty(0), 0.0, None
     size = batch_size(dataset)
     sampled, extracted = Portions(size, "sampling"), Portions(size, "features")
 
@@ -197,15 +194,18 @@ def _sampled_features(
         indices = here[start : start + size]
         if indices:
             began = time.perf_counter()
-            pixels = sampled.run(drawn, len(indices))
-            if pixels.is_cuda:
-                torch.cuda.synchronize()
+            with peak_memory(dataset.device) as peak:
+                pixels = sampled.run(drawn, len(indices))
+                if pixels.is_cuda:
+                    torch.cuda.synchronize()
             seconds += time.perf_counter() - began
+            megabytes = peak.megabytes if start == 0 else megabytes
             with torch.inference_mode(), full_precision():
                 rows = torch.cat([rows, extracted.run(features_of, len(pixels))])
             first = pixels if start == 0 else first
         progress.advance()
-    return gather_rows(rows, settings.samples, context).cpu(), first, seconds / max(1, len(here))
+    costs = {"sample_seconds": seconds / max(1, len(here)), "sample_memory": megabytes}
+    return gather_rows(rows, settings.samples, context).cpu(), first, costs
 
 
 def sample(
@@ -218,7 +218,7 @@ def sample(
     indices: range,
 ) -> Tensor:
     """Images (len(indices), C, H, W), float32, of balanced labels (image i has label i mod classes)."""
-    device = dataset.images.device
+    device = dataset.device
     labels = sampling.balanced_labels(indices, dataset.classes, device)
     noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)
     denoise = sampling.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)

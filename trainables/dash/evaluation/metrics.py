@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+from torch_fidelity.metric_kid import kernel_mmd
 
+CHUNK = 1 << 16  # rows whose moments are taken at once
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Mean and covariance of features (N, d), in float64."""
-    found: Statistics = fid_features_to_statistics(features.double().cpu())
-    return found
+    """Mean and covariance of features (N, d), in float64; more than `CHUNK` rows are read `CHUNK` by `CHUNK`."""
+    if len(features) <= CHUNK:
+        found: Statistics = fid_features_to_statistics(features.double().cpu())
+        return found
+    mean = torch.zeros(features.shape[1], dtype=torch.float64)
+    for rows in features.split(CHUNK):
+        mean += rows.double().sum(dim=0)
+    mean /= len(features)
+    products = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+    for rows in features.split(CHUNK):
+        centred = rows.double() - mean
+        products += centred.T @ centred
+    return {"mu": mean.numpy(), "sigma": (products / (len(features) - 1)).numpy()}
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
@@ -33,18 +45,16 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_size: int) -> float:
     """KID (Binkowski et al. 2018): the mean over random subsets of rows, of all rows where there are fewer."""
     size = min(subset_size, len(samples), len(reference))
-    result = kid_features_to_metric(
-        samples.double(), reference.double(), kid_subsets=subsets, kid_subset_size=size, verbose=False
-    )
-    return float(result[KEY_METRIC_KID_MEAN])
+    # torch-fidelity's own loop, but for a copy of all the reference in float64.
+    draws = np.random.RandomState(DEFAULTS["rng_seed"])
+    found = []
+    for _ in range(subsets):
+        ours = samples[draws.choice(len(samples), size, replace=False)]
+        theirs = reference[draws.choice(len(reference), size, replace=False)]
+        found.append(kernel_mmd(ours.double().numpy(), theirs.double().numpy()))
+    return float(np.mean(found))
 
 
 def inception_score(logits: Tensor) -> float:
     """The Inception score (Salimans et al. 2016) of class logits (N, classes): the mean over 10 parts."""
     return float(isc_features_to_metric(logits)[KEY_METRIC_ISC_MEAN])
-
-
-def precision_recall(samples: Tensor, reference: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019), 3 neighbours, of features (N, d) and (M, d)."""
-    result = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
-    return float(result[KEY_METRIC_PRECISION]), float(result[KEY_METRIC_RECALL])

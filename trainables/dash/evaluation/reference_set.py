@@ -1,57 +1,84 @@
-"""What samples are compared with: the features of all images but a test set's, computed once a machine."""
+"""What samples are compared with: the features of all images but a test set's, and their moments, made once a machine.
+
+Features lie in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
+weights and the version of torch-fidelity; one process computes them while the others wait.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
+import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from filelock import FileLock
+from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
-from branchwise.trainables.dash.evaluation import features, metrics
+from branchwise.trainables.dash.data.decoded import cache_root
+from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.settings.data import Data
+from branchwise.trainables.dash.settings.features import DIGITS
 
-BATCH = 250
+BATCH = 250  # images at once
+PART = 40 * BATCH  # images whose features are written at once
+MOST_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
     extractor: features.Extractor
-    features: Tensor  # (N, d) float32, on the CPU
+    features: Tensor  # (N, d) float32, on the CPU, mapped from a file where they were kept
     labels: Tensor  # (N,) int64, on the CPU
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
+    device: torch.device
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """(M, d): the references that samples are compared with one by one, all or `neighbours.MOST` of them."""
+        return self.features[neighbours.chosen(len(self.features))]
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """(M, 2) distances of each of `chosen` to its neighbours, on the device."""
+        return neighbours.radii(self.chosen, self.device)
 
 
-def get(settings: Data, device: torch.device | str) -> ReferenceSet:
-    """The reference of a data set, its features computed on `device`.
-
-    Inception features, which take minutes, are kept in $XDG_CACHE_HOME/branchwise under a key of the pixels, the
-    weights and the version of torch-fidelity. Raises as data.load and features.extractor_of do.
-    """
-    extractor = features.extractor_of(settings, device)
-    images = load_reference_images(settings, device)
-    found = features_of(extractor, images)
-    return ReferenceSet(extractor, found, images.labels.cpu(), metrics.statistics(found), images.sha256)
+def get(settings: Data, extractor: features.Extractor, device: torch.device | str) -> ReferenceSet:
+    """The reference of a data set in the space of `extractor`, computed on `device`. Raises as datasets.load does."""
+    dataset = load_reference_images(settings, device)
+    rows, statistics = _features_and_moments(extractor, dataset)
+    return ReferenceSet(extractor, rows, dataset.labels.cpu(), statistics, dataset.sha256, dataset.device)
 
 
 def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
-    """The features (N, d) of a data set's images, on the CPU; those of Inception from the cache where they are."""
-    if extractor.name != "inception":
-        return extract(extractor, dataset.images)[:, : extractor.dims].contiguous()
-    file = _cache_file(extractor, dataset.sha256)
-    found = _cached(file, len(dataset.images), extractor.dims)
+    """The features (N, d) of a data set's images, on the CPU, kept for the next time."""
+    return _features_and_moments(extractor, dataset)[0]
+
+
+def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tuple[Tensor, metrics.Statistics]:
+    if extractor.name == DIGITS:  # computed sooner than read
+        rows = torch.cat(list(_extracted(extractor, dataset)))
+        return rows, metrics.statistics(rows)
+    folder = _folder(extractor, dataset.sha256)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        found = _kept(folder, (len(dataset), extractor.dims))
+        if found is None:
+            _keep(folder, extractor, dataset)
+            found = _kept(folder, (len(dataset), extractor.dims))
     if found is None:
-        found = extract(extractor, dataset.images)[:, : extractor.dims].contiguous()
-        _keep(file, found)
+        raise OSError(f"{folder} was removed while it was read")
     return found
 
 
@@ -61,34 +88,59 @@ def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     return Portions(BATCH, "features of the reference").run(lambda here: extractor.net(pixels[here]).cpu(), len(pixels))
 
 
-def _cache_file(extractor: features.Extractor, pixels_sha256: str) -> Path:
+def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tensor]:
+    """Features (n, dims) of the images, part by part, on the CPU."""
+    for start in range(0, len(dataset), PART):
+        pixels = dataset.images[start : start + PART].to(dataset.device)
+        yield extract(extractor, pixels)[:, : extractor.dims].contiguous()
+
+
+def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
     key = f"{extractor.weights_sha256}/{pixels_sha256}/{version('torch-fidelity')}"
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "branchwise" / f"{extractor.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    word = extractor.name.replace(":", ".")
+    return cache_root() / f"features-{word}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _cached(file: Path, rows: int, dims: int) -> Tensor | None:
-    """The features in `file`; None, so that they are computed again, when there are none, or not the ones written."""
+def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
+    """What `folder` holds; None, so that it is computed again, when it is nothing, or not what was written."""
     try:
-        with safe_open(file, framework="pt") as content:
-            found, seal = content.get_tensor("features"), (content.metadata() or {}).get("sha256")
-    except (FileNotFoundError, SafetensorError):
+        about = json.loads((folder / "about.json").read_text())
+        if _sha256(folder / "moments.npz") != about["moments_sha256"]:
+            return None
+        small = (folder / "features.npy").stat().st_size <= MOST_SEALED
+        if small and _sha256(folder / "features.npy") != about["features_sha256"]:
+            return None
+        rows = np.load(folder / "features.npy", mmap_mode="c")  # copy on write: nothing reaches the file
+        with np.load(folder / "moments.npz") as moments:
+            statistics = {name: moments[name] for name in ("mu", "sigma")}
+    except (FileNotFoundError, KeyError, ValueError):
         return None
-    return found if found.shape == (rows, dims) and _sha256(found) == seal else None
+    return (torch.from_numpy(rows), statistics) if rows.shape == shape else None
 
 
-def _keep(file: Path, found: Tensor) -> None:
-    """Writes the features whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=file.parent)
-    os.close(handle)
+def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None:
+    """Computes features and moments and writes `folder` whole or not at all."""
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        save_file({"features": found}, beside, metadata={"sha256": _sha256(found)})
-        os.replace(beside, file)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        beside.chmod(0o755)
+        shape = (len(dataset), extractor.dims)
+        rows = open_memmap(beside / "features.npy", mode="w+", dtype=np.float32, shape=shape)
+        start = 0
+        for batch in _extracted(extractor, dataset):
+            rows[start : start + len(batch)] = batch.numpy()
+            start += len(batch)
+        rows.flush()
+        statistics = metrics.statistics(torch.from_numpy(rows))
+        np.savez(beside / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
+        sums = {f"{name}_sha256": _sha256(beside / file) for name, file in
+                (("features", "features.npy"), ("moments", "moments.npz"))}  # fmt: skip
+        (beside / "about.json").write_text(json.dumps(sums) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sha256(rows: Tensor) -> str:
-    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -24,8 +24,8 @@ from branchwise.trainables.dash.training import steps
 
 State = Literal["passed", "failed", "not possible here"]
 STEPS = 6
-# Relative errors. fp32 against fp32 sums in another order; `fast` multiplies in TF32, which has 10 bits.
-SAME_ARITHMETIC, TF32 = 1e-4, 2e-2
+# Relative errors. fp32 against fp32 sums in another order; TF32 multiplies with 10 bits, bf16 with 7.
+SAME_ARITHMETIC, TF32, BF16 = 1e-4, 2e-2, 5e-2
 SMALL: dict[str, Any] = {  # images of 8x8 pixels; every kind of layer that the paper's nets have
     "teacher": {"channels": [32, 64], "norm_groups": 8, "attention_at": [4], "steps": 1, "batch_size": 16},
     "student": {"channels": [16, 32], "norm_groups": 8, "attention_at": [4]},
@@ -94,7 +94,7 @@ def fast_against_exact(device: str, spec: Spec) -> str:
 
 
 def half_against_single(device: str, spec: Spec) -> str:
-    return _within(TF32, _losses(device, spec, precision="bf16"), _losses(device, spec))
+    return _within(BF16, _losses(device, spec, precision="bf16"), _losses(device, spec))
 
 
 def resumed(device: str, spec: Spec) -> str:

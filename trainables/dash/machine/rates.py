@@ -146,7 +146,7 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
         from branchwise.trainables.dash.evaluation import features, measurement, metrics
         from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, extract
 
-        extractor = features.extractor_of(spec.data, device)
+        extractor = features.extractor_of(spec, device)
     except (ImportError, OSError, ValueError):
         return
     images = standing.random_images(spec, device).images
@@ -156,6 +156,7 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
     took = standing.median_seconds(lambda: extract(extractor, pixels), device, 5.0, most=3)
     if extractor.dims < 100:  # distances of as many rows cost seconds, those of Inception's features minutes
         reference = found[:, : extractor.dims].contiguous()
-        against = ReferenceSet(extractor, reference, metrics.statistics(reference), "")
+        labels = torch.zeros(rows, dtype=torch.int64)  # of which a distance knows nothing
+        against = ReferenceSet(extractor, reference, labels, metrics.statistics(reference), "", torch.device(device))
         took += standing.median_seconds(lambda: measurement._distances(found, against), device, 5.0, most=3)
     yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": took}

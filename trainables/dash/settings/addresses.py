@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from branchwise.trainables.dash.settings import features
 from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
 
@@ -19,6 +21,7 @@ CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 2  # likewise for the values of an evaluation
 _NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
+_OF_FEATURES = {"features", "classifier"}  # which `_features` tells
 
 
 def teacher_key(spec: Spec) -> str:
@@ -75,15 +78,40 @@ def _check_fits(config: Path, data: Data) -> None:
 
 
 def evaluation_key(spec: Spec) -> str:
-    """The address of the settings and data that a teacher's evaluation depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps"})  # of students alone
+    """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: of students alone
+    evaluate |= _features(spec)
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 
-def comparability_key(spec: Spec) -> str:
-    """The address of what `metrics.comparability_key` takes from the settings.
+def features_key(spec: Spec) -> str | None:
+    """The address of the feature net that has to be trained for these settings; None where none has to be."""
+    if spec.features != features.CLASSIFIER:
+        return None
+    return features.classifier_key(spec.evaluate.classifier, _identity(spec.data))
 
-    The reference set is all training images: which part of them trains, and whether they are mirrored, is left out.
+
+def _features(spec: Spec) -> dict[str, Any]:
+    """What tells a feature space from the data set's default one, which adds nothing."""
+    if spec.features == features.full_name(None, spec.data):
+        return {}
+    told: dict[str, Any] = {"features": spec.features}
+    if (key := features_key(spec)) is not None:
+        told["classifier"] = key
+    if features.is_function(spec.features):
+        told["source"] = features.source_sha256(spec.features)
+    return told
+
+
+def comparability_key(spec: Spec) -> str:
+    """The address of what `measurement.comparability_key` takes from the settings.
+
+    The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, is left
+    out. Where the teacher chooses the guidance, another teacher may choose another.
     """
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
-    return digest([reference, spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED)])
+    evaluate = spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED | _OF_FEATURES)
+    measured = [reference, evaluate | _features(spec)]
+    if isinstance(spec.evaluate.guidance, ChooseGuidance):
+        measured.append(spec.teacher.model_dump(mode="json"))
+    return digest(measured)

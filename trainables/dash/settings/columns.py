@@ -35,13 +35,16 @@ COLUMNS = (
     *CALIBRATION,
     Column(name="teacher_value", about="the teacher's value"),
     *FLOOR,
-    Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True),
+    Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True,
+           cost=True),
     Column(name="teacher_params", about="parameters of the teacher", dtype="Int64"),
     Column(name="compression", about="teacher's parameters / student's"),
     Column(name="steps", about="training steps", dtype="Int64"),
     Column(name="train_seconds", about="training, this arm's share", unit="s", better="lower", searchable=True),
     Column(name="eval_seconds", about="evaluation", unit="s"),
-    Column(name="sample_seconds", about="sampling one image", unit="s", better="lower", searchable=True),
+    Column(name="sample_seconds", about="sampling one image", unit="s", better="lower", searchable=True, cost=True),
+    Column(name="sample_gflop", about="arithmetic of sampling one image", unit="GFLOP", better="lower", cost=True),
+    Column(name="sample_memory", about="sampling a batch, at the peak", unit="MB", better="lower", cost=True),
     Column(name="rung_value", about="the value at the rung where the arm was stopped"),
     Column(name="device", about="where it trained", dtype="string"),
     Column(name="comparability_key", about="how the value was measured, as JSON", dtype="string"),
@@ -49,6 +52,10 @@ COLUMNS = (
     Column(name="value_repeats", about="the value of each set of samples", dtype="object"),
     Column(name="precision", about="precision of the samples", dtype="object", better="higher"),
     Column(name="recall", about="recall of the samples", dtype="object", better="higher"),
+    Column(name="density", about="density of the samples", dtype="object", better="higher"),
+    Column(name="coverage", about="coverage of the reference set", dtype="object", better="higher"),
+    Column(name="cmmd", about="kernel distance with a Gaussian kernel, of CLIP features", dtype="object",
+           better="lower"),
 )
 # fmt: on
 
@@ -93,6 +100,10 @@ LINES = (
         title="Training curves",
         x=("step",),
         x_label="training step",
-        y=(Column(name="loss", about="loss"), Column(name="loss_imitation", about="loss of the imitation term")),
+        y=(  # not their sum: methods with different terms would share an axis
+            Column(name="loss_imitation", about="loss of the imitation term"),
+            Column(name="loss_uncond", about="loss of the unconditional term"),
+            Column(name="loss_anchor", about="loss of the anchor term"),
+        ),
     ),
 )

@@ -10,11 +10,6 @@ from pydantic import Discriminator, PositiveInt, Tag, model_validator
 
 from branchwise.trainables.runtime.settings import Strict
 
-# Samples below which a Fréchet distance means little. Digits: ten for each of the 64 features. Inception: 10,000, the
-# least in common use (`fid10k`), although ten for each of its 2,048 features would be 20,480.
-DIGITS_SAMPLES = 640
-INCEPTION_SAMPLES = 10_000
-
 # Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
 DIGITS_HELD_OUT = 30  # of each class
@@ -34,10 +29,6 @@ class Digits(Strict):
     @property
     def classes(self) -> int:
         return 10
-
-    @property
-    def least_samples(self) -> int:
-        return DIGITS_SAMPLES
 
     def held_out(self, images: int, of: int) -> int:
         """How many of a class of `images` are held out, `of` so many in all."""
@@ -94,10 +85,6 @@ class TorchvisionData(Strict):
     def classes(self) -> int:
         return self.known.classes
 
-    @property
-    def least_samples(self) -> int:
-        return INCEPTION_SAMPLES
-
 
 class ImageFolder(Strict):
     """A folder of images, one sub-folder a class, in alphabetical order; resized and cropped to squares."""
@@ -113,10 +100,6 @@ class ImageFolder(Strict):
     def image_shape(self) -> tuple[int, int, int]:
         return self.channels, self.image_size, self.image_size
 
-    @property
-    def least_samples(self) -> int:
-        return INCEPTION_SAMPLES
-
     def held_out(self, images: int, of: int) -> int:
         """How many of a class of `images` are held out, `of` so many in all: at least one, where another is left."""
         share, most = FOLDER_HELD_OUT
@@ -126,7 +109,7 @@ class ImageFolder(Strict):
 def name(data: object) -> str | None:
     """Which of the kinds of data it is, by its name."""
     found = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
-    return "torchvision" if found in TORCHVISION else found
+    return "torchvision" if isinstance(found, str) and found in TORCHVISION else found
 
 
 Data = Annotated[

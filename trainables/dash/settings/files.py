@@ -6,53 +6,56 @@ import hashlib
 import os
 from pathlib import Path
 
-from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder, TorchvisionData
+from branchwise.trainables.dash.settings.data import ImageFolder, TorchvisionData
+from branchwise.trainables.dash.settings.features import PRETRAINED, is_function, source_of
 from branchwise.trainables.dash.settings.spec import Spec
 
-INCEPTION_URL = (
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-)
-INCEPTION_BYTES = 95_628_359
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
+FETCH = "`python platform/fetch.py --space FILE`"
 
 
 def check_inputs(spec: Spec) -> None:
     """Raises FileNotFoundError or ValueError, saying what to do, when data or feature weights are not on this machine.
 
-    Both are named where both are missing. Whether they hold what they should is found out when they are read.
+    All that is missing is told at once. Whether files hold what they should is found out when they are read.
     """
-    errors = []
-    for check in (_find_data, _find_weights):
+    wrong: list[OSError | ValueError] = []
+    for check in (_check_data, _check_features):
         try:
-            check(spec.data)
+            check(spec)
         except (OSError, ValueError) as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise FileNotFoundError("; ".join(map(str, errors)))
+            wrong.append(error)
+    if len(wrong) > 1:
+        raise FileNotFoundError("; ".join(map(str, wrong)))
+    if wrong:
+        raise wrong[0]
 
 
-def _find_data(data: Data) -> None:
-    if isinstance(data, TorchvisionData) and not data.download:
-        root = Path(data.path).expanduser()
-        if not (root / data.known.folder).is_dir():
-            raise FileNotFoundError(missing_data(data))
+def _check_data(spec: Spec) -> None:
+    data = spec.data
+    if isinstance(data, TorchvisionData) and not data.download and not torchvision_folder(data).is_dir():
+        raise FileNotFoundError(missing_data(data))
     if isinstance(data, ImageFolder):
         class_folders(data)
 
 
-def _find_weights(data: Data) -> None:
-    if not isinstance(data, Digits):
-        find_inception_weights()
+def _check_features(spec: Spec) -> None:
+    if spec.features in PRETRAINED:
+        find_weights(spec.features)
+    if is_function(spec.features):
+        source_of(spec.features)
+
+
+def torchvision_folder(data: TorchvisionData) -> Path:
+    """Where the files of a data set of torchvision's lie."""
+    return Path(data.path).expanduser() / data.known.folder
 
 
 def missing_data(data: TorchvisionData) -> str:
     """What to say when a data set of torchvision's is not there."""
     return (
-        f"data: {data.name} is not in {Path(data.path).expanduser().resolve()}: put it there as torchvision lays it "
-        "out, or set data.download: true"
+        f"data: {data.name} is not in {Path(data.path).expanduser().resolve()}: {FETCH} fetches it, or put it there as "
+        "torchvision lays it out, or set data.download: true"
     )
 
 
@@ -67,18 +70,30 @@ def class_folders(data: ImageFolder) -> list[Path]:
     return folders
 
 
-def find_inception_weights() -> Path:
-    """The verified file of Inception weights. Raises FileNotFoundError, saying where to get it, and ValueError."""
-    named = os.environ.get(INCEPTION_VARIABLE)
-    cached = torch_hub() / "checkpoints" / INCEPTION_URL.rsplit("/", 1)[1]
-    file = Path(named).expanduser() if named else cached
+def find_weights(name: str) -> Path:
+    """The verified file of a pretrained feature net. Raises FileNotFoundError, saying how to get it, and ValueError."""
+    net, file = PRETRAINED[name], weights_file(name)
     if not file.is_file():
+        facts = [f"{net.size:,} bytes"] * bool(net.size) + [f"SHA-256 {net.sha256}"] * bool(net.sha256)
+        told = f" ({', '.join(facts)})" if facts else ""
+        variable = f", or name its place in ${INCEPTION_VARIABLE}" if name == "inception" else ""
         raise FileNotFoundError(
-            f"the Inception weights are not at {file}: fetch {INCEPTION_URL} ({INCEPTION_BYTES:,} bytes, SHA-256 "
-            f"{INCEPTION_SHA256}) and put it at {cached}, or name its place in ${INCEPTION_VARIABLE}"
+            f"the weights of {name} are not at {file}: {FETCH} fetches them, or put {net.url}{told} at "
+            f"{hub_file(name)}{variable}"
         )
-    verify(file, INCEPTION_SHA256)
+    verify(file, net.sha256)
     return file
+
+
+def weights_file(name: str) -> Path:
+    """Where the weights of a pretrained feature net are looked for."""
+    named = os.environ.get(INCEPTION_VARIABLE) if name == "inception" else None
+    return Path(named).expanduser() if named else hub_file(name)
+
+
+def hub_file(name: str) -> Path:
+    """Where torch hub would keep these weights."""
+    return torch_hub() / "checkpoints" / PRETRAINED[name].file
 
 
 def torch_hub() -> Path:
@@ -88,8 +103,13 @@ def torch_hub() -> Path:
 
 
 def verify(file: Path, expected: str) -> None:
-    """Raises ValueError for a file of feature weights that is not the one with this SHA-256."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
+    """Raises ValueError for a file of feature weights whose SHA-256 does not begin with these digits."""
+    found = sha256(file)
+    if not found.startswith(expected):
         raise ValueError(f"{file} has SHA-256 {found}, not {expected}: its distances would not compare")
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -22,6 +22,14 @@ from pydantic import (
 )
 
 from branchwise.trainables.dash.settings.data import Data, Digits
+from branchwise.trainables.dash.settings.features import (
+    DIGITS,
+    Classifier,
+    Features,
+    full_name,
+    least_samples,
+    too_few,
+)
 from branchwise.trainables.dash.settings.guidance import (
     ChooseGuidance,
     Guidance,
@@ -164,6 +172,8 @@ class Evaluate(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
     guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
+    features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
+    classifier: Classifier = Classifier()  # of `features: classifier`
     gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
     at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
@@ -203,8 +213,24 @@ class Spec(Strict):
     method: Method = Method()
     evaluate: Evaluate = Evaluate()
 
+    @property
+    def features(self) -> str:
+        """The full name of the space that distances are measured in."""
+        return full_name(self.evaluate.features, self.data)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Spec:
+        wrong = []
+        for check in (self._check_nets, self._check_guidance, self._check_looks, self._check_features):
+            try:
+                check()
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _check_nets(self) -> None:
         self.student.check_image(self.data.image_shape[1])
         if isinstance(self.teacher, Teacher):
             self.teacher.check_image(self.data.image_shape[1])
@@ -213,18 +239,6 @@ class Spec(Strict):
                 raise ValueError(
                     f"objective {self.method.objective} needs a student with as many resolutions as its teacher"
                 )
-        self._check_guidance()
-        if self.evaluate.at_steps and self.evaluate.at_steps[-1] >= self.train.steps:
-            raise ValueError(
-                f"evaluate.at_steps: {self.evaluate.at_steps[-1]} is not below train.steps {self.train.steps}, after "
-                "which students are measured anyway"
-            )
-        if self.evaluate.samples < self.data.least_samples:
-            raise ValueError(
-                f"evaluate.samples: {self.evaluate.samples} is too few for a distance in the feature space of "
-                f"{self.data.name}: at least {self.data.least_samples}"
-            )
-        return self
 
     def _check_guidance(self) -> None:
         scales = (*self.evaluate.candidates, *self.evaluate.guidance_grid)
@@ -235,6 +249,20 @@ class Spec(Strict):
             raise ValueError("teacher.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
         if objective.learns_from_dropped_labels(self.method) and self.method.label_dropout == 0:
             raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
+
+    def _check_looks(self) -> None:
+        if self.evaluate.at_steps and self.evaluate.at_steps[-1] >= self.train.steps:
+            raise ValueError(
+                f"evaluate.at_steps: {self.evaluate.at_steps[-1]} is not below train.steps {self.train.steps}, after "
+                "which students are measured anyway"
+            )
+
+    def _check_features(self) -> None:
+        if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
+            raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
+        least = least_samples(self.features, self.evaluate.classifier)
+        if self.evaluate.samples < least:
+            raise ValueError(too_few(self.evaluate.samples, self.features, least))
 
 
 def _has_checkpoint(teacher: Any) -> bool:

@@ -13,7 +13,7 @@ from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import reference_set
+from branchwise.trainables.dash.evaluation import features, reference_set
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import cohort_key
 from branchwise.trainables.dash.training import measuring
@@ -38,7 +38,8 @@ def run(arms: Sequence[Arm], context: Context) -> None:
         raise ValueError("a cohort needs a teacher's folder")
     teacher, importance = checkpoint.load_model(context.teacher, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    against = reference_set.get(spec.data, context.device)  # missing weights are found before the training
+    extractor = features.extractor_of(spec, context.device, context.features)  # missing weights are found now
+    against = reference_set.get(spec.data, extractor, context.device)
     dataset = datasets.load(spec.data, context.device)
     held_out = datasets.load_held_out(spec.data, context.device)
     setting = Setting(

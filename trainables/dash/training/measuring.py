@@ -22,6 +22,10 @@ from branchwise.trainables.dash.training.steps import Setting
 
 LEAST_STEPS = 2  # of a sampler
 
+Calibrated = tuple[dict[str, float | None], tuple[dict[str, float], ...]]  # pooled over timesteps, and by bin
+# Of a net with its guidance inside, whose branches are not the teacher's.
+NOT_CALIBRATED: Calibrated = ({column.name: None for column in CALIBRATION}, ())
+
 
 def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
     """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
@@ -128,15 +132,15 @@ def _sample(net: nn.Module, settings: Evaluate, setting: Setting, progress: Prog
     )
 
 
-def _calibrate(
-    arm: Arm, net: nn.Module, setting: Setting
-) -> tuple[dict[str, float | None], tuple[dict[str, float], ...]]:
-    """The columns of calibration, and their rows by timestep; none for a net with its guidance inside, whose branches
-    are not the teacher's."""
+def _calibrate(arm: Arm, net: nn.Module, setting: Setting) -> Calibrated:
     if OBJECTIVES[arm.spec.method.objective].guidance_inside:
-        return {column.name: None for column in CALIBRATION}, ()
-    outputs = calibration.outputs(net, setting.probes)
-    pooled, rows = calibration.diagnose(outputs, setting.teacher_outputs, setting.probes)
+        return NOT_CALIBRATED
+    return calibrate(net, setting.probes, setting.teacher_outputs)
+
+
+def calibrate(net: nn.Module, probes: calibration.Probes, teacher_outputs: calibration.Bins) -> Calibrated:
+    """The columns of calibration, and their rows by timestep."""
+    pooled, rows = calibration.diagnose(calibration.outputs(net, probes), teacher_outputs, probes)
     return {column.name: pooled[column.name] for column in CALIBRATION}, tuple(rows)
 
 

@@ -31,14 +31,14 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     """Trains the teacher of `spec` and leaves its folder's files in `out`; an existing checkpoint is copied there.
 
     The files: config.json and weights (averaged) for diffusers, curriculum.safetensors, teacher.json (settings, curve,
-    versions), samples.png. Raises FloatingPointError when training diverges.
+    versions), samples.png and, of the data, real.png. Raises FloatingPointError when training diverges.
     """
     if not isinstance(spec.teacher, Teacher):
         if context.rank == 0:
             _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
-    features.extractor_of(spec.data, "cpu")  # missing weights are found now, not after the training
+    features.extractor_of(spec, "cpu", context.features)  # missing weights are found now, not after the training
     settings = spec.teacher
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
@@ -93,7 +93,9 @@ def _save(
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     shown = range(min(grids.ROWS * dataset.classes, 160))
     images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
-    grids.save_grid(out / "samples.png", datasets.to_pixels(images), dataset.classes)
+    pixels = datasets.to_pixels(images)
+    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.seed}")
+    grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(shown)), dataset.classes)
     about = {
         "data": source.model_dump(mode="json"),
         "teacher": settings.model_dump(mode="json"),
@@ -126,7 +128,8 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
     dataset, held_out = datasets.load(spec.data, context.device), datasets.load_held_out(spec.data, context.device)
-    against = reference_set.get(spec.data, context.device)
+    extractor = features.extractor_of(spec, context.device, context.features)
+    against = reference_set.get(spec.data, extractor, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
@@ -138,12 +141,14 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
         choice = measurement.choose_guidance(net, dataset, against, alphas_cumprod, spec.evaluate, *arguments)
     settings = spec.evaluate.resolved(choice)
     values, grid, _ = measurement.measure(net, dataset, against, alphas_cumprod, settings, *arguments)
+    size = unet.size(net)
     return {
         **values,
         **choice,
         **(floor.measure(spec.data, held_out, against) if context.rank == 0 else {}),
         "comparability_key": measurement.comparability_key(against, held_out, settings),
         "guidance": list(grid),
-        "params": unet.size(net),
+        "params": size,
+        "student_params": size,
         "eval_seconds": time.perf_counter() - start,
     }

@@ -1,0 +1,1 @@
+"""How a report shows what was measured again of a run."""

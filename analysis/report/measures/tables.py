@@ -1,0 +1,57 @@
+"""Tables of what was measured again: does it hold, and which setting is best?"""
+
+from __future__ import annotations
+
+from branchwise.analysis.report.text import DASH, Table, number, with_interval
+from branchwise.analysis.report.wording import effect_text, verb
+from branchwise.analysis.statistics.measures.curves import Curve
+from branchwise.analysis.statistics.measures.effects import Remeasured
+
+
+def holds_table(measured: Remeasured) -> Table:
+    """Each component's effect and share under every measure, and whether the conclusions agree."""
+    components = measured.run.components
+    rows = []
+    for effects in measured.effects:
+        found = effects.rows
+        told = [(effect_text(found[name].shapley, effects.attribution), with_interval(found[name].share, 100))
+                for name in components]  # fmt: skip
+        rows.append((effects.label, effects.metric, *(text for pair in told for text in pair)))
+    if rows and components:
+        rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
+    effect = f"{verb(measured.run.primary)} it by"
+    return Table(
+        title="Does it hold under another measure?",
+        columns=("measure", "metric", *(f"{name} {word}" for name in components for word in (effect, "% of the gain"))),
+        rows=tuple(rows),
+        text_columns=2,
+        note="95% intervals by block in brackets, each for itself: exploratory. “Agree?” compares, measure by measure, "
+        "whether the interval lies above zero (helps), below (hurts) or holds it, with the sweep's own.",
+    )
+
+
+def best_table(measured: Remeasured) -> Table:
+    """By cell, the best value of each setting that was varied, and the distance there."""
+    curves = [(axis, curve) for axis in measured.axes for curve in axis.curves]
+    cells = dict.fromkeys(cell for _, curve in curves for cell in curve.cells)
+    rows = [(cell, *(_best(curve, cell) for _, curve in curves)) for cell in cells]
+    return Table(
+        title="The best setting of each cell",
+        columns=("cell", *(f"best {axis.name}{_given(curve)}" for axis, curve in curves)),
+        rows=tuple(row for row in rows if set(row[1:]) != {DASH}) if curves else (),
+        note="The measured value with the lowest mean over blocks, and that mean. “edge”: the best was the first or "
+        "last that was measured. Chosen for its value, so it flatters.",
+    )
+
+
+def _given(curve: Curve) -> str:
+    return f" ({curve.others})" if curve.others else ""
+
+
+def _best(curve: Curve, cell: str) -> str:
+    best = curve.best(cell)
+    if best is None:
+        return DASH
+    x, estimate = best
+    edge = ", edge" if x in (curve.x[0], curve.x[-1]) else ""
+    return f"{x:g}{edge}: {number(estimate.value)}"

@@ -1,0 +1,188 @@
+"""Plots of what components are worth: each one, from base to full, by outcome, their interactions, and standings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from branchwise.analysis.declared.cells import BASE, FULL
+from branchwise.analysis.report.figures import COLOURS, INK, ONE_COLUMN, TWO_COLUMNS, Plot, colour, new_figure, render
+from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
+from branchwise.analysis.report.plots.palette import FULL_COLOUR, cell_colour, component_title
+from branchwise.analysis.report.text import TIMES, with_minus
+from branchwise.analysis.report.wording import effect_text, natural
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.model import Estimate
+
+HELPS, HARMS = COLOURS[0], COLOURS[5]
+MOST_PANELS = 6  # outcomes in one plot, the primary one first
+
+
+def attribution_plots(findings: Findings) -> list[Plot]:
+    """The plots that the run has the numbers for."""
+    drawn = [attribution_bars(findings), waterfall(findings), outcome_panels(findings), standings(findings),
+             interactions(findings)]  # fmt: skip
+    return [plot for plot in drawn if plot is not None]
+
+
+def attribution_bars(findings: Findings) -> Plot | None:
+    """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
+    scale = natural(findings)
+    found = [row for row in scale.rows if row.shapley.known or row.leave_one_out.known]
+    if not found:
+        return None
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(found))
+    kinds = (
+        ("Shapley value", "shapley", "o"),
+        ("leave-one-out", "leave_one_out", "s"),
+        ("add-one-in", "add_one_in", "^"),
+    )
+    low, high = span(getattr(row, name) for row in found for _, name, _ in kinds)
+    axes.set_xlim(low, high)
+    for i, (label, name, marker) in enumerate(kinds):
+        for j, row in enumerate(found):
+            estimate: Estimate = getattr(row, name)
+            if i == 0 and estimate.known:
+                axes.barh(j - 0.24, estimate.value, height=0.22, color=colour(0), alpha=0.3)
+            interval(axes, estimate, j + (i - 1) * 0.24, colour(i), marker, label if j == 0 else "")
+    rows(axes, [component_title(findings.run, row.component) for row in found])
+    zero_line(axes)
+    effect_axis(axes.xaxis, scale, low, high)
+    _legend_below(figure, axes)
+    told = "; ".join(f"{r.component}: {effect_text(r.shapley, scale)}" for r in found if r.shapley.known)
+    alt = f"Shapley values, leave-one-out and add-one-in with 95% intervals; right of zero the component helps. {told}."
+    return render(figure, "attribution", "Worth of each component", alt)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), handletextpad=0.2,
+                      columnspacing=1.0)  # fmt: skip
+
+
+def waterfall(findings: Findings) -> Plot | None:
+    """From base to full in the outcome's own units; each step is a Shapley value, so their order does not matter."""
+    scale = findings.headline
+    if not scale.rows or not scale.gains[BASE].known or not all(row.shapley.known for row in scale.rows):
+        return None
+    v = float(scale.fit.means[scale.fit.cells.index(BASE)])
+    names = [BASE, *(component_title(findings.run, row.component) for row in scale.rows), FULL]
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.55 + 0.3 * len(names))
+    steps = [_value(v, scale)]
+    for i, row in enumerate(scale.rows, start=1):
+        v += row.shapley.value
+        start, stop = steps[-1], _value(v, scale)
+        steps.append(stop)
+        axes.plot([start, start], [i - 1, i + 0.28], color=INK, linewidth=0.6, linestyle=":")
+        axes.barh(i, stop - start, left=start, height=0.56, color=HELPS if row.shapley.value >= 0 else HARMS)
+    last = len(names) - 1
+    axes.plot([steps[-1]] * 2, [last - 1, last], color=INK, linewidth=0.6, linestyle=":")
+    for y, at, cell in ((0, steps[0], BASE), (last, steps[-1], FULL)):
+        axes.plot(at, y, "o", color=cell_colour(findings.run, cell), markersize=5.5, clip_on=False)
+    rows(axes, names)
+    axes.use_sticky_edges = False  # bars would stick to the axis and leave their labels no room
+    axes.margins(x=0.28)
+    value_axis(axes, scale)
+    for i, row in enumerate(scale.rows, start=1):
+        worth = with_minus(effect_text(Estimate(value=row.shapley.value), scale))
+        _step_label(axes, worth, steps[i - 1], steps[i], i)
+    for y, at in ((0, steps[0]), (last, steps[-1])):
+        axes.annotate(f"{at:.3g}", (at, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5)
+    mean = "geometric mean" if scale.scale == "log" else "mean"
+    axes.set_xlabel(f"{mean} of {scale.outcome.title}")
+    alt = (
+        f"Shapley values as steps from the base cell to the full method, on the {mean} over seeds, "
+        f"{scale.outcome.better} being better; blue makes it better, orange worse."
+    )
+    return render(figure, "waterfall", "From base to full", alt)
+
+
+def _value(v: float, scale: ScaleResult) -> float:
+    return scale.outcome.value(v, scale.scale)
+
+
+def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> None:
+    """Beside the bar, on the side with more room."""
+    low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
+    to_pixels = axes.transData.transform
+    left, right = min(start, stop), max(start, stop)
+    room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
+    room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
+    at, shift, side = (left, -4, "right") if room_left > room_right else (right, 4, "left")
+    axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
+                  fontsize=7.5)  # fmt: skip
+
+
+def outcome_panels(findings: Findings) -> Plot | None:
+    """The attribution of every outcome: a panel each, in its own direction and on its own scale."""
+    shown = [natural(findings, i) for i in range(min(len(findings.outcomes), MOST_PANELS))]
+    if len(shown) < 2 or not any(row.shapley.known for scale in shown for row in scale.rows):
+        return None
+    columns = 2 if len(shown) in (2, 4) else 3
+    lines = -(-len(shown) // columns)
+    names = [component_title(findings.run, name, 14) for name in findings.run.components]
+    figure = Figure(figsize=(TWO_COLUMNS, lines * (0.6 + 0.32 * len(names))))
+    panels = [figure.add_subplot(lines, columns, i + 1) for i in range(len(shown))]
+    for i, (axes, scale) in enumerate(zip(panels, shown, strict=True)):
+        low, high = span(row.shapley for row in scale.rows)
+        axes.set_xlim(low, high)
+        for j, row in enumerate(scale.rows):
+            interval(axes, row.shapley, j, colour(0) if i == 0 else INK)
+        rows(axes, names if i % columns == 0 else [""] * len(names))
+        zero_line(axes)
+        effect_axis(axes.xaxis, scale, low, high)
+        axes.set_xlabel(axes.get_xlabel(), fontsize=7)
+        axes.set_title("primary outcome" if i == 0 else "", fontsize=7.5)
+    alt = "Shapley values with 95% intervals, a panel for each outcome; right of zero the component makes it better."
+    return render(figure, "outcomes", "Worth of each component, by outcome", alt)
+
+
+def standings(findings: Findings) -> Plot | None:
+    """The full method against no component, the baselines and its teacher."""
+    scale = findings.headline
+    gain = scale.gains.get(BASE, Estimate())
+    others = [(one.against, one.role, one.estimate) for one in findings.standings if one.estimate.known]
+    if not others:
+        return None
+    found = [(BASE, "every component off", gain), *others] if gain.known else others
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.6 + 0.34 * len(found))
+    low, high = span(estimate for *_, estimate in found)
+    axes.set_xlim(low, high)
+    for i, (against, _, estimate) in enumerate(found):
+        interval(axes, estimate, i, cell_colour(findings.run, against), "D")
+    rows(axes, [f"{against}\n({role})" if role != "a baseline" else against for against, role, _ in found])
+    zero_line(axes)
+    effect_axis(axes.xaxis, scale, low, high, "full ")
+    alt = "Right of zero the full method is better than the other; 95% intervals by block, unadjusted."
+    return render(figure, "standings", "Where the full method stands", alt)
+
+
+def interactions(findings: Findings) -> Plot | None:
+    """Main effects, and by how much combinations are worth more than the sum of their parts, with intervals."""
+    scale, run = natural(findings), findings.run
+    if len(scale.rows) < 2 or not all(row.main_effect.known for row in scale.rows):
+        return None
+    effects = [((row.component,), row.main_effect) for row in scale.rows]
+    effects += [(one.members, one.estimate) for one in scale.interactions if len(one.members) <= 3]
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.65 + 0.32 * len(effects))
+    low, high = span(estimate for _, estimate in effects)
+    axes.set_xlim(low, high)
+    for i, (members, estimate) in enumerate(effects):
+        interval(axes, estimate, i, FULL_COLOUR if len(members) == 1 else INK, "o" if len(members) == 1 else "s")
+    rows(axes, [_names(members, findings) for members, _ in effects])
+    axes.axhline(len(run.components) - 0.5, color=INK, linewidth=0.5, linestyle=":")
+    zero_line(axes)
+    effect_axis(axes.xaxis, scale, low, high)
+    alt = (
+        "Above the line main effects; below it interactions, which are zero where components simply add up"
+        f"{' on the log scale' if scale.scale == 'log' else ''}. 95% intervals, unadjusted."
+    )
+    return render(figure, "interactions", "Main effects and interactions", alt)
+
+
+def _names(members: Sequence[str], findings: Findings) -> str:
+    return f"{TIMES.rstrip()}\n".join(component_title(findings.run, name, 24) for name in members)

@@ -1,0 +1,67 @@
+"""The verdict board as a picture: each declared claim, its verdict, and the numbers behind it."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+
+from branchwise.analysis.report.figures import GRID, INK, Plot, new_figure, render
+from branchwise.analysis.report.tables import evidence
+from branchwise.analysis.report.text import p_text, with_minus
+from branchwise.analysis.statistics.claims.verdicts import Verdict
+from branchwise.analysis.statistics.findings import Findings
+
+SUPPORTED, REFUTED, OPEN = "#00704F", "#B04A00", "#5A636E"
+WIDTH = 8.4  # inches: the text column of a README
+LINE, GAP = 0.19, 0.13  # inches of a line, and between rows
+CLAIM, VERDICT, EVIDENCE, P = 0.0, 0.355, 0.515, 1.0  # where the columns begin, and the last one ends, of the width
+CLAIM_LETTERS, EVIDENCE_LETTERS = 37, 47
+
+
+def verdict_board(findings: Findings) -> Plot | None:
+    """None for a run without claims."""
+    if not findings.verdicts:
+        return None
+    told = [(verdict, _claim(verdict), _evidence(verdict, findings)) for verdict in findings.verdicts]
+    heights = [LINE * max(len(claim), len(numbers), 1) + GAP for _, claim, numbers in told]
+    height = sum(heights) + LINE + GAP
+    figure, (axes,) = new_figure(WIDTH, height)
+    figure.set_layout_engine("none")
+    axes.set_position((0.01, 0.0, 0.98, 1.0))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    heads = ((CLAIM, "claim, written before the run"), (VERDICT, "verdict"), (EVIDENCE, "evidence"), (P, "p (Holm)"))
+    for x, head in heads:
+        axes.text(x, LINE * 0.8, head, fontsize=8.5, color=OPEN, va="center", ha="right" if x == P else "left")
+    y = LINE + GAP
+    for (verdict, claim, numbers), tall in zip(told, heights, strict=True):
+        axes.plot([0, 1], [y - GAP * 0.4] * 2, color=GRID, linewidth=0.8)
+        sign, tint = _sign(verdict)
+        columns = (
+            (CLAIM, claim, INK, "normal"),
+            (VERDICT, [f"{sign} {verdict.status}"], tint, "bold"),
+            (EVIDENCE, numbers, INK, "normal"),
+            (P, [p_text(verdict.by_block.p_holm)], INK, "normal"),
+        )
+        for x, lines, colour, weight in columns:
+            text = "\n".join(lines).replace(" on these seeds", "\non these seeds")
+            axes.text(x, y, text, fontsize=8.5, color=colour, fontweight=weight, va="top", linespacing=1.3,
+                      ha="right" if x == P else "left")  # fmt: skip
+        y += tall
+    statuses = "; ".join(f"{verdict.claim.text}: {verdict.status}" for verdict in findings.verdicts)
+    return render(figure, "board", "Verdicts on the claims", statuses)
+
+
+def _claim(verdict: Verdict) -> list[str]:
+    return wrap(verdict.claim.text, CLAIM_LETTERS)
+
+
+def _evidence(verdict: Verdict, findings: Findings) -> list[str]:
+    lines = wrap(with_minus(evidence(verdict, findings)), EVIDENCE_LETTERS)
+    return [*lines, ""] if len(lines) < 2 and " on these" in verdict.status else lines
+
+
+def _sign(verdict: Verdict) -> tuple[str, str]:
+    if verdict.status.endswith("on these seeds") or verdict.status == "not shown":
+        return "?", OPEN
+    return ("✓", SUPPORTED) if verdict.status == "supported" else ("✗", REFUTED)

@@ -1,0 +1,101 @@
+"""The plot of cells: which components are on, every seed's value, and the change against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from branchwise.analysis.declared.cells import BASE, FULL, TEACHER
+from branchwise.analysis.declared.factors import OFF, ON
+from branchwise.analysis.report.figures import GRID, INK, TWO_COLUMNS, Plot, new_figure, render
+from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
+from branchwise.analysis.report.plots.palette import cell_colour, component_title
+from branchwise.analysis.report.wording import natural
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.table import CellRow
+
+MOST_ROWS = 40  # rows of a plot that a reader can still tell apart
+MOST_DOTS = 200  # seeds drawn in one row
+LETTER = 0.065  # inches of a level's name
+FLOOR_COLOUR = "#7F7F7F"
+
+
+def cell_forest(findings: Findings) -> Plot | None:
+    """Left: the components; middle: every seed's value, the teacher's and real images'; right: change with interval."""
+    scale = natural(findings)
+    cells = [row for row in findings.cells if row.n and row.arms][:MOST_ROWS]
+    single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "raw")]
+    if not cells:
+        return None
+    shown = [*cells, *single]
+    components = len(findings.run.components)
+    words = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
+    ratios = [0.15 + max(0.22, LETTER * max(map(len, words), default=0)) * components, 2.4, 1.9]
+    figure, (left, middle, right) = new_figure(
+        TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(shown), columns=3, width_ratios=ratios
+    )
+    _matrix(left, shown, findings)
+    _values(middle, cells, single, findings)
+    _changes(right, shown, findings)
+    for axes in (middle, right):
+        axes.set_ylim(len(shown) - 0.45, -0.55)
+        axes.set_yticks(range(len(shown)), [])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    alt = (
+        f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar), of "
+        f"the teacher and of real images (diamonds) where known. Right: change against {scale.reference} with 95% "
+        "intervals by block, right being better."
+    )
+    return render(figure, "cells", "Cells", alt)
+
+
+def _matrix(axes: Axes, shown: Sequence[CellRow], findings: Findings) -> None:
+    """A column of dots for each component, filled where it is on; the level's name where it is more than on or off."""
+    run = findings.run
+    for i, row in enumerate(shown):
+        for j, level in enumerate(row.levels or ()):
+            if level in (ON, OFF):
+                axes.plot(j, i, "o", markersize=5, color=INK if level == ON else GRID)
+            else:
+                axes.text(j, i, level, ha="center", va="center", fontsize=6, color=INK)
+    named = [row.cell if row.levels is None or row.cell in (FULL, BASE) else "" for row in shown]
+    rows(axes, named)
+    axes.set_xticks(range(len(run.components)), [component_title(run, name) for name in run.components],
+                    rotation=55, ha="left", rotation_mode="anchor", fontsize=7)  # fmt: skip
+    axes.tick_params(axis="x", length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xlim(-0.6, max(len(run.components) - 0.4, 0.4))
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], findings: Findings) -> None:
+    run, scale = findings.run, findings.headline
+    for i, row in enumerate(cells):
+        values = run.results.loc[run.results["cell"] == row.cell, scale.outcome.name].to_numpy(dtype=float)
+        dots = values[:MOST_DOTS]
+        axes.plot(dots, np.full(len(dots), i), "o", color=cell_colour(run, row.cell), alpha=0.55, markeredgewidth=0)
+        axes.plot(row.mean, i, "|", color=INK, markersize=10, markeredgewidth=1.6)
+    for i, row in enumerate(single, start=len(cells)):
+        tint = cell_colour(run, TEACHER) if row.cell == TEACHER else FLOOR_COLOUR
+        axes.axvline(row.mean, color=tint, linestyle="--" if row.cell == TEACHER else ":", linewidth=1)
+        axes.plot(row.mean, i, "D", color=tint)
+    value_axis(axes, scale)
+    axes.set_xlabel(f"{scale.outcome.title} ({scale.outcome.better} is better)")
+
+
+def _changes(axes: Axes, shown: Sequence[CellRow], findings: Findings) -> None:
+    scale, run = natural(findings), findings.run
+    changes = [(i, row, scale.relative.get(row.cell, Estimate())) for i, row in enumerate(shown)]
+    changes = [(i, row, replace(change)) for i, row, change in changes if change.known]
+    low, high = span(change for *_, change in changes)
+    axes.set_xlim(low, high)
+    for i, row, change in changes:
+        interval(axes, change, i, cell_colour(run, row.cell), "s")
+    zero_line(axes)
+    effect_axis(axes.xaxis, scale, low, high)
+    axes.set_xlabel(f"{axes.get_xlabel()}\nagainst {scale.reference}")

@@ -1,0 +1,110 @@
+"""Plots of the side tables, as the trainable wants them drawn: small multiples, a few cells in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import fill
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from branchwise.analysis.declared.cells import FULL
+from branchwise.analysis.records.folder import read_table
+from branchwise.analysis.records.outline import Column, Lines
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.report.figures import GRID, INK, ONE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
+from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_order
+
+MOST_POINTS = 20  # of a line with markers
+MOST_CURVES = 4  # in a panel, beside the full method's
+MOST_PANELS = 4  # side by side; cells beyond that are not drawn
+HIDDEN = "#A8A8A8"  # the full method where it is there to compare with
+
+
+def line_plots(run: Run) -> list[Plot]:
+    """The declared lines that the run folder has the data for, in their order."""
+    drawn = [draw_lines(run, lines) for lines in run.outline.lines]
+    return [plot for plot in drawn if plot is not None]
+
+
+def draw_lines(run: Run, lines: Lines) -> Plot | None:
+    """A side table: a line for each cell, the mean over seeds; None where the run has nothing of it.
+
+    A row of panels for each column of `y`; a column of panels for a few cells, with the full method in grey.
+    """
+    table = _table(run, lines)
+    shown = [column for column in lines.y if column.name in table and table[column.name].notna().any()]
+    if table.empty or not shown:
+        return None
+    groups = _groups(run, table, [column.name for column in shown])
+    figure, panels = new_grid(
+        min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else ONE_COLUMN, 1.0 + 1.65 * len(shown),
+        len(shown), len(groups), sharex=True, sharey="row",
+    )  # fmt: skip
+    for column, row in zip(shown, panels, strict=True):
+        for group, axes in zip(groups, row, strict=True):
+            _panel(axes, run, table, column, group)
+        if (table[column.name].dropna() > 0).all() and column.name not in lines.linear:
+            row[0].set_yscale("log")
+            label_log(row[0].yaxis)
+        row[0].set_ylabel(fill(_label(run, column), 26), fontsize=7)
+    if lines.level is not None:
+        for axes in panels[0]:
+            axes.axhline(lines.level, color=INK, linewidth=0.8)
+    for axes in panels[-1]:
+        axes.set_xlabel(lines.x_label)
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5, handlelength=2.2)
+    labels = "; ".join(_label(run, column) for column in shown)
+    grey = " The full method is repeated in grey." if len(groups) > 1 else ""
+    return render(
+        figure, lines.name, lines.title,
+        f"{labels}, by {lines.x_label}: a line for each cell, arithmetic mean over seeds.{grey}",
+    )  # fmt: skip
+
+
+def _table(run: Run, lines: Lines) -> pd.DataFrame:
+    """The rows of the arms that count, with the mean of the x columns as `x`; none where columns are missing."""
+    names = [column.name for column in lines.y]
+    table = read_table(run.folder, lines.table, ["arm", "cell", *lines.x, *names])
+    if any(column not in table for column in ("arm", "cell", *lines.x)):
+        return pd.DataFrame()
+    table = table[table["arm"].isin(set(run.results["arm"]))]
+    return table.assign(x=table[list(lines.x)].mean(axis=1))
+
+
+def _groups(run: Run, table: pd.DataFrame, columns: Sequence[str]) -> list[list[str]]:
+    """The cells that have something to draw, a few a panel: cells in the order of the table, then baselines."""
+    present = set(table.loc[table[list(columns)].notna().any(axis=1), "cell"])
+    order = [cell for cell in (*in_order(run), *table["cell"].unique()) if cell in present]
+    cells = [cell for cell in dict.fromkeys(order) if cell not in run.baselines]
+    baselines = [cell for cell in dict.fromkeys(order) if cell in run.baselines]
+    if len(cells) + len(baselines) <= MOST_CURVES + 1:
+        return [[*cells, *baselines]]
+    chunks = [group[i : i + MOST_CURVES] for group in (cells, baselines) for i in range(0, len(group), MOST_CURVES)]
+    return chunks[:MOST_PANELS]
+
+
+def _panel(axes: Axes, run: Run, table: pd.DataFrame, column: Column, group: Sequence[str]) -> None:
+    if FULL not in group and FULL in set(table["cell"]):
+        mean = _mean(table, FULL, column)
+        axes.plot(mean.index, mean, color=HIDDEN, linewidth=2.2, alpha=0.7)
+    for cell in group:
+        mean = _mean(table, cell, column)
+        look = cell_line(run, cell)
+        if len(mean) > MOST_POINTS:
+            look["markevery"] = max(1, len(mean) // 6)
+        axes.plot(mean.index, mean, label=cell_title(run, cell), markersize=3, linewidth=1.2, **look)
+    axes.grid(color=GRID)
+
+
+def _mean(table: pd.DataFrame, cell: str, column: Column) -> pd.Series:
+    mean: pd.Series = table[table["cell"] == cell].groupby("x")[column.name].mean()
+    return mean
+
+
+def _label(run: Run, column: Column) -> str:
+    """What an axis is called: the metric for the value, else what the column is about."""
+    if column.name == "value":
+        return f"{run.metric} ({run.better('value')} is better)"
+    return column.about or column.name.replace("_", " ")

@@ -1,0 +1,63 @@
+"""One order, one colour and one name for each cell, in every plot of a report."""
+
+from __future__ import annotations
+
+from textwrap import fill
+from typing import Any
+
+from branchwise.analysis.declared.cells import BASE, FULL, TEACHER
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.report.figures import COLOURS, LINES, MARKERS
+
+FULL_COLOUR, TEACHER_COLOUR, BASE_COLOUR = COLOURS[0], COLOURS[2], COLOURS[6]
+CELL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
+BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
+
+
+def in_order(run: Run) -> list[str]:
+    """Cells, then baselines, in the order of the table."""
+    return list(dict.fromkeys((*run.cells, *run.baselines)))
+
+
+def cell_colour(run: Run, cell: str) -> str:
+    own = {FULL: FULL_COLOUR, BASE: BASE_COLOUR, TEACHER: TEACHER_COLOUR}
+    if cell in own:
+        return own[cell]
+    if cell in run.baselines:
+        return BASELINE_COLOURS[run.baselines.index(cell) % len(BASELINE_COLOURS)]
+    return CELL_COLOURS[_place(run, cell) % len(CELL_COLOURS)]
+
+
+def cell_line(run: Run, cell: str) -> dict[str, Any]:
+    """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells whose colours come again."""
+    baseline = cell in run.baselines
+    place = run.baselines.index(cell) if baseline else _place(run, cell)
+    again = 1 if baseline else place // len(CELL_COLOURS)
+    marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + place % (len(MARKERS) - 2)]
+    return {"color": cell_colour(run, cell), "linestyle": LINES[again % len(LINES)], "marker": marker}
+
+
+def cell_title(run: Run, cell: str, width: int = 30) -> str:
+    """What a cell is called in a legend: the labels of the components that are on, in lines of `width` letters."""
+    levels = run.levels(cell)
+    if levels is None or cell in (FULL, BASE):
+        return cell
+    parts = []
+    for factor in run.grid.factors:
+        level = levels[factor.name]
+        if level != factor.reference:
+            parts.append(factor.title if factor.is_switch else f"{factor.title}: {level}")
+    return fill(" + ".join(parts), width, break_long_words=False) or cell
+
+
+def component_title(run: Run, component: str, width: int = 20) -> str:
+    """The label of a component, in lines of `width` letters; a name breaks after its underscores."""
+    title = run.grid.factor(component).title
+    if " " in title or len(title) <= width:
+        return fill(title, width, break_long_words=False)
+    return fill(title.replace("_", "_ "), width, break_long_words=False).replace("_ ", "_")
+
+
+def _place(run: Run, cell: str) -> int:
+    others = [one for one in run.cells if one not in (FULL, BASE)]
+    return others.index(cell) if cell in others else 0

@@ -1,0 +1,84 @@
+"""Values along a setting of which several numbers were measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.records.measures import Measure, is_number, text_of
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.model import Estimate, mean_estimate
+
+LEAST_POINTS = 2  # of a curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Values along one setting, the others being as `others` says: cells[cell][x] is the mean over blocks."""
+
+    others: str
+    metric: str
+    x: tuple[float, ...]
+    cells: Mapping[str, Mapping[float, Estimate]]
+    teacher: Mapping[float, float]
+
+    def best(self, cell: str) -> tuple[float, Estimate] | None:
+        """The setting with the lowest mean, and that mean."""
+        known = {x: estimate for x, estimate in self.cells.get(cell, {}).items() if estimate.known}
+        return min(known.items(), key=lambda item: item[1].value) if known else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """A setting that was varied, by its last word, and its curves."""
+
+    name: str
+    curves: tuple[Curve, ...]
+
+
+def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
+    """An axis for each setting of which several numbers were measured while the others stayed as they were."""
+    keys = dict.fromkeys(key for measure in measures for key in measure.settings)
+    axes = []
+    for key in keys:
+        groups: dict[str, list[Measure]] = {}
+        for measure in measures:
+            if is_number(measure.settings.get(key)):
+                rest = {other: value for other, value in measure.settings.items() if other != key}
+                groups.setdefault(json.dumps(rest, sort_keys=True), []).append(measure)
+        curves = [_curve(run, key, group, measures) for group in groups.values() if _varies(key, group)]
+        if curves:
+            axes.append(Axis(name=key.partition(".")[2], curves=tuple(curves)))
+    return axes
+
+
+def _varies(key: str, group: Sequence[Measure]) -> bool:
+    return len({measure.settings[key] for measure in group}) >= LEAST_POINTS
+
+
+def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Measure]) -> Curve:
+    varying = [
+        other
+        for other in group[0].settings
+        if other != key and len({json.dumps(measure.settings.get(other)) for measure in measures}) > 1
+    ]
+    others = ", ".join(f"{other.partition('.')[2]} {text_of(group[0].settings[other])}" for other in varying)
+    tables = {float(measure.settings[key]): measure.run.results for measure in group}
+    cells = dict.fromkeys((*run.cells[::-1], *run.baselines))
+    return Curve(
+        others=others,
+        metric=group[0].run.metric,
+        x=tuple(sorted(tables)),
+        cells={cell: {x: _mean(table, cell) for x, table in sorted(tables.items())} for cell in cells},
+        teacher={x: float(table["teacher_value"].mean()) for x, table in sorted(tables.items())},
+    )
+
+
+def _mean(table: pd.DataFrame, cell: str) -> Estimate:
+    """Over blocks, with the t interval."""
+    values = table.loc[table["cell"] == cell, "value"].to_numpy(dtype=float)
+    return mean_estimate(values[np.isfinite(values)])

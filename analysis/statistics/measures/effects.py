@@ -1,0 +1,88 @@
+"""Does what was found hold under another measure? Every component's effect under each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from branchwise.analysis.records.measures import Measure
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.measures.curves import Axis, axes_of
+
+Conclusion = Literal["helps", "hurts", "not shown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """What each component is worth under one measure, of so many arms."""
+
+    label: str
+    metric: str
+    attribution: ScaleResult  # of the primary outcome
+    arms: int
+
+    @property
+    def rows(self) -> Mapping[str, ComponentRow]:
+        """By component."""
+        return {row.component: row for row in self.attribution.rows}
+
+    def conclusion(self, component: str) -> Conclusion:
+        """By the 95% interval over blocks, for this component and measure alone."""
+        effect = self.rows[component].shapley
+        if not effect.has_interval or effect.low <= 0 <= effect.high:
+            return "not shown"
+        return "helps" if effect.low > 0 else "hurts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remeasured:
+    """All that measuring a run again has shown; `effects` begins with the sweep's own. Empty when nothing was."""
+
+    run: Run
+    effects: tuple[Effects, ...]
+    axes: tuple[Axis, ...]
+
+    def agreement(self, component: str) -> str:
+        """Whether every measure leads to the sweep's conclusion on this component."""
+        told = [effects.conclusion(component) for effects in self.effects]
+        if {"helps", "hurts"} <= set(told):
+            return "reverses"
+        same = sum(one == told[0] for one in told)
+        return "holds" if same == len(told) else f"holds under {same} of {len(told)}"
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "measure": one.label,
+                "metric": one.metric,
+                "scale": one.attribution.scale,
+                "arms": one.arms,
+                "components": {
+                    name: {
+                        "shapley": asdict(row.shapley),
+                        "share": asdict(row.share),
+                        "conclusion": one.conclusion(name),
+                    }
+                    for name, row in one.rows.items()
+                },
+            }
+            for one in self.effects
+        ]
+
+
+def under_every_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
+    """The effects under the sweep's own measure and every other one, and the curves along each setting."""
+    run = findings.run
+    others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]
+    if not others:
+        return Remeasured(run=run, effects=(), axes=())
+    effects = [_effects(findings, "as in the sweep"), *(_effects(analyse(one.run), one.label()) for one in others)]
+    return Remeasured(run=run, effects=tuple(effects), axes=tuple(axes_of(run, measures)))
+
+
+def _effects(findings: Findings, label: str) -> Effects:
+    run = findings.run
+    return Effects(label=label, metric=run.metric, attribution=findings.headline, arms=len(run.results))

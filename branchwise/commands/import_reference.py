@@ -1,0 +1,1 @@
+../../platform/import_reference.py

@@ -1,0 +1,1 @@
+../../platform/init_space.py

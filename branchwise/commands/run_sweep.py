@@ -1,0 +1,1 @@
+../../platform/run_sweep.py

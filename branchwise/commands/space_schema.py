@@ -1,0 +1,1 @@
+../../platform/space_schema.py

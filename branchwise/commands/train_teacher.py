@@ -1,0 +1,1 @@
+../../platform/train_teacher.py

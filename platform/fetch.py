@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Downloads what a space needs and this machine lacks, data sets and weights of feature nets, and says so before."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from rich.console import Console  # noqa: E402
+from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
+
+from branchwise.analysis.console import make_console, one_line  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.trainables import Needed  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 all is there, 2 bad input, 3 something could not be fetched, 130 interrupted."""
+    console = make_console()
+    try:
+        options = parse(arguments)
+        space = load_space(options.space, options.set)
+        needed = space.module.lacking(space.spec)
+        if not needed:
+            console.print(f"{options.space}: nothing is missing.", highlight=False)
+            return 0
+        for one in needed:
+            console.print(announced(one), highlight=False, soft_wrap=True)
+        return 0 if options.dry_run else fetch(needed, console)
+    except UserError as error:
+        print(f"fetch: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        console.print("Interrupted. What was not whole is gone; the same command starts it again.")
+        return 130
+
+
+def announced(needed: Needed) -> str:
+    """What will be fetched, from where, to where, and how it is checked."""
+    facts = [f"{needed.size:,} bytes"] * bool(needed.size)
+    facts += [f"SHA-256 {needed.sha256}"] * bool(needed.sha256)
+    checked = f" ({', '.join(facts)})" if facts else ""
+    return f"{needed.what}: {needed.source} -> {needed.place}{checked}"
+
+
+def fetch(needed: Sequence[Needed], console: Console) -> int:
+    """Fetches each; one sentence for each that cannot be had. Returns the exit code."""
+    failed = 0
+    columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        for one in needed:
+            bar = bars.add_task(one.what, total=one.size or None)
+            try:
+                one.fetch(lambda size, bar=bar: bars.advance(bar, size))
+            except (OSError, ValueError) as error:
+                failed += 1
+                print(f"fetch: {one.what} was not fetched: {one_line(error)}", file=sys.stderr)
+            else:
+                console.print(f"{one.what}: {one.place}", highlight=False, soft_wrap=True)
+    return 3 if failed else 0
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    option("--space", metavar="FILE", type=Path, required=True, help="the space whose data and weights are fetched")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
+    option("--dry-run", action="store_true", help="say what would be fetched; fetch nothing")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

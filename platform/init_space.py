@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Writes a commented space for a script, to be completed by hand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.orchestration.authoring.scaffold import space_for  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
+    try:
+        options = parse(arguments)
+        out = options.out or options.script.with_suffix(".yaml")
+        text = space_for(options.script)
+        try:
+            with out.open("x") as stream:
+                stream.write(text)
+        except FileExistsError as error:
+            raise UserError(f"{out} exists already; choose another --out") from error
+        except OSError as error:
+            raise UserError(f"{out}: cannot be written: {error.strerror}") from error
+    except UserError as error:
+        print(f"init: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(f"{out}: complete metric and components, then see what would run: branchwise run {out} --dry-run")
+    return 0
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("script", type=Path, help="the script that trains, e.g. train.py")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the space (default: the script's name with .yaml)")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

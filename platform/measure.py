@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Measures the finished students of a run, and its teacher, again: under other settings, beside the run's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from branchwise.orchestration import interrupts  # noqa: E402
+
+if __name__ == "__main__":
+    interrupts.leave_while_starting()  # the imports below take a second
+
+from rich.console import Console  # noqa: E402
+
+from branchwise.analysis.console import make_console  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
+from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
+from branchwise.orchestration.execution.measures import measure_again, same_as_the_sweep  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
+from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
+from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
+from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
+from branchwise.orchestration.run_folder.tables import report  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
+    with interrupts.as_one_interrupt():
+        console, begun = make_console(), threading.Event()
+        try:
+            return measure(parse(arguments), begun, console)
+        except BaseException as error:
+            ending = ending_of(error, begun.is_set())
+            kept = ". What is measured is kept; the same command continues with what is missing"
+            print(f"measure: {ending.sentence}{kept if begun.is_set() else ''}", file=sys.stderr)
+            return ending.code
+
+
+def measure(options: argparse.Namespace, begun: threading.Event, console: Console) -> int:
+    """Returns the exit code of a command that nothing broke off; `begun` is set when measuring begins."""
+    with open_storage(options.storage) as storage:
+        plan = plan_measures(storage, options.run, options.arms, options.set, options.grid)
+    if not plan.slots and not address_of(options.address) and not options.dry_run:
+        raise UserError("; ".join(shortages(plan.space, machine())))
+    print_measures(plan, console)
+    if options.dry_run:
+        return 0
+    started = time.monotonic()
+    missing = measure_again(plan, options.address, console, begun)
+    summary = report(plan.run)
+    print_measured(plan, missing, same_as_the_sweep(plan), summary, time.monotonic() - started, console)
+    return 3 if missing else 0
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    option("--run", metavar="NAME", required=True, help="the run whose students are measured")
+    option("--arms", metavar="NAME", nargs="+", default=[], help="only these arms, or all arms of these cells")
+    option("--set", metavar="KEY=VALUE", action="append", default=[], help="another value, e.g. evaluate.samples=2000")
+    option("--grid", metavar="KEY=V,V,...", action="append", default=[],
+           help="several values, e.g. evaluate.guidance=1,1.5,2; of several grids every combination")  # fmt: skip
+    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option(
+        "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
+    )
+    option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""How a sweep ends, whatever ends it: the one place that knows exit code, sentence and the state in the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from branchwise.analysis.console import one_line
+from branchwise.orchestration import interrupts
+from branchwise.orchestration.errors import LostError, UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `sentence`
+    is what people are told; it is empty where the tables say it all."""
+
+    code: int
+    sentence: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        return self.code == interrupts.EXIT_CODE
+
+
+def ending_of(error: BaseException, begun: bool) -> Ending:
+    """How a sweep ends that met this error, before or after it had begun.
+
+    Raises the error again when nobody foresaw it: that is a mistake of this program, and its traceback is needed.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return Ending(code=interrupts.EXIT_CODE, sentence="Interrupted")
+    if not isinstance(error, (UserError, LostError, OSError)):
+        raise error
+    return Ending(code=3 if begun else 2, sentence=one_line(error))
+
+
+def state_after(error: BaseException) -> str:
+    """What the manifest says of a sweep that had begun when it met this error."""
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def finished(every_arm_done: bool) -> Ending:
+    """How a sweep ends that ran to its end."""
+    return Ending(code=0 if every_arm_done else 3)

@@ -1,0 +1,178 @@
+"""Measuring finished models again, from the plan to the tables beside the sweep's."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from branchwise.orchestration.designs.method import TeacherAddress
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
+from branchwise.orchestration.execution.features import prepare_features
+from branchwise.orchestration.execution.trials import run_measures
+from branchwise.orchestration.execution.watchdog import Watchdog
+from branchwise.orchestration.monitoring.progress import Display, read_progress, watch
+from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
+from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fitted
+from branchwise.orchestration.run_folder.lock import Lease, hold
+from branchwise.orchestration.run_folder.tables import collect, records
+from branchwise.orchestration.run_folder.teachers import Teacher
+from branchwise.trainables import Cohort
+from branchwise.trainables.runtime.ray_worker import TEACHER, Job
+from branchwise.trainables.runtime.run_folder import Measurements, Teachers
+
+
+def measure_again(plan: MeasurePlan, address: str | None, console: Console, begun: threading.Event) -> int:
+    """Carries the plan out and makes a table of each measure; returns how many measurements are missing still.
+
+    `begun` is set when that begins. Raises what `ending_of` knows.
+    """
+    work = Measurements(plan.run).work()
+    with contextlib.ExitStack() as stack:
+        try:
+            lease = stack.enter_context(hold(work.files))
+        except OSError as error:
+            raise UserError(f"{work.root}: cannot be written: {error.strerror or error}") from error
+        try:
+            if plan.left:
+                _work(plan, address, console, lease, begun)
+        finally:
+            missing = _collect(plan)
+            if not missing:
+                work.files.delete("")
+    return missing
+
+
+def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease, begun: threading.Event) -> None:
+    work = Measurements(plan.run).work()
+    with work.ray_log() as log, started(address, log, plan.space, console) as on:
+        if on.joined and plan.run.files.local is not None:
+            refuse_unshared(plan.run.files.local)
+        plan = fitted(plan, on)
+        if not plan.slots:
+            raise UserError("; ".join(shortages(plan.space, on)))
+        if on.dashboard:
+            console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
+        begun.set()
+        with (
+            Display(console) as display,
+            Watchdog(plan.space, on, lease) as watchdog,
+            watchdog.explaining(),
+        ):
+
+            def check() -> None:
+                watchdog.check(display.pulse)
+
+            for spec in plan.nets:
+                prepare_features(plan.space, spec, plan.storage, on, display, check)
+            _measure(plan, on, display, check)
+
+
+def _measure(plan: MeasurePlan, on: Cluster, display: Display, check: Callable[[], None]) -> None:
+    resources = plan.space.resources
+    job = Job(
+        trainable=plan.space.trainable,
+        spec=plan.space.spec.model_dump(mode="json"),
+        storage=plan.storage.root,
+        run=plan.run.name,
+        workers=resources.workers,
+        threads=threads_of_worker(plan.space),
+        gpus=resources.gpus_per_worker,
+        folder=plan.space.folder,
+    )
+    Measurements(plan.run).work().files.delete("progress")  # of an earlier process
+    for measure in plan.measures:
+        Measurements(plan.run).write_measure(measure.key, _described(plan, measure))
+    display.begin_arms(plan.seconds)
+    total, before = plan.left, _made(plan)
+
+    def show() -> None:
+        done = _made(plan) - before
+        running = [read_progress(Measurements(plan.run).work(), cohort.name) for cohort in plan.cohorts]
+        reports = [(r["step"] / max(1, r["steps"]), len(r["arms"])) for r in running if r]
+        display.measures(max(done, sum(share * size for share, size in reports)), done, total)
+
+    # Students take from their teacher's evaluation what a rule has chosen by it, so that comes first.
+    of_teachers = [cohort for cohort in plan.cohorts if cohort.arms[0].name == TEACHER]
+    for cohorts in (of_teachers, [cohort for cohort in plan.cohorts if cohort not in of_teachers]):
+        if cohorts:
+            watch(partial(_run, cohorts, job, plan, on), show, check)
+    show()
+
+
+def _run(cohorts: Sequence[Cohort], job: Job, plan: MeasurePlan, on: Cluster, stop: threading.Event) -> None:
+    if on.outside:
+        on_cluster(run_measures, cohorts, job, plan.space.resources, plan.slots, stop=stop)
+    else:
+        run_measures(cohorts, job, plan.space.resources, plan.slots, stop)
+
+
+def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
+    """What the analysis needs to know of a measure: its settings, and whether they are those of the sweep."""
+    sections = plan.space.module.MEASURED
+    own = plan.space.module.evaluation_key(plan.space.spec)
+    return {
+        "settings": measure.spec.model_dump(mode="json", include=set(sections)),
+        "of_the_sweep": plan.space.spec.model_dump(mode="json", include=set(sections)),
+        "as_in_the_sweep": measure.key == own,
+    }
+
+
+def _made(plan: MeasurePlan) -> int:
+    """Measurements of the plan that there are."""
+    names = {arm.name for arm in plan.arms}
+    measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
+    made = sum(len(names.intersection(measurements.folder(one.key).record_names())) for one in plan.measures)
+    for teacher in plan.teachers:
+        made += sum(teachers.read_evaluation(teacher.key, one.key) is not None for one in plan.measures)
+    return made
+
+
+def _collect(plan: MeasurePlan) -> int:
+    """Makes the table of each measure that has records; returns how many measurements are missing."""
+    measurements = Measurements(plan.run)
+    for measure in plan.measures:
+        folder = measurements.folder(measure.key)
+        if not folder.record_names():
+            continue
+        found = [record for record in records(folder).values() if record is not None]
+        found.sort(key=lambda record: (record["block"], record["arm"]))
+        order = {record["arm"]: number for number, record in enumerate(found)}
+        collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
+    return plan.total - _made(plan)
+
+
+def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
+    """The teacher as it stands under a measure."""
+    evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
+    return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
+
+
+def same_as_the_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
+    """How many models gave the very values of the sweep, bit for bit, of how many that were measured as it was.
+
+    None when that is none of the plan's measures. Seconds, memory and places are no values.
+    """
+    own = plan.space.module.evaluation_key(plan.space.spec)
+    if own not in {measure.key for measure in plan.measures}:
+        return None
+    again, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
+    told = [
+        c.name
+        for c in plan.space.module.COLUMNS
+        if c.dtype != "string" and c.unit not in ("s", "MB") and c.name != "steps"
+    ]
+    equal = total = 0
+    for arm, record in records(plan.run).items():
+        found = again.get(arm)
+        if arm in names and record is not None and found is not None:
+            total += 1
+            both = [name for name in told if name in record["values"] and name in found["values"]]
+            equal += all(record["values"][name] == found["values"][name] for name in both)
+    return equal, total

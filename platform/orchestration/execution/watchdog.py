@@ -1,0 +1,170 @@
+"""What a running sweep cannot go on without, looked at all the time: its run folder, its cluster, and that it moves.
+
+Whoever watches asks `check` every second. It never waits: what might not answer is asked in threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Generic, TypeVar
+
+from branchwise.orchestration.errors import ClusterLostError, LostError, RunAlteredError, StalledError, UserError
+from branchwise.orchestration.execution.cluster import node_here
+from branchwise.orchestration.monitoring.progress import duration
+from branchwise.orchestration.planning.machine import Cluster, threads_of_worker
+from branchwise.orchestration.run_folder.lock import Lease
+from branchwise.orchestration.space import Resources, Space
+from branchwise.orchestration.time_limit import Silence, within
+
+ASK_SECONDS = 3.0  # between two questions to Ray
+FILES_SECONDS = 5.0  # between two looks at the files that the run stands on
+ANSWER_SECONDS = 45.0  # without an answer, Ray is lost
+PLACE_SECONDS = 60.0  # without a node for a cohort
+LAST_SECONDS = 10.0  # for a last question, when something has failed already
+
+Nodes = list[dict[str, Any]]
+T = TypeVar("T")
+
+
+class Probe(Generic[T]):
+    """Asks something again and again in a thread of its own. `last` is the last answer; failures are no answers."""
+
+    def __init__(self, ask: Callable[[], T], every: float) -> None:
+        self.last: T | None = None
+        self.answers = 0
+        self._ask, self._every, self._stop = ask, every, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            with suppress(Exception):
+                self.last = self._ask()
+                self.answers += 1
+
+    def stop(self) -> None:
+        """Ends it; an answer under way is waited for, since Ray bears no question while it is shut down."""
+        self._stop.set()
+        self._thread.join(LAST_SECONDS)
+
+
+class Watchdog:
+    """A context manager. `altered` names those files that the run stands on which are not as they should be."""
+
+    def __init__(
+        self, space: Space, on: Cluster, lease: Lease | None = None, altered: Callable[[], Sequence[str]] = list
+    ) -> None:
+        self._on, self._lease, self._ask_files = on, lease, altered
+        self._max_silence = space.resources.max_silence
+        self._cohort = cohort_needs(space)
+        self._here = node_here()
+        self._unanswered, self._unplaced, self._unmoved = Silence(), Silence(), Silence()
+
+    def __enter__(self) -> Watchdog:
+        self._nodes = Probe(_nodes, ASK_SECONDS)
+        self._altered = Probe(self._ask_files, FILES_SECONDS)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._nodes.stop()
+        self._altered.stop()
+
+    def check(self, pulse: Hashable) -> None:
+        """Raises the LostError that ends the sweep. `pulse` changes when something that runs has reported."""
+        self._check_folder(self._altered.last)
+        if self._unanswered.of(self._nodes.answers) > ANSWER_SECONDS:
+            raise ClusterLostError(
+                f"Ray has not answered for {ANSWER_SECONDS:.0f} s: its control service (GCS) is lost"
+            )
+        if self._nodes.last is not None:
+            self._check_nodes(self._nodes.last)
+        waits_for_others = self._on.joined and pulse is None  # a cluster's other work may keep us waiting for long
+        if self._unmoved.of(pulse) > self._max_silence and not waits_for_others:
+            raise StalledError(
+                f"nothing has reported for {duration(self._max_silence)}, though Ray is well (resources.max_silence)"
+            )
+
+    def _check_folder(self, changed: Sequence[str] | None) -> None:
+        if self._lease:
+            self._lease.check()
+        if changed:
+            raise altered(changed)
+
+    def _check_nodes(self, nodes: Nodes) -> None:
+        alive = [node for node in nodes if node["Alive"]]
+        if self._here and not any(node["NodeID"] == self._here for node in alive):
+            raise ClusterLostError("the Ray node of this machine is dead: its raylet or an agent of it has ended")
+        offers = [node["Resources"] for node in alive]
+        placeable = fits(self._cohort, offers)
+        if self._unplaced.of(placeable) > PLACE_SECONDS and not placeable:
+            raise ClusterLostError(
+                f"no node is left for a cohort, which takes {_told(self._cohort)}; "
+                f"the cluster offers {_told(offers) or 'nothing'}"
+            )
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Of what fails within, because something is lost, raises what is lost."""
+        try:
+            yield
+        except (KeyboardInterrupt, UserError, LostError):
+            raise
+        except BaseException as error:
+            if lost := self._cause(error):
+                raise lost from error
+            raise
+
+    def _cause(self, error: BaseException) -> LostError | None:
+        try:
+            self._check_folder(within(LAST_SECONDS, self._ask_files))
+            self._check_nodes(within(LAST_SECONDS, _nodes))
+        except LostError as lost:
+            return lost
+        except Exception:
+            pass  # no answer, or none that is one: it says nothing more than the error does
+        if isinstance(error, SystemExit) or type(error).__module__.startswith("ray."):
+            said = " ".join(str(error).split())[:300]
+            return ClusterLostError(f"Ray failed: {type(error).__name__}{f': {said}' if said else ''}")
+        return None
+
+
+def altered(paths: Sequence[str]) -> RunAlteredError:
+    return RunAlteredError(
+        f"{' and '.join(paths)} {'was' if len(paths) == 1 else 'were'} deleted or changed while the sweep ran"
+    )
+
+
+def cohort_needs(space: Space) -> list[dict[str, float]]:
+    """What a cohort takes of Ray: one bundle for each of its processes."""
+    resources: Resources = space.resources
+    gpu = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
+    if resources.workers:
+        return [{"CPU": float(threads_of_worker(space)), **gpu}] * resources.workers
+    return [{"CPU": float(resources.cpus_per_trial), **gpu}]
+
+
+def fits(bundles: Sequence[Mapping[str, float]], nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether each bundle finds a node, on nodes that do nothing else."""
+    free = [dict(node) for node in nodes]
+    for bundle in bundles:
+        found = next((node for node in free if all(node.get(r, 0) >= n for r, n in bundle.items())), None)
+        if found is None:
+            return False
+        for resource, amount in bundle.items():
+            found[resource] -= amount
+    return True
+
+
+def _told(bundles: Sequence[Mapping[str, float]]) -> str:
+    return ", ".join(
+        " and ".join(f"{amount:g} {resource}s" for resource in ("CPU", "GPU") if (amount := bundle.get(resource)))
+        for bundle in bundles
+    )
+
+
+def _nodes() -> Nodes:
+    import ray
+
+    return list(ray.nodes())  # type: ignore[no-untyped-call]

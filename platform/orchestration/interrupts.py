@@ -1,0 +1,125 @@
+"""Ctrl-C and SIGTERM: one request to end, which always arrives and is answered once.
+
+The first signal becomes a KeyboardInterrupt in the main thread. Further ones change nothing, so that what answers it
+runs to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from branchwise.orchestration.time_limit import hanging
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_CODE = 130
+STUCK_SECONDS = 30.0  # for a main thread that is in a call which Python cannot interrupt
+
+
+@dataclass
+class _Request:
+    arrived: bool = False  # in the main thread
+    raised: bool = False
+    deferring: int = 0  # how many `deferred` are under way
+
+
+_request = _Request()
+
+
+def leave_while_starting() -> None:
+    """Until `as_one_interrupt`, a signal ends the process at once: imports take seconds, and nothing has begun."""
+    for number in SIGNALS:
+        signal.signal(number, _leave_at_once)
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"Interrupted before anything had started.\n")
+    os._exit(EXIT_CODE)
+
+
+@contextmanager
+def as_one_interrupt() -> Iterator[None]:
+    """Within, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, also in a job that was started with both ignored.
+
+    A main thread that is stuck in a library does not hear signals: after STUCK_SECONDS the process then ends with
+    EXIT_CODE, as a killed one would. For the main thread alone.
+    """
+    global _request
+    _request = _Request()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    handlers = {number: signal.signal(number, _on_signal) for number in SIGNALS}
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_last_resort, args=(reading, _request), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            # Once a program has done its work, it is too late to interrupt it.
+            signal.signal(number, signal.SIG_IGN if handler is _leave_at_once else handler)
+        os.close(writing)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """What must not be cut in two: a signal that arrives within raises KeyboardInterrupt at the end."""
+    _request.deferring += 1
+    try:
+        yield
+    finally:
+        _request.deferring -= 1
+    check()
+
+
+def check() -> None:
+    """Raises KeyboardInterrupt when a signal has arrived and nobody has heard of it."""
+    if _request.arrived and not _request.raised and not _request.deferring:
+        _request.raised = True
+        raise KeyboardInterrupt
+
+
+def note() -> None:
+    """Notes a signal that arrived by another way, such as Ray's own handler: it is answered already."""
+    _request.arrived = _request.raised = True
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process with this exit code, whatever hangs in a thread, and whatever signal comes now."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # a full disk, or a reader that is gone: Python would try again, and end with 120
+        os._exit(code)
+    if hanging():
+        os._exit(code)
+    sys.exit(code)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    _request.arrived = True
+    check()
+
+
+def _last_resort(reading: int, request: _Request) -> None:
+    """Python writes each signal's number into the pipe as it arrives, whatever the main thread is doing."""
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        while number := pipe.read(1):
+            if number[0] not in SIGNALS:
+                continue
+            deadline = time.monotonic() + STUCK_SECONDS
+            while not request.arrived and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if not request.arrived:
+                os.write(2, b"Interrupted in a call that does not end; finished arms are kept.\n")
+                os._exit(EXIT_CODE)

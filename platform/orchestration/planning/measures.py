@@ -1,0 +1,271 @@
+"""What measuring finished models again will do: which models, which settings, for how long. Writes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.yaml_file import parse_yaml
+from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
+from branchwise.orchestration.planning.packing import makespan
+from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.tables import records
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
+from branchwise.orchestration.space import Space
+from branchwise.trainables import Arm, Cohort
+from branchwise.trainables.runtime.ray_worker import TEACHER
+from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
+from branchwise.trainables.runtime.storage import DamagedError, Storage
+
+MOST_MEASURES = 1000
+TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that slots end together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """`patch` is laid over the run's own settings, which gives `spec`; `key` is the address of what that measures."""
+
+    key: str
+    patch: Mapping[str, Any]
+    spec: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurePlan:
+    """`arms` are the finished models, under the run's own settings; `cohorts` hold what is not measured yet, each the
+    same arm under several settings. `nets` are the settings whose feature nets have to be trained first."""
+
+    space: Space
+    storage: Storage
+    run: RunFolder
+    measures: tuple[Measure, ...]
+    arms: tuple[Arm, ...]
+    cohorts: tuple[Cohort, ...]
+    nets: tuple[Any, ...]
+    slots: int
+    teachers: tuple[Teacher, ...]  # that these arms learned from, each once
+
+    @property
+    def left(self) -> int:
+        """Measurements that are not made yet."""
+        return sum(len(cohort.arms) for cohort in self.cohorts)
+
+    @property
+    def total(self) -> int:
+        """Measurements asked for: of each model, and of their teachers, under each measure."""
+        return len(self.measures) * (len(self.arms) + len(self.teachers))
+
+    @property
+    def seconds(self) -> float:
+        nets = sum(float(self.space.module.estimate_features(spec)) for spec in self.nets)
+        return nets + makespan(self.cohorts, max(1, self.slots))
+
+
+def plan_measures(
+    storage: Storage, name: str, chosen: Sequence[str], settings: Sequence[str], grid: Sequence[str]
+) -> MeasurePlan:
+    """The plan of measuring the run called `name` again.
+
+    `chosen` are arms or cells, all when empty; `settings` are KEY=VALUE, `grid` KEY=VALUE,VALUE,... of which every
+    combination is measured. Raises UserError.
+    """
+    run = run_named(storage, name, "--run")
+    if not run.begun():
+        there = ", ".join(other.name for other in runs(storage))
+        raise UserError(f"--run {name}: no such run in {storage.root}; there are: {there or 'none'}")
+    space, _ = read_plan(run)
+    if not space.module.MEASURED:
+        raise UserError(f"--run {name}: trainable {space.trainable} cannot measure a finished model again")
+    measures = _measures(space.method, settings, grid)
+    arms = _finished(run, space, chosen)
+    plan = MeasurePlan(
+        space=space,
+        storage=storage,
+        run=run,
+        measures=measures,
+        arms=arms,
+        cohorts=(),
+        nets=_nets(space, storage, measures),
+        slots=1,
+        teachers=_teachers_of(arms, space, storage, name),
+    )
+    _refuse_unlike(plan)
+    return fitted(plan, machine())
+
+
+def fitted(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
+    """The plan for this cluster."""
+    plan = replace(plan, slots=slots(plan.space, on))
+    plan = replace(plan, cohorts=tuple(_cohorts(plan)))
+    _refuse_damaged(plan)
+    return plan
+
+
+def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
+    """Pairs of a word and a text."""
+    beside = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{beside}"
+    for number, measure in enumerate(plan.measures):
+        told = ", ".join(f"{key}={value}" for key, value in measure.patch.items()) or "as in the sweep"
+        yield "" if number else "measures", f"{measure.key}  {told}"
+    yield "to measure", f"{plan.left} of {plan.total}, {plan.slots} at a time"
+    for spec in plan.nets:
+        yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
+
+
+def _measures(method: Method, settings: Sequence[str], grid: Sequence[str]) -> tuple[Measure, ...]:
+    """Every combination of the grid, over the settings; each address once."""
+    fixed = {key: value for text in settings for key, value in [_setting("--set", text, method)]}
+    axes = [_axis(text, method) for text in grid]
+    keys = [key for key, _ in axes]
+    if twice := next((key for key in keys if keys.count(key) > 1 or key in fixed), None):
+        raise UserError(f"--grid {twice}: is given twice")
+    if math.prod(len(values) for _, values in axes) > MOST_MEASURES:
+        raise UserError(f"--grid: makes more than {MOST_MEASURES} measures")
+    found: dict[str, Measure] = {}
+    for values in itertools.product(*(values for _, values in axes)):
+        patch = {**fixed, **dict(zip(keys, values, strict=True))}
+        where = ", ".join(f"{key}={value}" for key, value in patch.items()) or "the run's own settings"
+        method.check_patch(where, patch)
+        spec = method.patched(patch)
+        try:
+            key = method.module.evaluation_key(spec)
+            method.module.check_inputs(spec)
+        except (OSError, ValueError) as error:
+            raise UserError(str(error)) from error
+        found.setdefault(key, Measure(key=key, patch=patch, spec=spec))
+    return tuple(found.values())
+
+
+def _axis(text: str, method: Method) -> tuple[str, list[Any]]:
+    key, equals, values = text.partition("=")
+    return _setting("--grid", f"{key}{equals}[{values}]" if equals else text, method)
+
+
+def _setting(option: str, text: str, method: Method) -> tuple[str, Any]:
+    """The key and the value of KEY=VALUE. Raises UserError when it is not one that a measure may change."""
+    key, equals, value = text.partition("=")
+    sections = method.module.MEASURED
+    if not equals or not value or "." not in key:
+        raise UserError(f"{option} {text}: must be KEY.KEY=VALUE, for example {option} {sections[0]}.samples=2000")
+    if key.split(".")[0] not in sections:
+        raise UserError(
+            f"{option} {key}: only {' and '.join(f'{section}.*' for section in sections)} can be changed: a finished "
+            "model keeps the data and settings that it was trained with"
+        )
+    method.current(f"{option} {key}", key)
+    try:
+        return key, parse_yaml(value)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: not a YAML value: {error}") from error
+
+
+def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms that are done and left a model, block by block; of those `chosen`. Raises UserError."""
+    done = [r for r in records(run).values() if r is not None and r["status"] == "done" and r["kind"] != "search"]
+    names = {name for record in done for name in (record["arm"], record["cell"])}
+    for name in chosen:
+        if name not in names:
+            cells = ", ".join(dict.fromkeys(record["cell"] for record in done))
+            raise UserError(f"--arms {name}: is no finished arm or cell of {run.name}; cells: {cells or 'none'}")
+    kept = [r for r in done if not chosen or {r["arm"], r["cell"]} & set(chosen)]
+    if not kept:
+        raise UserError(f"--run {run.name}: no arm has finished, so there is nothing to measure")
+    kept.sort(key=lambda record: (record["block"], record["arm"]))
+    return tuple(
+        Arm(
+            name=record["arm"],
+            spec=space.method.patched(record["patch"]),
+            teacher=record.get("teacher") or _asked(space, record["patch"]),
+            **{key: record[key] for key in ("seed", "kind", "cell", "block", "components", "patch")},
+        )
+        for record in kept
+    )
+
+
+def _asked(space: Space, patch: Mapping[str, Any]) -> str | None:
+    """The key of the teacher that an arm of this patch asks for; records of earlier versions do not name it."""
+    teacher = space.method.teacher(patch)
+    return teacher.key if teacher else None
+
+
+def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:
+    """The teachers of these arms, each once. Raises UserError when one is not there."""
+    asked = {arm.teacher for arm in arms}
+    found = {one.key: one for one in find_teachers(space, storage) if one.key in asked}
+    for one in found.values():
+        if not one.trained:
+            raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(one.key)}, is not there")
+    if lost := sorted(key for key in asked if key is not None and key not in found):
+        raise UserError(f"--run {name}: its space asks for other teachers now than when it was trained, for {lost[0]}")
+    return tuple(found.values())
+
+
+def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
+    """The settings of the feature nets that are not trained yet, one of each net."""
+    nets, found = FeatureNets(storage), {}
+    for measure in measures:
+        key = space.module.features_key(measure.spec)
+        if key is not None and not nets.trained(key):
+            found[key] = measure.spec
+    return tuple(found.values())
+
+
+def _refuse_unlike(plan: MeasurePlan) -> None:
+    """Raises UserError for an arm that is measured by settings of its own: no measure would be the same for all."""
+    module = plan.space.module
+    own = module.evaluation_key(plan.space.spec)
+    for arm in plan.arms:
+        if module.evaluation_key(arm.spec) != own:
+            raise UserError(f"--arms {arm.name}: its components change how it is measured, so it cannot be otherwise")
+
+
+def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
+    """What is left to measure, the teacher first, an arm's measures in groups."""
+    module, method = plan.space.module, plan.space.method
+    threads = threads_of_worker(plan.space)
+    measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
+    at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
+    number = itertools.count()
+    for teacher in plan.teachers:
+        missing = [one for one in plan.measures if teachers.read_evaluation(teacher.key, one.key) is None]
+        asks = next(arm for arm in plan.arms if arm.teacher == teacher.key)
+        for group in _groups(missing, max(1, plan.slots)):
+            patches = [{**asks.patch, **one.patch} for one in group]
+            arms = tuple(
+                Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
+                for p in patches
+            )
+            seconds = sum(module.estimate_measure(arm.spec, True, threads) for arm in arms)
+            yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
+    known = {one.key: set(measurements.folder(one.key).record_names()) for one in plan.measures}
+    for arm in plan.arms:
+        missing = [one for one in plan.measures if arm.name not in known[one.key]]
+        for group in _groups(missing, at_once):
+            patches = [{**arm.patch, **one.patch} for one in group]
+            arms = tuple(replace(arm, patch=patch, spec=method.patched(patch)) for patch in patches)
+            seconds = sum(module.estimate_measure(one.spec, False, threads) for one in arms)
+            yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
+
+
+def _groups(measures: Sequence[Measure], count: int) -> Iterator[Sequence[Measure]]:
+    """The measures in at most `count` groups of nearly equal size."""
+    size = math.ceil(len(measures) / count)
+    for start in range(0, len(measures), max(1, size)):
+        yield measures[start : start + size]
+
+
+def _refuse_damaged(plan: MeasurePlan) -> None:
+    """Raises UserError when a model to be measured is not what its training left; at a URI the workers look."""
+    local = plan.run.files.local
+    for name in dict.fromkeys(arm.name for cohort in plan.cohorts for arm in cohort.arms if arm.name != TEACHER):
+        try:
+            if local is not None:
+                plan.run.get_model(name, local)
+        except (DamagedError, FileNotFoundError) as error:
+            raise UserError(f"--run {plan.run.name}: {name} cannot be measured: {error}") from error

@@ -1,0 +1,69 @@
+"""Waiting for what may never answer, for so long and no longer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+LIMIT_SECONDS = 30.0  # for a storage, a cluster or a file to answer at the start of a sweep
+LONGEST_GAP = 5.0  # that counts as silence heard
+
+T = TypeVar("T")
+_abandoned: list[threading.Thread] = []
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns or raises, unless that takes longer than `seconds`: then TimeoutError, an OSError.
+
+    The call has a thread of its own, so that Ctrl-C is heard meanwhile; one that never ends is left behind.
+    """
+    done = threading.Event()
+    answer: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(call())
+        except BaseException as error:  # raised where it is waited for
+            failure.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    leave_behind(thread)
+    if not done.wait(seconds):
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    if failure:
+        raise failure[0]
+    return answer[0]
+
+
+def leave_behind(thread: threading.Thread) -> None:
+    """Notes a thread that may never end, and is not waited for."""
+    _abandoned[:] = [thread, *(one for one in _abandoned if one.is_alive())]
+
+
+def hanging() -> bool:
+    """Whether a thread that was left behind is still at it; the end of a process would wait for some of these."""
+    return any(thread.is_alive() for thread in _abandoned)
+
+
+class Silence:
+    """How long something has not changed, as far as this process has seen: time it was stopped or slept is no proof."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[Hashable, ...] = ()
+        self._seconds = 0.0
+        self._when = time.monotonic()
+
+    def of(self, state: Hashable) -> float:
+        """Seconds for which this has been the state, when asked again and again."""
+        now = time.monotonic()
+        self._seconds += min(now - self._when, LONGEST_GAP)
+        self._when = now
+        if self._seen != (state,):
+            self._seen, self._seconds = (state,), 0.0
+        return self._seconds

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Looks at a folder of images, a sub-folder for each class, and writes a space for it that runs as it is."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.space import parse_space  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
+    try:
+        options = parse(arguments)
+        if options.out.exists():
+            raise UserError(f"--out {options.out}: exists already; choose another file")
+    except UserError as error:
+        print(f"propose: {one_line(error)}", file=sys.stderr)
+        return 2
+    from branchwise.trainables.dash.data.proposal import look, space_text  # torch: not before it is needed
+
+    try:
+        found = look(options.images)
+        name = re.sub(r"[^a-z0-9._-]+", "-", options.images.resolve().name.lower()).strip("-._") or "images"
+        text = space_text(name[:64], options.images, found)
+        parse_space(str(options.out), text.encode())
+        options.out.write_text(text)
+    except (ValueError, UserError, OSError) as error:
+        for line in str(error).splitlines():
+            print(f"propose: {line}", file=sys.stderr)
+        return 2
+    colour = "colour" if found.channels == 3 else "grey"
+    print(
+        f"{len(found.classes)} classes, {found.images:,} images, {found.side}x{found.side} in {colour}: {options.out}"
+    )
+    print(f"What would run, and for how long: python platform/run_sweep.py --space {options.out} --dry-run")
+    return 0
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    option = parser.add_argument
+    option("--images", metavar="DIR", type=Path, required=True, help="the folder of images")
+    option("--out", metavar="FILE", type=Path, required=True, help="the space to write; it must not exist yet")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

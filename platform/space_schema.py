@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Prints the JSON Schema of the spaces of a trainable, for editors: # yaml-language-server: $schema=FILE"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.trainables import BUILT_IN, load_trainable  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, or 2 for bad input."""
+    try:
+        options = parse(arguments)
+        if Path(options.what).suffix in (".yaml", ".yml"):
+            space = load_space(options.what)
+            schema = schema_of(space.trainable, space)
+        else:
+            schema = _of_trainable(options.what)
+    except UserError as error:
+        print(f"schema: {one_line(error)}", file=sys.stderr)
+        return 2
+    print(json.dumps(schema, indent=1))
+    return 0
+
+
+def _of_trainable(name: str) -> dict[str, object]:
+    try:
+        load_trainable(name, {}, str(Path.cwd()))
+        return schema_of(name)
+    except (ImportError, AttributeError, TypeError) as error:
+        known = ", ".join(BUILT_IN)
+        raise UserError(f"{name}: is none of {known}, a module, a function or a space file (.yaml): {error}") from error
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("what", metavar="TRAINABLE|FILE", help="dash, command, package.module, ... or a space file")
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

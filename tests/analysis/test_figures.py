@@ -1,0 +1,232 @@
+"""Plots fit for a paper: axes that can be read, one look for each cell, few curves a panel, samples tile by tile."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from branchwise.analysis.declared.factors import Factor, cell_of, combinations
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.figures import ONE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
+from branchwise.analysis.report.plots import evidence
+from branchwise.analysis.report.plots.axes import percent_ticks, span
+from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
+from branchwise.analysis.report.plots.samples import read_grid, sample_rows
+from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.model import Estimate
+
+BRANCH = Factor(name="branch", label="Second branch")
+DOSE = Factor(name="dose", levels=("none", "low", "paper"), reference="none", full="paper", doses=(0.0, 0.03, 0.1),
+              label="Anchor weight")  # fmt: skip
+KIND = Factor(name="kind", levels=("plain", "learned"), reference="plain", full="learned")
+FACTORS = (BRANCH, DOSE, KIND)
+WORTH = {"on": 0.5, "low": 0.05, "paper": 0.2, "learned": 0.1}
+
+
+@pytest.fixture(scope="module")
+def leveled(tmp_path_factory) -> Path:
+    """A run of factors with levels, with two outcomes, values along the way and a floor, and its report."""
+    folder = tmp_path_factory.mktemp("leveled") / "leveled"
+    folder.mkdir()
+    names = [factor.name for factor in FACTORS]
+    cells = [dict(zip(names, levels, strict=True)) for levels in combinations(FACTORS)]
+    states = [{name: {"on": True, "off": False}.get(level, level) for name, level in one.items()} for one in cells]
+    rng, rows, along = np.random.default_rng(0), [], []
+    for block in range(5):
+        shift = rng.normal(0, 0.1)
+        for levels, state in zip(cells, states, strict=True):
+            gain = sum(WORTH.get(level, 0.0) for level in levels.values())
+            cell = cell_of(FACTORS, levels)
+            own = {"arm": f"{cell}-b{block}", "block": block, "cell": cell}
+            rows.append(own | {
+                "kind": "cell", "seed": block, "status": "done", "metric": "fd_digits64", "steps": 400,
+                "value": math.exp(-gain + shift + rng.normal(0, 0.04)),
+                "accuracy": 1 / (1 + math.exp(-1 - gain + rng.normal(0, 0.04))),
+                "teacher_value": 0.2, "floor_halves": 0.05, **{f"component.{k}": v for k, v in state.items()},
+            })  # fmt: skip
+            for step, part in ((100, 0.4), (200, 0.8)):
+                along.append(own | {"step": step, "value": 2 * math.exp(-part * gain + shift + rng.normal(0, 0.05))})
+    pd.DataFrame(rows).to_parquet(folder / "arms.parquet")
+    pd.DataFrame(along).to_parquet(folder / "budgets.parquet")
+    space = {"name": "leveled", "design": {"components": {name: {} for name in names}, "claims": ["dose.trend > 0"]}}
+    (folder / "space.yaml").write_text(yaml.safe_dump(space))
+    columns = [
+        {"name": "value", "about": "", "better": "lower", "shown": False, "scale": "log"},
+        {"name": "accuracy", "about": "", "better": "higher", "shown": False, "scale": "logit"},
+        {"name": "floor_halves", "about": "real images, two halves", "better": None, "shown": False, "scale": "log"},
+    ]
+    plan = {
+        "format": 2, "design": "factorial", "components": names, "factors": [one.described() for one in FACTORS],
+        "outcomes": ["value", "accuracy"], "blocks": list(range(5)), "columns": columns, "lines": [],
+        "parts": [{"name": "", "kinds": ["cell"], "question": ""}],
+        "cells": [{"cell": cell_of(FACTORS, levels), "kind": "cell", "patch": {}, "components": state}
+                  for levels, state in zip(cells, states, strict=True)],
+    }  # fmt: skip
+    (folder / "plan.json").write_text(json.dumps(plan))
+    build_report([folder])
+    return folder
+
+
+def svg_texts(file: Path) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+
+
+def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
+    names = {path.stem for path in (leveled / "report").glob("*.svg")}
+    assert {"levels", "budgets", "outcomes", "attribution", "cells", "interactions"} <= names
+    levels = svg_texts(leveled / "report/levels.svg")
+    assert {"0", "0.03", "0.1", "plain", "learned", "Anchor weight"} <= set(levels)
+    assert any(text.startswith("trend p") for text in levels)
+    assert {"100", "200", "400", "training steps", "Second branch"} <= set(svg_texts(leveled / "report/budgets.svg"))
+    outcomes = svg_texts(leveled / "report/outcomes.svg")
+    assert {"primary outcome", "lowers fd_digits64 by (log scale)", "raises accuracy by (points)"} <= set(outcomes)
+
+
+def test_components_are_called_by_their_labels(leveled):
+    page = (leveled / "report/index.html").read_text()
+    assert ">Second branch<" in page
+    assert "Second branch: lowers fd_digits64 by" in page
+    assert "Second branch" in (leveled / "report/ablation.md").read_text()
+    assert {"component", "branch"} <= set((leveled / "report/ablation.csv").read_text().replace("\n", ",").split(","))
+    assert "Second branch + Anchor weight: low" in (leveled / "report/table-cells.tex").read_text()
+
+
+def test_the_cells_show_teacher_and_floor(leveled):
+    assert {"teacher", "real images, two halves"} <= set(svg_texts(leveled / "report/cells.svg"))
+
+
+def test_effects_are_in_percent_and_interactions_have_intervals(whole):
+    for name in ("attribution", "interactions", "standings", "cells"):
+        texts = svg_texts(whole / f"report/{name}.svg")
+        assert sum(text.endswith("%") for text in texts) >= 3, texts
+        assert any("lowers fd_digits64 by (log scale)" in text for text in texts)
+    findings = analyse(load_run(whole))
+    drawn = (whole / "report/interactions.svg").read_text()
+    # A line and a mark for each of 3 main effects and 4 interactions.
+    assert len(findings.headline.interactions) == 4
+    assert drawn.count("stroke-width: 1.5") >= 7
+
+
+def test_plots_are_as_wide_as_one_column_or_two(whole, leveled):
+    for file in [*(whole / "report").glob("*.svg"), *(leveled / "report").glob("*.svg")]:
+        width = float(ElementTree.parse(file).getroot().attrib["width"].removesuffix("pt")) / 72
+        assert ONE_COLUMN - 0.1 <= width <= TWO_COLUMNS + 0.1, file
+
+
+@given(st.floats(-3, 2), st.floats(0.05, 4), st.sampled_from(["lower", "higher"]))
+def test_percent_ticks_are_round_few_and_apart(low, width, better):
+    ticks = percent_ticks(Outcome(better=better), low, low + width)
+    assert len(ticks) <= 8
+    for (effect, label), (following, _) in pairwise([*ticks, (math.inf, "")]):
+        assert following - effect >= width / 7
+        ratio = 1 - math.exp(-effect) if better == "lower" else math.exp(effect) - 1
+        assert float(label.rstrip("%").replace("\N{MINUS SIGN}", "-")) == pytest.approx(100 * ratio, rel=0.01, abs=1e-9)
+
+
+@given(st.floats(-4, 4), st.floats(0.1, 4))
+def test_log_axes_have_enough_labels(start, decades):
+    with style():
+        _, (axes,) = new_figure(3, 2)
+        axes.plot([0, 1], [10**start, 10 ** (start + decades)])
+        log_y(axes)
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert 3 <= len(ticks) <= 14
+
+
+def test_an_endless_interval_does_not_squeeze_the_others():
+    low, high = span([Estimate(value=0.1, low=-50.0, high=50.0), Estimate(value=0.2, low=0.1, high=0.3)])
+    assert -1 < low < 0 < 0.3 < high < 1
+
+
+def test_every_cell_has_a_colour_of_its_own_and_keeps_its_order(whole):
+    run = load_run(whole)
+    order = in_order(run)
+    assert order[:2] == ["base", "uncond_branch"]
+    assert order[-3:] == ["full", "scratch", "composite"]
+    assert len({cell_colour(run, cell) for cell in order}) == len(order) == 10
+
+
+def test_cells_in_words(leveled):
+    run = load_run(leveled)
+    assert cell_title(run, "branch+dose=low") == "Second branch + Anchor weight:\nlow"
+    assert cell_title(run, "full") == "full"
+
+
+def test_at_most_five_curves_a_panel_and_no_cell_left_out(whole):
+    run = load_run(whole)
+    for lines in run.outline.lines:
+        table = evidence._table(run, lines)
+        groups = evidence._groups(run, table, [c.name for c in lines.y if c.name in table])
+        assert all(len(group) <= 4 for group in groups)  # and the full method in grey
+        assert sorted(cell for group in groups for cell in group) == sorted(in_order(run))
+
+
+def test_total_losses_of_methods_with_different_terms_share_no_axis(whole):
+    drawn = next(lines for lines in load_run(whole).outline.lines if lines.name == "training")
+    assert "loss" not in [column.name for column in drawn.y]
+
+
+def picture(path: Path, tiles: int, tile: int = 8, about: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    described = PngInfo()
+    described.add_text("Tile", f"{tile}x{tile}")
+    described.add_text("Description", about)
+    pixels = np.repeat(np.arange(tiles, dtype=np.uint8), tile)[None].repeat(tile, axis=0)
+    Image.fromarray(pixels).save(path, pnginfo=described)
+
+
+def test_samples_are_drawn_tile_by_tile_under_real_images_and_the_teacher(make_run):
+    folder = make_run(blocks=2)
+    for arm in pd.read_parquet(folder / "arms.parquet")["arm"]:
+        picture(folder / f"students/{arm}/samples.png", tiles=10)
+    picture(folder.parent / "teachers/abc/samples.png", tiles=10, about="seed 0")
+    picture(folder.parent / "teachers/abc/real.png", tiles=10)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"teachers": [{"key": "abc", "cells": ["full"]}]}))
+    grid = read_grid(folder / "students/full-b0/samples.png")
+    assert grid is not None
+    assert grid.tiles.shape == (10, 8, 8, 3)
+    assert [int(tile[0, 0, 0]) for tile in grid.tiles] == list(range(10))
+    with style():
+        plot = sample_rows(load_run(folder))
+    assert plot is not None
+    assert plot.svg.count("<image") == 12 * 10
+    names = re.findall(r"<text[^>]*>([^<]*)</text>", plot.svg)
+    assert names[:3] == ["real images", "teacher", "base"]
+    assert "teacher: seed 0" in plot.alt
+
+
+def test_pictures_for_the_readme(root, tmp_path):
+    command = [sys.executable, str(root / "docs/pictures.py"), str(root / "tests/data/runs/ablation"), "--out"]
+    first = subprocess.run([*command, str(tmp_path / "a")], capture_output=True, text=True, check=True)
+    names = {f"{name}-{look}.svg" for name in ("board", "attribution") for look in ("light", "dark")}
+    assert {path.name for path in (tmp_path / "a").iterdir()} == names
+    for name in ("board", "attribution"):
+        light, dark = ((tmp_path / f"a/{name}-{look}.svg").read_text() for look in ("light", "dark"))
+        ElementTree.fromstring(light)
+        assert "#222222" in light
+        assert "#222222" not in dark
+        assert "<text" not in light
+    assert first.stdout.count("prefers-color-scheme: dark") == 2
+    assert "uncond_branch.share &gt; 0.60: supported" in first.stdout
+    subprocess.run([*command, str(tmp_path / "b")], capture_output=True, check=True)
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

@@ -1,0 +1,118 @@
+"""A run that was measured again: the measures are read, effects compared, curves drawn, the best named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.records.measures import load_measures
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.measures.tables import best_table, holds_table
+from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
+
+SWEEP: dict[str, Any] = {"scale": {"low": 1.0, "high": 3.0}, "steps": 20, "space": None}
+
+
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    shutil.copytree(root / "tests/data/runs/ablation", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def add(folder: Path, name: str, change: Any, teacher: float = 2.0, own: bool = False, **settings: Any) -> None:
+    """A measure in which `change(rows)` gives the values."""
+    place = folder / "measurements" / name
+    place.mkdir(parents=True)
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["value"] = change(arms)
+    arms["teacher_value"] = teacher
+    arms.to_parquet(place / "arms.parquet", index=False)
+    about = {"settings": {"measured": SWEEP | settings}, "of_the_sweep": {"measured": SWEEP}, "as_in_the_sweep": own}
+    (place / "measure.json").write_text(json.dumps(about))
+
+
+def read(folder: Path) -> Remeasured:
+    findings = analyse(load_run(folder))
+    return under_every_measure(findings, load_measures(findings.run))
+
+
+def test_a_run_that_was_not_measured_again_says_nothing_of_it(folder: Path) -> None:
+    measured = read(folder)
+    assert measured.effects == ()
+    assert holds_table(measured).rows == best_table(measured).rows == ()
+    add(folder, "own", lambda arms: arms["value"], own=True)
+    assert read(folder).effects == ()
+
+
+def test_effects_that_hold_and_one_that_reverses(folder: Path) -> None:
+    first = load_run(folder).components[0]
+
+    def reversed_(arms: pd.DataFrame) -> Any:
+        """Values in which the first component does harm, by as much as it did good."""
+        on = arms[f"component.{first}"].astype("boolean").fillna(False)
+        centred = np.log(arms["value"])
+        means = centred.groupby(on).transform("mean")
+        return np.exp(2 * means.mean() - 2 * means + centred)
+
+    add(folder, "same", lambda arms: 3 * arms["value"], space="other")
+    measured = read(folder)
+    assert [one.label for one in measured.effects] == ["as in the sweep", "space other"]
+    assert {measured.agreement(name) for name in measured.run.components} == {"holds"}
+    before, after = measured.effects
+    for name, row in after.rows.items():
+        assert row.shapley.value == pytest.approx(before.rows[name].shapley.value)
+    add(folder, "reversed", reversed_, space="third")
+    measured = read(folder)
+    if measured.effects[0].conclusion(first) == "helps":
+        assert measured.agreement(first) == "reverses"
+    table = holds_table(measured)
+    assert table.title == "Does it hold under another measure?"
+    assert [row[0] for row in table.rows] == ["as in the sweep", "space other", "space third", "agree?"]
+
+
+def test_curves_run_along_every_setting_of_which_there_are_numbers(folder: Path) -> None:
+    for scale in (1.0, 1.5, 2.0):
+        for steps in (10, 20):
+            add(
+                folder, f"m{scale}-{steps}", lambda arms, s=scale, n=steps: arms["value"] * (1 + abs(s - 1.5)) / n,
+                teacher=scale, scale=scale, steps=steps,
+            )  # fmt: skip
+    measured = read(folder)
+    assert [axis.name for axis in measured.axes] == ["scale", "steps"]
+    by_scale, by_steps = measured.axes
+    assert [curve.others for curve in by_scale.curves] == ["steps 10", "steps 20"]
+    assert [curve.x for curve in by_steps.curves] == [(10.0, 20.0)] * 3
+    (curve, _) = by_scale.curves
+    for cell, points in curve.cells.items():
+        best = curve.best(cell)
+        assert best is not None
+        assert best[0] == 1.5
+        assert points[1.5].has_interval
+    assert curve.teacher == {1.0: 1.0, 1.5: 1.5, 2.0: 2.0}
+    table = best_table(measured)
+    assert table.rows[0][1].startswith("1.5: ")
+    assert table.rows[0][3].startswith("20, edge: ")
+
+
+def test_the_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) -> None:
+    add(folder, "a", lambda arms: arms["value"] * 1.1, scale=1.0)
+    add(folder, "b", lambda arms: arms["value"] * 1.2, scale=2.0)
+    (folder / "measurements" / "work").mkdir()  # of a process that measures
+    summary = build_report([folder], tmp_path / "report")
+    assert [table.title for table in summary.measures] == [
+        "Does it hold under another measure?", "The best setting of each cell",
+    ]  # fmt: skip
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Measured again" in page
+    assert 'id="measured_scale-caption"' in page
+    assert "Does it hold under another measure?" in (tmp_path / "report/ablation.md").read_text()
+    told = json.loads((tmp_path / "report/ablation.json").read_text())["measures"]
+    assert [one["measure"] for one in told] == ["as in the sweep", "scale 1", "scale 2"]

@@ -1,0 +1,129 @@
+"""What the watchdog takes for lost, and what it bears."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from branchwise.orchestration.errors import ClusterLostError, RunAlteredError, StalledError, StorageLostError
+from branchwise.orchestration.execution import watchdog as module
+from branchwise.orchestration.execution.watchdog import Watchdog, cohort_needs, fits
+from branchwise.orchestration.planning.machine import Cluster
+from branchwise.orchestration.space import parse_space
+
+SPACE = """\
+name: watched
+trainable: surface
+design: {components: {anchor: {off: {anchor_weight: 0}}}}
+resources: {max_silence: 60, cpus_per_trial: 2, %s}
+"""
+LOCAL = Cluster(nodes=(2,), gpus=0, dashboard="")
+JOINED = Cluster(nodes=(2,), gpus=0, dashboard="", joined=True)
+
+
+class Clock:
+    """Seconds that pass when told, and what Ray says of its nodes; None: it does not answer."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.nodes: list[dict[str, Any]] | None = [node("here", 2)]
+
+    def pass_seconds(self, dog: Watchdog, seconds: int, pulse: object = "same") -> None:
+        for _ in range(seconds):
+            self.now += 1
+            if self.nodes is not None:
+                dog._nodes.last, dog._nodes.answers = self.nodes, dog._nodes.answers + 1
+            dog.check(pulse)
+
+
+def node(name: str, cpus: float, alive: bool = True, gpus: float = 0) -> dict[str, Any]:
+    return {"NodeID": name, "Alive": alive, "Resources": {"CPU": cpus} | ({"GPU": gpus} if gpus else {})}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: found.now)
+    monkeypatch.setattr(module, "node_here", lambda: "here")
+    monkeypatch.setattr(module, "ASK_SECONDS", 1e6)  # the probes ask nobody: the clock answers
+    monkeypatch.setattr(module, "FILES_SECONDS", 1e6)
+    return found
+
+
+def watched(on: Cluster = LOCAL, resources: str = "max_concurrent: 1") -> Watchdog:
+    return Watchdog(parse_space("space.yaml", (SPACE % resources).encode()), on)
+
+
+def test_a_healthy_sweep_is_left_alone(clock: Clock) -> None:
+    with watched() as dog:
+        for report in range(20):
+            clock.pass_seconds(dog, 50, pulse=report)
+
+
+def test_a_dead_node_of_this_machine_is_the_end_at_once(clock: Clock) -> None:
+    clock.nodes = [node("here", 2, alive=False), node("other", 8)]
+    with watched() as dog, pytest.raises(ClusterLostError, match="node of this machine is dead"):
+        clock.pass_seconds(dog, 1)
+
+
+def test_ray_that_does_not_answer_is_lost_within_a_minute(clock: Clock) -> None:
+    with watched() as dog:
+        clock.pass_seconds(dog, 5)
+        clock.nodes = None
+        with pytest.raises(ClusterLostError, match="has not answered for 45 s"):
+            clock.pass_seconds(dog, 60)
+        assert 45 < clock.now - 5 <= 47
+
+
+def test_a_cluster_that_never_can_place_a_cohort_is_not_waited_for(clock: Clock) -> None:
+    clock.nodes = [node("here", 1), node("other", 2)]
+    with watched(JOINED) as dog:
+        clock.pass_seconds(dog, 100, pulse=None)
+        clock.nodes = [node("here", 1), node("other", 2, alive=False)]
+        with pytest.raises(ClusterLostError, match="takes 2 CPUs; the cluster offers 1 CPUs"):
+            clock.pass_seconds(dog, 62, pulse=None)
+        clock.nodes = [node("here", 1), node("third", 2)]  # where one joins in time, it goes on
+        clock.pass_seconds(dog, 10, pulse=None)
+
+
+def test_a_gpu_that_is_not_there_is_named(clock: Clock) -> None:
+    missing = "takes 2 CPUs and 1 GPUs; the cluster offers 2 CPUs"
+    with watched(resources="gpus_per_trial: 1") as dog, pytest.raises(ClusterLostError, match=missing):
+        clock.pass_seconds(dog, 62)
+
+
+def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
+    with watched() as dog, pytest.raises(StalledError, match=r"nothing has reported for 1 min 0 s.*max_silence"):
+        clock.pass_seconds(dog, 62)
+    with watched(JOINED) as dog:
+        clock.pass_seconds(dog, 600, pulse=None)  # it waits for its turn
+        with pytest.raises(StalledError):
+            clock.pass_seconds(dog, 62, pulse=("t0000", 1.0))
+
+
+def test_what_fails_because_something_is_lost_is_told_as_lost(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_nodes", lambda: [node("here", 2, alive=False)])
+    with watched() as dog, pytest.raises(ClusterLostError, match="dead"), dog.explaining():
+        raise SystemExit(0)
+    monkeypatch.setattr(module, "_nodes", lambda: [node("here", 2)])
+    with watched() as dog, pytest.raises(ClusterLostError, match="Ray failed: SystemExit"), dog.explaining():
+        raise SystemExit(0)
+    with watched() as dog, pytest.raises(ZeroDivisionError), dog.explaining():
+        raise ZeroDivisionError
+    for own in (KeyboardInterrupt, StorageLostError):
+        with watched() as dog, pytest.raises(own), dog.explaining():
+            raise own
+    dog = Watchdog(
+        parse_space("space.yaml", (SPACE % "max_concurrent: 1").encode()), LOCAL, None, lambda: ["a/plan.json"]
+    )
+    with dog, pytest.raises(RunAlteredError, match=r"a/plan\.json was deleted or changed"), dog.explaining():
+        raise FileNotFoundError
+
+
+def test_what_a_cohort_needs_and_where_it_fits() -> None:
+    workers = parse_space("space.yaml", (SPACE % "workers: 2, gpus_per_trial: 2").encode())
+    assert cohort_needs(workers) == [{"CPU": 1.0, "GPU": 1.0}] * 2
+    assert fits(cohort_needs(workers), [{"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 1}])
+    assert not fits(cohort_needs(workers), [{"CPU": 8, "GPU": 1}, {"CPU": 8}])

@@ -1,0 +1,169 @@
+"""The doctor and the calibration on a CPU, and the doctor where only torch and diffusers are installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import calibrate
+import doctor
+import pytest
+
+from branchwise.orchestration.planning.plan import plan_new
+from branchwise.orchestration.planning.rates import processor, read_rates
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.dash.machine import checks
+from branchwise.trainables.dash.machine.checks import Check, NotPossibleError, checked
+from branchwise.trainables.runtime.storage import storage_at
+
+# As on an image with CUDA, torch and little else; diffusers and pydantic are carried along.
+BARE = """
+import sys
+
+class Missing:
+    NAMES = {"ray", "torch_fidelity", "torchvision", "pandas", "pyarrow", "optuna", "sklearn", "matplotlib", "rich"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.NAMES:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.path[:0] = ["platform", "."]
+import doctor
+sys.exit(doctor.main([]))
+"""
+
+
+@pytest.mark.slow(60)
+def test_the_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", BARE], cwd=root, capture_output=True, text=True, timeout=500, env=environment
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[-1] == "4 passed, 0 failed, 4 not possible here"
+    for passed in ("bf16 against fp32", "resumed bit for bit", "several workers", "golden values"):
+        assert any(line.startswith("passed") and passed in line for line in lines), passed
+    for impossible in ("a GPU that torch sees", "CPU and on the GPU", "`fast` against `exact`", "gpus_per_trial: 1"):
+        assert any(line.startswith("not possible here") and impossible in line for line in lines), impossible
+
+
+def test_a_check_that_breaks_has_failed_and_says_why() -> None:
+    def broken() -> str:
+        raise RuntimeError("NCCL error\n  in ring")
+
+    def impossible() -> str:
+        raise NotPossibleError("there is one GPU")
+
+    assert checked("a", broken) == Check("a", "failed", "NCCL error in ring")
+    assert checked("b", impossible) == Check("b", "not possible here", "there is one GPU")
+    assert checked("c", lambda: "fine") == Check("c", "passed", "fine")
+
+
+@pytest.mark.parametrize("wrong", [1.5, float("nan")])
+def test_numbers_that_differ_fail(wrong: float) -> None:
+    assert "within" in checks._within(1e-4, [1.0, 2.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"0\.0001 is allowed"):
+        checks._within(1e-4, [1.0, wrong], [1.0, 2.0])
+
+
+def test_several_workers_are_not_possible_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(NotPossibleError, match="one GPU"):
+        checks.workers_against_one("cuda:0", checks.Spec.model_validate(checks.SMALL))
+
+
+def test_the_doctor_runs_a_sweep_on_a_gpu_and_tells_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the command itself."""
+    asked: list[Any] = []
+
+    def run(command: list[str], **options: Any) -> SimpleNamespace:
+        asked.append(command)
+        return SimpleNamespace(returncode=code, stdout=told, stderr="")
+
+    monkeypatch.setattr(doctor.subprocess, "run", run)
+    code, told = 0, "Starting Ray\n10 of 10 arms done in 50 s.\n"
+    assert doctor.smoke("cuda:0") == "10 of 10 arms done in 50 s."
+    assert "resources.gpus_per_trial=1" in asked[0]
+    code, told = 3, "run_sweep: the teacher's training failed\n"
+    assert checked("smoke", lambda: doctor.smoke("cuda:0")).detail.endswith("the teacher's training failed")
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "importable", lambda name: name != "diffusers")
+    assert doctor.main([]) == 2
+    assert capsys.readouterr().err == "doctor: diffusers cannot be imported; install what is missing\n"
+
+
+def test_rates_of_several_processes_are_averaged() -> None:
+    one, other = (
+        [{"kind": "train", "seconds": 1.0}, {"kind": "teach", "seconds": 5.0}],
+        [{"kind": "train", "seconds": 3.0}],
+    )
+    assert calibrate.averaged([one, other]) == [{"kind": "train", "seconds": 2.0}]
+
+
+@pytest.mark.slow(90)
+def test_calibrated_plans_say_so_and_follow_what_was_measured(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(root))  # of the processes that measure
+    file = root / "search_spaces/smoke.yaml"
+    assert calibrate.main(["--space", str(file), "--seconds", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "cache/branchwise/rates") in printed
+    rates = read_rates(processor())
+    assert {"train", "teach", "sample", "features"} <= {rate["kind"] for rate in rates}
+    assert all(rate["seconds"] > 0 for rate in rates)
+    space = load_space(file)
+    plan = plan_new(space, storage_at(tmp_path / "runs"), None)
+    assert plan.device is not None
+    assert plan.device.rates == rates
+    assert space.module.bill_cohort([space.spec], plan.device, 1).measured == pytest.approx(1.0)
+    import run_sweep
+
+    assert run_sweep.main(["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]) == 0
+    assert "by rates that platform/calibrate.py measured" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate.main(["--space", str(surface_space), "--seconds", "1"]) == 2
+    assert "surface has no measure_rates" in capsys.readouterr().err
+
+
+@pytest.mark.slow(60)
+def test_the_benchmark_of_a_gpu_fills_its_table_on_a_cpu_too(root: Path) -> None:
+    """The script itself, at the least of everything; its numbers here mean nothing."""
+    small = [
+        "--device",
+        "cpu",
+        "--batch",
+        "2",
+        "--steps",
+        "1",
+        "--arms",
+        "1",
+        "2",
+        "--images",
+        "2",
+        "--sampler-steps",
+        "2",
+    ]
+    command = [str(root / "benchmarks/gpu.sh"), *small, "--threads", "1"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    ran = subprocess.run(command, cwd=root.parent, env=environment, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for row in (
+        "the plain way, fp32",
+        "ours, exact, fp32",
+        "ours, fast, bf16",
+        "cohort of 2, an arm",
+        "2 images of the",
+    ):
+        assert row in ran.stdout, row

@@ -1,0 +1,225 @@
+"""Whatever ends a sweep: a sentence, an exit code, a manifest that says so, and a run that resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kills import ARM_REPORTS, ROOT, Moment, finished, kill, resume, start, wait_for
+
+SPACE = """\
+name: endings
+trainable: surface
+train: {steps: 20, seconds_per_step: 0.4, checkpoint_every: 2}
+design: {components: {uncond_branch: {off: {uncond_weight: 0}}, anchor: {off: {anchor_weight: 0}}}, blocks: 3}
+resources: {arms_per_trial: 2}
+"""
+ARMS = 12
+NOTICED_SECONDS = 75  # a minute, and what a busy machine takes to end
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    return tmp_path / "storage"
+
+
+@contextmanager
+def under_way(storage: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A sweep with some arms finished and others under way."""
+    space = storage.with_name("space.yaml")
+    process = start(
+        "--space", space, "--storage", storage, "--name", "run", *arguments, log=storage.with_suffix(".log")
+    )
+    try:
+        assert wait_for(Moment(reports=ARM_REPORTS, share=0.75, seconds=0), process, storage), log_of(storage)
+        deadline = time.monotonic() + 120
+        while len(finished(storage / "run")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def log_of(storage: Path) -> str:
+    return storage.with_suffix(".log").read_text()
+
+
+def manifest(storage: Path) -> str:
+    return str(json.loads((storage / "run/manifest.json").read_text())["status"])
+
+
+def left_behind(storage: Path) -> list[Path]:
+    return [*storage.rglob("*.tmp"), *storage.rglob("lock.json")]
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:40])
+
+
+FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "plan.json deleted": (lambda run: (run / "plan.json").unlink(), ["plan.json"]),
+    "space.yaml cut off": (lambda run: cut_short(run / "space.yaml"), ["space.yaml"]),
+    "all deleted": (shutil.rmtree, ["space.yaml and ", "plan.json"]),
+}
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("case", FILES)
+def test_files_that_the_run_stands_on_are_missed_and_written_again(storage: Path, case: str) -> None:
+    harm, named = FILES[case]
+    with under_way(storage) as process:
+        before = finished(storage / "run")
+        harm(storage / "run")
+        assert process.wait(NOTICED_SECONDS) == 3, log_of(storage)
+    said = log_of(storage)
+    assert "Traceback" not in said
+    assert all(name in said for name in named), said
+    assert "deleted or changed while the sweep ran" in said
+    assert "To resume: " in said
+    assert manifest(storage) == "failed"
+    after = finished(storage / "run")
+    assert f" {len(after)} finished arms are kept" in said or (not after and "0 finished arms" in said)
+    if case != "all deleted":
+        assert {name: after.get(name) for name in before} == before
+    assert resume(storage, "run") == 0, log_of(storage)
+    assert len(finished(storage / "run")) == ARMS
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize(
+    ("part", "by", "said"),
+    [
+        ("agent", signal.SIGKILL, "Ray node of this machine is dead"),
+        ("raylet", signal.SIGTERM, "Ray node of this machine is dead"),
+        ("gcs", signal.SIGKILL, "Ray"),
+    ],
+)
+def test_a_part_of_ray_that_dies_ends_the_sweep(storage: Path, part: str, by: signal.Signals, said: str) -> None:
+    with under_way(storage) as process:
+        before = finished(storage / "run")
+        assert kill(part, process, by)
+        assert process.wait(NOTICED_SECONDS + 30 * (part == "gcs")) == 3, log_of(storage)
+    output = log_of(storage)
+    assert said in output
+    assert "To resume: " in output
+    assert "Traceback" not in output
+    assert manifest(storage) == "failed"
+    assert left_behind(storage) == []
+    assert resume(storage, "run") == 0, log_of(storage)
+    after = finished(storage / "run")
+    assert len(after) == ARMS
+    assert {name: after[name] for name in before} == before, "a finished arm was touched"
+
+
+def test_many_signals_are_one_request(storage: Path) -> None:
+    """Also in a job of the background, which starts with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as its children inherit it
+    try:
+        with under_way(storage) as process:
+            for number in range(60):
+                process.send_signal(signal.SIGTERM if number % 7 == 6 else signal.SIGINT)
+                time.sleep(0.05 if number < 40 else 0.5)
+                if process.poll() is not None:
+                    break
+            assert process.wait(120) == 130, log_of(storage)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "Traceback" not in log_of(storage)
+    assert "To resume:" in log_of(storage)
+    assert manifest(storage) == "interrupted"
+    assert left_behind(storage) == []
+
+
+@pytest.mark.slow(40)
+def test_an_interrupt_of_the_report_is_one_of_the_sweep(storage: Path) -> None:
+    with under_way(storage, "--set", "train.seconds_per_step=0.05") as process:
+        deadline = time.monotonic() + 200
+        while manifest(storage) != "finished" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130, log_of(storage)
+    assert "Traceback" not in log_of(storage)
+    assert manifest(storage) == "interrupted"
+    assert left_behind(storage) == []
+    assert resume(storage, "run") == 0
+    assert log_of(storage).count("Starting Ray") == 1, "every arm was there"
+    assert manifest(storage) == "finished"
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_an_interrupt_of_the_start_is_a_sentence(storage: Path, moment: int) -> None:
+    command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(storage.with_name("space.yaml"))]
+    process = subprocess.Popen(
+        [*command, "--storage", str(storage)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    # From the moment that Python has read the script, which opens its imports.
+    while "branchwise" not in Path(f"/proc/{process.pid}/maps").read_text() and not _caught(process.pid):
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(0.15 * moment)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == "Interrupted before anything had started." or "run_sweep: Interrupted" in output
+    assert not (storage / "endings").exists()
+
+
+def _caught(pid: int) -> bool:
+    """Whether the process has a handler of its own for SIGTERM, which Python has none for."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"HOME": "/proc/nowhere"}, "HOME"),
+        ({"TMPDIR": "/proc/nowhere", "RAY_TMPDIR": "/proc/nowhere"}, "/proc/nowhere"),
+    ],
+)
+def test_folders_that_cannot_be_written_are_told_before_anything_begins(
+    storage: Path, environment: dict[str, str], named: str
+) -> None:
+    ran = _run(storage, **environment)
+    assert ran.returncode == 2, ran.stderr
+    assert named in ran.stderr
+    assert "resume" not in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not storage.exists()
+
+
+def test_a_full_stdout_is_told_before_anything_begins(storage: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = _run(storage, stdout=full)
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr == "run_sweep: stdout cannot be written: No space left on device\n"
+    assert not storage.exists()
+
+
+def _run(storage: Path, stdout: object = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(storage.with_name("space.yaml"))]
+    return subprocess.run(
+        [*command, "--storage", str(storage)],
+        stdout=stdout,  # type: ignore[call-overload]
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        timeout=200,
+    )

@@ -1,0 +1,64 @@
+"""docs/own-script.md and the quick start of the README work as they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from branchwise.orchestration.space import load_space
+
+SCRIPT = """\
+import argparse, json, random
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--seed", type=int)
+parser.add_argument("--ema", action="store_true")
+options = parser.parse_args()
+accuracy = 0.7 + 0.1 * options.ema + random.Random(options.seed).gauss(0, 0.01)
+json.dump({"accuracy": accuracy}, open("result.json", "w"))
+"""
+MOST_LINES = 15  # of the quick start, from a script to its table
+Sweep = Callable[..., tuple[int, str]]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```(?:python|yaml)\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow(60)
+def test_the_script_and_the_function_of_the_page_run(root: Path, tmp_path: Path, sweep: Sweep) -> None:
+    command, function, space = blocks(root / "docs/own-script.md")
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "train.yaml").write_text(command)
+    (tmp_path / "fit.py").write_text(function)
+    (tmp_path / "fit.yaml").write_text(space)
+    for name in ("train", "fit"):
+        code, output = sweep("--space", tmp_path / f"{name}.yaml", "--storage", tmp_path / "runs")
+        assert code == 0, output
+    table = pd.read_parquet(tmp_path / "runs/ema/arms.parquet").groupby("cell")["value"].mean()
+    assert table["full"] - table["base"] == pytest.approx(0.1)
+
+
+def test_every_key_of_a_command_is_in_the_page(root: Path) -> None:
+    from branchwise.trainables.command.settings import Command
+
+    page = (root / "docs/own-script.md").read_text()
+    assert not [key for key in Command.model_fields if key != "run" and f"| `{key}` |" not in page]
+
+
+def test_the_quick_start_of_the_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
+    text = (root / "README.md").read_text()
+    section = text.partition("## Your own script")[2].partition("\n## ")[0]
+    lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
+    assert 0 < len(lines) <= MOST_LINES
+    start = next(index for index, line in enumerate(lines) if line.startswith("name:"))
+    end = next(index for index in range(start, len(lines)) if lines[index].startswith("branchwise run"))
+    space = "\n".join(lines[start:end])
+    assert yaml.safe_load(space)["trainable"] == "command"
+    (tmp_path / "train.yaml").write_text(space)
+    assert load_space(tmp_path / "train.yaml").design.component_names() == ("ema",)

@@ -1,0 +1,80 @@
+"""Scratch folders of killed processes go with the next one that needs a folder; those of the living stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from branchwise.trainables.runtime.processes import born, place, scratch_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKER = """
+import time
+from branchwise.trainables.runtime.processes import scratch_folder
+with scratch_folder() as folder:
+    (folder / "teacher").mkdir()
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def start_worker(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_the_folder_of_a_killed_worker_is_removed_and_that_of_a_living_one_stays(temporary: Path) -> None:
+    (killed, abandoned), (living, used) = start_worker(temporary), start_worker(temporary)
+    try:
+        killed.kill()
+        killed.wait()
+        with scratch_folder() as mine:
+            assert mine.is_dir()
+            assert not abandoned.exists()
+            assert (used / "teacher").is_dir()
+        assert not mine.exists()
+        os.kill(living.pid, signal.SIGSTOP)
+        with scratch_folder():
+            assert used.exists(), "stopped is not dead"
+    finally:
+        living.kill()
+        living.wait()
+
+
+def test_folders_of_other_machines_and_of_other_programs_stay(temporary: Path) -> None:
+    kept = [f"branchwise-00000000-{2**22 + 1}-5-x", "branchwise-old", f"branchwise-{place()}-one-5-x", "other"]
+    for name in kept:
+        (temporary / name).mkdir()
+    (temporary / f"branchwise-{place()}-{os.getpid()}-1-x").mkdir()  # its number is ours now
+    with scratch_folder():
+        pass
+    assert sorted(folder.name for folder in temporary.iterdir()) == sorted(kept)
+
+
+def test_the_dead_have_no_birth() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    assert born(process.pid) == born(process.pid) != ""
+    process.kill()
+    deadline = time.monotonic() + 20
+    while born(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert born(process.pid) == "", "a zombie is dead"
+    process.wait()
+    assert born(2**22 + 1) == ""

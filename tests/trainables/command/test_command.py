@@ -1,0 +1,218 @@
+"""What a command is given, and what is read of it; without Ray."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from branchwise.trainables import load_trainable
+from branchwise.trainables.command.trial import ProgramFailedError
+from branchwise.trainables.command.words import filled_words
+from branchwise.trainables.testing import check_trainable
+
+SHOWS_ITS_WORDS = """
+    import json, os, sys
+    json.dump(sys.argv[1:], open("words.json", "w"))
+    json.dump(dict(os.environ), open("environment.json", "w"))
+    print(json.dumps({"accuracy": 0.5}))
+"""
+Run = Callable[..., Any]
+Program = Callable[[str], Path]
+
+
+def test_it_keeps_the_contract(tree: dict[str, Any], train: Path) -> None:
+    check_trainable("command", tree, diverging={"lr": 5.0}, folder=str(train))
+
+
+def test_words_are_filled_in_and_empty_ones_left_out() -> None:
+    values = {"lr": 0.001, "ema": "", "flags": ("--a", 2), "on": True, "opt.name": "adam"}
+    texts = ("x", "--lr={lr}", "{ema}", "{flags}", "use={on}", "{opt.name}", "{{lr}}", "{ema}{ema}")
+    assert filled_words(texts, values) == ["x", "--lr=0.001", "--a", "2", "use=true", "adam", "{lr}"]
+
+
+def test_a_program_is_given_its_words_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program(SHOWS_ITS_WORDS)
+    tree["command"] |= {
+        "run": ["python", "train.py", "{lr}", "{ema}", "{seed}", "{checkpoints}", "{folder}"],
+        "metric": {"key": "accuracy"},
+        "env": {"RATE": "rate {lr}"},
+    }
+    tree["settings"]["ema"] = ""
+    told = run(tree, seed=7)
+    words = json.loads(told.folders["arm"]["words.json"])
+    assert words[:2] == ["0.001", "7"]
+    assert words[2].endswith("workspaces/arm/checkpoints")
+    environment = json.loads(told.folders["arm"]["environment.json"])
+    assert environment["RATE"] == "rate 0.001"
+    assert environment["PWD"] != words[3]  # it was run there all the same: its files are in its folder
+
+
+@pytest.mark.parametrize(
+    ("form", "read"), [("yaml", yaml.safe_load), ("json", json.loads), ("toml", tomllib.loads)], ids=str
+)
+def test_all_settings_go_into_a_config_file(
+    form: str, read: Callable[[str], Any], tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program("import json, sys; json.dump({'accuracy': 0.5, 'config': open(sys.argv[1]).read()}, open('r.json', 'w'))")
+    tree["command"] |= {
+        "run": ["python", "train.py", "{config}"],
+        "config": form,
+        "metric": {"file": "r.json", "key": "accuracy"},
+    }
+    tree["settings"] = {"ema": True, "sizes": [1, 2], "optimizer": {"lr": 0.1, "name": 'a "b"'}}
+    told = run(tree, seed=5)
+    config = json.loads(told.folders["arm"]["r.json"])["config"]
+    assert read(config) == {**tree["settings"], "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("source", "printed", "value"),
+    [
+        ({"key": "accuracy"}, 'noise\\n{"accuracy": 0.5}\\n{"accuracy": 0.75, "other": 1}', 0.75),
+        ({"key": "test.accuracy"}, '{"test": {"accuracy": 0.25}}', 0.25),
+        ({"pattern": r"acc (?P<accuracy>[0-9.]+)%"}, "acc 1.5% now\\nacc 97.5%", 97.5),
+        ({"key": "accuracy"}, ' 50%|###   |\\r{"accuracy": 0.5}', 0.5),
+    ],
+    ids=["JSON line", "nested", "pattern", "behind a progress bar"],
+)
+def test_where_a_metric_is_found(
+    source: dict[str, str], printed: str, value: float, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(f"print('{printed}')")
+    tree["command"] |= {"metric": source}
+    result = run(tree).results["arm"]
+    assert (result.status, result.values["value"]) == ("done", value)
+
+
+def test_further_metrics_become_outcomes(tree: dict[str, Any], train: Path, run: Run) -> None:
+    del train
+    tree["command"]["outcomes"] = {
+        "gpu_cost": {"file": "result.json", "key": "cost.gpu.0", "direction": "minimize"},
+        "loss": {"key": "loss", "direction": "minimize"},
+    }
+    values = run(tree).results["arm"].values
+    assert values["metric"] == "accuracy"
+    assert (values["gpu_cost"], values["loss"]) == (1.5, 0.25)
+    columns = {column.name: column for column in load_trainable("command", tree).COLUMNS}
+    assert (columns["value"].better, columns["value"].scale) == ("higher", "logit")
+    assert (columns["loss"].better, columns["loss"].scale) == ("lower", "log")
+    assert columns["gpu_cost"].searchable
+
+
+def test_progress_and_curves(tree: dict[str, Any], train: Path, run: Run) -> None:
+    del train
+    tree["command"]["progress"] = {"steps": 4}
+    told = run(tree)
+    assert told.reports[-1] == {"phase": "train", "step": 4, "steps": 4}
+    rows = told.results["arm"].tables["curves"]
+    assert rows[1] == {"step": 2, "accuracy": 0.2, "loss": 0.5}
+    assert told.results["arm"].values["steps"] == 4
+
+
+def test_progress_by_a_pattern(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program("print('epoch 1: acc 0.25'); print('epoch 2: acc 0.5'); print('{\"accuracy\": 0.6}')")
+    tree["command"] |= {
+        "metric": {"key": "accuracy"},
+        "progress": {"step": "epoch", "metric": "acc", "pattern": r"epoch (?P<epoch>\d+): acc (?P<acc>\S+)"},
+    }
+    told = run(tree, rungs=(1,))
+    assert [row["acc"] for row in told.results["arm"].tables["curves"]] == [0.25, 0.5]
+    assert told.asked == [(1, -0.25)]
+
+
+def test_an_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program("""
+        import json, time
+        for step in range(1, 100):
+            print(json.dumps({"step": step, "accuracy": 0.01 * step}))
+            time.sleep(0.05)
+    """)
+    tree["command"]["metric"] = {"key": "accuracy"}
+    told = run(tree, rungs=(2, 4), most=-0.03)  # higher is better: the rungs are told minus the accuracy
+    result = told.results["arm"]
+    assert told.asked == [(2, -0.02)]
+    assert (result.status, result.values["rung_value"], result.values["steps"]) == ("stopped", 0.02, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "error"),
+    [
+        ("", "failed", "accuracy is missing: the program has not written result.json"),
+        ("open('result.json', 'w').write('{}')", "failed", "result.json has no such key"),
+        ("open('result.json', 'w').write('no')", "failed", "result.json is not a JSON file"),
+        ("open('result.json', 'w').write('{\"accuracy\": \"high\"}')", "failed", "'high', which is not a number"),
+        ("open('result.json', 'w').write('{\"accuracy\": true}')", "failed", "True, which is not a number"),
+        ("open('result.json', 'w').write('{\"accuracy\": NaN}')", "diverged", "accuracy is nan"),
+        ("open('result.json', 'w').write('{\"accuracy\": -Infinity}')", "diverged", "accuracy is -inf"),
+    ],
+)
+def test_a_metric_that_does_not_come_is_a_failure_that_says_so(
+    text: str, status: str, error: str, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(f"print('the last words')\n{text}")
+    result = run(tree).results["arm"]
+    assert result.status == status
+    assert error in result.error
+    assert status == "diverged" or result.error.endswith("; it said: the last words")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import sys; print('a'); sys.exit('no data')", "^exit code 1; it said: a . no data$"),
+        ("import os; os.kill(os.getpid(), 9)", "^killed by signal 9$"),
+    ],
+)
+def test_a_program_that_ends_badly_can_be_tried_again(
+    text: str, error: str, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(text)
+    with pytest.raises(ProgramFailedError, match=error):
+        run(tree)
+
+
+def test_checkpoints_outlive_an_attempt_and_the_log_has_both(
+    tree: dict[str, Any], program: Program, run: Run, tmp_path: Path
+) -> None:
+    program("""
+        import json, pathlib, sys
+        file = pathlib.Path(sys.argv[1], "state")
+        if not file.exists():
+            file.write_text("half")
+            sys.exit("lost")
+        print(json.dumps({"accuracy": 0.5, "found": file.read_text()}))
+    """)
+    tree["command"] |= {"run": ["python", "train.py", "{checkpoints}"], "metric": {"key": "accuracy"}}
+    tree["settings"] = {}
+    with pytest.raises(ProgramFailedError, match="lost"):
+        run(tree)
+    told = run(tree)
+    assert told.results["arm"].status == "done"
+    assert "lost" in told.logs["arm"]
+    assert '"found": "half"' in told.logs["arm"]
+
+
+def test_it_may_run_in_a_folder_of_its_own_choice(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/data.txt").write_text("0.5")
+    (tmp_path / "code/train.py").write_text(
+        "import json, sys; json.dump({'accuracy': float(open('data.txt').read())}, open(sys.argv[1], 'w'))"
+    )
+    tree["command"] |= {"run": ["python", "train.py", "{folder}/result.json"], "cwd": "code"}
+    tree["settings"] = {}
+    assert run(tree).results["arm"].values["value"] == 0.5
+
+
+def test_a_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+    tree["command"]["run"] = ["no-such-program", "{lr}", "{ema}"]
+    trainable = load_trainable("command", tree, str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"command\.run: no program 'no-such-program' in"):
+        trainable.check_inputs(trainable.Spec.model_validate(tree))
+    with pytest.raises(FileNotFoundError, match="no-such-program"):
+        run(tree)

@@ -1,0 +1,112 @@
+"""A program ends with all that it started, whatever happens to it or to us: checked in the table of processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from branchwise.trainables.command.process import run_program
+
+# Starts a child that starts one in a session of its own, and says when all are there.
+FAMILY = """
+import subprocess, sys, time
+sleeper = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]
+subprocess.Popen(sleeper)
+subprocess.Popen(sleeper, start_new_session=True)
+print("ready", flush=True)
+"""
+OWNER = """
+import os, sys
+from pathlib import Path
+from branchwise.trainables.command.process import run_program
+run_program(sys.argv[1:], cwd=Path("."), env=os.environ, log=sys.stdout.buffer, on_line=lambda line: None)
+"""
+
+
+def alive(mark: str) -> list[int]:
+    """The processes with `mark` among their arguments."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mark.encode() in words and state != "Z" and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def within(seconds: float, condition: Callable[[], Any]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return bool(condition())
+
+
+def run(tmp_path: Path, text: str, mark: str, **options: Any) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    options = {"on_line": lines.append, **options}
+    with (tmp_path / "log").open("ab") as log:
+        code = run_program([sys.executable, "-c", text, mark], cwd=tmp_path, env=os.environ, log=log, **options)
+    return code, lines
+
+
+def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    text = FAMILY.replace(", start_new_session=True", "")
+    assert run(tmp_path, text, "left-running") == (0, ["ready"])
+    assert within(10, lambda: not alive("left-running"))
+
+
+def test_a_time_limit_ends_a_program_that_ignores_being_asked(tmp_path: Path) -> None:
+    text = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
+    )
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run(tmp_path, text, "too-long", time_limit=1.0)
+    assert time.monotonic() - begun < 60
+    assert within(10, lambda: not alive("too-long"))
+
+
+def test_a_program_is_asked_before_it_is_ended(tmp_path: Path) -> None:
+    text = (
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), sys.exit())); "
+        "print('on', flush=True); time.sleep(600)"
+    )
+
+    def refuse(line: str) -> None:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="on"):
+        run(tmp_path, text, "asked", on_line=refuse)
+    assert (tmp_path / "asked").exists()
+
+
+def test_output_that_closes_early_and_a_line_without_an_end(tmp_path: Path) -> None:
+    text = "import os, sys, time; print('half', end='', flush=True); os.close(1); time.sleep(0.5); os._exit(3)"
+    assert run(tmp_path, text, "closes") == (3, ["half"])
+
+
+def test_nothing_is_left_when_the_process_that_runs_it_is_killed(root: Path, tmp_path: Path) -> None:
+    text = FAMILY + "time.sleep(600)"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, sys.executable, "-c", text, "orphaned"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+    )
+    assert within(60, lambda: len(alive("orphaned")) == 4)  # the owner, the program and both of its own
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert within(30, lambda: not alive("orphaned"))

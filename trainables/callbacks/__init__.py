@@ -1,0 +1,4 @@
+"""Callbacks that hand a training framework's metrics on to Branchwise, and stop its loop when a search stops the arm.
+
+A file for each framework, which is imported with it: `lightning`, `hugging_face`.
+"""

@@ -1,0 +1,181 @@
+"""The sections `command` and `settings` of a space, and what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, create_model, model_validator
+
+from branchwise.trainables.command.words import BUILT_IN, placeholders
+from branchwise.trainables.metrics import Declared, Name, not_taken
+from branchwise.trainables.runtime.settings import Many, Strict
+
+Value = int | float | str | bool
+
+
+class Source(Strict):
+    """Where a number is found: under `key` of the JSON `file`, in the last match of `pattern` on the standard output,
+    or else under `key` of the last JSON line there."""
+
+    key: str = ""  # dots lead into objects and lists: test.accuracy, results.0.loss
+    file: str | None = None  # in the folder of the arm
+    pattern: str | None = None  # a regular expression; the group called `key` holds the number
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_the_only_group(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and isinstance(tree.get("pattern"), str) and "key" not in tree:
+            groups = list(_compiled(tree["pattern"]).groupindex)
+            return {**tree, "key": groups[0]} if len(groups) == 1 else tree
+        return tree
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Source:
+        if not self.key:
+            raise ValueError("key is missing: say under which name the number is found")
+        if self.file is not None and self.pattern is not None:
+            raise ValueError("give file or pattern, not both; with neither, JSON lines on the output are read")
+        if self.pattern is not None and self.key not in _compiled(self.pattern).groupindex:
+            raise ValueError(f"pattern {self.pattern!r} has no group (?P<{self.key}>...) that holds the number")
+        if self.file is not None:
+            placeholders(self.file)
+        return self
+
+
+class Outcome(Declared, Source):
+    """A further metric: where it is found, and which direction of it is better."""
+
+
+class Progress(Strict):
+    """What the program tells while it runs, by JSON lines on its output or by lines that match `pattern`."""
+
+    step: str = "step"  # key or group
+    steps: PositiveInt | str | None = None  # the last step: a number, or a placeholder
+    metric: str | None = None  # what is compared at rungs; default: the metric's own key
+    pattern: str | None = None  # its groups are the step and the numbers of a line
+
+    @model_validator(mode="after")
+    def _a_step(self) -> Progress:
+        if self.pattern is not None and self.step not in _compiled(self.pattern).groupindex:
+            raise ValueError(f"pattern {self.pattern!r} has no group (?P<{self.step}>...) that holds the step")
+        return self
+
+
+class Command(Declared):
+    """What to run, and what it measures. Words, environment and file names may hold placeholders."""
+
+    run: Annotated[Many[str], Field(min_length=1)]
+    metric: Source
+    outcomes: dict[Name, Outcome] = Field(default_factory=dict)
+    progress: Progress = Progress()
+    env: dict[str, str] = Field(default_factory=dict)
+    config: Literal["yaml", "json", "toml"] | None = None  # write all settings to a file, which {config} names
+    cwd: str | None = None  # where to run, from the space's folder; default: the arm's own folder
+    time_limit: PositiveFloat | None = None  # seconds
+    expected_seconds: PositiveFloat | None = None  # of one run, for planning
+
+    @model_validator(mode="after")
+    def _outcomes_that_are_new(self) -> Command:
+        not_taken(self.outcomes)
+        return self
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Every text that may hold placeholders, with the key it stands under."""
+        yield from ((f"command.run[{index}]", word) for index, word in enumerate(self.run))
+        yield from ((f"command.env.{name}", value) for name, value in self.env.items())
+        if isinstance(self.progress.steps, str):
+            yield "command.progress.steps", self.progress.steps
+        for name, source in {"metric": self.metric, **self.outcomes}.items():
+            if source.file is not None:
+                yield f"command.{name if name == 'metric' else f'outcomes.{name}'}.file", source.file
+
+
+def spec_model(settings: Any) -> type[BaseModel]:
+    """The Spec of a space with these `settings`: each setting keeps the type that it has there."""
+    model = _section("Settings", settings if isinstance(settings, Mapping) else {}, "settings")
+    default: Any = model() if isinstance(settings, Mapping) or settings is None else ...
+    return create_model("Spec", __base__=_Spec, command=(Command, ...), settings=(model, default))
+
+
+class _Spec(Strict):
+    @model_validator(mode="after")
+    def _placeholders_that_fit(self) -> _Spec:
+        command: Command = self.command  # type: ignore[attr-defined]
+        names = flat(self.settings)  # type: ignore[attr-defined]
+        own = {name: told for name, told in BUILT_IN.items() if name != "config" or command.config}
+        used: set[str] = set()
+        for where, text in command.texts():
+            for name in _placeholders_at(where, text):
+                if name not in names and name not in own:
+                    raise ValueError(_unknown(where, name, [*names, *own], command))
+                used.add(name)
+        unused = [name for name in names if name not in used]
+        if unused and command.config is None:
+            raise ValueError(
+                f"settings.{unused[0]}: no placeholder {{{unused[0]}}} uses it, so it would change nothing; use it in "
+                "command.run or command.env, or have all settings written to a file (command.config: yaml)"
+            )
+        return self
+
+
+def _placeholders_at(where: str, text: str) -> list[str]:
+    try:
+        return placeholders(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _unknown(where: str, name: str, allowed: list[str], command: Command) -> str:
+    if name == "config":
+        return f"{where}: {{config}} names a file that is not written; add command.config: yaml, json or toml"
+    near = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean {{{near[0]}}}?" if near else "."
+    return f"{where}: {{{name}}} is unknown{hint} Allowed here: {', '.join(allowed)}"
+
+
+def flat(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
+    return found
+
+
+def _section(title: str, tree: Mapping[str, Any], where: str) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for name, value in tree.items():
+        if not name.isidentifier() or name.startswith("_") or hasattr(Strict, name):
+            raise ValueError(f"{where}.{name}: a setting is named by letters, digits and '_', like a variable")
+        if where == "settings" and name in BUILT_IN:
+            raise ValueError(f"{where}.{name}: {{{name}}} is {BUILT_IN[name]}; give the setting another name")
+        if isinstance(value, Mapping):
+            section = _section(name, value, f"{where}.{name}")
+            fields[name] = (section, section())
+        else:
+            fields[name] = (_type(value, f"{where}.{name}"), tuple(value) if isinstance(value, list) else value)
+    return create_model(title, __base__=Strict, **fields)
+
+
+def _type(value: Any, where: str) -> Any:
+    if isinstance(value, bool):
+        return bool
+    if isinstance(value, int | float):
+        return int | float
+    if isinstance(value, str):
+        return str
+    if isinstance(value, list) and all(isinstance(item, Value) for item in value):
+        return Many[Value]
+    raise ValueError(
+        f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false or a list'
+    )
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error

@@ -1,0 +1,218 @@
+"""The trainable `command`: its arms run one after the other, each as one run of the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from branchwise.trainables.command.output import Output, last_words
+from branchwise.trainables.command.process import run_program
+from branchwise.trainables.command.settings import Command, flat, spec_model
+from branchwise.trainables.command.words import filled, filled_words, placeholders
+from branchwise.trainables.contract import Arm, Column, Context, Lines
+from branchwise.trainables.metrics import columns, curves
+from branchwise.trainables.reporting import Reporter, Stopped
+
+LONGEST_LOG = 10 << 20  # bytes that are kept of an arm's output
+
+
+class ProgramFailedError(RuntimeError):
+    """The program did not end well; the message says how, and what it said last."""
+
+
+def from_settings(settings: Mapping[str, Any], folder: Path | None) -> CommandTrainable:
+    """The trainable of a space with these keys that lies in `folder`. Raises ValueError for settings of no use."""
+    return CommandTrainable(settings, folder or Path.cwd())
+
+
+class CommandTrainable:
+    WORKERS = False
+
+    def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self.Spec = spec_model(settings.get("settings"))
+
+    @property
+    def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
+        command = Command.model_validate(self._settings["command"])
+        return columns(command.metric.key, command, command.outcomes)
+
+    @property
+    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+        command = Command.model_validate(self._settings["command"])
+        return curves(command.progress.metric or command.metric.key)
+
+    def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
+        command: Command = spec.command
+        values = {
+            **flat(spec.settings),
+            **{name: f"{{{name}}}" for name in ("seed", "folder", "checkpoints", "config")},
+        }
+        rows = [
+            ("command", " ".join(filled_words(command.run, values))),
+            ("metric", command.described(command.metric.key)),
+        ]
+        if command.config is None and not any("seed" in placeholders(text) for _, text in command.texts()):
+            rows.append(
+                ("seed", "not handed on: no placeholder {seed}, so blocks differ only by chance of the program's")
+            )
+        return rows
+
+    def cohort_key(self, spec: Any) -> None:
+        """None: arms gain nothing by running together."""
+
+    def check_inputs(self, spec: Any) -> None:
+        """Raises FileNotFoundError when this machine lacks the program or the folder to run it in."""
+        command: Command = spec.command
+        values = {**flat(spec.settings), "seed": 0, "folder": "", "checkpoints": "", "config": ""}
+        cwd = self._cwd(command, self._folder)
+        if not cwd.is_dir():
+            raise FileNotFoundError(f"command.cwd: there is no folder {cwd}")
+        self._words(command, values, cwd, os.environ)
+
+    def estimate_cohort(self, specs: Sequence[Any], threads: int) -> float:
+        return float(sum(spec.command.expected_seconds or 0.0 for spec in specs))
+
+    def run_cohort(self, arms: Sequence[Arm], context: Context) -> None:
+        for arm in arms:
+            self._run(arm, context)
+
+    def _run(self, arm: Arm, context: Context) -> None:
+        command: Command = arm.spec.command
+        folder, workspace = context.scratch / arm.name, context.workspace(arm)
+        folder.mkdir()
+        (workspace / "checkpoints").mkdir(exist_ok=True)
+        values = {
+            **flat(arm.spec.settings),
+            "seed": arm.seed,
+            "folder": str(folder),
+            "checkpoints": str(workspace / "checkpoints"),
+        }
+        if command.config is not None:
+            values["config"] = str(_write_config(command.config, folder, arm))
+        reporter = Reporter(arm, context, command.progress.metric or command.metric.key, command)
+        output = Output(command, values)
+        log = workspace / "output.txt"
+        try:
+            self._to_its_end(command, values, folder, log, output, reporter)
+        except Stopped:
+            reporter.finish_stopped()
+            return
+        finally:
+            context.log(arm, _tail(log))
+        try:
+            found = output.metrics(folder)
+            declared = {"value": command, **command.outcomes}
+            keys = {"value": command.metric.key}
+            checked = {name: declared[name].check(keys.get(name, name), value) for name, value in found.items()}
+        except (TypeError, ValueError) as error:
+            reporter.fail(f"{error}{_said(log)}")
+            return
+        reporter.finish(command.metric.key, checked, folder if any(folder.iterdir()) else None)
+
+    def _to_its_end(
+        self, command: Command, values: Mapping[str, Any], folder: Path, log: Path, output: Output, reporter: Reporter
+    ) -> None:
+        """Runs the program. Raises ProgramFailedError when it does not end well."""
+        steps = command.progress.steps
+        last = int(float(filled(steps, values))) if isinstance(steps, str) else steps or 0
+
+        def on_line(line: str) -> None:
+            if told := output.line(line):
+                step, numbers = told
+                reporter(step, **{"steps": last, **{str(key): value for key, value in numbers.items()}})
+
+        cwd = self._cwd(command, folder)
+        env = _environment(command, values)
+        words = self._words(command, values, cwd, env)
+        with log.open("ab") as stream:
+            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {words}\n".encode())
+            try:
+                code = run_program(words, cwd=cwd, env=env, log=stream, on_line=on_line, time_limit=command.time_limit)
+            except TimeoutError as error:
+                raise ProgramFailedError(f"time limit of {command.time_limit:g} s reached{_said(log)}") from error
+        if code:
+            ended = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+            raise ProgramFailedError(f"{ended}{_said(log)}")
+
+    def _cwd(self, command: Command, own: Path) -> Path:
+        return own if command.cwd is None else (self._folder / command.cwd).resolve()
+
+    def _words(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
+        """The words to run: the program by its full path, and a word that is a file beside the space by its own.
+
+        Raises FileNotFoundError.
+        """
+        words = filled_words(command.run, values)
+        if command.cwd is None:
+            words = [str(self._folder / word) if (self._folder / word).is_file() else word for word in words]
+        program = words[0] if words else ""
+        found = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
+        found = found or shutil.which(program, path=_with_own_programs(env.get("PATH")))
+        if found is None:
+            raise FileNotFoundError(
+                f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
+            )
+        return [found, *words[1:]]
+
+
+def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
+    """The worker's own, without the folder of Branchwise among those of Python's, and with what the space sets."""
+    ours = str(Path(__file__).parents[3])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != ours]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    env |= {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
+    env |= {"PYTHONUNBUFFERED": "1", "PATH": _with_own_programs(env.get("PATH"))}  # lines must come as they are printed
+    return env | {name: filled(text, values) for name, text in command.env.items()}
+
+
+def _with_own_programs(path: str | None) -> str:
+    """The PATH with the programs beside this Python: first in a virtual environment while none is active, else last."""
+    own = str(Path(sys.executable).parent)
+    active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
+    first = sys.prefix != sys.base_prefix and not active
+    return os.pathsep.join([own, path or ""] if first else [path or "", own])
+
+
+def _write_config(form: str, folder: Path, arm: Arm) -> Path:
+    """Writes the settings and the seed into a file of the arm's folder."""
+    tree = {**arm.spec.settings.model_dump(mode="json"), "seed": arm.seed}
+    file = folder / f"config.{form}"
+    if form == "toml":
+        file.write_text("".join(_toml(tree)))
+    else:
+        file.write_text(json.dumps(tree, indent=1) if form == "json" else yaml.safe_dump(tree, sort_keys=False))
+    return file
+
+
+def _toml(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines of TOML: the values first, then the sections; JSON's numbers, texts and lists are TOML's too."""
+    plain = {key: value for key, value in tree.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in plain.items()]
+    for key, section in tree.items():
+        if isinstance(section, Mapping):
+            lines += [f"\n[{prefix}{key}]\n", *_toml(section, f"{prefix}{key}.")]
+    return lines
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - LONGEST_LOG))
+        return stream.read().decode(errors="replace")
+
+
+def _said(log: Path) -> str:
+    """The last lines of the output since the attempt began, as the end of a sentence."""
+    text = f"\n{_tail(log)}".rpartition("\n--- ")[2].partition("\n")[2]
+    words = last_words(text.encode())
+    return f"; it said: {words}" if words else ""

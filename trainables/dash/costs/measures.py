@@ -1,0 +1,34 @@
+"""How long measuring a finished model again takes, and training the net whose features it is measured in."""
+
+from __future__ import annotations
+
+from branchwise.trainables.contract import Device
+from branchwise.trainables.dash.costs.bill import features_seconds
+from branchwise.trainables.dash.costs.seconds import pass_seconds
+from branchwise.trainables.dash.costs.work import classifier_macs, sampling_pass, student_net
+from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
+
+TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
+
+
+def estimate_measure(spec: Spec, teacher: bool, threads: int) -> float:
+    """Seconds to measure a student, or the teacher, under `spec.evaluate` on CPU cores; 0 for a teacher that exists,
+    whose size is not known here.
+
+    A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
+    left out, and so are looks on the way.
+    """
+    net = spec.teacher if teacher else student_net(spec)
+    if teacher and not isinstance(spec.teacher, Teacher):
+        return 0.0
+    evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
+    once, on = spec.model_copy(update={"evaluate": evaluate}), Device(threads=threads)
+    sampling, _ = pass_seconds(sampling_pass(net, once, 1, teacher), spec.data.image_shape, spec.data.classes, on)
+    return sampling + features_seconds(once, on, 1, teacher)[0]
+
+
+def estimate_features(spec: Spec) -> float:
+    """Seconds to train the classifier whose features are asked for, on one core."""
+    net = spec.evaluate.classifier
+    macs = 3 * net.steps * net.batch_size * classifier_macs(net, spec.data.image_shape)
+    return macs / TRAINED_MACS_A_SECOND / net.workers

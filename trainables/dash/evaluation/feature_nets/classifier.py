@@ -1,0 +1,170 @@
+"""A small classifier of the data set itself; its last hidden layer is a feature space that needs no other file.
+
+It is trained once, on Ray Train like a teacher, on the images that samples are compared with; a fifth of them test it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from branchwise.trainables.contract import Context
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.parallel import distributed, my_slice
+from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.compute.seeding import derive, generator
+from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, load_reference_images
+from branchwise.trainables.dash.settings.features import ABOUT, HELD_OUT, Classifier, check_classifier
+from branchwise.trainables.dash.settings.files import sha256
+from branchwise.trainables.dash.settings.spec import Spec
+
+WEIGHTS = "features.safetensors"
+SMALLEST = 4  # pixels that the images are halved down to
+BATCH = 500  # images classified at once
+
+
+class ClassifierFeatures(nn.Module):
+    """Convolutions at ever halved resolutions; the `dims` last hidden activations, at unit RMS, are the features."""
+
+    scale: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, settings: Classifier) -> None:
+        super().__init__()
+        channels, side, _ = image_shape
+        layers: list[nn.Module] = []
+        wide = settings.width
+        while True:
+            layers += [nn.Conv2d(channels, wide, 3, padding=1), nn.ReLU()]
+            channels = wide
+            if side < 2 * SMALLEST:
+                break
+            layers.append(nn.MaxPool2d(2))
+            side, wide = side // 2, 2 * settings.width
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side**2, settings.dims), nn.SiLU())
+        self.head = nn.Linear(settings.dims, classes)
+        self.register_buffer("scale", torch.ones(()))  # 1 / RMS of the features over the images
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, C, S, S) uint8 -> features and class logits (N, dims + classes) float32."""
+        hidden = self.hidden(pixels)
+        return torch.cat([hidden * self.scale, self.head(hidden)], dim=1)
+
+    def hidden(self, pixels: Tensor) -> Tensor:
+        found: Tensor = self.body(pixels.to(torch.float32) / 127.5 - 1)
+        return found
+
+
+class _Logits(nn.Module):
+    """What is trained: the logits alone."""
+
+    def __init__(self, net: ClassifierFeatures) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        found: Tensor = self.net.head(self.net.hidden(pixels))
+        return found
+
+
+def train(spec: Spec, out: Path, context: Context) -> None:
+    """Trains the classifier of `spec.data` and leaves features.safetensors and features.json in `out` (rank 0).
+
+    The JSON has the accuracy on the images that were held out. Raises ValueError when a class has too few images.
+    """
+    torch.set_num_threads(context.threads)
+    modes.choose("exact", context.device)
+    settings = spec.evaluate.classifier
+    dataset = load_reference_images(spec.data, context.device)
+    learning, testing = split(dataset, settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(settings.seed, "classifier"))
+        net = ClassifierFeatures(dataset.image_shape, dataset.classes, settings).to(dataset.device)
+    _learn(net, dataset, learning, settings, context)
+    net.eval()
+    if context.rank != 0:
+        return
+    accuracy = _accuracy(net, dataset, testing)
+    net.scale.copy_(1 / _mean_square(net, dataset).sqrt())
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(net.state_dict(), out / WEIGHTS)
+    (out / WEIGHTS).chmod(0o644)  # safetensors makes it private; storage is shared
+    about = {
+        "accuracy": accuracy,
+        "tested_on": len(testing),
+        "trained_on": len(learning),
+        "classes": dataset.classes,
+        "image_shape": list(dataset.image_shape),
+        "pixels_sha256": dataset.sha256,
+        "weights_sha256": sha256(out / WEIGHTS),
+        "data": spec.data.model_dump(mode="json"),
+        "classifier": settings.model_dump(mode="json"),
+    }
+    (out / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+
+
+def split(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the images that train the classifier, and of those that test it: a fifth of each class.
+
+    Raises ValueError when a class has fewer than `HELD_OUT` images.
+    """
+    learning, testing = [], []
+    labels = dataset.labels.cpu()
+    for label in range(dataset.classes):
+        of_class = (labels == label).nonzero().flatten()
+        if len(of_class) < HELD_OUT:
+            raise ValueError(
+                f"evaluate.features: classifier needs {HELD_OUT} images a class; class {label} has {len(of_class)}"
+            )
+        order = of_class[torch.randperm(len(of_class), generator=generator(seed, "held out", label))]
+        testing.append(order[: len(order) // HELD_OUT])
+        learning.append(order[len(order) // HELD_OUT :])
+    return torch.cat(learning), torch.cat(testing)
+
+
+def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings: Classifier, context: Context) -> None:
+    model = distributed(_Logits(net), context)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * settings.lr, total_steps=settings.steps)
+    progress = Progress(context, "train", settings.steps)
+    here = my_slice(settings.batch_size, context)
+    share = (here.stop - here.start) * context.world_size / settings.batch_size
+    for step in range(settings.steps):
+        chosen = learning[batch_indices(settings.seed, step, settings.batch_size, len(learning))][here]
+        images, labels = dataset.pick(chosen)
+        loss = share * functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        scheduler.step()
+        progress.advance()
+
+
+@torch.inference_mode()
+def _accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> float:
+    right = 0
+    for chosen in testing.split(BATCH):
+        images, labels = dataset.pick(chosen)
+        right += int((net.head(net.hidden(images)).argmax(1) == labels).sum())
+    return right / len(testing)
+
+
+@torch.inference_mode()
+def _mean_square(net: ClassifierFeatures, dataset: Dataset) -> Tensor:
+    """Of the features, over all images."""
+    total = torch.zeros((), dtype=torch.float64, device=dataset.device)
+    for chosen in torch.arange(len(dataset)).split(BATCH):
+        total += net.hidden(dataset.pick(chosen)[0]).double().square().mean(1).sum()
+    return total / len(dataset)
+
+
+def load(spec: Spec, folder: Path, device: torch.device | str) -> tuple[nn.Module, str]:
+    """The classifier in `folder`, in eval mode, and its weights' SHA-256. Raises ValueError as `check_classifier`."""
+    about = check_classifier(spec.evaluate.classifier, spec.data.name, folder)
+    net = ClassifierFeatures(spec.data.image_shape, about["classes"], spec.evaluate.classifier)
+    net.load_state_dict(load_file(folder / WEIGHTS))
+    return net.to(device).eval(), about["weights_sha256"]

@@ -1,0 +1,54 @@
+"""Feature nets whose weights others trained, through torch-fidelity; every file is verified before it is opened.
+
+Grey images are made RGB; all are resized bilinearly as TensorFlow 1 did, which is torch-fidelity's rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from branchwise.trainables.dash.settings.files import find_weights, sha256
+
+LOGITS = 1008  # of Inception
+
+
+def load(name: str, device: torch.device | str) -> tuple[Callable[[Tensor], Tensor], int, str]:
+    """The net called `name`: (N, C, H, W) uint8 -> (N, dims + logits) float32; how many logits; its weights' SHA-256.
+
+    Raises FileNotFoundError when its weights are not on this machine, ValueError when they are not the ones.
+    """
+    file = find_weights(name)
+    net = _build(name, file).to(device).eval()
+
+    def extract(pixels: Tensor) -> Tensor:
+        return torch.cat(net(pixels.expand(-1, 3, -1, -1)), dim=1)
+
+    return extract, LOGITS if name == "inception" else 0, sha256(file)
+
+
+def _build(name: str, file: Path) -> nn.Module:
+    # What they unpickle they unpickle freely: safe only because the file has just been found to be the very one.
+    net: Any
+    if name == "inception":
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        net = FeatureExtractorInceptionV3(name, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(file))
+    elif name == "vgg16":
+        from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
+
+        net = FeatureExtractorVGG16(name, ["fc2_relu"], feature_extractor_weights_path=str(file))
+    elif name.startswith("clip-"):
+        from torch_fidelity.feature_extractor_clip import FeatureExtractorCLIP
+
+        net = FeatureExtractorCLIP(name, ["clip"], feature_extractor_weights_path=str(file))
+    else:
+        from branchwise.trainables.dash.evaluation.feature_nets.dinov2 import FeatureExtractorLocalDinoV2
+
+        net = FeatureExtractorLocalDinoV2(name, ["dinov2"], feature_extractor_weights_path=str(file))
+    found: nn.Module = net
+    return found

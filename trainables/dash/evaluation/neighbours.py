@@ -1,0 +1,99 @@
+"""Measures that compare every sample with every reference: precision, recall, density, coverage, and CMMD.
+
+All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MOST`
+references a part, drawn once, stands for all.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from branchwise.trainables.dash.compute.seeding import generator
+
+MOST = 50_000  # references
+TILE = 4096  # rows and columns of distances at once
+NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
+SIGMA = 10.0  # of CMMD's kernel, and its scale (Jayasumana et al. 2024)
+SCALE = 1000.0
+
+
+def chosen(size: int) -> slice | Tensor:
+    """Which of `size` references are compared with: all, or `MOST` drawn without replacement, in their order."""
+    if size <= MOST:
+        return slice(None)
+    return torch.randperm(size, generator=generator(0, "references"))[:MOST].sort().values
+
+
+@torch.inference_mode()
+def radii(rows: Tensor, device: torch.device | str) -> Tensor:
+    """(n, 2) float32 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
+    count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
+    found = []
+    for block in rows.split(TILE):
+        block = block.to(device)
+        nearest = torch.full((len(block), 0), math.inf, device=device)
+        for other in rows.split(TILE):
+            tile = torch.cat([nearest, torch.cdist(block, other.to(device))], dim=1)
+            nearest = tile.topk(min(count, tile.shape[1]), largest=False).values
+        found.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict[str, float]:
+    """Precision, recall, density and coverage of samples (n, d) against a reference (m, d) with its `radii`.
+
+    Precision and recall (Kynkäänniemi et al. 2019): the share of samples within some reference's ball, and of
+    references within some sample's. Density and coverage (Naeem et al. 2020): how many references' balls a sample lies
+    in, over what is expected, and the share of references whose ball holds a sample.
+    """
+    device = reference_radii.device
+    sample_radii = radii(samples, device)[:, 0]
+    hits = torch.zeros(len(samples), dtype=torch.bool, device=device)
+    inside = torch.zeros(len(samples), dtype=torch.int64, device=device)
+    recalled, covered = [], []
+    for start in range(0, len(reference), TILE):
+        wide, near = reference_radii[start : start + TILE].T
+        other = reference[start : start + TILE].to(device)
+        reached = torch.zeros(len(other), dtype=torch.bool, device=device)
+        held = torch.zeros(len(other), dtype=torch.bool, device=device)
+        for begin in range(0, len(samples), TILE):
+            here = slice(begin, begin + TILE)
+            distances = torch.cdist(samples[here].to(device), other)
+            hits[here] |= (distances <= wide).any(dim=1)
+            reached |= (distances <= sample_radii[here, None]).any(dim=0)
+            within = distances < near
+            inside[here] += within.sum(dim=1)
+            held |= within.any(dim=0)
+        recalled.append(reached)
+        covered.append(held)
+    return {
+        "precision": float(hits.double().mean()),
+        "recall": float(torch.cat(recalled).double().mean()),
+        "density": float(inside.double().mean()) / NEAREST[1],
+        "coverage": float(torch.cat(covered).double().mean()),
+    }
+
+
+@torch.inference_mode()
+def cmmd(samples: Tensor, reference: Tensor, device: torch.device | str) -> float:
+    """CMMD (Jayasumana et al. 2024, arXiv 2401.09603): 1000 times the squared maximum mean discrepancy of unit
+    vectors under a Gaussian kernel of sigma 10, diagonals included."""
+    one = torch.nn.functional.normalize(samples.double(), dim=1)
+    two = torch.nn.functional.normalize(reference.double(), dim=1)
+    alike = _mean_kernel(one, one, device) + _mean_kernel(two, two, device)
+    return SCALE * (alike - 2 * _mean_kernel(one, two, device))
+
+
+def _mean_kernel(a: Tensor, b: Tensor, device: torch.device | str) -> float:
+    """The mean of exp(-|x - y|^2 / (2 sigma^2)) over all pairs of unit vectors."""
+    total = 0.0
+    for block in a.split(TILE):
+        block = block.to(device)
+        for other in b.split(TILE):
+            squares = 2 - 2 * block @ other.to(device).T
+            total += float(torch.exp(squares / (-2 * SIGMA**2)).sum())
+    return total / (len(a) * len(b))

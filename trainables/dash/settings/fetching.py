@@ -1,0 +1,91 @@
+"""What a distillation needs that others publish, and how it is fetched: never unless somebody asks for it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from branchwise.trainables.contract import Needed
+from branchwise.trainables.dash.settings.data import TorchvisionData
+from branchwise.trainables.dash.settings.features import PRETRAINED, Pretrained
+from branchwise.trainables.dash.settings.files import torchvision_folder, weights_file
+from branchwise.trainables.dash.settings.spec import Spec
+
+CHUNK = 1 << 20  # bytes read at once
+SILENCE = 30.0  # seconds without a byte after which nobody is taken to answer
+
+Told = Callable[[int], None]
+
+
+def lacking(spec: Spec) -> tuple[Needed, ...]:
+    """The data set of torchvision's and the feature weights that the settings need and this machine lacks."""
+    needed = []
+    data = spec.data
+    if isinstance(data, TorchvisionData) and not torchvision_folder(data).is_dir():
+        needed.append(
+            Needed(
+                what=f"data set {data.name}",
+                source="torchvision",
+                place=torchvision_folder(data),
+                fetch=functools.partial(_torchvision, data),
+            )
+        )
+    if spec.features in PRETRAINED and not weights_file(spec.features).is_file():
+        net, place = PRETRAINED[spec.features], weights_file(spec.features)
+        needed.append(
+            Needed(
+                what=f"weights of {spec.features}",
+                source=net.url,
+                place=place,
+                size=net.size,
+                sha256=net.sha256,
+                fetch=functools.partial(download, net, place),
+            )
+        )
+    return tuple(needed)
+
+
+def download(net: Pretrained, place: Path, told: Told) -> None:
+    """Fetches the weights of `net` to `place`, whole and verified or not at all. Raises OSError and ValueError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(net.url, timeout=SILENCE) as answer:
+            announced = int(answer.headers.get("Content-Length") or 0)
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+                told(len(chunk))
+        expected = net.size or announced
+        if expected and size != expected:
+            raise ValueError(f"{net.url} gave {size:,} bytes, not {expected:,}")
+        if not digest.hexdigest().startswith(net.sha256):
+            raise ValueError(f"{net.url} has SHA-256 {digest.hexdigest()}, not {net.sha256}")
+        Path(beside).chmod(0o644)
+        os.replace(beside, place)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        raise OSError(f"{net.url}: {getattr(error, 'reason', error)}") from error
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def _torchvision(data: TorchvisionData, told: Told) -> None:
+    """Lets torchvision download and check its files. Raises OSError."""
+    from torchvision import datasets
+
+    root = Path(data.path).expanduser()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        getattr(datasets, data.known.torchvision)(root, train=True, download=True)
+    except RuntimeError as error:  # torchvision's word for a file that cannot be had, or is not the one
+        raise OSError(f"torchvision's {data.known.torchvision}: {error}") from error
+    told(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))

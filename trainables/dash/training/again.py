@@ -1,0 +1,110 @@
+"""Measuring a finished student again, under other settings than those of its training, or under the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from branchwise.trainables.contract import Arm, Context, Result
+from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation import calibration, features, measurement, reference_set
+from branchwise.trainables.dash.nets import checkpoint, unet
+from branchwise.trainables.dash.settings.columns import FLOOR
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Evaluate, Method, Spec
+from branchwise.trainables.dash.training.measuring import NOT_CALIBRATED, Calibrated, calibrate
+
+# What samples depend on, and neither reference nor gaps.
+OF_SAMPLES = ("repeats", "sampler", "sampler_steps", "precision", "guidance", "guidance_grid", "at_steps")
+
+
+def measure_model(arm: Arm, model: Path, context: Context) -> Result:
+    """Measures the student in `model`, the folder that its training left, under `arm.spec`.
+
+    A worker keeps what the next measure most likely needs too: the reference, the teacher's outputs, the student's gap.
+    """
+    spec = arm.spec
+    if context.teacher is None:
+        raise ValueError("a student is measured against its teacher, whose folder is missing")
+    torch.set_num_threads(context.threads)
+    modes.choose(spec.train.mode, context.device)
+    evaluate = spec.evaluate.resolved(context.evaluation)
+    inside = OBJECTIVES[spec.method.objective].guidance_inside
+    settings = evaluate.model_copy(update={"guidance": 1.0, "guidance_grid": ()}) if inside else evaluate
+    net, _ = checkpoint.load_model(model, context.device)
+    kept = _without_sampling(spec), context.teacher, context.features, arm.seed, context.device
+    by = _kept_yardstick(*kept)
+    modes.prepare(net, spec.train.mode, context)
+    progress = Progress(context, "evaluate", measurement.batches_of(settings, by.dataset, context))
+    values, grid, _ = measurement.measure(
+        net, by.dataset, by.against, by.alphas_cumprod, settings, arm.seed, context, progress
+    )
+    pooled, gaps = NOT_CALIBRATED if inside else _kept_calibration(model, *kept)
+    student_size = unet.size(net)
+    row = {
+        **values,
+        **pooled,
+        **{column.name: context.evaluation.get(column.name) for column in FLOOR},
+        "comparability_key": measurement.comparability_key(by.against, by.held_out, evaluate),
+        "student_params": student_size,
+        "teacher_params": by.teacher_size,
+        "compression": by.teacher_size / student_size,
+        "device": context.device,
+        "student_sha256": checkpoint.weights_sha256(model),
+    }
+    return Result(status="done", values=row, tables={"gaps": gaps, "guidance": grid})
+
+
+def _without_sampling(spec: Spec) -> Spec:
+    """The settings that reference, probes and gaps depend on: those of samples and of the method are made alike."""
+    alike = {name: Evaluate.model_fields[name].default for name in OF_SAMPLES}
+    return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=alike)})
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What students are measured against."""
+
+    dataset: datasets.Dataset
+    held_out: datasets.Dataset
+    alphas_cumprod: Tensor  # (1000,)
+    teacher_size: int
+    against: reference_set.ReferenceSet
+    probes: calibration.Probes
+    teacher_outputs: calibration.Bins
+
+
+@lru_cache(maxsize=2)
+def _kept_yardstick(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> Yardstick:
+    net, _ = checkpoint.load_model(teacher, device)
+    alphas_cumprod = schedule.cosine_alphas_cumprod(device)
+    dataset, held_out, against = _kept_images(shared, folder, device)
+    probes = calibration.draw_probes(held_out, alphas_cumprod, shared.evaluate, seed)
+    outputs = calibration.outputs(net, probes)
+    return Yardstick(dataset, held_out, alphas_cumprod, unet.size(net), against, probes, outputs)
+
+
+@lru_cache(maxsize=2)
+def _kept_images(
+    shared: Spec, folder: Path | None, device: str
+) -> tuple[datasets.Dataset, datasets.Dataset, reference_set.ReferenceSet]:
+    """Those that train, those that are held out, and the reference set."""
+    extractor = features.extractor_of(shared, device, folder)
+    against = reference_set.get(shared.data, extractor, device)
+    return datasets.load(shared.data, device), datasets.load_held_out(shared.data, device), against
+
+
+@lru_cache(maxsize=2)
+def _kept_calibration(
+    model: Path, shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str
+) -> Calibrated:
+    net, _ = checkpoint.load_model(model, device)
+    by = _kept_yardstick(shared, teacher, folder, seed, device)
+    return calibrate(net, by.probes, by.teacher_outputs)

@@ -1,0 +1,159 @@
+"""A function as trainable: `def train(settings, seed) -> dict`, named `package.module:train` in the space.
+
+Its settings are the fields of a pydantic model or of a dataclass, which annotates its parameter `settings`, or else its
+own keyword parameters with defaults. Beside `seed` it may take, by name, any other of GIVEN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from branchwise.trainables.contract import Arm, Column, Context, Lines
+from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
+from branchwise.trainables.reporting import Reporter, Stopped
+from branchwise.trainables.runtime.settings import Strict
+
+GIVEN = ("seed", "report", "folder", "checkpoints", "device")  # parameters that are no settings
+_READ_AS_TYPED = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Options(Declared):
+    """The section `function` of a space: which of the returned numbers count, and how."""
+
+    metric: str  # a key of the returned dict
+    outcomes: dict[Name, Declared] = Field(default_factory=dict)  # further keys
+
+    @model_validator(mode="after")
+    def _outcomes_that_are_new(self) -> Options:
+        not_taken(self.outcomes)
+        return self
+
+
+class FunctionTrainable:
+    """Arms run one after the other, each as one call in the worker's own process."""
+
+    WORKERS = False
+
+    def __init__(self, function: Callable[..., Any], name: str, settings: Mapping[str, Any]) -> None:
+        """Raises TypeError for a function whose parameters cannot be filled."""
+        self._function, self._name, self._settings = function, name, settings
+        self._takes = [given for given in GIVEN if given in inspect.signature(function).parameters]
+        model, self._arguments = _settings_of(function, name)
+        default: Any = ... if any(field.is_required() for field in model.model_fields.values()) else model()
+        self.Spec = create_model("Spec", __base__=Strict, function=(Options, ...), settings=(model, default))
+
+    @property
+    def _options(self) -> Options:
+        return Options.model_validate(self._settings["function"])
+
+    @property
+    def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
+        options = self._options
+        return columns(options.metric, options, options.outcomes)
+
+    @property
+    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+        return curves(self._options.metric)
+
+    def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
+        return (("function", self._name), ("metric", spec.function.described(spec.function.metric)))
+
+    def cohort_key(self, spec: Any) -> None:
+        """None: arms gain nothing by running together."""
+
+    def run_cohort(self, arms: Sequence[Arm], context: Context) -> None:
+        for arm in arms:
+            self._run(arm, context)
+
+    def _run(self, arm: Arm, context: Context) -> None:
+        options: Options = arm.spec.function
+        reporter = Reporter(arm, context, options.metric, options)
+        folder, checkpoints = context.scratch / arm.name, context.workspace(arm) / "checkpoints"
+        folder.mkdir()
+        checkpoints.mkdir(exist_ok=True)
+        given = {
+            "seed": arm.seed,
+            "report": reporter,
+            "folder": folder,
+            "checkpoints": checkpoints,
+            "device": context.device,
+        }
+        try:
+            returned = self._function(
+                **self._arguments(arm.spec.settings), **{name: given[name] for name in self._takes}
+            )
+        except Stopped:
+            returned = None
+        if reporter.stopped:
+            reporter.finish_stopped()
+            return
+        try:
+            values = self._values(options, returned)
+        except (TypeError, ValueError) as error:
+            reporter.fail(str(error))
+            return
+        reporter.finish(options.metric, values, folder if any(folder.iterdir()) else None)
+
+    def _values(self, options: Options, returned: Any) -> dict[str, float]:
+        """The values by column. Raises TypeError or ValueError saying what is wrong with them."""
+        if not isinstance(returned, Mapping):
+            raise TypeError(f"{self._name} returned {returned!r}; it must return a dict with {options.metric!r}")
+        values = {}
+        for column, metric, declared in (
+            ("value", options.metric, options),
+            *((name, name, declared) for name, declared in options.outcomes.items()),
+        ):
+            if metric not in returned:
+                raise ValueError(f"{self._name} returned no {metric!r}; it returned {', '.join(map(str, returned))}")
+            values[column] = declared.check(metric, returned[metric])
+        return values
+
+
+def _settings_of(
+    function: Callable[..., Any], name: str
+) -> tuple[type[BaseModel], Callable[[BaseModel], Mapping[str, Any]]]:
+    """The model of a function's settings, and how its values become arguments. Raises TypeError."""
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    if "settings" not in parameters:
+        own = {key: one for key, one in parameters.items() if key not in GIVEN}
+        for key, one in own.items():
+            if one.default is one.empty:
+                raise TypeError(
+                    f"{name}: parameter {key} has no default; each but {', '.join(GIVEN)} is a setting and needs one"
+                )
+        fields: dict[str, Any] = {key: (hints.get(key, type(one.default)), one.default) for key, one in own.items()}
+        return create_model("Settings", __config__=_READ_AS_TYPED, **fields), _fields
+    kind = hints.get("settings")
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return types.new_class(kind.__name__, (kind,), {}, _configured), lambda settings: {"settings": settings}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        made: type = kind
+        known = typing.get_type_hints(kind)
+        fields = {one.name: (known[one.name], _default(one)) for one in dataclasses.fields(kind) if one.init}
+        model = create_model(kind.__name__, __config__=_READ_AS_TYPED, **fields)
+        return model, lambda settings: {"settings": made(**_fields(settings))}
+    raise TypeError(f"{name}: its parameter `settings` must be annotated with a pydantic model or a dataclass")
+
+
+def _configured(namespace: dict[str, Any]) -> None:
+    namespace["model_config"] = _READ_AS_TYPED
+
+
+def _fields(settings: BaseModel) -> dict[str, Any]:
+    return {key: getattr(settings, key) for key in type(settings).model_fields}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=field.default_factory)
+    return ...

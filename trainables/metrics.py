@@ -1,0 +1,145 @@
+"""What a command or a function measures, as its space declares it: direction, scale, and further outcomes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from branchwise.trainables.contract import OUTCOME, Column, Lines, Scale
+from branchwise.trainables.runtime.settings import Strict
+
+Direction = Literal["maximize", "minimize"]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]  # of a column
+BETTER: dict[Direction, Literal["lower", "higher"]] = {"maximize": "higher", "minimize": "lower"}
+
+# Words in the names of metrics that tell the kind of number.
+RATES = ("accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "iou", "dice", "rate", "top1", "top5", "bleu")
+POSITIVE = (
+    "loss",
+    "error",
+    "err",
+    "perplexity",
+    "ppl",
+    "nll",
+    "mse",
+    "mae",
+    "rmse",
+    "fid",
+    "distance",
+    "seconds",
+    "time",
+)
+
+# The columns beside OUTCOME that every command and function fills.
+ATTEMPT = (
+    Column(name="rung_value", about="the metric at the rung where the arm was stopped"),
+    Column(name="steps", about="steps reported", dtype="Int64"),
+    Column(name="run_seconds", about="seconds that the run took", unit="s", better="lower", searchable=True),
+)
+TAKEN = {column.name for column in (*OUTCOME, *ATTEMPT)}
+
+
+class Declared(Strict):
+    """Which direction of a metric is better, and on which scale its effects are estimated."""
+
+    direction: Direction
+    scale: Scale | None = None  # None: by the metric's kind and range
+    range: Annotated[tuple[float | None, float | None], Field(strict=False)] | None = None  # null: no bound
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_a_direction(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and "direction" not in tree:
+            raise ValueError(
+                "direction is missing: say maximize or minimize, since whether more is better cannot be guessed"
+            )
+        return tree
+
+    @model_validator(mode="after")
+    def _range_that_suits(self) -> Declared:
+        low, high = self.range or (None, None)
+        if low is not None and high is not None and not low < high:
+            raise ValueError(f"range [{low}, {high}] is empty: its first number must be the smaller one")
+        if self.scale == "logit" and self.range is not None and self.range != (0.0, 1.0):
+            raise ValueError("scale logit is for metrics in the range [0, 1]")
+        if self.scale == "log" and self.range is not None and (low is None or low < 0):
+            raise ValueError("scale log is for metrics that are above 0")
+        return self
+
+    def scaled(self, metric: str) -> tuple[Scale, str]:
+        """The scale of effects, and why it is that one."""
+        if self.scale is not None:
+            return self.scale, "as declared"
+        words = re.findall(r"[a-z]+[0-9]*", metric.lower())
+        if self.range is not None:
+            low, high = self.range
+            if (low, high) == (0.0, 1.0):
+                return "logit", "its range is [0, 1]"
+            if low == 0.0 and high is None:
+                return "log", "it has no upper bound and is above 0"
+            return "identity", "its range suits neither log nor logit"
+        if any(word in RATES for word in words):
+            return "logit", "by its name it is a rate between 0 and 1; declare `range` or `scale` if it is not"
+        if any(word in POSITIVE for word in words):
+            return "log", "by its name it is above 0; declare `range` or `scale` if it is not"
+        return "identity", "nothing is known of its range; declare `range` or `scale` if there is"
+
+    def column(self, name: str, metric: str) -> Column:
+        """The column of this metric, which bears `name`."""
+        return Column(
+            name=name,
+            about="the primary outcome" if name == "value" else metric,
+            better=BETTER[self.direction],
+            scale=self.scaled(metric)[0],
+            searchable=True,
+            claimable=name == "value",
+            shown=name != "value",
+        )
+
+    def described(self, metric: str) -> str:
+        scale, reason = self.scaled(metric)
+        better = BETTER[self.direction]
+        return f"{metric}, {better} is better; effects on the {scale} scale: {reason}"
+
+    def check(self, metric: str, value: Any) -> float:
+        """`value` as a number in the range. Raises TypeError for what is no number, ValueError for one that is out of
+        range; NaN and infinity pass, as signs of a run that diverged."""
+        number = as_number(value)
+        if number is None:
+            raise TypeError(f"{metric} is {value!r}, which is not a number")
+        low, high = self.range or (None, None)
+        too_low, too_high = low is not None and number < low, high is not None and number > high
+        if math.isfinite(number) and (too_low or too_high):
+            raise ValueError(f"{metric} is {number}, which is not in its range [{low}, {high}]")
+        return number
+
+
+def as_number(value: Any) -> float | None:
+    """A number of Python, NumPy or torch (of one element) as a float; None for anything else."""
+    if not isinstance(value, int | float | str) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def columns(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> tuple[Column, ...]:
+    """COLUMNS of a trainable that measures `metric` and further `outcomes`, each under its own name."""
+    first = tuple(primary.column("value", metric) if column.name == "value" else column for column in OUTCOME)
+    return (*first, *(declared.column(name, name) for name, declared in outcomes.items()), *ATTEMPT)
+
+
+def not_taken(outcomes: Mapping[str, Any]) -> None:
+    """Raises ValueError for an outcome whose name another column has."""
+    for name in outcomes:
+        if name in TAKEN:
+            raise ValueError(f"outcomes.{name}: this name is taken; choose another than {', '.join(sorted(TAKEN))}")
+
+
+def curves(metric: str) -> tuple[Lines, ...]:
+    """LINES of a trainable whose arms report `metric`, and perhaps a loss, at steps."""
+    names = dict.fromkeys((metric, "loss"))
+    drawn = tuple(Column(name=name) for name in names)
+    return (Lines(table="curves", name="training", title="Reported values", x=("step",), x_label="step", y=drawn),)

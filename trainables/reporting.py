@@ -1,0 +1,80 @@
+"""What one arm reports while it runs, for trainables whose arms run one after the other: curves, progress and rungs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from branchwise.trainables.contract import Arm, Context, Result, outcome
+from branchwise.trainables.metrics import Declared, as_number
+
+MOST_ROWS = 2000  # of an arm's curves; beyond, every second one is left out
+
+
+class Stopped(Exception):  # noqa: N818
+    """The arm is behind the others of its search and is to end now."""
+
+
+class Reporter:
+    """Takes an arm's reports: `reporter(step, loss=0.3)`. `metric` is the name of the number compared at rungs."""
+
+    def __init__(self, arm: Arm, context: Context, metric: str, primary: Declared) -> None:
+        self._arm, self._context = arm, context
+        self._metric, self._sign = metric, -1.0 if primary.direction == "maximize" else 1.0
+        self._begun, self._waiting = time.monotonic(), list(context.rungs)
+        self._rows: list[dict[str, Any]] = []
+        self._stride, self._seen, self._last = 1, 0, 0
+        self._rung_value: float | None = None
+
+    def __call__(self, step: int, /, *, steps: int = 0, **metrics: Any) -> None:
+        """Takes what was measured after `step` of `steps` steps (0: nobody knows of how many). Raises Stopped."""
+        found = {name: as_number(value) for name, value in metrics.items()}
+        numbers = {name: value for name, value in found.items() if value is not None}
+        self._keep({**numbers, "step": step})
+        self._last = max(self._last, step)
+        self._context.report({"phase": "train", "step": step, "steps": max(step, int(steps))})
+        value = numbers.get(self._metric, math.nan)
+        while math.isfinite(value) and self._waiting and step >= self._waiting[0]:
+            rung = self._waiting.pop(0)
+            if not self._context.keep(self._arm, rung, self._sign * value):
+                self._rung_value = value
+                raise Stopped(f"behind at rung {rung}")
+
+    @property
+    def stopped(self) -> bool:
+        return self._rung_value is not None
+
+    def finish_stopped(self) -> None:
+        self._context.finish(self._arm, self._result("stopped", {"rung_value": self._rung_value}), None)
+
+    def finish(self, metric: str, values: Mapping[str, float], folder: Path | None = None) -> None:
+        """Finishes the arm with `values` by column, "value" being that of the metric; one with a value that is NaN or
+        infinite has diverged."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                error = f"{metric if name == 'value' else name} is {value}"
+                self._context.finish(self._arm, self._result("diverged", {}, error), None)
+                return
+        self._context.finish(self._arm, self._result("done", outcome(metric, **values)), folder)
+
+    def fail(self, error: str) -> None:
+        """Finishes the arm as one that failed, and would again."""
+        self._context.finish(self._arm, self._result("failed", {}, error), None)
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        if self._seen % self._stride == 0:
+            self._rows.append(row)
+        self._seen += 1
+        if len(self._rows) > MOST_ROWS:
+            self._rows, self._stride = self._rows[::2], 2 * self._stride
+
+    def _result(
+        self, status: Literal["done", "stopped", "diverged", "failed"], values: Mapping[str, Any], error: str = ""
+    ) -> Result:
+        seconds = time.monotonic() - self._begun
+        steps = {"steps": self._last} if self._last else {}
+        tables = {"curves": tuple(self._rows)} if self._rows else {}
+        return Result(status=status, values={**values, **steps, "run_seconds": seconds}, error=error, tables=tables)

@@ -1,0 +1,126 @@
+"""Finding a trainable by its name in a space: a built-in one, a module, or a function of a module."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Trainable
+from branchwise.trainables.runtime.settings import section_of
+
+BUILT_IN = {
+    "dash": "branchwise.trainables.dash",
+    "surface": "branchwise.trainables.surface",
+    "command": "branchwise.trainables.command",
+}
+FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
+
+
+def _nothing(spec: Any) -> None:
+    """Neither a teacher nor files that must be there."""
+
+
+def _no_rows(spec: Any) -> tuple[()]:
+    return ()
+
+
+def _all_but_components(spec: Any) -> str:
+    """Arms train together whose settings differ only in the section that components switch."""
+    return str(spec.model_dump_json(exclude={section_of(type(spec))}))
+
+
+def _unknown(specs: Sequence[Any], threads: int) -> float:
+    return 0.0
+
+
+DEFAULTS: dict[str, Any] = {
+    "BASELINES": {},
+    "COLUMNS": OUTCOME,
+    "LINES": (LOSS_CURVES,),
+    "WORKERS": True,
+    "describe": _no_rows,
+    "cohort_key": _all_but_components,
+    "check_inputs": _nothing,
+    "estimate_cohort": _unknown,
+    "measured_at": _no_rows,
+    "comparability_key": lambda spec: "",
+    "bill_cohort": lambda specs, on, workers: None,
+    "bill_teacher": lambda spec, on, workers, trained: None,
+    "describe_models": _no_rows,
+    "measure_rates": lambda spec, device, threads, seconds: (),
+    "teacher_key": _nothing,
+    "MEASURED": (),
+    "features_key": _nothing,
+    "lacking": _no_rows,
+}
+
+
+def load_trainable(name: str, settings: Mapping[str, Any] | None = None, folder: str = "") -> Trainable:
+    """The trainable called `name`: `dash`, `surface`, `command`, `package.module` or `package.module:function`.
+
+    `settings` are the space's own keys, without those of the platform: some trainables take their columns from them.
+    `folder` is where the space lies; what lies there can be imported too. Raises ModuleNotFoundError, AttributeError or
+    TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
+    """
+    here = found_folder(folder)
+    path, colon, function = BUILT_IN.get(name, name).partition(":")
+    module = import_from(path, here)
+    if colon:
+        if not callable(getattr(module, function, None)):
+            raise AttributeError(f"{module.__file__} has no function {function!r}")
+        return _of_function(getattr(module, function), name, json.dumps(settings or {}))
+    if hasattr(module, "from_settings"):
+        return _of_settings(module.from_settings, json.dumps(settings or {}), here)
+    return _completed(module)
+
+
+# Remembered, so that equal settings have one and the same Spec.
+@lru_cache(maxsize=64)
+def _of_settings(from_settings: Callable[..., Any], settings: str, folder: Path | None) -> Trainable:
+    return _completed(from_settings(json.loads(settings), folder))
+
+
+@lru_cache(maxsize=64)
+def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trainable:
+    return _completed(importlib.import_module(FUNCTIONS).FunctionTrainable(function, name, json.loads(settings)))
+
+
+def _completed(found: Any) -> Trainable:
+    for attribute, default in DEFAULTS.items():
+        if attribute not in dir(found):  # what is computed from the settings is not asked for yet
+            setattr(found, attribute, default)
+    trainable: Trainable = found
+    return trainable
+
+
+def import_from(path: str, folder: Path | None) -> Any:
+    """The module at a dotted path, which may lie in `folder`. Raises ModuleNotFoundError that says where it was looked
+    for."""
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: nothing there may shadow what is installed
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports one that is not
+        places = [str(folder)] if folder is not None else []
+        raise ModuleNotFoundError(
+            f"there is no module {error.name!r} in {' or '.join([*places, 'PYTHONPATH or the installed packages'])}",
+            name=error.name,
+        ) from error
+
+
+def found_folder(folder: str) -> Path | None:
+    """The space's folder on this machine: the folder itself, or the copy of it that a cluster was sent."""
+    if not folder:
+        return None
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    copies = (Path(place) / path.name for place in sys.path if place)
+    return next((copy for copy in copies if copy.is_dir()), path)

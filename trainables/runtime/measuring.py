@@ -1,0 +1,111 @@
+"""What a worker does to train a feature net, and to measure finished models again; Ray itself is ray_worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from branchwise.trainables.contract import Arm, Cohort, Context
+from branchwise.trainables.runtime.ray_worker import (
+    TEACHER,
+    Job,
+    cohort_of,
+    lend_context,
+    place_of_worker,
+    record_of,
+    report_to_train,
+    report_to_tune,
+    train_on_workers,
+    wait_for_all,
+)
+from branchwise.trainables.runtime.run_folder import Measurements
+
+FEATURES = "features"  # the name under which a feature net in training reports
+
+
+def features_loop(config: dict[str, Any]) -> None:
+    """On each Ray Train worker: trains the feature net of the job's settings unless it is there."""
+    job: Job = config["job"]
+    trainable, spec = job.module(), job.base_spec()
+    nets, key = job.feature_nets(), str(trainable.features_key(job.base_spec()))
+    rank, world_size, device = place_of_worker()
+    place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
+    cohort = Cohort(name=FEATURES, arms=())
+    with lend_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **place) as context:
+        if not nets.trained(key):
+            out = context.scratch / "features"
+            trainable.train_features(spec, out, context)
+            if rank == 0 and not nets.trained(key):
+                nets.put(out, key)
+        wait_for_all()
+    report_to_train({"trained": 1.0})
+
+
+def measure_trial(found: Mapping[str, Any], job: Job) -> None:
+    """Measures what one Tune trial asks for and has no result yet: `found` is a `plain` cohort.
+
+    Its arms are finished ones under the settings that they are measured with; one called TEACHER stands for the
+    teacher.
+    """
+    if job.workers:
+        work = Measurements(job.run_folder()).work()
+        train_on_workers(_measure_loop, {"cohort": dict(found), "job": job}, job, work, found["name"])
+    else:
+        device = "cuda:0" if job.gpus else "cpu"
+        _measure_here(cohort_of(found, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
+
+
+def _measure_loop(config: dict[str, Any]) -> None:
+    rank, world_size, device = place_of_worker()
+    cohort = cohort_of(config["cohort"], config["job"])
+    _measure_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    report_to_train({"arms": len(cohort.arms)})
+
+
+def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
+    trainable = job.module()
+    measurements = Measurements(job.run_folder())
+    work = measurements.work()
+    with ExitStack() as stack:
+        lent = stack.enter_context(
+            lend_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **place)
+        )
+        for number, arm in enumerate(cohort.arms):
+            key = trainable.evaluation_key(arm.spec)
+            context = _reporting(lent, number, len(cohort.arms))
+            if (net := trainable.features_key(arm.spec)) is not None:
+                context = replace(context, features=job.feature_nets().get(net, lent.scratch / "features"))
+            if arm.name == TEACHER:
+                _measure_teacher(arm, key, job, context)
+                continue
+            if arm.teacher is not None:
+                measured = job.teachers().read_evaluation(arm.teacher, key)
+                context = replace(context, evaluation=measured or {})
+            folder = measurements.folder(key)
+            if folder.has_record(arm.name):
+                continue
+            model = job.run_folder().get_model(arm.name, lent.scratch)
+            result = trainable.measure_model(arm, model, context)
+            if rank == 0 and not folder.has_record(arm.name):
+                folder.write_record(arm.name, record_of(arm, cohort.name, result))
+
+
+def _measure_teacher(arm: Arm, key: str, job: Job, context: Context) -> None:
+    teachers, teacher = job.teachers(), str(arm.teacher)
+    if context.teacher is None or teachers.read_evaluation(teacher, key) is not None:
+        return
+    values = job.module().evaluate_teacher(arm.spec, context.teacher, context)
+    if context.rank == 0:
+        teachers.write_evaluation(teacher, key, values)
+
+
+def _reporting(context: Context, number: int, total: int) -> Context:
+    """The context, with the progress of one of `total` measures as a part of the whole."""
+
+    def report(progress: Mapping[str, Any]) -> None:
+        steps = progress["steps"]
+        context.report({**progress, "step": number * steps + progress["step"], "steps": total * steps})
+
+    return replace(context, report=report)

@@ -1,0 +1,55 @@
+"""Telling a process apart from all that had or will have its number, and scratch folders that go by it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+PREFIX = "branchwise"  # of scratch folders: <prefix>-<place>-<pid>-<born>-<random>
+
+
+@cache
+def place() -> str:
+    """Where process numbers mean what they mean here: this machine since its start, and its container."""
+    told = [platform.node()]
+    for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
+        try:
+            told.append(os.readlink(source) if source.is_symlink() else source.read_text())
+        except OSError:  # no Linux: the host's name must do
+            continue
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+def born(pid: int) -> str:
+    """When the process of this number was started, in the machine's own count; empty when none lives, or none tells."""
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if state in "ZX" else rest[18]  # a zombie does nothing any more
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder in TMPDIR, removed afterwards; first those are removed whose processes were killed."""
+    _remove_abandoned()
+    mine = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
+    folder = Path(tempfile.mkdtemp(prefix=mine))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-{place()}-*-*-*"):
+        pid, when = folder.name.split("-")[2:4]
+        if pid.isdigit() and when and born(int(pid)) != when:
+            shutil.rmtree(folder, ignore_errors=True)
