@@ -92,7 +92,8 @@ def soak(folder: Path, seconds: float, every: float, draw: random.Random) -> int
     storage, run = folder / "storage", folder / "storage/run"
     (folder / "storage.clock").mkdir()
     (folder / "storage.clock/sitecustomize.py").write_text(faults.CLOCK)
-    environment = {"PYTHONPATH": str(folder / "storage.clock"), "TMPDIR": str(folder)}
+    # The scratch folders of workers lie where they can be counted; the path of Ray's sockets must be short.
+    environment = {"PYTHONPATH": str(folder / "storage.clock"), "TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
     new = ("--space", folder / "space.yaml", "--name", "run", "--storage", storage)
     resumed = ("--resume", "run", "--storage", storage)
     print("minute  arms  faults  starts  resident MB  open files  threads  processes  scratch folders", flush=True)
@@ -104,7 +105,7 @@ def soak(folder: Path, seconds: float, every: float, draw: random.Random) -> int
     while True:
         now = time.monotonic()
         if process is None or process.poll() is not None:
-            if process is not None and process.returncode == 0:
+            if process is not None and process.returncode in (0, 2):
                 break
             begun = (run / "plan.json").exists()
             process, starts = start(*(resumed if begun else new), log=folder / "log", **environment), starts + 1

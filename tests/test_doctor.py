@@ -22,18 +22,24 @@ from branchwise.trainables.runtime.storage import storage_at
 
 # As on an image with CUDA, torch and little else; diffusers and pydantic are carried along.
 BARE = """
+import importlib.util
 import sys
 
-class Missing:
-    NAMES = {"ray", "torch_fidelity", "torchvision", "pandas", "pyarrow", "optuna", "sklearn", "matplotlib", "rich"}
+NAMES = {"ray", "torch_fidelity", "torchvision", "pandas", "pyarrow", "optuna", "sklearn", "matplotlib", "rich"}
+find = importlib.util.find_spec
 
+
+class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.NAMES:
+        if name.partition(".")[0] in NAMES:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
+
 sys.meta_path.insert(0, Missing())
+importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in NAMES else find(name, *rest)
 sys.path[:0] = ["platform", "."]
 import doctor
+
 sys.exit(doctor.main([]))
 """
 

@@ -132,7 +132,7 @@ def budget_table(findings: Findings) -> Table:
                 worth = effect_text(row.shapley, scale)
                 rows.append((scale.outcome.title, component, f"{steps:,}", worth, p_text(row.shapley.p)))
     return Table(
-        title="By training steps", name="budgets",
+        title="By training steps", name="budget_effects",
         columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
         text_columns=2,
         note="Shapley values of the same students along the way, p unadjusted. Before the last row the learning rate "

@@ -1,4 +1,4 @@
-"""The tables as LaTeX: fragments that a paper reads in, whatever its class, with captions, labels and minus signs."""
+"""The tables as LaTeX: fragments that a paper reads in, with captions, labels and true minus signs."""
 
 from __future__ import annotations
 

@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
-from math import isnan
+from collections.abc import Sequence
+from math import inf, isnan
 
 from matplotlib.axes import Axes
 
-from branchwise.analysis.report.figures import INK, Plot, line_style, log_y, new_figure, render
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.report.figures import INK, ONE_COLUMN, TWO_COLUMNS, Plot, log_y, new_grid, render
+from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 from branchwise.analysis.statistics.measures.curves import Axis, Curve
 from branchwise.analysis.statistics.measures.effects import Remeasured
 
-MOST_PANELS = 4
-MOST_LINES = 12  # cells in one panel
+MOST_CURVES = 4  # rows of panels
 
 
 def measure_plots(measured: Remeasured) -> list[Plot]:
     """A plot for each setting that was varied."""
-    return [_plot(axis) for axis in measured.axes]
+    return [_plot(axis, measured.run) for axis in measured.axes]
 
 
-def _plot(axis: Axis) -> Plot:
-    curves = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MOST_PANELS]
-    curves = [curve for curve in axis.curves if curve in curves]
-    figure, drawn = new_figure(max(6.4, 4.4 * len(curves)), 4.1, columns=len(curves))
-    for axes, curve in zip(drawn, curves, strict=True):
-        _panel(axes, curve)
+def _plot(axis: Axis, run: Run) -> Plot:
+    """A row of panels for each combination of the other settings, a few cells in each."""
+    longest = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MOST_CURVES]
+    curves = [curve for curve in axis.curves if curve in longest]
+    groups = in_groups(run, list(dict.fromkeys(cell for curve in curves for cell in curve.cells)))
+    width = TWO_COLUMNS if len(groups) > 1 else ONE_COLUMN
+    figure, panels = new_grid(width, 1.1 + 1.7 * len(curves), len(curves), len(groups), sharex=True, sharey="row")
+    for curve, line in zip(curves, panels, strict=True):
+        lowest = min(_panel(axes, curve, group, run) for axes, group in zip(line, groups, strict=True))
+        if lowest > 0:
+            log_y(line[0])
+        line[0].set_ylabel(f"{curve.metric} (lower is better)", fontsize=7)
+        line[0].set_title(curve.others, fontsize=7.5)
+    for axes in panels[-1]:
         axes.set_xlabel(axis.name)
-        axes.set_title(curve.others, fontsize=9)
-    handles, labels = drawn[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), fontsize=8)
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5)
     told = f"{curves[0].metric} against {axis.name}: means over blocks with 95% intervals, a line for each cell."
     return render(figure, f"measured_{axis.name}", f"Distance against {axis.name}", told)
 
 
-def _panel(axes: Axes, curve: Curve) -> None:
-    lowest = []
-    shown = [cell for cell, points in curve.cells.items() if any(p.known for p in points.values())][:MOST_LINES]
-    for i, cell in enumerate(shown):
-        points = {x: p for x, p in curve.cells[cell].items() if p.known}
+def _panel(axes: Axes, curve: Curve, group: Sequence[str], run: Run) -> float:
+    """Draws the cells of a group; returns the lowest value drawn."""
+    lowest = [inf]
+    for cell in group:
+        points = {x: p for x, p in curve.cells.get(cell, {}).items() if p.known}
+        if not points:
+            continue
         values = [p.value for p in points.values()]
-        axes.plot(list(points), values, label=cell, markersize=3.5, linewidth=1.4, **line_style(i))
+        look = cell_line(run, cell)
+        axes.plot(list(points), values, label=cell_title(run, cell), markersize=3, linewidth=1.2, **look)
         for x, point in points.items():
             if point.has_interval:
                 low = max(point.low, 0.02 * point.value) if point.value > 0 else point.low
-                axes.plot([x, x], [low, point.high], color=line_style(i)["color"], linewidth=0.8, alpha=0.5)
+                axes.plot([x, x], [low, point.high], color=look["color"], linewidth=0.8, alpha=0.5)
         lowest += values
     teacher = {x: value for x, value in curve.teacher.items() if not isnan(value)}
     if teacher:
         axes.plot(list(teacher), list(teacher.values()), label="teacher", color=INK, linewidth=1.2, linestyle=":")
         lowest += teacher.values()
-    axes.set_ylabel(f"{curve.metric} (lower is better)")
-    if lowest and min(lowest) > 0:
-        log_y(axes)
+    return min(lowest)

@@ -14,7 +14,7 @@ SUPPORTED, REFUTED, OPEN = "#00704F", "#B04A00", "#5A636E"
 WIDTH = 8.4  # inches: the text column of a README
 LINE, GAP = 0.19, 0.13  # inches of a line, and between rows
 CLAIM, VERDICT, EVIDENCE, P = 0.0, 0.355, 0.515, 1.0  # where the columns begin, and the last one ends, of the width
-CLAIM_LETTERS, EVIDENCE_LETTERS = 37, 47
+CLAIM_LETTERS, EVIDENCE_LETTERS = 39, 50
 
 
 def verdict_board(findings: Findings) -> Plot | None:
@@ -30,7 +30,8 @@ def verdict_board(findings: Findings) -> Plot | None:
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
     axes.axis("off")
-    heads = ((CLAIM, "claim, written before the run"), (VERDICT, "verdict"), (EVIDENCE, "evidence"), (P, "p (Holm)"))
+    written = "edited after the run" if findings.edited else "written before the run"
+    heads = ((CLAIM, f"claim, {written}"), (VERDICT, "verdict"), (EVIDENCE, "evidence"), (P, "p (Holm)"))
     for x, head in heads:
         axes.text(x, LINE * 0.8, head, fontsize=8.5, color=OPEN, va="center", ha="right" if x == P else "left")
     y = LINE + GAP

@@ -112,7 +112,7 @@ def budget_panels(findings: Findings) -> Plot | None:
         "Shapley value of each component after several training steps of the same students, with 95% intervals by "
         "block; up is better."
     )
-    return render(figure, "budgets", "Worth of each component against training steps", alt)
+    return render(figure, "budget_effects", "Worth of each component against training steps", alt)
 
 
 def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findings) -> None:

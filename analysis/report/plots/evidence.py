@@ -13,11 +13,9 @@ from branchwise.analysis.records.folder import read_table
 from branchwise.analysis.records.outline import Column, Lines
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import GRID, INK, ONE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
-from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_order
+from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 
 MOST_POINTS = 20  # of a line with markers
-MOST_CURVES = 4  # in a panel, beside the full method's
-MOST_PANELS = 4  # side by side; cells beyond that are not drawn
 HIDDEN = "#A8A8A8"  # the full method where it is there to compare with
 
 
@@ -36,7 +34,8 @@ def draw_lines(run: Run, lines: Lines) -> Plot | None:
     shown = [column for column in lines.y if column.name in table and table[column.name].notna().any()]
     if table.empty or not shown:
         return None
-    groups = _groups(run, table, [column.name for column in shown])
+    drawn = table[table[[column.name for column in shown]].notna().any(axis=1)]
+    groups = in_groups(run, list(drawn["cell"].unique()))
     figure, panels = new_grid(
         min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else ONE_COLUMN, 1.0 + 1.65 * len(shown),
         len(shown), len(groups), sharex=True, sharey="row",
@@ -71,18 +70,6 @@ def _table(run: Run, lines: Lines) -> pd.DataFrame:
         return pd.DataFrame()
     table = table[table["arm"].isin(set(run.results["arm"]))]
     return table.assign(x=table[list(lines.x)].mean(axis=1))
-
-
-def _groups(run: Run, table: pd.DataFrame, columns: Sequence[str]) -> list[list[str]]:
-    """The cells that have something to draw, a few a panel: cells in the order of the table, then baselines."""
-    present = set(table.loc[table[list(columns)].notna().any(axis=1), "cell"])
-    order = [cell for cell in (*in_order(run), *table["cell"].unique()) if cell in present]
-    cells = [cell for cell in dict.fromkeys(order) if cell not in run.baselines]
-    baselines = [cell for cell in dict.fromkeys(order) if cell in run.baselines]
-    if len(cells) + len(baselines) <= MOST_CURVES + 1:
-        return [[*cells, *baselines]]
-    chunks = [group[i : i + MOST_CURVES] for group in (cells, baselines) for i in range(0, len(group), MOST_CURVES)]
-    return chunks[:MOST_PANELS]
 
 
 def _panel(axes: Axes, run: Run, table: pd.DataFrame, column: Column, group: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from textwrap import fill
 from typing import Any
 
@@ -10,6 +11,8 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, LINES, MARKERS
 
 FULL_COLOUR, TEACHER_COLOUR, BASE_COLOUR = COLOURS[0], COLOURS[2], COLOURS[6]
+MOST_CURVES = 4  # in a panel, beside the full method's
+MOST_PANELS = 4  # side by side; cells beyond that are not drawn
 CELL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
 BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
 
@@ -17,6 +20,15 @@ BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
 def in_order(run: Run) -> list[str]:
     """Cells, then baselines, in the order of the table."""
     return list(dict.fromkeys((*run.cells, *run.baselines)))
+
+
+def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
+    """These cells, a few a panel: cells in the order of the table, then baselines; all together where they are few."""
+    order = list(dict.fromkeys(cell for cell in (*in_order(run), *present) if cell in present))
+    if len(order) <= MOST_CURVES + 1:
+        return [order]
+    parts = [[cell for cell in order if (cell in run.baselines) == baseline] for baseline in (False, True)]
+    return [part[i : i + MOST_CURVES] for part in parts for i in range(0, len(part), MOST_CURVES)][:MOST_PANELS]
 
 
 def cell_colour(run: Run, cell: str) -> str:

@@ -109,6 +109,7 @@ def test_progress_and_curves(tree: dict[str, Any], train: Path, run: Run) -> Non
     del train
     tree["command"]["progress"] = {"steps": 4}
     told = run(tree)
+    assert told.reports[0]["step"] == 0
     assert told.reports[-1] == {"phase": "train", "step": 4, "steps": 4}
     rows = told.results["arm"].tables["curves"]
     assert rows[1] == {"step": 2, "accuracy": 0.2, "loss": 0.5}

@@ -6,7 +6,7 @@ from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.bill import features_seconds
 from branchwise.trainables.dash.costs.seconds import pass_seconds
 from branchwise.trainables.dash.costs.work import classifier_macs, sampling_pass, student_net
-from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
+from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher, UNet
 
 TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
 
@@ -18,9 +18,11 @@ def estimate_measure(spec: Spec, teacher: bool, threads: int) -> float:
     A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
     left out, and so are looks on the way.
     """
-    net = spec.teacher if teacher else student_net(spec)
-    if teacher and not isinstance(spec.teacher, Teacher):
-        return 0.0
+    net: UNet = student_net(spec)
+    if teacher:
+        if not isinstance(spec.teacher, Teacher):
+            return 0.0
+        net = spec.teacher
     evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
     once, on = spec.model_copy(update={"evaluate": evaluate}), Device(threads=threads)
     sampling, _ = pass_seconds(sampling_pass(net, once, 1, teacher), spec.data.image_shape, spec.data.classes, on)

@@ -10,6 +10,8 @@ from torch_fidelity.metric_fid import fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_mmd
 
+from branchwise.trainables.dash.compute.memory import parts
+
 CHUNK = 1 << 16  # rows whose moments are taken at once
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
@@ -20,11 +22,11 @@ def statistics(features: Tensor) -> Statistics:
         found: Statistics = fid_features_to_statistics(features.double().cpu())
         return found
     mean = torch.zeros(features.shape[1], dtype=torch.float64)
-    for rows in features.split(CHUNK):
+    for rows in parts(features, CHUNK):
         mean += rows.double().sum(dim=0)
     mean /= len(features)
     products = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
-    for rows in features.split(CHUNK):
+    for rows in parts(features, CHUNK):
         centred = rows.double() - mean
         products += centred.T @ centred
     return {"mu": mean.numpy(), "sigma": (products / (len(features) - 1)).numpy()}

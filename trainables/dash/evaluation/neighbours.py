@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from branchwise.trainables.dash.compute.memory import parts
 from branchwise.trainables.dash.compute.seeding import generator
 
 MOST = 50_000  # references
@@ -32,10 +33,10 @@ def radii(rows: Tensor, device: torch.device | str) -> Tensor:
     """(n, 2) float32 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
     found = []
-    for block in rows.split(TILE):
+    for block in parts(rows, TILE):
         block = block.to(device)
         nearest = torch.full((len(block), 0), math.inf, device=device)
-        for other in rows.split(TILE):
+        for other in parts(rows, TILE):
             tile = torch.cat([nearest, torch.cdist(block, other.to(device))], dim=1)
             nearest = tile.topk(min(count, tile.shape[1]), largest=False).values
         found.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
@@ -91,9 +92,9 @@ def cmmd(samples: Tensor, reference: Tensor, device: torch.device | str) -> floa
 def _mean_kernel(a: Tensor, b: Tensor, device: torch.device | str) -> float:
     """The mean of exp(-|x - y|^2 / (2 sigma^2)) over all pairs of unit vectors."""
     total = 0.0
-    for block in a.split(TILE):
+    for block in parts(a, TILE):
         block = block.to(device)
-        for other in b.split(TILE):
+        for other in parts(b, TILE):
             squares = 2 - 2 * block @ other.to(device).T
             total += float(torch.exp(squares / (-2 * SIGMA**2)).sum())
     return total / (len(a) * len(b))

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute import modes
+from branchwise.trainables.dash.compute.memory import parts
 from branchwise.trainables.dash.compute.parallel import distributed, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive, generator
@@ -138,7 +139,7 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
         images, labels = dataset.pick(chosen)
         loss = share * functional.cross_entropy(model(images), labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         scheduler.step()
         progress.advance()
@@ -147,7 +148,7 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
 @torch.inference_mode()
 def _accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> float:
     right = 0
-    for chosen in testing.split(BATCH):
+    for chosen in parts(testing, BATCH):
         images, labels = dataset.pick(chosen)
         right += int((net.head(net.hidden(images)).argmax(1) == labels).sum())
     return right / len(testing)
@@ -157,7 +158,7 @@ def _accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> flo
 def _mean_square(net: ClassifierFeatures, dataset: Dataset) -> Tensor:
     """Of the features, over all images."""
     total = torch.zeros((), dtype=torch.float64, device=dataset.device)
-    for chosen in torch.arange(len(dataset)).split(BATCH):
+    for chosen in parts(torch.arange(len(dataset)), BATCH):
         total += net.hidden(dataset.pick(chosen)[0]).double().square().mean(1).sum()
     return total / len(dataset)
 

@@ -1,0 +1,38 @@
+"""A finished student measured again by the trainable: under its own settings bit for bit, under others otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm
+from branchwise.trainables.runtime.settings import patched
+
+NOT_VALUES = {"steps", "train_seconds", "eval_seconds", "sample_seconds", "sample_memory", "device"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patch", [{}, {"objective": "single_head"}])
+def test_own_settings_give_the_numbers_of_the_training(
+    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
+) -> None:
+    arm = Arm(name="one", seed=3, spec=patched(spec, patch), patch=patch)
+    context = told.context(tmp_path, teacher_folder)
+    dash.run_cohort([arm], context)
+    first, model = told.results["one"], told.folders["one"]
+    assert model is not None
+    again = dash.measure_model(arm, model, context)
+    assert first.values.keys() - again.values.keys() == {"steps", "train_seconds", "eval_seconds"}
+    for name in again.values.keys() - NOT_VALUES:
+        assert again.values[name] == first.values[name], name
+    assert again.tables["gaps"] == first.tables["gaps"]
+
+    other = replace(arm, spec=patched(arm.spec, {"evaluate.guidance": 2.0, "evaluate.sampler_steps": 3}))
+    different = dash.measure_model(other, model, context)
+    assert different.values["value"] != first.values["value"]
+    assert different.values["rho"] == first.values["rho"]  # no gap depends on a sampler
+    assert '"sampler_steps":3' in different.values["comparability_key"]
