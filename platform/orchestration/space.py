@@ -187,6 +187,8 @@ def _trainable(file: str, tree: Mapping[str, Any], folder: str) -> Trainable:
     name = tree.get("trainable", "dash")
     settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
     try:
+        if not isinstance(name, str) or not name:
+            raise TypeError("it must be a name")
         module = load_trainable(name, settings, folder)
         if not hasattr(module, "Spec"):
             raise AttributeError("it has no Spec")
