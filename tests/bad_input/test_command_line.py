@@ -104,6 +104,7 @@ OVERRIDES = {  # case: (--set, words of the message)
     "a claim on NaN": ("design.claims=[anchor.share > nan]", ["claims[0]"]),
     "a thousand million blocks": ("design.blocks=1000000000", ["makes", "100000 are allowed", "blocks"]),
     "more CPUs than there are": ("resources.cpus_per_trial=4096", ["resources.cpus_per_trial", "4096"]),
+    "a data set without a name": ("data={name: [x]}", ["data.name", "digits"]),
     "an endless net": ("student.res_blocks=1000000", ["student.res_blocks", "64"]),
     "endless combinations": (
         "design.components={"
