@@ -16,9 +16,9 @@ if __name__ == "__main__":  # not as a part of the installed package
 from rich.console import Console  # noqa: E402
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
 
+from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables import Needed  # noqa: E402
 
