@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: ablation smoke test lint bench pictures
+.PHONY: ablation smoke test lint audit bench pictures
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -20,6 +20,10 @@ lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Known vulnerabilities of the pinned versions, by the network.
+audit: $(READY)
+	$(VENV)/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
 # Not chaos.py, which kills sweeps for an hour and has nothing to measure, nor gpu.py, which gpu.sh runs on a GPU.
 bench: $(READY)

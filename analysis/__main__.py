@@ -17,19 +17,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the report (default: RUN_FOLDER/report)")
     args = parser.parse_args(argv)
 
-    from rich.console import Console  # after the arguments are read: --help stays quick
-
+    # After the arguments are read: --help stays quick.
+    from branchwise.analysis.console import make_console, one_line
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.folder import RunFolderError
     from branchwise.analysis.report.build import build_report
     from branchwise.analysis.report.terminal import show
 
+    console = make_console()
     try:
         summary = build_report(args.run_folder, args.out)
     except (RunFolderError, IncomparableError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    show(summary, Console())
+    show(summary, console)
     return 0
 
 

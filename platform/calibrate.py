@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.planning.gpus import name_in_table  # noqa: E402
 from branchwise.orchestration.planning.machine import gpu_names, machine  # noqa: E402
 from branchwise.orchestration.planning.rates import add_rates, processor  # noqa: E402

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,9 +16,9 @@ if __name__ == "__main__":  # not as a part of the installed package
 from rich.console import Console  # noqa: E402
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
 
+from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables import Needed  # noqa: E402
 
@@ -59,7 +60,7 @@ def fetch(needed: Sequence[Needed], console: Console) -> int:
         for one in needed:
             bar = bars.add_task(one.what, total=one.size or None)
             try:
-                one.fetch(lambda size, bar=bar: bars.advance(bar, size))
+                one.fetch(partial(bars.advance, bar))
             except (OSError, ValueError) as error:
                 failed += 1
                 print(f"fetch: {one.what} was not fetched: {one_line(error)}", file=sys.stderr)

@@ -20,13 +20,13 @@ if __name__ == "__main__":
 
 from rich.console import Console  # noqa: E402
 
+from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
 from branchwise.orchestration.execution.measures import measure_again, same_as_the_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
 from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
 from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
 from branchwise.orchestration.run_folder.tables import report  # noqa: E402

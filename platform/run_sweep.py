@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from rich.console import Console  # noqa: E402
 
+from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
@@ -26,7 +27,6 @@ from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.status import print_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
-    make_console,
     print_interrupted,
     print_lost,
     print_outcome,

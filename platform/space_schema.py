@@ -12,9 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, one_line  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables import BUILT_IN, load_trainable  # noqa: E402
 

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 from rich.console import Console  # noqa: E402
 
+from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.checkout import RESULTS  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
@@ -28,8 +29,7 @@ from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa:
 from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.monitoring.terminal import make_console  # noqa: E402
-from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs  # noqa: E402
+from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs, tight_limits  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 
@@ -55,7 +55,7 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
         teachers = find_teachers(space, storage)
     if not teachers:
         raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-    lacking = [gpus_missing(space, machine()), missing_inputs(space)]
+    lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
     if not address_of(options.address) and any(lacking):
         raise UserError("; ".join(filter(None, lacking)))
     log = RESULTS / "logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +13,13 @@ import pytest
 import run_sweep
 from rich.console import Console
 
+from branchwise.analysis.__main__ import main as analyse
 from branchwise.analysis.records.folder import RunFolderError, read_table
 from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
@@ -84,17 +88,86 @@ def cut_off(file: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, cut_off])
 @pytest.mark.parametrize("table", ["arms", "curves"])
 def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
-    run: RunFolder, resume: Resume, damage: Callable[[Path], None], table: str
+    run: RunFolder, resume: Resume, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], table: str
 ) -> None:
     assert resume()[0] == 0
     file = Path(run.path(f"{table}.parquet"))
     whole = file.read_bytes()
-    group = whole.index(b"PAR1") + 4 + 16  # within the first page of the first row group
-    damage(file) if damage is cut_off else flip(file, group / len(whole))
-    with pytest.raises(RunFolderError, match=f"{table}.parquet cannot be read"):
-        read_table(Path(run.root), table)
+    damage(file)
+    assert analyse([run.root, "--out", f"{run.root}-report"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"{table}.parquet is damaged" in said.err
+    assert "--resume run makes it again" in said.err
+    assert not Path(f"{run.root}-report").exists()
     assert resume()[0] == 0
     assert file.read_bytes() == whole
+
+
+@pytest.fixture
+def tables(plan: Plan, run: RunFolder) -> Path:
+    """The folder of a finished run with its tables, but without a report."""
+    collect(run, plan.space, {arm.name: number for number, arm in enumerate(plan.arms)}, ())
+    return Path(run.root)
+
+
+def test_no_flipped_bit_of_a_table_goes_unnoticed(tables: Path) -> None:
+    for name in ("arms.parquet", "SHA256SUMS"):
+        whole = (tables / name).read_bytes()
+        for bit in range(0, 8 * len(whole), max(1, 8 * len(whole) // 300)):
+            content = bytearray(whole)
+            content[bit // 8] ^= 1 << bit % 8
+            (tables / name).write_bytes(content)
+            with pytest.raises(RunFolderError, match="is damaged"):
+                read_table(tables, "arms")
+        (tables / name).write_bytes(whole)
+    assert len(read_table(tables, "arms")) == 27
+
+
+def test_a_table_that_is_gone_is_told_and_one_without_a_hash_is_read(tables: Path) -> None:
+    (tables / "arms.parquet").rename(tables / "kept")
+    with pytest.raises(RunFolderError, match=r"arms\.parquet is missing"):
+        read_table(tables, "arms")
+    (tables / "SHA256SUMS").unlink()  # as in runs of earlier versions
+    assert read_table(tables, "arms").empty
+    (tables / "kept").rename(tables / "arms.parquet")
+    assert len(read_table(tables, "arms")) == 27
+
+
+def test_sha256sum_checks_the_tables_too(tables: Path) -> None:
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tables, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_what_was_sealed_before_the_run_is_compared(
+    run: RunFolder, resume: Resume, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(code: int) -> str:
+        capsys.readouterr()
+        assert analyse([run.root]) == code
+        output = capsys.readouterr()
+        return output.out + output.err
+
+    assert resume()[0] == 0
+    space, text = Path(run.space_path()), run.read_space().decode()
+    assert "Claims written before the run" in told(0)
+    space.write_text(f"{text}# a remark\n")
+    remarked = told(0)
+    assert "Claims written before the run" in remarked
+    assert "space.yaml was changed after the run began" in remarked
+    space.write_text(text.replace("uncond_branch.share > 0.60", "uncond_branch.share > 0.20"))
+    for name in ("plan.json", "manifest.json"):
+        edited = told(0)
+        assert "Claims edited after the run" in edited
+        assert "written before the run" not in edited
+        assert "exploratory" in edited
+        assert json.loads(Path(run.path("report/ablation.json")).read_text())["claims_edited"] is True
+        file, content = Path(run.path(name)), Path(run.path(name)).read_text()
+        file.write_text(content.replace('"anchor"', '"anchors"'))
+        assert f"{name} is damaged" in told(2)
+        file.write_text(content)
+    Path(run.path("manifest.json")).unlink()  # and with it the seal of the claims
+    assert "Claims edited after the run" in told(0)
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])

@@ -18,6 +18,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from branchwise.orchestration.monitoring.gauges import gauge_texts
 from branchwise.trainables import dash
@@ -101,6 +102,27 @@ def test_compose_publishes_on_loopback_alone_and_keeps_its_secrets(compose: dict
     for service in ("head", "worker", "prometheus", "grafana"):
         assert "healthcheck" in compose["services"][service]
     assert {"optuna-dashboard", "sweep"} <= set(compose["services"])
+
+
+def test_every_container_drops_its_capabilities(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service.get("cap_drop") == ["ALL"], name
+        assert service.get("security_opt") == ["no-new-privileges:true"], name
+
+
+def test_the_hashed_requirements_are_the_tested_versions(root: Path) -> None:
+    locked = {}
+    for entry in re.split(r"\n(?=\S)", (root / "requirements.lock").read_text().strip()):
+        name, version = re.match(r"([\w.-]+)==([^ ;\\]+)", entry).groups()
+        locked[canonicalize_name(name)] = version
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), f"{name} has no hash"
+    pins = dict(line.split("==") for line in (root / "constraints.txt").read_text().split())
+    pinned = {canonicalize_name(name): version for name, version in pins.items()}
+    assert {name: version for name, version in locked.items() if name != "pip"}.items() <= pinned.items()
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (root / file).read_text().splitlines():
+            if name := re.match(r"[\w-]+", line):
+                assert canonicalize_name(name[0]) in locked, f"{file}: {name[0]}"
 
 
 def test_mounted_files_exist(docker: Path, compose: dict[str, Any]) -> None:

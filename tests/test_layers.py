@@ -48,7 +48,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["declared", "records", "statistics", "report"],
+    "analysis": ["console", "declared", "records", "statistics", "report"],
     "platform/orchestration": [
         "errors",
         "time_limit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,11 @@ import yaml
 
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
+from branchwise.analysis.records.damage import RunFolderError, has_whole, whole_json
 from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 
 BUDGETS = "budgets"  # the table of what students were after some of their steps
-
-
-class RunFolderError(ValueError):
-    """A run folder that cannot be read; the message is one sentence that names it."""
 
 
 def load_run(folder: Path) -> Run:
@@ -38,7 +35,11 @@ def load_run(folder: Path) -> Run:
     outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
     _complete(folder, arms, outline)
     everything = Part(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
-    return Run(folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms)
+    written = hashlib.sha256((folder / "space.yaml").read_bytes()).hexdigest()
+    return Run(
+        folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
+        altered=plan.get("space_sha256", written) != written,
+    )  # fmt: skip
 
 
 def load_arms(folder: Path, outline: Outline) -> pd.DataFrame:
@@ -84,10 +85,13 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
 
 def read_mapping(file: Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file. Raises RunFolderError."""
-    language, read = ("JSON", json.loads) if file.suffix == ".json" else ("YAML", yaml.safe_load)
+    language = "JSON" if file.suffix == ".json" else "YAML"
     try:
-        found = read(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # not JSON, or not UTF-8
+        found = whole_json(file) if language == "JSON" else yaml.safe_load(file.read_text(encoding="utf-8"))
+    except RunFolderError:
+        raise
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # Not JSON, or not UTF-8; PyYAML has no error of its own for `!!bool abc`, nor for what is nested too deeply.
         raise RunFolderError(f"{file} is not valid {language}: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise RunFolderError(f"{file} does not hold a mapping")
@@ -107,15 +111,15 @@ def parts(run: Run) -> list[Run]:
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """`<name>.parquet` of a run folder, empty when absent; only those of `columns` that exist."""
     path = folder / f"{name}.parquet"
-    if not path.is_file():
+    if not has_whole(folder, path.name):
         return pd.DataFrame()
     try:
         if columns is not None:
             present = pq.read_schema(path).names
             columns = [column for column in columns if column in present]
         table: pd.DataFrame = pq.read_table(path, columns=columns, page_checksum_verification=True).to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunFolderError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}") from error
     return table
 
 

@@ -31,6 +31,7 @@ class Run:
     outline: Outline
     part: Part
     arms: pd.DataFrame
+    altered: bool = False  # whether space.yaml is not the one that the run began with
 
     @property
     def design(self) -> Mapping[str, Any]:

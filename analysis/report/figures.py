@@ -35,7 +35,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "xtick.major.width": 0.7, "ytick.major.width": 0.7, "axes.grid": True,
     "grid.color": GRID, "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.3,
-    "lines.markersize": 4, "svg.fonttype": "none", "pdf.fonttype": 42, "figure.constrained_layout.use": True,
+    "lines.markersize": 4, "svg.fonttype": "none", "figure.constrained_layout.use": True,
     "axes.unicode_minus": True,
 }  # fmt: skip
 
@@ -59,7 +59,6 @@ class Plot:
     alt: str
     png: bytes
     svg: str
-    pdf: bytes
     width: float  # inches
 
     @property
@@ -84,14 +83,13 @@ def new_grid(
 
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
-    """Render to PNG (300 dpi), SVG and PDF, without dates and with fixed ids: equal inputs give equal files."""
-    png, svg, pdf = io.BytesIO(), io.StringIO(), io.BytesIO()
+    """Render to PNG (300 dpi, for print) and SVG, without dates and with fixed ids: equal inputs give equal files."""
+    png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
     return Plot(
-        name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(), pdf=pdf.getvalue(),
+        name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(),
         width=figure.get_figwidth(),
     )  # fmt: skip
 
@@ -120,7 +118,7 @@ def write(plots: Sequence[Plot], folder: Path) -> list[str]:
     """Writes the files of the plots; returns their names."""
     names = []
     for plot in plots:
-        contents = {"png": plot.png, "svg": plot.svg.encode(), "pdf": plot.pdf}
+        contents = {"png": plot.png, "svg": plot.svg.encode()}
         for end, content in contents.items():
             (folder / f"{plot.name}.{end}").write_bytes(content)
             names.append(f"{plot.name}.{end}")

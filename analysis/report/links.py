@@ -23,7 +23,7 @@ def folder_links(run: Run, target: Path) -> dict[str, str]:
 def arm_rows(run: Run, target: Path, most: int) -> list[dict[str, Any]]:
     """The first `most` arms with the settings in which they differ, and links to what is there of each."""
     arms = run.arms.sort_values(["block", "arm"]).head(most)
-    settings = [column for column in arms if column.startswith("hp.")]
+    settings = [str(column) for column in arms.columns if str(column).startswith("hp.")]
     rows = []
     for arm in arms.astype(object).to_dict("records"):
         name = str(arm["arm"])

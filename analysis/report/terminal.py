@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
+from branchwise.analysis.console import printable
 from branchwise.analysis.report.build import Summary
 from branchwise.analysis.report.text import Table
 
@@ -18,26 +19,24 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
     if summary.claims.rows:
         console.print(rich_table(summary.claims))
     for sentence in summary.answers:
-        console.print(f"[bold]{escape(sentence)}[/bold]", highlight=False)
+        console.print(sentence, style="bold", highlight=False)
     for table in (summary.attribution, *summary.cells):
         if table.rows:
             console.print(rich_table(table))
     for note in summary.notes:
-        console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
+        console.print(Text.assemble(("note:", "yellow"), f" {printable(note)}"), highlight=False)
     where = page or str(summary.folder / "index.html")
-    console.print(f"report: {escape(where)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {where}", highlight=False, soft_wrap=True)
 
 
 def rich_table(table: Table) -> RichTable:
     """The table for rich, in its brief columns: words left, numbers right."""
-    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
     kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
     for i in kept:
-        shown.add_column(
-            escape(table.columns[i]), justify="left" if i < table.text_columns else "right", overflow="fold"
-        )
+        shown.add_column(table.columns[i], justify="left" if i < table.text_columns else "right", overflow="fold")
     for row in table.rows[:MOST_ROWS]:
-        shown.add_row(*(escape(row[i]) for i in kept))
+        shown.add_row(*(row[i] for i in kept))
     if len(table.rows) > MOST_ROWS:
         shown.caption = f"{len(table.rows) - MOST_ROWS} more rows are in the report"
     return shown

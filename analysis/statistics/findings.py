@@ -75,7 +75,7 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]),
-        notes=(*_resealed(edited), *unread, *notes_on(run, outcomes), *too_short(run, headline, along),
+        notes=(*_resealed(run, edited), *unread, *notes_on(run, outcomes), *too_short(run, headline, along),
                *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 
@@ -104,17 +104,19 @@ def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
 
 
 def _edited(run: Run, claims: Sequence[Claim]) -> bool:
-    """Whether the manifest was sealed with other claims; a run without a seal cannot tell."""
+    """Whether the manifest was sealed with other claims; without a seal, whether the space is another one."""
     sealed = run.manifest.get("claims_sha256")
-    return sealed is not None and sealed not in (
+    if sealed is None:
+        return run.altered
+    return sealed not in (
         seal([claim.canonical for claim in claims]),
         seal(run.claims, canonical=False),
     )
 
 
-def _resealed(edited: bool) -> list[str]:
+def _resealed(run: Run, edited: bool) -> list[str]:
     if not edited:
-        return []
+        return ["space.yaml was changed after the run began; its claims are the same."] if run.altered else []
     return ["The claims in space.yaml are not those that the run began with: they were edited afterwards, and are "
             "exploratory."]  # fmt: skip
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Discriminator, Field, PositiveInt, StringConstraints, Tag, model_validator
 
 from branchwise.orchestration.designs import KINDS
@@ -19,7 +18,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.published import Published, published_numbers
-from branchwise.orchestration.input.yaml_file import read_file, read_tree
+from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
@@ -120,7 +119,7 @@ class Space:
             **({"tracking": list(self.tracking)} if self.tracking else {}),
             **({"published": self.published.model_dump(mode="json")} if self.published else {}),
         }
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return to_yaml(tree)
 
 
 def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
@@ -188,6 +187,8 @@ def _trainable(file: str, tree: Mapping[str, Any], folder: str) -> Trainable:
     name = tree.get("trainable", "dash")
     settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
     try:
+        if not isinstance(name, str) or not name:
+            raise TypeError("it must be a name")
         module = load_trainable(name, settings, folder)
         if not hasattr(module, "Spec"):
             raise AttributeError("it has no Spec")

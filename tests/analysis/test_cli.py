@@ -34,6 +34,14 @@ def bad_yaml(folder: Path) -> None:
     (folder / "space.yaml").write_text("name: [")
 
 
+def tagged_yaml(folder: Path) -> None:
+    (folder / "space.yaml").write_text("name: !!bool abc")
+
+
+def deep_yaml(folder: Path) -> None:
+    (folder / "space.yaml").write_text("name: " + "[" * 9000)
+
+
 def list_yaml(folder: Path) -> None:
     (folder / "space.yaml").write_text("- a\n- b\n")
 
@@ -55,7 +63,9 @@ def doubled_arm(folder: Path) -> None:
     pd.concat([arms, arms.iloc[:1]]).to_parquet(folder / "arms.parquet")
 
 
-@pytest.mark.parametrize("harm", [bad_yaml, list_yaml, no_space, bad_parquet, bad_manifest, doubled_arm])
+@pytest.mark.parametrize(
+    "harm", [bad_yaml, tagged_yaml, deep_yaml, list_yaml, no_space, bad_parquet, bad_manifest, doubled_arm]
+)
 def test_a_bad_folder_is_one_sentence_and_nothing_written(make_run, capsys, harm):
     folder = make_run()
     harm(folder)

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in
 from branchwise.analysis.report.plots.samples import read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.model import Estimate
+from branchwise.trainables.contract import Column
 
 BRANCH = Factor(name="branch", label="Second branch")
 DOSE = Factor(name="dose", levels=("none", "low", "paper"), reference="none", full="paper", doses=(0.0, 0.03, 0.1),
@@ -67,11 +69,10 @@ def leveled(tmp_path_factory) -> Path:
     pd.DataFrame(along).to_parquet(folder / "budgets.parquet")
     space = {"name": "leveled", "design": {"components": {name: {} for name in names}, "claims": ["dose.trend > 0"]}}
     (folder / "space.yaml").write_text(yaml.safe_dump(space))
-    columns = [
-        {"name": "value", "about": "", "better": "lower", "shown": False, "scale": "log"},
-        {"name": "accuracy", "about": "", "better": "higher", "shown": False, "scale": "logit"},
-        {"name": "floor_halves", "about": "real images, two halves", "better": None, "shown": False, "scale": "log"},
-    ]
+    columns = [asdict(column) for column in (
+        Column(name="value", better="lower"), Column(name="accuracy", better="higher", scale="logit"),
+        Column(name="floor_halves", about="real images, two halves"),
+    )]  # fmt: skip
     plan = {
         "format": 2, "design": "factorial", "components": names, "factors": [one.described() for one in FACTORS],
         "outcomes": ["value", "accuracy"], "blocks": list(range(5)), "columns": columns, "lines": [],

@@ -66,10 +66,10 @@ def test_every_number_leads_to_its_arms(whole):
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 
-def test_every_plot_is_there_as_png_svg_and_pdf(whole):
+def test_every_plot_is_there_as_png_and_svg(whole):
     names = {"attribution", "waterfall", "cells", "interactions", "calibration", "training", "guidance", "samples",
              "standings"}  # fmt: skip
-    for end in ("png", "svg", "pdf"):
+    for end in ("png", "svg"):
         assert {path.stem for path in (whole / "report").glob(f"*.{end}")} == names
 
 

@@ -23,6 +23,9 @@ design:
   components:
     anchor: {off: {anchor_weight: 0}}
 """
+LEVELS = "{" + ", ".join(f"l{i}: {{KEY: {i + 1}}}" for i in range(12)) + "}"
+KEYS = ("anchor_weight", "uncond_weight", "imitation_weight")
+ENDLESS = "a" * 100_000
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [*{old}, *{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh")
 )
@@ -99,13 +102,32 @@ OVERRIDES = {  # case: (--set, words of the message)
     "a claim on nothing": ("design.claims=[ancor.share > 0.5]", ["claims[0]"]),
     "a claim that is none": ("design.claims=['__import__(\"os\")']", ["claims[0]"]),
     "a claim on NaN": ("design.claims=[anchor.share > nan]", ["claims[0]"]),
-    "a thousand million blocks": ("design.blocks=1000000000", ["design.blocks", "100000"]),
+    "a thousand million blocks": ("design.blocks=1000000000", ["makes", "100000 are allowed", "blocks"]),
     "more CPUs than there are": ("resources.cpus_per_trial=4096", ["resources.cpus_per_trial", "4096"]),
+    "a data set without a name": ("data={name: [x]}", ["data.name", "digits"]),
+    "an endless net": ("student.res_blocks=1000000", ["student.res_blocks", "64"]),
+    "endless combinations": (
+        "design.components={"
+        + ", ".join(f"c{i}: {{reference: l0, levels: {LEVELS.replace('KEY', key)}}}" for i, key in enumerate(KEYS))
+        + "}",
+        ["design.components", "1728 combinations", "1024"],
+    ),
+    "an endless search": (
+        "design={kind: search, arms: 1000000, knobs: {anchor_weight: {uniform: [0, 1]}}}",
+        ["1000006 arms", "100000"],
+    ),
+    "an endless list of claims": (
+        f"design.claims=[{', '.join(['anchor.shapley > 0'] * 101)}]",
+        ["design.claims", "100"],
+    ),
+    "more workers than CPUs": ("resources.workers=99", ["resources.workers: 99", "room for"]),
     "negative workers": ("resources.workers=-1", ["resources.workers"]),
     "a missing teacher": ("teacher={checkpoint: nowhere}", ["teacher.checkpoint", "nowhere"]),
     "no key": ("=3", ["--set"]),
     "no value": ("train.steps", ["--set", "KEY"]),
     "an empty section": ("train..steps=3", ["--set"]),
+    "a tag": ("train.steps=!!int 3", ["--set train.steps", "tags"]),
+    "a number with too many digits": ("train.steps=" + "9" * 4000, ["train.steps", "64 bits"]),
     "a broken value": ("train.steps=[", ["--set", "YAML"]),
     "an alias": ("train.steps=*a", ["--set", "aliases"]),
     "a section that is a value": ("name.first=3", ["--set", "name"]),
@@ -134,6 +156,37 @@ ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message
     "a storage of no known kind": (["--space", "{space}", "--storage", "ftp://host/x"], ["--storage ftp://host/x"]),
     "a storage with a secret": (["--space", "{space}", "--storage", "s3://key:secret@bucket/x"], ["--storage: "]),
     "a storage with options": (["--space", "{space}", "--storage", "s3://bucket/x?region=y"], ["environment"]),
+    "a secret as option": (["--space", "{space}", "--storage", "s3://bucket/x?secret_key=secret"], ["--storage: "]),
+    "a secret as fragment": (["--space", "{space}", "--storage", "s3://bucket/x#secret"], ["--storage: "]),
+    "a secret with a slash": (["--space", "{space}", "--storage", "s3://key:se/secret@bucket"], ["--storage: "]),
+    "a secret without a bucket": (["--space", "{space}", "--storage", "s3://key:secret"], ["--storage"]),
+    "a secret with one slash": (["--space", "{space}", "--storage", "s3:/key:secret@bucket"], ["two slashes"]),
+    "a secret without a slash": (["--space", "{space}", "--storage", "s3:key:secret@bucket"], ["two slashes"]),
+    "a secret of an unknown kind": (
+        ["--space", "{space}", "--storage", "x://key:secret@bucket/?secret"],
+        ["--storage: "],
+    ),
+    "a secret after a mistyped option": (["--space", "{space}", "--storag", "s3://key:secret@bucket"], ["s3://..."]),
+    "an address with a secret": (["--space", "{space}", "--address", "ray://me:secret@head:10001"], ["--address: "]),
+    "an address with an option": (["--space", "{space}", "--address", "head:6379?token=secret"], ["--address: "]),
+    "an address with a fragment": (["--space", "{space}", "--address", "http://head:8265#secret"], ["--address: "]),
+    "an address of another kind": (["--space", "{space}", "--address", "http://head:8265"], ["ray://HOST:PORT"]),
+    "no address": (["--space", "{space}", "--address", ""], ["--address", "auto"]),
+    "a storage without a bucket": (["--space", "{space}", "--storage", "s3://"], ["--storage s3://: ", "bucket"]),
+    "a storage that only tests have": (["--space", "{space}", "--storage", "mock:///x"], ["mock:///x", "s3, gs"]),
+    "a storage that is no text": (["--space", "{space}", "--storage", "/tmp/\udcff"], ["/tmp/\\udcff: ", "UTF-8"]),
+    "a space that is no text": (["--space", "nowhere-\udcff.yaml"], ["nowhere-\\udcff.yaml"]),
+    "a storage with a NUL": (["--space", "{space}", "--storage", "/tmp/a\0b"], ["NUL"]),
+    "a storage that takes a library": (["--space", "{space}", "--storage", "hdfs://host/x"], ["hdfs://host/x: "]),
+    "an escape": (["--space", "{space}", "--set", "\x1b[31mtrian=3"], ["\\x1b[31mtrian: unknown key"]),
+    "an escape in an option": (["--space", "{space}", "--\x1b]0;title\x07"], ["\\x1b]0;title\\x07"]),
+    "an endless claim": (
+        ["--space", "{space}", "--set", f"design.claims=[{ENDLESS}]"],
+        ["design.claims.0", "500", "aaa"],
+    ),
+    "an endless key": (["--space", "{space}", "--set", ENDLESS + "=1"], ["aaa", "unknown key"]),
+    "an endless value": (["--space", "{space}", "--set", "train.steps=" + ENDLESS], ["train.steps", "integer"]),
+    "an endless name": (["--space", "{space}", "--name", ENDLESS], ["--name", "64 at most"]),
 }
 
 Refused = Callable[..., str]
@@ -158,7 +211,8 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         assert output.out == ""
         assert output.err.startswith("run_sweep: ")
         assert len(output.err.splitlines()) == 1
-        assert len(output.err) < 10_000
+        assert len(output.err) < 1000
+        assert output.err[:-1].isprintable()
         assert sorted(tmp_path.rglob("*")) == before
         return output.err
 

@@ -2,7 +2,7 @@
 
 space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
 arms/<arm>.json                           sealed records: an arm is finished when its record exists
-arms.parquet, curves.parquet, ...         all records together
+arms.parquet, curves.parquet, ...         all records together; SHA256SUMS lists the hashes of these tables
 students/<arm>/                           what was trained
 progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
 workspaces/<arm>/                         what an arm that is not finished keeps for its next attempt
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import SUMS, DamagedError, Storage, sha256, sums
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
 FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
@@ -223,8 +223,12 @@ class RunFolder:
 
     # Tables and report
 
-    def write_table(self, name: str, content: bytes) -> None:
-        self.files.write(f"{name}.parquet", content)
+    def write_tables(self, tables: Mapping[str, bytes]) -> None:
+        """Stores the tables, and last the list of their SHA-256: none is left that is not of these tables."""
+        self.files.delete(SUMS)
+        for name, content in tables.items():
+            self.files.write(f"{name}.parquet", content)
+        self.files.write(SUMS, sums({f"{name}.parquet": sha256(content) for name, content in tables.items()}))
 
     def table_path(self, name: str) -> str:
         return self.path(f"{name}.parquet")
@@ -242,7 +246,7 @@ class RunFolder:
         """Copies what the analysis reads into a local folder."""
         folder.mkdir()
         for name in self.files.names(""):
-            if name.endswith((".yaml", ".json", ".parquet")):
+            if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS:
                 (folder / name).write_bytes(self.files.read(name))
         for measure in self.files.names(_MEASUREMENTS):
             for file in (_MEASURE, "arms.parquet"):

@@ -51,6 +51,12 @@ def full_key(spec: type[BaseModel], key: str) -> str:
     return key if "." in key else f"{section_of(spec)}.{key}"
 
 
+def bare_key(key: str) -> str:
+    """The shortest way to write a key of a patch: `method.anchor_weight` is `anchor_weight`."""
+    section, _, last = key.partition(".")
+    return last if section in ("method", "settings") and last and "." not in last else key
+
+
 def setting(spec: BaseModel, key: str) -> Any:
     """The value a patch key (`anchor_weight`, `train.lr`) stands for in `spec`. Raises KeyError."""
     node: Any = spec

@@ -10,18 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 RETRY_SECONDS = 30  # for a storage that cannot be reached
 SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # of URIs
+_LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[^/]*://")
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
 
 
@@ -30,14 +33,37 @@ class DamagedError(ValueError):
 
 
 def storage_at(place: str | Path) -> Storage:
-    """The storage at a path, made absolute, or at a URI. Raises ValueError for a URI that cannot be used."""
+    """The storage at a path, made absolute, or at a URI. Raises OSError and ValueError for one that cannot be used,
+    without repeating it: it may hold credentials."""
     text = str(place)
-    if "://" not in text:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must be UTF-8 text") from error
+    if "\0" in text:
+        raise ValueError("must not hold a NUL")
+    if not _LIKE_A_URI.match(text):
         return Storage(str(Path(text).absolute()))
-    if "@" in text.split("/")[2] or "?" in text:  # without repeating it: the message may be logged
-        raise ValueError("a URI must not hold credentials or options; give them by the environment")
-    system, path = _file_system(text)
+    _check_uri(text)
+    try:
+        system, path = _file_system(text)
+    except ArrowException as error:  # of which not every one is an OSError or a ValueError
+        raise ValueError(str(error)) from error
     return Storage((path or "/") if isinstance(system, fs.LocalFileSystem) else text.rstrip("/"))
+
+
+def _check_uri(uri: str) -> None:
+    scheme, slashes, rest = uri.partition("://")
+    if not slashes:
+        raise ValueError("a URI has two slashes after its scheme: s3://bucket/folder")
+    host, _, folder = rest.partition("/")
+    port = host.rpartition(":")[2] if ":" in host else "0"
+    if "@" in host or not port.isdigit() or ("@" in folder and ":" in host) or "?" in rest or "#" in rest:
+        raise ValueError("a URI must not hold credentials or options; give them by the environment")
+    if scheme not in SCHEMES:
+        raise ValueError(f"a URI must begin with one of {', '.join(SCHEMES)}")
+    if not host and scheme != "file":
+        raise ValueError(f"{scheme}:// must be followed by the name of a bucket")
 
 
 @dataclass(frozen=True)
@@ -155,19 +181,19 @@ class Storage:
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
         files = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
-        sums = _sums(source, [file for file in files if file != SUMS])
+        listed = sums({file: _sha256_of(source / file) for file in files if file != SUMS})
         if self.local is None:
             self.delete(f"{name}/{SUMS}")
             for file in files:
                 self.write(f"{name}/{file}", (source / file).read_bytes())
-            self.write(f"{name}/{SUMS}", sums)
+            self.write(f"{name}/{SUMS}", listed)
             return
         target = self.local / name
         beside, old = _beside(target), _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, beside)
-            (beside / SUMS).write_bytes(sums)
+            (beside / SUMS).write_bytes(listed)
             for path in [*beside.rglob("*"), beside]:
                 _sync(path)
             if target.exists():
@@ -197,7 +223,7 @@ class Storage:
             if self.local is None:
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file).write_bytes(self.read(f"{name}/{file}"))
-            if not (folder / file).is_file() or _sha256(folder / file) != expected:
+            if not (folder / file).is_file() or _sha256_of(folder / file) != expected:
                 raise DamagedError(f"{self.path(f'{name}/{file}')} is damaged: its SHA-256 is not the one in {SUMS}")
         return folder
 
@@ -233,14 +259,18 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sums(folder: Path, files: Sequence[str]) -> bytes:
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def sums(files: Mapping[str, str]) -> bytes:
     """Each file's SHA-256 as `sha256sum` writes it, and as a comment the SHA-256 of these lines."""
-    lines = "".join(f"{_sha256(folder / file)}  {file}\n" for file in files).encode()
+    lines = "".join(f"{found}  {file}\n" for file, found in files.items()).encode()
     return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
 
 
 def _listed(sums: bytes) -> dict[str, str] | None:
-    """The SHA-256 of each file that `_sums` listed; None when it is not the list that was written."""
+    """The SHA-256 of each file that `sums` listed; None when it is not the list that was written."""
     lines, _, seal = sums.rpartition(b"# ")
     if hashlib.sha256(lines).hexdigest().encode() + b"\n" != seal:
         return None
@@ -250,7 +280,7 @@ def _listed(sums: bytes) -> dict[str, str] | None:
     return {file: expected for expected, file in pairs}
 
 
-def _sha256(file: Path) -> str:
+def _sha256_of(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

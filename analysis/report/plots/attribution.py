@@ -166,7 +166,7 @@ def interactions(findings: Findings) -> Plot | None:
     scale, run = natural(findings), findings.run
     if len(scale.rows) < 2 or not all(row.main_effect.known for row in scale.rows):
         return None
-    effects = [((row.component,), row.main_effect) for row in scale.rows]
+    effects: list[tuple[tuple[str, ...], Estimate]] = [((row.component,), row.main_effect) for row in scale.rows]
     effects += [(one.members, one.estimate) for one in scale.interactions if len(one.members) <= 3]
     figure, (axes,) = new_figure(ONE_COLUMN, 0.65 + 0.32 * len(effects))
     low, high = span(estimate for _, estimate in effects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import isfinite, log
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -81,7 +82,7 @@ def interval(
     _draw(axes, [estimate.value], [at], upright, color=tint, marker=marker, linestyle="none", label=label or None)
 
 
-def _draw(axes: Axes, along: Sequence[float], across: Sequence[float], upright: bool, **look: object) -> None:
+def _draw(axes: Axes, along: Sequence[float], across: Sequence[float], upright: bool, **look: Any) -> None:
     axes.plot(*((across, along) if upright else (along, across)), **look)
 
 

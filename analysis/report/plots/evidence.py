@@ -54,11 +54,11 @@ def draw_lines(run: Run, lines: Lines) -> Plot | None:
         axes.set_xlabel(lines.x_label)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5, handlelength=2.2)
-    labels = "; ".join(_label(run, column) for column in shown)
+    named = "; ".join(_label(run, column) for column in shown)
     grey = " The full method is repeated in grey." if len(groups) > 1 else ""
     return render(
         figure, lines.name, lines.title,
-        f"{labels}, by {lines.x_label}: a line for each cell, arithmetic mean over seeds.{grey}",
+        f"{named}, by {lines.x_label}: a line for each cell, arithmetic mean over seeds.{grey}",
     )  # fmt: skip
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, StringConstraints
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
 from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.orchestration.designs.base import MOST_ARMS, Cell, Design, Found, Part
-from branchwise.orchestration.designs.component import Component, Word
+from branchwise.orchestration.designs.base import Cell, Design, Found, Part
+from branchwise.orchestration.designs.component import Component, Word, check_apart
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables import Arm
 from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import Many
+
+MOST_CELLS = 1024
 
 
 class Ablation(Design):
@@ -30,7 +33,7 @@ class Ablation(Design):
     exclude: Many[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
     baselines: Many[str] = ()
     outcomes: Annotated[Many[str], Field(min_length=1)] = ("value",)  # the primary one first
-    claims: Many[str] = ()
+    claims: Annotated[Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100)] = ()
     first_seed: NonNegativeInt = 0  # of block 0; the others follow
 
     @abstractmethod
@@ -109,10 +112,15 @@ class Ablation(Design):
 
     def check(self, method: Method) -> None:
         file = method.file
-        if self.total() > MOST_ARMS:
-            raise UserError(f"{file}: design.blocks: {self.blocks} makes {self.total()} arms; {MOST_ARMS} are allowed")
+        combinations = math.prod(len(factor.levels) for factor in self.factors())
+        if combinations > MOST_CELLS:
+            raise UserError(
+                f"{file}: design.components: {combinations} combinations of levels; {MOST_CELLS} are allowed"
+            )
+        self.check_total(method)
         for name, component in self.components.items():
             component.check(name, method)
+        check_apart(self.components, method)
         self._check_exclusions(method)
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
@@ -126,12 +134,28 @@ class Ablation(Design):
                 )
             method.check_patch(f"design.baselines: {baseline}", known[baseline])
             method.check_comparable(f"design.baselines: {baseline}", known[baseline])
+        self._check_rows(method)
         self._check_outcomes(method)
+        known_words = self.vocabulary(method)
         for index, claim in enumerate(self.claims):
             try:
-                parse_claim(claim, self.vocabulary(method))
+                parse_claim(claim, known_words)
             except ValueError as error:
                 raise UserError(f"{file}: design.claims[{index}]: {error}") from error
+
+    def _check_rows(self, method: Method) -> None:
+        """Raises UserError where two rows are the same model, as where a component changes nothing."""
+        rows: dict[str, Cell] = {}
+        for cell in self.cells(method):
+            settings = method.patched(cell.patch).model_dump_json()
+            other = rows.setdefault(settings, cell)
+            if other is not cell:
+                told = [name for name in cell.components if cell.components[name] != other.components.get(name)]
+                apart = f", which only {' and '.join(told)} should tell apart," if told else ""
+                raise UserError(
+                    f"{method.file}: design: {other.cell} and {cell.cell}{apart} have the same settings, so they would "
+                    "be one row twice; leave one out"
+                )
 
     def _check_exclusions(self, method: Method) -> None:
         where = f"{method.file}: design.exclude"

@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 
 from branchwise.analysis.declared.factors import Factor, level_of
 from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.errors import UserError
 from branchwise.trainables.contract import Arm, Kind
 from branchwise.trainables.runtime.settings import Strict
 
@@ -95,6 +96,13 @@ class Design(Strict, ABC):
     @abstractmethod
     def total(self) -> int:
         """Arms of a run in which all goes well, those of the searches included."""
+
+    def check_total(self, method: Method) -> None:
+        """Raises UserError for more arms than a sweep can have."""
+        if self.total() > MOST_ARMS:
+            raise UserError(
+                f"{method.file}: design: makes {self.total()} arms; {MOST_ARMS} are allowed, so lower blocks"
+            )
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:

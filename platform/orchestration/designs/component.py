@@ -11,7 +11,7 @@ from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import OFF, Factor
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.runtime.settings import Strict, as_yaml
+from branchwise.trainables.runtime.settings import Strict, as_yaml, bare_key
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Patch = Annotated[dict[str, Any], Field(min_length=1)]
@@ -96,6 +96,22 @@ class Component(Strict):
                     f"{method.file}: {where}.levels.{level}: {_told(patch)} equals the current value, which is "
                     f"the level {self._full}; choose another"
                 )
+
+
+def check_apart(components: Mapping[str, Component], method: Method) -> None:
+    """Raises UserError unless each setting, however written, belongs to one component: else cells would coincide, or
+    the order of the components decide."""
+    owners: dict[str, tuple[str, str]] = {}
+    for name, component in components.items():
+        for key in sorted(component.settings()):
+            full = bare_key(key)
+            for taken, (owner, written) in owners.items():
+                if f"{full}.".startswith(f"{taken}.") or f"{taken}.".startswith(f"{full}."):
+                    raise UserError(
+                        f"{method.file}: design.components.{name}: {key} is what design.components.{owner} sets by "
+                        f"{written} already: a setting belongs to one component, written in one way"
+                    )
+            owners[full] = (name, key)
 
 
 def _doses(levels: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.input.messages import keys_at, sentence
+from branchwise.orchestration.input.messages import brief, keys_at, sentence
 from branchwise.trainables import Arm, Trainable
 from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import patched, section_of, setting
@@ -66,7 +66,7 @@ class Method:
         if self._comparable(patch):
             return
         alone = {key: value for key, value in patch.items() if not self._comparable({key: value})}
-        told = ", ".join(f"{key}: {value}" for key, value in (alone or patch).items())
+        told = ", ".join(f"{key}: {brief(value)}" for key, value in (alone or patch).items())
         raise UserError(
             f"{self.file}: {where}: {told} is not allowed: it changes how values are measured, so that they could "
             "not be compared with those of the space's own settings"

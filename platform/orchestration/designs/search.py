@@ -41,6 +41,7 @@ class Search(Tuning):
         return self.objectives
 
     def check(self, method: Method) -> None:
+        self.check_total(method)
         self.check_search(method)
 
     def cells(self, method: Method) -> tuple[Cell, ...]:

@@ -12,6 +12,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables import Arm
+from branchwise.trainables.runtime.settings import bare_key
 
 
 class TunedFactorial(Tuning, Ablation):
@@ -39,7 +40,7 @@ class TunedFactorial(Tuning, Ablation):
         return tuple(
             CellSearch(
                 cell=cell.cell,
-                knobs={key: knob for key, knob in self.knobs.items() if key not in cell.patch},
+                knobs={key: knob for key, knob in self.knobs.items() if bare_key(key) not in map(bare_key, cell.patch)},
                 options=self,
                 components=cell.components,
                 patch=cell.patch,

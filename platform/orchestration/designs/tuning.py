@@ -16,7 +16,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
 from branchwise.trainables import Column
-from branchwise.trainables.runtime.settings import Many, Strict, as_yaml
+from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, bare_key
 
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
@@ -161,9 +161,12 @@ class Tuning(Design):
     def check_search(self, method: Method) -> None:
         """Raises UserError where knobs, starts, objectives or constraints do not fit the method."""
         self._check_columns(method)
+        written: dict[str, str] = {}
         for key, knob in self.knobs.items():
             where = f"design.knobs.{key}"
             method.current(where, key)
+            if (other := written.setdefault(bare_key(key), key)) != key:
+                raise UserError(f"{method.file}: {where}: names the setting of design.knobs.{other}; give one of them")
             for value in knob.ends():
                 method.check_patch(where, {key: value})
                 method.check_comparable(where, {key: value})

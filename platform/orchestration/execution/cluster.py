@@ -22,6 +22,7 @@ from rich.console import Console
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.time_limit import within
@@ -54,8 +55,14 @@ SHUTDOWN_SECONDS = 60.0
 
 
 def address_of(option: str | None) -> str | None:
-    """The cluster to join: the one named, or within a Ray job the job's own; None for a new one on this machine."""
-    return option or os.environ.get("RAY_ADDRESS")
+    """The cluster to join: the one named, or within a Ray job the job's own; None for a new one on this machine.
+
+    Raises UserError for what names none.
+    """
+    address = option if option is not None else os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        check_address(address)
+    return address
 
 
 @contextmanager

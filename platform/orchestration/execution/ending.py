@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from branchwise.analysis.console import one_line
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import LostError, UserError
-from branchwise.orchestration.input.command_line import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.trainables.runtime.storage import Storage, storage_at
+
+_ADDRESS = re.compile(r"auto|local|(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,8 +27,8 @@ class Parser(argparse.ArgumentParser):
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
     """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
-    # A URI with credentials is not repeated: the message may be logged.
-    option = "--storage" if place is None or "@" in place else f"--storage {place}"
+    # What may hold credentials is not repeated: the message may be logged.
+    option = "--storage" if place is None or _may_hold_secrets(place) else f"--storage {place}"
     try:
         if place == "":
             raise ValueError("must not be empty")
@@ -38,11 +41,21 @@ def open_storage(place: str | None) -> Iterator[Storage]:
         raise UserError(f"{option}: {error}") from error
 
 
+def check_address(address: str) -> None:
+    """Raises UserError, which does not repeat what may hold credentials, unless it names a Ray cluster."""
+    if not _ADDRESS.fullmatch(address):
+        told = "" if _may_hold_secrets(address) else f" {address}"
+        raise UserError(
+            f"--address{told}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options (RAY_ADDRESS "
+            "in the environment counts as one)"
+        )
+
+
+def _may_hold_secrets(place: str) -> bool:
+    return ":" in place and any(sign in place for sign in "@?#")
+
+
 def _answering(place: str | Path) -> Storage:
     storage = storage_at(place)
     storage.names("")
     return storage
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).splitlines())

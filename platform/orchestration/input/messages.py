@@ -9,7 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from branchwise.analysis.console import printable, shortened
 from branchwise.orchestration.errors import UserError
+
+MOST_OF_A_VALUE = 120  # characters of what the user wrote, where a message repeats it
+
+
+def brief(value: object, quoted: bool = True) -> str:
+    """A value that the user wrote, for a message: its middle is left out when it is long."""
+    return shortened(printable(repr(value) if quoted else str(value)), MOST_OF_A_VALUE)
 
 
 def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
@@ -42,18 +50,18 @@ def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str
     if error["type"] == "union_tag_invalid":
         # pydantic names the key in quotes, or the function that reads it: `kind()`.
         key, tag = error["ctx"]["discriminator"].strip("'()_"), error["ctx"]["tag"]
-        return f"{where}.{key}: {tag!r} is not allowed: it must be one of {error['ctx']['expected_tags']}"
+        return f"{where}.{key}: {brief(tag)} is not allowed: it must be one of {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"] and error["type"] == "value_error":  # of the space as a whole: it names its keys itself
         return str(message)
-    value = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    value = "" if isinstance(error["input"], dict) else f", not {brief(error['input'])}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
 
 
 def unknown_key(where: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(where.rpartition(".")[2], allowed, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
-    return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}"
+    return f"{brief(where, quoted=False)}: unknown key{hint} Allowed here: {', '.join(allowed)}"
 
 
 def dotted(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Reading a space file as YAML, strictly: no duplicate keys, no aliases, no surprises of YAML 1.1."""
+"""Reading a space file as YAML 1.2 (core schema), strictly: no tags, directives, anchors, aliases or duplicate keys."""
 
 from __future__ import annotations
 
@@ -10,41 +10,115 @@ from typing import Any
 import yaml
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.messages import brief
 
 LARGEST = 1 << 20  # bytes; a space is a page of text
+MOST_VALUES = 20_000  # scalars, lists and mappings, keys included
+DEEPEST = 32  # levels of lists and mappings
+_INT = re.compile(r"(?P<decimal>[-+]?[0-9]+)|0o(?P<octal>[0-7]+)|0x(?P<hexadecimal>[0-9a-fA-F]+)")
+_BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
+_TAG = "tag:yaml.org,2002:"
+# The scalars of YAML 1.2's core schema that are no text: tag, pattern, first characters.
+_SCALARS = (
+    ("null", r"(?:~|null|Null|NULL|)", [*"~nN", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", [*"tTfF"]),
+    ("int", rf"(?:{_INT.pattern})", [*"-+0123456789"]),
+    (
+        "float",
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        [*"-+0123456789."],
+    ),
+)
 
 
 class _SpaceLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars: `off` is a word, 3e-3 is a number; duplicate keys and aliases are refused."""
+    """SafeLoader with YAML 1.2's scalars (`off` is a word, `010` is ten, 3e-3 a number) that refuses what a space has
+    no use for."""
+
+    _values = 0
+    _depth = 0
+
+    def compose_document(self) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if event.version or event.tags:
+            raise _refused("directives (%YAML, %TAG) are not allowed", event)
+        return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", mark)
-        return super().compose_node(parent, index)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent) or event.anchor is not None:
+            raise _refused("anchors and aliases are not allowed", event)
+        if event.tag is not None:
+            raise _refused(f"tags such as {brief(event.tag)} are not allowed", event)
+        self._values += 1
+        self._depth += 1
+        if self._values > MOST_VALUES:
+            raise _refused(f"more than {MOST_VALUES} values, so not a space", event)
+        if self._depth > DEEPEST:
+            raise _refused("nested too deeply", event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+                raise _refused(f"key {brief(key)} is not text", key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+                raise _refused(f"duplicate key {brief(key)}", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_int(self, node: Any) -> int:
+        found = _INT.fullmatch(node.value)
+        kind = found.lastgroup if found else None
+        digits = found[kind] if found and kind else ""
+        if (
+            not kind
+            or len(digits.lstrip("-+0")) > 22
+            or not -(1 << 63) <= (value := int(digits, _BASES[kind])) < 1 << 63
+        ):
+            raise _refused(f"{brief(node.value)} is no integer of 64 bits", node)
+        return value
 
-_SpaceLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "int")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_SpaceLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_SpaceLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|nan))$"),
-    list("-+0123456789."),
-)
+    def construct_text(self, node: Any) -> str:
+        try:
+            node.value.encode()
+        except UnicodeEncodeError:
+            raise _refused("an escape such as \\ud800 stands for no character", node) from None
+        return str(node.value)
+
+
+_SpaceLoader.yaml_implicit_resolvers = {}
+for _name, _pattern, _first in _SCALARS:
+    _SpaceLoader.add_implicit_resolver(_TAG + _name, re.compile(f"^{_pattern}$"), _first)
+_SpaceLoader.add_constructor(f"{_TAG}bool", lambda loader, node: node.value[0] in "tT")
+_SpaceLoader.add_constructor(f"{_TAG}int", _SpaceLoader.construct_int)
+_SpaceLoader.add_constructor(f"{_TAG}str", _SpaceLoader.construct_text)
+
+
+class _SpaceDumper(yaml.SafeDumper):
+    """SafeDumper that also quotes text which YAML 1.2 would take for a number; it quotes YAML 1.1's already."""
+
+    def represent_text(self, text: str) -> Any:
+        # PyYAML breaks lines at characters such as NEL and reads them back as spaces, unless they are escaped.
+        return self.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
+
+
+for _name, _pattern, _first in _SCALARS:
+    _SpaceDumper.add_implicit_resolver(_TAG + _name, re.compile(f"^{_pattern}$"), _first)
+_SpaceDumper.add_representer(str, _SpaceDumper.represent_text)
+
+
+def _refused(what: str, at: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
+
+
+def to_yaml(tree: Any) -> str:
+    """Plain values as a text that `parse_yaml`, and every reader of YAML 1.1, reads as the same."""
+    return yaml.dump(tree, Dumper=_SpaceDumper, sort_keys=False, allow_unicode=True)
 
 
 def read_file(file: Path) -> bytes:
@@ -54,6 +128,8 @@ def read_file(file: Path) -> bytes:
             return stream.read(LARGEST + 1)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise UserError(f"{file}: cannot be read: {error}") from error
 
 
 def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -91,16 +167,19 @@ def parse_yaml(text: str) -> Any:
 
 def _lay_over(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    told = f"--set {brief(override, quoted=False)}"
     if not equals or not all(key.split(".")):
-        raise UserError(f"--set {override}: must be KEY.KEY=VALUE, for example --set train.steps=100")
+        raise UserError(f"{told}: must be KEY.KEY=VALUE, for example --set train.steps=100")
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        raise UserError(f"--set {override}: not a YAML value: {error}") from error
+        raise UserError(f"{told}: not a YAML value: {error}") from error
     *sections, last = key.split(".")
+    if len(sections) > DEEPEST:
+        raise UserError(f"{told}: nested too deeply")
     node = tree
     for section in sections:
         if not isinstance(node.setdefault(section, {}), dict):
-            raise UserError(f"--set {override}: {section} holds a value, not a section")
+            raise UserError(f"{told}: {brief(section, quoted=False)} holds a value, not a section")
         node = node[section]
     node[last] = value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich.table
 from rich.console import Console
+from rich.text import Text
 
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.planning.measures import MeasurePlan, describe
@@ -45,5 +46,6 @@ def print_measured(
         console.print(f"As in the sweep: {same[0]} of {same[1]} students equal, bit for bit.", highlight=False)
     console.print(f"{plan.total - missing} of {plan.total} measurements made in {duration(seconds)}.", highlight=False)
     if missing:
-        console.print(f"[bold red]{missing} missing[/]; see {Measurements(plan.run).work().path('logs')}")
+        told = f"; see {Measurements(plan.run).work().path('logs')}"
+        console.print(Text.assemble((f"{missing} missing", "bold red"), told))
     console.print(f"report: {plan.run.report_path()}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import rich.table
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
@@ -21,12 +22,6 @@ from branchwise.orchestration.run_folder.teachers import Teacher
 
 if TYPE_CHECKING:  # pandas and matplotlib come with them
     from branchwise.analysis.report.build import Summary
-
-
-def make_console() -> Console:
-    """A terminal of the user's width; 120 columns where there is none, so that logs keep their tables whole."""
-    # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
 
 def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
@@ -116,7 +111,8 @@ def print_outcome(
     lost = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
     if lost:
         others = ", ".join(f"{number} {status}" for status, number in lost.items())
-        console.print(f"[bold red]{others}[/]; see the column `error` of {plan.run.table_path('arms')}")
+        told = Text.assemble((others, "bold red"), f"; see the column `error` of {plan.run.table_path('arms')}")
+        console.print(told, highlight=False)
     if counts["missing"]:
         console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)

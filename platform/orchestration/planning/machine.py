@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from dataclasses import dataclass
 
 from branchwise.orchestration.space import Space
 
+OPEN_FILES = 1024  # that a process may have; what Linux gives unless told otherwise
+ADDRESS_SPACE = 16 << 30  # bytes that a process may map; Ray's workers with torch were seen to map 13 GB
 DRIVER_SECONDS = 10.0  # as long may nvidia-smi take
 
 
@@ -81,7 +84,11 @@ def gpus_missing(space: Space, on: Cluster) -> str:
 def shortages(space: Space, on: Cluster) -> list[str]:
     """What to say of each resource that is too scarce for even one cohort; empty when one fits."""
     resources, short = space.resources, []
-    if on.fit(threads_of_worker(space)) < max(1, resources.workers):
+    room, workers = on.fit(threads_of_worker(space)), max(1, resources.workers)
+    if 0 < room < workers:
+        there = f"the machines have room for {room} of {threads_of_worker(space)} CPUs each"
+        short.append(f"resources.workers: {workers} is not allowed here: {there}")
+    elif room < workers:
         there = f"the machines have {', '.join(map(str, on.nodes))} CPUs"
         short.append(f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: {there}")
     gpus = resources.gpus_per_trial
@@ -90,6 +97,25 @@ def shortages(space: Space, on: Cluster) -> list[str]:
     elif gpus and not _fit_on_gpus(gpus, on):
         short.append(f"resources.gpus_per_trial: {gpus:g} is not allowed here: the machines have {on.gpus:g} GPUs")
     return short
+
+
+def tight_limits() -> str:
+    """Which limit of this process is too tight for a Ray cluster here, and what to do; empty when none.
+
+    Raises the one on open files itself where it may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+            return f"ulimit -n allows {hard} open files, too few for Ray: allow at least {OPEN_FILES}"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+    space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if space != resource.RLIM_INFINITY and space < ADDRESS_SPACE:
+        return (
+            f"ulimit -v allows {space >> 10:,} kB of address space, too little for Ray and torch: allow at least "
+            f"{ADDRESS_SPACE >> 10:,} or set no limit"
+        )
+    return ""
 
 
 def missing_inputs(space: Space) -> str:

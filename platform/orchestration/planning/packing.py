@@ -37,23 +37,41 @@ def pack(
     for arm in arms:
         blocks[arm.block, cohort_key(arm)].append(arm)
     if arms_per_cohort:
-        return _packed(blocks, _of_size(blocks, arms_per_cohort), cost)
+        return _cohorts(_timed(blocks, _of_size(blocks, arms_per_cohort), cost))
     largest = max((len(block) for block in blocks.values()), default=1)
     layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
     if len(blocks) <= FEW_BLOCKS * slots:
         layouts += _uneven(blocks, slots, cost)
-    packings = [_packed(blocks, layout, cost) for layout in layouts]
-    fitting = [cohorts for cohorts in packings if all(fits(cohort.arms) for cohort in cohorts)]
+    packings = [_timed(blocks, layout, cost) for layout in layouts]
+    known: dict[tuple[int, ...], bool] = {}
+    fitting = [groups for groups in packings if all(_fit(group, fits, known) for _, group in groups)]
     # Ties go to the first, with the larger cohorts: fewer to start. Where not even single arms fit, these are taken.
-    return min(fitting or [packings[largest - 1]], key=lambda cohorts: makespan(cohorts, slots))
+    best = min(fitting or [packings[largest - 1]], key=lambda groups: _end([seconds for seconds, _ in groups], slots))
+    return _cohorts(best)
 
 
 def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
     """Seconds until the last of the cohorts ends when each free slot takes the next one."""
+    return _end([cohort.seconds for cohort in cohorts], slots)
+
+
+def _end(seconds: Sequence[float], slots: int) -> float:
     ends = [0.0] * slots
-    for cohort in cohorts:
-        heapq.heapreplace(ends, ends[0] + cohort.seconds)
+    for one in seconds:
+        heapq.heapreplace(ends, ends[0] + one)
     return max(ends)
+
+
+def _settings(arms: Sequence[Arm]) -> tuple[int, ...]:
+    """Equal where arms have the same settings, which those of an equal patch share."""
+    return tuple(id(arm.spec) for arm in arms)
+
+
+def _fit(group: Sequence[Arm], fits: Fits, known: dict[tuple[int, ...], bool]) -> bool:
+    settings = _settings(group)
+    if settings not in known:
+        known[settings] = fits(group)
+    return known[settings]
 
 
 Layout = Mapping[tuple[int, str], tuple[int, int]]  # of each block: how many cohorts, and how many arms at most in one
@@ -78,22 +96,37 @@ def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
     return layouts
 
 
-def _packed(blocks: Blocks, layout: Layout, cost: Cost) -> tuple[Cohort, ...]:
-    groups = [group for name, block in blocks.items() for group in _balanced(block, *layout[name], cost)]
-    timed = sorted(((cost(group), group) for group in groups), key=lambda pair: -pair[0])
+def _timed(blocks: Blocks, layout: Layout, cost: Cost) -> list[tuple[float, list[Arm]]]:
+    """The cohorts of a layout with their seconds, longest first.
+
+    Blocks mostly have arms of the same settings, so each way to divide one is found once.
+    """
+    ways: dict[tuple[object, ...], list[tuple[float, list[int]]]] = {}
+    timed = []
+    for name, block in blocks.items():
+        way = (_settings(block), layout[name])
+        if way not in ways:
+            groups = _balanced(block, *layout[name], cost)
+            ways[way] = [(cost([block[place] for place in group]), group) for group in groups]
+        timed += [(seconds, [block[place] for place in group]) for seconds, group in ways[way]]
+    return sorted(timed, key=lambda pair: -pair[0])
+
+
+def _cohorts(timed: Sequence[tuple[float, Sequence[Arm]]]) -> tuple[Cohort, ...]:
     return tuple(
         Cohort(name=f"t{number:04d}", arms=tuple(group), seconds=seconds)
         for number, (seconds, group) in enumerate(timed)
     )
 
 
-def _balanced(block: Sequence[Arm], count: int, size: int, cost: Cost) -> list[list[Arm]]:
-    """`block` in `count` groups of nearly equal cost, of `size` arms at most: dearest first, to the cheapest group."""
-    groups: list[list[Arm]] = [[] for _ in range(count)]
+def _balanced(block: Sequence[Arm], count: int, size: int, cost: Cost) -> list[list[int]]:
+    """The places of `block` in `count` groups of nearly equal cost, of `size` arms at most: dearest first, to the
+    cheapest group."""
+    groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
-    for seconds, arm in sorted(((cost([arm]), arm) for arm in block), key=lambda pair: -pair[0]):
+    for seconds, place in sorted(((cost([arm]), place) for place, arm in enumerate(block)), key=lambda pair: -pair[0]):
         open_groups = [index for index in range(count) if len(groups[index]) < size]
         cheapest = min(open_groups, key=totals.__getitem__)
-        groups[cheapest].append(arm)
+        groups[cheapest].append(place)
         totals[cheapest] += seconds
     return groups

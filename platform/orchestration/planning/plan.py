@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.bill import cohort_bill, device_here, fits, teacher_bill, too_large
 from branchwise.orchestration.planning.gpus import Target
-from branchwise.orchestration.planning.machine import Cluster, machine, missing_inputs, shortages, slots
+from branchwise.orchestration.planning.machine import (
+    Cluster,
+    machine,
+    missing_inputs,
+    shortages,
+    slots,
+    tight_limits,
+)
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
 from branchwise.orchestration.run_folder.tables import Record, finished, records
@@ -196,7 +203,8 @@ def cohort_size(space: Space) -> int | None:
 def obstacle_here(plan: Plan) -> str:
     """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
-    return "; ".join(filter(None, [*short, too_large(plan), "" if plan.target else missing_inputs(plan.space)]))
+    here = [] if plan.target else [missing_inputs(plan.space), tight_limits()]
+    return "; ".join(filter(None, [*short, too_large(plan), *here]))
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -222,12 +230,14 @@ def packing_text(plan: Plan) -> str:
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
+    # Arms of an equal patch share their settings, so each is asked for once.
+    keys = {id(arm.spec): plan.space.method.cohort_key(arm) for arm in {id(arm.spec): arm for arm in arms}.values()}
     return pack(
         arms,
         slots=max(1, plan.slots),
         cost=_cost(plan.space, plan.device),
         arms_per_cohort=cohort_size(plan.space),
-        cohort_key=plan.space.method.cohort_key,
+        cohort_key=lambda arm: keys[id(arm.spec)],
         fits=lambda arms: fits(plan.space, [arm.spec for arm in arms], plan.device),
     )
 

@@ -79,7 +79,7 @@ def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Se
     rows = [_row(run.name, space, record, values) for record in done]
     schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
-    _write_parquet(run, "arms", table.astype(schema))
+    tables = {"arms": _parquet(table.astype(schema))}
     names = dict.fromkeys(name for record in done for name in record["tables"])
     for name in names:
         rows = [
@@ -88,7 +88,8 @@ def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Se
             for row in record["tables"].get(name, ())
         ]
         if rows:
-            _write_parquet(run, name, pd.DataFrame(rows))
+            tables[name] = _parquet(pd.DataFrame(rows))
+    run.write_tables(tables)
     counts = dict.fromkeys(("done", "stopped", "diverged", "failed"), 0)
     for record in done:
         counts[record["status"]] += 1
@@ -118,10 +119,10 @@ def _of_its_teacher(space: Space, record: Record, values: Mapping[TeacherAddress
     return {"teacher": address.key} | ({"teacher_value": values[address]} if address in values else {})
 
 
-def _write_parquet(run: RunFolder, name: str, table: Any) -> None:
+def _parquet(table: Any) -> bytes:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False, write_page_checksum=True)
-    run.write_table(name, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def report(run: RunFolder) -> Summary:

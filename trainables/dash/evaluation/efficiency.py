@@ -34,7 +34,8 @@ def sample_gflop(net: nn.Module, image_shape: tuple[int, int, int], guidance: Sc
     stride = TIMESTEPS // steps
     at = scales(guidance)[torch.arange(0, steps * stride, stride)]
     passes = int((at == 1).sum()) + 2 * int((at != 1).sum())
-    return float(passes * counter.get_total_flops() / 1e9)
+    flops: int = counter.get_total_flops()
+    return passes * flops / 1e9
 
 
 @dataclass

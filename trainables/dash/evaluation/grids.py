@@ -16,7 +16,7 @@ from branchwise.trainables.dash.data.datasets import to_pixels
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
 from branchwise.trainables.dash.nets import checkpoint
-from branchwise.trainables.dash.settings.spec import IntervalGuidance, TagGuidance
+from branchwise.trainables.dash.settings.guidance import IntervalGuidance, TagGuidance
 
 ROWS = 8
 ACROSS = 20

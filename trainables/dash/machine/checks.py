@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -161,8 +161,9 @@ def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any)
 
 def _on(batch: Batch, device: str) -> Batch:
     """The batch on another device."""
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+    values: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()}
+    return Batch(**moved)
 
 
 def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None) -> dict[str, Any]:

@@ -61,8 +61,15 @@ def _of_way(spec: Spec, device: str, threads: int, precision: str, mode: Mode, s
     way = {"precision": precision, "mode": mode}
     yield from _cohort(spec, on, way, seconds)
     yield _teacher(spec, on, way, seconds)
-    for net in (spec.student, spec.teacher):
+    for net in (spec.student, trained_teacher(spec)):
         yield _sampling(net, spec, on, way, seconds)
+
+
+def trained_teacher(spec: Spec) -> Teacher:
+    """The teacher that the space trains. Raises ValueError for one that exists, whose size is not known here."""
+    if not isinstance(spec.teacher, Teacher):
+        raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
+    return spec.teacher
 
 
 def _pass(kind: Kind, net: UNet, rows: int, way: dict[str, Any]) -> Pass:
@@ -93,22 +100,23 @@ def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterato
     for count in (1, TOGETHER):
         students = steps.begin(standing.arms_of(spec, count, batch_size=batch, **way), held)
         numbers, own = itertools.count(), dict.fromkeys(students, 0.0)
-        took[count] = standing.median_seconds(
-            lambda students=students, numbers=numbers, own=own: steps.take_step(students, held, next(numbers), own),
-            on.device,
-            seconds,
-        )
+
+        def step(students: Any = students, numbers: Iterator[int] = numbers, own: dict[str, float] = own) -> None:
+            steps.take_step(students, held, next(numbers), own)
+
+        took[count] = standing.median_seconds(step, on.device, seconds)
     arm = max((took[TOGETHER] - took[1]) / (TOGETHER - 1), 1e-6)
     yield rate_of(_pass("train", spec.student, passes * batch, way), *_images(spec), on.threads, arm)
     shared = max(took[1] - arm, 1e-6)
-    yield rate_of(_pass("teach", spec.teacher, 2 * batch, way), *_images(spec), on.threads, shared)
+    yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, way), *_images(spec), on.threads, shared)
 
 
 def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     """A step of the teacher's training, on one worker's part of the batch."""
-    whole = _pass("train", spec.teacher, -(-spec.teacher.batch_size // spec.teacher.workers), way)
+    teacher = trained_teacher(spec)
+    whole = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), way)
     one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds, on.device))
-    settings = spec.teacher.model_copy(update={"batch_size": one.rows, **way})
+    settings = teacher.model_copy(update={"batch_size": one.rows, **way})
     dataset, alphas_cumprod = standing.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
     net = unet.build(settings, *_images(spec), settings.seed)
     modes.prepare(net.to(on.device), settings.mode, on)

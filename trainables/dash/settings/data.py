@@ -109,7 +109,7 @@ class ImageFolder(Strict):
 def name(data: object) -> str | None:
     """Which of the kinds of data it is, by its name."""
     found = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
-    return "torchvision" if found in TORCHVISION else found
+    return "torchvision" if isinstance(found, str) and found in TORCHVISION else found
 
 
 Data = Annotated[

@@ -76,7 +76,7 @@ class UNet(Strict):
     """A class-conditional DDPM U-Net (diffusers' UNet2DModel); the null label is one class more."""
 
     channels: Sizes  # of each resolution, the finest first
-    res_blocks: PositiveInt = 1  # a resolution, on the way down
+    res_blocks: Annotated[int, Field(ge=1, le=64)] = 1  # a resolution, on the way down
     attention_at: Many[PositiveInt] = ()  # resolutions in pixels
     norm_groups: PositiveInt = 32
     dropout: Fraction = 0.0

@@ -1,0 +1,80 @@
+"""A terminal for text that others wrote: no escapes that would steer it, no credentials, no endless lines; and it stays
+usable where its stream is closed, or has an encoding that lacks characters."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+MOST_CHARACTERS = 600  # of a message
+
+
+class Terminal(Console):
+    """A console that shows text as it is: markup only where a call asks for it, and unprintable characters escaped."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text, keep="\n"), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more; what runs goes on."""
+        self.quiet = True
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), self.file.fileno())
+
+
+def make_console() -> Terminal:
+    """A terminal of the user's width; 120 columns where there is none, so that logs keep their tables whole."""
+    _mend_streams()
+    # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.
+    return Terminal(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+
+
+def _mend_streams() -> None:
+    """Opens standard streams that the caller closed, so that no file takes their numbers, and lets them escape what
+    their encoding lacks."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def one_line(text: object) -> str:
+    """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
+    left out, and nothing of a URI that may hold credentials: its user, query and fragment."""
+    words = (_without_secrets(word) for word in str(text).replace("\n", " ").split(" "))
+    return shortened(printable(" ".join(words)), MOST_CHARACTERS)
+
+
+def _without_secrets(word: str) -> str:
+    scheme, slashes, rest = word.partition("://")
+    if not slashes or "@" in scheme:
+        return "..." if "@" in word and ":" in word.rpartition("@")[0] else word
+    place = rest.partition("?")[0].partition("#")[0]
+    port = place.partition("/")[0].rstrip(":,;.)'\"").partition(":")[2]
+    if "@" in rest or not (port.isdigit() or port in ("", "PORT")):
+        return f"{scheme}://..."
+    return word if place == rest else f"{scheme}://{place}?..."
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` with what would steer a terminal, or is no character at all, as an escape; `keep` stays as it is."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, without its middle where it has more than `most` characters."""
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

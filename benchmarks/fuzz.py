@@ -1,0 +1,49 @@
+"""Spaces and arguments with something wrong in them: is every one a plan or one sentence, within seconds?
+
+    python benchmarks/fuzz.py [--cases 10000] [--seed 0]
+
+Each case takes a real space, changes its text or its tree or lays mutated `--set` over it, and asks for a dry run. A
+finding is a traceback, a case of more than 5 s, a refusal that is not one printable line, or a plan with two equal rows
+or a component that changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from _common import ROOT, show
+
+sys.path.insert(0, str(ROOT / "tests/helpers"))
+
+from fuzzing import LIMIT_SECONDS, examine, mutated
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    findings = []
+    with tempfile.TemporaryDirectory(prefix="branchwise-fuzz-") as scratch:
+        for number in range(options.cases):
+            case = mutated(f"{options.seed}/{number}")
+            verdict = examine(case, Path(scratch))
+            outcomes[f"{case.how}: {verdict.outcome}"] += 1
+            slowest = max(slowest, verdict.seconds)
+            if verdict.finding:
+                findings.append((number, verdict.finding))
+                print(f"case {number} ({case.how}): {verdict.finding}\n  --set {case.overrides}", file=sys.stderr)
+    rows = [[outcome, f"{count:,}"] for outcome, count in sorted(outcomes.items())]
+    note = f"{len(findings)} findings; the slowest case took {slowest:.1f} s (limit {LIMIT_SECONDS:.0f} s)."
+    show(f"{options.cases:,} spaces and arguments with something wrong, seed {options.seed}", ["case", "n"], rows, note)
+    sys.exit(1 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()

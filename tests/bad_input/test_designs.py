@@ -1,0 +1,86 @@
+"""Rows that would be the same arm, components that change nothing and values that would not compare are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.space import Space, parse_space
+
+HEAD = """\
+name: digits
+teacher: {channels: [16, 32], norm_groups: 8, steps: 10}
+student: {channels: [8, 12], norm_groups: 4}
+train: {steps: 10}
+"""
+X, Y = "design.components.x", "design.components.y"
+
+
+def space_with(design: str, head: str = HEAD) -> Space:
+    return parse_space("space.yaml", f"{head}design: {{{design}}}".encode())
+
+
+@pytest.mark.parametrize(
+    ("components", "words"),
+    [
+        ("x: {off: {anchor_weight: 0}}, y: {off: {anchor_weight: 0}}", [X, Y]),
+        ("x: {off: {anchor_weight: 0}}, y: {off: {anchor_weight: 0.5}}", [X, Y]),
+        ("x: {off: {anchor_weight: 0, train.lr: 0.1}}, y: {off: {anchor_weight: 0, train.ema: 0.5}}", [X, Y]),
+        ("x: {off: {anchor_weight: 0}}, y: {off: {method.anchor_weight: 0}}", [X, Y, "method.anchor_weight"]),
+        ("x: {off: {anchor_weight: 0, method.anchor_weight: 0}}", [X, "method.anchor_weight"]),
+        ("x: {off: {anchor_weight: 0.1}}", [X, "equals the current value"]),
+        ("x: {off: {anchor_weight: 0, train.steps: 10}}", [X, "train.steps: 10 equals the current value"]),
+        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", [X, "equals the current value"]),
+        ("x: {off: {evaluate.samples: 700}}", ["evaluate.samples: 700", "compared"]),
+        ("x: {off: {evaluate.precision: bf16}}", ["evaluate.precision", "compared"]),
+        (
+            "x: {reference: a, levels: {a: {anchor_weight: 0}, b: {anchor_weight: 0}, own: {anchor_weight: 0.1}}}",
+            ["only x", "the same settings"],
+        ),
+        (
+            "x: {reference: none, levels: {none: {anchor_weight: 0}, own: {anchor_weight: 0.1}}}, "
+            "y: {off: {method.anchor_weight: 0.5}}",
+            [X, Y, "method.anchor_weight"],
+        ),
+    ],
+)
+def test_components_that_make_no_factorial(components: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as refusal:
+        space_with(f"components: {{{components}}}")
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_an_alias_of_the_current_value_changes_nothing() -> None:
+    with pytest.raises(UserError, match="full and base, which only x should tell apart,"), pytest.warns(FutureWarning):
+        space_with("components: {x: {off: {snr_weighting: reference}}}", f"{HEAD}method: {{snr_weighting: authors}}\n")
+
+
+def test_a_baseline_that_is_a_cell_already() -> None:
+    with pytest.raises(UserError, match="base and scratch have the same settings"):
+        space_with("components: {x: {off: {objective: scratch, curriculum: learned}}}, baselines: [scratch]")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ("evaluate.samples: {int: [640, 2000]}", ["design.knobs.evaluate.samples", "640", "compared"]),
+        ("evaluate.precision: {choice: [fp32, bf16]}", ["design.knobs.evaluate.precision", "compared"]),
+        (
+            "anchor_weight: {uniform: [0, 1]}, method.anchor_weight: {uniform: [0, 1]}",
+            ["design.knobs.method.anchor_weight", "design.knobs.anchor_weight"],
+        ),
+    ],
+)
+def test_knobs_whose_arms_would_not_compare(knobs: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as refusal:
+        space_with(f"kind: search, arms: 4, knobs: {{{knobs}}}")
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_a_knob_that_a_component_switches_off_is_left_out_however_it_is_written() -> None:
+    space = space_with(
+        "kind: tuned_factorial, arms: 4, components: {x: {off: {method.anchor_weight: 0}}}, "
+        "knobs: {anchor_weight: {uniform: [0, 1]}, train.lr: {uniform: [0.1, 1]}}"
+    )
+    knobs = {search.cell: list(search.knobs) for search in space.design.searches()}
+    assert knobs == {"full": ["anchor_weight", "train.lr"], "base": ["train.lr"]}

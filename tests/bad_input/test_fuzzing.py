@@ -1,0 +1,18 @@
+"""Mutated spaces and arguments: a plan or one sentence, whatever they are. `benchmarks/fuzz.py` tries 10,000."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fuzzing
+import pytest
+
+CASES, PARTS = 300, 6
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_spaces_are_plans_or_one_sentence(part: int, tmp_path: Path) -> None:
+    for number in range(part, CASES, PARTS):
+        case = fuzzing.mutated(f"test/{number}")
+        verdict = fuzzing.examine(case, tmp_path)
+        assert not verdict.finding, f"case {number} ({case.how}): {verdict.finding}"
