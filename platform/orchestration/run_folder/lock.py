@@ -119,8 +119,7 @@ def _guarded(folder: Storage) -> Iterator[None]:
 
 def _alive(holder: Mapping[str, Any]) -> bool:
     if holder.get("born") and holder.get("place") == place():
-        # However long it has been stopped, and whatever the clock says.
-        return bool(born(holder["pid"]) == holder["born"])
+        return bool(born(holder["pid"]) == holder["born"])  # however long it was stopped, whatever the clock says
     if time.time() - holder["renewed"] > LEASE_SECONDS:
         return False
     if holder["host"] != platform.node():
