@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # After the arguments are read: --help stays quick.
     from branchwise.analysis.console import make_console, one_line
     from branchwise.analysis.records.comparing import IncomparableError
-    from branchwise.analysis.records.folder import RunFolderError
+    from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.build import build_report
     from branchwise.analysis.report.terminal import show
 

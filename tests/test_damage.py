@@ -14,7 +14,8 @@ import run_sweep
 from rich.console import Console
 
 from branchwise.analysis.__main__ import main as analyse
-from branchwise.analysis.records.folder import RunFolderError, read_table
+from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import read_table
 from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new

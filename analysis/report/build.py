@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from branchwise.analysis.records.comparing import check_comparable, differing_fields
-from branchwise.analysis.records.folder import RunFolderError, load_run, parts
+from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from branchwise.analysis.records.comparing import IncomparableError
-from branchwise.analysis.records.folder import RunFolderError, load_run
+from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.numbers import csv_rows
 from branchwise.analysis.statistics.findings import analyse

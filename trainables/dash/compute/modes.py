@@ -52,7 +52,7 @@ def compile_in_place(net: nn.Module, how: str = "default", backend: str = "induc
 def begin_step(mode: Mode, context: Context) -> None:
     """Tells CUDA graphs that what they gave out in the step before is not needed any more, but all of this one's is."""
     if _compiles(mode, context):
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()
 
 
 def release(mode: Mode, context: Context) -> None:

@@ -36,7 +36,7 @@ def main(out: Path) -> None:
             chosen = shuffled[start : start + BATCH]
             loss = functional.cross_entropy(net.head(net(digits.images[chosen])), digits.labels[chosen])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             scheduler.step()
     net.eval()

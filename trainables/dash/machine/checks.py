@@ -162,7 +162,9 @@ def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any)
 def _on(batch: Batch, device: str) -> Batch:
     """The batch on another device."""
     values: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()}
+    moved: dict[str, Any] = {
+        name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
+    }
     return Batch(**moved)
 
 

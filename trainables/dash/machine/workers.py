@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.machine import standing
@@ -21,7 +21,7 @@ def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[
     """Loss and gradient norm of the steps 0 to `last` of an arm under the settings `tree`, on `count` workers."""
     with tempfile.TemporaryDirectory(prefix="branchwise-") as folder:
         # Spawned: a process that has used CUDA cannot be forked.
-        torch.multiprocessing.spawn(_work, (count, device, dict(tree), last, folder), nprocs=count)
+        spawn(_work, (count, device, dict(tree), last, folder), nprocs=count)
         found: list[float] = json.loads((Path(folder) / "losses.json").read_text())
     return found
 

@@ -69,7 +69,7 @@ class Learner:
 
     def learn(self, losses: Losses, step: int) -> None:
         """Back-propagates and takes optimizer step `step` (from 0). No host synchronisation."""
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         for beside in self._beside:
             if beside.grad is not None:
                 average_(beside.grad, self._context)
