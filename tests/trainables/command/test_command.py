@@ -54,7 +54,7 @@ def test_a_program_is_given_its_words_environment_and_folders(tree: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("form", "read"), [("yaml", yaml.safe_load), ("json", json.loads), ("toml", tomllib.loads)], ids=str
+    ("form", "read"), [("yaml", yaml.safe_load), ("json", json.loads), ("toml", tomllib.loads)], ids=["yaml", "json", "toml"]
 )
 def test_all_settings_go_into_a_config_file(
     form: str, read: Callable[[str], Any], tree: dict[str, Any], program: Program, run: Run
