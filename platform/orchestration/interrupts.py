@@ -87,6 +87,13 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+def listen_again() -> None:
+    """Puts the handlers of `as_one_interrupt` back, where a library has changed them without Python's knowledge."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, _on_signal)
+
+
 def note() -> None:
     """Notes a signal that arrived by another way, such as Ray's own handler: it is answered already."""
     _request.arrived = _request.raised = True

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -25,7 +26,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine
 from branchwise.orchestration.space import Space
-from branchwise.orchestration.time_limit import within
+from branchwise.orchestration.time_limit import leave_behind
 from branchwise.trainables import BUILT_IN
 
 SETTINGS = {
@@ -123,8 +124,18 @@ def _shut_down() -> None:
     import ray
 
     # A cluster that is lost may not answer; what is left of one that was started here ends with this process.
-    with interrupts.deferred(), suppress(TimeoutError):
-        within(SHUTDOWN_SECONDS, ray.shutdown)
+    def shut_down() -> None:
+        with suppress(Exception):
+            ray.shutdown()
+
+    thread = threading.Thread(target=shut_down, daemon=True)
+    deadline = time.monotonic() + SHUTDOWN_SECONDS
+    with interrupts.deferred():
+        thread.start()
+        leave_behind(thread)
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(0.02)
+            interrupts.listen_again()  # Ray's native part lets a SIGTERM end the process from now on
 
 
 @contextmanager
