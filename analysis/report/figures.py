@@ -84,6 +84,7 @@ def new_grid(
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
     """Render to PNG (300 dpi, for print) and SVG, without dates and with fixed ids: equal inputs give equal files."""
+    _settle(figure)
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
     with matplotlib.rc_context({"svg.hashsalt": name}):
@@ -92,6 +93,15 @@ def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
         name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(),
         width=figure.get_figwidth(),
     )  # fmt: skip
+
+
+def _settle(figure: Figure) -> None:
+    """Lays the figure out once and rounds what the solver found: its last bits differ from call to call, and ids with
+    them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(x, 6) for x in axes.get_position(original=True).bounds])
 
 
 def inline_svg(plot: Plot) -> str:
