@@ -45,8 +45,8 @@ from branchwise.orchestration.designs.ablation import Ablation, every_combinatio
 class AddOneIn(Ablation):
     kind: Literal["add_one_in"]
 
-    def combinations(self) -> Iterator[Mapping[str, bool]]:
-        return (on for on in every_combination(self.components) if list(on.values()).count(True) <= 1)
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        return (levels for levels in every_combination(self.factors()) if list(levels.values()).count("on") <= 1)
 """
         },
         edits={

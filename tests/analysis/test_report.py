@@ -90,7 +90,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(whole):
     assert page.count("<svg") == 9
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    assert page.index("What each component is worth") < page.index("Evidence")
+    assert page.index("What each component is worth</caption>") < page.index("Evidence</h2>")
 
 
 def test_a_distance_comes_with_its_sample_count(whole):

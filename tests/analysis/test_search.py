@@ -134,7 +134,7 @@ def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
     page = (folder / "report/index.html").read_text()
     assert "Fixed effects:" in page
     assert "Re-tuned effects:" in page
-    assert page.count("What the search tried") == 1
+    assert page.count("What the search tried</h2>") == 1
 
 
 def test_a_tuned_cell_without_an_arm_is_missing(make_run):

@@ -236,7 +236,12 @@ def _hang(*_: object) -> None:
 
 
 def _no_sentence(out: str, err: str) -> str:
-    """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret."""
+    """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret.
+
+    A plan that says what this machine lacks is one, too.
+    """
+    if not err and "\nnot here " in out and all(line.isprintable() for line in out.splitlines()):
+        return ""
     whole = err.removesuffix("\n")
     if out or not whole.isprintable() or len(whole) > MOST_LETTERS or not whole.startswith("run_sweep: "):
         return f"no sentence: {out[:200]!r} {err[:200]!r}"

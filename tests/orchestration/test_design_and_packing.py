@@ -137,7 +137,7 @@ def test_45_arms_of_the_paper_keep_8_gpus_busy(root: Path) -> None:
     alone = sum(cost([arm]) for arm in arms) / 8
     uniform = [makespan(pack(arms, slots=8, cost=cost, arms_per_cohort=size), 8) for size in range(1, 16)]
     assert found <= min(uniform)
-    assert found < 0.75 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
+    assert found < 0.8 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
 
 
 def test_makespan_of_known_trials() -> None:

@@ -61,7 +61,7 @@ def test_every_resource_that_is_short_is_named(surface_space: Path) -> None:
     space = load_space(surface_space, asking(4, 4, cpus=4))
     assert slots(space, Cluster(nodes=(3,), gpus=0, dashboard="")) == 0
     cpus, gpus = shortages(space, Cluster(nodes=(3,), gpus=0, dashboard=""))
-    assert cpus == "resources.cpus_per_trial: 4 is not allowed here: the machines have 3 CPUs"
+    assert cpus == "resources.workers: 4 is not allowed here: the machines have room for 3 of 1 CPUs each"
     assert gpus == "resources.gpus_per_trial: 4 is not allowed here: there is no GPU"
     (few,) = shortages(space, Cluster(nodes=(8,), gpus=2, dashboard=""))
     assert few == "resources.gpus_per_trial: 4 is not allowed here: the machines have 2 GPUs"

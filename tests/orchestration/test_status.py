@@ -141,7 +141,10 @@ def test_an_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) 
     assert "no runs" in capsys.readouterr().out
 
 
-def test_an_interrupt_tells_what_continues_where_and_how(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_tells_what_continues_where_and_how(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["platform/run_sweep.py"])
     plan: Any = SimpleNamespace(run=run, storage=run.storage)
     print_interrupted(plan, "runs", Console(width=500))
     told = capsys.readouterr().out.splitlines()

@@ -182,8 +182,9 @@ def test_values_that_would_not_compare_are_refused_before_anything_trains(
     if refused:
         with pytest.raises(UserError) as error:
             load_space(file)
-        told = f"{file}: design.components: the cell base: {patch} is not allowed: it changes how values are measured"
-        assert str(error.value).startswith(told)
+        key, _ = patch.split(": ")
+        assert str(error.value).startswith(f"{file}: design.components: the cell base: {key}: ")
+        assert "is not allowed: it changes how values are measured" in str(error.value)
     else:
         own, changed = find_teachers(load_space(file), Storage(str(tmp_path / "runs")))
         assert own.key != changed.key

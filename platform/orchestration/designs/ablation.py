@@ -168,6 +168,8 @@ class Ablation(Design):
                         f"{where}[{index}]: {name}: {level} is not allowed: a component's level ({allowed})"
                     )
         left = list(self.combinations())
+        if not self.exclude:
+            return
         for factor in self.factors():
             if gone := [level for level in factor.levels if all(one[factor.name] != level for one in left)]:
                 raise UserError(f"{where}: leaves no cell with {factor.name} {gone[0]}; exclude less")

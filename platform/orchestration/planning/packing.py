@@ -42,6 +42,8 @@ def pack(
     layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
     if len(blocks) <= FEW_BLOCKS * slots:
         layouts += _uneven(blocks, slots, cost)
+        # Full cohorts and small remainders, several of which share a slot.
+        layouts += [_of_size(blocks, size, filled=True) for size in range(largest - 1, 1, -1)]
     packings = [_timed(blocks, layout, cost) for layout in layouts]
     known: dict[tuple[int, ...], bool] = {}
     fitting = [groups for groups in packings if all(_fit(group, fits, known) for _, group in groups)]
@@ -74,12 +76,13 @@ def _fit(group: Sequence[Arm], fits: Fits, known: dict[tuple[int, ...], bool]) -
     return known[settings]
 
 
-Layout = Mapping[tuple[int, str], tuple[int, int]]  # of each block: how many cohorts, and how many arms at most in one
+# Of each block: how many cohorts, how many arms at most in one, and whether one is filled before the next.
+Layout = Mapping[tuple[int, str], tuple[int, int, bool]]
 
 
-def _of_size(blocks: Blocks, size: int) -> Layout:
+def _of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
     """Cohorts of at most `size` arms, as few as can be."""
-    return {name: (math.ceil(len(block) / size), size) for name, block in blocks.items()}
+    return {name: (math.ceil(len(block) / size), size, filled) for name, block in blocks.items()}
 
 
 def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
@@ -92,7 +95,7 @@ def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
         if not open_blocks:
             break
         counts[max(open_blocks, key=lambda name: whole[name] / counts[name])] += 1
-        layouts.append({name: (count, len(blocks[name])) for name, count in counts.items()})
+        layouts.append({name: (count, len(blocks[name]), False) for name, count in counts.items()})
     return layouts
 
 
@@ -119,14 +122,14 @@ def _cohorts(timed: Sequence[tuple[float, Sequence[Arm]]]) -> tuple[Cohort, ...]
     )
 
 
-def _balanced(block: Sequence[Arm], count: int, size: int, cost: Cost) -> list[list[int]]:
-    """The places of `block` in `count` groups of nearly equal cost, of `size` arms at most: dearest first, to the
-    cheapest group."""
+def _balanced(block: Sequence[Arm], count: int, size: int, filled: bool, cost: Cost) -> list[list[int]]:
+    """The places of `block` in `count` groups of `size` arms at most, dearest first: to the cheapest group, so that all
+    cost nearly the same, or `filled` one after another."""
     groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for seconds, place in sorted(((cost([arm]), place) for place, arm in enumerate(block)), key=lambda pair: -pair[0]):
         open_groups = [index for index in range(count) if len(groups[index]) < size]
-        cheapest = min(open_groups, key=totals.__getitem__)
+        cheapest = open_groups[0] if filled else min(open_groups, key=totals.__getitem__)
         groups[cheapest].append(place)
         totals[cheapest] += seconds
     return groups

@@ -57,7 +57,8 @@ def weights(told: Any, name: str) -> dict[str, torch.Tensor]:
 
 
 def without_time(values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if not key.endswith("_seconds")}
+    of_the_process = ("_seconds", "sample_memory")
+    return {key: value for key, value in values.items() if not key.endswith(of_the_process)}
 
 
 def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(spec, teacher_folder, told, tmp_path):

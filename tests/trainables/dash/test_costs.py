@@ -160,8 +160,9 @@ def test_a_cohort_on_a_gpu_by_hand(root: Path) -> None:
     bill = dash.bill_cohort([spec] * 15, GPU, 1)
     teacher, student = (count(net, (3, 32, 32), 10) for net in (spec.teacher, spec.student))
     step = 2 * (2 * teacher.macs + 15 * 3 * 2 * student.macs) * 64
-    sampled = 2 * 15 * student.macs * (2 * 50_000 * 50 + 2 * 512 * 10)
-    assert bill.flop == pytest.approx(189_810 * step + sampled)
+    # Two sets of samples under the schedule and under the fixed scale, each with both branches; and the gaps.
+    sampled = 2 * 15 * student.macs * (2 * 2 * 2 * 50_000 * 50 + 2 * 1000 * 10)
+    assert bill.flop == pytest.approx(190_080 * step + sampled)
     images, context = 50_000 * 3 * 32 * 32, memory.CONTEXT
     learned = 4 * teacher.parameters + 15 * 20 * student.parameters
     kept = 2 * 64 * student.kept * 4 * 0.86 + 2 * student.parameters
