@@ -56,6 +56,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(datasets, "load", load)
+    monkeypatch.setattr(datasets, "load_held_out", load)
     monkeypatch.setattr(features, "extractor_of", lambda spec, device, folder: None)
     monkeypatch.setattr(reference_set, "get", lambda settings, extractor, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
