@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: ablation smoke test lint audit bench pictures
+.PHONY: ablation smoke test long lint audit bench pictures
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -14,7 +14,11 @@ smoke: $(READY)
 # Two processes, which keep two cores busy. The tests of a file, which may share a cluster, stay together, and the
 # slowest files come first (tests/conftest.py).
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+# Sweeps, measurements, packages and checks of a machine from end to end: half an hour more.
+long: $(READY)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.slow(60)
+pytestmark = pytest.mark.long(60)
 
 TRAIN = """
     import argparse, json, os, pathlib, random, subprocess, sys, time

@@ -44,7 +44,7 @@ sys.exit(doctor.main([]))
 """
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_the_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
@@ -114,7 +114,7 @@ def test_rates_of_several_processes_are_averaged() -> None:
     assert calibrate.averaged([one, other]) == [{"kind": "train", "seconds": 2.0}]
 
 
-@pytest.mark.slow(90)
+@pytest.mark.long(90)
 def test_calibrated_plans_say_so_and_follow_what_was_measured(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +143,7 @@ def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.C
     assert "surface has no measure_rates" in capsys.readouterr().err
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_the_benchmark_of_a_gpu_fills_its_table_on_a_cpu_too(root: Path) -> None:
     """The script itself, at the least of everything; its numbers here mean nothing."""
     small = [

@@ -74,7 +74,7 @@ FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 }
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 @pytest.mark.parametrize("case", FILES)
 def test_files_that_the_run_stands_on_are_missed_and_written_again(storage: Path, case: str) -> None:
     harm, named = FILES[case]
@@ -96,7 +96,7 @@ def test_files_that_the_run_stands_on_are_missed_and_written_again(storage: Path
     assert len(finished(storage / "run")) == ARMS
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 @pytest.mark.parametrize(
     ("part", "by", "said"),
     [
@@ -141,7 +141,7 @@ def test_many_signals_are_one_request(storage: Path) -> None:
     assert left_behind(storage) == []
 
 
-@pytest.mark.slow(40)
+@pytest.mark.long(40)
 def test_an_interrupt_of_the_report_is_one_of_the_sweep(storage: Path) -> None:
     with under_way(storage, "--set", "train.seconds_per_step=0.05") as process:
         deadline = time.monotonic() + 200

@@ -64,7 +64,7 @@ def measured(storage: Path, *arguments: object) -> tuple[int, str]:
     return run_script("measure.py", "--run", "smoke", "--storage", storage, *arguments)
 
 
-@pytest.mark.slow(120)
+@pytest.mark.long(120)
 def test_the_sweeps_own_settings_give_the_sweeps_own_numbers(storage: Path) -> None:
     table = (storage / "smoke/arms.parquet").read_bytes()
     code, output = measured(storage)
@@ -85,7 +85,7 @@ def test_the_sweeps_own_settings_give_the_sweeps_own_numbers(storage: Path) -> N
     assert time.monotonic() - began < 60
 
 
-@pytest.mark.slow(200)
+@pytest.mark.long(200)
 def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> None:
     grid = ("--grid", "evaluate.guidance=1,2", "--grid", "evaluate.sampler_steps=2,3", "--arms", "full", "base")
     code, output = measured(storage, *grid, "--dry-run")
@@ -132,7 +132,7 @@ def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) ->
     assert len(told) == 5
 
 
-@pytest.mark.slow(200)
+@pytest.mark.long(200)
 def test_the_features_of_a_classifier_and_of_a_function_of_the_users(
     storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_the_features_of_a_classifier_and_of_a_function_of_the_users(
     assert "below 1.0" in output
 
 
-@pytest.mark.slow(30)
+@pytest.mark.long(30)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -199,7 +199,7 @@ def test_refused(
     assert sorted(str(path) for path in storage.rglob("*")) == before
 
 
-@pytest.mark.slow(5)
+@pytest.mark.long(5)
 def test_an_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = storage / "smoke/students/full-b1/config.json"
     content = file.read_bytes()

@@ -25,7 +25,7 @@ QUICK = (
 )  # fmt: skip
 
 
-@pytest.mark.slow(150)
+@pytest.mark.long(150)
 @pytest.mark.parametrize(("side", "grey"), [(28, True), (32, False)])
 def test_from_a_folder_to_a_report(
     sweep: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, grey: bool

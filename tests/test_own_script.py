@@ -30,7 +30,7 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```(?:python|yaml)\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_the_script_and_the_function_of_the_page_run(root: Path, tmp_path: Path, sweep: Sweep) -> None:
     command, function, space = blocks(root / "docs/own-script.md")
     (tmp_path / "train.py").write_text(SCRIPT)

@@ -71,7 +71,7 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_nothing_but_branchwise_is_installed(wheel: Path) -> None:
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"branchwise"}
@@ -80,7 +80,7 @@ def test_nothing_but_branchwise_is_installed(wheel: Path) -> None:
     assert "branchwise/analysis/report/templates/report.html.j2" in files
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_it_analyses_without_ray_and_torch_from_another_folder(installed: Path, root: Path, tmp_path: Path) -> None:
     assert run(installed / "python", "-c", "import ray", cwd=tmp_path).returncode != 0
     ran = run(installed / "branchwise", "analyze", root / "tests/data/runs/ablation", "--out", "report", cwd=tmp_path)
@@ -91,7 +91,7 @@ def test_it_analyses_without_ray_and_torch_from_another_folder(installed: Path, 
     assert "ablation" in listed.stdout
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 def test_from_a_script_to_a_plan_without_ray(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(
         "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float, default=0.1)\n"

@@ -60,7 +60,7 @@ design:
 """
 
 
-@pytest.mark.slow(100)
+@pytest.mark.long(100)
 def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "runs"
     space.write_text(TAUGHT)
@@ -114,7 +114,7 @@ design:
 """
 
 
-@pytest.mark.slow(80)
+@pytest.mark.long(80)
 def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "runs"
     space.write_text(DASH)

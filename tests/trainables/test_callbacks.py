@@ -12,7 +12,7 @@ import yaml
 
 from branchwise.trainables import Arm, Context, Result, load_trainable
 
-pytestmark = pytest.mark.slow(30)
+pytestmark = pytest.mark.long(30)
 PAGES = {"lightning": "lightning", "hugging-face": "transformers"}
 numbers = itertools.count()
 
