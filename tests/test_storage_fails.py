@@ -82,7 +82,8 @@ def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
     program = (
-        "import sys, run_sweep; from branchwise.orchestration.run_folder import lock; "
+        "import sys, run_sweep; sys.argv[0] = 'platform/run_sweep.py'; "
+        "from branchwise.orchestration.run_folder import lock; "
         "lock.RENEW_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
     )
     command = [sys.executable, "-c", f"{program}; sys.exit(run_sweep.main(sys.argv[1:]))", "--storage", str(small)]
