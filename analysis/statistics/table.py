@@ -14,6 +14,10 @@ from branchwise.analysis.statistics.model import Estimate
 FLOOR = "floor_"  # columns so named hold what the measure gives for data against data
 
 
+def _is_floor(column: str) -> bool:
+    return column.startswith(FLOOR) and not column.endswith("_samples")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
     """One row of the table of cells, in values of the primary outcome.
@@ -67,7 +71,7 @@ def _single_numbers(run: Run) -> list[CellRow]:
         CellRow(cell=one.name, n=1, mean=one.value, shown=shown)
         for one in teachers(arms, f"teacher_{run.primary.name}")
     ]
-    floors = {one.name: one.about for one in run.outline.columns if one.name.startswith(FLOOR)}
+    floors = {one.name: one.about for one in run.outline.columns if _is_floor(one.name)}
     columns = floors if run.primary.name == "value" else {}
     return of_teachers + [
         CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=shown)
