@@ -158,6 +158,8 @@ class Ablation(Design):
                 )
 
     def _check_exclusions(self, method: Method) -> None:
+        if not self.exclude:
+            return
         where = f"{method.file}: design.exclude"
         levels = {factor.name: factor.levels for factor in self.factors()}
         for index, excluded in enumerate(self.exclude):
@@ -168,8 +170,6 @@ class Ablation(Design):
                         f"{where}[{index}]: {name}: {level} is not allowed: a component's level ({allowed})"
                     )
         left = list(self.combinations())
-        if not self.exclude:
-            return
         for factor in self.factors():
             if gone := [level for level in factor.levels if all(one[factor.name] != level for one in left)]:
                 raise UserError(f"{where}: leaves no cell with {factor.name} {gone[0]}; exclude less")

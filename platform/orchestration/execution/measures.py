@@ -15,10 +15,10 @@ from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.features import prepare_features
-from branchwise.orchestration.execution.trials import run_measures
+from branchwise.orchestration.execution.trials import job_of, run_measures
 from branchwise.orchestration.execution.watchdog import Watchdog
 from branchwise.orchestration.monitoring.progress import Display, read_progress, watch
-from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
+from branchwise.orchestration.planning.machine import Cluster, shortages
 from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fitted
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.tables import collect, records
@@ -75,17 +75,7 @@ def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease
 
 
 def _measure(plan: MeasurePlan, on: Cluster, display: Display, check: Callable[[], None]) -> None:
-    resources = plan.space.resources
-    job = Job(
-        trainable=plan.space.trainable,
-        spec=plan.space.spec.model_dump(mode="json"),
-        storage=plan.storage.root,
-        run=plan.run.name,
-        workers=resources.workers,
-        threads=threads_of_worker(plan.space),
-        gpus=resources.gpus_per_worker,
-        folder=plan.space.folder,
-    )
+    job = job_of(plan.space, plan.run)
     Measurements(plan.run).work().files.delete("progress")  # of an earlier process
     for measure in plan.measures:
         Measurements(plan.run).write_measure(measure.key, _described(plan, measure))

@@ -17,12 +17,12 @@ from branchwise.orchestration.execution.ending import Ending, ending_of, finishe
 from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
-from branchwise.orchestration.execution.trials import run_cohorts
+from branchwise.orchestration.execution.trials import job_of, run_cohorts
 from branchwise.orchestration.execution.watchdog import Watchdog, altered
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
-from branchwise.orchestration.planning.machine import Cluster, shortages, threads_of_worker
+from branchwise.orchestration.planning.machine import Cluster, shortages
 from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, renamed, second_stage
 from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
@@ -30,7 +30,6 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect, complete, forget_failures, report
 from branchwise.orchestration.run_folder.teachers import look_again
 from branchwise.trainables import Arm
-from branchwise.trainables.runtime.ray_worker import Job
 
 if TYPE_CHECKING:  # pandas and matplotlib come with it
     from branchwise.analysis.report.build import Summary
@@ -181,16 +180,7 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
 
 def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
     plan, resources = sitting.plan, sitting.plan.space.resources
-    job = Job(
-        trainable=plan.space.trainable,
-        spec=plan.space.spec.model_dump(mode="json"),
-        storage=plan.storage.root,
-        run=plan.run.name,
-        workers=resources.workers,
-        threads=threads_of_worker(plan.space),
-        gpus=resources.gpus_per_worker,
-        folder=plan.space.folder,
-    )
+    job = job_of(plan.space, plan.run)
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
         Display(console, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from branchwise.orchestration.space import Resources
+from branchwise.orchestration.planning.machine import threads_of_worker
+from branchwise.orchestration.space import Resources, Space
 from branchwise.trainables import Cohort, Result
 from branchwise.trainables.runtime.measuring import measure_trial
 from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial
@@ -17,6 +18,20 @@ from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 
 if TYPE_CHECKING:
     from branchwise.orchestration.tuning.queue import CohortQueue
+
+
+def job_of(space: Space, run: RunFolder) -> Job:
+    """What all cohorts of a run have in common."""
+    return Job(
+        trainable=space.trainable,
+        spec=space.spec.model_dump(mode="json"),
+        storage=run.storage.root,
+        run=run.name,
+        workers=space.resources.workers,
+        threads=threads_of_worker(space),
+        gpus=space.resources.gpus_per_worker,
+        folder=space.folder,
+    )
 
 
 def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, stop: threading.Event) -> None:
