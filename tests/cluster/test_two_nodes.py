@@ -115,7 +115,8 @@ def test_over_a_client_connection(two_nodes: Any, surface_space: Path, tmp_path:
     address = f"ray://127.0.0.1:{two_nodes.ports['client']}"
     given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", address]
     code, output = two_nodes.sweep(*given, "--set", "design.blocks=1", cwd=tmp_path)
-    assert code == 0, output
+    logs = sorted(two_nodes.temp.glob("session_*/logs/ray_client_server*"))
+    assert code == 0, "\n".join([output, *(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)])
     assert "9 of 9 arms done" in output
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from branchwise.orchestration.execution.cluster import own_files, refusal
+from branchwise.orchestration.execution.cluster import connect, own_files, refusal
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.runtime.loading import found_folder
 
@@ -26,19 +27,41 @@ design: {components: {ema: {off: {ema: false}}}}
 """
 
 
-def test_of_a_servers_traceback_only_its_end_is_told() -> None:
-    # As Ray 2.60 words it when a busy head does not start its server for clients in time.
-    said = """Initialization failure from server:
+# As Ray 2.60 words it when a busy head does not start its server for clients in time.
+NOT_SERVED = """Initialization failure from server:
 Traceback (most recent call last):
   File "proxier.py", line 772, in Datapath
     raise RuntimeError(
 RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs.
 """
-    told = refusal("ray://head:10001", ConnectionAbortedError(said))
+
+
+def test_of_a_servers_traceback_only_its_end_is_told() -> None:
+    told = refusal("ray://head:10001", ConnectionAbortedError(NOT_SERVED))
     assert told == (
         "--address ray://head:10001: no Ray cluster answers there: "
         "RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs."
     )
+
+
+@pytest.mark.parametrize(("failures", "joined"), [(2, True), (3, False)])
+def test_a_busy_head_is_asked_again(failures: int, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **settings: Any) -> str:
+        asked.append(address)
+        if len(asked) <= failures:
+            raise ConnectionAbortedError(NOT_SERVED)
+        return "joined"
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("branchwise.orchestration.execution.cluster.JOIN_PAUSE_SECONDS", 0.0)
+    if joined:
+        assert connect("ray://head:10001", None) == "joined"
+    else:
+        with pytest.raises(ConnectionAbortedError):
+            connect("ray://head:10001", None)
+    assert len(asked) == 3
 
 
 def test_a_cluster_is_sent_what_the_trainable_needs(

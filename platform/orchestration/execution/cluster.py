@@ -53,6 +53,9 @@ TOKEN_HINT = "it asks for the token that `ray get-auth-token` prints"
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 60.0
+JOIN_TRIES, JOIN_PAUSE_SECONDS = 3, 2.0
+# What the proxy of a busy head says when the server that it starts for each client does not come up.
+NOT_SERVED = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
 
 
 def address_of(option: str | None) -> str | None:
@@ -88,15 +91,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
         _log_to(stream)
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
-            context = ray.init(
-                address=address or "local",
-                num_cpus=None if address else machine().cpus,
-                include_dashboard=None if address else True,
-                dashboard_host="127.0.0.1",
-                runtime_env=runtime_env,
-                log_to_driver=False,
-                configure_logging=False,
-            )
+            context = connect(address, runtime_env)
         except Exception as error:  # Ray raises just that where a node does not start in time
             raise UserError(refusal(address, error)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
@@ -118,6 +113,28 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
             )
         finally:
             _shut_down()
+
+
+def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int = JOIN_TRIES) -> Any:
+    """`ray.init`, tried again where a busy head does not get the server started that it gives every client."""
+    import ray
+
+    try:
+        return ray.init(
+            address=address or "local",
+            num_cpus=None if address else machine().cpus,
+            include_dashboard=None if address else True,
+            dashboard_host="127.0.0.1",
+            runtime_env=runtime_env,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (RuntimeError, ConnectionError) as error:
+        if tries == 1 or not any(words in str(error) for words in NOT_SERVED):
+            raise
+    ray.shutdown()  # type: ignore[no-untyped-call]
+    time.sleep(JOIN_PAUSE_SECONDS)
+    return connect(address, runtime_env, tries - 1)
 
 
 def _shut_down() -> None:

@@ -61,7 +61,8 @@ def _time(plan: Plan) -> str:
         return "not estimated: how long an arm takes is not known before the first one"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
     basis = ", by rates that platform/calibrate.py measured" if plan.device.rates else ""
-    return f"about {duration(plan.teacher_seconds + plan.arm_seconds)} {where}, start-up aside{basis}"
+    work, start_up = plan.teacher_seconds + plan.arm_seconds, plan.startup_seconds
+    return f"about {duration(work + start_up)} {where}, {duration(start_up)} of it start-up{basis}"
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:

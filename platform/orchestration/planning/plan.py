@@ -30,6 +30,8 @@ from branchwise.trainables.runtime.storage import Storage
 
 ROUNDS = 4  # at least so often should a search learn from what came before
 LARGEST_SEARCH_COHORT = 8
+# Start-up, as measured on two cores: Ray's own, and that of the workers of one cohort or teacher, imports included.
+RAY_SECONDS, WORKERS_SECONDS = 10.0, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,15 @@ class Plan:
         size = self.search_size
         cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
         return cohort / size * self.total / at_a_time
+
+    @property
+    def startup_seconds(self) -> float:
+        """Expected seconds in which Ray and its workers start; a slot's cohorts do so one after another."""
+        if self.nothing_left:
+            return 0.0
+        starts = math.ceil(len(self.cohorts) / max(1, self.slots))
+        starts += sum(1 for teacher in self.teachers if teacher.evaluation is None)
+        return RAY_SECONDS + WORKERS_SECONDS * starts
 
     @property
     def search_size(self) -> int:
