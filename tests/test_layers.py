@@ -48,7 +48,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["console", "declared", "records", "statistics", "report"],
+    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report"],
     "platform/orchestration": [
         "errors",
         "time_limit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ def whole_json(file: Path) -> Any:
         if hashlib.sha256(text).hexdigest() != seal:
             raise RunFolderError(f"{file} is damaged: its SHA-256 is not the one it was written with; {_mend(file)}")
     return content
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """The text of a JSON file with a SHA-256 of its content, as `whole_json` checks it."""
+    text = json.dumps(content, indent=1).encode()
+    return json.dumps({**content, "sha256": hashlib.sha256(text).hexdigest()}, indent=1)
+
+
+def sums(folder: Path, names: Sequence[str]) -> str:
+    """The text of the list of hashes for these files of `folder`."""
+    lines = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    return f"{lines}# {hashlib.sha256(lines.encode()).hexdigest()}\n"
 
 
 def has_whole(folder: Path, name: str) -> bool:

@@ -194,8 +194,10 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)",
                "p on these seeds")  # fmt: skip
     edited = any(findings.edited for findings in analyses)
+    after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
+    when = "written after the runs" if after else "edited after the run" if edited else "written before the run"
     return Table(
-        title="Claims edited after the run" if edited else "Claims written before the run", name="claims",
+        title=f"Claims {when}", name="claims",
         columns=columns, rows=rows, text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
         note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "

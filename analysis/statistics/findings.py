@@ -75,8 +75,8 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]),
-        notes=(*_resealed(run, edited), *unread, *notes_on(run, outcomes), *too_short(run, headline, along),
-               *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
+        notes=(*_resealed(run, edited), *_of_source(run), *unread, *notes_on(run, outcomes),
+               *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 
 
@@ -104,7 +104,10 @@ def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
 
 
 def _edited(run: Run, claims: Sequence[Claim]) -> bool:
-    """Whether the manifest was sealed with other claims; without a seal, whether the space is another one."""
+    """Whether the manifest was sealed with other claims, or they came after the runs; without a seal, whether the space
+    is another one."""
+    if run.manifest.get("claims_after_the_runs"):
+        return True
     sealed = run.manifest.get("claims_sha256")
     if sealed is None:
         return run.altered
@@ -115,10 +118,17 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
 
 
 def _resealed(run: Run, edited: bool) -> list[str]:
+    if run.manifest.get("claims_after_the_runs"):
+        return ["The claims were written after the runs, so they are exploratory: no verdict here confirms anything."]
     if not edited:
         return ["space.yaml was changed after the run began; its claims are the same."] if run.altered else []
     return ["The claims in space.yaml are not those that the run began with: they were edited afterwards, and are "
             "exploratory."]  # fmt: skip
+
+
+def _of_source(run: Run) -> list[str]:
+    """What was noted of runs that another program made."""
+    return [str(note) for note in run.manifest.get("notes") or ()]
 
 
 def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:

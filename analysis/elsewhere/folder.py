@@ -1,0 +1,126 @@
+"""Runs made elsewhere as a run folder, so that everything that reads one reads them, too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from branchwise.analysis.declared.factors import ON
+from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.elsewhere.table import BETTER, Arranged, Asked, arrange
+from branchwise.analysis.records.damage import SUMS, RunFolderError, sealed, sums
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.statistics.findings import vocabulary
+
+FORMAT = 2
+
+
+def run_from_table(runs: pd.DataFrame | str | Path, asked: Asked, out: Path | str) -> Path:
+    """Leaves `runs`, a table or where one lies, as the run folder `out`; returns it.
+
+    A later call replaces the folder. Raises RunFolderError, and writes nothing, when the runs are no ablation, a claim
+    cannot be read, or `out` holds something else.
+    """
+    source = "the table" if isinstance(runs, pd.DataFrame) else str(runs)
+    table = runs if isinstance(runs, pd.DataFrame) else read_runs(str(runs))
+    arranged = arrange(table, asked, source)
+    folder = Path(out).resolve()
+    if folder.exists() and not ((folder / "space.yaml").is_file() or (folder.is_dir() and not any(folder.iterdir()))):
+        raise RunFolderError(f"{folder} exists and is not a run folder: choose another with --out")
+    made = (folder / "manifest.json").is_file() and "source" in json.loads((folder / "manifest.json").read_text())
+    if folder.exists() and any(folder.iterdir()) and not made:
+        raise RunFolderError(f"{folder} is the folder of a sweep: choose another with --out")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        beside.chmod(0o755)
+        _write(beside, folder.name, arranged, asked, source)
+        run = load_run(beside)
+        for claim in asked.claims:
+            try:
+                parse_claim(claim, vocabulary(run))
+            except ValueError as error:
+                raise RunFolderError(f"--claim: {error}") from error
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _write(folder: Path, name: str, arranged: Arranged, asked: Asked, source: str) -> None:
+    arms = arranged.arms.assign(
+        sweep=name, trial=None, kind="cell", metric=asked.value, comparability_key=json.dumps({"metric": asked.value})
+    )
+    arms.to_parquet(folder / "arms.parquet", index=False)
+    space = yaml.safe_dump(_space(name, arranged, asked), sort_keys=False, allow_unicode=True)
+    (folder / "space.yaml").write_text(space, encoding="utf-8")
+    plan = _plan(arranged, asked) | {"space_sha256": hashlib.sha256(space.encode()).hexdigest()}
+    (folder / "plan.json").write_text(sealed(plan), encoding="utf-8")
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "finished",
+        "source": source,
+        "claims_after_the_runs": bool(asked.claims),
+        "notes": [f"Effects are on the {arranged.scale} scale: {arranged.reason}.", *arranged.notes],
+    }
+    (folder / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
+    (folder / SUMS).write_text(sums(folder, ["arms.parquet"]), encoding="utf-8")
+
+
+def _space(name: str, arranged: Arranged, asked: Asked) -> dict[str, Any]:
+    """What a sweep's space would say of such runs, for readers and for the analysis."""
+    components = {factor.name: {"levels": list(factor.levels)} for factor in arranged.factors}
+    design = {"kind": "elsewhere", "components": components, "blocks": int(arranged.arms["block"].nunique())}
+    return {"name": name, "design": design | ({"claims": list(asked.claims)} if asked.claims else {})}
+
+
+def _plan(arranged: Arranged, asked: Asked) -> dict[str, Any]:
+    names = [factor.name for factor in arranged.factors]
+    columns = [f"component.{name}" for name in names]
+    cells = arranged.arms.drop_duplicates("cell").set_index("cell")[columns]
+    # The order of the table: what is at its reference first, then level by level.
+    ranks = {
+        cell: [_rank(factor.levels, row[f"component.{factor.name}"]) for factor in reversed(arranged.factors)]
+        for cell, row in cells.iterrows()
+    }
+    ordered = sorted(cells.index, key=ranks.__getitem__)
+    value = {
+        "name": "value", "about": asked.value, "better": BETTER[asked.direction], "shown": False, "unit": "",
+        "scale": arranged.scale,
+    }  # fmt: skip
+    return {
+        "format": FORMAT,
+        "design": "elsewhere",
+        "components": names,
+        "factors": [factor.described() for factor in arranged.factors],
+        "outcomes": ["value"],
+        "blocks": sorted(int(block) for block in arranged.arms["block"].unique()),
+        "cells": [
+            {"cell": cell, "kind": "cell", "components": {n: _plain(cells.loc[cell, f"component.{n}"]) for n in names}}
+            for cell in ordered
+        ],
+        "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
+        "columns": [value],
+        "lines": [],
+    }
+
+
+def _rank(levels: tuple[str, ...], level: Any) -> int:
+    return int(level == ON or level is True) if not isinstance(level, str) else levels.index(level)
+
+
+def _plain(level: Any) -> Any:
+    return level if isinstance(level, str) else bool(level)
