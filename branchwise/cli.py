@@ -29,8 +29,16 @@ COMMANDS = {
     "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
     "status": Command(module=SWEEP, option="--status", about="progress and time left of a run: status NAME"),
     "list": Command(module=SWEEP, option="--list", about="the runs of a storage, and their state"),
-    "analyze": Command(module="branchwise.analysis.__main__", about="rebuild tables, plots and report of runs"),
-    "schema": Command(module="branchwise.commands.space_schema", about="the JSON Schema of a trainable's spaces"),
+    "analyze": Command(
+        module="branchwise.analysis.__main__", about="rebuild the report of runs, or analyse runs made elsewhere"
+    ),
+    "verify": Command(
+        module="branchwise.analysis.verify", about="check a run's sealed claims, arms and numbers; for CI"
+    ),
+    "schema": Command(
+        module="branchwise.commands.space_schema",
+        about="the JSON Schema of a trainable's spaces, or of the report's JSON",
+    ),
     "train-teacher": Command(module="branchwise.commands.train_teacher", about="train a teacher alone", needs_ray=True),
     "measure": Command(
         module="branchwise.commands.measure",

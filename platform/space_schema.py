@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Prints the JSON Schema of the spaces of a trainable, for editors: # yaml-language-server: $schema=FILE"""
+"""Prints the JSON Schema of the spaces of a trainable, for editors: # yaml-language-server: $schema=FILE
+
+`report` prints that of a report's ablation.json."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.report import REPORT_SCHEMA  # noqa: E402
 from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
@@ -24,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 for bad input."""
     try:
         options = parse(arguments)
-        if Path(options.what).suffix in (".yaml", ".yml"):
+        if options.what == "report":
+            schema = json.loads(REPORT_SCHEMA.read_text(encoding="utf-8"))
+        elif Path(options.what).suffix in (".yaml", ".yml"):
             space = load_space(options.what)
             schema = schema_of(space.trainable, space)
         else:
@@ -47,7 +52,9 @@ def _of_trainable(name: str) -> dict[str, object]:
 
 def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("what", metavar="TRAINABLE|FILE", help="dash, command, package.module, ... or a space file")
+    parser.add_argument(
+        "what", metavar="TRAINABLE|FILE|report", help="dash, command, package.module, ..., a space file, or `report`"
+    )
     return parser
 
 

@@ -48,7 +48,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report"],
+    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report", "verify"],
     "platform/orchestration": [
         "errors",
         "time_limit",

@@ -147,6 +147,13 @@ def _write_all(
     return [*texts, *(name for group in plots for name in write(group, folder))]
 
 
+def numbers_of(run_folder: Path) -> str:
+    """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
+    analyses = [analyse(part) for part in parts(load_run(run_folder))]
+    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    return numbers.to_json(_json(analyses, again))
+
+
 def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
     runs = [
         numbers.findings_json(findings) | {"measures": measured.as_json()}

@@ -1,0 +1,189 @@
+"""`python -m analysis.verify RUN`: is a run's report what its sealed claims and its arms give? Also for CI jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.console import make_console, one_line
+from branchwise.analysis.records.comparing import IncomparableError, check_comparable
+from branchwise.analysis.records.damage import RunFolderError, whole_json
+from branchwise.analysis.records.folder import load_run, parts
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
+
+ROUNDING = 1e-9  # relative; another processor may differ by so much
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold, whether it does, and a sentence on it."""
+
+    name: str
+    holds: bool
+    told: str
+
+
+def checks(folder: Path) -> list[Check]:
+    """All checks of one run folder. Raises RunFolderError for a folder that is none or cannot be read."""
+    run = load_run(folder)
+    findings = [analyse(part) for part in parts(run)]
+    return [_claims(findings[0]), _space(run), _stopping(run), _measure(run), *_records(run), _numbers(run)]
+
+
+def _claims(findings: Findings) -> Check:
+    run = findings.run
+    started = run.manifest.get("started", "an unknown time")
+    if run.manifest.get("claims_after_the_runs"):
+        return Check("claims", False, "they were written after the runs")
+    if not run.claims:
+        return Check("claims", not findings.edited, "the space has none" + (" any more" if findings.edited else ""))
+    if findings.edited:
+        return Check("claims", False, f"they are not those that were sealed at {started}")
+    seal = run.manifest.get("claims_sha256", "none; the whole space is sealed")
+    return Check("claims", True, f"{len(run.claims)}, as sealed at {started} (seal {seal})")
+
+
+def _space(run: Run) -> Check:
+    told = "is not the one that the run began with" if run.altered else "is the one that the run began with"
+    return Check("space", not run.altered, f"space.yaml {told}")
+
+
+def _stopping(run: Run) -> Check:
+    """The run ended where its plan ends: with every arm of every block, no fewer and no more."""
+    planned = {f"{cell}-b{block}" for block in run.outline.blocks for cell in (*run.planned, *run.baselines)}
+    counted = run.arms[run.arms["kind"].isin(["cell", "baseline"])]
+    more = [arm for arm in counted["arm"] if arm not in planned]
+    blocks = len(run.outline.blocks)
+    for names, what in ((run.missing, "planned and not there"), (tuple(more), "there and not planned")):
+        if names:
+            return Check("stopping rule", False, f"{len(names)} arms are {what}: {_some(names)}")
+    lost = tuple(run.lost["arm"])
+    if lost:
+        return Check("stopping rule", False, f"{len(lost)} of {len(run.arms)} arms gave no value: {_some(lost)}")
+    return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, as planned")
+
+
+def _measure(run: Run) -> Check:
+    try:
+        check_comparable([run])
+    except IncomparableError as error:
+        return Check("measure", False, str(error))
+    samples = run.comparability.get("samples")
+    measured = f"{run.metric}, {samples:,} samples" if samples else run.metric
+    return Check("measure", True, f"the same for every arm: {measured}")
+
+
+def _records(run: Run) -> Iterator[Check]:
+    """The sealed record of each arm against its row in the table."""
+    files = sorted((run.folder / "arms").glob("[!.]*.json"))
+    if not files:
+        return  # of runs made elsewhere
+    values = run.arms.set_index("arm")["value"].to_dict()
+    for file in files:
+        try:
+            record = whole_json(file)
+        except (RunFolderError, ValueError) as error:
+            yield Check("records", False, str(error))
+            return
+        told, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
+        if not _alike(told, None if math.isnan(row) else row):
+            yield Check("records", False, f"{file.name} says {told}, arms.parquet {row}")
+            return
+    yield Check("records", True, f"{len(files)} records are whole, and arms.parquet has their values")
+
+
+def _numbers(run: Run) -> Check:
+    from branchwise.analysis.report.build import numbers_of
+
+    file = run.folder / "report/ablation.json"
+    try:
+        reported = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return Check("numbers", False, f"{file} cannot be read: {error}")
+    difference = next(_differences(reported, json.loads(numbers_of(run.folder)), ""), None)
+    if difference:
+        return Check("numbers", False, f"report/ablation.json differs from what the arms give in {difference}")
+    return Check("numbers", True, "report/ablation.json is what the arms give")
+
+
+def _differences(one: Any, other: Any, where: str) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in [*one, *(key for key in other if key not in one)]:
+            yield from _differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            yield from _differences(*pair, f"{where}[{i}]")
+    elif not _alike(one, other):
+        yield f"{where} ({one!r} against {other!r})"
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(one == other)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
+def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
+    """Whether each of these claims of the run is supported; of all its claims where none is named.
+
+    Raises RunFolderError when the run does not declare one of them.
+    """
+    findings = next(analyse(part) for part in parts(load_run(folder)))
+    known = {verdict.claim.canonical: verdict for verdict in findings.verdicts}
+    asked = list(known)
+    if claims:
+        try:
+            asked = [parse_claim(claim, vocabulary(findings.run)).canonical for claim in claims]
+        except ValueError as error:
+            raise RunFolderError(f"--require: {error}") from error
+    for text, canonical in zip(claims, asked, strict=False):
+        if canonical not in known:
+            raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
+                                 f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
+    found = [known[canonical] for canonical in asked]
+    return [Check(verdict.claim.text, verdict.status == "supported", verdict.status) for verdict in found]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 when everything holds, 1 when something does not, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="branchwise verify",
+        description="Check that a run's claims are those that were sealed before it, that it has the arms that it "
+        "planned, all measured alike, and that its report is what they give. Exit code 1 when something does not hold.",
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run: <storage>/<name>")
+    parser.add_argument(
+        "--require",
+        nargs="*",
+        metavar="CLAIM",
+        help="exit code 1 as well when one of these claims is not supported; without any, all claims of the run",
+    )
+    args = parser.parse_args(argv)
+    console = make_console()
+    try:
+        found = checks(args.run_folder)
+        found += verdicts(args.run_folder, args.require) if args.require is not None else []
+    except (RunFolderError, IncomparableError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    width = max(len(check.name) for check in found)
+    for check in found:
+        console.print(f"{'holds' if check.holds else 'FAILS':<6}  {check.name:<{width}}  {one_line(check.told)}")
+    return 0 if all(check.holds for check in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
