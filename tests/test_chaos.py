@@ -83,7 +83,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_undisturbed(folder / "space.yaml", folder / "undisturbed")
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(60)
 @pytest.mark.parametrize("kind", ["clock", "dashboard killed", "file flipped", "file deleted at rest", "signals"])
 def test_a_fault_costs_no_result(undisturbed: Path, tmp_path: Path, kind: str) -> None:
     """The short form of `benchmarks/chaos.py --faults 40`; tests/test_endings.py has the parts of Ray."""

@@ -135,7 +135,7 @@ def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp
     assert re.search("long_teacher +", output)
 
 
-@pytest.mark.slow(60)
+@pytest.mark.long(80)
 def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     settings = {

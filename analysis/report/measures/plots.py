@@ -25,7 +25,10 @@ def _plot(axis: Axis, run: Run) -> Plot:
     """A row of panels for each combination of the other settings, a few cells in each."""
     longest = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MOST_CURVES]
     curves = [curve for curve in axis.curves if curve in longest]
-    groups = in_groups(run, list(dict.fromkeys(cell for curve in curves for cell in curve.cells)))
+    measured = (
+        cell for curve in curves for cell, points in curve.cells.items() if any(p.known for p in points.values())
+    )
+    groups = in_groups(run, list(dict.fromkeys(measured)))
     width = TWO_COLUMNS if len(groups) > 1 else ONE_COLUMN
     figure, panels = new_grid(width, 1.1 + 1.7 * len(curves), len(curves), len(groups), sharex=True, sharey="row")
     for curve, line in zip(curves, panels, strict=True):

@@ -64,7 +64,9 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
     varying = [
         other
         for other in group[0].settings
-        if other != key and len({json.dumps(measure.settings.get(other)) for measure in measures}) > 1
+        if other != key
+        and group[0].settings[other] is not None  # as the run has it; its name says the metric
+        and len({json.dumps(measure.settings.get(other)) for measure in measures}) > 1
     ]
     others = ", ".join(f"{other.partition('.')[2]} {text_of(group[0].settings[other])}" for other in varying)
     tables = {float(measure.settings[key]): measure.run.results for measure in group}

@@ -77,12 +77,14 @@ def losses_of(
     return [row["loss"] for row in kept["dash"][1].curve]
 
 
-@pytest.mark.slow(110)
-def test_100_steps_of_the_papers_nets_on_the_cpu(
-    cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "steps", [pytest.param(20, marks=pytest.mark.slow(25)), pytest.param(100, marks=pytest.mark.long(110))]
+)
+def test_steps_of_the_papers_nets_on_the_cpu(
+    steps: int, cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = losses_of({}, "cpu", cifar_teacher, told, monkeypatch)
-    assert len(losses) == 10
+    losses = losses_of({"train.steps": steps}, "cpu", cifar_teacher, told, monkeypatch)
+    assert len(losses) == steps // 10
     assert all(math.isfinite(loss) for loss in losses)
     assert losses[-1] < losses[0]
 
