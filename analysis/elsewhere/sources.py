@@ -143,7 +143,7 @@ def _mlflow(folder: Path) -> pd.DataFrame:
         told = yaml.safe_load(meta.read_text(encoding="utf-8")) or {}
         if "run_id" not in told or told.get("lifecycle_stage") == "deleted":
             continue  # an experiment, or a run that was thrown away
-        status = told.get("status")
+        status: Any = told.get("status")
         row = {"run": told["run_id"], STATE: MLFLOW_STATES.get(status, str(status)).lower()}
         for file in _files(meta.with_name("metrics")):
             lines = file.read_text(encoding="utf-8").split("\n")
@@ -183,7 +183,9 @@ def _optuna(storage: str) -> pd.DataFrame:
         if not Path(storage.removeprefix("sqlite:///")).is_file():  # Optuna would make it
             raise RunFolderError(f"{storage}: there is no such file")
     else:
-        held = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage))
+        from optuna.storages.journal import JournalFileBackend
+
+        held = optuna.storages.JournalStorage(JournalFileBackend(storage))
     rows = []
     for summary in optuna.get_all_study_summaries(held, include_best_trial=False):
         for trial in optuna.load_study(study_name=summary.study_name, storage=held).get_trials(deepcopy=False):

@@ -207,8 +207,8 @@ def _refuse_doubled(runs: pd.DataFrame, arms: pd.DataFrame, names: Mapping[str, 
     doubled = arms[arms["arm"].duplicated(keep=False)]
     if doubled.empty:
         return
-    same = doubled.index[doubled["arm"] == doubled["arm"].iloc[0]]
-    told = [c for c in runs if c not in names.values() and len(set(runs.loc[same, c].map(_text))) > 1]
+    same = [int(i) for i in doubled.index[doubled["arm"] == doubled["arm"].iloc[0]]]
+    told = [c for c in runs if c not in names.values() and len(set(runs[c].iloc[same].map(_text))) > 1]
     apart = f"they differ in {', '.join(map(str, told))}" if told else "they are equal"
     raise RunFolderError(
         f"{source}: runs {' and '.join(str(i + 1) for i in same[:2])} are the same cell and block "

@@ -132,7 +132,7 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
     except (RuntimeError, ConnectionError) as error:
         if tries == 1 or not any(words in str(error) for words in NOT_SERVED):
             raise
-    ray.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()
     time.sleep(JOIN_PAUSE_SECONDS)
     return connect(address, runtime_env, tries - 1)
 
