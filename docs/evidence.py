@@ -2,7 +2,8 @@
 
     python docs/evidence.py results/NAME --out docs/evidence/FOLDER/NAME [--figures levels ...]
 
-Links from the page to files of the run folder, which is not in the repository, become plain text.
+Links from the page to files of the run folder, which is not in the repository, become plain text; those to the folder's
+settings, students and logs go.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+FOLDER_LINK = re.compile(r'<a href="\.\./[^"]*(?:space\.yaml|plan\.json|students/|logs/)"[^>]*>.*?</a>', re.DOTALL)
 LOCAL_LINK = re.compile(r'<a href="\.\./[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
@@ -39,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RunFolderError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        page = LOCAL_LINK.sub(r"\1", (report / "index.html").read_text(encoding="utf-8"))
+        page = FOLDER_LINK.sub("", (report / "index.html").read_text(encoding="utf-8"))
+        page = LOCAL_LINK.sub(r"\1", page)
         args.out.with_name(f"{args.out.name}.html").write_text(page, encoding="utf-8")
         shutil.copy(report / "ablation.json", args.out.with_name(f"{args.out.name}.json"))
         for name in args.figures:

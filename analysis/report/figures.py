@@ -36,6 +36,7 @@ STYLE: dict[str, Any] = {
     "xtick.color": INK, "ytick.color": INK, "xtick.major.width": 0.7, "ytick.major.width": 0.7, "axes.grid": True,
     "grid.color": GRID, "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False, "lines.linewidth": 1.3,
     "lines.markersize": 4, "svg.fonttype": "none", "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.09,  # inches: a browser's letters may be wider than those measured here
     "axes.unicode_minus": True,
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """24 runs in a plain loop, as many people make them: a table at the end, and no tool.
 
-    python examples/elsewhere/runs.py > runs.csv
+python examples/elsewhere/runs.py > runs.csv
 """
 
 import csv

@@ -18,6 +18,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
+LABEL_INCHES = 0.5  # what a number takes beside a bar
 MOST_PANELS = 6  # outcomes in one plot, the primary one first
 
 
@@ -106,13 +107,14 @@ def _value(v: float, scale: ScaleResult) -> float:
 
 
 def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> None:
-    """Beside the bar, on the side with more room."""
+    """Beside the bar: right of it, or left where there is more room, and enough not to run into the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
     left, right = min(start, stop), max(start, stop)
     room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
     room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
-    at, shift, side = (left, -4, "right") if room_left > room_right else (right, 4, "left")
+    fits_left = room_left > LABEL_INCHES * axes.get_figure(root=True).dpi
+    at, shift, side = (left, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
     axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
                   fontsize=7.5)  # fmt: skip
 
