@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 
+from branchwise.orchestration import interrupts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -61,9 +63,11 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code of the subcommand; 2 when there is no such one."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    given = sys.argv[1:] if arguments is None else arguments
+    name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in COMMANDS:
+        if arguments is None and COMMANDS[name].needs_ray:
+            interrupts.leave_while_starting()  # their imports take a second
         return _call(name, COMMANDS[name], rest)
     if name == COMPLETION and rest and rest[0] in SHELLS:
         return _complete(rest[0])
@@ -74,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"branchwise {metadata.version('branchwise')}")
         return 0
     known = ", ".join([*COMMANDS, f"{COMPLETION} {{{','.join(SHELLS)}}}"])
-    print(f"branchwise: {' '.join(arguments[:2])}: unknown command; there are {known}", file=sys.stderr)
+    print(f"branchwise: {' '.join(given[:2])}: unknown command; there are {known}", file=sys.stderr)
     return 2
 
 
