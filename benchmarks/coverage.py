@@ -172,17 +172,17 @@ def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
     return row
 
 
-def selected_shares(task: tuple[float, int]) -> tuple[float, float, float]:
-    """(part shown, coverage given that it is shown, mean share) of a true share of one half, at gain / SE; 5 blocks."""
-    strength, n = task
+def selected_shares(task: tuple[float, float, int]) -> tuple[float, float, float]:
+    """(part shown, coverage given that it is shown, mean) of a share of known value, at a gain / SE; five blocks."""
+    strength, true, n = task
     names = factorial_cells("ab")
     cells = contrasts.by_cell(contrasts.shapley(0, 2), names)
     gain = contrasts.by_cell(contrasts.total_gain(2), names)
-    effect = strength * SD * sqrt(2 / 5) / 2
-    means, tally, total = np.array([0, effect, effect, 2 * effect]), Tally(), 0.0
+    whole = strength * SD * sqrt(2 / 5)
+    means, tally, total = np.array([0, true * whole, (1 - true) * whole, whole]), Tally(), 0.0
     for fit in sweeps(2, means, "normal", 5, False, n, seed=3):
         share = ratio(fit, cells, gain)
-        tally.add(share.low, share.high, 0.5)
+        tally.add(share.low, share.high, true)
         total += share.value if share.known else 0.0
     return 100 - tally.missing(), tally.percent(), total / max(tally.shown, 1)
 
@@ -258,7 +258,8 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         for (errors, k, blocks, lost, _), row in zip(tasks, pool.map(setting, tasks), strict=True):
             table.add_row(errors, str(k), str(blocks), str(int(lost)), *(f"{row[key]:.1f}" for key in keys))
-        shares = list(pool.map(selected_shares, [(strength, 20 * n) for strength in strengths]))
+        selected = list(product(strengths, (0.5, 0.8)))
+        shares = list(pool.map(selected_shares, [(strength, true, 20 * n) for strength, true in selected]))
         third = Table(box=box.SIMPLE_HEAD, title="Four doses and two switches", title_justify="left")
         for column in ("errors", "blocks", "levels", "trend", "FWER"):
             third.add_column(column, justify="left" if column == "errors" else "right")
@@ -272,11 +273,11 @@ def main() -> None:
         rates = list(pool.map(outcomes, gates))
         for i, (errors, blocks) in enumerate(cases):
             fourth.add_row(errors, str(blocks), *(f"{rate:.1f}" for rate in rates[2 * i : 2 * i + 2]))
-    second = Table(box=box.SIMPLE_HEAD, title="Shares of true value 50%, five blocks, k = 2", title_justify="left")
-    for column in ("true gain / SE", "shown %", "coverage given shown", "mean of those shown"):
+    second = Table(box=box.SIMPLE_HEAD, title="Shares that are shown, five blocks, k = 2", title_justify="left")
+    for column in ("true gain / SE", "true share", "shown %", "coverage given shown", "mean of those shown"):
         second.add_column(column, justify="right")
-    for strength, (shown, covered, mean) in zip(strengths, shares, strict=True):
-        second.add_row(f"{strength:g}", f"{shown:.1f}", f"{covered:.1f}", f"{100 * mean:.0f}%")
+    for (strength, true), (shown, covered, mean) in zip(selected, shares, strict=True):
+        second.add_row(f"{strength:g}", f"{true:.0%}", f"{shown:.1f}", f"{covered:.1f}", f"{100 * mean:.0f}%")
     console = Console(width=150)
     console.print(table)
     for more in (second, third, fourth):

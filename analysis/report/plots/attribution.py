@@ -113,7 +113,7 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
     left, right = min(start, stop), max(start, stop)
     room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
     room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
-    fits_left = room_left > LABEL_INCHES * axes.get_figure(root=True).dpi
+    fits_left = room_left > LABEL_INCHES * axes.figure.dpi
     at, shift, side = (left, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
     axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
                   fontsize=7.5)  # fmt: skip
