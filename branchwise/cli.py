@@ -30,6 +30,7 @@ COMMANDS = {
     ),
     "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
     "status": Command(module=SWEEP, option="--status", about="progress and time left of a run: status NAME"),
+    "watch": Command(module=SWEEP, option="--watch", about="the same until the run ends: watch NAME"),
     "list": Command(module=SWEEP, option="--list", about="the runs of a storage, and their state"),
     "analyze": Command(
         module="branchwise.analysis.__main__", about="rebuild the report of runs, or analyse runs made elsewhere"

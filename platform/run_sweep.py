@@ -25,7 +25,7 @@ from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
 from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
-from branchwise.orchestration.monitoring.status import print_state  # noqa: E402
+from branchwise.orchestration.monitoring.status import print_state, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_interrupted,
     print_lost,
@@ -56,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
 def command(arguments: list[str] | None, console: Console) -> int:
     """Does what the arguments ask for. Raises what `ending_of` knows while nothing has begun."""
     options = parse(arguments)
+    if options.watch is not None:
+        with open_storage(options.storage) as storage:
+            return 0 if watch_state(storage, options.watch, console) else 3
     if options.list or options.status is not None:
         with open_storage(options.storage) as storage:
             print_state(storage, options.status, console)
@@ -97,6 +100,7 @@ def parser() -> Parser:
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
     what.add_argument("--resume", metavar="NAME", help="resume the run called NAME; finished arms stay as they are")
     what.add_argument("--status", metavar="NAME", help="show progress and time left of the run called NAME")
+    what.add_argument("--watch", metavar="NAME", help="show the same, until the run called NAME ends")
     what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
     option = parser.add_argument
     option("--name", help="name of the run (default: the space's name, numbered when it is taken)")

@@ -107,6 +107,36 @@ def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
     assert (run / "report/index.html").exists()
 
 
+@pytest.mark.slow(30)
+def test_the_report_lives_while_the_sweep_runs(
+    start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
+) -> None:
+    """Interim pages hold the finished blocks, and no verdict; the last one is the report."""
+    slow = ("--set", "train.seconds_per_step=0.5", "--set", "resources.arms_per_trial=3")
+    process = start_sweep("--space", surface_space, "--storage", tmp_path, "--name", "run", *slow)
+    report, seen = tmp_path / "run/report", ""
+    while process.poll() is None:
+        time.sleep(0.2)
+        if (report / "index.html").is_file() and not seen:
+            seen = (report / "index.html").read_text()
+            kept = json.loads((report / "ablation.json").read_text())
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert "the interim report failed" not in output
+    assert "Interim report, renewed at every finished block: " in output
+    assert "Interim report" in seen
+    assert re.search(r"[12] of 3 finished", seen)
+    assert "uncond_branch.share &gt; 0.60" in seen
+    assert 'id="table-claims"' not in seen
+    assert 'http-equiv="refresh"' in seen
+    assert kept == {"format": 2, "interim": True, "runs": ["run"]}
+    final = (report / "index.html").read_text()
+    assert "Interim" not in final
+    assert 'http-equiv="refresh"' not in final
+    assert 'id="table-claims"' in final
+    assert not list((tmp_path / "run").glob(".report*"))
+
+
 @pytest.mark.slow(65)
 def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path

@@ -38,6 +38,12 @@ class Run:
         return self.space.get("design") or {}
 
     @property
+    def progress(self) -> Mapping[str, str] | None:
+        """How far the run is, a phrase by what it is of; None unless this is a copy made while it runs."""
+        found: Mapping[str, str] | None = self.manifest.get("progress")
+        return found
+
+    @property
     def grid(self) -> Grid:
         return self.outline.grid
 

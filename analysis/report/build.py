@@ -78,10 +78,12 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
             for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
         ]
     target.parent.mkdir(parents=True, exist_ok=True)
+    running = any(run.progress for run in runs)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         beside.chmod(0o755)
-        names = _write_all(beside, analyses, again, plots, target)
+        write_files = _write_interim if running else _write_all
+        names = write_files(beside, analyses, again, plots, target)
         _swap(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -147,6 +149,20 @@ def _write_all(
     return [*texts, *(name for group in plots for name in write(group, folder))]
 
 
+def _write_interim(
+    folder: Path,
+    analyses: Sequence[Findings],
+    again: Sequence[Remeasured],
+    plots: Sequence[Sequence[Plot]],
+    target: Path,
+) -> list[str]:
+    """The page alone, and the JSON only to tell that it is a report: numbers that are not final are for looking at."""
+    told = {"format": 2, "interim": True, "runs": [one.run.name for one in analyses]}
+    (folder / MARK).write_text(numbers.to_json(told), encoding="utf-8")
+    (folder / "index.html").write_text(html(analyses, plots, again, target), encoding="utf-8")
+    return [MARK, "index.html"]
+
+
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
     analyses = [analyse(part) for part in parts(load_run(run_folder))]
@@ -202,7 +218,8 @@ def html(
     ]
     for i, run in enumerate(runs, start=1):
         run["key"] = f"run{i}-" if len(runs) > 1 else ""
-    return environment.get_template("report.html.j2").render(
+    running = any(findings.run.progress for findings in analyses)
+    return environment.get_template("interim.html.j2" if running else "report.html.j2").render(
         title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
         attribution=with_titles(tables.attribution_table(analyses), analyses),
@@ -216,6 +233,8 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
     return {
         "name": run.name,
+        "progress": run.progress,
+        "claims": run.claims,
         "metric": run.metric,
         "measure": run.measure,
         "answers": answers(findings),

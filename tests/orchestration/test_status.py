@@ -1,10 +1,12 @@
-"""--status and --list: the state of a run from its folder alone."""
+"""--status, --watch and --list: the state of a run from its folder alone."""
 
 from __future__ import annotations
 
+import io
 import platform
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.monitoring import status
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left
+from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left, watch_state
 from branchwise.orchestration.monitoring.terminal import print_interrupted
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
@@ -107,6 +110,24 @@ def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) ->
     assert overview(run).done == 6
     run.files.write("manifest.json", b"")
     assert dict(describe(storage, run))["state"] == "damaged"
+
+
+def test_watching_ends_with_the_run(storage: Storage, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "WATCH_SECONDS", 0.05)
+    hold(run)
+    console = Console(record=True, width=120, file=io.StringIO())
+    watching = threading.Thread(target=lambda: seen.append(watch_state(storage, "sweep", console)))
+    seen: list[bool] = []
+    watching.start()
+    time.sleep(0.5)
+    assert watching.is_alive()
+    run.write_manifest({**run.read_manifest(), "status": "finished", "arms_by_status": {"done": 6}})
+    run.files.delete("lock.json")
+    watching.join(10)
+    assert seen == [True]
+    assert "finished" in console.export_text()
+    run.write_manifest({**run.read_manifest(), "status": "failed"})
+    assert not watch_state(storage, "sweep", console)
 
 
 def test_what_is_left_is_unknown_at_first(run: RunFolder) -> None:

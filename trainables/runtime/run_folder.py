@@ -236,11 +236,24 @@ class RunFolder:
     def report_path(self) -> str:
         return self.path("report/index.html")
 
+    def has_report(self) -> bool:
+        return self.files.exists("report/index.html")
+
     def write_report(self, folder: Path) -> None:
         """Stores a report that was built in a local folder."""
         for file in folder.rglob("*"):
             if file.is_file():
                 self.files.write(f"report/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+    def replace_report(self, folder: Path) -> None:
+        """Stores a report that was built in a local folder, in the place of all of an earlier one.
+
+        The page is there at every moment: a browser may be reading it again and again.
+        """
+        self.write_report(folder)
+        for name in self.files.names("report"):
+            if not (folder / name).exists():
+                self.files.delete(f"report/{name}")
 
     def copy_for_report(self, folder: Path) -> None:
         """Copies what the analysis reads into a local folder."""
@@ -257,7 +270,7 @@ class RunFolder:
         for arm in self.files.names("students"):
             picture = f"students/{arm}/samples.png"
             if self.files.exists(picture):
-                (folder / picture).parent.mkdir(parents=True)
+                (folder / picture).parent.mkdir(parents=True, exist_ok=True)
                 (folder / picture).write_bytes(self.files.read(picture))
 
 

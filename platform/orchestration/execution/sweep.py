@@ -20,6 +20,7 @@ from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import job_of, run_cohorts
 from branchwise.orchestration.execution.watchdog import Watchdog, altered
 from branchwise.orchestration.monitoring.gauges import Gauges
+from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster, shortages
@@ -183,7 +184,8 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
     job = job_of(plan.space, plan.run)
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
-        Display(console, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell)) as display,
+        interim_reports(plan, console) as report_again,
+        Display(console, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again)) as display,
         Watchdog(plan.space, on, sitting.lease, lambda: plan.run.altered(sitting.originals)) as watchdog,
         watchdog.explaining(),
     ):

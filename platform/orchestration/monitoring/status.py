@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import rich.table
 from rich.console import Console
+from rich.live import Live
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring.progress import duration, read_progress
@@ -20,6 +22,8 @@ from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
 from branchwise.trainables.runtime.storage import Storage
+
+WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +43,36 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
     if name is None:
         _print_list(storage, console)
         return
-    run = run_named(storage, name, "--status")
+    console.print(_grid(storage, _begun(storage, name, "--status")), highlight=False)
+
+
+def watch_state(storage: Storage, name: str, console: Console) -> bool:
+    """Shows the state of a run until nobody runs it any more; whether it has finished. Raises UserError when there is
+    no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
+    run = _begun(storage, name, "--watch")
+    with Live(_grid(storage, run), console=console, auto_refresh=False) as live:
+        while overview(run).holder:
+            time.sleep(WATCH_SECONDS)
+            with suppress(OSError):  # a storage that fails for a moment
+                live.update(_grid(storage, run), refresh=True)
+        live.update(_grid(storage, run), refresh=True)
+    return overview(run).state == "finished"
+
+
+def _begun(storage: Storage, name: str, option: str) -> RunFolder:
+    run = run_named(storage, name, option)
     if not run.begun():
-        raise UserError(f"--status {name}: no such run in {storage.root}; --list names those there are")
+        raise UserError(f"{option} {name}: no such run in {storage.root}; --list names those there are")
+    return run
+
+
+def _grid(storage: Storage, run: RunFolder) -> rich.table.Table:
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
     for key, text in describe(storage, run):
         grid.add_row(key, text)
-    console.print(grid, highlight=False)
+    return grid
 
 
 def _print_list(storage: Storage, console: Console) -> None:
@@ -95,6 +120,8 @@ def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
         yield from _running(storage, state, manifest, seen.total, now)
     elif len(state.records) < seen.total or seen.state != "finished":
         yield "to resume", f"--resume {seen.name}"
+    if run.has_report():
+        yield "report", run.report_path()
     best = sorted((_value(record), arm) for arm, record in state.records.items() if _value(record) is not None)
     if best:
         yield "lowest", f"{best[0][0]:.4g} {state.records[best[0][1]]['values']['metric']}, {best[0][1]}"

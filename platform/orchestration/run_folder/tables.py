@@ -71,29 +71,34 @@ def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Se
 
     `order` ranks the arms that are known, `teachers` are those that they learn from.
     """
-    import pandas as pd
-
     done = [record for record in records(run).values() if record is not None and record["arm"] in order]
     done.sort(key=lambda record: order[record["arm"]])
+    run.write_tables(tables_of(done, run.name, space, teachers))
+    counts = dict.fromkeys(("done", "stopped", "diverged", "failed"), 0)
+    for record in done:
+        counts[record["status"]] += 1
+    return counts | {"missing": len(order) - len(done)}
+
+
+def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequence[Teacher]) -> dict[str, bytes]:
+    """The Parquet files of these records, by the table's name."""
+    import pandas as pd
+
     values = {one.address: one.evaluation["value"] for one in teachers if one.evaluation is not None}
-    rows = [_row(run.name, space, record, values) for record in done]
+    rows = [_row(sweep, space, record, values) for record in done]
     schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
     tables = {"arms": _parquet(table.astype(schema))}
     names = dict.fromkeys(name for record in done for name in record["tables"])
     for name in names:
         rows = [
-            {"sweep": run.name, **{key: record[key] for key in ("arm", "block", "cell")}, **row}
+            {"sweep": sweep, **{key: record[key] for key in ("arm", "block", "cell")}, **row}
             for record in done
             for row in record["tables"].get(name, ())
         ]
         if rows:
             tables[name] = _parquet(pd.DataFrame(rows))
-    run.write_tables(tables)
-    counts = dict.fromkeys(("done", "stopped", "diverged", "failed"), 0)
-    for record in done:
-        counts[record["status"]] += 1
-    return counts | {"missing": len(order) - len(done)}
+    return tables
 
 
 def _dtypes(columns: Iterable[Column]) -> dict[str, str]:

@@ -110,6 +110,13 @@ def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(found[0, 0, 2:30, 2:30].min()) == 9
 
 
+def test_at_16_pixels_each_is_the_mean_of_four(cifar: np.ndarray) -> None:
+    found = datasets.load_held_out(settings_of(name="cifar10", image_size=16), "cpu").images
+    assert found.shape == (10_000, 3, 16, 16)
+    four = cifar[50_007].reshape(16, 2, 16, 2, 3).astype(float).mean((1, 3))
+    assert np.array_equal(found[7].permute(1, 2, 0).numpy(), np.floor(four + 0.5))
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
 def test_missing_data_says_what_to_do(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{name} is not in .* set data\.download: true"):
@@ -190,6 +197,7 @@ def test_flips_mirror_about_half_of_the_images(told: Any, tmp_path: Path) -> Non
     [
         ({"name": "mnist", "split": "train_45k"}, "split train_45k is of the 50,000 CIFAR images"),
         ({"name": "svhn"}, "Input tag 'svhn'"),
+        ({"name": "mnist", "image_size": 28}, "Input should be 16 or 32"),
         ({"name": "digits", "flip": True}, "Extra inputs"),
         ({"name": "image_folder", "path": "x", "image_size": 64}, "classes"),
     ],

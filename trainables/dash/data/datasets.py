@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data import decoded, image_folder
-from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder, TorchvisionData
+from branchwise.trainables.dash.settings.data import FULL_SIZE, Data, Digits, ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.files import missing_data
 
 SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
@@ -178,13 +178,20 @@ def _torchvision(settings: TorchvisionData, train: bool) -> tuple[Tensor, Tensor
         else:
             found = kind(root, train=train, download=False)
     except RuntimeError as error:  # torchvision's word for not found
-        raise FileNotFoundError(missing_data(settings)) from error
+        why = f"{missing_data(settings)}; downloading failed: {error}" if settings.download else missing_data(settings)
+        raise FileNotFoundError(why) from error
     images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
     # (N, 32, 32, 3) to (N, 3, 32, 32); (N, 28, 28) to (N, 1, 32, 32)
     images = (
         images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else functional.pad(images, (2, 2, 2, 2))[:, None]
     )
-    return images, labels
+    return (images if settings.image_size == FULL_SIZE else _halved(images)), labels
+
+
+def _halved(images: Tensor) -> Tensor:
+    """Pixels (N, C, 2S, 2S) to (N, C, S, S): the mean of four, rounded, halves up."""
+    four = images.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5), dtype=torch.int16)
+    return torch.div(four + 2, 4, rounding_mode="floor").to(torch.uint8)
 
 
 def to_float(pixels: Tensor) -> Tensor:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings import features
-from branchwise.trainables.dash.settings.data import DIGITS_HELD_OUT, FOLDER_HELD_OUT, Data, Digits, TorchvisionData
+from branchwise.trainables.dash.settings.data import (
+    DIGITS_HELD_OUT,
+    FOLDER_HELD_OUT,
+    FULL_SIZE,
+    Data,
+    Digits,
+    TorchvisionData,
+)
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, TeacherCheckpoint
 from branchwise.trainables.runtime.settings import digest
@@ -61,7 +68,10 @@ def checkpoint_size(teacher: TeacherCheckpoint) -> int:
 def _identity(data: Data) -> dict[str, Any]:
     """What tells the training images from others. Where a data set of torchvision's lies does not."""
     if isinstance(data, TorchvisionData):
-        return data.model_dump(mode="json", exclude={"path", "download"})
+        told = data.model_dump(mode="json", exclude={"path", "download"})
+        if data.image_size == FULL_SIZE:
+            del told["image_size"]  # which the first addresses did not have
+        return told
     held_out = DIGITS_HELD_OUT if isinstance(data, Digits) else FOLDER_HELD_OUT
     return {**data.model_dump(mode="json"), "held_out": held_out}
 

@@ -1,0 +1,121 @@
+"""The report of a sweep that is still running: made again at every finished block, by a process of its own.
+
+It has no verdicts: those come with the last block, so that nobody stops a sweep at the one that pleases.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from branchwise.orchestration.checkout import ROOT
+from branchwise.orchestration.monitoring.progress import duration
+from branchwise.orchestration.monitoring.run_state import Follower, RunState
+from branchwise.orchestration.monitoring.status import describe
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.run_folder.tables import tables_of
+from branchwise.orchestration.run_folder.teachers import look_again
+from branchwise.trainables import Arm
+from branchwise.trainables.runtime.processes import scratch_folder
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
+
+TOLD = ("started", "arms", "teacher", "speed", "left")  # of what `--status` says
+
+
+@contextmanager
+def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
+    """A follower that makes the report of a running sweep again whenever a further block is whole.
+
+    A search is not reported on before its end: its arms are no results.
+    """
+    if plan.space.design.searches():
+        yield lambda state, new: None
+        return
+    with scratch_folder() as scratch:
+        reports = _Reports(plan, scratch, console)
+        try:
+            yield reports
+        finally:
+            reports.stop()
+
+
+def whole_blocks(arms: Sequence[Arm], finished: Collection[str]) -> tuple[int, ...]:
+    """The blocks of which every arm is finished, in order."""
+    open_ = {arm.block for arm in arms if arm.name not in finished}
+    return tuple(sorted({arm.block for arm in arms} - open_))
+
+
+class _Reports:
+    """Builds one report at a time from a copy of what the analysis reads, and stores it."""
+
+    def __init__(self, plan: Plan, scratch: Path, console: Console) -> None:
+        self._plan = plan
+        self._copy = RunFolder(storage_at(scratch), plan.run.name)
+        self._folder = scratch / plan.run.name
+        self._console = console
+        self._blocks = len({arm.block for arm in plan.arms})
+        self._shown = 0  # blocks in the last report that was asked for
+        self._told = False
+        self._building: subprocess.Popen[str] | None = None
+
+    def __call__(self, state: RunState, new: Sequence[str]) -> None:
+        if self._building is not None:
+            if self._building.poll() is None:
+                return
+            self._store(self._building)
+            self._building = None
+        blocks = whole_blocks(self._plan.arms, state.records)
+        if self._shown < len(blocks) < self._blocks:  # after the last block comes the report itself
+            self._shown = len(blocks)
+            self._building = self._build(state, blocks)
+
+    def stop(self) -> None:
+        if self._building is not None:
+            self._building.kill()
+            self._building.wait()
+
+    def _build(self, state: RunState, blocks: Sequence[int]) -> subprocess.Popen[str]:
+        plan, run = self._plan, self._plan.run
+        shutil.rmtree(self._folder, ignore_errors=True)
+        run.copy_for_report(self._folder)
+        known = {arm.name for arm in plan.arms if arm.block in blocks}
+        records = [state.records[arm.name] for arm in plan.arms if arm.name in known]
+        records = [record for record in records if "arm" in record]  # not of a damaged one
+        teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
+        self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
+        spent = sum(record.get("seconds", 0.0) for record in state.records.values())
+        told = {key: text for key, text in describe(plan.storage, run) if key in TOLD}
+        told |= {"blocks": f"{len(blocks)} of {self._blocks} finished", "spent": f"{duration(spent)} in finished arms"}
+        self._copy.write_manifest(run.read_manifest() | {"progress": told})
+        building = subprocess.Popen(
+            [sys.executable, "-m", "branchwise.analysis", str(self._folder)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the sweep
+        )
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, building.pid, 10)  # arms come first
+        return building
+
+    def _store(self, built: subprocess.Popen[str]) -> None:
+        _, complaint = built.communicate()
+        if built.returncode == 0:
+            self._plan.run.replace_report(self._folder / "report")
+            if not self._told:
+                where = self._plan.run.report_path()
+                self._console.print(f"Interim report, renewed at every finished block: {where}", highlight=False)
+                self._told = True
+        else:
+            said = (complaint.strip().splitlines() or ["it ended without a word"])[-1]
+            self._console.print(f"the interim report failed: {said}", highlight=False, markup=False)
