@@ -100,10 +100,10 @@ def test_a_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
     assert f"{short.key}, to be trained, about 40 s; of full, short_teacher, scratch\n" in said().replace("  ", "")
     assert f"{long.key}, to be trained, about 6 min 40 s; of anchor, base\n" in said().replace("  ", "")
     assert "time" in said()
-    assert "about 7 min 20 s on this machine" in said()
+    assert "about 7 min 50 s on this machine, 30 s of it start-up" in said()
     train(plan, long.key, {"metric": "surface", "value": 20.0})
     assert f"{long.key}, reused; of anchor, base" in said()
-    assert "about 40 s on this machine" in said()
+    assert "about 1 min 5 s on this machine, 25 s of it start-up" in said()
 
 
 def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> None:

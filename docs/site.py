@@ -1,0 +1,184 @@
+"""Makes the documentation a site, and checks every link on the way: `python docs/site.py`, or `make docs`.
+
+Pages are the files of docs/, and some that lie elsewhere: README, changelog and the like as they stand, the notebooks,
+which are run, and the keys of a space, from its JSON Schema and the comments beside them in the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "docker/README.md": "containers.md",
+    "examples/README.md": "examples.md",
+}
+NOTEBOOKS = ("ablation", "search", "guidance")
+SETTINGS = ("trainables/dash/settings", "trainables/command", "platform/orchestration", "trainables/runtime")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
+# What the side of each page lists.
+CONTENTS = {
+    "Your own method": ["own-script", "own-trainable", "lightning", "hugging-face", "own-images", "runs-elsewhere",
+                        "examples"],
+    "Spaces": ["spaces-dash", "spaces-command", "search-spaces", "measure"],
+    "Statistics": ["statistics", "decisions/intervals", "decisions/claims"],
+    "Evidence": ["evidence/README", *(f"notebooks/{name}" for name in NOTEBOOKS)],
+    "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
+    "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
+    "Decisions": ["decisions/digits", "decisions/paper-settings", "decisions/baselines", "decisions/metrics",
+                  "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "build/site", help="folder of the site (default build/site)")
+    out = parser.parse_args(argv).out
+    with tempfile.TemporaryDirectory() as scratch:
+        pages = Path(scratch) / "pages"
+        lay_out(pages)
+        sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", "-d", f"{scratch}/trees"]
+        search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        code = subprocess.run([*sphinx, pages, out], env={**os.environ, "PYTHONPATH": search}, check=False).returncode
+    print(f"{out / 'index.html'}" if code == 0 else "the site was not made", file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def lay_out(folder: Path) -> None:
+    """Writes every page to `folder`, as Sphinx takes them."""
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    shutil.copy(ROOT / "docs/conf.py", folder)
+    for file in folder.rglob("*.md"):
+        file.write_text(_relinked(f"docs/{file.relative_to(folder)}", file.read_text("utf-8")), "utf-8")
+    shutil.copytree(folder / "images", folder / "extra/images")  # for the README's HTML, as it stands
+    readme = (ROOT / "README.md").read_text("utf-8").replace('"docs/images', '"images')
+    (folder / "index.md").write_text(_relinked("README.md", readme) + "".join(_contents()), "utf-8")
+    for source, page in PAGES.items():
+        (folder / page).write_text(_relinked(source, (ROOT / source).read_text("utf-8")), "utf-8")
+    for name in ("dash", "command"):
+        (folder / f"spaces-{name}.md").write_text(_keys(name), "utf-8")
+    (folder / "notebooks").mkdir()
+    for name in NOTEBOOKS:
+        notebook = nbformat.read(ROOT / f"analysis/{name}.ipynb", as_version=4)
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "analysis")}}).execute()
+        nbformat.write(notebook, folder / f"notebooks/{name}.ipynb")
+
+
+def _contents() -> Iterator[str]:
+    for title, pages in CONTENTS.items():
+        yield "\n".join(["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```", ""])
+
+
+def _relinked(source: str, text: str) -> str:
+    """The text of a file of the repository with links to pages of the site; what has no page becomes its path."""
+    here = os.path.dirname(_page_of(source) or "")
+
+    def lead(found: re.Match[str]) -> str:
+        label, target, anchor = found.groups(default="")
+        if not target or ":" in target:
+            return found[0]
+        path = os.path.normpath(os.path.join(os.path.dirname(source), target))
+        page = _page_of(path)
+        return f"`{path}`" if page is None else f"[{label}]({os.path.relpath(page, here)}{anchor})"
+
+    return LINK.sub(lead, text)
+
+
+def _page_of(path: str) -> str | None:
+    """What a file of the repository is called on the site; None where it is not on it."""
+    if path.startswith("docs/") and (ROOT / path).is_file() and not path.endswith(".py"):
+        return path.removeprefix("docs/")
+    return {"README.md": "index.md", **PAGES}.get(path)
+
+
+def _keys(trainable: str) -> str:
+    """The page on the keys of a trainable's spaces."""
+    schema = json.loads((ROOT / f"search_spaces/schemas/{trainable}.json").read_text("utf-8"))
+    comments = dict(_comments())
+    lines = [
+        f"# Keys of a space for `{trainable}`",
+        "",
+        f"From the JSON Schema, which editors read and `branchwise schema {trainable}` prints. A key that has a default "
+        "need not be written.",
+        "",
+        *_table(schema, {}),
+    ]
+    for name in sorted(schema["$defs"]):
+        lines += ["", f"## {name}", "", schema["$defs"][name].get("description", ""), ""]
+        lines += _table(schema["$defs"][name], comments.get(name, {}))
+    return "\n".join(lines)
+
+
+def _table(schema: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
+    required = schema.get("required", ())
+    yield "| key | holds | default | what it is |"
+    yield "| --- | --- | --- | --- |"
+    for key, value in schema.get("properties", {}).items():
+        default = "required" if key in required else _default(value.get("default"))
+        about = " ".join((value.get("description") or comments.get(key, "")).split())
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{key}`", _holds(value), default, about)) + " |"
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    text = json.dumps(value)
+    return f"`{text}`" if len(text) < 40 else "as in its table"
+
+
+def _holds(value: Mapping[str, Any]) -> str:
+    """What a key may hold, in words."""
+    if "$ref" in value:
+        name = value["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{json.dumps(one)}`" for one in value.get("enum", [value.get("const")]))
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(map(_holds, value["anyOf"])))
+    kind = value.get("type", "anything")
+    if kind == "array":
+        return f"list of {_holds(value.get('items', {}))}"
+    if kind == "object" and isinstance(value.get("additionalProperties"), dict):
+        return f"mapping to {_holds(value['additionalProperties'])}"
+    words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
+    limits = [f"{word} {value[limit]:g}" for limit, word in words.items() if limit in value]
+    return ", ".join([{"null": "null"}.get(kind, kind), *limits])
+
+
+def _comments() -> Iterator[tuple[str, dict[str, str]]]:
+    """What is said beside the fields of each class of settings: class, then key."""
+    for folder in SETTINGS:
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            text = file.read_text("utf-8")
+            lines = text.splitlines()
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef):
+                    fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+                    yield (
+                        node.name,
+                        {
+                            field.target.id: lines[(field.end_lineno or 1) - 1].partition("  # ")[2]
+                            for field in fields
+                            if isinstance(field.target, ast.Name)
+                        },
+                    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
