@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: ablation smoke test long lint audit bench pictures
+.PHONY: ablation smoke test long lint audit bench pictures docs
 
 ablation: $(READY)
 	$(VENV)/bin/python platform/run_sweep.py --space search_spaces/ablation.yaml
@@ -33,6 +33,10 @@ audit: $(READY)
 bench: $(READY)
 	for script in $(filter-out benchmarks/chaos.py benchmarks/gpu.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		$(VENV)/bin/python "$$script" || exit 1; done
+
+# The documentation as a site, its links checked: build/site/index.html
+docs: $(READY)
+	$(VENV)/bin/python docs/site.py
 
 # Renews the pictures that open the README: make pictures RUN=results/NAME
 pictures: $(READY)

@@ -114,8 +114,8 @@ def _keys(trainable: str) -> str:
     lines = [
         f"# Keys of a space for `{trainable}`",
         "",
-        f"From the JSON Schema, which editors read and `branchwise schema {trainable}` prints. A key that has a default "
-        "need not be written.",
+        f"From the JSON Schema, which editors read and `branchwise schema {trainable}` prints. A key with a "
+        "default need not be written.",
         "",
         *_table(schema, {}),
     ]

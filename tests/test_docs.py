@@ -1,0 +1,97 @@
+"""The documentation as a site: it is made without a warning, its links lead somewhere, and its examples are true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, out = Path(__file__).resolve().parents[1], tmp_path_factory.mktemp("site")
+    made = subprocess.run(
+        [sys.executable, root / "docs/site.py", "--out", out], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert made.returncode == 0, made.stderr
+    return out
+
+
+class _Links(HTMLParser):
+    """What a page leads to, and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leads: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        known = dict(attributes)
+        (self.leads if tag == "a" else self.loads).extend(
+            value for key in ("href", "src", "srcset") if (value := known.get(key)) is not None
+        )
+
+
+def links_of(page: Path) -> _Links:
+    links = _Links()
+    links.feed(page.read_text(encoding="utf-8"))
+    return links
+
+
+@pytest.mark.slow(30)
+def test_every_link_leads_to_a_page_and_its_section(site: Path) -> None:
+    pages = {page: links_of(page) for page in site.rglob("*.html") if "_downloads" not in page.parts}
+    assert {"index.html", "statistics.html", "api.html", "spaces-dash.html", "ablation.html"} <= {
+        page.name for page in pages
+    }
+    for page, links in pages.items():
+        for link in (*links.leads, *links.loads):
+            parts = urlparse(link)
+            if parts.scheme in ("http", "https", "mailto", "data"):
+                assert link in links.leads, f"{page.name} loads {link}"
+                continue
+            target = page.parent / unquote(parts.path) if parts.path else page
+            assert target.exists(), f"{page.relative_to(site)} leads to {link}"
+            if parts.fragment and target.suffix == ".html":
+                assert f'id="{unquote(parts.fragment)}"' in target.read_text(encoding="utf-8"), f"{page.name}: {link}"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here; links are checked without one")
+@pytest.mark.parametrize("name", ["index", "statistics", "spaces-dash", "notebooks/ablation"])
+def test_pages_open_without_a_complaint(site: Path, name: str, tmp_path: Path) -> None:
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--enable-logging=stderr", "--virtual-time-budget=4000", f"--user-data-dir={tmp_path}/profile",
+               "--dump-dom", (site / f"{name}.html").as_uri()]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert "<h1>" in ran.stdout
+    assert "CONSOLE" not in ran.stderr
+
+
+def printed(code: str) -> Iterator[str]:
+    """What the comments of an example say that it prints."""
+    for line in code.splitlines():
+        shown = re.match(r"(?:print\(.*\)\s+)?# (.*)", line)
+        if shown and line.startswith(("print(", "# ")):
+            yield shown[1]
+
+
+def test_the_worked_example_prints_what_it_says(root: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (root / "docs/statistics.md").read_text(), re.DOTALL))
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import numpy as np; np.set_printoptions(precision=3)\n{code}"],
+        cwd=root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = [" ".join(line.split(",  of")[0].split(", of")[0].split()) for line in printed(code)]
+    shown = " ".join(ran.stdout.split())
+    assert len(said) == 6
+    for line in said:
+        assert line in shown, line
