@@ -154,6 +154,72 @@ def test_the_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
     assert cluster["provider"]["type"] == "local"
 
 
+def test_the_pods_of_the_rayjob_find_what_was_fetched(docker: Path, root: Path) -> None:
+    claim, account, fetch = yaml.safe_load_all((docker / "kuberay-storage.yaml").read_text())
+    job = yaml.safe_load((docker / "kuberay-rayjob.yaml").read_text())["spec"]
+    cluster = job["rayClusterSpec"]
+    fetching = fetch["spec"]["template"]["spec"]
+    pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    (container,) = fetching["containers"]
+    assert container["command"][:2] == ["python", "platform/fetch.py"]
+    assert container["command"][-1] == job["entrypoint"].split()[2], "another space than the one that runs"
+    workdir = next(
+        line.split()[1] for line in (docker / "Dockerfile").read_text().splitlines() if line.startswith("WORKDIR")
+    )
+    for pod in (fetching, *pods):
+        (one,) = pod["containers"]
+        assert pod["serviceAccountName"] == account["metadata"]["name"]
+        assert one["image"] == container["image"]
+        assert {"name": "TORCH_HOME", "value": "/storage/torch"} in one["env"]
+        mounts = {mount["mountPath"]: mount.get("subPath") for mount in one["volumeMounts"]}
+        assert mounts["/storage"] is None
+        assert mounts[f"{workdir}/data"] == "data"
+        volume = next(volume for volume in pod["volumes"] if volume["name"] == "storage")
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert yaml.safe_load((root / job["entrypoint"].split()[2]).read_text())["data"]["path"] == "data"
+
+
+ALERTS = """\
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'ray_branchwise_arms_failed{{sweep="s", cell="full", block="0"}}', values: "0+0x10 1+0x60"}}
+      - {{series: 'ray_branchwise_arms_failed{{sweep="other", cell="full", block="0"}}', values: "0+0x70"}}
+      - {{series: 'ray_branchwise_steps_per_second{{sweep="s", cell="full", block="0"}}', values: "5+0x10 0+0x60"}}
+      - {{series: 'ray_branchwise_steps_per_second{{sweep="other", cell="full", block="0"}}', values: "5+0x70"}}
+      - {{series: 'up{{job="ray", instance="n1"}}', values: "1+0x10 0+0x60"}}
+      - {{series: 'up{{job="ray", instance="n2"}}', values: "1+0x70"}}
+    alert_rule_test:
+      - {{eval_time: 5m, alertname: BranchwiseArmsFail, exp_alerts: []}}
+      - {{eval_time: 20m, alertname: BranchwiseArmsFail, exp_alerts: [{{exp_labels: {{sweep: s}}, exp_annotations: {{summary:
+          "1 arms of s have failed or diverged; the column error of arms.parquet says why"}}}}]}}
+      - {{eval_time: 35m, alertname: BranchwiseStandsStill, exp_alerts: []}}
+      - {{eval_time: 45m, alertname: BranchwiseStandsStill, exp_alerts: [{{exp_labels: {{sweep: s}}, exp_annotations: {{summary:
+          "s has made no training step for half an hour"}}}}]}}
+      - {{eval_time: 11m, alertname: BranchwiseNodeSilent, exp_alerts: []}}
+      - {{eval_time: 15m, alertname: BranchwiseNodeSilent, exp_alerts: [{{exp_labels: {{job: ray, instance: n1}}, exp_annotations: {{summary:
+          "n1 has not answered for two minutes; cohorts there continue elsewhere"}}}}]}}
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Prometheus")
+def test_alerts_fire_when_they_should(docker: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.yml").write_text(ALERTS.format(rules=docker / "alerts.yml"))
+    ran = subprocess.run(["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_alerts_name_metrics_that_exist(docker: Path) -> None:
+    known = {f"ray_{name}" for name in gauge_texts(dash.COLUMNS)}
+    rules = yaml.safe_load((docker / "alerts.yml").read_text())["groups"][0]["rules"]
+    named = {name for rule in rules for name in re.findall(r"\bray_\w+", rule["expr"])}
+    assert named
+    assert named <= known
+    assert yaml.safe_load((docker / "prometheus.yml").read_text())["rule_files"] == ["alerts.yml"]
+
+
 def test_the_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
     import ray
 
