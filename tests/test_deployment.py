@@ -179,35 +179,11 @@ def test_the_pods_of_the_rayjob_find_what_was_fetched(docker: Path, root: Path) 
     assert yaml.safe_load((root / job["entrypoint"].split()[2]).read_text())["data"]["path"] == "data"
 
 
-ALERTS = """\
-rule_files: [{rules}]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - {{series: 'ray_branchwise_arms_failed{{sweep="s", cell="full", block="0"}}', values: "0+0x10 1+0x60"}}
-      - {{series: 'ray_branchwise_arms_failed{{sweep="other", cell="full", block="0"}}', values: "0+0x70"}}
-      - {{series: 'ray_branchwise_steps_per_second{{sweep="s", cell="full", block="0"}}', values: "5+0x10 0+0x60"}}
-      - {{series: 'ray_branchwise_steps_per_second{{sweep="other", cell="full", block="0"}}', values: "5+0x70"}}
-      - {{series: 'up{{job="ray", instance="n1"}}', values: "1+0x10 0+0x60"}}
-      - {{series: 'up{{job="ray", instance="n2"}}', values: "1+0x70"}}
-    alert_rule_test:
-      - {{eval_time: 5m, alertname: BranchwiseArmsFail, exp_alerts: []}}
-      - {{eval_time: 20m, alertname: BranchwiseArmsFail, exp_alerts: [{{exp_labels: {{sweep: s}}, exp_annotations: {{summary:
-          "1 arms of s have failed or diverged; the column error of arms.parquet says why"}}}}]}}
-      - {{eval_time: 35m, alertname: BranchwiseStandsStill, exp_alerts: []}}
-      - {{eval_time: 45m, alertname: BranchwiseStandsStill, exp_alerts: [{{exp_labels: {{sweep: s}}, exp_annotations: {{summary:
-          "s has made no training step for half an hour"}}}}]}}
-      - {{eval_time: 11m, alertname: BranchwiseNodeSilent, exp_alerts: []}}
-      - {{eval_time: 15m, alertname: BranchwiseNodeSilent, exp_alerts: [{{exp_labels: {{job: ray, instance: n1}}, exp_annotations: {{summary:
-          "n1 has not answered for two minutes; cohorts there continue elsewhere"}}}}]}}
-"""
-
-
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Prometheus")
-def test_alerts_fire_when_they_should(docker: Path, tmp_path: Path) -> None:
-    (tmp_path / "test.yml").write_text(ALERTS.format(rules=docker / "alerts.yml"))
-    ran = subprocess.run(["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True)
+def test_alerts_fire_when_they_should(root: Path) -> None:
+    ran = subprocess.run(
+        ["promtool", "test", "rules", root / "tests/data/alerts_test.yml"], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
