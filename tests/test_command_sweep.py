@@ -33,7 +33,7 @@ TRAIN = """
     while step < 10:
         step += 1
         state.write_text(json.dumps([step, starts + 1]))
-        print(json.dumps({"step": step, "accuracy": 0.05 * step * (1 + options.lr)}))
+        print(json.dumps({"step": step, "accuracy": round(0.05 * step * (1 + options.lr), 6)}))
         time.sleep(options.wait)
     if options.fails and not options.ema:
         sys.exit("out of data")

@@ -19,7 +19,7 @@ from branchwise.orchestration.space import load_space, parse_space
 
 QUICK = (
     "teacher={channels: [8, 16, 16], norm_groups: 4, steps: 6, batch_size: 16, workers: 1}",
-    "student={channels: [8, 8, 8], norm_groups: 4}", "train.steps=4", "evaluate.sampler_steps=1",
+    "student={channels: [8, 8, 8], norm_groups: 4}", "train.steps=4", "evaluate.sampler_steps=2",
     "evaluate.samples=640", "evaluate.gap_samples=2", "evaluate.classifier.steps=150", "evaluate.classifier.width=16",
     "design.blocks=1", "design.components={uncond_branch: {off: {uncond_weight: 0}}}", "design.claims=[]",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Arm, Cohort
+from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
 from branchwise.trainables.runtime.storage import DamagedError, Storage
@@ -207,12 +208,19 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
 
 
 def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
-    """The settings of the feature nets that are not trained yet, one of each net."""
+    """The settings of the feature nets that are not trained yet, one of each net. Raises UserError for a net that is
+    there and not good enough."""
     nets, found = FeatureNets(storage), {}
     for measure in measures:
         key = space.module.features_key(measure.spec)
         if key is not None and not nets.trained(key):
             found[key] = measure.spec
+        elif key is not None:
+            with scratch_folder() as scratch:
+                try:
+                    space.module.check_features(measure.spec, nets.get(key, scratch))
+                except ValueError as error:
+                    raise UserError(str(error)) from error
     return tuple(found.values())
 
 
