@@ -87,16 +87,20 @@ def _over(top: float, bottom: float) -> float:
     return top / bottom if bottom > 0 else nan
 
 
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
 def warnings(rows: Sequence[Agreement]) -> list[str]:
     """A sentence with numbers for each component whose seeds or cells disagree."""
     found = []
     for row in rows:
         told: Mapping[str, bool] = {
             f"its standard error by block is {row.se_ratio:.1f} times the pooled one": row.se_ratio > WIDER,
-            f"its effect differs between blocks (block x component F = {row.varies:.1f}, p = {row.varies_p:.3f})":
+            f"its effect differs between blocks (block x component F = {row.varies:.1f}, {_p(row.varies_p)})":
                 row.varies_p <= ALPHA,
             f"cells without it scatter with an SD of {row.off_sd:.3f}, cells with it with {row.on_sd:.3f} "
-            f"(p = {row.spread_p:.3f})": row.spread_p <= ALPHA,
+            f"({_p(row.spread_p)})": row.spread_p <= ALPHA,
         }  # fmt: skip
         sentences = [text for text, true in told.items() if true]
         if sentences:
