@@ -41,8 +41,8 @@ CONTENTS = {
     "Evidence": ["evidence/README", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
     "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
-    "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines", "decisions/metrics",
-                  "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
+    "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",
+                  "decisions/metrics", "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
 }  # fmt: skip
 
 
