@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -95,3 +96,60 @@ def test_a_phone_shows_evidence_and_p_values(whole, tmp_path):
     title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
     assert title is not None
     assert title[1] == '{"wide":false,"off":0,"narrow":0}'
+
+
+@pytest.fixture(scope="module")
+def running(whole, tmp_path_factory):
+    """The same run as its copy looks while it runs, with its interim report."""
+    folder = shutil.copytree(whole, tmp_path_factory.mktemp("running") / "demo")
+    shutil.rmtree(folder / "report")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    progress = {"blocks": "4 of 5 finished", "arms": "36 of 45 finished (36 done)", "left": "about 2 min 40 s"}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "progress": progress}))
+    build_report([folder])
+    return folder
+
+
+def test_an_interim_page_shows_progress_and_no_verdict(running, whole):
+    page = (running / "report/index.html").read_text()
+    assert "4 of 5 finished" in page
+    assert "about 2 min 40 s" in page
+    assert "uncond_branch.share &gt; 0.60" in page
+    for verdict in ("supported", "refuted", "not shown", "p (Holm)"):
+        assert verdict not in page[page.index("<body>") :]
+    assert {file.name for file in (running / "report").iterdir()} == {"index.html", "ablation.json"}
+    build_report([whole], running / "report")  # the final report takes its place
+    assert "4 of 5 finished" not in (running / "report/index.html").read_text()
+    assert (running / "report/ablation.csv").exists()
+    build_report([running], running / "report")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", ["interim", "final"])
+def test_pages_fit_whatever_their_state_width_and_scheme(whole, running, tmp_path, state, scheme, width):
+    folder = running if state == "interim" else whole
+    probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
+        wide: document.documentElement.scrollWidth > innerWidth,
+        dark: getComputedStyle(document.body).backgroundColor === 'rgb(21, 24, 28)',
+        flat: [...document.querySelectorAll('figure svg')].filter(e => e.getBoundingClientRect().height < 50).length })
+        })</script>"""
+    page = (folder / "report/index.html").read_text()
+    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
+    # A window is never narrower than 500 pixels in headless Chromium, a frame is.
+    copy = "document.title = document.querySelector('iframe').contentDocument.title"
+    frame = f"""<iframe src="page.html" width="{width}" height="800"></iframe>
+        <script>addEventListener('load', () => setTimeout(() => {{ {copy} }}, 500))</script>"""
+    (tmp_path / "frame.html").write_text(f"<!doctype html><title></title><body>{frame}</body>")
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--allow-file-access-from-files", "--virtual-time-budget=6000", f"--user-data-dir={tmp_path}/profile",
+               f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--enable-logging=stderr",
+               "--window-size=1700,900", "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
+    assert title is not None
+    assert json.loads(title[1]) == {"wide": False, "dark": scheme == "dark", "flat": 0}
+    assert "CONSOLE" not in ran.stderr
