@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,12 +28,13 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
+PAUSE = 10  # times what making a report took, before the next one: a tenth of one core at most goes into them
 TOLD = ("started", "arms", "teacher", "speed", "left")  # of what `--status` says
 
 
 @contextmanager
 def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
-    """A follower that makes the report of a running sweep again whenever a further block is whole.
+    """A follower that makes the report of a running sweep again whenever a further block is whole, within PAUSE.
 
     A search is not reported on before its end: its arms are no results.
     """
@@ -64,17 +66,27 @@ class _Reports:
         self._blocks = len({arm.block for arm in plan.arms})
         self._shown = 0  # blocks in the last report that was asked for
         self._told = False
+        self._began, self._earliest = 0.0, 0.0  # of the last report, and for the next one
         self._building: subprocess.Popen[str] | None = None
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
+        try:
+            self._follow(state)
+        except Exception as error:  # whatever is wrong with it, it is no reason to lose a sweep
+            self._complain(" ".join(str(error).split()))
+
+    def _follow(self, state: RunState) -> None:
         if self._building is not None:
             if self._building.poll() is None:
                 return
-            self._store(self._building)
-            self._building = None
+            built, self._building = self._building, None
+            self._store(built)
+            now = time.monotonic()
+            self._earliest = now + PAUSE * (now - self._began)
         blocks = whole_blocks(self._plan.arms, state.records)
-        if self._shown < len(blocks) < self._blocks:  # after the last block comes the report itself
-            self._shown = len(blocks)
+        further = self._shown < len(blocks) < self._blocks  # after the last block comes the report itself
+        if further and time.monotonic() >= self._earliest:
+            self._shown, self._began = len(blocks), time.monotonic()
             self._building = self._build(state, blocks)
 
     def stop(self) -> None:
@@ -117,5 +129,7 @@ class _Reports:
                 self._console.print(f"Interim report, renewed at every finished block: {where}", highlight=False)
                 self._told = True
         else:
-            said = (complaint.strip().splitlines() or ["it ended without a word"])[-1]
-            self._console.print(f"the interim report failed: {said}", highlight=False, markup=False)
+            self._complain((complaint.strip().splitlines() or ["it ended without a word"])[-1])
+
+    def _complain(self, said: str) -> None:
+        self._console.print(f"the interim report failed; the sweep goes on: {said}", highlight=False, markup=False)
