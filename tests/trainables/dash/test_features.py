@@ -211,6 +211,37 @@ def test_moments_of_many_rows_are_streamed(monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_allclose(streamed[name], at_once[name], rtol=1e-12, atol=1e-12)
 
 
+def test_radii_are_computed_once_and_again_when_they_were_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, computed = torch.randn(300, 8), []
+
+    def count(*given: Any) -> torch.Tensor:
+        computed.append(given)
+        return real(*given)
+
+    real = neighbours.radii
+    monkeypatch.setattr(neighbours, "radii", count)
+
+    def radii() -> torch.Tensor:
+        labels = torch.zeros(300, dtype=torch.int64)
+        folder = tmp_path / "features"
+        return reference_sets.ReferenceSet(None, rows, labels, {}, "", torch.device("cpu"), folder).radii  # type: ignore[arg-type]
+
+    first = radii()  # the folder is not there: computed all the same
+    (tmp_path / "features").mkdir()
+    assert torch.equal(radii(), first)
+    assert len(computed) == 2
+    assert torch.equal(radii(), first)
+    assert len(computed) == 2
+    file = tmp_path / "features" / reference_sets.RADII
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert torch.equal(radii(), first)
+    assert len(computed) == 3
+
+
 def test_of_many_references_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MOST", 100)
     chosen = neighbours.chosen(1000)

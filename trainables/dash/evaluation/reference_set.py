@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from branchwise.trainables.dash.settings.features import DIGITS
 
 BATCH = 250  # images at once
 PART = 40 * BATCH  # images whose features are written at once
+RADII = "radii.npy"
 MOST_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
 
@@ -42,6 +44,7 @@ class ReferenceSet:
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
     device: torch.device
+    folder: Path | None = None  # where what is computed once a machine is kept
 
     @cached_property
     def chosen(self) -> Tensor:
@@ -50,15 +53,23 @@ class ReferenceSet:
 
     @cached_property
     def radii(self) -> Tensor:
-        """(M, 2) distances of each of `chosen` to its neighbours, on the device."""
-        return neighbours.radii(self.chosen, self.device)
+        """(M, 2) distances of each of `chosen` to its neighbours, on the device; kept beside the features."""
+        if self.folder is None:
+            return neighbours.radii(self.chosen, self.device)
+        with FileLock(self.folder.with_suffix(".lock")):
+            found = _kept_radii(self.folder, len(self.chosen))
+            if found is None:
+                found = neighbours.radii(self.chosen, self.device).cpu()
+                _keep_radii(self.folder, found)
+        return found.to(self.device)
 
 
 def get(settings: Data, extractor: features.Extractor, device: torch.device | str) -> ReferenceSet:
     """The reference of a data set in the space of `extractor`, computed on `device`. Raises as datasets.load does."""
     dataset = load_reference_images(settings, device)
     rows, statistics = _features_and_moments(extractor, dataset)
-    return ReferenceSet(extractor, rows, dataset.labels.cpu(), statistics, dataset.sha256, dataset.device)
+    folder = None if extractor.name == DIGITS else _folder(extractor, dataset.sha256)
+    return ReferenceSet(extractor, rows, dataset.labels.cpu(), statistics, dataset.sha256, dataset.device, folder)
 
 
 def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
@@ -139,6 +150,27 @@ def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None
         beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _kept_radii(folder: Path, count: int) -> Tensor | None:
+    """What `_keep_radii` wrote; None when it is nothing, or something else."""
+    try:
+        if _sha256(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
+            return None
+        found = torch.from_numpy(np.load(folder / RADII))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if found.shape == (count, len(neighbours.NEAREST)) else None
+
+
+def _keep_radii(folder: Path, radii: Tensor) -> None:
+    """Writes the radii, and last the SHA-256 of their file, without which they count for nothing.
+
+    A full disk or a folder that was removed costs the next process some seconds, and nobody a measurement.
+    """
+    with suppress(OSError):
+        np.save(folder / RADII, radii.numpy())
+        (folder / f"{RADII}.sha256").write_text(_sha256(folder / RADII))
 
 
 def _sha256(file: Path) -> str:
