@@ -40,7 +40,7 @@ SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # At the default of 60 s Ray may end this process, with exit code 1, before the watchdog has told why.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "90",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "180",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has all they would write
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # what a submitted job brings is added to, not refused
