@@ -104,7 +104,7 @@ class _Reports:
         teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
         self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
         spent = sum(record.get("seconds", 0.0) for record in state.records.values())
-        told = {key: text for key, text in describe(plan.storage, run) if key in TOLD}
+        told = {key: text for key, text in describe(plan.storage, run, state) if key in TOLD}
         told |= {"blocks": f"{len(blocks)} of {self._blocks} finished", "spent": f"{duration(spent)} in finished arms"}
         self._copy.write_manifest(run.read_manifest() | {"progress": told})
         building = subprocess.Popen(

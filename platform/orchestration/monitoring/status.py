@@ -43,20 +43,20 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
     if name is None:
         _print_list(storage, console)
         return
-    console.print(_grid(storage, _begun(storage, name, "--status")), highlight=False)
+    console.print(_grid(storage, RunState(_begun(storage, name, "--status"))), highlight=False)
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
     """Shows the state of a run until nobody runs it any more; whether it has finished. Raises UserError when there is
     no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
-    run = _begun(storage, name, "--watch")
-    with Live(_grid(storage, run), console=console, auto_refresh=False) as live:
-        while overview(run).holder:
+    state = RunState(_begun(storage, name, "--watch"))
+    with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
+        while overview(state.run).holder:
             time.sleep(WATCH_SECONDS)
             with suppress(OSError):  # a storage that fails for a moment
-                live.update(_grid(storage, run), refresh=True)
-        live.update(_grid(storage, run), refresh=True)
-    return overview(run).state == "finished"
+                live.update(_grid(storage, state), refresh=True)
+        live.update(_grid(storage, state), refresh=True)
+    return overview(state.run).state == "finished"
 
 
 def _begun(storage: Storage, name: str, option: str) -> RunFolder:
@@ -66,11 +66,12 @@ def _begun(storage: Storage, name: str, option: str) -> RunFolder:
     return run
 
 
-def _grid(storage: Storage, run: RunFolder) -> rich.table.Table:
+def _grid(storage: Storage, state: RunState) -> rich.table.Table:
+    state.look()
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
-    for key, text in describe(storage, run):
+    for key, text in describe(storage, state.run, state):
         grid.add_row(key, text)
     return grid
 
@@ -104,15 +105,17 @@ def overview(run: RunFolder) -> Overview:
     )
 
 
-def describe(storage: Storage, run: RunFolder) -> Iterator[tuple[str, str]]:
-    """What `--status` prints, a row at a time."""
+def describe(storage: Storage, run: RunFolder, state: RunState | None = None) -> Iterator[tuple[str, str]]:
+    """What `--status` prints, a row at a time; `state` is what is known of its arms already, so that no record is read
+    again."""
     seen, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
     yield "state", _state(seen, manifest, now)
     if seen.started:
         yield "started", f"{_local_time(seen.started)} on {manifest['host']}"
-    state = RunState(run)
-    state.look()
+    if state is None:
+        state = RunState(run)
+        state.look()
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
     told = ", ".join(f"{number} {word}" for word, number in counts.items())
     yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({told})" if told else "")

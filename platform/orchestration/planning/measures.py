@@ -210,18 +210,16 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
 def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
     """The settings of the feature nets that are not trained yet, one of each net. Raises UserError for a net that is
     there and not good enough."""
-    nets, found = FeatureNets(storage), {}
-    for measure in measures:
-        key = space.module.features_key(measure.spec)
-        if key is not None and not nets.trained(key):
-            found[key] = measure.spec
-        elif key is not None:
-            with scratch_folder() as scratch:
-                try:
-                    space.module.check_features(measure.spec, nets.get(key, scratch))
-                except ValueError as error:
-                    raise UserError(str(error)) from error
-    return tuple(found.values())
+    nets = FeatureNets(storage)
+    keys = [(space.module.features_key(measure.spec), measure.spec) for measure in measures]
+    asked: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
+    for key in filter(nets.trained, asked):
+        with scratch_folder() as scratch:
+            try:
+                space.module.check_features(asked[key], nets.get(key, scratch))
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    return tuple(spec for key, spec in asked.items() if not nets.trained(key))
 
 
 def _refuse_unlike(plan: MeasurePlan) -> None:
