@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from chromium import needs_chromium, opened
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +63,12 @@ def test_every_link_leads_to_a_page_and_its_section(site: Path) -> None:
                 assert f'id="{unquote(parts.fragment)}"' in target.read_text(encoding="utf-8"), f"{page.name}: {link}"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here; links are checked without one")
+@needs_chromium
 @pytest.mark.parametrize("name", ["index", "statistics", "spaces-dash", "notebooks/ablation"])
 def test_pages_open_without_a_complaint(site: Path, name: str, tmp_path: Path) -> None:
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--enable-logging=stderr", "--virtual-time-budget=4000", f"--user-data-dir={tmp_path}/profile",
-               "--dump-dom", (site / f"{name}.html").as_uri()]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    assert "<h1>" in ran.stdout
-    assert "CONSOLE" not in ran.stderr
+    elements, complaints = opened(site / f"{name}.html", tmp_path / "profile")
+    assert "<h1>" in elements
+    assert complaints == []
 
 
 def printed(code: str) -> Iterator[str]:

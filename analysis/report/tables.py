@@ -217,8 +217,12 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
     if claim.scale == "share":
         text = f"{with_interval(test.estimate, 100)}% of the gain, claimed {relation}{number(100 * claim.bound)}"
     elif claim.scale == "effect" and scale.scale == "log":
-        bound = Estimate(value=claim.bound)
-        text = f"{effect_text(test.estimate, scale)}, claimed {relation}{effect_text(bound, scale)}"
+        if claim.relation == "equivalent":  # the same ratio both ways, so not the same percentage
+            claimed = " to ".join(effect_text(Estimate(value=bound), scale) for bound in (-claim.bound, claim.bound))
+            relation = "within "
+        else:
+            claimed = effect_text(Estimate(value=claim.bound), scale)
+        text = f"{effect_text(test.estimate, scale)}, claimed {relation}{claimed}"
     else:
         text = f"{with_interval(test.estimate)}, claimed {relation}{number(claim.bound)}"
     return f"{text} ({test.reason})" if test.reason else text

@@ -5,37 +5,26 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from chromium import needs_chromium, probed
 
 from branchwise.analysis.report.build import build_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here; the page's structure is tested without one")
+@needs_chromium
 def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
-    probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
-        requests: performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:')),
-        flat: [...document.querySelectorAll('svg, img')].filter(e => e.getBoundingClientRect().height < 50).length,
-        drawn: document.querySelectorAll('figure svg').length,
-        wide: document.documentElement.scrollWidth > innerWidth }) })</script>"""
-    page = (whole / "report" / "index.html").read_text()
-    # The page itself allows no script: the probe needs that one word changed.
-    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
-    page = page.replace("</body>", probe)
-    (tmp_path / "probed.html").write_text(page)
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1200,900",
-               f"--user-data-dir={tmp_path}/profile", "--dump-dom", (tmp_path / "probed.html").as_uri()]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
-    assert title is not None
-    assert title[1] == '{"requests":[],"flat":0,"drawn":9,"wide":false}'
-    assert "CONSOLE" not in ran.stderr
+    probe = {
+        "requests": """performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))""",
+        "flat": """[...document.querySelectorAll('svg, img')].filter(
+            e => e.getBoundingClientRect().height < 50).length""",
+        "drawn": "document.querySelectorAll('figure svg').length",
+        "wide": "document.documentElement.scrollWidth > innerWidth",
+    }
+    page = (whole / "report/index.html").read_text()
+    assert probed(page, probe, tmp_path, 1200) == {"requests": [], "flat": 0, "drawn": 9, "wide": False}
 
 
 def test_contents_lead_to_what_is_there(whole):
@@ -72,30 +61,18 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
     assert all((folder.parent / "elsewhere" / unquote(link)).exists() for link in links)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@needs_chromium
 def test_a_phone_shows_evidence_and_p_values(whole, tmp_path):
     """At 390 pixels nothing is off the screen, and no cell of a table is narrower than a few words."""
-    probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
-        wide: document.documentElement.scrollWidth > innerWidth,
-        off: [...document.querySelectorAll('#table-claims td, #table-attribution td')].filter(
-            e => e.getBoundingClientRect().right > innerWidth).length,
-        narrow: [...document.querySelectorAll('#table-claims td span')].filter(
-            e => e.textContent.length > 20 && e.getBoundingClientRect().width < 150).length }) })</script>"""
-    page = (whole / "report" / "index.html").read_text()
-    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
-    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
-    # A window is never narrower than 500 pixels in headless Chromium, a frame is.
-    frame = """<iframe src="page.html" width="390" height="800"></iframe><script>addEventListener('load', () =>
-        setTimeout(() => { document.title = document.querySelector('iframe').contentDocument.title }, 500))</script>"""
-    (tmp_path / "frame.html").write_text(f"<!doctype html><title></title><body>{frame}</body>")
-    assert BROWSER is not None
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--allow-file-access-from-files", "--virtual-time-budget=6000", f"--user-data-dir={tmp_path}/profile",
-               "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
-    assert title is not None
-    assert title[1] == '{"wide":false,"off":0,"narrow":0}'
+    probe = {
+        "wide": "document.documentElement.scrollWidth > innerWidth",
+        "off": """[...document.querySelectorAll('#table-claims td, #table-attribution td')].filter(
+            e => e.getBoundingClientRect().right > innerWidth).length""",
+        "narrow": """[...document.querySelectorAll('#table-claims td span')].filter(
+            e => e.textContent.length > 20 && e.getBoundingClientRect().width < 150).length""",
+    }
+    page = (whole / "report/index.html").read_text()
+    assert probed(page, probe, tmp_path, 390) == {"wide": False, "off": 0, "narrow": 0}
 
 
 @pytest.fixture(scope="module")
@@ -124,32 +101,17 @@ def test_an_interim_page_shows_progress_and_no_verdict(running, whole):
     build_report([running], running / "report")
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@needs_chromium
 @pytest.mark.parametrize("width", [390, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", ["interim", "final"])
 def test_pages_fit_whatever_their_state_width_and_scheme(whole, running, tmp_path, state, scheme, width):
-    folder = running if state == "interim" else whole
-    probe = """<script>addEventListener('load', () => { document.title = 'checked ' + JSON.stringify({
-        wide: document.documentElement.scrollWidth > innerWidth,
-        dark: getComputedStyle(document.body).backgroundColor === 'rgb(21, 24, 28)',
-        flat: [...document.querySelectorAll('figure svg')].filter(e => e.getBoundingClientRect().height < 50).length })
-        })</script>"""
-    page = (folder / "report/index.html").read_text()
-    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
-    (tmp_path / "page.html").write_text(page.replace("</body>", probe))
-    # A window is never narrower than 500 pixels in headless Chromium, a frame is.
-    copy = "document.title = document.querySelector('iframe').contentDocument.title"
-    frame = f"""<iframe src="page.html" width="{width}" height="800"></iframe>
-        <script>addEventListener('load', () => setTimeout(() => {{ {copy} }}, 500))</script>"""
-    (tmp_path / "frame.html").write_text(f"<!doctype html><title></title><body>{frame}</body>")
-    assert BROWSER is not None
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--allow-file-access-from-files", "--virtual-time-budget=6000", f"--user-data-dir={tmp_path}/profile",
-               f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", "--enable-logging=stderr",
-               "--window-size=1700,900", "--dump-dom", (tmp_path / "frame.html").as_uri()]  # fmt: skip
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    title = re.search(r"<title>checked (.*?)</title>", ran.stdout)
-    assert title is not None
-    assert json.loads(title[1]) == {"wide": False, "dark": scheme == "dark", "flat": 0}
-    assert "CONSOLE" not in ran.stderr
+    probe = {
+        "wide": "document.documentElement.scrollWidth > innerWidth",
+        "dark": "getComputedStyle(document.body).backgroundColor === 'rgb(21, 24, 28)'",
+        "flat": """[...document.querySelectorAll('figure svg')].filter(
+            e => e.getBoundingClientRect().height < 50).length""",
+    }
+    page = ((running if state == "interim" else whole) / "report/index.html").read_text()
+    preferred = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
+    assert probed(page, probe, tmp_path, width, preferred) == {"wide": False, "dark": scheme == "dark", "flat": 0}

@@ -67,6 +67,12 @@ def test_every_number_leads_to_its_arms(whole):
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 
+def test_a_margin_is_told_on_the_scale_of_its_effect(whole):
+    rows_by_claim = {row[0]: row for row in build_report([whole]).claims.rows}
+    row = next(row for claim, row in rows_by_claim.items() if "equivalent(anchor, 10%)" in claim)
+    assert "claimed within -10.0% to 9.1%" in row[2]  # 1.1 times worse, 1.1 times better
+
+
 def test_every_plot_is_there_as_png_and_svg(whole):
     names = {"attribution", "waterfall", "cells", "interactions", "calibration", "training", "guidance", "samples",
              "standings"}  # fmt: skip

@@ -6,17 +6,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from chromium import needs_chromium, photograph
 
 pytestmark = pytest.mark.slow(10)
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
 
@@ -58,7 +56,7 @@ def test_the_metrics_port_and_the_folder_tell_how_fast_and_how_far(job: Any) -> 
     assert re.search(r"left +about \d+ s", told)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+@needs_chromium
 def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> None:
     # The runs of Ray Train have no page in Ray 2.60's dashboard, only an address.
     pages = {
@@ -71,8 +69,7 @@ def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path)
         name: (f"{job.cluster.dashboard}{page}", lambda text, words=words: all(word in text for word in words))
         for name, (page, words) in pages.items()
     }
-    browser = runpy.run_path(str(Path(__file__).with_name("browser.py")))
-    texts = browser["photograph"](BROWSER, job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=60)
+    texts = photograph(job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=60)
     for name, (_, words) in pages.items():
         assert [word for word in words if word not in texts[name]] == [], texts[name]
 
