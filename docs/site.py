@@ -38,7 +38,7 @@ CONTENTS = {
                         "examples"],
     "Spaces": ["spaces-dash", "spaces-command", "search-spaces", "measure"],
     "Statistics": ["statistics", "decisions/intervals", "decisions/claims"],
-    "Evidence": ["evidence/README", *(f"notebooks/{name}" for name in NOTEBOOKS)],
+    "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
     "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
     "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",

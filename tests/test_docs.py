@@ -71,6 +71,14 @@ def test_pages_open_without_a_complaint(site: Path, name: str, tmp_path: Path) -
     assert complaints == []
 
 
+def test_the_verdicts_side_by_side_are_those_of_the_runs(root: Path) -> None:
+    page = (root / "docs/evidence/claims.md").read_text()
+    command = re.search(r"    python (docs/boards.py .*)", page)
+    assert command is not None
+    ran = subprocess.run([sys.executable, *command[1].split()], cwd=root, capture_output=True, text=True, check=True)
+    assert ran.stdout in page
+
+
 def printed(code: str) -> Iterator[str]:
     """What the comments of an example say that it prints."""
     for line in code.splitlines():
