@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import floor, isclose, log10
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,9 @@ def label_log(axis: Axis) -> None:
     """Plain numbers on an axis that is logarithmic: at least four of them, and no more than fit side by side."""
     low, high = axis.get_view_interval()
     for subs in LOG_STEPS:
-        found = [tick for tick in LogLocator(subs=subs).tick_values(low, high) if low <= tick <= high]
+        # Within a part of a decade LogLocator gives up on `subs`, and returns more ticks than fit.
+        ticks = [tick for tick in LogLocator(subs=subs).tick_values(low, high) if low <= tick <= high]
+        found = [tick for tick in ticks if any(isclose(tick, sub * 10 ** floor(log10(tick * 1.001))) for sub in subs)]
         if len(found) >= LEAST_LABELS:
             break
     else:
