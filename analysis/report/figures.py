@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from math import floor, isclose, log10
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 # Okabe & Ito (2008), in the order in which neighbours differ most; yellow is left out, it vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))  # within a decade, the coarsest first
-LEAST_LABELS = 4
+LEAST_LABELS, MOST_DECADES = 4, 10
 INK, GRID = "#222222", "#D0D0D0"
 DARK = {INK: "#e6e8ea", GRID: "#3d444d", "#0072B2": "#58b0ea", "#00704F": "#3fc79a", "#B04A00": "#f08c4b",
         "#5A636E": "#a3acb6"}  # fmt: skip
@@ -166,10 +166,10 @@ def log_x(axes: Axes) -> None:
 def label_log(axis: Axis) -> None:
     """Plain numbers on an axis that is logarithmic: at least four of them, and no more than fit side by side."""
     low, high = axis.get_view_interval()
-    for subs in LOG_STEPS:
-        # Within a part of a decade LogLocator gives up on `subs`, and returns more ticks than fit.
-        ticks = [tick for tick in LogLocator(subs=subs).tick_values(low, high) if low <= tick <= high]
-        found = [tick for tick in ticks if any(isclose(tick, sub * 10 ** floor(log10(tick * 1.001))) for sub in subs)]
+    exponents = range(floor(log10(low)), floor(log10(high)) + 1)
+    exponents = exponents[:: 1 + len(exponents) // MOST_DECADES]
+    for subs in LOG_STEPS:  # not by LogLocator, which within a part of a decade returns more ticks than fit
+        found = [tick for exponent in exponents for sub in subs if low <= (tick := sub * 10.0**exponent) <= high]
         if len(found) >= LEAST_LABELS:
             break
     else:
