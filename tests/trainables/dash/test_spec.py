@@ -38,6 +38,7 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("student.channels", [8, 8, 8, 8, 8], "cannot halve 8 pixels evenly"),
         ("evaluate.samples", 500, "at least 640"),
         ("evaluate.gap_bins", 5, "greater than or equal to 10"),
+        ("evaluate.repeats", 10**18, "less than or equal to 1000"),
         ("method.anchor_weight", -1.0, "greater than or equal to 0"),
         ("method", {"imitation_weight": 0.0, "uncond_weight": 0.0, "anchor_weight": 0.0}, "nothing to learn from"),
         ("method", {"objective": "scratch"}, "has no teacher"),

@@ -166,7 +166,7 @@ class Method(Strict):
 
 class Evaluate(Strict):
     samples: PositiveInt = 1000
-    repeats: PositiveInt = 2  # independent sets of samples; their spread is the sampling noise
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 2  # independent sets of samples; their spread is the sampling noise
     sampler: Annotated[str, _one_of(SAMPLERS)] = "ddim"
     sampler_steps: Annotated[int, Field(ge=2, le=1000)] = 50
     precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
