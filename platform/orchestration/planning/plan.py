@@ -32,6 +32,7 @@ ROUNDS = 4  # at least so often should a search learn from what came before
 LARGEST_SEARCH_COHORT = 8
 # Start-up, as measured on two cores: Ray's own, and that of the workers of one cohort or teacher, imports included.
 RAY_SECONDS, WORKERS_SECONDS = 10.0, 5.0
+PLATFORM_CORES = 0.08  # that the driver and Ray take of a machine whose cores are all in trials; seen on two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,13 @@ class Plan:
     def arm_seconds(self) -> float:
         """Expected seconds from the first arm's start to the last one's end."""
         at_a_time = max(1, self.slots)
+        cores = 0 if self.space.resources.gpus_per_trial else at_a_time * self.space.resources.cpus_per_trial
+        slowed = cores / (cores - PLATFORM_CORES) if cores else 1.0
         if not self.space.design.searches():
-            return makespan(self.cohorts, at_a_time)
+            return slowed * makespan(self.cohorts, at_a_time)
         size = self.search_size
         cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
-        return cohort / size * self.total / at_a_time
+        return slowed * cohort / size * self.total / at_a_time
 
     @property
     def startup_seconds(self) -> float:

@@ -104,7 +104,7 @@ def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterato
         def step(students: Any = students, numbers: Iterator[int] = numbers, own: dict[str, float] = own) -> None:
             steps.take_step(students, held, next(numbers), own)
 
-        took[count] = standing.median_seconds(step, on.device, seconds)
+        took[count] = standing.mean_seconds(step, on.device, seconds)
     arm = max((took[TOGETHER] - took[1]) / (TOGETHER - 1), 1e-6)
     yield rate_of(_pass("train", spec.student, passes * batch, way), *_images(spec), on.threads, arm)
     shared = max(took[1] - arm, 1e-6)
@@ -122,7 +122,7 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     modes.prepare(net.to(on.device), settings.mode, on)
     learner = Learner(net, settings, settings, None, alphas_cumprod, on)
     numbers = itertools.count()
-    took = standing.median_seconds(
+    took = standing.mean_seconds(
         lambda: steps.take_teacher_step(learner, settings, dataset, alphas_cumprod, next(numbers), on),
         on.device,
         seconds,
@@ -142,9 +142,7 @@ def _sampling(net: UNet, spec: Spec, on: Any, way: dict[str, Any], seconds: floa
     noise = sampling.starting_noise(0, chosen, spec.data.image_shape, on.device)
     denoise = sampling.guided(model, labels, null, scales(2.0, on.device), way["precision"])
     sample, alphas_cumprod = sampling.sampler(spec.evaluate.sampler), schedule.cosine_alphas_cumprod(on.device)
-    took = standing.median_seconds(
-        lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds, most=5
-    )
+    took = standing.mean_seconds(lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds)
     return rate_of(one, *_images(spec), on.threads, took / SAMPLER_STEPS)
 
 
@@ -161,10 +159,10 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
     rows = spec.evaluate.samples if extractor.dims < 100 else 32 if device == "cpu" else 2000
     pixels = images.repeat(-(-rows // len(images)), 1, 1, 1)[:rows]
     found = extract(extractor, pixels)
-    took = standing.median_seconds(lambda: extract(extractor, pixels), device, 5.0, most=3)
+    took = standing.mean_seconds(lambda: extract(extractor, pixels), device, 5.0)
     if extractor.dims < 100:  # distances of as many rows cost seconds, those of Inception's features minutes
         reference = found[:, : extractor.dims].contiguous()
         labels = torch.zeros(rows, dtype=torch.int64)  # of which a distance knows nothing
         against = ReferenceSet(extractor, reference, labels, metrics.statistics(reference), "", torch.device(device))
-        took += standing.median_seconds(lambda: measurement._distances(found, against), device, 5.0, most=3)
+        took += standing.mean_seconds(lambda: measurement._distances(found, against), device, 5.0)
     yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": took}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from branchwise.trainables.dash.training import steps
 from branchwise.trainables.runtime.settings import patched
 
 IMAGES = 1024
+WARM_UP = 3  # calls that do not count: CUDA graphs are recorded in the second and third
 
 
 def context(device: str, threads: int = 1, rank: int = 0, world_size: int = 1) -> Context:
@@ -87,15 +88,13 @@ def wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def median_seconds(call: Callable[[], object], device: str, seconds: float, most: int = 15) -> float:
-    """The median of as many calls as fit into `seconds`, at least one, after one that does not count."""
+def mean_seconds(call: Callable[[], object], device: str, seconds: float) -> float:
+    """The mean of as many calls as fit into `seconds`, at least one, after some that do not count.
+
+    The mean, since a run pays for its slow steps too.
+    """
+    spent = [timed(call, device) for _ in range(WARM_UP)]
     times: list[float] = []
-    spent = timed(call, device)
-    while not times or (spent < seconds and len(times) < most):
+    while not times or sum(spent) + sum(times) < seconds:
         times.append(timed(call, device))
-        spent += times[-1]
-    return _median(times)
-
-
-def _median(numbers: Sequence[float]) -> float:
-    return sorted(numbers)[len(numbers) // 2]
+    return sum(times) / len(times)
