@@ -46,10 +46,10 @@ teacher: {{channels: [8, 16], norm_groups: 4, steps: 20, batch_size: 16, ema: 0.
 student: {{channels: [8], norm_groups: 4}}
 train: {{steps: 3, batch_size: 16, ema: 0.9, log_every: 1, checkpoint_every: 1}}
 evaluate: {{samples: 640, sampler_steps: 2, gap_samples: 64}}
-{FACTORIAL}  blocks: 375
+{FACTORIAL}  blocks: BLOCKS
 resources: {{arms_per_trial: 8, max_retries: 100, max_silence: 600}}
 """
-ARMS = 3000
+CELLS = 8
 # Most leave the sweep running, so that it gets somewhere: Ray takes as long to start as one fault to follow another.
 KINDS = (
     *("actor killed",) * 4,
@@ -62,12 +62,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=0, help="of faults; 0: the short form, without any")
     parser.add_argument("--every", type=float, default=30, help="seconds between two faults")
+    parser.add_argument("--arms", type=int, default=3000, help="a multiple of 8; a fast machine needs more for an hour")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(f"{platform.machine()}, Python {platform.python_version()}, ray {version('ray')}")
     with tempfile.TemporaryDirectory(prefix="branchwise-soak-") as scratch:
         if options.minutes:
-            return soak(Path(scratch), 60 * options.minutes, options.every, random.Random(options.seed))
+            return soak(Path(scratch), options.arms, 60 * options.minutes, options.every, random.Random(options.seed))
         return undisturbed(Path(scratch))
 
 
@@ -87,8 +88,8 @@ def undisturbed(folder: Path) -> int:
     return process.returncode
 
 
-def soak(folder: Path, seconds: float, every: float, draw: random.Random) -> int:
-    (folder / "space.yaml").write_text(LONG)
+def soak(folder: Path, arms: int, seconds: float, every: float, draw: random.Random) -> int:
+    (folder / "space.yaml").write_text(LONG.replace("BLOCKS", str(arms // CELLS)))
     storage, run = folder / "storage", folder / "storage/run"
     (folder / "storage.clock").mkdir()
     (folder / "storage.clock/sitecustomize.py").write_text(faults.CLOCK)
@@ -125,12 +126,12 @@ def soak(folder: Path, seconds: float, every: float, draw: random.Random) -> int
         time.sleep(1)
     wrong += _touched(known, run, harmed)
     done = len(finished(run))
-    print(f"{done} of {ARMS} arms after {(time.monotonic() - began) / 60:.0f} min, {number} faults, {starts} starts; "
+    print(f"{done} of {arms} arms after {(time.monotonic() - began) / 60:.0f} min, {number} faults, {starts} starts; "
           f"{len(wrong)} finished arms touched")  # fmt: skip
     print("\n".join(wrong))
     traceback = "Traceback" in (folder / "log").read_text()
     print("tracebacks were printed" if traceback else "no traceback was printed")
-    return 0 if done == ARMS and not wrong and not traceback else 1
+    return 0 if done == arms and not wrong and not traceback else 1
 
 
 def _disturb(sweep: faults.Disturbed, draw: random.Random) -> set[str]:
