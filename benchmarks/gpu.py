@@ -3,14 +3,13 @@
     python benchmarks/gpu.py [--reference DIR] [--device cuda:0] [--batch 64] [--arms 1 4 8 15] [--seconds 540]
 
 Steps: the authors' code (or, without it, the plain way of `step.py`), then ours in both modes and precisions; then what
-an arm costs in cohorts of several sizes; then samples and their features a second. Beside the allocator's peak of
-memory stands what the plan's formula says. What the seconds did not suffice for is left out, and named.
+an arm costs in cohorts of several sizes; then samples and their features a second. Beside the peak of reserved memory,
+graphs included, stands what the plan's formula says. What the seconds did not suffice for is left out, and named.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import tempfile
 import time
@@ -73,13 +72,14 @@ class Table:
 def peak_bytes(device: str) -> float:
     import torch
 
-    return 0.0 if device == "cpu" else float(torch.cuda.max_memory_allocated(device))
+    return 0.0 if device == "cpu" else float(torch.cuda.max_memory_reserved(device))
 
 
 def reset_peak(device: str) -> None:
     import torch
 
     if device != "cpu":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
@@ -133,7 +133,6 @@ def yardstick(table: Table, held: Any, spec: Any, options: argparse.Namespace) -
         return table.measure(PLAIN, plain(held, spec, options.batch))
     seconds = beside_reference(options.reference.resolve(), {}, options.steps, options.batch, options.device)[AUTHORS]
     table.add(AUTHORS, seconds)
-    gc.collect()  # their nets, before the peak of ours is taken
     return median(seconds)
 
 
@@ -150,6 +149,7 @@ def cohort(
     name: str,
 ) -> float | None:
     """A cohort's step, told for one of its arms; its seconds an arm."""
+    from branchwise.trainables.contract import Device
     from branchwise.trainables.dash.compute import modes
     from branchwise.trainables.dash.costs import memory
     from branchwise.trainables.dash.costs.counts import count as counted
@@ -170,7 +170,9 @@ def cohort(
         against=lambda s: f"{baseline / s * count:.2f}{compared}" if baseline else "1.00",
         target="5" if (mode, precision) == ("fast", "bf16") and not compared else "2.22" if count == 8 else "",
         shown=lambda s: f"{1e3 * s / count:.1f} ms",
-        planned=memory.training_bytes([arm.spec for arm in arms], 1) - memory.CONTEXT - memory.data_bytes(spec),
+        planned=memory.training_bytes([arm.spec for arm in arms], 1, Device())
+        - memory.CONTEXT
+        - memory.data_bytes(spec),
         flop=2.0 * macs * batch,
         rate=rate_for(rates, mode, precision),
     )

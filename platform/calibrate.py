@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     file = add_rates(device, rates, about)
     for rate in rates:
         words = [str(rate[name]) for name in IDENTITY if name in rate]
-        print(f"{rate['seconds'] * 1e3:10.2f} ms  {', '.join(words)}")
+        memory = f"  {rate['working'] / 1e9:.2f} GB" if rate.get("working") else ""  # of a GPU
+        print(f"{rate['seconds'] * 1e3:10.2f} ms  {', '.join(words)}{memory}")
     print(f"{file}: plans of this device use these rates now; delete it to forget them")
     return 0
 

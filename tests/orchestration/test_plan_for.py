@@ -164,9 +164,11 @@ def test_gpus_are_known_by_what_their_driver_calls_them(driver: str, name: str |
 def test_measured_rates_are_kept_for_each_device_and_damage_means_none() -> None:
     one = {"kind": "train", "net": "a", "rows": 64, "precision": "fp32", "mode": "exact", "threads": 1}
     assert read_rates("H100") == ()
-    file = add_rates("H100", [{**one, "seconds": 2.0}, {**one, "net": "b", "seconds": 3.0}], {"torch": "2"})
+    file = add_rates(
+        "H100", [{**one, "seconds": 2.0, "working": 7}, {**one, "net": "b", "seconds": 3.0}], {"torch": "2"}
+    )
     assert file == rates_file("H100")
-    add_rates("H100", [{**one, "seconds": 1.5}], {"torch": "2"})
+    add_rates("H100", [{**one, "seconds": 1.5, "working": 8}], {"torch": "2"})
     assert sorted(rate["seconds"] for rate in read_rates("H100")) == [1.5, 3.0], "a new one replaces its like"
     assert target("8xH100").device.rates == read_rates("H100")
     assert target("8xA100").device.rates == ()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+FOUND = ("seconds", "working")  # what was measured; the rest says of what
 
 
 def rates_file(device: str) -> Path:
@@ -44,7 +45,7 @@ def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[st
 
 
 def _key(rate: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(sorted((name, str(value)) for name, value in rate.items() if name != "seconds"))
+    return tuple(sorted((name, str(value)) for name, value in rate.items() if name not in FOUND))
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from branchwise.trainables import Device
 from branchwise.trainables.dash.costs import memory, work
 from branchwise.trainables.dash.costs.counts import count
 from branchwise.trainables.dash.costs.seconds import flop, measured_ratio, pass_seconds, rate_of
+from branchwise.trainables.dash.machine import standing
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.cost import forward_macs
 from branchwise.trainables.dash.settings.spec import UNet
@@ -152,6 +153,38 @@ def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() ->
     plain, known = pass_seconds(one, shape, 10, Device())
     assert not known
     assert pass_seconds(one, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
+
+
+def test_memory_that_a_step_was_measured_to_take_stands_in_the_place_of_the_formula(root: Path) -> None:
+    spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
+    shape, classes = spec.data.image_shape, spec.data.classes
+    arm, teacher = work.arm_training(spec, 1), work.teacher_training(spec.teacher, 1)
+    known = [
+        {**rate_of(replace(one, times=1, rows=32), shape, classes, 1, 0.1), "working": working}
+        for one, working in ((arm, 1e9), (teacher, 2e9))
+    ]
+    measured = replace(GPU, rates=known)
+    assert arm.rows == 128  # of both branches, four times what was measured
+    more = 4 * 1e9 - memory.working_bytes(arm, spec, GPU)
+    plain, corrected = (dash.bill_cohort([spec] * 2, on, 1).memory["training"] for on in (GPU, measured))
+    assert corrected - plain == pytest.approx(more)
+    more = teacher.rows / 32 * 2e9 - memory.working_bytes(teacher, spec, GPU)
+    plain, corrected = (dash.bill_teacher(spec, on, 1, trained=False).memory["training"] for on in (GPU, measured))
+    assert corrected - plain == pytest.approx(more)
+    exact = replace(arm, mode="exact")
+    assert memory.working_bytes(exact, spec, measured) == memory.working_bytes(exact, spec, GPU), "another way"
+
+
+def test_what_a_step_takes_on_a_gpu_is_all_that_is_reserved_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    for name, value in (("memory_allocated", 300), ("max_memory_reserved", 1000)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name, value=value: told.append(name) or value)
+    for name in ("empty_cache", "reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda *device, name=name: told.append(name))
+    assert standing.working_bytes(lambda: told.append("step"), "cuda:0") == 700
+    told = [name for name in told if name != "synchronize"]
+    assert told == ["empty_cache", "reset_peak_memory_stats", "memory_allocated", "step", "max_memory_reserved"]
+    assert standing.working_bytes(lambda: None, "cpu") == 0
 
 
 def test_a_cohort_on_a_gpu_by_hand(root: Path) -> None:

@@ -31,7 +31,7 @@ def bill_cohort(specs: Sequence[Spec], on: Device, workers: int = 1) -> Bill:
     if not on.memory:
         return bill
     sampled = max(memory.sampling_bytes(student_net(spec), spec, on.memory, len(specs)) for spec in specs)
-    needed = {"training": memory.training_bytes(specs, workers), "sampling": sampled}
+    needed = {"training": memory.training_bytes(specs, workers, on), "sampling": sampled}
     return Bill(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
 
 
@@ -45,7 +45,7 @@ def bill_teacher(spec: Spec, on: Device, workers: int, trained: bool) -> Bill:
         return bill
     needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
     if not trained:
-        needed["training"] = memory.teacher_training_bytes(spec, workers)
+        needed["training"] = memory.teacher_training_bytes(spec, workers, on)
     return Bill(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
 
 

@@ -1,12 +1,15 @@
-"""How much memory of a GPU a cohort needs, by formula: what is kept for the backward pass, weights, images, samples."""
+"""How much memory of a GPU a cohort needs: weights, images, samples, and what is kept for the backward pass.
+
+By formula; what a training pass takes by a rate of the device where `calibrate` has measured its net."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import Counts, count
-from branchwise.trainables.dash.costs.work import student_net
-from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.costs.seconds import measured_working
+from branchwise.trainables.dash.costs.work import Pass, arm_training, student_net, teacher_training
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
 LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
@@ -29,7 +32,7 @@ def images_at_once(memory: float, side: int) -> int:
     return int(min(MOST, max(LEAST, memory / (IMAGE_BYTES * side**2 / 32**2))))
 
 
-def training_bytes(specs: Sequence[Spec], workers: int) -> float:
+def training_bytes(specs: Sequence[Spec], workers: int, on: Device) -> float:
     """The peak of a cohort's training on each of its GPUs: arms take their steps one after the other."""
     spec = specs[0]
     rows = -(-spec.train.batch_size // workers)
@@ -40,24 +43,28 @@ def training_bytes(specs: Sequence[Spec], workers: int) -> float:
         held += FLOAT * counts.parameters
         most = 2 * rows * counts.live * FLOAT
     for one in specs:
-        counts = _counts(student_net(one), one)
-        passes = len(OBJECTIVES[one.method.objective].passes(one.method))
-        held += LEARNED * counts.parameters
-        most = max(
-            most, passes * rows * kept_bytes(counts, one.train.precision) + cast_bytes(counts, one.train.precision)
-        )
+        held += LEARNED * _counts(student_net(one), one).parameters
+        most = max(most, working_bytes(arm_training(one, workers), one, on))
     return held + most
 
 
-def teacher_training_bytes(spec: Spec, workers: int) -> float:
+def teacher_training_bytes(spec: Spec, workers: int, on: Device) -> float:
     """The peak of the teacher's training on each GPU; 0 for a teacher that exists."""
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return 0.0
-    counts = _counts(teacher, spec)
-    rows = -(-teacher.batch_size // workers)
-    kept = rows * kept_bytes(counts, teacher.precision) + cast_bytes(counts, teacher.precision)
-    return CONTEXT + data_bytes(spec) + LEARNED * counts.parameters + kept
+    working = working_bytes(teacher_training(teacher, workers), spec, on)
+    return CONTEXT + data_bytes(spec) + LEARNED * _counts(teacher, spec).parameters + working
+
+
+def working_bytes(one: Pass, spec: Spec, on: Device) -> float:
+    """What a training pass takes beyond what stays: as measured on the device, else by the formula, which counts
+    tensors and knows of no workspace."""
+    measured = measured_working(one, spec.data.image_shape, spec.data.classes, on)
+    if measured is not None:
+        return measured
+    counts = _counts(one.net, spec)
+    return one.rows * kept_bytes(counts, one.precision) + cast_bytes(counts, one.precision)
 
 
 def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:

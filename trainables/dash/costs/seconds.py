@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -69,14 +69,29 @@ def rate_of(one: Pass, shape: Shape, classes: int, threads: int, seconds: float)
 
 def measured_ratio(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
     """Measured over reckoned seconds: of this net at the nearest batch, else the median of others; None: no rate."""
-    alike = [rate for rate in on.rates if rate["kind"] == one.kind and _same_way(rate, one, on)]
+    alike = _alike(one, on)
     if not alike:
         return None
-    this = rate_of(one, shape, classes, on.threads, 0.0)
-    own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
-    if own:
-        return _ratio(min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows))), one, on)
+    if own := _nearest(one, shape, classes, alike):
+        return _ratio(own, one, on)
     return float(median(_ratio(rate, one, on) for rate in alike))
+
+
+def measured_working(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
+    """Bytes of a GPU that a training pass takes beyond what stays, by a rate of this very net; None: no such rate."""
+    own = _nearest(one, shape, classes, [rate for rate in _alike(one, on) if rate.get("working")])
+    return own["working"] / own["rows"] * one.rows if own else None
+
+
+def _alike(one: Pass, on: Device) -> list[Mapping[str, Any]]:
+    return [rate for rate in on.rates if rate["kind"] == one.kind and _same_way(rate, one, on)]
+
+
+def _nearest(one: Pass, shape: Shape, classes: int, alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The rate of this very net whose batch is nearest."""
+    this = rate_of(one, shape, classes, 0, 0.0)
+    own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
+    return min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows)), default=None)
 
 
 def _ratio(rate: Mapping[str, Any], one: Pass, on: Device) -> float:

@@ -41,10 +41,8 @@ def student_net(spec: Spec) -> UNet:
 def cohort_passes(specs: Sequence[Spec], workers: int) -> Iterator[Pass]:
     """What each of `workers` computes to train and sample the arms of a cohort."""
     for spec in specs:
-        net, train = student_net(spec), spec.train
-        samples = train.batch_size * len(OBJECTIVES[spec.method.objective].passes(spec.method))
-        yield _training(net, train, -(-samples // workers), "train")
-        yield sampling_pass(net, spec, workers)
+        yield arm_training(spec, workers)
+        yield sampling_pass(student_net(spec), spec, workers)
     train, teacher = specs[0].train, specs[0].teacher
     if isinstance(teacher, Teacher) and any(OBJECTIVES[spec.method.objective].teacher_passes for spec in specs):
         yield _training(teacher, train, -(-2 * train.batch_size // workers), "teach")
@@ -56,8 +54,19 @@ def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
     if not isinstance(teacher, Teacher):
         return  # it exists, and its size is not known here
     if not trained:
-        yield _training(teacher, teacher, -(-teacher.batch_size // workers), "train")
+        yield teacher_training(teacher, workers)
     yield sampling_pass(teacher, spec, workers, of_teacher=True)
+
+
+def arm_training(spec: Spec, workers: int) -> Pass:
+    """The steps of one arm, on each of `workers`."""
+    samples = spec.train.batch_size * len(OBJECTIVES[spec.method.objective].passes(spec.method))
+    return _training(student_net(spec), spec.train, -(-samples // workers), "train")
+
+
+def teacher_training(teacher: Teacher, workers: int) -> Pass:
+    """The steps of a teacher's training, on each of `workers`."""
+    return _training(teacher, teacher, -(-teacher.batch_size // workers), "train")
 
 
 def _training(net: UNet, settings: Optimization, rows: int, kind: Kind) -> Pass:

@@ -96,7 +96,7 @@ def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterato
     whole = _pass("train", spec.student, spec.train.batch_size * passes, way)
     batch = max(2, _affordable(whole, spec, on.threads, seconds, on.device) // passes)
     held = standing.setting(spec, on)
-    took = {}
+    took, working = {}, 0
     for count in (1, TOGETHER):
         students = steps.begin(standing.arms_of(spec, count, batch_size=batch, **way), held)
         numbers, own = itertools.count(), dict.fromkeys(students, 0.0)
@@ -105,8 +105,10 @@ def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterato
             steps.take_step(students, held, next(numbers), own)
 
         took[count] = standing.mean_seconds(step, on.device, seconds)
+        working = working or standing.working_bytes(step, on.device)
     arm = max((took[TOGETHER] - took[1]) / (TOGETHER - 1), 1e-6)
-    yield rate_of(_pass("train", spec.student, passes * batch, way), *_images(spec), on.threads, arm)
+    one = _pass("train", spec.student, passes * batch, way)
+    yield {**rate_of(one, *_images(spec), on.threads, arm), "working": working}
     shared = max(took[1] - arm, 1e-6)
     yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, way), *_images(spec), on.threads, shared)
 
@@ -122,12 +124,12 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     modes.prepare(net.to(on.device), settings.mode, on)
     learner = Learner(net, settings, settings, None, alphas_cumprod, on)
     numbers = itertools.count()
-    took = standing.mean_seconds(
-        lambda: steps.take_teacher_step(learner, settings, dataset, alphas_cumprod, next(numbers), on),
-        on.device,
-        seconds,
-    )
-    return rate_of(one, *_images(spec), on.threads, took)
+
+    def step() -> None:
+        steps.take_teacher_step(learner, settings, dataset, alphas_cumprod, next(numbers), on)
+
+    took = standing.mean_seconds(step, on.device, seconds)
+    return {**rate_of(one, *_images(spec), on.threads, took), "working": standing.working_bytes(step, on.device)}
 
 
 @torch.inference_mode()

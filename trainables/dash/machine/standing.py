@@ -98,3 +98,17 @@ def mean_seconds(call: Callable[[], object], device: str, seconds: float) -> flo
     while not times or sum(spent) + sum(times) < seconds:
         times.append(timed(call, device))
     return sum(times) / len(times)
+
+
+def working_bytes(call: Callable[[], object], device: str) -> int:
+    """Bytes of a GPU that a call takes beyond what stays: all that is reserved for it, as a graph's memory is not
+    counted as allocated; 0 on a CPU."""
+    if device == "cpu":
+        return 0
+    wait(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    stays = torch.cuda.memory_allocated(device)
+    call()
+    wait(device)
+    return torch.cuda.max_memory_reserved(device) - stays
