@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
-from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.model import ALPHA, Estimate
 from branchwise.analysis.statistics.table import CellRow
 
 
@@ -87,17 +87,17 @@ def outcome_table(findings: Findings) -> Table:
     rows = []
     for i, scale in enumerate(findings.outcomes):
         shown = natural(findings, i)
-        for row, told in zip(scale.rows, shown.rows, strict=True):
-            rows.append(
-                (scale.outcome.title, row.component, effect_text(told.shapley, shown), with_interval(row.share, 100),
-                 p_text(row.p_holm))
-            )  # fmt: skip
+        for row, first, told in zip(scale.rows, findings.outcomes[0].rows, shown.rows, strict=True):
+            tested = i == 0 or not first.p_holm > ALPHA
+            p = p_text(row.p_holm) if tested else "not tested"
+            effect = effect_text(told.shapley, shown)
+            rows.append((scale.outcome.title, row.component, effect, with_interval(row.share, 100), p))
     return Table(
         title="By outcome", name="outcomes",
-        columns=("outcome", "component", "better by", "% of the gain", "p"), text_columns=2,
+        columns=("outcome", "component", "better by", "% of the gain", "p (Holm)"), text_columns=2,
         rows=tuple(rows) if len(findings.outcomes) > 1 else (),
         note="The first outcome is primary. A component's effects on the others are tested with what its effect on the "
-        "primary one leaves of the 5%, and are shown but not significant where that was not.",
+        "primary one leaves of the 5%: not at all where that is not significant. Their intervals are unadjusted.",
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -100,6 +101,23 @@ def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
     )
     outcomes = svg_texts(leveled / "report/outcomes.svg")
     assert {"primary outcome", "lowers fd_digits64 by (log scale)", "raises accuracy by (points)"} <= set(outcomes)
+
+
+def test_an_outcome_is_not_tested_where_the_primary_one_shows_nothing(leveled, tmp_path):
+    def p_values(folder: Path) -> dict[str, set[str]]:
+        lines = (folder / "report/ablation.md").read_text().split("## By outcome")[1].split("## ")[0].splitlines()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+        return {name: {row[-1] for row in rows if row[0] == name} for name in ("fd_digits64", "accuracy")}
+
+    assert "not tested" not in p_values(leveled)["fd_digits64"] | p_values(leveled)["accuracy"]
+    noise = shutil.copytree(leveled, tmp_path / "leveled", ignore=shutil.ignore_patterns("report"))
+    arms = pd.read_parquet(noise / "arms.parquet")
+    arms["value"] = np.random.default_rng(1).lognormal(0, 0.1, len(arms))
+    arms.to_parquet(noise / "arms.parquet")
+    build_report([noise])
+    told = p_values(noise)
+    assert told["accuracy"] == {"not tested"}, "though its effects are plain: a test was not promised"
+    assert "not tested" not in told["fd_digits64"]
 
 
 def test_components_are_called_by_their_labels(leveled):
