@@ -316,8 +316,8 @@ class Trainable(Protocol):
         Under the settings that it was trained with, the values are those of its training, bit for bit.
         """
 
-    def estimate_measure(self, spec: Any, teacher: bool, threads: int) -> float:
-        """Seconds that measuring one model, or the teacher, is expected to take."""
+    def estimate_measure(self, spec: Any, teacher: bool, on: Device) -> float:
+        """Seconds that measuring one model, or the teacher, is expected to take on a device."""
 
     def features_key(self, spec: Any) -> str | None:
         """The content address of a net that has to be trained before anything is measured; None where none has to."""

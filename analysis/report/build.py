@@ -108,8 +108,9 @@ def _measure_tables(measured: Remeasured) -> list[Table]:
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
     run = findings.run
     single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
-    plots = [*attribution_plots(findings), *dose_plots(findings), *single, *line_plots(run), *search_plots(run)]
-    plots += measure_plots(measured)
+    plots = [*attribution_plots(findings), *single, *line_plots(run)]
+    if not run.progress:  # an interim page shows no others
+        plots += [*dose_plots(findings), *search_plots(run), *measure_plots(measured)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 

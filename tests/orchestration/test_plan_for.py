@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from branchwise.orchestration.planning import gpus
 from branchwise.orchestration.planning.bill import cohort_bill, teacher_bill
 from branchwise.orchestration.planning.gpus import name_in_table, read_table, target
 from branchwise.orchestration.planning.plan import Plan, plan_new
-from branchwise.orchestration.planning.rates import add_rates, rates_file, read_rates
+from branchwise.orchestration.planning.rates import add_rates, processor, rates_file, read_rates
 from branchwise.orchestration.space import load_space
+from branchwise.trainables.dash.costs import work
+from branchwise.trainables.dash.costs.seconds import rate_of
 from branchwise.trainables.runtime.storage import storage_at
 
 Sweep = Callable[..., tuple[int, str]]
@@ -159,6 +162,19 @@ def test_a_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None
 )
 def test_gpus_are_known_by_what_their_driver_calls_them(driver: str, name: str | None) -> None:
     assert name_in_table(driver) == name
+
+
+def test_a_plan_says_which_part_of_its_time_was_measured_of_its_very_nets(
+    sweep: Sweep, root: Path, tmp_path: Path
+) -> None:
+    file = root / "search_spaces/smoke.yaml"
+    space = load_space(file)
+    steps = work.arm_training(space.spec, 1)
+    add_rates(processor(), [rate_of(steps, space.spec.data.image_shape, space.spec.data.classes, 1, 0.02)], {})
+    for setting, share in (("student.channels=[8, 12]", r"[1-9]\d?%"), ("student.channels=[8, 16]", "0%")):
+        code, output = sweep("--space", file, "--dry-run", "--storage", tmp_path / "runs", "--set", setting)
+        assert code == 0, output
+        assert re.search(rf"start-up, {share} of it by rates of these very nets; ", " ".join(output.split())), output
 
 
 def test_measured_rates_are_kept_for_each_device_and_damage_means_none() -> None:

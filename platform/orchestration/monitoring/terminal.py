@@ -16,7 +16,7 @@ from rich.text import Text
 
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.planning.bill import describe_bill
+from branchwise.orchestration.planning.bill import describe_bill, measured_share
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
 
@@ -60,9 +60,18 @@ def _time(plan: Plan) -> str:
     if plan.total and not plan.nothing_left and not plan.arm_seconds:
         return "not estimated: how long an arm takes is not known before the first one"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
-    basis = ", by rates that platform/calibrate.py measured" if plan.device.rates else ""
     work, start_up = plan.teacher_seconds + plan.arm_seconds, plan.startup_seconds
-    return f"about {duration(work + start_up)} {where}, {duration(start_up)} of it start-up{basis}"
+    return f"about {duration(work + start_up)} {where}, {duration(start_up)} of it start-up{_basis(plan)}"
+
+
+def _basis(plan: Plan) -> str:
+    """What rates of this machine the time rests on."""
+    if plan.target or plan.device is None or not plan.device.rates or not plan.teacher_seconds + plan.arm_seconds:
+        return ""  # the bill for a target tells of its rates
+    share = measured_share(plan)
+    if share > 0.99:
+        return ", by rates that platform/calibrate.py measured"
+    return f", {share:.0%} of it by rates of these very nets; platform/calibrate.py --space FILE measures the others"
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:

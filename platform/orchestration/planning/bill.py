@@ -77,10 +77,7 @@ def too_large(plan: Plan) -> str:
 
 def describe_bill(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
     """What a plan for GPUs says of them, of memory, of arithmetic and of money: pairs of a word and a text."""
-    bills = [cohort_bill(plan.space, [arm.spec for arm in cohort.arms], target.device) for cohort in plan.cohorts]
-    if not bills:  # a search: cohorts of the space's own settings
-        bills = [cohort_bill(plan.space, [plan.space.spec] * plan.search_size, target.device)]
-    taught = [teacher_bill(plan, teacher) for teacher in plan.teachers]
+    bills, taught = _bills(plan)
     yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
     yield "rates", _basis(target.device, [*bills, *taught])
     for word, whose, found in (("memory", "", _peaks(bills)), ("", "teacher's ", _peaks(taught))):
@@ -98,6 +95,23 @@ def describe_bill(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
         yield "money", f"{hours * target.count * target.price:,.0f} = {hours:.1f} h x {target.count} x {target.price:g}"
 
 
+def measured_share(plan: Plan) -> float:
+    """The share of a plan's seconds that rests on rates of its very nets, measured on its device."""
+    return _measured([bill for bills in _bills(plan) for bill in bills])
+
+
+def _bills(plan: Plan) -> tuple[list[Bill], list[Bill]]:
+    """Of what is left to do: cohorts, of a search one of the space's own settings, and teachers."""
+    groups = [[arm.spec for arm in cohort.arms] for cohort in plan.cohorts] or [[plan.space.spec] * plan.search_size]
+    bills = [cohort_bill(plan.space, specs, plan.device) for specs in groups]
+    return bills, [teacher_bill(plan, teacher) for teacher in plan.teachers]
+
+
+def _measured(bills: Sequence[Bill]) -> float:
+    total = sum(bill.total for bill in bills)
+    return sum(bill.measured * bill.total for bill in bills) / total if total else 0.0
+
+
 def _peaks(bills: Sequence[Bill]) -> dict[str, float]:
     """By phase, the most that any of them needs."""
     phases = dict.fromkeys(phase for bill in bills for phase in bill.memory)
@@ -105,8 +119,7 @@ def _peaks(bills: Sequence[Bill]) -> dict[str, float]:
 
 
 def _basis(device: Device, bills: Sequence[Bill]) -> str:
-    total = sum(bill.total for bill in bills)
-    measured = sum(bill.measured * bill.total for bill in bills) / total if total else 0.0
+    measured = _measured(bills)
     if measured > 0.99:
         return "measured by platform/calibrate.py"
     shares = ", ".join(f"{part:.0%} of {name}" for name, part in device.efficiency.items() if name in device.flops)

@@ -11,13 +11,14 @@ from typing import Any
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import parse_yaml
+from branchwise.orchestration.planning.bill import device_here
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
-from branchwise.trainables import Arm, Cohort
+from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
@@ -234,7 +235,7 @@ def _refuse_unlike(plan: MeasurePlan) -> None:
 def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
     """What is left to measure, the teacher first, an arm's measures in groups."""
     module, method = plan.space.module, plan.space.method
-    threads = threads_of_worker(plan.space)
+    on = device_here(plan.space) or Device(threads=threads_of_worker(plan.space))
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
     at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
     number = itertools.count()
@@ -247,7 +248,7 @@ def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
                 Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
                 for p in patches
             )
-            seconds = sum(module.estimate_measure(arm.spec, True, threads) for arm in arms)
+            seconds = sum(module.estimate_measure(arm.spec, True, on) for arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
     known = {one.key: set(measurements.folder(one.key).record_names()) for one in plan.measures}
     for arm in plan.arms:
@@ -255,7 +256,7 @@ def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
         for group in _groups(missing, at_once):
             patches = [{**arm.patch, **one.patch} for one in group]
             arms = tuple(replace(arm, patch=patch, spec=method.patched(patch)) for patch in patches)
-            seconds = sum(module.estimate_measure(one.spec, False, threads) for one in arms)
+            seconds = sum(module.estimate_measure(one.spec, False, on) for one in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
 
 

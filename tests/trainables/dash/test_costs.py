@@ -155,6 +155,18 @@ def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() ->
     assert pass_seconds(one, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
 
 
+def test_measuring_a_model_again_is_estimated_on_the_device_by_its_rates(root: Path) -> None:
+    spec = load_space(root / "search_spaces/smoke.yaml").spec
+    shape, classes = spec.data.image_shape, spec.data.classes
+    one = replace(work.sampling_pass(spec.student, spec, 1), times=1)
+    slow = rate_of(one, shape, classes, 1, 3 * pass_seconds(one, shape, classes, Device())[0])
+    plain, slower = (dash.estimate_measure(spec, False, Device(rates=rates)) for rates in ((), (slow,)))
+    once = spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})})
+    sampled, _ = pass_seconds(work.sampling_pass(spec.student, once, 1), shape, classes, Device())
+    assert slower - plain == pytest.approx(2 * sampled)
+    assert dash.estimate_measure(spec, False, GPU) < plain / 2
+
+
 def test_memory_that_a_step_was_measured_to_take_stands_in_the_place_of_the_formula(root: Path) -> None:
     spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes

@@ -11,8 +11,8 @@ from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher, UN
 TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
 
 
-def estimate_measure(spec: Spec, teacher: bool, threads: int) -> float:
-    """Seconds to measure a student, or the teacher, under `spec.evaluate` on CPU cores; 0 for a teacher that exists,
+def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
+    """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
     whose size is not known here.
 
     A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
@@ -24,7 +24,7 @@ def estimate_measure(spec: Spec, teacher: bool, threads: int) -> float:
             return 0.0
         net = spec.teacher
     evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
-    once, on = spec.model_copy(update={"evaluate": evaluate}), Device(threads=threads)
+    once = spec.model_copy(update={"evaluate": evaluate})
     sampling, _ = pass_seconds(sampling_pass(net, once, 1, teacher), spec.data.image_shape, spec.data.classes, on)
     return sampling + features_seconds(once, on, 1, teacher)[0]
 

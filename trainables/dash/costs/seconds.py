@@ -27,10 +27,11 @@ def flop(one: Pass, shape: Shape, classes: int) -> float:
 
 
 def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
-    """Seconds of all the passes, and whether they rest on a measurement of this device."""
+    """Seconds of all the passes, and whether they rest on a measurement of this very net on this device."""
     seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, on))
     ratio = measured_ratio(one, shape, classes, on)
-    return (seconds, False) if ratio is None else (seconds * ratio, True)
+    own = _nearest(one, shape, classes, _alike(one, on)) is not None
+    return (seconds if ratio is None else seconds * ratio), own
 
 
 def _on_cpu(one: Pass, shape: Shape, on: Device) -> float:
