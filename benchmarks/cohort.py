@@ -59,10 +59,10 @@ def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callabl
 
 def work(spec: Any, k: int) -> float:
     """MACs of one arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
-    from branchwise.trainables.dash.settings.cost import forward_macs
+    from branchwise.trainables.dash.costs.counts import count
 
-    shape = spec.data.image_shape
-    return 2 * forward_macs(spec.teacher, shape) / k + 6 * forward_macs(spec.student, shape)
+    teacher, student = (count(net, spec.data.image_shape, spec.data.classes) for net in (spec.teacher, spec.student))
+    return 2 * teacher.macs / k + 6 * student.macs
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Any
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import BACKWARD, count
 from branchwise.trainables.dash.costs.work import Pass
-from branchwise.trainables.dash.settings.cost import forward_seconds
 from branchwise.trainables.dash.settings.spec import Spec, UNet
 
 STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, whatever the net
@@ -28,14 +27,23 @@ def flop(one: Pass, shape: Shape, classes: int) -> float:
 
 def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
     """Seconds of all the passes, and whether they rest on a measurement of this very net on this device."""
-    seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, on))
+    seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, classes, on))
     ratio = measured_ratio(one, shape, classes, on)
     own = _nearest(one, shape, classes, _alike(one, on)) is not None
     return (seconds if ratio is None else seconds * ratio), own
 
 
-def _on_cpu(one: Pass, shape: Shape, on: Device) -> float:
-    return forward_seconds(one.net, shape, one.rows, on.threads) * (1 + BACKWARD if one.kind == "train" else 1)
+def _on_cpu(one: Pass, shape: Shape, classes: int, on: Device) -> float:
+    """As long as one core of an AMD EPYC took with torch 2.15, shared by the threads.
+
+    Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
+    arithmetic, about 5e10 MAC/s. What does not depend on the batch goes with the residual blocks.
+    """
+    macs = count(one.net, shape, classes).macs
+    a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
+    blocks = len(one.net.channels) * (2 * one.net.res_blocks + 1) + 2
+    forward = 0.7e-3 * blocks + a_sample * one.rows / on.threads
+    return forward * (1 + BACKWARD if one.kind == "train" else 1)
 
 
 def _on_gpu(one: Pass, shape: Shape, classes: int, on: Device) -> float:
