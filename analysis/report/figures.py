@@ -142,25 +142,10 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
-def line_style(i: int) -> dict[str, Any]:
-    """Colour, dash and marker that together tell 8 x 4 lines apart, also in grey print."""
-    return {
-        "color": colour(i),
-        "linestyle": LINES[(i // len(COLOURS)) % len(LINES)],
-        "marker": MARKERS[i % len(MARKERS)],
-    }
-
-
 def log_y(axes: Axes) -> None:
     """Log axis with plain numbers, for values that are all above 0."""
     axes.set_yscale("log")
     label_log(axes.yaxis)
-
-
-def log_x(axes: Axes) -> None:
-    """Log axis with plain numbers, for values that are all above 0."""
-    axes.set_xscale("log")
-    label_log(axes.xaxis)
 
 
 def label_log(axis: Axis) -> None:
