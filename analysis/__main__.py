@@ -94,7 +94,7 @@ def _from_elsewhere(args: argparse.Namespace) -> Path:
         block=args.block,
         value=args.value,
         direction=args.direction,
-        scale="raw" if args.scale == "identity" else args.scale,
+        scale=args.scale,
         reference=_pairs("--reference", args.reference),
         full=_pairs("--full", args.full),
         claims=args.claim,

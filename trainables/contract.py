@@ -94,6 +94,7 @@ class Column:
     searchable: bool = False  # may be an objective of a search
     claimable: bool = False  # may be estimated and claimed about
     scale: Scale = "log"  # on which effects on it are estimated and add up
+    range: tuple[float, float] | None = None  # the values it can have: (0, 1), (0, 100); None: not bounded both ways
     shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
     cost: bool = False  # what a model takes to run: stands in the table of efficiency
 

@@ -40,6 +40,7 @@ ATTEMPT = (
     Column(name="steps", about="steps reported", dtype="Int64"),
     Column(name="run_seconds", about="seconds that the run took", unit="s", better="lower", searchable=True),
 )
+RATE_RANGES = ((0.0, 1.0), (0.0, 100.0))  # of an accuracy as a fraction, and in per cent
 TAKEN = {column.name for column in (*OUTCOME, *ATTEMPT)}
 
 
@@ -64,8 +65,8 @@ class Declared(Strict):
         low, high = self.range or (None, None)
         if low is not None and high is not None and not low < high:
             raise ValueError(f"range [{low}, {high}] is empty: its first number must be the smaller one")
-        if self.scale == "logit" and self.range is not None and self.range != (0.0, 1.0):
-            raise ValueError("scale logit is for metrics in the range [0, 1]")
+        if self.scale == "logit" and self.range is not None and (low is None or high is None):
+            raise ValueError("scale logit is for metrics with two bounds, such as the range [0, 1] or [0, 100]")
         if self.scale == "log" and self.range is not None and (low is None or low < 0):
             raise ValueError("scale log is for metrics that are above 0")
         return self
@@ -77,8 +78,8 @@ class Declared(Strict):
         words = re.findall(r"[a-z]+[0-9]*", metric.lower())
         if self.range is not None:
             low, high = self.range
-            if (low, high) == (0.0, 1.0):
-                return "logit", "its range is [0, 1]"
+            if (low, high) in RATE_RANGES:
+                return "logit", f"its range is [0, {high:g}]"
             if low == 0.0 and high is None:
                 return "log", "it has no upper bound and is above 0"
             return "identity", "its range suits neither log nor logit"
@@ -88,13 +89,21 @@ class Declared(Strict):
             return "log", "by its name it is above 0; declare `range` or `scale` if it is not"
         return "identity", "nothing is known of its range; declare `range` or `scale` if there is"
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The range where it has both ends."""
+        low, high = self.range or (None, None)
+        return None if low is None or high is None else (low, high)
+
     def column(self, name: str, metric: str) -> Column:
         """The column of this metric, which bears `name`."""
+        scale = self.scaled(metric)[0]
         return Column(
             name=name,
             about="the primary outcome" if name == "value" else metric,
             better=BETTER[self.direction],
-            scale=self.scaled(metric)[0],
+            scale=scale,
+            range=self.bounds or ((0.0, 1.0) if scale == "logit" else None),
             searchable=True,
             claimable=name == "value",
             shown=name != "value",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-ScaleName = Literal["log", "logit", "raw"]
+ScaleName = Literal["log", "logit", "identity"]
 Better = Literal["lower", "higher"]
 
 
@@ -18,31 +18,44 @@ Better = Literal["lower", "higher"]
 class Outcome:
     """A column, or a column at a budget: `loss@100` is what the loss was after 100 training steps.
 
-    scale: on which effects are estimated and add up; values that it cannot take are analysed on the raw one. title: a
-    name for readers.
+    scale: on which effects are estimated and add up. range: the values that the metric can have, where it is bounded
+    both ways; the logit scale works within it, (0, 1) unless declared. title: a name for readers.
     """
 
     name: str = "value"
     title: str = ""
     better: Better = "lower"
     scale: ScaleName = "log"
+    range: tuple[float, float] | None = None
 
     @property
     def column(self) -> str:
         return column_and_step(self.name)[0]
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.range or (0.0, 1.0)
+
+    @property
+    def points(self) -> float | None:
+        """Points in one unit of a rate: 100 where it is a fraction, 1 where it is in per cent. None for no rate."""
+        bounded = self.range is not None or self.scale == "logit"
+        return {(0.0, 1.0): 100.0, (0.0, 100.0): 1.0}.get(self.bounds) if bounded else None
+
     def fits(self, values: FloatArray) -> bool:
         """Whether the scale can take every one of the values."""
         if self.scale == "log":
             return bool((values > 0).all())
-        return self.scale == "raw" or bool(((values > 0) & (values < 1)).all())
+        low, high = self.bounds
+        return self.scale == "identity" or bool(((values > low) & (values < high)).all())
 
     def improvement(self, values: FloatArray, scale: ScaleName) -> FloatArray:
         """The values on a scale, in the orientation in which a better student has more. NaN stays NaN."""
         if scale == "log":
             found = np.log(values)
         elif scale == "logit":
-            found = np.log(values) - np.log1p(-values)
+            fraction = self._fraction(values)
+            found = np.log(fraction) - np.log1p(-fraction)
         else:
             found = np.asarray(values, dtype=np.float64)
         return found if self.better == "higher" else -found
@@ -52,7 +65,15 @@ class Outcome:
         y = improvement if self.better == "higher" else -improvement
         if scale == "log":
             return float(np.exp(y))
-        return float(1 / (1 + np.exp(-y))) if scale == "logit" else y
+        if scale == "identity":
+            return y
+        low, high = self.bounds
+        return low + (high - low) / (1 + float(np.exp(-y)))
+
+    def _fraction(self, values: FloatArray) -> FloatArray:
+        """Where the values lie between the bounds, from 0 to 1."""
+        low, high = self.bounds
+        return values if (low, high) == (0.0, 1.0) else (values - low) / (high - low)
 
 
 VALUE = Outcome()

@@ -233,7 +233,7 @@ def _scale(values: pd.Series, asked: Asked) -> tuple[ScaleName, str]:
         return "logit", "every value lies between 0 and 1"
     if asked.direction == "minimize" and (values > 0).all():
         return "log", "every value is above 0"
-    return "raw", "its values suit neither log nor logit"
+    return "identity", "its values suit neither log nor logit"
 
 
 def _other_settings(runs: pd.DataFrame, arms: pd.DataFrame, names: Mapping[str, str]) -> list[str]:

@@ -41,6 +41,7 @@ class Column:
     cost: bool = False
     unit: str = ""
     scale: ScaleName = "log"
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +75,13 @@ class Outline:
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     def column(found: Mapping[str, Any]) -> Column:
-        scale = found.get("scale", "log").replace("identity", "raw")
         return Column(
             name=found["name"],
             about=found["about"],
             better=found["better"],
             shown=found["shown"],
-            scale=scale,
+            scale=found.get("scale", "log"),
+            range=tuple(found["range"]) if found.get("range") else None,
             cost=found.get("cost", False),
             unit=found["unit"],
         )

@@ -62,7 +62,13 @@ class Run:
             title = self.metric if column == "value" else column
             at = "" if step is None else f" after {step:,} steps"
             found.append(
-                Outcome(name=name, title=title + at, better=declared.better or _unless(column), scale=declared.scale)
+                Outcome(
+                    name=name,
+                    title=title + at,
+                    better=declared.better or _unless(column),
+                    scale=declared.scale,
+                    range=declared.range,
+                )
             )
         return tuple(found)
 

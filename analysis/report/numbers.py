@@ -37,7 +37,7 @@ def csv_rows(findings: Findings) -> list[dict[str, Any]]:
     rows = []
     for i, component in enumerate(findings.run.components):
         row: dict[str, Any] = {"component": component}
-        scaled = findings.headline if findings.headline.scale != "raw" else None
+        scaled = findings.headline if findings.headline.scale != "identity" else None
         for prefix, scale in (("", scaled), ("raw_", findings.raw)):
             row |= {f"{prefix}{key}": value for key, value in _csv_numbers(scale, i).items()}
         rows.append(row)
@@ -143,6 +143,7 @@ def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
 def _outcome(scale: ScaleResult) -> dict[str, Any]:
     return {
         "better": scale.outcome.better,
+        "range": scale.outcome.range,
         "scale": scale.scale,
         **_contrasts(scale),
         "levels": [asdict(row) for row in scale.levels],
@@ -151,7 +152,7 @@ def _outcome(scale: ScaleResult) -> dict[str, Any]:
 
 def _formula(scale: ScaleResult) -> str:
     name = scale.outcome.name
-    inside = name if scale.scale == "raw" else f"{scale.scale}({name})"
+    inside = name if scale.scale == "identity" else f"{scale.scale}({name})"
     return inside if scale.outcome.better == "higher" else f"-{inside}"
 
 

@@ -250,7 +250,7 @@ def variance_table(findings: Findings) -> Table:
     values = (v.residual, v.block, v.total, v.sampling, v.training)
     rows = [(name, number(value)) for name, value in zip(names, values, strict=True)]
     scale = findings.headline
-    unit = scale.outcome.title if scale.scale == "raw" else f"{scale.scale} of {scale.outcome.title}"
+    unit = scale.outcome.title if scale.scale == "identity" else f"{scale.scale} of {scale.outcome.title}"
     return Table(
         title="Where the noise comes from", columns=("source", f"SD ({unit})"),
         rows=(*rows, ("intra-block correlation", number(v.intra_block))),

@@ -20,13 +20,13 @@ def verb(outcome: Outcome, helps: bool = True) -> str:
 
 
 def natural(findings: Findings, i: int = 0) -> ScaleResult:
-    """The attribution of outcome `i` as readers speak of it: a rate in points, all else on its scale."""
+    """The attribution of outcome `i` as readers speak of it: on the log scale as ratios, else in the metric's unit."""
     return findings.raws[i] if findings.outcomes[i].scale == "logit" else findings.outcomes[i]
 
 
 def is_rate(scale: ScaleResult) -> bool:
-    """Whether effects are told in points, which are hundredths."""
-    return scale.scale == "raw" and scale.outcome.scale == "logit"
+    """Whether effects are shown in points."""
+    return scale.scale == "identity" and scale.outcome.points is not None
 
 
 def percent(effect: float, outcome: Outcome) -> float:
@@ -45,7 +45,7 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
         low, high = (f"{percent(end, scale.outcome):.1f}" for end in (estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
     if is_rate(scale):
-        head, _, tail = with_interval(estimate, 100).partition(" ")
+        head, _, tail = with_interval(estimate, scale.outcome.points or 1.0).partition(" ")
         return f"{head} points {tail}".rstrip()
     return with_interval(estimate)
 

@@ -66,7 +66,7 @@ def analyse(run: Run) -> Findings:
     claims, unread = read_claims(run)
     verdicts, outcomes = settle(judge(claims, unsettled, results, run.grid), unsettled)
     headline = outcomes[0]
-    raws = tuple(analyse_scale(results, run.grid, outcome, "raw") for outcome in run.outcomes)
+    raws = tuple(analyse_scale(results, run.grid, outcome, "identity") for outcome in run.outcomes)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
     edited, along = _edited(run, claims), budgets(run)
@@ -83,7 +83,7 @@ def analyse(run: Run) -> Findings:
 def _attributed(run: Run, outcome: Outcome) -> ScaleResult:
     """On the outcome's own scale where it can take every value, else on the raw one."""
     values = run.results[outcome.name].dropna().to_numpy(dtype=float)
-    return analyse_scale(run.results, run.grid, outcome, outcome.scale if outcome.fits(values) else "raw")
+    return analyse_scale(run.results, run.grid, outcome, outcome.scale if outcome.fits(values) else "identity")
 
 
 def vocabulary(run: Run) -> Vocabulary:

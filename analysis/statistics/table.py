@@ -56,7 +56,7 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
                 n=len(done), mean=float(done[column].mean()), sd=float(done[column].std(ddof=1)),
                 shown={one.name: float(done[one.name].mean()) for one in run.shown},
                 change=flip(change) if run.primary.better == "lower" else change,
-                relative=headline.relative.get(cell, Estimate()) if headline.scale != "raw" else Estimate(),
+                relative=headline.relative.get(cell, Estimate()) if headline.scale != "identity" else Estimate(),
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
             )
         )  # fmt: skip

@@ -140,13 +140,23 @@ def test_a_claim_is_of_the_outcome_that_it_names():
 
 
 @pytest.mark.parametrize(
-    ("better", "scale", "undone"), [("lower", "log", 3.0), ("higher", "logit", 0.7), ("higher", "raw", -2.0)]
+    ("better", "scale", "undone"), [("lower", "log", 3.0), ("higher", "logit", 0.7), ("higher", "identity", -2.0)]
 )
 def test_improvements_have_one_direction_and_can_be_undone(better, scale, undone):
     outcome = Outcome(better=better, scale=scale)
     low, high = outcome.improvement(np.array([undone, undone + 0.1]), scale)
     assert (high > low) == (better == "higher")
     assert outcome.value(float(low), scale) == pytest.approx(undone)
+
+
+def test_the_logit_scale_works_within_the_range():
+    percent, fraction = (Outcome(better="higher", scale="logit", range=bounds) for bounds in ((0, 100), (0, 1)))
+    values = np.array([71.59, 99.0, 0.2])
+    expected = np.log(values / (100 - values))
+    assert percent.improvement(values, "logit") == pytest.approx(expected, rel=1e-12)
+    assert fraction.improvement(values / 100, "logit") == pytest.approx(expected, rel=1e-12)
+    assert percent.value(expected[0], "logit") == pytest.approx(71.59)
+    assert (percent.points, fraction.points, Outcome(scale="logit").points, Outcome().points) == (1, 100, 100, None)
 
 
 def test_switches_are_the_full_factorial():

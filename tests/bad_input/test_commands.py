@@ -33,7 +33,7 @@ COMMANDS = [
     ("maximize", "up", ["command.direction", "'maximize' or 'minimize'", "'up'"]),
     ("maximize", "maximize\n  scale: square", ["command.scale", "'logit'", "'square'"]),
     ("maximize", "maximize\n  range: [1, 0]", ["command: range [1.0, 0.0] is empty"]),
-    ("maximize", "maximize\n  scale: logit\n  range: [0, 100]", ["scale logit is for metrics in the range [0, 1]"]),
+    ("maximize", "maximize\n  scale: logit\n  range: [0, null]", ["scale logit is for metrics with two bounds"]),
     ('"{lr}"', '"{lrr}"', ["command.run[3]: {lrr} is unknown; did you mean {lr}?"]),
     ('"{lr}"', '"{lr:.3f}"', ["command.run[3]", "{lr} is no placeholder"]),
     ('"{lr}"', '"{lr"', ["'{lr'", "write {{ and }} for braces"]),

@@ -35,7 +35,7 @@ def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject
         axis.set_major_formatter(FixedFormatter([label for _, label in ticks]))
         axis.set_label_text(f"{what} (log scale)")
     else:
-        factor, unit = (100, " (points)") if is_rate(scale) else (1, "")
+        factor, unit = (outcome.points or 1.0, " (points)") if is_rate(scale) else (1.0, "")
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(FuncFormatter(lambda value, _: with_minus(f"{factor * value:g}")))
         axis.set_label_text(what + unit)

@@ -28,7 +28,7 @@ def cell_forest(findings: Findings) -> Plot | None:
     """Left: the components; middle: every seed's value, the teacher's and real images'; right: change with interval."""
     scale = natural(findings)
     cells = [row for row in findings.cells if row.n and row.arms][:MOST_ROWS]
-    single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "raw")]
+    single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "identity")]
     if not cells:
         return None
     shown = [*cells, *single]
