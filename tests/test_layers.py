@@ -24,8 +24,9 @@ ORDERS = {
         "callbacks",
         "testing",
     ],
-    "trainables/command": ["words", "settings", "process", "output", "trial"],
+    "trainables/command": ["words", "numbers", "settings", "process", "output", "trial"],
     "trainables/runtime": [
+        "artifacts",
         "storage",
         "settings",
         "loading",

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from branchwise.trainables.contract import Arm, Column, Context, Lines
 from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
 from branchwise.trainables.reporting import Reporter, Stopped
+from branchwise.trainables.runtime.artifacts import keep_artifacts
 from branchwise.trainables.runtime.settings import Strict
 
 GIVEN = ("seed", "report", "folder", "checkpoints", "device")  # parameters that are no settings
@@ -99,7 +100,10 @@ class FunctionTrainable:
         except (TypeError, ValueError) as error:
             reporter.fail(str(error))
             return
-        reporter.finish(options.metric, values, folder if any(folder.iterdir()) else None)
+        kept = context.scratch / f"{arm.name}.kept"
+        if notes := keep_artifacts(folder, kept):
+            context.log(arm, "".join(f"--- {note}\n" for note in notes))
+        reporter.finish(values, kept if any(kept.iterdir()) else None)
 
     def _values(self, options: Options, returned: Any) -> dict[str, float]:
         """The values by column. Raises TypeError or ValueError saying what is wrong with them."""

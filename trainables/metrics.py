@@ -114,16 +114,33 @@ class Declared(Strict):
         better = BETTER[self.direction]
         return f"{metric}, {better} is better; effects on the {scale} scale: {reason}"
 
-    def check(self, metric: str, value: Any) -> float:
-        """`value` as a number in the range. Raises TypeError for what is no number, ValueError for one that is out of
-        range; NaN and infinity pass, as signs of a run that diverged."""
+    def check(self, metric: str, value: Any, *, percent: bool = False) -> float:
+        """Return `value` as a number in the range; NaN and infinity pass, as signs of a run that diverged.
+
+        Args:
+            metric: What messages call it.
+            value: What the run measured.
+            percent: Whether it was printed with a per-cent sign.
+
+        Raises:
+            TypeError: It is not a number.
+            ValueError: It is out of range, or in per cent where that was not declared.
+        """
         number = as_number(value)
         if number is None:
-            raise TypeError(f"{metric} is {value!r}, which is not a number")
+            raise TypeError(f"{metric} is {_brief(value)}, which is not a number")
         low, high = self.range or (None, None)
         too_low, too_high = low is not None and number < low, high is not None and number > high
+        shown = f"{number:g}%" if percent else f"{number}"
         if math.isfinite(number) and (too_low or too_high):
-            raise ValueError(f"{metric} is {number}, which is not in its range [{low}, {high}]")
+            raise ValueError(f"{metric} is {shown}, which is not in its range [{low}, {high}]")
+        if math.isfinite(number) and self.scaled(metric)[0] == "logit":
+            unit = high is None or high == 1.0  # a rate without a declared range lies in [0, 1]
+            if unit and (percent or not 0.0 <= number <= 1.0):
+                raise ValueError(
+                    f"{metric} is {shown}, but rates lie between 0 and 1 unless declared; write `range: [0, 100]` "
+                    "where it is printed in per cent, else its own `range`, or `scale: identity`"
+                )
         return number
 
 
@@ -131,7 +148,20 @@ def as_number(value: Any) -> float | None:
     """A number of Python, NumPy or torch (of one element) as a float; None for anything else."""
     if not isinstance(value, int | float | str) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the largest float
+        return math.inf if value > 0 else -math.inf
+
+
+def _brief(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def columns(metric: str, primary: Declared, outcomes: Mapping[str, Declared]) -> tuple[Column, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from branchwise.trainables.contract import Arm, Context, Result, outcome
 from branchwise.trainables.metrics import Declared, as_number
 
+IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called
 MOST_ROWS = 2000  # of an arm's curves; beyond, every second one is left out
 
 
@@ -19,11 +20,15 @@ class Stopped(Exception):  # noqa: N818
 
 
 class Reporter:
-    """Takes an arm's reports: `reporter(step, loss=0.3)`. `metric` is the name of the number compared at rungs."""
+    """Takes an arm's reports: `reporter(step, loss=0.3)`."""
 
-    def __init__(self, arm: Arm, context: Context, metric: str, primary: Declared) -> None:
+    def __init__(
+        self, arm: Arm, context: Context, metric: str, primary: Declared, *, rung_metric: str | None = None
+    ) -> None:
+        """`metric` is the arm's, `rung_metric` the number compared at rungs where that is another one."""
         self._arm, self._context = arm, context
-        self._metric, self._sign = metric, -1.0 if primary.direction == "maximize" else 1.0
+        self._metric, self._rung_metric = metric, rung_metric or metric
+        self._sign = -1.0 if primary.direction == "maximize" else 1.0
         self._begun, self._waiting = time.monotonic(), list(context.rungs)
         self._rows: list[dict[str, Any]] = []
         self._stride, self._seen, self._last = 1, 0, 0
@@ -32,12 +37,12 @@ class Reporter:
 
     def __call__(self, step: int, /, *, steps: int = 0, **metrics: Any) -> None:
         """Takes what was measured after `step` of `steps` steps (0: nobody knows of how many). Raises Stopped."""
-        found = {name: as_number(value) for name, value in metrics.items()}
+        found = {name: as_number(value) for name, value in metrics.items() if name not in IDENTITY}
         numbers = {name: value for name, value in found.items() if value is not None}
         self._keep({**numbers, "step": step})
         self._last = max(self._last, step)
         self._context.report({"phase": "train", "step": step, "steps": max(step, int(steps))})
-        value = numbers.get(self._metric, math.nan)
+        value = numbers.get(self._rung_metric, math.nan)
         while math.isfinite(value) and self._waiting and step >= self._waiting[0]:
             rung = self._waiting.pop(0)
             if not self._context.keep(self._arm, rung, self._sign * value):
@@ -51,15 +56,15 @@ class Reporter:
     def finish_stopped(self) -> None:
         self._context.finish(self._arm, self._result("stopped", {"rung_value": self._rung_value}), None)
 
-    def finish(self, metric: str, values: Mapping[str, float], folder: Path | None = None) -> None:
+    def finish(self, values: Mapping[str, float], folder: Path | None = None) -> None:
         """Finishes the arm with `values` by column, "value" being that of the metric; one with a value that is NaN or
         infinite has diverged."""
         for name, value in values.items():
             if not math.isfinite(value):
-                error = f"{metric if name == 'value' else name} is {value}"
+                error = f"{self._metric if name == 'value' else name} is {value}"
                 self._context.finish(self._arm, self._result("diverged", {}, error), None)
                 return
-        self._context.finish(self._arm, self._result("done", outcome(metric, **values)), folder)
+        self._context.finish(self._arm, self._result("done", outcome(self._metric, **values)), folder)
 
     def fail(self, error: str) -> None:
         """Finishes the arm as one that failed, and would again."""
@@ -78,4 +83,5 @@ class Reporter:
         seconds = time.monotonic() - self._begun
         steps = {"steps": self._last} if self._last else {}
         tables = {"curves": tuple(self._rows)} if self._rows else {}
-        return Result(status=status, values={**values, **steps, "run_seconds": seconds}, error=error, tables=tables)
+        named = {"metric": self._metric, **values, **steps, "run_seconds": seconds}
+        return Result(status=status, values=named, error=error, tables=tables)

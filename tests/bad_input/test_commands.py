@@ -44,8 +44,10 @@ COMMANDS = [
     ("key: accuracy}", "kye: accuracy}", ["command.metric"]),
     ("file: result.json, key: accuracy", "key: ''", ["command.metric: key is missing"]),
     ("file: result.json, key", "file: result.json, pattern: x, key", ["give file or pattern, not both"]),
-    ("file: result.json, key: accuracy", "pattern: '(?P<a>x'", ["is no regular expression"]),
-    ("file: result.json, key: accuracy", "pattern: '(?P<a>x)', key: b", ["has no group (?P<b>...)"]),
+    ("file: result.json", "file: /tmp/result.json", ["/tmp/result.json lies outside the arm's folder"]),
+    ("file: result.json", "file: ../result.json", ["../result.json lies outside the arm's folder"]),
+    ("file: result.json, key: accuracy", "pattern: '(?P<a>x'", ["is not a regular expression"]),
+    ("file: result.json, key: accuracy", "pattern: '(?P<a>x)', key: b", ["has no group for b; write (?P<b>{number})"]),
     (
         "maximize",
         "maximize\n  outcomes: {value: {key: a, direction: minimize}}",

@@ -1,127 +1,264 @@
-"""What a program says: JSON lines and patterns on its output while it runs, JSON files at its end."""
+"""What a program prints and writes: JSON lines, Python dicts and patterns on its output, and JSON files at its end."""
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from branchwise.trainables.command.numbers import NumberPattern, Printed, SlowPatternError, finite, parse_number
 from branchwise.trainables.command.settings import Command, Source
 from branchwise.trainables.command.words import filled
 
 MISSING = object()
-LAST_LINES, LONGEST_TOLD = 3, 300  # of what a failed program said last
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+LAST_LINES, MAX_MESSAGE = 3, 300  # of what a failed program printed last
+MAX_STEP = 1 << 53
+MAX_FILE = 64 << 20  # bytes of a result file
+MAX_DICT = 100_000  # characters of a printed Python dict
+_ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|\[[0-9;?]*[@-~]|[()][A-Z0-9]|[=>78])")
+_MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what follows is another line
+
+
+def plain_lines(text: str) -> Iterator[str]:
+    """Yield the lines that a terminal would have shown one after the other, without colours."""
+    for line in _MOVES.sub("\n", text).split("\n"):
+        yield _ESCAPES.sub("", line)
 
 
 class Output:
-    """Reads the lines of one run. `values` are filled into names of files."""
+    """Reads the output and the files of one run. `values` are filled into names of files.
+
+    A metric is the last one on the standard output; the standard error counts where the standard output has none.
+    """
 
     def __init__(self, command: Command, values: Mapping[str, Any]) -> None:
         self._command, self._values = command, values
         self._sources: dict[str, Source] = {"value": command.metric, **command.outcomes}
-        self._patterns = {name: re.compile(one.pattern) for name, one in self._sources.items() if one.pattern}
-        self._progress = re.compile(command.progress.pattern) if command.progress.pattern else None
-        self._found: dict[str, Any] = {}
+        self._patterns = {
+            name: NumberPattern(source.pattern, source.key) for name, source in self._sources.items() if source.pattern
+        }
+        progress = command.progress
+        self._progress = NumberPattern(progress.pattern, progress.metric or "") if progress.pattern else None
+        self._found: dict[bool, dict[str, Any]] = {False: {}, True: {}}  # by whether it is the standard error
+        self._started, self._before = 0, dict[str, os.stat_result | None]()
+        self._mentions: dict[str, str] = {}  # by metric: the last line that names its key
+        self.notes: list[str] = []
 
-    def line(self, text: str) -> tuple[int, dict[str, Any]] | None:
-        """Takes a line of output; returns the step and the numbers where it tells of progress."""
-        content = _object(text)
+    def line(self, text: str, *, error: bool = False) -> tuple[int, dict[str, Any]] | None:
+        """Take a line of output, of the standard error where `error`. Return the step and the numbers of a line that
+        reports progress. Raises SlowPatternError."""
+        reports = [report for line in plain_lines(text) if (report := self._line(line, error))]
+        return reports[-1] if reports else None
+
+    def _line(self, text: str, error: bool) -> tuple[int, dict[str, Any]] | None:
+        content = _mapping(text)
         for name, source in self._sources.items():
             if name in self._patterns:
-                if match := self._patterns[name].search(text):
-                    self._found[name] = _from_text(match[source.key])
+                if groups := self._patterns[name].search(text):
+                    self._found[error][name] = groups.get(source.key, MISSING)
             elif source.file is None and content is not None:
                 value = looked_up(content, source.key)
                 if value is not MISSING:
-                    self._found[name] = value
+                    self._found[error][name] = value
+            if source.key.rpartition(".")[2] in text:
+                self._mentions[name] = text
         return self._step(text, content)
 
     def _step(self, text: str, content: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]] | None:
-        row: Mapping[str, Any] | None = content
-        if self._progress is not None:
-            match = self._progress.search(text)
-            row = {name: _from_text(value) for name, value in match.groupdict().items() if value} if match else None
+        row = self._progress_groups(text) if self._command.progress.pattern else content
         step = None if row is None else row.get(self._command.progress.step)
-        if row is None or isinstance(step, bool) or not isinstance(step, int | float) or step < 0:
+        if row is None or not finite(step) or not 0 <= step <= MAX_STEP:  # type: ignore[operator]
             return None
+        numbers = {str(key): value for key, value in row.items() if key != self._command.progress.step}
+        if not finite(numbers.get("steps", 0)) or numbers.get("steps", 0) < 0:
+            del numbers["steps"]
         metric = self.rung_metric()
-        numbers = {key: value for key, value in row.items() if key != self._command.progress.step}
         value = looked_up(row, metric)
-        return int(step), numbers if value is MISSING else {**numbers, metric: value}
+        return int(step), numbers if value is MISSING else {**numbers, metric: value}  # type: ignore[arg-type]
+
+    def _progress_groups(self, text: str) -> Mapping[str, Any] | None:
+        if self._progress is None:
+            return None
+        try:
+            groups = self._progress.search(text)
+        except SlowPatternError as slow:
+            self._progress = None  # progress never fails an arm
+            self.notes.append(f"command.progress: {slow}; no further progress was read")
+            return None
+        return groups and {name: printed.value for name, printed in groups.items()}
 
     def rung_metric(self) -> str:
         return self._command.progress.metric or self._command.metric.key
 
-    def metrics(self, folder: Path) -> dict[str, Any]:
-        """What was found of each metric, by column. Raises ValueError saying which is missing, and where it was looked
-        for."""
-        found = {}
+    def metrics(self, folder: Path, cwd: Path | None = None) -> dict[str, Printed]:
+        """Return the value of each metric, by column.
+
+        Args:
+            folder: The arm's own folder.
+            cwd: Where the program ran, if elsewhere.
+
+        Raises:
+            ValueError: A metric is missing; the message says which, and where it was looked for.
+        """
+        found: dict[str, Printed] = {}
         for name, source in self._sources.items():
-            found[name] = self._from_file(source, folder) if source.file is not None else self._found.get(name, MISSING)
-            if found[name] is MISSING:
-                raise ValueError(f"{source.key} is missing: {_where(source)}")
+            if source.file is not None:
+                value = self._from_file(name, source, folder, cwd)
+            else:
+                value = self._found[False].get(name, self._found[True].get(name, MISSING))
+            if value is MISSING:
+                raise ValueError(f"{source.key} is missing: {self._where(name, source)}")
+            found[name] = value if isinstance(value, Printed) else Printed(value)
         return found
 
-    def _from_file(self, source: Source, folder: Path) -> Any:
-        file = folder / filled(str(source.file), self._values)
+    def start(self, folder: Path) -> None:
+        """Note which result files are there before the attempt; `folder` is the arm's own."""
+        self._started = folder.stat().st_mtime_ns
+        for name, source in self._sources.items():
+            if source.file is not None:
+                self._before[name] = _stat(folder / filled(source.file, self._values))
+
+    def _from_file(self, name: str, source: Source, folder: Path, cwd: Path | None) -> Any:
+        file = folder / (shown := filled(str(source.file), self._values))
+        info = _stat(file)
+        if info is None:
+            where = _elsewhere(shown, folder, cwd)
+            raise ValueError(f"{source.key} is missing: the program has not written {shown} into its folder{where}")
+        if not stat.S_ISREG(info.st_mode):
+            raise ValueError(f"{source.key} is missing: {shown} is not a regular file")
+        same_clock = info.st_dev == folder.stat().st_dev
+        if _version(info) == _version(self._before[name]) or (same_clock and info.st_mtime_ns < self._started):
+            raise ValueError(
+                f"{source.key} is missing: {shown} is older than this attempt, so it is not its result; the program "
+                "has not written it"
+            )
+        if info.st_size > MAX_FILE:
+            raise ValueError(f"{source.key} is missing: {shown} is larger than {MAX_FILE >> 20} MB")
         try:
-            return looked_up(json.loads(file.read_bytes()), source.key)
-        except FileNotFoundError as error:
-            raise ValueError(f"{source.key} is missing: the program has not written {source.file}") from error
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{source.key} is missing: {source.file} is not a JSON file ({error})") from error
+            content = _parsed(file.read_bytes(), source.key)
+        except (OSError, RecursionError, ValueError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+            raise ValueError(f"{source.key} is missing: {shown} is not a JSON file ({reason})") from error
+        value = looked_up(content, source.key)
+        if value is MISSING:
+            keys = list(map(str, content)) if isinstance(content, Mapping) else []
+            has = f"; it has {', '.join(keys[:8])}" if keys else ""
+            raise ValueError(f"{source.key} is missing: {shown} has no such key{has}")
+        return value
+
+    def _where(self, name: str, source: Source) -> str:
+        mention = self._mentions.get(name, "").strip()
+        hint = f"; the last line that names it: {mention[:MAX_MESSAGE]}" if mention else ""
+        if source.pattern:
+            return f"no line of the output matched {source.pattern}{hint}"
+        return f"no line of the output is a JSON object with this key{hint}"
 
 
-def _where(source: Source) -> str:
-    if source.file is not None:
-        return f"{source.file} has no such key"
-    return f"no line matched {source.pattern}" if source.pattern else "no JSON line of the output has it"
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except (OSError, ValueError):  # not there, or a link to itself
+        return None
+
+
+def _version(info: os.stat_result | None) -> tuple[int, ...] | None:
+    return None if info is None else (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+
+
+def _elsewhere(name: str, folder: Path, cwd: Path | None) -> str:
+    """Say where a file of this name lies that was not written into the arm's folder."""
+    if cwd is not None and cwd != folder and (cwd / name).exists():
+        return (
+            f", {{folder}}; {cwd / name} is there, but command.cwd makes all arms run in {cwd}, so it may be another "
+            f'arm\'s: hand the script "{{folder}}/{name}" to write to, or leave out cwd'
+        )
+    if os.path.isabs(name):
+        return ""
+    near = [found.relative_to(folder).as_posix() for found in folder.rglob(Path(name).name)][:3]
+    return f"; it wrote {', '.join(near)}" if near else ""
+
+
+def _parsed(text: bytes, key: str) -> Any:
+    """The content of a JSON file; of JSON lines, the last object that has the key. Raises json.JSONDecodeError."""
+    try:
+        return _loads(text)
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):
+            raise
+        rows = [_loads(line) for line in text.splitlines() if line.strip()]
+        return next((row for row in reversed(rows) if looked_up(row, key) is not MISSING), rows[-1])
+
+
+def _loads(text: str | bytes) -> Any:
+    """JSON with integers of any length: those beyond a float's range become infinite."""
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))
 
 
 def looked_up(content: Any, key: str) -> Any:
-    """The value at a dotted key; MISSING when there is none."""
-    if isinstance(content, Mapping) and key in content:
-        return content[key]
-    for part in key.split("."):
-        if isinstance(content, Mapping) and part in content:
-            content = content[part]
-        elif isinstance(content, Sequence) and not isinstance(content, str) and part.lstrip("-").isdigit():
-            try:
-                content = content[int(part)]
-            except IndexError:
-                return MISSING
-        else:
-            return MISSING
-    return content
+    """Return the value at a dotted key; MISSING when there is none. A key may itself have dots."""
+    if isinstance(content, Mapping):
+        if key in content:
+            return content[key]
+        for index in (index for index, character in enumerate(key) if character == "."):
+            if key[:index] in content:
+                value = looked_up(content[key[:index]], key[index + 1 :])
+                if value is not MISSING:
+                    return value
+        return MISSING
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        part, _, rest = key.partition(".")
+        if part.lstrip("-").isdigit() and len(part) < 10 and -len(content) <= int(part) < len(content):
+            return looked_up(content[int(part)], rest) if rest else content[int(part)]
+    return MISSING
 
 
 def last_words(log: bytes) -> str:
-    """The last lines of a log in one line, short enough for a table."""
-    text = _ANSI.sub("", log[-8192:].decode(errors="replace"))
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return " | ".join(lines[-LAST_LINES:])[-LONGEST_TOLD:]
+    """Return the last lines of a log in one line, short enough for a table."""
+    lines = [line.strip() for line in plain_lines(log[-8192:].decode(errors="replace")) if line.strip()]
+    return " | ".join(lines[-LAST_LINES:])[-MAX_MESSAGE:]
 
 
-def _object(text: str) -> Mapping[str, Any] | None:
-    if not text.lstrip().startswith("{"):
+def _mapping(text: str) -> Mapping[str, Any] | None:
+    """The object that a line is, as JSON or as Python prints a dict."""
+    text = text.strip()
+    if not text.startswith("{"):
         return None
     try:
-        content = json.loads(text)
-    except ValueError:
+        content = _loads(text)
+    except RecursionError:
         return None
+    except ValueError:
+        content = _python_dict(text)
     return content if isinstance(content, Mapping) else None
 
 
-def _from_text(text: str) -> Any:
-    """A number as a program prints it, else the text as it is."""
+def _python_dict(text: str) -> Any:
+    """The value of a printed dict such as {'loss': np.float64(0.4), 'epoch': 1.0}; None for anything else."""
+    if len(text) > MAX_DICT or not text.endswith("}"):
+        return None
     try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        return _literal(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {str(_literal(key)): _literal(value) for key, value in pairs if key is not None}
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_literal(item) for item in node.elts]
+    if isinstance(node, ast.Constant) and not isinstance(node.value, str):
+        return node.value
+    text = node.value if isinstance(node, ast.Constant) else ast.unparse(node)
+    number = parse_number(str(text))
+    return str(text) if number is None else _unprinted(number)
+
+
+def _unprinted(number: Printed) -> Any:
+    return number if number.percent else number.value

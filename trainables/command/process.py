@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -17,12 +18,24 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 GRACE_SECONDS = 5.0  # between asking a program to end and ending it
-LOOK_SECONDS = 0.5  # how often a program that says nothing is looked at
-LONGEST_LINE = 1 << 20  # bytes; what is longer is not read as a line
-MARK = "BRANCHWISE_OWNER"
+LOOK_SECONDS = 0.5  # how often a program that prints nothing is looked at
+MAX_DRAIN_SECONDS = 2.0  # for the output that a program has left in its pipes when it ended
+MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
+MARK = "BRANCHWISE_OWNER"  # of all programs of a process
+PROGRAM_MARK = "BRANCHWISE_PROGRAM"  # of one program and its children
+_LINE_ENDS = re.compile(rb"[\r\n\x08]+")  # progress bars go back by \r, or by a \x08 for each character
+
+
+class Log(Protocol):
+    """Where output is written to."""
+
+    def write(self, content: bytes, /) -> Any: ...
+
+    def flush(self) -> Any: ...
+
 
 _REAPER = """
 import os, signal, sys, time
@@ -69,20 +82,25 @@ def run_program(
     *,
     cwd: Path,
     env: Mapping[str, str],
-    log: BinaryIO,
+    log: Log,
     on_line: Callable[[str], None],
+    on_error_line: Callable[[str], None] = lambda line: None,
     time_limit: float | None = None,
 ) -> int:
-    """Runs the program and returns its exit code; minus the signal's number when it was killed.
+    """Run the program and return its exit code; minus the signal's number when it was killed.
 
-    `on_line` is given each line of its standard output; what it raises ends the program and is raised again. All output
-    goes to `log` as it comes. Raises FileNotFoundError or PermissionError when there is no such program, and
-    TimeoutError after `time_limit` seconds.
+    `on_line` is given each line of its standard output, `on_error_line` of its standard error; what they raise ends the
+    program and is raised again. All output goes to `log` as it comes. The end of the program ends what it started.
+
+    Raises:
+        FileNotFoundError, PermissionError: There is no such program.
+        TimeoutError: It ran for `time_limit` seconds.
     """
+    mark = uuid.uuid4().hex
     process = subprocess.Popen(
         words,
         cwd=cwd,
-        env={**env, MARK: _mark(os.getpid())},
+        env={**env, MARK: _mark(os.getpid()), PROGRAM_MARK: mark},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -90,13 +108,14 @@ def run_program(
     )
     deadline = None if time_limit is None else time.monotonic() + time_limit
     try:
-        _read(process, log, on_line, deadline)
+        _read(process, log, {process.stdout: on_line, process.stderr: on_error_line}, deadline)
         _wait(process, deadline)
     except BaseException:
         _end(process)
         raise
     finally:
         _kill_group(process)  # what the program has left running
+        _kill_marked(f"{PROGRAM_MARK}={mark}")  # and what has left its group
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -104,37 +123,50 @@ def run_program(
 
 
 def _read(
-    process: subprocess.Popen[bytes], log: BinaryIO, on_line: Callable[[str], None], deadline: float | None
+    process: subprocess.Popen[bytes],
+    log: Log,
+    readers: Mapping[Any, Callable[[str], None]],
+    deadline: float | None,
 ) -> None:
-    """Reads the output to its end, or to the program's. Of what is there at once, errors are logged last."""
-    rest = b""
-    open_pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
+    """Read the output to its end, or to the program's. Of what is there at once, errors are logged last."""
+    unfinished = dict.fromkeys(readers, b"")  # by open pipe: its line that has not ended yet
+    last_look, drained = time.monotonic(), float("inf")
     with selectors.DefaultSelector() as selector:
-        for pipe in open_pipes:
+        for pipe in unfinished:
             selector.register(pipe, selectors.EVENT_READ)
-        ended = False
-        while open_pipes:
+        while unfinished and time.monotonic() < drained:
             _check(deadline)
+            ended = drained < float("inf")
             ready = [key.fileobj for key, _ in selector.select(0.0 if ended else LOOK_SECONDS)]
-            if not ready:
-                if ended:
-                    break
-                if ended := _has_ended(process):
-                    _kill_group(process)  # only what the program left behind holds the pipes
-            for pipe in [pipe for pipe in open_pipes if pipe in ready]:
+            if not ready and ended:
+                break
+            if not ended and (not ready or time.monotonic() - last_look >= LOOK_SECONDS):
+                last_look = time.monotonic()
+                if _has_ended(process):  # what it left behind may hold the pipes, and print for ever
+                    _kill_group(process)
+                    drained = last_look + MAX_DRAIN_SECONDS
+            for pipe in [pipe for pipe in readers if pipe in ready]:
                 chunk = os.read(pipe.fileno(), 1 << 16)
                 log.write(chunk)
                 log.flush()
-                if not chunk:
+                if chunk:
+                    unfinished[pipe] = _read_lines(unfinished[pipe], chunk, readers[pipe], deadline)
+                else:
                     selector.unregister(pipe)
-                    open_pipes.remove(pipe)
-                elif pipe is process.stdout:
-                    *lines, rest = (rest + chunk.replace(b"\r", b"\n")).split(b"\n")
-                    for line in lines:
-                        on_line(line.decode(errors="replace"))
-                    rest = rest[-LONGEST_LINE:]
-    if rest:
-        on_line(rest.decode(errors="replace"))
+                    _read_lines(unfinished.pop(pipe), b"\n", readers[pipe], deadline)
+    for pipe, rest in unfinished.items():
+        _read_lines(rest, b"\n", readers[pipe], deadline)
+
+
+def _read_lines(rest: bytes, chunk: bytes, read: Callable[[str], None], deadline: float | None) -> bytes:
+    """Read the lines that `chunk` ends, the first of which began with `rest`; return what has not ended yet."""
+    first, *others = _LINE_ENDS.split(chunk)
+    lines = [(rest + first)[-MAX_LINE:], *others]
+    for line in lines[:-1]:
+        if line:
+            _check(deadline)
+            read(line.decode(errors="replace"))
+    return lines[-1]
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float | None) -> None:
@@ -168,3 +200,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _kill_group(process: subprocess.Popen[Any]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_marked(mark: str) -> None:
+    """End the processes that have `mark` in their environment, wherever they have gone."""
+    for _ in range(10):
+        found = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _bears(process, mark)]
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.02)
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # no Linux
+        return []
+
+
+def _bears(process: int, mark: str) -> bool:
+    try:
+        return mark.encode() in Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import re
+import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, create_model, model_validator
 
+from branchwise.trainables.command.numbers import NAME, compile_pattern
 from branchwise.trainables.command.words import BUILT_IN, placeholders
 from branchwise.trainables.metrics import Declared, Name, not_taken
 from branchwise.trainables.runtime.settings import Many, Strict
 
-Value = int | float | str | bool
+Value = int | float | str | bool | None
 
 
 class Source(Strict):
-    """Where a number is found: under `key` of the JSON `file`, in the last match of `pattern` on the standard output,
-    or else under `key` of the last JSON line there."""
+    """Where a number is found: under `key` of the JSON `file`, in the last match of `pattern` on the output, or else
+    under `key` of the last JSON line there."""
 
     key: str = ""  # dots lead into objects and lists: test.accuracy, results.0.loss
     file: str | None = None  # in the folder of the arm
@@ -26,23 +27,43 @@ class Source(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _key_of_the_only_group(cls, tree: Any) -> Any:
-        if isinstance(tree, Mapping) and isinstance(tree.get("pattern"), str) and "key" not in tree:
-            groups = list(_compiled(tree["pattern"]).groupindex)
-            return {**tree, "key": groups[0]} if len(groups) == 1 else tree
+    def _one_group(cls, tree: Any) -> Any:
+        """Name the key after the only group, or the only {number} a group after the key."""
+        if not isinstance(tree, Mapping) or not isinstance(tree.get("pattern"), str):
+            return tree
+        pattern, key = tree["pattern"], tree.get("key")
+        groups = list(compile_pattern(pattern).groupindex)
+        if key is None and len(groups) == 1:
+            return {**tree, "key": groups[0]}
+        if not groups and pattern.count(NAME) == 1 and isinstance(key, str) and key.isidentifier():
+            return {**tree, "pattern": pattern.replace(NAME, f"(?P<{key}>{NAME})")}
         return tree
 
     @model_validator(mode="after")
     def _one_source(self) -> Source:
         if not self.key:
-            raise ValueError("key is missing: say under which name the number is found")
+            raise ValueError(
+                "key is missing: it names the number; of a pattern it is the group that holds it, as in "
+                '{key: loss, pattern: "loss {number}"}'
+            )
         if self.file is not None and self.pattern is not None:
             raise ValueError("give file or pattern, not both; with neither, JSON lines on the output are read")
-        if self.pattern is not None and self.key not in _compiled(self.pattern).groupindex:
-            raise ValueError(f"pattern {self.pattern!r} has no group (?P<{self.key}>...) that holds the number")
+        if self.pattern is not None and self.key not in compile_pattern(self.pattern).groupindex:
+            raise ValueError(
+                f"pattern {self.pattern!r} has no group for {self.key}; write (?P<{self.key}>{NAME}) where it stands"
+            )
         if self.file is not None:
-            placeholders(self.file)
+            self._check_file(placeholders(self.file))
         return self
+
+    def _check_file(self, names: list[str]) -> None:
+        """Refuse a file that arms would share, so that one could read another's result."""
+        file = self.file or ""
+        if not {"folder", "checkpoints"} & set(names) and (os.path.isabs(file) or ".." in file.split("/")):
+            raise ValueError(
+                f"file: {file} lies outside the arm's folder, so that every arm would read the same file; have the "
+                "script write into its working folder (result.json) or into {folder}"
+            )
 
 
 class Outcome(Declared, Source):
@@ -59,8 +80,10 @@ class Progress(Strict):
 
     @model_validator(mode="after")
     def _a_step(self) -> Progress:
-        if self.pattern is not None and self.step not in _compiled(self.pattern).groupindex:
-            raise ValueError(f"pattern {self.pattern!r} has no group (?P<{self.step}>...) that holds the step")
+        if self.pattern is not None and self.step not in compile_pattern(self.pattern).groupindex:
+            raise ValueError(
+                f"pattern {self.pattern!r} has no group for the step; write (?P<{self.step}>{NAME}) where it stands"
+            )
         return self
 
 
@@ -172,10 +195,3 @@ def _type(value: Any, where: str) -> Any:
     raise ValueError(
         f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false or a list'
     )
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from error

@@ -13,15 +13,17 @@ from typing import Any
 
 import yaml
 
+from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_words
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
 from branchwise.trainables.command.words import filled, filled_words, placeholders
 from branchwise.trainables.contract import Arm, Column, Context, Lines
-from branchwise.trainables.metrics import columns, curves
+from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
+from branchwise.trainables.runtime.artifacts import keep_artifacts
 
-LONGEST_LOG = 10 << 20  # bytes that are kept of an arm's output
+MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
 
 
 class ProgramFailedError(RuntimeError):
@@ -98,47 +100,64 @@ class CommandTrainable:
         }
         if command.config is not None:
             values["config"] = str(_write_config(command.config, folder, arm))
-        reporter = Reporter(arm, context, command.progress.metric or command.metric.key, command)
+        reporter = Reporter(arm, context, command.metric.key, command, rung_metric=command.progress.metric)
         output = Output(command, values)
+        output.start(folder)
         log = workspace / "output.txt"
+        kept = context.scratch / f"{arm.name}.kept"
+        notes: list[str] = []
         try:
-            self._to_its_end(command, values, folder, log, output, reporter)
+            self._run_program(command, values, folder, log, output, reporter)
+            checked = self._values(command, output.metrics(folder, self._cwd(command, folder)))
+            notes += keep_artifacts(folder, kept)
         except Stopped:
             reporter.finish_stopped()
-            return
-        finally:
-            context.log(arm, _tail(log))
-        try:
-            found = output.metrics(folder)
-            declared = {"value": command, **command.outcomes}
-            keys = {"value": command.metric.key}
-            checked = {name: declared[name].check(keys.get(name, name), value) for name, value in found.items()}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # of the metrics
             reporter.fail(f"{error}{_said(log)}")
-            return
-        reporter.finish(command.metric.key, checked, folder if any(folder.iterdir()) else None)
+        else:
+            reporter.finish(checked, kept if any(kept.iterdir()) else None)
+        finally:
+            context.log(arm, "".join([_tail(log), *(f"--- {note}\n" for note in [*output.notes, *notes])]))
 
-    def _to_its_end(
+    def _values(self, command: Command, found: Mapping[str, Printed]) -> dict[str, float]:
+        """Return the values by column. Raises TypeError and ValueError."""
+        declared: dict[str, Declared] = {"value": command, **command.outcomes}
+        names = {"value": command.metric.key}
+        return {
+            name: declared[name].check(names.get(name, name), printed.value, percent=printed.percent)
+            for name, printed in found.items()
+        }
+
+    def _run_program(
         self, command: Command, values: Mapping[str, Any], folder: Path, log: Path, output: Output, reporter: Reporter
     ) -> None:
-        """Runs the program. Raises ProgramFailedError when it does not end well."""
-        steps = command.progress.steps
-        last = int(float(filled(steps, values))) if isinstance(steps, str) else steps or 0
+        """Run the program. Raises ProgramFailedError when it does not end well."""
+        last = _last_step(command.progress.steps, values)
 
-        def on_line(line: str) -> None:
-            if told := output.line(line):
-                step, numbers = told
-                reporter(step, **{"steps": last, **{str(key): value for key, value in numbers.items()}})
+        def read(line: str, error: bool) -> None:
+            if report := output.line(line, error=error):
+                step, numbers = report
+                reporter(step, **{"steps": last, **numbers})
 
         cwd = self._cwd(command, folder)
         env = _environment(command, values)
         words = self._words(command, values, cwd, env)
-        with log.open("ab") as stream:
+        with BoundedLog(log) as stream:
             stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {words}\n".encode())
             try:
-                code = run_program(words, cwd=cwd, env=env, log=stream, on_line=on_line, time_limit=command.time_limit)
+                code = run_program(
+                    words,
+                    cwd=cwd,
+                    env=env,
+                    log=stream,
+                    on_line=lambda line: read(line, error=False),
+                    on_error_line=lambda line: read(line, error=True),
+                    time_limit=command.time_limit,
+                )
             except TimeoutError as error:
                 raise ProgramFailedError(f"time limit of {command.time_limit:g} s reached{_said(log)}") from error
+            except SlowPatternError as error:
+                raise ProgramFailedError(f"{command.metric.key} is missing: {error}") from error
         if code:
             ended = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise ProgramFailedError(f"{ended}{_said(log)}")
@@ -162,6 +181,40 @@ class CommandTrainable:
                 f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
             )
         return [found, *words[1:]]
+
+
+class BoundedLog:
+    """A file that output is appended to, and that keeps its last bytes."""
+
+    def __init__(self, file: Path, limit: int = MAX_LOG) -> None:
+        self._stream, self._limit = file.open("a+b"), limit
+
+    def __enter__(self) -> BoundedLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stream.close()
+
+    def write(self, content: bytes) -> None:
+        self._stream.write(content)
+        if self._stream.tell() > 2 * self._limit:
+            self._stream.flush()
+            self._stream.seek(-self._limit, os.SEEK_END)
+            last = self._stream.read()
+            self._stream.truncate(0)
+            self._stream.write(last)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
+    """The last step; 0 where it is not known."""
+    text = filled(steps, values) if isinstance(steps, str) else str(steps or 0)
+    try:
+        return max(0, int(float(text)))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
@@ -207,7 +260,7 @@ def _tail(log: Path) -> str:
     if not log.exists():
         return ""
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - LONGEST_LOG))
+        stream.seek(max(0, log.stat().st_size - MAX_LOG))
         return stream.read().decode(errors="replace")
 
 

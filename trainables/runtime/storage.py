@@ -192,7 +192,7 @@ class Storage:
         beside, old = _beside(target), _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(source, beside)
+            shutil.copytree(source, beside, symlinks=True)
             (beside / SUMS).write_bytes(listed)
             for path in [*beside.rglob("*"), beside]:
                 _sync(path)

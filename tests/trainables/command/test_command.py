@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from branchwise.trainables import load_trainable
-from branchwise.trainables.command.trial import ProgramFailedError
+from branchwise.trainables.command.trial import BoundedLog, ProgramFailedError
 from branchwise.trainables.command.words import filled_words
 from branchwise.trainables.testing import check_trainable
 
@@ -78,15 +78,17 @@ def test_all_settings_go_into_a_config_file(
     [
         ({"key": "accuracy"}, 'noise\\n{"accuracy": 0.5}\\n{"accuracy": 0.75, "other": 1}', 0.75),
         ({"key": "test.accuracy"}, '{"test": {"accuracy": 0.25}}', 0.25),
-        ({"pattern": r"acc (?P<accuracy>[0-9.]+)%"}, "acc 1.5% now\\nacc 97.5%", 97.5),
+        ({"pattern": r"acc (?P<accuracy>[0-9.]+)"}, "acc 0.15 now\\nacc 0.975", 0.975),
+        ({"key": "accuracy", "pattern": "acc {number}"}, "acc 0.15 now\\nacc 9.75e-01", 0.975),
+        ({"key": "accuracy"}, "{'accuracy': np.float64(0.75), 'note': None, 'flag': True}", 0.75),
         ({"key": "accuracy"}, ' 50%|###   |\\r{"accuracy": 0.5}', 0.5),
     ],
-    ids=["JSON line", "nested", "pattern", "behind a progress bar"],
+    ids=["JSON line", "nested", "pattern", "{number}", "Python dict", "behind a progress bar"],
 )
 def test_where_a_metric_is_found(
     source: dict[str, str], printed: str, value: float, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
-    program(f"print('{printed}')")
+    program(f'print("""{printed}""")')
     tree["command"] |= {"metric": source}
     result = run(tree).results["arm"]
     assert (result.status, result.values["value"]) == ("done", value)
@@ -146,7 +148,7 @@ def test_an_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: P
 @pytest.mark.parametrize(
     ("text", "status", "error"),
     [
-        ("", "failed", "accuracy is missing: the program has not written result.json"),
+        ("", "failed", "accuracy is missing: the program has not written result.json into its folder"),
         ("open('result.json', 'w').write('{}')", "failed", "result.json has no such key"),
         ("open('result.json', 'w').write('no')", "failed", "result.json is not a JSON file"),
         ("open('result.json', 'w').write('{\"accuracy\": \"high\"}')", "failed", "'high', which is not a number"),
@@ -219,3 +221,158 @@ def test_a_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Pat
         trainable.check_inputs(trainable.Spec.model_validate(tree))
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         run(tree)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "value"),
+    [
+        ("", "INFO:root:acc 0.5", 0.5),
+        ("acc 0.25", "acc 0.5", 0.25),
+        (r"\\x1b[32macc\\x1b[0m \\x1b[1m0.5\\x1b[0m", "", 0.5),
+        (r"acc 0.1\\r\\x1b[2Kacc 0.25\\racc 0.5", "", 0.5),
+        (r"acc 0.1\\x08\\x08\\x08\\x08\\x08\\x08\\x08acc 0.5", "", 0.5),
+        (r"\\x1b]8;;http://x\\x07acc 0.5\\x1b]8;;\\x07", "", 0.5),
+    ],
+    ids=["standard error", "both", "colours", "carriage returns", "backspaces", "hyperlink"],
+)
+def test_a_pattern_reads_what_a_terminal_shows(
+    stdout: str, stderr: str, value: float, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(f"import sys; sys.stdout.write('{stdout}'); sys.stderr.write('{stderr}')".replace("\\\\", "\\"))
+    tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}}
+    result = run(tree).results["arm"]
+    assert (result.status, result.values.get("value")) == ("done", value), result.error
+
+
+def test_the_last_match_wins_even_as_nan(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program("print('epoch 1 loss 0.7'); print('epoch 2 loss nan')")
+    tree["command"] |= {"metric": {"pattern": "loss (?P<loss>[0-9.]+)"}}
+    result = run(tree).results["arm"]
+    assert (result.status, result.error, result.values["metric"]) == ("diverged", "loss is nan", "loss")
+
+
+@pytest.mark.parametrize(
+    ("printed", "declared", "said"),
+    [
+        (
+            "acc 71.59%",
+            {},
+            "accuracy is 71.59%, but rates lie between 0 and 1 unless declared; write `range: [0, 100]`",
+        ),
+        ("acc 71.59", {}, "accuracy is 71.59, but rates lie between 0 and 1"),
+        ("acc 0.8%", {}, "accuracy is 0.8%, but rates"),
+        ("acc 0.8%", {"range": [0, 1]}, "accuracy is 0.8%, but rates"),
+        ("acc -0.1", {}, "accuracy is -0.1, but rates"),
+        ("acc 101", {"range": [0, 100]}, "accuracy is 101.0, which is not in its range [0.0, 100.0]"),
+    ],
+)
+def test_a_rate_in_per_cent_must_be_declared(
+    printed: str, declared: dict[str, Any], said: str, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(f"print('{printed}')")
+    tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}, **declared}
+    result = run(tree).results["arm"]
+    assert result.status == "failed"
+    assert said in result.error
+
+
+def test_a_declared_range_takes_per_cent(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program("print('acc 71.59 %')")
+    tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}, "range": [0, 100]}
+    assert run(tree).results["arm"].values["value"] == 71.59
+
+
+PROGRESS = [
+    '{"step": NaN}', '{"step": Infinity}', '{"step": 1e400}', '{"step": -1}', '{"step": true}', '{"step": "1"}',
+    '{"step": 1, "steps": null}', '{"step": 1, "steps": "1/10"}', '{"step": 1, "steps": NaN}',
+    '{"step": 1, "loss": 1' + "0" * 400 + "}", '{"step": 1, "loss": 1' + "0" * 5000 + "}",
+    '{"step": 1' + "0" * 400 + "}",
+    '{"step": 1, "arm": 3, "seed": 4, "cell": 5, "sweep": 1, "self": 2, "block": 9, "value": 1, "": 2, "steps": -3}',
+    '{"a":' * 100_000, "[" * 100_000, "{'step': 1, 'x': " + "(" * 1000, "{'step': 1}; print(1)", "{", "{}", "\x00{",
+]  # fmt: skip
+
+
+def test_progress_lines_never_fail_an_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program(f"for line in {PROGRESS!r}: print(line)\nprint('{{\"accuracy\": 0.5}}')")
+    tree["command"] |= {"metric": {"key": "accuracy"}}
+    result = run(tree).results["arm"]
+    assert (result.status, result.values.get("value")) == ("done", 0.5), result.error
+    assert not {"arm", "cell", "sweep", "block"} & {key for row in result.tables["curves"] for key in row}
+
+
+def test_a_slow_pattern_ends_the_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
+    program("print('a' * 60 + '!')")
+    tree["command"] |= {"metric": {"pattern": "(?P<accuracy>(?:a|aa)+)$"}}
+    with pytest.raises(ProgramFailedError, match=r"accuracy is missing: pattern .* took more than 2 s on a line of 61"):
+        run(tree)
+    tree["command"] |= {"metric": {"key": "accuracy"}, "progress": {"pattern": "(?P<step>(?:a|aa)+)$"}}
+    program("print('a' * 60 + '!'); print('{\"accuracy\": 0.5}')")
+    told = run(tree)
+    assert told.results["arm"].status == "done"
+    assert "--- command.progress: pattern" in told.logs["arm"]
+
+
+def test_an_old_result_file_is_not_this_attempts(tree: dict[str, Any], program: Program, run: Run) -> None:
+    tree["command"] |= {
+        "run": ["python", "train.py", "{checkpoints}", "{lr}", "{ema}"],
+        "metric": {"file": "{checkpoints}/result.json", "key": "accuracy"},
+    }
+    program("import sys; open(sys.argv[1] + '/result.json', 'w').write('{\"accuracy\": 0.5}')")
+    assert run(tree).results["arm"].status == "done"
+    program("print('nothing')")
+    assert "result.json is older than this attempt" in run(tree).results["arm"].error
+    program("import os, pathlib; pathlib.Path('r.json').write_text('{\"accuracy\": 0.5}'); os.utime('r.json', (1, 1))")
+    tree["command"]["metric"]["file"] = "r.json"
+    assert "r.json is older than this attempt" in run(tree).results["arm"].error
+
+
+def test_a_result_written_elsewhere_is_named(tree: dict[str, Any], program: Program, run: Run) -> None:
+    folder = program("import os; os.mkdir('o'); open('o/result.json', 'w').write('{\"accuracy\": 0.5}')")
+    assert "has not written result.json into its folder; it wrote o/result.json" in run(tree).results["arm"].error
+    tree["command"]["cwd"] = "."
+    program("open('result.json', 'w').write('{\"accuracy\": 0.5}')")
+    error = run(tree).results["arm"].error
+    assert f"{folder}/result.json is there, but command.cwd makes all arms run in {folder}" in error
+
+
+@pytest.mark.parametrize("form", ["jsonl", "bom", "dotted"])
+def test_forms_of_result_files(form: str, tree: dict[str, Any], program: Program, run: Run) -> None:
+    texts = {
+        "jsonl": b'{"m": {"acc": 0.1}}\n{"m": {"acc": 0.5}}\n{"other": 1}\n',
+        "bom": '\ufeff{"m": {"acc": 0.5}}'.encode(),
+        "dotted": b'{"m.acc": 0.5, "m": {"loss": 1}}',
+    }
+    program(f"open('r', 'wb').write({texts[form]!r})")
+    tree["command"] |= {"metric": {"key": "m.acc", "file": "r"}}
+    assert run(tree).results["arm"].values["value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("os.mkfifo('result.json')", "result.json is not a regular file"),
+        ("os.mkdir('result.json')", "result.json is not a regular file"),
+        ("os.symlink('result.json', 'result.json')", "has not written result.json"),
+        ("os.symlink('/dev/zero', 'result.json')", "result.json is not a regular file"),
+        ("open('result.json', 'w').write('{\"accuracy\":' * 200_000)", "it is nested too deeply"),
+        ("open('result.json', 'w').write('{\"accuracy\": 1' + '0' * 5000 + '}')", "accuracy is inf"),
+        ("open('result.json', 'w').truncate(1 << 40)", "result.json is larger than 64 MB"),
+        ("open('result.json', 'w').write('{\"loss\": 1, \"f1\": 2}')", "has no such key; it has loss, f1"),
+    ],
+)
+def test_odd_result_files_fail_with_a_sentence(
+    text: str, error: str, tree: dict[str, Any], program: Program, run: Run
+) -> None:
+    program(f"import os\n{text}")
+    result = run(tree).results["arm"]
+    assert result.status != "done"
+    assert error in result.error
+
+
+def test_the_log_is_bounded(tmp_path: Path) -> None:
+    with BoundedLog(tmp_path / "log", limit=1000) as log:
+        for number in range(2000):
+            log.write(f"{number:9}\n".encode())
+    text = (tmp_path / "log").read_text()
+    assert len(text) <= 2000
+    assert text.endswith(f"{1998:9}\n{1999:9}\n")
