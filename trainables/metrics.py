@@ -131,14 +131,14 @@ class Declared(Strict):
             raise TypeError(f"{metric} is {_brief(value)}, which is not a number")
         low, high = self.range or (None, None)
         too_low, too_high = low is not None and number < low, high is not None and number > high
-        shown = f"{number:g}%" if percent else f"{number}"
+        text = f"{number:g}%" if percent else f"{number}"
         if math.isfinite(number) and (too_low or too_high):
-            raise ValueError(f"{metric} is {shown}, which is not in its range [{low}, {high}]")
+            raise ValueError(f"{metric} is {text}, which is not in its range [{low}, {high}]")
         if math.isfinite(number) and self.scaled(metric)[0] == "logit":
             unit = high is None or high == 1.0  # a rate without a declared range lies in [0, 1]
             if unit and (percent or not 0.0 <= number <= 1.0):
                 raise ValueError(
-                    f"{metric} is {shown}, but rates lie between 0 and 1 unless declared; write `range: [0, 100]` "
+                    f"{metric} is {text}, but rates lie between 0 and 1 unless declared; write `range: [0, 100]` "
                     "where it is printed in per cent, else its own `range`, or `scale: identity`"
                 )
         return number

@@ -124,31 +124,31 @@ class Output:
                 self._before[name] = _stat(folder / filled(source.file, self._values))
 
     def _from_file(self, name: str, source: Source, folder: Path, cwd: Path | None) -> Any:
-        file = folder / (shown := filled(str(source.file), self._values))
+        file = folder / (filename := filled(str(source.file), self._values))
         info = _stat(file)
         if info is None:
-            where = _elsewhere(shown, folder, cwd)
-            raise ValueError(f"{source.key} is missing: the program has not written {shown} into its folder{where}")
+            where = _elsewhere(filename, folder, cwd)
+            raise ValueError(f"{source.key} is missing: the program has not written {filename} into its folder{where}")
         if not stat.S_ISREG(info.st_mode):
-            raise ValueError(f"{source.key} is missing: {shown} is not a regular file")
+            raise ValueError(f"{source.key} is missing: {filename} is not a regular file")
         same_clock = info.st_dev == folder.stat().st_dev
         if _version(info) == _version(self._before[name]) or (same_clock and info.st_mtime_ns < self._started):
             raise ValueError(
-                f"{source.key} is missing: {shown} is older than this attempt, so it is not its result; the program "
+                f"{source.key} is missing: {filename} is older than this attempt, so it is not its result; the program "
                 "has not written it"
             )
         if info.st_size > MAX_FILE:
-            raise ValueError(f"{source.key} is missing: {shown} is larger than {MAX_FILE >> 20} MB")
+            raise ValueError(f"{source.key} is missing: {filename} is larger than {MAX_FILE >> 20} MB")
         try:
             content = _parsed(file.read_bytes(), source.key)
         except (OSError, RecursionError, ValueError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-            raise ValueError(f"{source.key} is missing: {shown} is not a JSON file ({reason})") from error
+            raise ValueError(f"{source.key} is missing: {filename} is not a JSON file ({reason})") from error
         value = looked_up(content, source.key)
         if value is MISSING:
             keys = list(map(str, content)) if isinstance(content, Mapping) else []
             has = f"; it has {', '.join(keys[:8])}" if keys else ""
-            raise ValueError(f"{source.key} is missing: {shown} has no such key{has}")
+            raise ValueError(f"{source.key} is missing: {filename} has no such key{has}")
         return value
 
     def _where(self, name: str, source: Source) -> str:

@@ -16,16 +16,16 @@ def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, ma
     """Move what can be kept of the folder `source` into a new folder `target`, of the same file system.
 
     Returns:
-        A sentence for each kind of file that was left out.
+        A sentence for each kind of file that was skipped.
     """
     target.mkdir()
-    left_out: dict[str, list[str]] = {}
+    skipped: dict[str, list[str]] = {}
     files: list[tuple[int, str]] = []
     links: list[Path] = []
     for entry, name in _entries(source):
         reason = _obstacle(entry, name, source)
         if reason:
-            left_out.setdefault(reason, []).append(name)
+            skipped.setdefault(reason, []).append(name)
         elif entry.is_symlink():
             (target / name).symlink_to(_relative(Path(entry.path)))
             links.append(target / name)
@@ -37,13 +37,13 @@ def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, ma
     for number, (size, name) in enumerate(sorted(files)):  # the smallest first, so that results outlive models
         total += size
         if number >= max_files or total > max_bytes:
-            left_out.setdefault(_limit(max_bytes, max_files), []).append(name)
+            skipped.setdefault(_limit(max_bytes, max_files), []).append(name)
         else:
             os.rename(source / name, target / name)
     for link in links:
-        if not link.exists():  # to a file that was left out
+        if not link.exists():  # to a file that was skipped
             link.unlink()
-    return [f"not kept, {reason}: {_listed(names)}" for reason, names in left_out.items()]
+    return [f"not kept, {reason}: {_listed(names)}" for reason, names in skipped.items()]
 
 
 def _relative(link: Path) -> str:

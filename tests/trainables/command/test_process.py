@@ -110,3 +110,37 @@ def test_nothing_is_left_when_the_process_that_runs_it_is_killed(root: Path, tmp
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     assert within(30, lambda: not alive("orphaned"))
+
+
+PRINTS_FOR_EVER = """
+import subprocess, sys
+child = "import sys, time\\nwhile True: print('still here', flush=True); time.sleep(0.01)"
+for session in (False, True):
+    subprocess.Popen([sys.executable, "-c", child, sys.argv[1]], start_new_session=session)
+print("done", flush=True)
+"""
+
+
+def test_a_child_that_goes_on_printing_does_not_prolong_a_run(tmp_path: Path) -> None:
+    code, lines = run(tmp_path, PRINTS_FOR_EVER, "prints-on", time_limit=60.0)
+    assert code == 0
+    assert "done" in lines
+    assert not alive("prints-on")
+
+
+def test_what_has_left_its_session_ends_with_the_program(tmp_path: Path) -> None:
+    assert run(tmp_path, FAMILY, "left-session") == (0, ["ready"])
+    assert not alive("left-session")
+
+
+def test_a_flood_is_read_to_its_end(tmp_path: Path) -> None:
+    text = "import sys; sys.stdout.write('x' * (30 << 20) + '\\n' + 'short\\n' * 1_000_000 + 'loss 0.5')"
+    last = []
+    code, _ = run(tmp_path, text, "flood", on_line=lambda line: last.__setitem__(slice(None), [line]))
+    assert (code, last) == (0, ["loss 0.5"])
+
+
+def test_time_limit_holds_while_lines_are_slow_to_read(tmp_path: Path) -> None:
+    text = "import sys; sys.stdout.write('line\\n' * 10_000)"
+    with pytest.raises(TimeoutError):
+        run(tmp_path, text, "slow-lines", on_line=lambda line: time.sleep(0.01), time_limit=1.0)
