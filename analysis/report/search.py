@@ -125,10 +125,11 @@ def _distribution(knob: Mapping[str, Any]) -> Any:
 
     if "choice" in knob:
         return CategoricalDistribution([_token(value) for value in knob["choice"]])
-    if "int" in knob:
-        return IntDistribution(*knob["int"])
+    if "int" in knob or "log_int" in knob:
+        first, last = knob.get("int") or knob["log_int"]
+        return IntDistribution(first, last, log="log_int" in knob, step=int(knob.get("step") or 1))
     low, high = knob.get("log_uniform") or knob["uniform"]
-    return FloatDistribution(low, high, log="log_uniform" in knob)
+    return FloatDistribution(low, high, log="log_uniform" in knob, step=knob.get("step"))
 
 
 def _token(value: Any) -> Any:
@@ -161,7 +162,7 @@ def _slice(axes: Axes, arms: pd.DataFrame, key: str, knob: Mapping[str, Any]) ->
         axes.set_xlim(-0.5, len(labels) - 0.5)
     else:
         at = values.astype(float).tolist()
-        if "log_uniform" in knob:
+        if "log_uniform" in knob or "log_int" in knob:
             axes.set_xscale("log")
     shades = [(*to_rgb(colour(0)), alpha) for alpha in np.linspace(0.25, 1.0, len(arms))]
     axes.scatter(at, arms["value"], color=shades, s=22, linewidths=0)

@@ -8,6 +8,10 @@ import pytest
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import load_space
+from branchwise.orchestration.tuning.studies import open_studies
+from branchwise.trainables.command.words import shown
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SPACE = (DATA / "surface_search.yaml").read_text()
@@ -23,6 +27,13 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
         ("uniform: [0.1, 3.0]", "uniform: [-1.0, 3.0]", ["uncond_weight", "-1.0"]),
         ("uniform: [0.1, 3.0]", "unifrom: [0.1, 3.0]", ["unifrom", "did you mean uniform?"]),
         ("min_snr, uniform]", "min_snr, other]", ["curriculum", "'other'"]),
+        ("uniform: [0.1, 3.0]", "uniform: [0.1, 3.0], step: 0.7", ["step 0.7 does not lead from 0.1 to 3"]),
+        ("uniform: [0.1, 3.0]", "log_uniform: [0.1, 3.0], step: 0.1", ["step goes with uniform or int"]),
+        ("uniform: [0.1, 3.0]", "log_int: [0, 3]", ["log_int interval must begin at 1"]),
+        ("uniform: [0.1, 3.0]", "int: [0, 3], step: 1.5", ["step 1.5 of an int must be a whole number"]),
+        ("uniform: [0.1, 3.0]", "normal: [0, 1]", ["normal is not supported; use uniform"]),
+        ("uniform: [0.1, 3.0]", "choice: [1.0]", ["a choice needs at least two values"]),
+        ("uniform: [0.1, 3.0]", "choice: [1, 1.0]", ["must not name a value twice"]),
         ("arms: 24", "arms: 0", ["design.arms"]),
         ("arms: 24", "arms: 24\n  algorithm: tpe", ["design.algorithm", "optuna_tpe"]),
         ("arms: 24", "arms: 24\n  start: [{anchor: 1}]", ["start[0]", "anchor_weight"]),
@@ -53,3 +64,34 @@ def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list
 def test_a_cell_with_nothing_to_tune_is_refused() -> None:
     with pytest.raises(UserError, match="every knob of the cell curriculum_transfer"):
         load_space(DATA / "surface_tuned.yaml", ["design.knobs={anchor_weight: {log_uniform: [0.01, 1.0]}}"])
+
+
+KNOBS = {
+    "width": ("{log_int: [1, 256]}", lambda value: isinstance(value, int) and 1 <= value <= 256),
+    "units": ("{int: [8, 256], step: 8}", lambda value: isinstance(value, int) and value % 8 == 0),
+    "rate": ("{uniform: [0, 1], step: 0.25}", lambda value: value in (0.0, 0.25, 0.5, 0.75, 1.0)),
+    "depth": ("{choice: [null, 3, 5]}", lambda value: value in (None, 3, 5)),
+    "ema": ("{choice: [true, false]}", lambda value: isinstance(value, bool)),
+    "layers": ("{choice: [[64, 64], [32], []]}", lambda value: value in ((64, 64), (32,), ())),
+}
+
+
+def test_kinds_of_knobs(tmp_path: Path) -> None:
+    words = ", ".join(f'"{name}={{{name}}}"' for name in KNOBS)
+    knobs = ", ".join(f"{name}: {text}" for name, (text, _) in KNOBS.items())
+    (tmp_path / "space.yaml").write_text(
+        f"name: knobs\ntrainable: command\ncommand: {{run: [echo, {words}], metric: {{key: loss}}, "
+        "direction: minimize}\nsettings: {width: 1e1, units: 8, rate: 0.5, depth: null, ema: true, layers: [64, 64]}\n"
+        f"design: {{kind: search, arms: 60, algorithm: optuna_random, blocks: 2, knobs: {{{knobs}}}}}\n"
+    )
+    space = load_space(tmp_path / "space.yaml")
+    run = RunFolder(storage_at(tmp_path / "runs"), "knobs")
+    (study,) = open_studies(space, run)
+    chosen = [study.settings(study.ask()) for _ in range(60)]  # type: ignore[arg-type]
+    for name, (_, allowed) in KNOBS.items():
+        values = [space.method.patched(settings).settings for settings in chosen]
+        assert all(allowed(getattr(value, name)) for value in values), name
+        assert len({repr(getattr(value, name)) for value in values}) > 1
+        assert all(space.design.knobs[name].holds(getattr(value, name)) for value in values)
+    assert shown(space.spec.settings.width) == "10"
+    assert sum(settings["width"] <= 16 for settings in chosen) > 20  # on the log scale

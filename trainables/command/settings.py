@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt, create_model, model_validator
 
 from branchwise.trainables.command.numbers import NAME, compile_pattern
 from branchwise.trainables.command.words import BUILT_IN, placeholders
@@ -15,6 +16,7 @@ from branchwise.trainables.metrics import Declared, Name, not_taken
 from branchwise.trainables.runtime.settings import Many, Strict
 
 Value = int | float | str | bool | None
+KINDS: dict[Any, str] = {bool: "true or false", int | float: "a number", str: "a text"}
 
 
 class Source(Strict):
@@ -184,14 +186,28 @@ def _section(title: str, tree: Mapping[str, Any], where: str) -> type[BaseModel]
 
 
 def _type(value: Any, where: str) -> Any:
-    if isinstance(value, bool):
-        return bool
-    if isinstance(value, int | float):
-        return int | float
-    if isinstance(value, str):
-        return str
+    """The type of a setting, by its value in the space; each may be null, too."""
+    if value is None:
+        return Value | Many[Value]
+    for kind, name in KINDS.items():
+        if isinstance(value, kind):
+            return Annotated[kind | None, BeforeValidator(_of_kind(kind, name, value))]
     if isinstance(value, list) and all(isinstance(item, Value) for item in value):
-        return Many[Value]
+        return Annotated[Many[Value] | None, BeforeValidator(_of_kind(list | tuple, "a list", value))]
     raise ValueError(
-        f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false or a list'
+        f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false, null or a list'
     )
+
+
+def _of_kind(kind: Any, name: str, own: Any) -> Callable[[Any], Any]:
+    """A check that a value is of the kind that the setting has in the space."""
+
+    def check(value: Any) -> Any:
+        if value is None or (isinstance(value, kind) and isinstance(value, bool) == isinstance(own, bool)):
+            return value
+        written = json.dumps(own) if not isinstance(own, list | tuple) else list(own)
+        raise ValueError(
+            f"must be {name} or null like the space's own {written} (change that, or write all values as texts)"
+        )
+
+    return check

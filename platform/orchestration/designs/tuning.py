@@ -21,52 +21,121 @@ from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, bare_k
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
+IntInterval = Annotated[tuple[int, int], Field(strict=False)]
+OTHER_DISTRIBUTIONS = {  # of other tools, and what to use instead
+    "normal": "uniform over the values that matter",
+    "log_normal": "log_uniform over the values that matter",
+    "loguniform": "log_uniform: [low, high]",
+    "quniform": "uniform: [low, high] with step",
+    "randint": "int: [low, high], both ends included",
+    "categorical": "choice: [...]",
+    "values": "choice: [...]",
+    "grid": "choice: [...]",
+}
 Algorithm = Literal["optuna_tpe", "optuna_random", "optuna_cmaes", "optuna_gp", "optuna_nsga2", "optuna_brute_force"]
 
 
+DISTRIBUTIONS = ("uniform", "log_uniform", "int", "log_int", "choice")
+
+
 class Knob(Strict):
-    """One searched setting: exactly one of the four distributions, and optionally when it applies at all."""
+    """One searched setting: exactly one of DISTRIBUTIONS, and optionally when it applies at all."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     uniform: Interval | None = None
     log_uniform: Interval | None = None
-    integer: Annotated[tuple[int, int], Field(strict=False)] | None = Field(default=None, alias="int")
-    choice: Annotated[tuple[Any, ...], Field(strict=False, min_length=2)] | None = None
+    integer: IntInterval | None = Field(default=None, alias="int")
+    log_int: IntInterval | None = None
+    choice: Annotated[tuple[Any, ...], Field(strict=False)] | None = None
+    step: Annotated[float, Field(gt=0)] | None = None  # of uniform and int: values are the first, the first + step, ...
     when: Mapping[str, Any] = Field(
         default_factory=dict
     )  # other knobs and the values they must have; else this one keeps the space's own value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_distribution(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and (other := set(tree) & OTHER_DISTRIBUTIONS.keys()):
+            name = min(other)
+            raise ValueError(f"{name} is not supported; use {OTHER_DISTRIBUTIONS[name]}")
+        return tree
+
     @model_validator(mode="after")
     def _one_distribution(self) -> Knob:
-        given = [self.uniform, self.log_uniform, self.integer, self.choice]
+        given = [self.uniform, self.log_uniform, self.integer, self.log_int, self.choice]
         if sum(distribution is not None for distribution in given) != 1:
-            raise ValueError("give exactly one of uniform, log_uniform, int, choice")
-        for interval in (self.uniform, self.log_uniform, self.integer):
-            if interval is not None and not interval[0] < interval[1]:
-                raise ValueError(f"the interval {list(interval)} is empty: its first number must be the smaller one")
+            raise ValueError(f"give exactly one of {', '.join(DISTRIBUTIONS)}")
+        interval = self.interval
+        if interval is not None and not interval[0] < interval[1]:
+            raise ValueError(f"the interval {list(interval)} is empty: its first number must be the smaller one")
         if self.log_uniform is not None and self.log_uniform[0] <= 0:
-            raise ValueError("a log_uniform interval must begin above 0")
-        if self.choice is not None and len({json.dumps(value) for value in self.choice}) < len(self.choice):
-            raise ValueError("a choice must not name a value twice")
+            raise ValueError("a log_uniform interval must begin above 0; try uniform, or a choice with 0 in it")
+        if self.log_int is not None and self.log_int[0] < 1:
+            raise ValueError("a log_int interval must begin at 1 or above; try int, or a choice with 0 in it")
+        if self.choice is not None:
+            if len(self.choice) < 2:
+                raise ValueError("a choice needs at least two values; set the one value in the space itself")
+            if len({_identity(value) for value in self.choice}) < len(self.choice):
+                raise ValueError("a choice must not name a value twice")
+        self._check_step()
         return self
+
+    def _check_step(self) -> None:
+        if self.step is None:
+            return
+        if self.uniform is None and self.integer is None:
+            raise ValueError("step goes with uniform or int; list the values of a choice")
+        low, high = self.interval or (0, 1)
+        if self.integer is not None and self.step != int(self.step):
+            raise ValueError(f"step {self.step:g} of an int must be a whole number")
+        steps = (high - low) / self.step
+        if steps < 1 or abs(steps - round(steps)) > 1e-9 * max(1.0, steps):
+            raise ValueError(f"step {self.step:g} does not lead from {low:g} to {high:g}; change one of them")
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The lowest and the highest value of a number; None for a choice."""
+        return self.uniform or self.log_uniform or self.integer or self.log_int
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are integers."""
+        return self.integer is not None or self.log_int is not None
+
+    @property
+    def logarithmic(self) -> bool:
+        return self.log_uniform is not None or self.log_int is not None
 
     def ends(self) -> tuple[Any, ...]:
         """Values that must be allowed for all to be."""
-        return self.choice or self.uniform or self.log_uniform or self.integer or ()
+        return self.choice or self.interval or ()
 
     def size(self) -> int | None:
         """How many values there are; None for an interval."""
         if self.choice is not None:
             return len(self.choice)
-        return None if self.integer is None else self.integer[1] - self.integer[0] + 1
+        low, high = self.interval or (0, 0)
+        if self.whole or self.step is not None:
+            return round((high - low) / (self.step or 1)) + 1
+        return None
 
     def holds(self, value: Any) -> bool:
         """Whether the knob can take this value at all."""
         if self.choice is not None:
             return as_yaml(value) in map(as_yaml, self.choice)
-        interval = self.uniform or self.log_uniform or self.integer
-        return interval is not None and isinstance(value, int | float) and interval[0] <= value <= interval[1]
+        interval = self.interval
+        if interval is None or not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        if not interval[0] <= value <= interval[1] or (self.whole and value != int(value)):
+            return False
+        steps = (value - interval[0]) / self.step if self.step else 0.0
+        return abs(steps - round(steps)) < 1e-9 * max(1.0, steps)
+
+
+def _identity(value: Any) -> str:
+    """Equal for values that are the same setting: 1 and 1.0, but not true and 1."""
+    return json.dumps(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +198,8 @@ class Tuning(Design):
         sizes = [knob.size() for knob in self.knobs.values()]
         if any(size is None for size in sizes):
             raise ValueError(
-                "algorithm optuna_brute_force lists combinations, so every knob must be a choice or an int"
+                "algorithm optuna_brute_force lists combinations, so every knob must be a choice or an int, "
+                "or have a step"
             )
         combinations = math.prod(size or 0 for size in sizes)
         if self.searched > combinations:

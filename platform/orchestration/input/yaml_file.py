@@ -16,6 +16,7 @@ LARGEST = 1 << 20  # bytes; a space is a page of text
 MOST_VALUES = 20_000  # scalars, lists and mappings, keys included
 DEEPEST = 32  # levels of lists and mappings
 _INT = re.compile(r"(?P<decimal>[-+]?[0-9]+)|0o(?P<octal>[0-7]+)|0x(?P<hexadecimal>[0-9a-fA-F]+)")
+_WHOLE_EXPONENT = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}")  # 5e4: for most an int, which YAML has no exponents for
 _BASES = {"decimal": 10, "octal": 8, "hexadecimal": 16}
 _TAG = "tag:yaml.org,2002:"
 # The scalars of YAML 1.2's core schema that are no text: tag, pattern, first characters.
@@ -83,6 +84,11 @@ class _SpaceLoader(yaml.SafeLoader):
             raise _refused(f"{brief(node.value)} is no integer of 64 bits", node)
         return value
 
+    def construct_number(self, node: Any) -> int | float:
+        number = self.construct_yaml_float(node)
+        whole = _WHOLE_EXPONENT.fullmatch(node.value) and abs(number) < 1 << 53
+        return int(number) if whole else float(number)
+
     def construct_text(self, node: Any) -> str:
         try:
             node.value.encode()
@@ -96,6 +102,7 @@ for _name, _pattern, _first in _SCALARS:
     _SpaceLoader.add_implicit_resolver(_TAG + _name, re.compile(f"^{_pattern}$"), _first)
 _SpaceLoader.add_constructor(f"{_TAG}bool", lambda loader, node: node.value[0] in "tT")
 _SpaceLoader.add_constructor(f"{_TAG}int", _SpaceLoader.construct_int)
+_SpaceLoader.add_constructor(f"{_TAG}float", _SpaceLoader.construct_number)
 _SpaceLoader.add_constructor(f"{_TAG}str", _SpaceLoader.construct_text)
 
 

@@ -207,19 +207,19 @@ def _earlier_trial(arm: Earlier, search: CellSearch, signed: Sequence[tuple[str,
 def _distribution(knob: Knob) -> BaseDistribution:
     if knob.choice is not None:
         return CategoricalDistribution([_token(value) for value in knob.choice])
-    if knob.integer is not None:
-        return IntDistribution(*knob.integer)
-    low, high = knob.log_uniform or knob.uniform or (0.0, 1.0)
-    return FloatDistribution(low, high, log=knob.log_uniform is not None)
+    low, high = knob.interval or (0.0, 1.0)
+    if knob.whole:
+        return IntDistribution(int(low), int(high), log=knob.logarithmic, step=int(knob.step or 1))
+    return FloatDistribution(low, high, log=knob.logarithmic, step=knob.step)
 
 
 def _suggest(trial: optuna.Trial, key: str, knob: Knob) -> Any:
     if knob.choice is not None:
         return trial.suggest_categorical(key, [_token(value) for value in knob.choice])
-    if knob.integer is not None:
-        return trial.suggest_int(key, *knob.integer)
-    low, high = knob.log_uniform or knob.uniform or (0.0, 1.0)
-    return trial.suggest_float(key, low, high, log=knob.log_uniform is not None)
+    low, high = knob.interval or (0.0, 1.0)
+    if knob.whole:
+        return trial.suggest_int(key, int(low), int(high), step=int(knob.step or 1), log=knob.logarithmic)
+    return trial.suggest_float(key, low, high, step=knob.step, log=knob.logarithmic)
 
 
 def _token(value: Any) -> Any:
