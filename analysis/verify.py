@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
+from branchwise.analysis.statistics.sequential.judging import LookResults
 
 ROUNDING = 1e-9  # relative; another processor may differ by so much
 MOST_NAMED = 3
@@ -36,7 +37,14 @@ def checks(folder: Path) -> list[Check]:
     """All checks of one run folder. Raises RunFolderError for a folder that is none or cannot be read."""
     run = load_run(folder)
     findings = [analyse(part) for part in parts(run)]
-    return [_claims(findings[0]), _space(run), _stopping(run), _measure(run), *_records(run), _numbers(run)]
+    return [
+        _claims(findings[0]),
+        _space(run),
+        _stopping(run, findings[0].looks),
+        _measure(run),
+        *_records(run),
+        _numbers(run),
+    ]
 
 
 def _claims(findings: Findings) -> Check:
@@ -57,8 +65,12 @@ def _space(run: Run) -> Check:
     return Check("space", not run.altered, f"space.yaml {told}")
 
 
-def _stopping(run: Run) -> Check:
+def _stopping(run: Run, looks: LookResults | None) -> Check:
     """The run ended where its plan ends: with every arm of every block, no fewer and no more."""
+    if looks and not looks.ended:
+        return Check("stopping rule", False, f"no look has ended the run: {looks.progress}")
+    if looks:
+        run = replace(run, outline=replace(run.outline, blocks=run.outline.blocks[: looks.blocks[-1]]))
     planned = {f"{cell}-b{block}" for block in run.outline.blocks for cell in (*run.planned, *run.baselines)}
     counted = run.arms[run.arms["kind"].isin(["cell", "baseline"])]
     more = [arm for arm in counted["arm"] if arm not in planned]
@@ -69,6 +81,9 @@ def _stopping(run: Run) -> Check:
     lost = tuple(run.lost["arm"])
     if lost:
         return Check("stopping rule", False, f"{len(lost)} of {len(run.arms)} arms gave no value: {_some(lost)}")
+    if looks:
+        why = f"where the look after {blocks} of at most {looks.looks.max} ended the run ({looks.ended})"
+        return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, {why}")
     return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, as planned")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from branchwise.analysis.declared.factors import ON, Factor, Grid, level_of
+from branchwise.analysis.declared.looks import Looks, looks_of
 from branchwise.analysis.declared.outcomes import Better, ScaleName
 
 
@@ -69,6 +70,7 @@ class Outline:
     columns: tuple[Column, ...] = ()
     lines: tuple[Lines, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary one first
+    looks: Looks | None = None
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
 
@@ -105,6 +107,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
             for one in plan["lines"]
         ),
         outcomes=tuple(plan.get("outcomes") or ("value",)),
+        looks=looks_of(plan.get("looks")),
         published=(plan.get("published") or {}).get("values", {}),
         published_by=(plan.get("published") or {}).get("source", ""),
     )  # fmt: skip

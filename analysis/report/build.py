@@ -20,6 +20,7 @@ from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.links import arm_rows, folder_links
+from branchwise.analysis.report.looks import looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.measures.tables import best_table, holds_table
@@ -47,6 +48,7 @@ class Summary:
     attribution: Table
     cells: tuple[Table, ...]  # one a run
     claims: Table
+    looks: tuple[Table, ...]  # one a run; of a run that declared none, empty
     measures: tuple[Table, ...]  # of models that were measured again
     notes: tuple[str, ...]
     folder: Path
@@ -94,6 +96,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=tables.claims_table(analyses),
+        looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
         measures=tuple(table for measured in again for table in _measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
@@ -184,7 +187,13 @@ def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> 
     shown = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
-        each = [*effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
+        looks = [table for table in (looks_table(findings),) if table.rows]
+        each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
+            *effects,
+            tables.cell_table(findings),
+            *checks,
+            *search_tables(findings.run),
+        ]
         each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
@@ -247,6 +256,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
         "outcome": findings.run.primary,
         "scale": findings.headline.scale,
         "question": run.part.question,
+        "looks": with_titles(looks_table(findings), [findings]),
         "effects": [with_titles(table, [findings]) for table in tables.effect_tables(findings)],
         "cells": with_titles(tables.cell_table(findings), [findings]),
         "checks": [with_titles(table, [findings]) for table in tables.check_tables(findings)],

@@ -57,7 +57,9 @@ def _of_components(findings: Findings) -> Iterator[str]:
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].shapley.known]
     for row, told in sorted(pairs, key=lambda pair: -pair[0].shapley.value):
         worth, p, name = effect_text(told.shapley, shown), p_is(row.p_holm), titled(row.component, findings)
-        if not row.shapley.has_interval:
+        if findings.looks and not findings.looks.blocks:
+            yield f"{name}: not judged: {findings.looks.progress}."
+        elif not row.shapley.has_interval:
             yield f"{name}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
         elif row.p_holm > ALPHA >= row.pooled_p_holm:
             yield (

@@ -107,6 +107,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         ],
         "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
         "claims_edited": findings.edited,
+        "looks": asdict(findings.looks) if findings.looks else None,
         "agreement": [asdict(row) for row in findings.agreement],
         "with_worst_in_place": {name: asdict(estimate) for name, estimate in findings.with_worst.items()},
         "arms": _arm_rows(findings),

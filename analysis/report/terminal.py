@@ -18,6 +18,9 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
     """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
     if summary.claims.rows:
         console.print(rich_table(summary.claims))
+    for table in summary.looks:
+        if table.rows:
+            console.print(rich_table(table))
     for sentence in summary.answers:
         console.print(sentence, style="bold", highlight=False)
     for table in (summary.attribution, *summary.cells):

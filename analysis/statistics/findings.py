@@ -19,6 +19,7 @@ from branchwise.analysis.statistics.claims.verdicts import Verdict, judge, settl
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import lost_cells, notes_on
 from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
 from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
 from branchwise.analysis.statistics.table import CellRow, cell_rows
 from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
@@ -31,7 +32,8 @@ class Findings:
     outcomes: the attribution of each, the primary one first, on its own scale where the values allow it; raws: of each
     in its own units. with_worst: Shapley values, by component, with bad values in the place of lost arms;
     empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
-    smaller cells that do no worse than the full method.
+    smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
+    last one that was reached.
     """
 
     run: Run
@@ -49,6 +51,7 @@ class Findings:
     repeats: Repeats | None
     cells: tuple[CellRow, ...]
     notes: tuple[str, ...]
+    looks: LookResults | None = None
 
     @property
     def headline(self) -> ScaleResult:
@@ -62,9 +65,14 @@ class Findings:
 def analyse(run: Run) -> Findings:
     """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
     results = run.results
-    unsettled = [_attributed(run, outcome) for outcome in run.outcomes]
     claims, unread = read_claims(run)
-    verdicts, outcomes = settle(judge(claims, unsettled, results, run.grid), unsettled)
+    looks = None
+    if run.outline.looks and not run.progress:
+        run, verdicts, outcomes, looks = at_looks(run, run.outline.looks, claims, attributions)
+        results = run.results
+    else:
+        unsettled = attributions(run)
+        verdicts, outcomes = settle(judge(claims, unsettled, results, run.grid), unsettled)
     headline = outcomes[0]
     raws = tuple(analyse_scale(results, run.grid, outcome, "identity") for outcome in run.outcomes)
     variance = components_of_variance(headline, results)
@@ -74,10 +82,15 @@ def analyse(run: Run) -> Findings:
         run=run, outcomes=outcomes, raws=raws, verdicts=verdicts, edited=edited, standings=standings(run, headline),
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
-        repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]),
-        notes=(*_resealed(run, edited), *_of_source(run), *unread, *notes_on(run, outcomes),
+        repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
+        notes=(*(looks.notes() if looks else ()), *_resealed(run, edited), *_of_source(run), *unread, *notes_on(run, outcomes),
                *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
+
+
+def attributions(run: Run) -> list[ScaleResult]:
+    """The attribution of each outcome, before any adjustment for their number."""
+    return [_attributed(run, outcome) for outcome in run.outcomes]
 
 
 def _attributed(run: Run, outcome: Outcome) -> ScaleResult:
@@ -112,7 +125,7 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
     if sealed is None:
         return run.altered
     return sealed not in (
-        seal([claim.canonical for claim in claims]),
+        seal([*(claim.canonical for claim in claims), *([run.outline.looks.canonical] if run.outline.looks else [])]),
         seal(run.claims, canonical=False),
     )
 

@@ -28,7 +28,7 @@ def _completeness(run: Run) -> list[str]:
         notes.append("No arm has finished: nothing can be estimated yet.")
     if run.missing:
         notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
-    elif isinstance(planned, int) and planned > len(run.arms) and len(run.outline.parts) == 1:
+    elif isinstance(planned, int) and planned > len(run.arms) and _one_part(run):
         notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
     for status, rows in run.lost.groupby("status", dropna=False):
         names = _some(tuple(rows["arm"]))
@@ -37,6 +37,11 @@ def _completeness(run: Run) -> list[str]:
         )
         notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {word}: {names}.")
     return notes
+
+
+def _one_part(run: Run) -> bool:
+    """Whether the number of arms is known: of a run with looks it is what the last of them left."""
+    return len(run.outline.parts) == 1 and run.outline.looks is None
 
 
 def _stopped(run: Run) -> list[str]:

@@ -33,7 +33,9 @@ from branchwise.analysis.statistics.model import (
     two_sided_p,
 )
 
-Status = Literal["supported", "refuted", "supported on these seeds", "refuted on these seeds", "not shown"]
+Status = Literal[
+    "supported", "refuted", "supported on these seeds", "refuted on these seeds", "not shown", "not judged"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

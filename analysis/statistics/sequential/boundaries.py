@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import atan2, inf, isnan, nan, pi, sqrt
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
@@ -32,7 +32,8 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 from scipy.special import beta
 
-Spending = Literal["obrien_fleming", "quadratic"]
+from branchwise.analysis.declared.looks import Spending
+
 FloatArray = NDArray[np.float64]
 
 USUAL_LOOKS = ((4, 5, 6, 7, 8), (4, 5, 6, 7, 8, 9, 10), (5, 10))  # in the committed table

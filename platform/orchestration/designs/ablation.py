@@ -91,10 +91,12 @@ class Ablation(Design):
         """All arms of a block share its seed, and so their initial weights, data order, timesteps and noise: they
         differ in nothing but the patch."""
         cells, first = self.cells(method), self.first_seed
-        return tuple(block_arm(method, cell, block, first_seed=first) for block in range(self.blocks) for cell in cells)
+        return tuple(
+            block_arm(method, cell, block, first_seed=first) for block in range(self.max_blocks) for cell in cells
+        )
 
     def total(self) -> int:
-        return self.blocks * (len(list(self.combinations())) + len(self.baselines))
+        return self.max_blocks * (len(list(self.combinations())) + len(self.baselines))
 
     def parts(self) -> tuple[Part, ...]:
         return (Part(kinds=("cell", "baseline")),)
@@ -104,7 +106,11 @@ class Ablation(Design):
         if self.baselines:
             baselines = f" + {len(self.baselines)} baselines ({', '.join(self.baselines)})"
         yield "components", ", ".join(map(str, self.factors()))
-        yield "arms", f"{self.total()} = ({cells} cells{baselines}) x {self.blocks} blocks"
+        most = "at most " if self.looks else ""
+        yield "arms", f"{most}{self.total()} = ({cells} cells{baselines}) x {self.max_blocks} blocks"
+        if self.looks:
+            after = ", ".join(map(str, self.looks.blocks))
+            yield "looks", f"after {after} blocks; {self.looks.spending.replace('_', '-')} spending"
         if len(self.outcomes) > 1:
             yield "outcomes", ", ".join(self.outcomes)
         for claim in self.claims:
@@ -118,6 +124,7 @@ class Ablation(Design):
                 f"{file}: design.components: {combinations} combinations of levels; {MOST_CELLS} are allowed"
             )
         self.check_total(method)
+        self.check_looks(method)
         for name, component in self.components.items():
             component.check(name, method)
         check_apart(self.components, method)

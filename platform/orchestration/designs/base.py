@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveInt
-
 from branchwise.analysis.declared.factors import Factor, level_of
+from branchwise.analysis.declared.looks import Looks
+from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables.contract import Arm, Kind
@@ -51,7 +51,22 @@ class Design(Strict, ABC):
     """The section `design` of a space; a subclass for each kind."""
 
     kind: str
-    blocks: PositiveInt = 3  # training seeds
+    blocks: Blocks = 3  # training seeds; {first: 4, max: 8} or {looks: [5, 10]} declares when the run is tested
+
+    @property
+    def max_blocks(self) -> int:
+        """Blocks of a run that no look ends before."""
+        return self.blocks if isinstance(self.blocks, int) else self.blocks.declared().max
+
+    @property
+    def looks(self) -> Looks | None:
+        """The declared looks, or None where the number of blocks is fixed."""
+        return None if isinstance(self.blocks, int) else self.blocks.declared()
+
+    def sealed(self, method: Method) -> tuple[str, ...]:
+        """What is sealed before the run: the claims and, where there are any, the looks."""
+        looks = (self.looks.canonical,) if self.looks else ()
+        return (*self.declared_claims(method), *looks)
 
     def component_names(self) -> tuple[str, ...]:
         """Parts of the method that are switched on and off."""
@@ -104,6 +119,14 @@ class Design(Strict, ABC):
                 f"{method.file}: design: makes {self.total()} arms; {MOST_ARMS} are allowed, so lower blocks"
             )
 
+    def check_looks(self, method: Method) -> None:
+        """Raises UserError where looks are declared that the design cannot have."""
+        if self.looks and self.searches():
+            raise UserError(
+                f"{method.file}: design.blocks: looks are not allowed in a {self.kind} design, whose search is part of "
+                "what is compared; it must be a number"
+            )
+
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
         """What is analysed apart."""
@@ -127,7 +150,8 @@ class Design(Strict, ABC):
             "components": list(self.component_names()),
             "factors": [factor.described() for factor in factors],
             "outcomes": list(self.outcome_names()),
-            "blocks": list(range(self.blocks)),
+            "blocks": list(range(self.max_blocks)),
+            "looks": self.looks.described() if self.looks else None,
             "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
             "parts": [asdict(part) for part in self.parts()],
         }

@@ -42,6 +42,7 @@ class Search(Tuning):
 
     def check(self, method: Method) -> None:
         self.check_total(method)
+        self.check_looks(method)
         self.check_search(method)
 
     def cells(self, method: Method) -> tuple[Cell, ...]:
@@ -56,17 +57,17 @@ class Search(Tuning):
         cells = [Cell(cell=name, kind="confirm", patch=patch) for name, patch in zip(names, best, strict=True)]
         return tuple(
             block_arm(method, cell, block, first_seed=FRESH_SEED)
-            for block in range(self.blocks)
+            for block in range(self.max_blocks)
             for cell in (*cells, *self.cells(method))
         )
 
     def total(self) -> int:
         """Of a front, which may be larger, one is counted."""
-        return self.searched + 2 * self.blocks
+        return self.searched + 2 * self.max_blocks
 
     def parts(self) -> tuple[Part, ...]:
         return (Part(kinds=("search", "confirm")),)
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
         yield from self.describe_search("", at_a_time)
-        yield "confirm", f"the best settings and the space's own on {self.blocks} fresh seeds"
+        yield "confirm", f"the best settings and the space's own on {self.max_blocks} fresh seeds"

@@ -52,7 +52,7 @@ class TunedFactorial(Tuning, Ablation):
         arms = []
         cells, every = self.component_cells(), self.cells(method)
         first = FRESH_SEED + self.first_seed
-        for block in range(self.blocks):
+        for block in range(self.max_blocks):
             for cell in cells:
                 arms.append(block_arm(method, cell, block, first_seed=first))
                 for patch in found[cell.cell]:
@@ -64,7 +64,7 @@ class TunedFactorial(Tuning, Ablation):
 
     def total(self) -> int:
         cells = len(list(self.combinations()))
-        return self.searched * cells + self.blocks * (2 * cells + len(self.baselines))
+        return self.searched * cells + self.max_blocks * (2 * cells + len(self.baselines))
 
     def parts(self) -> tuple[Part, ...]:
         return (
@@ -87,6 +87,6 @@ class TunedFactorial(Tuning, Ablation):
         cells = len(list(self.combinations()))
         yield "components", ", ".join(map(str, self.factors()))
         yield from self.describe_search(f" in each of {cells} cells", at_a_time)
-        yield "confirm", f"every cell, tuned and with the space's own settings, on {self.blocks} fresh seeds"
+        yield "confirm", f"every cell, tuned and with the space's own settings, on {self.max_blocks} fresh seeds"
         for claim in self.claims:
             yield "claim", claim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from branchwise.orchestration.errors import LostError, TakenOverError, UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
 from branchwise.orchestration.execution.features import prepare_features
+from branchwise.orchestration.execution.looks import facts, print_look, results_at
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import job_of, run_cohorts
@@ -24,13 +25,13 @@ from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster, shortages
-from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, renamed, second_stage
+from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, renamed, second_stage, shortened
 from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect, complete, forget_failures, report
 from branchwise.orchestration.run_folder.teachers import look_again
-from branchwise.trainables import Arm
+from branchwise.trainables import Arm, Cohort
 
 if TYPE_CHECKING:  # pandas and matplotlib come with it
     from branchwise.analysis.report.build import Summary
@@ -202,16 +203,40 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
                 return
         forget_failures(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
         display.begin_arms(plan.arm_seconds)
-        arguments = plan.cohorts, job, resources, plan.slots
 
-        def work(stop: threading.Event) -> None:
-            if on.outside:
-                on_cluster(run_cohorts, *arguments, stop=stop)
-            else:
-                run_cohorts(*arguments, stop)
+        def run_stage(cohorts: Sequence[Cohort]) -> None:
+            arguments = cohorts, job, resources, plan.slots
 
-        watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
-        display.arms(plan.run, plan.cohorts)
+            def work(stop: threading.Event) -> None:
+                if on.outside:
+                    on_cluster(run_cohorts, *arguments, stop=stop)
+                else:
+                    run_cohorts(*arguments, stop)
+
+            watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
+            display.arms(plan.run, plan.cohorts)
+
+        if plan.space.design.looks:
+            sitting.plan = _work_by_looks(plan, run_stage, console)
+        else:
+            run_stage(plan.cohorts)
+
+
+def _work_by_looks(plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console) -> Plan:
+    """Runs what comes before each look and then looks, until one ends the sweep. Returns the plan as it came out."""
+    stages = plan.stages
+    for number, (blocks, cohorts) in enumerate(stages):
+        if cohorts:
+            run_stage(cohorts)
+        elif not any(later for _, later in stages[number + 1 : number + 2]) and blocks < stages[-1][0]:
+            continue  # resumed: a later look has seen all of this
+        with interrupts.deferred():
+            results = results_at(plan, blocks)
+            print_look(results, console)
+            write_manifest(plan.run, plan.space, status="running", **facts(results))
+        if results.ended:
+            return shortened(plan, results.blocks[-1])
+    return plan
 
 
 def _collect(plan: Plan, status: str) -> dict[str, int]:
@@ -219,7 +244,7 @@ def _collect(plan: Plan, status: str) -> dict[str, int]:
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
     counts = collect(plan.run, plan.space, order, teachers)
     described = [teacher.described() for teacher in teachers]
-    write_manifest(plan.run, plan.space, status=status, arms_by_status=counts, teachers=described)
+    write_manifest(plan.run, plan.space, status=status, arms=plan.total, arms_by_status=counts, teachers=described)
     return counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,6 +119,11 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
     told = ", ".join(f"{number} {word}" for word, number in counts.items())
     yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({told})" if told else "")
+    if looks := manifest.get("looks"):
+        yield "looks", "; ".join(f"after {at['blocks']} blocks decided {_names(at['decided'])}" for at in looks)
+    if "stopped_after" in manifest:
+        why = {"decided": "everything was decided", "futile": "nothing open had a chance", "max": "the last look"}
+        yield "ended", f"by the look after {manifest['stopped_after']} blocks: {why[manifest['stopped_because']]}"
     if seen.holder:
         yield from _running(storage, state, manifest, seen.total, now)
     elif len(state.records) < seen.total or seen.state != "finished":
@@ -128,6 +133,11 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     best = sorted((_value(record), arm) for arm, record in state.records.items() if _value(record) is not None)
     if best:
         yield "lowest", f"{best[0][0]:.4g} {state.records[best[0][1]]['values']['metric']}, {best[0][1]}"
+
+
+def _names(names: Sequence[str], most: int = 4) -> str:
+    more = len(names) - most
+    return (", ".join(names[:most]) or "nothing") + (f" and {more} more" if more > 0 else "")
 
 
 def _running(

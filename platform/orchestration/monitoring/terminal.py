@@ -105,7 +105,7 @@ def _sensitivity(plan: Plan) -> list[str]:
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree) if local else (None, None)
     headline: power.Design = "factorial" if whole else "leave_one_out"
-    planned = power.plan(len(names), design.blocks, headline, noise, design.further_hypotheses(plan.space.method))
+    planned = power.plan(len(names), design.max_blocks, headline, noise, design.further_hypotheses(plan.space.method))
     return power.describe(planned, repeats)
 
 

@@ -59,6 +59,7 @@ class Plan:
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
     )
     target: Target | None = None  # machines that the plan is made for, in the place of this one
+    stopped_after: int | None = None  # blocks at the look that has ended the run
 
     @property
     def teacher_seconds(self) -> float:
@@ -76,17 +77,29 @@ class Plan:
         cores = 0 if self.space.resources.gpus_per_trial else at_a_time * self.space.resources.cpus_per_trial
         slowed = cores / (cores - PLATFORM_CORES) if cores else 1.0
         if not self.space.design.searches():
-            return slowed * makespan(self.cohorts, at_a_time)
+            return slowed * sum(makespan(stage, at_a_time) for _, stage in self.stages if stage)
         size = self.search_size
         cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
         return slowed * cohort / size * self.total / at_a_time
+
+    @property
+    def stages(self) -> tuple[tuple[int, tuple[Cohort, ...]], ...]:
+        """The cohorts that run between looks, each with the number of blocks that are then finished; one stage for a
+        design without looks."""
+        looks = self.space.design.looks
+        if not looks:
+            return ((self.space.design.max_blocks, self.cohorts),)
+        return tuple(
+            (end, tuple(cohort for cohort in self.cohorts if begin <= cohort.arms[0].block < end))
+            for begin, end in zip((0, *looks.blocks), looks.blocks, strict=False)
+        )
 
     @property
     def startup_seconds(self) -> float:
         """Expected seconds in which Ray and its workers start; a slot's cohorts do so one after another."""
         if self.nothing_left:
             return 0.0
-        starts = math.ceil(len(self.cohorts) / max(1, self.slots))
+        starts = sum(math.ceil(len(stage) / max(1, self.slots)) for _, stage in self.stages)
         starts += sum(1 for teacher in self.teachers if teacher.evaluation is None)
         return RAY_SECONDS + WORKERS_SECONDS * starts
 
@@ -97,8 +110,8 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Arms of a run in which all goes well."""
-        return self.space.design.total()
+        """Arms of a run in which all goes well: at most so many where a look may end it."""
+        return self.space.design.total() if self.stopped_after is None else len(self.arms)
 
 
 def plan_new(space: Space, storage: Storage, name: str | None, target: Target | None = None) -> Plan:
@@ -151,7 +164,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         missing = tuple(arms[arm] for arm in names if not finished(found.get(arm)))
         if missing:
             left.append(Cohort(name=cohort, arms=missing, seconds=cost(missing)))
-    return Plan(
+    plan = Plan(
         space=space,
         storage=storage,
         run=run,
@@ -165,6 +178,11 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         nothing_left=_nothing_left(space, run, found) if space.design.searches() else not left,
         device=device,
     )
+    stopped_after = run.read_manifest().get("stopped_after")
+    if stopped_after is None:
+        return plan
+    plan = shortened(plan, stopped_after)
+    return replace(plan, nothing_left=not plan.cohorts)
 
 
 def _nothing_left(space: Space, run: RunFolder, found: Mapping[str, Record | None]) -> bool:
@@ -196,7 +214,7 @@ def second_stage(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
 def fitted(plan: Plan, on: Cluster) -> Plan:
     """The plan for this cluster. The cohorts of a resumed run stay as they are: their checkpoints go by their names."""
     plan = replace(plan, slots=slots(plan.space, on))
-    return plan if plan.resumed else replace(plan, cohorts=_pack(plan, plan.arms))
+    return plan if plan.resumed else replace(plan, cohorts=_pack_stages(plan))
 
 
 def search_cohort_size(space: Space, at_a_time: int) -> int:
@@ -241,6 +259,24 @@ def packing_text(plan: Plan) -> str:
     largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
     at_a_time = f", {plan.slots} at a time" if plan.slots else ""
     return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
+
+
+def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
+    """The cohorts of each stage between looks, so that every slot has work in each of them."""
+    looks = plan.space.design.looks
+    ends = looks.blocks if looks else (plan.space.design.max_blocks,)
+    cohorts: list[Cohort] = []
+    for begin, end in zip((0, *ends), ends, strict=False):
+        for cohort in _pack(plan, [arm for arm in plan.arms if begin <= arm.block < end]):
+            cohorts.append(replace(cohort, name=f"t{len(cohorts):04d}"))
+    return tuple(cohorts)
+
+
+def shortened(plan: Plan, blocks: int) -> Plan:
+    """The plan of a run that a look after so many blocks has ended: what it has run is all there is to run."""
+    kept = tuple(arm for arm in plan.arms if arm.block < blocks)
+    left = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
+    return replace(plan, arms=kept, cohorts=left, stopped_after=blocks)
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:

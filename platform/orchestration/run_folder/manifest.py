@@ -36,9 +36,9 @@ def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONS},
         "git_commit": git_commit(),
-        "claims_sha256": seal(space.design.declared_claims(space.method)),
+        "claims_sha256": seal(space.design.sealed(space.method)),
         "components": list(space.design.component_names()),
-        "blocks": space.design.blocks,
+        "blocks": space.design.max_blocks,
     }
 
 

@@ -1,0 +1,59 @@
+"""The table of declared looks: what each one decided, with intervals that hold at every look beside the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from branchwise.analysis.report.tables import evidence
+from branchwise.analysis.report.text import DASH, Table, p_text
+from branchwise.analysis.report.wording import effect_text, natural
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.sequential.judging import Hypothesis, widened
+
+
+def looks_table(findings: Findings) -> Table:
+    """A row for each claim and Shapley value; empty for a run without looks, or before the first."""
+    looks = findings.looks
+    rows: tuple[tuple[str, ...], ...] = ()
+    if looks and looks.blocks:
+        rows = (*_claim_rows(findings), *_shapley_rows(findings))
+    return Table(
+        title=f"Looks, after {looks.blocks[-1]} of at most {looks.looks.max} blocks" if rows and looks else "Looks",
+        name="looks",
+        columns=("hypothesis", "decided after", "p (sequential, Holm)", "valid at every look", "plain 95%", "chance"),
+        rows=rows,
+        text_columns=2,
+        brief=("hypothesis", "decided after", "p (sequential, Holm)", "valid at every look"),
+        note="A sequential p-value is the smallest error at which some look so far rejects; a rejection stays. "
+        "Intervals that are valid at every look use the level of the last one; plain intervals cover less after "
+        "looking. Chance: of what is open to be decided by the last look, under the trend so far. Estimates are not "
+        "corrected for stopping.",
+    )  # fmt: skip
+
+
+def _claim_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
+    assert findings.looks
+    for one, verdict in zip(findings.looks.claims, findings.verdicts, strict=True):
+        test = replace(verdict.by_block, reason="")
+        at_every = evidence(replace(verdict, by_block=replace(test, estimate=one.repeated)), findings)
+        plain = evidence(replace(verdict, by_block=test), findings)
+        yield (one.name, *_decided(one), *(text.partition(", claimed")[0] for text in (at_every, plain)), _chance(one))
+
+
+def _shapley_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
+    assert findings.looks
+    for i, hypotheses in enumerate(findings.looks.shapley):
+        shown = natural(findings, i)
+        for one, row in zip(hypotheses, shown.rows, strict=True):
+            at_every = effect_text(widened(row.shapley, findings.looks.level), shown)
+            yield (one.name, *_decided(one), at_every, effect_text(row.shapley, shown), _chance(one))
+
+
+def _decided(one: Hypothesis) -> tuple[str, str]:
+    after = f"{one.decided_after} blocks" if one.decided_after else "open"
+    return after, p_text(one.adjusted[-1])
+
+
+def _chance(one: Hypothesis) -> str:
+    return DASH if one.decided_after or not one.power >= 0 else f"{one.power:.0%}"

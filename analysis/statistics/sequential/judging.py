@@ -1,0 +1,338 @@
+"""What declared looks decide: sequential p-values of claims and Shapley values in the family's graph, look by look.
+
+Everything is a function of the blocks up to a look, so whoever reads the run finds the same looks and decisions,
+however often the sweep was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import isnan, nan, sqrt
+from typing import Literal
+
+from scipy.special import ndtr, stdtrit
+
+from branchwise.analysis.declared.cells import BASE, FULL
+from branchwise.analysis.declared.looks import Looks
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.claims.language import Claim
+from branchwise.analysis.statistics.claims.verdicts import Test, Verdict, judge, settle
+from branchwise.analysis.statistics.model import ALPHA, Estimate, ratio
+from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
+
+End = Literal["decided", "futile", "max", ""]  # why no look follows; empty while one may
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """A claim, or a Shapley value against zero, over the looks so far.
+
+    Attributes:
+        name: The claim's text, or `anchor.shapley`; for a further outcome `anchor.shapley(rho)`.
+        nominal: Its p-value at each look, NaN where there was no test.
+        p: Its sequential p-value at each look.
+        adjusted: That, adjusted over the family, at each look.
+        favours: Whether the estimate lay on the claimed side at the look where the smallest sequential p-value arose.
+        decided_after: Blocks at the look that rejected it; None while it is open.
+        power: Conditional power at the last look under the trend so far; NaN once it is decided.
+        repeated: Interval at the level of the last look, valid at every look.
+    """
+
+    name: str
+    nominal: tuple[float, ...]
+    p: tuple[float, ...]
+    adjusted: tuple[float, ...]
+    favours: bool
+    decided_after: int | None
+    power: float
+    repeated: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookResults:
+    """The looks of a run so far.
+
+    Attributes:
+        looks: As declared.
+        blocks: Finished blocks at each look that was reached; empty before the first.
+        arms: Arms of the run up to each of them.
+        finished: Blocks that are whole now.
+        ended: Why no further look follows.
+        claims: In the order of the claims.
+        shapley: By outcome, then by component.
+        level: Error of the intervals that hold at every look, at the last one; NaN before the first.
+    """
+
+    looks: Looks
+    blocks: tuple[int, ...]
+    arms: tuple[int, ...]
+    finished: int
+    ended: End
+    claims: tuple[Hypothesis, ...] = ()
+    shapley: tuple[tuple[Hypothesis, ...], ...] = ()
+    level: float = nan
+
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]:
+        """Each once: a Shapley value that a claim tests as well is told of as that claim."""
+        rows = (one for of_outcome in self.shapley for one in of_outcome)
+        return (*self.claims, *(row for row in rows if all(row.nominal != claim.nominal for claim in self.claims)))
+
+    @property
+    def progress(self) -> str:
+        """`5 of at most 8 blocks`."""
+        return f"{self.finished} of at most {self.looks.max} blocks"
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the looks."""
+        if not self.blocks:
+            return [f"Not judged: {self.progress}; the first look comes after {self.looks.blocks[0]}."]
+        last, most = self.blocks[-1], self.looks.max
+        spent = f"{self.arms[-1]} arms, where {most} blocks would take {round(self.arms[-1] / last * most)}"
+        told = {
+            "decided": f"Stopped at the look after {last} of at most {most} blocks ({spent}): everything was decided.",
+            "futile": f"Stopped at the look after {last} of at most {most} blocks ({spent}): what was open had a chance "
+            f"below {self.looks.futility:.0%} each to be decided by the last look.",
+            "max": f"Ended at the last look, after {last} blocks.",
+            "": f"Open at the look after {last} of at most {most} blocks ({self.finished} are finished): all numbers are "
+            "as of that look, and the run can be resumed.",
+        }[self.ended]
+        return [
+            told,
+            "Only claims and Shapley values are corrected for the looks; all other p-values and intervals are "
+            "exploratory, and estimates lean away from zero where a run stopped early.",
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tested:
+    """The family at one look: each test on its own."""
+
+    verdicts: tuple[Verdict, ...]
+    outcomes: tuple[ScaleResult, ...]
+
+    def tests(self) -> list[tuple[float, bool]]:
+        """p-value and side of each hypothesis: of the claims, then of the Shapley values."""
+        rows = [(row.shapley.p, row.shapley.value > 0) for scale in self.outcomes for row in scale.rows]
+        return [*((verdict.by_block.p, verdict.by_block.favours) for verdict in self.verdicts), *rows]
+
+    def settled(self, p: Sequence[float], favours: Sequence[bool]) -> _Tested:
+        """The family with these p-values in its graph."""
+        own = iter(zip(p, favours, strict=True))
+        verdicts = []
+        for verdict in self.verdicts:
+            p_value, side = next(own)
+            verdicts.append(
+                replace(verdict, by_block=replace(verdict.by_block, p=p_value, favours=side), pooled=Test())
+            )
+        outcomes = []
+        for scale in self.outcomes:
+            rows = [
+                replace(row, shapley=replace(row.shapley, p=next(own)[0]), pooled=replace(row.pooled, p=nan))
+                for row in scale.rows
+            ]
+            outcomes.append(replace(scale, rows=tuple(rows)))
+        done, scales = settle(verdicts, outcomes)
+        return _Tested(verdicts=done, outcomes=scales)
+
+    def adjusted(self) -> list[float]:
+        rows = [row.p_holm for scale in self.outcomes for row in scale.rows]
+        return [*(verdict.by_block.p_holm for verdict in self.verdicts), *rows]
+
+
+def whole_blocks(run: Run) -> int:
+    """Count the leading blocks whose planned arms all have a row, whatever became of them."""
+    waiting = {int(name.rpartition("-b")[2]) for name in run.missing}
+    return next(
+        (number for number, block in enumerate(run.outline.blocks) if block in waiting), len(run.outline.blocks)
+    )
+
+
+def up_to(run: Run, blocks: int) -> Run:
+    """The run as it was after its first blocks."""
+    kept = run.outline.blocks[:blocks]
+    return replace(run, arms=run.arms[run.arms["block"].isin(kept)], outline=replace(run.outline, blocks=kept))
+
+
+def at_looks(
+    run: Run, looks: Looks, claims: Sequence[Claim], attributed: Callable[[Run], list[ScaleResult]]
+) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], LookResults]:
+    """Judge a run at its looks, up to the one that ends it.
+
+    Args:
+        run: All that there is so far.
+        looks: As the run declared them.
+        claims: Its claims, parsed.
+        attributed: Computes the attribution of each outcome.
+
+    Returns:
+        The run as of its last look (before the first: as it is), verdicts, outcomes, and the looks themselves.
+    """
+    finished = whole_blocks(run)
+    table = boundary(looks.blocks, looks.spending)
+    reached: list[int] = []
+    history: list[list[tuple[float, bool]]] = []
+    adjusted: list[list[float]] = []
+    ended: End = ""
+    settled: _Tested | None = None
+    part = run
+    for look in (number for number in looks.blocks if number <= finished):
+        part = up_to(run, look)
+        tested = _tested(part, claims, attributed)
+        reached.append(look)
+        history.append(tested.tests())
+        p, favours = _sequential(table, history)
+        settled = tested.settled(p, favours)
+        adjusted.append(settled.adjusted())
+        if ended := _end(table, looks, history, adjusted):
+            break
+    if settled is None:
+        tested = _tested(run, claims, attributed)
+        none = [(nan, False)] * len(tested.tests())
+        settled = tested.settled([p for p, _ in none], [side for _, side in none])
+    found = _hypotheses(part, settled, table, reached, history, adjusted)
+    rows = found[len(claims) :]
+    k = len(run.components)
+    results = LookResults(
+        looks=looks,
+        blocks=tuple(reached),
+        arms=tuple(int(up_to(run, look).arms["arm"].notna().sum()) for look in reached),
+        finished=finished,
+        ended=ended,
+        claims=tuple(found[: len(claims)]),
+        shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
+        level=table.level(reached[-1], ALPHA) if reached else nan,
+    )
+    return part, _with_reasons(settled.verdicts, results), settled.outcomes, results
+
+
+def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Verdict, ...]:
+    """What is open between looks, or before the first, is not judged."""
+    if results.ended or (results.blocks and results.blocks[-1] == results.finished):
+        return tuple(verdicts)
+    waiting = [one.decided_after is None for one in results.claims]
+    return tuple(
+        replace(verdict, status="not judged", by_block=replace(verdict.by_block, reason=results.progress))
+        if open_
+        else verdict
+        for verdict, open_ in zip(verdicts, waiting, strict=True)
+    )
+
+
+def _tested(run: Run, claims: Sequence[Claim], attributed: Callable[[Run], list[ScaleResult]]) -> _Tested:
+    outcomes = attributed(run)
+    return _Tested(verdicts=judge(claims, outcomes, run.results, run.grid), outcomes=tuple(outcomes))
+
+
+def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
+    """Sequential p-value of each hypothesis after these looks, and the side of its strongest one."""
+    p_values, sides = [], []
+    for tests in zip(*history, strict=True):
+        alphas = [table.p_values([nan] * i + [p])[-1] for i, (p, _) in enumerate(tests)]
+        strongest = min(range(len(tests)), key=lambda i: 2.0 if isnan(alphas[i]) else alphas[i])
+        p_values.append(alphas[strongest])
+        sides.append(tests[strongest][1])
+    return p_values, sides
+
+
+def _end(
+    table: Boundary,
+    looks: Looks,
+    history: Sequence[Sequence[tuple[float, bool]]],
+    adjusted: Sequence[Sequence[float]],
+) -> End:
+    """Why the run ends at this look; empty where it goes on."""
+    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= ALPHA]
+    if not waiting:
+        return "decided"
+    look = looks.blocks[len(history) - 1]
+    if look == looks.max:
+        return "max"
+    power = _powers(table, look, history, waiting)
+    return "futile" if all(value < looks.futility for value in power) else ""
+
+
+def _powers(
+    table: Boundary, look: int, history: Sequence[Sequence[tuple[float, bool]]], waiting: Sequence[int]
+) -> list[float]:
+    """Conditional power of each open hypothesis at the last look, at alpha over the number of those that are open.
+
+    Under the trend so far: mean and SD stay as they are, which makes it a normal probability. Stopping on it is not
+    binding: it can only lower the error.
+    """
+    distinct = {tuple(round(tests[i][0], 12) for tests in history) for i in waiting}
+    last = table.looks[-1]
+    level = table.level(last, ALPHA / len(distinct))
+    critical = float(stdtrit(last - 1, 1 - level / 2))
+    powers = []
+    for i in waiting:
+        p = history[-1][i][0]
+        if isnan(p):
+            powers.append(0.0)
+            continue
+        t = float(-stdtrit(look - 1, max(p, 1e-300) / 2))
+        powers.append(float(ndtr((sqrt(last / look) * t - critical) / sqrt(1 - look / last))) if look < last else nan)
+    return powers
+
+
+def _hypotheses(
+    run: Run,
+    settled: _Tested,
+    table: Boundary,
+    reached: Sequence[int],
+    history: Sequence[Sequence[tuple[float, bool]]],
+    adjusted: Sequence[Sequence[float]],
+) -> list[Hypothesis]:
+    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= ALPHA] if adjusted else []
+    power = dict(zip(waiting, _powers(table, reached[-1], history, waiting), strict=True)) if waiting else {}
+    level = table.level(reached[-1], ALPHA) if reached else nan
+    repeated = _repeated(settled, level)
+    after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
+    found = []
+    for i, name in enumerate(_names(run, settled)):
+        rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= ALPHA]
+        found.append(
+            Hypothesis(
+                name=name,
+                nominal=tuple(tests[i][0] for tests in history),
+                p=tuple(p[i] for p, _ in after),
+                adjusted=tuple(p[i] for p in adjusted),
+                favours=bool(after and after[-1][1][i]),
+                decided_after=rejected[0] if rejected else None,
+                power=power.get(i, nan),
+                repeated=repeated[i],
+            )
+        )
+    return found
+
+
+def _names(run: Run, settled: _Tested) -> list[str]:
+    names = [verdict.claim.text for verdict in settled.verdicts]
+    for number, scale in enumerate(settled.outcomes):
+        behind = f"({scale.outcome.name})" if number else ""
+        names += [f"{row.component}.shapley{behind}" for row in scale.rows]
+    return names
+
+
+def _repeated(settled: _Tested, level: float) -> list[Estimate]:
+    """The intervals of all hypotheses at this error, in place of 5%."""
+    by_name = {scale.outcome.name: scale for scale in settled.outcomes}
+    found = []
+    for verdict in settled.verdicts:
+        estimate = verdict.by_block.estimate
+        if verdict.claim.scale == "share" and estimate.has_interval and not isnan(level):
+            scale = by_name.get(verdict.claim.outcome) or settled.outcomes[0]
+            found.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
+        else:
+            found.append(widened(estimate, level))
+    return [*found, *(widened(row.shapley, level) for scale in settled.outcomes for row in scale.rows)]
+
+
+def widened(estimate: Estimate, level: float) -> Estimate:
+    """A t interval at another level; none before the first look."""
+    if not estimate.has_interval or isnan(level):
+        return replace(estimate, low=nan, high=nan)
+    half = float(stdtrit(estimate.df, 1 - level / 2)) * estimate.se
+    return replace(estimate, low=estimate.value - half, high=estimate.value + half)

@@ -1,0 +1,82 @@
+"""Declared looks of a sweep: its cohorts in stages, and what the records decide at the end of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.run_folder.tables import records, tables_of
+from branchwise.orchestration.run_folder.teachers import look_again
+from branchwise.trainables.runtime.processes import scratch_folder
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
+
+if TYPE_CHECKING:  # pandas comes with it
+    from branchwise.analysis.statistics.sequential.judging import LookResults
+
+
+def results_at(plan: Plan, blocks: int) -> LookResults:
+    """Judge the run by the records of its first blocks, as the report will."""
+    from branchwise.analysis.records.folder import load_run
+    from branchwise.analysis.statistics.findings import analyse
+
+    arms = [arm for arm in plan.arms if arm.block < blocks]
+    found = records(plan.run)
+    rows = [record for arm in arms if (record := found.get(arm.name)) is not None]
+    teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
+    with scratch_folder() as scratch:
+        copy = RunFolder(storage_at(scratch), plan.run.name)
+        copy.write_space(plan.run.read_space())
+        copy.write_plan(plan.run.read_plan())
+        copy.write_manifest(plan.run.read_manifest())
+        copy.write_tables(tables_of(rows, plan.run.name, plan.space, teachers))
+        results = analyse(load_run(scratch / plan.run.name)).looks
+    assert results is not None  # it is asked of runs with looks alone
+    return results
+
+
+def facts(results: LookResults) -> dict[str, Any]:
+    """What the manifest says of the looks so far; `stopped_after` where one has ended the run."""
+    looks = [
+        {
+            "blocks": blocks,
+            "arms": arms,
+            "decided": [one.name for one in results.hypotheses if one.decided_after == blocks],
+        }
+        for blocks, arms in zip(results.blocks, results.arms, strict=True)
+    ]
+    ended = {"stopped_after": results.blocks[-1], "stopped_because": results.ended} if results.ended else {}
+    return {"looks": looks, **ended}
+
+
+def print_look(results: LookResults, console: Console) -> None:
+    """What the last look decided, and whether the sweep goes on."""
+    blocks, most = results.blocks[-1], results.looks.max
+    every = results.hypotheses
+    new = [one.name for one in every if one.decided_after == blocks]
+    waiting = [one for one in every if one.decided_after is None]
+    decided = f"decided {', '.join(new)}" if new else "nothing new decided"
+    console.print(
+        f"Look after {blocks} of at most {most} blocks: {decided}; {len(every) - len(waiting)} of {len(every)} in all.",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    console.print(
+        f"{END[results.ended]}{_chances(waiting) if not results.ended else ''}", highlight=False, markup=False
+    )
+
+
+END: Mapping[str, str] = {
+    "decided": "Everything is decided: the sweep ends here.",
+    "futile": "Nothing that is open would be decided by the last look (each chance is below 10%): the sweep ends here.",
+    "max": "This was the last look.",
+    "": "The sweep goes on",
+}
+
+
+def _chances(waiting: Sequence[Any]) -> str:
+    best = sorted(waiting, key=lambda one: -one.power)[:3]
+    told = ", ".join(f"{one.name} {one.power:.0%}" for one in best)
+    return f"; chance to be decided by the last look: {told}." if told else "."
