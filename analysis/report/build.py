@@ -189,11 +189,6 @@ def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> 
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings),) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
-            *effects,
-            tables.cell_table(findings),
-            *checks,
-            *search_tables(findings.run),
-        ]
         each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown

@@ -83,7 +83,8 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
-        notes=(*(looks.notes() if looks else ()), *_resealed(run, edited), *_of_source(run), *unread, *notes_on(run, outcomes),
+        notes=(*(looks.notes() if looks else ()), *_resealed(run, edited), *_of_source(run), *unread,
+               *notes_on(run, outcomes),
                *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 

@@ -91,13 +91,14 @@ class LookResults:
             return [f"Not judged: {self.progress}; the first look comes after {self.looks.blocks[0]}."]
         last, most = self.blocks[-1], self.looks.max
         spent = f"{self.arms[-1]} arms, where {most} blocks would take {round(self.arms[-1] / last * most)}"
+        stopped = f"Stopped at the look after {last} of at most {most} blocks ({spent})"
         told = {
-            "decided": f"Stopped at the look after {last} of at most {most} blocks ({spent}): everything was decided.",
-            "futile": f"Stopped at the look after {last} of at most {most} blocks ({spent}): what was open had a chance "
-            f"below {self.looks.futility:.0%} each to be decided by the last look.",
+            "decided": f"{stopped}: everything was decided.",
+            "futile": f"{stopped}: what was open had a chance below {self.looks.futility:.0%} each to be decided by "
+            "the last look.",
             "max": f"Ended at the last look, after {last} blocks.",
-            "": f"Open at the look after {last} of at most {most} blocks ({self.finished} are finished): all numbers are "
-            "as of that look, and the run can be resumed.",
+            "": f"Open at the look after {last} of at most {most} blocks ({self.finished} are finished): all numbers "
+            "are as of that look, and the run can be resumed.",
         }[self.ended]
         return [
             told,

@@ -1,0 +1,144 @@
+"""Runs with declared looks: what each decides, when they end, and what is said of a run between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from branchwise.analysis.declared.looks import Looks
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.statistics.claims.language import seal
+from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.sequential.boundaries import exact_levels
+from branchwise.analysis.verify import checks
+
+LOOKS = Looks(blocks=(4, 5, 6, 7, 8), spending="obrien_fleming")
+CLAIMS = ("anchor.shapley > 0", "full.value < base.value")
+MakeRun = Callable[..., Path]
+
+
+def with_looks(folder: Path, looks: Looks = LOOKS, planned: int = 8) -> Path:
+    plan = json.loads((folder / "plan.json").read_text())
+    plan.pop("sha256", None)  # its seal
+    plan |= {"blocks": list(range(planned)), "looks": looks.described()}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+def judged(folder: Path) -> Findings:
+    return analyse(load_run(with_looks(folder)))
+
+
+def differences(folder: Path, blocks: int) -> np.ndarray:
+    """Anchor's effect by block, of two components: half the sum of both differences."""
+    arms = load_run(folder).arms
+    v = -np.log(arms[arms["kind"] == "cell"].pivot(index="block", columns="cell", values="value"))
+    return ((v["anchor"] - v["base"] + v["full"] - v["other"]) / 2).to_numpy()[:blocks]
+
+
+TWO = {"anchor": 0.05, "other": 0.4}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> None:
+    findings = judged(make_run(effects=TWO, blocks=8, claims=CLAIMS, sd=0.03, seed=seed, baselines=()))
+    looks = findings.looks
+    assert looks is not None
+    x = differences(findings.run.folder, 8)
+    nominal = [stats.ttest_1samp(x[:n], 0).pvalue for n in looks.blocks]
+    assert looks.claims[0].nominal == pytest.approx(nominal)
+    assert list(looks.claims[0].p) == sorted(looks.claims[0].p, reverse=True)
+    last = looks.blocks[-1]
+    assert findings.headline.fit.n_blocks == last
+    if looks.ended == "decided":
+        assert all(one.decided_after for one in looks.hypotheses)
+        assert max(one.decided_after or 0 for one in looks.hypotheses) == last
+        assert {verdict.status for verdict in findings.verdicts} <= {"supported", "refuted"}
+    level = exact_levels(LOOKS.blocks, 0.05, "obrien_fleming")[last - 4]
+    half = stats.t.isf(level / 2, last - 1) * x[:last].std(ddof=1) / np.sqrt(last)
+    repeated = looks.claims[0].repeated
+    assert (repeated.high - repeated.low) / 2 == pytest.approx(half, rel=1e-3)
+
+
+def test_later_blocks_change_nothing(make_run: MakeRun) -> None:
+    """What the look that ended a run decided does not depend on what is there beyond it."""
+    whole = judged(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
+    assert whole.looks is not None
+    assert whole.looks.ended == "decided"
+    last = whole.looks.blocks[-1]
+    assert last < 8
+    beyond = [f"{cell}-b{block}" for block in range(last, 8) for cell in (*whole.run.cells, *whole.run.baselines)]
+    cut = judged(make_run("cut", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02, drop=beyond))
+    assert [one.status for one in cut.verdicts] == [one.status for one in whole.verdicts]
+    assert cut.looks is not None
+    assert cut.looks.hypotheses == whole.looks.hypotheses
+    assert cut.run.missing == ()
+
+
+def test_a_hopeless_run_ends_early(make_run: MakeRun) -> None:
+    ended = set()
+    for seed in range(6):
+        effects = {"anchor": 0.0, "other": 0.0}
+        looks = judged(make_run(f"r{seed}", effects=effects, blocks=8, sd=0.2, seed=seed)).looks
+        assert looks is not None
+        ended.add((looks.ended, looks.blocks[-1] < 8))
+    assert ("futile", True) in ended
+
+
+def test_before_the_first_look_nothing_is_judged(make_run: MakeRun) -> None:
+    findings = judged(make_run(effects={"anchor": 1.0, "other": 1.0}, blocks=3, claims=CLAIMS))
+    assert {verdict.status for verdict in findings.verdicts} == {"not judged"}
+    assert findings.looks is not None
+    assert findings.looks.ended == ""
+    assert "Not judged: 3 of at most 8 blocks; the first look comes after 4." in findings.notes
+    summary = build_report([findings.run.folder])
+    assert all("not judged" in answer for answer in summary.answers if answer.startswith(("anchor", "other")))
+    stopping = next(check for check in checks(findings.run.folder) if check.name == "stopping rule")
+    assert not stopping.holds
+
+
+def test_between_looks_the_last_one_counts(make_run: MakeRun) -> None:
+    looks = Looks(blocks=(5, 10), spending="quadratic")
+    effects, claims = {"anchor": 0.9, "other": 0.06}, ["anchor.shapley > 0", "other.shapley > 0"]
+    folder = make_run(effects=effects, blocks=7, claims=claims, sd=0.08)
+    findings = analyse(load_run(with_looks(folder, looks, 10)))
+    assert findings.looks is not None
+    assert (findings.looks.blocks, findings.looks.finished, findings.looks.ended) == ((5,), 7, "")
+    assert [verdict.status for verdict in findings.verdicts] == ["supported", "not judged"]
+    assert findings.verdicts[1].by_block.reason == "7 of at most 10 blocks"
+    assert findings.headline.fit.n_blocks == 5
+
+
+def test_a_block_that_lacks_an_arm_is_not_finished(make_run: MakeRun) -> None:
+    findings = judged(make_run(effects=TWO, blocks=8, drop=["full-b4"], claims=CLAIMS, sd=0.2))
+    assert findings.looks is not None
+    assert (findings.looks.blocks, findings.looks.finished) == ((4,), 4)
+
+
+def test_looks_are_sealed_with_the_claims(make_run: MakeRun) -> None:
+    folder = with_looks(make_run(effects=TWO, blocks=8, claims=["anchor.shapley > 0"]))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for looks, edited in ((LOOKS, False), (Looks(blocks=(4, 8), spending="obrien_fleming"), True)):
+        claims = seal(["1*shapley(anchor) > 0", looks.canonical])
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"claims_sha256": claims}))
+        assert analyse(load_run(folder)).edited == edited
+
+
+def test_the_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
+    folder = with_looks(make_run(effects=TWO, blocks=5, claims=CLAIMS, sd=0.02))
+    summary = build_report([folder])
+    (table,) = summary.looks
+    assert table.columns[3:5] == ("valid at every look", "plain 95%")
+    assert [row[0] for row in table.rows] == [*CLAIMS, "anchor.shapley", "other.shapley"]
+    assert all(row[1].endswith(" blocks") for row in table.rows)
+    page = (folder / "report/index.html").read_text()
+    assert 'id="table-looks"' in page
+    told = json.loads((folder / "report/ablation.json").read_text())["looks"]
+    assert told["ended"] == "decided"
+    assert {check.name: check.holds for check in checks(folder)}["stopping rule"]
