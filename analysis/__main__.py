@@ -8,9 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ELSEWHERE = (
-    "runs made elsewhere: a CSV or Parquet table, a JSON file of W&B, an MLflow, Ray Tune or Optuna folder or storage"
-)
+ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, W&B, Ray Tune, Optuna or DVC left"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,14 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     other.add_argument(
         "--scale", choices=("log", "logit", "identity"), help="of effects (default: one that suits the values)"
     )
+    other.add_argument("--range", default="", metavar="LOW,HIGH", help="of the result's values: 0,100 for per cent")
+    other.add_argument("--experiment", metavar="NAME", help="experiment or study, where a source holds several")
     other.add_argument(
         "--reference",
-        default="",
+        action="append",
+        default=[],
         metavar="A=X",
-        help="what a component is compared with (default: off, false, none, 0 or the smallest number)",
+        help="what a component is compared with (default: off, false, none, 0 or the smallest number); repeatable",
     )
     other.add_argument(
-        "--full", default="", metavar="A=Y", help="of the whole method (default: the other value, the last)"
+        "--full",
+        action="append",
+        default=[],
+        metavar="A=Y",
+        help="of the whole method (default: the other value, the last); repeatable",
     )
     other.add_argument("--claim", action="append", default=[], help="to be judged, as exploratory; repeatable")
     args = parser.parse_args(argv)
@@ -81,7 +86,7 @@ def _folder(name: str) -> Path:
 def _from_elsewhere(args: argparse.Namespace) -> Path:
     """The run folder made of runs that another program made."""
     from branchwise.analysis.elsewhere.folder import run_from_table
-    from branchwise.analysis.elsewhere.table import Asked
+    from branchwise.analysis.elsewhere.options import ImportOptions, read_range, split_levels, split_names
     from branchwise.analysis.records.damage import RunFolderError
 
     (source, *more) = args.run_folder
@@ -89,28 +94,21 @@ def _from_elsewhere(args: argparse.Namespace) -> Path:
         raise RunFolderError(f"{more[0]}: runs made elsewhere are analysed one table at a time")
     if not args.value:
         raise RunFolderError(f"{source}: name the column of the result with --value")
-    asked = Asked(
-        components=[word for word in args.components.split(",") if word],
+    components = split_names(args.components)
+    options = ImportOptions(
+        components=components,
         block=args.block,
         value=args.value,
         direction=args.direction,
         scale=args.scale,
-        reference=_pairs("--reference", args.reference),
-        full=_pairs("--full", args.full),
+        range=read_range(args.range) if args.range else None,
+        experiment=args.experiment,
+        reference=split_levels("--reference", args.reference, components),
+        full=split_levels("--full", args.full, components),
         claims=args.claim,
     )
     path = Path(source.removeprefix("sqlite:///"))
-    return run_from_table(source, asked, args.out or path.with_name(f"{path.stem}-ablation"))
-
-
-def _pairs(option: str, text: str) -> dict[str, str]:
-    from branchwise.analysis.records.damage import RunFolderError
-
-    words = [word.partition("=") for word in text.split(",") if word]
-    for name, equals, _ in words:
-        if not (name and equals):
-            raise RunFolderError(f"{option} {text}: write COMPONENT=VALUE, several with commas")
-    return {name: value for name, _, value in words}
+    return run_from_table(source, options, args.out or path.with_name(f"{path.stem}-ablation"))
 
 
 if __name__ == "__main__":

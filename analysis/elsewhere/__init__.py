@@ -1,4 +1,5 @@
-"""Runs that other programs made: read from their tables and folders, checked, and left as a run folder.
+"""Runs that other programs made: read from their files and folders, checked, and left as a run folder.
 
-The door is `run_from_table`; `sources.read_runs` makes the table.
+The door is `folder.run_from_table`; `sources.READERS` lists the readers. A reader makes a `RunTable`, in which every
+cell is text; `arrange` decides what its columns are, and types them.
 """

@@ -15,8 +15,10 @@ import pandas as pd
 import yaml
 
 from branchwise.analysis.declared.factors import ON
+from branchwise.analysis.elsewhere.arrange import Arranged, arrange
+from branchwise.analysis.elsewhere.options import BETTER, ImportOptions
+from branchwise.analysis.elsewhere.run_table import from_frame
 from branchwise.analysis.elsewhere.sources import read_runs
-from branchwise.analysis.elsewhere.table import BETTER, Arranged, Asked, arrange
 from branchwise.analysis.records.damage import SUMS, RunFolderError, sealed, sums
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.claims.parser import parse_claim
@@ -25,15 +27,15 @@ from branchwise.analysis.statistics.findings import vocabulary
 FORMAT = 2
 
 
-def run_from_table(runs: pd.DataFrame | str | Path, asked: Asked, out: Path | str) -> Path:
+def run_from_table(runs: pd.DataFrame | str | Path, options: ImportOptions, out: Path | str) -> Path:
     """Leaves `runs`, a table or where one lies, as the run folder `out`; returns it.
 
     A later call replaces the folder. Raises RunFolderError, and writes nothing, when the runs are no ablation, a claim
     cannot be read, or `out` holds something else.
     """
     source = "the table" if isinstance(runs, pd.DataFrame) else str(runs)
-    table = runs if isinstance(runs, pd.DataFrame) else read_runs(str(runs))
-    arranged = arrange(table, asked, source)
+    table = from_frame(runs) if isinstance(runs, pd.DataFrame) else read_runs(str(runs))
+    arranged = arrange(table, options, source)
     folder = Path(out).resolve()
     if folder.exists() and not ((folder / "space.yaml").is_file() or (folder.is_dir() and not any(folder.iterdir()))):
         raise RunFolderError(f"{folder} exists and is not a run folder: choose another with --out")
@@ -44,9 +46,9 @@ def run_from_table(runs: pd.DataFrame | str | Path, asked: Asked, out: Path | st
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         beside.chmod(0o755)
-        _write(beside, folder.name, arranged, asked, source)
+        _write(beside, folder.name, arranged, options, source)
         run = load_run(beside)
-        for claim in asked.claims:
+        for claim in options.claims:
             try:
                 parse_claim(claim, vocabulary(run))
             except ValueError as error:
@@ -58,14 +60,18 @@ def run_from_table(runs: pd.DataFrame | str | Path, asked: Asked, out: Path | st
     return folder
 
 
-def _write(folder: Path, name: str, arranged: Arranged, asked: Asked, source: str) -> None:
+def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, source: str) -> None:
     arms = arranged.arms.assign(
-        sweep=name, trial=None, kind="cell", metric=asked.value, comparability_key=json.dumps({"metric": asked.value})
+        sweep=name,
+        trial=None,
+        kind="cell",
+        metric=options.value,
+        comparability_key=json.dumps({"metric": options.value}),
     )
     arms.to_parquet(folder / "arms.parquet", index=False)
-    space = yaml.safe_dump(_space(name, arranged, asked), sort_keys=False, allow_unicode=True)
+    space = yaml.safe_dump(_space(name, arranged, options), sort_keys=False, allow_unicode=True)
     (folder / "space.yaml").write_text(space, encoding="utf-8")
-    plan = _plan(arranged, asked) | {"space_sha256": hashlib.sha256(space.encode()).hexdigest()}
+    plan = _plan(arranged, options) | {"space_sha256": hashlib.sha256(space.encode()).hexdigest()}
     (folder / "plan.json").write_text(sealed(plan), encoding="utf-8")
     manifest = {
         "format": FORMAT,
@@ -73,21 +79,21 @@ def _write(folder: Path, name: str, arranged: Arranged, asked: Asked, source: st
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "finished",
         "source": source,
-        "claims_after_the_runs": bool(asked.claims),
-        "notes": [f"Effects are on the {arranged.scale} scale: {arranged.reason}.", *arranged.notes],
+        "claims_after_the_runs": bool(options.claims),
+        "notes": [f"Effects are on the {arranged.unit.scale} scale: {arranged.unit.reason}.", *arranged.notes],
     }
     (folder / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
     (folder / SUMS).write_text(sums(folder, ["arms.parquet"]), encoding="utf-8")
 
 
-def _space(name: str, arranged: Arranged, asked: Asked) -> dict[str, Any]:
+def _space(name: str, arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
     """What a sweep's space would say of such runs, for readers and for the analysis."""
     components = {factor.name: {"levels": list(factor.levels)} for factor in arranged.factors}
     design = {"kind": "elsewhere", "components": components, "blocks": int(arranged.arms["block"].nunique())}
-    return {"name": name, "design": design | ({"claims": list(asked.claims)} if asked.claims else {})}
+    return {"name": name, "design": design | ({"claims": list(options.claims)} if options.claims else {})}
 
 
-def _plan(arranged: Arranged, asked: Asked) -> dict[str, Any]:
+def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
     names = [factor.name for factor in arranged.factors]
     columns = [f"component.{name}" for name in names]
     cells = arranged.arms.drop_duplicates("cell").set_index("cell")[columns]
@@ -98,8 +104,8 @@ def _plan(arranged: Arranged, asked: Asked) -> dict[str, Any]:
     }
     ordered = sorted(cells.index, key=ranks.__getitem__)
     value = {
-        "name": "value", "about": asked.value, "better": BETTER[asked.direction], "shown": False, "unit": "",
-        "scale": arranged.scale,
+        "name": "value", "about": options.value, "better": BETTER[options.direction], "shown": False, "unit": "",
+        "scale": arranged.unit.scale, "range": arranged.unit.range,
     }  # fmt: skip
     return {
         "format": FORMAT,

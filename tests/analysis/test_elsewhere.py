@@ -17,12 +17,12 @@ import pytest
 from branchwise.analysis.__main__ import main
 from branchwise.analysis.elsewhere.folder import run_from_table
 from branchwise.analysis.elsewhere.sources import read_runs
-from branchwise.analysis.elsewhere.table import Asked
+from branchwise.analysis.elsewhere.options import ImportOptions
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import analyse
 
-ASKED = Asked(components=["ema", "aug"], block="seed", value="accuracy", direction="maximize")
+ASKED = ImportOptions(components=["ema", "aug"], block="seed", value="accuracy", direction="maximize")
 
 
 def table(seeds: int = 6) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def table(seeds: int = 6) -> pd.DataFrame:
 
 
 def findings(runs: Any, tmp_path: Path, **changes: Any) -> Any:
-    asked = Asked(**{**{name: getattr(ASKED, name) for name in ASKED.__dataclass_fields__}, **changes})
+    asked = ImportOptions(**{**{name: getattr(ASKED, name) for name in ASKED.__dataclass_fields__}, **changes})
     return analyse(load_run(run_from_table(runs, asked, tmp_path / "made")))
 
 

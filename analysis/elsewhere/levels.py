@@ -1,0 +1,89 @@
+"""The levels of a component: which is the reference, which the whole method, and whether it is a switch."""
+
+from __future__ import annotations
+
+from branchwise.analysis.declared.factors import OFF, ON, Factor
+from branchwise.analysis.elsewhere.options import ImportOptions, suggest
+from branchwise.analysis.elsewhere.run_table import Words, listed, shorten
+from branchwise.analysis.elsewhere.text.numbers import plain_numbers
+from branchwise.analysis.elsewhere.text.spelling import is_off, same_word
+from branchwise.analysis.records.damage import RunFolderError
+
+MAX_LEVELS = 12
+MAX_NAME = 200  # characters of a level's name
+EMPTY = ("none", "empty", "(empty)")
+
+
+def factor_of(name: str, column: Words, options: ImportOptions, source: str) -> tuple[Factor, dict[str, str]]:
+    """The factor of a component and the level's name of each word. Raises RunFolderError with a way out."""
+    words = list(column.used)
+    if len(words) < 2:
+        raise RunFolderError(
+            f"{source}: {name} is {words[0] or 'empty'} in every run that has a result; a component needs two values"
+        )
+    if len(words) > MAX_LEVELS:
+        raise RunFolderError(f"{source}: {name} has {len(words)} values, and a component at most {MAX_LEVELS} levels")
+    shown = _shown(words)
+    numbers = plain_numbers(tuple(words)) if "" not in words else []
+    if numbers:
+        words = [word for _, word in sorted(zip(numbers, words, strict=True))]
+    reference = _chosen("--reference", name, options.reference, words, shown, source)
+    full = _chosen("--full", name, options.full, words, shown, source)
+    if reference is None:
+        reference = _default_reference(name, words, shown, bool(numbers), full, source)
+    others = [word for word in words if word != reference]
+    full = full if full is not None else others[-1]
+    if full == reference:
+        raise RunFolderError(f"{source}: --reference and --full of {name} must be two different values")
+    if len(words) == 2 and is_off(reference):
+        return Factor(name=name), {reference: OFF, others[0]: ON}
+    order = words if numbers else [reference, *others]  # never off before on, which is what a switch has
+    factor = Factor(
+        name=name, levels=tuple(shown[word] for word in order), reference=shown[reference], full=shown[full],
+        doses=tuple(sorted(numbers)),
+    )  # fmt: skip
+    return factor, shown
+
+
+def _shown(words: list[str]) -> dict[str, str]:
+    """The name of each word's level: what is empty is called none, unless that is a value."""
+    taken = {word.lower() for word in words}
+    empty = next(word for word in EMPTY if word not in taken)
+    shown = {word: shorten(word, MAX_NAME) or empty for word in words}
+    if len(set(shown.values())) < len(shown):  # long words that begin alike
+        shown = {
+            word: f"{shorten(word, MAX_NAME - 4)} #{i}" if word else empty for i, word in enumerate(words, start=1)
+        }
+    return shown
+
+
+def _chosen(option: str, name: str, levels: object, words: list[str], shown: dict[str, str], source: str) -> str | None:
+    """The word that an option names, by its level's name or its spelling."""
+    level = levels.get(name) if isinstance(levels, dict) else None
+    if level is None:
+        return None
+    by_name = {shown_as: word for word, shown_as in shown.items()}
+    word = by_name.get(level.strip(), same_word(level, words))
+    if word is None:
+        raise RunFolderError(
+            f"{source}: {option} {name}={level}: {name} is one of {listed(shown.values(), MAX_LEVELS)}"
+        )
+    return word
+
+
+def _default_reference(
+    name: str, words: list[str], shown: dict[str, str], is_numeric: bool, full: str | None, source: str
+) -> str:
+    """The one level that means off, else the smallest number. Raises RunFolderError where that is not clear."""
+    off = [word for word in words if is_off(word)]
+    if len(off) == 1 and off[0] != full:
+        return off[0]
+    if full is not None and len(words) == 2:
+        return next(word for word in words if word != full)
+    if is_numeric and not off and words[0] != full:
+        return words[0]
+    first = (off or [word for word in words if word != full])[0]
+    raise RunFolderError(
+        f"{source}: which of {listed(shown.values(), MAX_LEVELS)} is {name} compared with? Say "
+        f"{suggest('--reference', f'{name}={shown[first]}')}, or another of them"
+    )

@@ -1,0 +1,84 @@
+"""What the user says of runs that another program made, and how options spell it."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from branchwise.analysis.declared.outcomes import Better, ScaleName
+from branchwise.analysis.records.damage import RunFolderError
+
+BETTER: dict[str, Better] = {"minimize": "lower", "maximize": "higher"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What the user says of a table of runs.
+
+    Attributes:
+        components: Columns whose values are compared.
+        block: The column of the training seed, which runs of different cells share.
+        value: The column of the result.
+        direction: `minimize` or `maximize`.
+        scale: None for one that suits the values.
+        range: The values that the result can have, such as (0, 100) for per cent; None for none declared.
+        experiment: The experiment or study whose runs are analysed, where a source holds several.
+        reference: Of a component, the level that the others are compared with.
+        full: Of a component, the level of the whole method.
+        claims: Claims to be judged, as exploratory ones.
+    """
+
+    components: Sequence[str]
+    block: str = "seed"
+    value: str
+    direction: str
+    scale: ScaleName | None = None
+    range: tuple[float, float] | None = None
+    experiment: str | None = None
+    reference: Mapping[str, str] | None = None
+    full: Mapping[str, str] | None = None
+    claims: Sequence[str] = ()
+
+
+def split_names(text: str) -> list[str]:
+    """Names in an option, separated by commas; one that contains a comma is quoted as in CSV."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
+
+
+def split_levels(option: str, texts: Sequence[str], components: Sequence[str]) -> dict[str, str]:
+    """`A=X,B=Y` as a mapping, given the components: a comma separates only where a component's name follows.
+
+    Raises:
+        RunFolderError: A text does not begin with a component's name and an equals sign.
+    """
+    names = "|".join(re.escape(name) for name in sorted(components, key=len, reverse=True))
+    separator = re.compile(rf"(?:^|,)\s*({names})\s*=") if names else re.compile("(?!)")
+    levels: dict[str, str] = {}
+    for text in filter(None, texts):
+        starts = list(separator.finditer(text))
+        if not starts or starts[0].start() != 0:
+            allowed = ", ".join(f"{name}=VALUE" for name in components) or "--components first"
+            raise RunFolderError(f"{option} {text}: write COMPONENT=VALUE, several with commas; allowed are {allowed}")
+        for start, following in zip(starts, [*starts[1:], None], strict=True):
+            levels[start[1]] = text[start.end() : following.start() if following else len(text)].strip()
+    return levels
+
+
+def suggest(option: str, text: str) -> str:
+    """An option as it can be pasted into a shell."""
+    return f"{option} {shlex.quote(text)}"
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """`0,100` as two numbers. Raises RunFolderError."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise RunFolderError(f"--range {text}: write two numbers, LOW,HIGH, such as 0,100 for per cent") from None
+    if not low < high or high - low in (float("inf"),):
+        raise RunFolderError(f"--range {text}: LOW must be below HIGH, and both finite")
+    return low, high

@@ -1,0 +1,175 @@
+"""MLflow: its database, or the folder of a file store."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from branchwise.analysis.elsewhere.files.sqlite_file import is_database, open_copy, tables
+from branchwise.analysis.elsewhere.reader import Reader
+from branchwise.analysis.elsewhere.run_table import SETTING, RunTable, from_records
+from branchwise.analysis.records.damage import RunFolderError
+
+LARGEST = 1.7976931348623157e308  # how the database keeps infinity
+PARENT = "mlflow.parentRunId"
+STATES = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
+_OWN = ("run_id", "name", "experiment", "state", "parent")
+
+
+def recognizes_database(path: Path) -> bool:
+    return is_database(path) and {"runs", "params", "metrics", "experiments"} <= tables(path)
+
+
+def read_database(path: Path) -> RunTable:
+    with open_copy(path) as database:
+        experiments = {
+            number: (name, stage)
+            for number, name, stage in database.execute("SELECT experiment_id, name, lifecycle_stage FROM experiments")
+        }
+        rows: dict[str, dict[str, Any]] = {}
+        query = "SELECT run_uuid, name, experiment_id, status, lifecycle_stage FROM runs"
+        for run, name, number, status, stage in database.execute(query):
+            experiment, of_experiment = experiments.get(number, (str(number), "active"))
+            if "deleted" not in (stage, of_experiment):
+                rows[run] = {"run_id": run, "name": name, "experiment": experiment, "state": status, "parent": ""}
+        for prefix, table in ((SETTING, "params"), ("", "tags")):
+            for run, key, text in database.execute(f"SELECT run_uuid, key, value FROM {table}"):
+                if run in rows:
+                    _add(rows[run], prefix, key, text)
+        for run, key, text in _latest_metrics(database):
+            if run in rows:
+                rows[run][_metric(key)] = text
+    return _table(list(rows.values()))
+
+
+def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
+    """Keeps a parameter, the parent, the name, or a tag of the user's."""
+    if prefix:
+        row[prefix + key] = text
+    elif key == PARENT:
+        row["parent"] = text
+    elif key == "mlflow.runName":
+        row["name"] = row["name"] or text
+    elif not key.startswith("mlflow."):
+        row[f"tags.{key}"] = text
+
+
+def _metric(key: str) -> str:
+    return f"metrics.{key}" if key in _OWN or key.startswith((SETTING, "tags.")) else key
+
+
+def _latest_metrics(database: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    """The value of each run's metric at its largest step, and of those the latest."""
+    present = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    table = "latest_metrics" if "latest_metrics" in present else "metrics"  # of which older servers have no summary
+    columns = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+    names = [name if name in columns else "0" for name in ("step", "timestamp", "is_nan")]
+    latest: dict[tuple[str, str], tuple[tuple[float, float, float], bool]] = {}
+    for run, key, value, step, time, is_nan in database.execute(
+        f"SELECT run_uuid, key, value, {', '.join(names)} FROM {table}"
+    ):
+        order = (step or 0, time or 0, value)
+        if (run, key) not in latest or order >= latest[run, key][0]:
+            latest[run, key] = (order, bool(is_nan))
+    for (run, key), ((_, _, value), is_nan) in latest.items():
+        infinite = abs(value) >= LARGEST
+        text = "nan" if is_nan else ("inf" if value > 0 else "-inf") if infinite else repr(float(value))
+        yield run, key, text
+
+
+def recognizes_folder(path: Path) -> bool:
+    return path.is_dir() and next(_run_folders(path), None) is not None
+
+
+def read_folder(path: Path) -> RunTable:
+    rows, experiments = [], dict[Path, tuple[str, str]]()
+    for folder in _run_folders(path):
+        run = _meta(folder)
+        above = folder.parent
+        if above not in experiments:
+            meta = _meta(above) if (above / "meta.yaml").is_file() else {}
+            experiments[above] = (str(meta.get("name", above.name)), str(meta.get("lifecycle_stage", "active")))
+        experiment, stage = experiments[above]
+        if "deleted" in (run.get("lifecycle_stage"), stage):
+            continue
+        status = run.get("status")
+        row = {
+            "run_id": str(run.get("run_id") or run["run_uuid"]), "name": run.get("run_name") or "",
+            "experiment": experiment, "state": STATES.get(status, str(status)) if status else "", "parent": "",
+        }  # fmt: skip
+        for key, file in _files(folder / "params"):
+            row[SETTING + key] = file.read_text(encoding="utf-8")
+        for key, file in _files(folder / "tags"):
+            _add(row, "", key, file.read_text(encoding="utf-8"))
+        for key, file in _files(folder / "metrics"):
+            row[_metric(key)] = _latest_of_file(file)
+        rows.append(row)
+    return _table(rows)
+
+
+def _run_folders(path: Path) -> Iterator[Path]:
+    """The folders of runs below a folder, none of which lies in another; hidden ones are MLflow's trash."""
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(folder)
+        if "meta.yaml" in files and _is_run(here):
+            folders.clear()
+            yield here
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds a run: models, traces and data sets have a meta.yaml of their own."""
+    return bool({"run_id", "run_uuid"} & set(_meta(folder))) and any(
+        (folder / name).is_dir() for name in ("metrics", "params", "tags", "artifacts")
+    )
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    content = yaml.safe_load((folder / "meta.yaml").read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """Files below a folder, by their path in it: names with slashes are folders."""
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [(file.relative_to(folder).as_posix(), file) for file in found]
+
+
+def _latest_of_file(file: Path) -> str:
+    """The value at the largest step of a metric's file, whose lines are `time value step`."""
+    latest: tuple[tuple[float, float, float], str] | None = None
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            value = float(words[1])
+            order = (float(words[2]) if len(words) > 2 else 0.0, float(words[0]), value)
+        except (IndexError, ValueError):
+            raise RunFolderError(f"{file}, line {number}: it must be `time value step`, not {line!r}") from None
+        if latest is None or order[:2] > latest[0][:2] or (order[:2] == latest[0][:2] and not order[2] < latest[0][2]):
+            latest = (order, words[1])
+    return latest[1] if latest else ""
+
+
+def _table(rows: list[dict[str, Any]]) -> RunTable:
+    return from_records(rows, state="state", experiment="experiment", run_id="run_id", parent="parent")
+
+
+DATABASE = Reader(
+    name="MLflow database",
+    reads="an MLflow database (.db or sqlite:///FILE)",
+    recognizes=recognizes_database,
+    read=read_database,
+)
+FOLDER = Reader(
+    name="MLflow folder",
+    reads="an MLflow tracking folder",
+    recognizes=recognizes_folder,
+    read=read_folder,
+)
