@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, cell_of
 from branchwise.analysis.elsewhere.columns import find_column, short_name
 from branchwise.analysis.elsewhere.levels import factor_of
@@ -124,6 +125,7 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
         cell_of(factors, {name: column.words[column.codes[i]] for name, column in selected.components.items()})
         for i in firsts
     ]
+    _refuse_same_names(factors, names, source)
     arms = pd.DataFrame({"_cell": codes, "_block": blocks})
     arms["cell"] = np.array(names, dtype=object)[codes]
     arms["block"] = blocks
@@ -142,6 +144,18 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
     arms["seed"] = _seeds(selected.block, blocks)
     arms["block_label"] = labels[selected.block.codes]
     return arms
+
+
+def _refuse_same_names(factors: tuple[Factor, ...], names: list[str], source: str) -> None:
+    """Cells are named by their components and levels, which must not spell the name of another cell."""
+    for factor in factors:
+        if factor.name in (BASE, FULL, TEACHER, OWN):
+            raise RunFolderError(f"{source}: {factor.name} is the name of a cell; rename the component's column")
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise RunFolderError(
+            f"{source}: two combinations of levels are both called {doubled}; rename a level or column"
+        )
 
 
 def _block_order(block: Words, name: str, source: str) -> Codes:

@@ -40,7 +40,7 @@ def factor_of(name: str, column: Words, options: ImportOptions, source: str) -> 
     order = words if numbers else [reference, *others]  # never off before on, which is what a switch has
     factor = Factor(
         name=name, levels=tuple(shown[word] for word in order), reference=shown[reference], full=shown[full],
-        doses=tuple(sorted(numbers)),
+        doses=tuple(sorted(numbers)) if len(set(numbers)) == len(words) else (),
     )  # fmt: skip
     return factor, shown
 
@@ -65,9 +65,7 @@ def _chosen(option: str, name: str, levels: object, words: list[str], shown: dic
     by_name = {shown_as: word for word, shown_as in shown.items()}
     word = by_name.get(level.strip(), same_word(level, words))
     if word is None:
-        raise RunFolderError(
-            f"{source}: {option} {name}={level}: {name} is one of {listed(shown.values(), MAX_LEVELS)}"
-        )
+        raise RunFolderError(f"{source}: {option} {name}={level}: {name} must be one of {', '.join(shown.values())}")
     return word
 
 

@@ -170,6 +170,11 @@ def as_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "None" if value is None else value for name, value in flatten(settings, SETTING).items()}
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def shorten(text: str, limit: int = MAX_CELL) -> str:
     """Text for a message, on one line and not too long."""
     line = " ".join(text.split())

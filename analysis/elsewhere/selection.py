@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from branchwise.analysis.elsewhere.options import suggest
-from branchwise.analysis.elsewhere.run_table import Codes, Mask, RunTable, Words, listed, shorten
+from branchwise.analysis.elsewhere.run_table import Codes, Mask, RunTable, Words, count, listed, shorten
 from branchwise.analysis.elsewhere.text.numbers import NotANumberError, Numbers, read_numbers
 from branchwise.analysis.elsewhere.text.spelling import read_spelling
-from branchwise.analysis.elsewhere.text.states import endings, state_columns
+from branchwise.analysis.elsewhere.text.states import WORDS, endings, state_columns
 from branchwise.analysis.records.damage import RunFolderError
 
 STEPS = (
@@ -86,7 +86,9 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     )  # fmt: skip
     if selected.lost.all():
         first = int(np.flatnonzero(selected.lost)[0])
-        raise RunFolderError(f"{source}: no run has a finite {value}: {reasons.words[reasons.codes[first]]}")
+        reason = reasons.words[reasons.codes[first]]
+        hint = f"; states of finished runs are {', '.join(WORDS['finished'])}" if ends.used != ("",) else ""
+        raise RunFolderError(f"{source}: no run has a finite {value}: {reason}{hint}")
     selected = _without_parents(runs, selected)
     _refuse_several_rows_of_a_run(runs, selected, source)
     selected = _without_unknown(selected, block)
@@ -131,12 +133,14 @@ def _without_parents(runs: RunTable, selected: Selected) -> Selected:
     index = {word: i for i, word in enumerate(ids.words)}
     parent_of = np.array([index.get(word, -1) for word in parents.words])[parents.codes]
     usable = ~selected.lost & _known(selected)
-    has_usable_child = np.isin(ids.codes, parent_of[usable & (parent_of >= 0)])
+    has_usable_child: Mask = np.isin(ids.codes, parent_of[usable & (parent_of >= 0)])
     children = np.isin(ids.codes, parent_of[parent_of >= 0])
     unknown_parent = children & ~_known(selected) & np.isnan(selected.values)
     helper = (parent_of >= 0) & ~usable & ~_known(selected)
     gone = has_usable_child | unknown_parent | helper
-    note = f"{int(gone.sum())} runs that hold others, or belong to another, were left out." if gone.any() else ""
+    if not gone.any():
+        return selected
+    note = f"{count(int(gone.sum()), 'run')} left out: parents that only hold other runs, or children without settings."
     return selected.take(~gone, note)
 
 
@@ -145,13 +149,13 @@ def _known(selected: Selected) -> Mask:
     any_level = np.zeros(len(selected.rows), dtype=bool)
     for column in selected.components.values():
         any_level |= column.codes != _code(column, "")
-    return any_level & (selected.block.codes != _code(selected.block, ""))
+    return np.asarray(any_level & (selected.block.codes != _code(selected.block, "")), dtype=bool)
 
 
 def _refuse_several_rows_of_a_run(runs: RunTable, selected: Selected, source: str) -> None:
     """A table with a row for each epoch is no table of runs."""
     arm = selected.arm
-    counts = np.bincount(arm)
+    counts = np.bincount(arm, minlength=1)
     if counts.max() < 2 or np.median(counts[counts > 0]) < 2:
         return
     for name in runs.names:
@@ -175,8 +179,8 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
     if not gone.any():
         return selected
     reasons = selected.reasons.take(gone).used
-    note = (f"{int(gone.sum())} runs without a result have no {block}, or settings that no finished run has, and were "
-            f"left out: {listed(reasons, 3)}.")  # fmt: skip
+    note = (f"{count(int(gone.sum()), 'run')} without a result left out, with no {block} or with settings that no "
+            f"finished run has: {listed(reasons, 3)}.")  # fmt: skip
     return selected.take(~gone, note)
 
 
@@ -191,7 +195,7 @@ def _without_reruns(selected: Selected) -> Selected:
     if not gone.any():
         return selected
     reasons = selected.reasons.take(gone).used
-    note = f"{int(gone.sum())} runs without a result were made again and left out: {listed(reasons, 3)}."
+    note = f"{count(int(gone.sum()), 'run')} without a result left out, since made again: {listed(reasons, 3)}."
     return selected.take(~gone, note)
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from branchwise.analysis.__main__ import main
 from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.sources import read_runs
 from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.elsewhere.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import analyse
@@ -212,19 +212,19 @@ def test_what_a_reader_must_know_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "asked", "words"),
     [
-        ({}, {"direction": ""}, "the direction is missing: say --direction maximize or minimize"),
+        ({}, {"direction": ""}, "the direction is missing; say --direction maximize or minimize"),
         ({}, {"components": []}, "these differ between runs: ema (0, 1); aug (none, flip)"),
         ({}, {"components": ["emma"]}, "has no column emma; there are ema, aug, seed, accuracy"),
         ({}, {"value": "acc"}, "has no column acc"),
         ({}, {"components": ["ema", "seed"]}, "components, block and value must be different columns"),
-        ({"aug": "flip"}, {}, "aug is flip in every run, so nothing can be said of it"),
+        ({"aug": "flip"}, {}, "aug is flip in every run that has a result; a component needs two values"),
         ({"seed": 1}, {"components": ["ema", "aug"]}, "an interval takes at least two blocks"),
         ({"seed": range(24)}, {}, "no seed is shared by two cells"),
         ({"seed": ""}, {}, "run 1: seed is empty"),
-        ({"accuracy": "high"}, {}, "run 1: accuracy is 'high', which is no number"),
+        ({"accuracy": "high"}, {}, "run 1: accuracy is 'high'; it must be a number"),
         ({"accuracy": np.inf}, {}, "no run has a finite accuracy: accuracy is inf"),
         ({"aug": ["flip", "crop"] * 12}, {}, "Say --reference aug=flip"),
-        ({}, {"reference": {"aug": "crop"}}, "--reference aug=crop: aug is one of none, flip"),
+        ({}, {"reference": {"aug": "crop"}}, "--reference aug=crop: aug must be one of none, flip"),
         ({}, {"claims": ["aug.sharp > 0"]}, "--claim: "),
     ],
 )  # fmt: skip
@@ -250,13 +250,14 @@ def test_doubled_runs_are_named(tmp_path: Path) -> None:
     [
         ("runs.csv", b"", "is empty"),
         ("runs.csv", b"ema,seed\n", "holds no runs"),
-        ("runs.csv", b"\xff\xfe", "is not UTF-8 text"),
-        ("runs.csv", b"a,b\n1,2\n1,2,3\n", "run 2: it has not as many fields as the first line has names"),
-        ("runs.json", b"{", "cannot be read"),
+        ("runs.csv", b"\xff\xfe", "is empty"),
+        ("runs.csv", b"a,b\n1,2\n1,2,3\n", "run 2: it has 3 fields, and the header names 2"),
+        ("runs.json", b"{", "line 1: is not JSON"),
         ("runs.json", b"3", "is not a list of runs"),
-        ("runs.xlsx", b"x", "is of no kind that is known here"),
+        ("runs.xlsx", b"x", "is of an unknown kind; runs are read from"),
         ("runs.parquet", b"PAR1", "cannot be read"),
-        ("runs.db", b"SQLite?", "cannot be read"),
+        ("runs.db", b"SQLite?", "is of an unknown kind"),
+        ("runs.db", b"SQLite format 3\x00", "cannot be read"),
     ],
 )
 def test_a_file_that_cannot_be_read(name: str, content: bytes, words: str, tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_bad_input_ends_with_2_and_writes_nothing(tmp_path: Path, capsys: pytest
         (given, "these differ between runs: ema (0, 1); aug (none, flip)"),
         ([*given, "--components", "ema", "--reference", "ema"], "write COMPONENT=VALUE"),
         ([*given, "--components", "ema,aug", "--out", str(tmp_path)], "exists and is not a run folder"),
-        ([str(tmp_path / "none.csv"), *given[1:], "--components", "ema"], "there is no such file or folder"),
+        ([str(tmp_path / "none.csv"), *given[1:], "--components", "ema"], "no such file or folder; runs are read from"),
     ):
         assert main(arguments) == 2
         told = capsys.readouterr().err

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from branchwise.analysis.elsewhere.run_table import RunTable, as_settings, flatten, from_records
+from branchwise.analysis.elsewhere.run_table import SETTING, Kind, RunTable, as_settings, count, flatten, from_records
 from branchwise.analysis.records.damage import RunFolderError
 
 EXPERIMENTS = ("experiment_name", "experiment", "study", "experiment_id")
@@ -34,16 +34,34 @@ def recognize_export(path: Path, runs: RunTable) -> RunTable:
     return replace(runs, experiment=experiment, run_id=run_id, parent=parent)
 
 
-def wandb_record(run: Mapping[str, Any]) -> dict[str, Any]:
-    """A run of W&B's API: its facts, its summary with nested metrics as `name.max`, its settings as `config.name`."""
+def wandb_table(runs: Iterable[Mapping[str, Any]], notes: tuple[str, ...] = ()) -> RunTable:
+    """Runs of W&B's API: their facts, their summary with nested metrics as `name.max`, their settings."""
+    records, kinds = [], dict[str, Kind]()
+    for run in runs:
+        facts, metrics, settings = _wandb_parts(run)
+        records.append({**facts, **metrics, **settings})
+        kinds |= dict.fromkeys(metrics, "metric")
+    names = {name for record in records for name in record}
+    return from_records(
+        records, kinds=kinds, notes=notes,
+        state="state" if "state" in names else None,
+        run_id=next((name for name in ("name", "id") if name in names), None),
+        experiment="project" if "project" in names else None,
+    )  # fmt: skip
+
+
+def _wandb_parts(run: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     config = _mapping(run.get("config"))
     summary = _mapping(run.get("summary")) or _mapping(run.get("summaryMetrics"))
     facts = {key: value for key, value in run.items() if key not in ("config", "summary", "summaryMetrics")}
     public = {key: value for key, value in config.items() if key[:1] != "_"}
     if public and all(map(_is_wrapped, public.values())):  # W&B's files have {"value": ...} around each setting
         public = {key: value["value"] for key, value in public.items()}
-    metrics = {f"summary.{key}" if key in facts else key: value for key, value in flatten(summary).items()}
-    return {**facts, **metrics, **as_settings(public)}
+    metrics = {
+        (f"summary.{key}" if key in facts or key.startswith(SETTING) else key): value
+        for key, value in flatten(summary).items()
+    }
+    return facts, metrics, as_settings(public)
 
 
 def _is_wrapped(value: Any) -> bool:
@@ -63,13 +81,13 @@ def _is_mapping(runs: RunTable) -> bool:
 
 def _wandb_cells(path: Path, runs: RunTable) -> RunTable:
     """The CSV that W&B's guide on its API makes: `summary` and `config` are Python's dicts, in a cell each."""
-    records = []
-    for row, record in enumerate(runs.table.to_pylist()):
+    records = runs.table.to_pylist()
+    for row, record in enumerate(records):
         try:
-            records.append(wandb_record(record))
-        except (ValueError, SyntaxError) as error:
+            record["config"], record["summary"] = _mapping(record["config"]), _mapping(record["summary"])
+        except (ValueError, SyntaxError, RecursionError) as error:
             raise RunFolderError(f"{path}, run {row + 1}: its config or summary cannot be read: {error}") from error
-    return from_records(records, run_id="name" if "name" in runs.names else None, notes=runs.notes)
+    return wandb_table(records, runs.notes)
 
 
 def _dvc_experiments(runs: RunTable) -> RunTable:
@@ -80,7 +98,7 @@ def _dvc_experiments(runs: RunTable) -> RunTable:
     left_out = is_baseline if (~is_baseline & ~is_workspace).any() else is_workspace
     if not left_out.any():
         return runs
-    note = f"{int(left_out.sum())} rows of DVC's workspace and baseline commits are no experiments and were left out."
+    note = f"{count(int(left_out.sum()), 'row')} left out: DVC's workspace and baseline commits."
     return replace(runs.filter(~left_out), notes=(*runs.notes, note))
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.elsewhere.files.content import first_bytes, read_content
-from branchwise.analysis.elsewhere.files.exports import recognize_export, wandb_record
+from branchwise.analysis.elsewhere.files.exports import recognize_export, wandb_table
 from branchwise.analysis.elsewhere.reader import Reader
-from branchwise.analysis.elsewhere.run_table import RunTable, as_settings, from_records
+from branchwise.analysis.elsewhere.run_table import SETTING, RunTable, as_settings, from_records
 from branchwise.analysis.records.damage import RunFolderError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson")
@@ -29,17 +29,9 @@ def read(path: Path) -> RunTable:
     if not text.strip():
         raise RunFolderError(f"{path} is empty")
     runs = _runs(path, text)
-    records = [_record(run) for run in runs]
-    is_wandb = any("config" in run and isinstance(run["config"], Mapping | str) for run in runs)
-    table = from_records(records, notes=content.notes)
-    if is_wandb:
-        return from_records(
-            records, notes=content.notes,
-            state="state" if "state" in table.names else None,
-            run_id=next((name for name in ("name", "id") if name in table.names), None),
-            experiment="project" if "project" in table.names else None,
-        )  # fmt: skip
-    return recognize_export(path, table)
+    if any(isinstance(run.get("config"), Mapping | str) or isinstance(run.get("summary"), Mapping) for run in runs):
+        return wandb_table(runs, content.notes)
+    return recognize_export(path, from_records([_flat(run) for run in runs], notes=content.notes))
 
 
 def _runs(path: Path, text: str) -> list[Mapping[str, Any]]:
@@ -72,13 +64,15 @@ def _lines(path: Path, text: str) -> list[Mapping[str, Any]]:
     return runs
 
 
-def _record(run: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(run.get("config"), Mapping | str) or isinstance(run.get("summary"), Mapping):
-        return wandb_record(run)
-    nested = {key: value for key, value in run.items() if isinstance(value, Mapping)}
-    plain = {key: value for key, value in run.items() if key not in nested}
-    flat = {name.removeprefix("config."): value for name, value in as_settings(nested).items()}
-    return {**plain, **flat}
+def _flat(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain record; null is no value at its top, and the value None in a nested mapping of settings."""
+    flat: dict[str, Any] = {}
+    for key, value in run.items():
+        if isinstance(value, Mapping) and value:
+            flat |= {f"{key}.{name.removeprefix(SETTING)}": item for name, item in as_settings(value).items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 READER = Reader(

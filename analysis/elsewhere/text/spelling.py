@@ -35,13 +35,13 @@ class Spelling:
 def read_spelling(name: str, words: Sequence[str]) -> Spelling:
     """Reads the distinct words of a column that identifies runs.
 
-    Equal numbers as programs print them (1, 1.0, 1e0) are one word, and so are the spellings of a boolean. Text that
-    no program prints for a number (1.10, 007, 12e3) stays as it is, and so does the case of letters.
+    Equal numbers as programs print them (1, 1.0, 1e0) are one word, and so are the spellings of a boolean. In a column
+    with text that no program prints for a number (1.10, 007, 12e3) all stay as they are, as versions and names do.
     """
     read = {word: "" if word.lower() in MISSING else word for word in words}
     if merged := _booleans([word for word in read.values() if word.lower() not in NOTHING]):
         read = {word: merged.get(new, new) for word, new in read.items()}
-    else:
+    elif all(_PRINTED.fullmatch(new) for new in read.values() if _NUMBER.fullmatch(new)):
         read = {word: _number(new) for word, new in read.items()}
     return Spelling(words=tuple(read[word] for word in words), notes=tuple(_notes(name, read)))
 

@@ -158,7 +158,12 @@ def _latest_of_file(file: Path) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> RunTable:
-    return from_records(rows, state="state", experiment="experiment", run_id="run_id", parent="parent")
+    names = dict.fromkeys(name for row in rows for name in row)
+    metrics = [name for name in names if name not in _OWN and not name.startswith((SETTING, "tags."))]
+    return from_records(
+        rows, kinds=dict.fromkeys(metrics, "metric"), state="state", experiment="experiment", run_id="run_id",
+        parent="parent",
+    )  # fmt: skip
 
 
 DATABASE = Reader(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.elsewhere.reader import Reader
-from branchwise.analysis.elsewhere.run_table import RunTable, as_settings, from_records
+from branchwise.analysis.elsewhere.run_table import SETTING, RunTable, as_settings, count, from_records, listed
 from branchwise.analysis.records.damage import RunFolderError
 
 PARAMS, RESULTS = "params.json", "result.json"
@@ -45,13 +45,22 @@ def read(path: Path) -> RunTable:
     notes = _notes(trials)
     ends_are_told = any(trial.result.get("done") is True for trial in trials)
     rows = [_row(path, trial, ends_are_told) for trial in trials]
-    return from_records(rows, state="state", experiment="experiment", run_id="trial", notes=notes)
+    names = dict.fromkeys(name for row in rows for name in row)
+    metrics = [name for name in names if name not in _OWN and not name.startswith(SETTING)]
+    return from_records(
+        rows,
+        kinds=dict.fromkeys(metrics, "metric"),
+        state="state",
+        experiment="experiment",
+        run_id="trial",
+        notes=notes,
+    )
 
 
 def _row(path: Path, trial: Trial, ends_are_told: bool) -> dict[str, Any]:
     experiment = trial.folder.parent.relative_to(path).as_posix()
     metrics = {
-        (f"metrics.{name}" if name in _OWN or name.startswith("config.") else name): value
+        (f"metrics.{name}" if name in _OWN or name.startswith(SETTING) else name): value
         for name, value in _slashed(trial.result).items()
     }
     return {
@@ -77,7 +86,9 @@ def _state(trial: Trial, ends_are_told: bool) -> str:
 def _notes(trials: list[Trial]) -> tuple[str, ...]:
     notes = []
     if cut := [trial.folder.name for trial in trials if trial.cut_off]:
-        notes.append(f"{RESULTS} is cut off in {len(cut)} trials, whose last value is not known: {', '.join(cut[:3])}.")
+        notes.append(
+            f"{RESULTS} is cut off, so the last value is not known, in {count(len(cut), 'trial')}: {listed(cut, 3)}."
+        )
     if not any(trial.state for trial in trials):
         notes.append("There is no experiment_state-*.json, so how the trials ended is known from their results alone.")
     return tuple(notes)

@@ -8,6 +8,8 @@
     interaction(anchor, curriculum) > 0    difference of differences
     equivalent(anchor, 2%)                 the component's effect lies within 2% either way (two one-sided tests)
 
+A name or level with other characters than letters, digits and _ is quoted: `"lr (peak)"="0.1".effect > 0`.
+
 A quantity is of the primary outcome; of another one with its name behind it: `uncond_branch.share(relative_gap)`,
 `full.value(rho)`, and after 100 training steps `anchor.effect(mse_cond@100)`. A side of a comparison is a sum of
 numbers and [number *] quantities of one kind and outcome. For effects on the log scale `5%` means log(1.05): without

@@ -18,16 +18,18 @@ COMPONENT_QUANTITIES: dict[str, Scale] = {
     "add_one_in": "effect",
     "trend": "effect",
 }
-_NAME = r"[A-Za-z_]\w*(?:=\w+)?"
+_QUOTED = r"\"[^\"]+\"|'[^']+'"
+_NAME = rf"(?:[^\W\d]\w*|{_QUOTED})(?:=(?:\w+|{_QUOTED}))?"
+_PIECE = re.compile(rf"(?P<name>[^\W\d]\w*|{_QUOTED})(?:=(?P<level>\w+|{_QUOTED}))?\+?")
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<quantity>{name}(?:\+{name})*\.[A-Za-z_]\w*)
       | (?P<outcome>\([ ]*[A-Za-z_]\w*@\d+[ ]*\))
-      | (?P<word>[A-Za-z_]\w*)
+      | (?P<word>[^\W\d]\w*|{quoted})
       | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<op><=|>=|<|>)
       | (?P<sign>[-+*%(),])
-    )""".replace("{name}", _NAME),
+    )""".replace("{name}", _NAME).replace("{quoted}", _QUOTED),
     re.VERBOSE,
 )
 
@@ -143,6 +145,8 @@ class _Parser:
 
     def owned(self, owner: str, attribute: str) -> tuple[str, tuple[str, ...]]:
         """The quantity `owner.attribute`, and whose it is."""
+        pieces = [(_unquoted(piece["name"]), _unquoted(piece["level"] or "")) for piece in _PIECE.finditer(owner)]
+        owner = "+".join(f"{name}={level}" if level else name for name, level in pieces)
         if attribute == "value":
             if owner not in self.known.cells:
                 raise ValueError(f"{owner} is no cell of this run; allowed are {', '.join(self.known.cells) or 'none'}")
@@ -150,7 +154,7 @@ class _Parser:
         if attribute not in COMPONENT_QUANTITIES:
             allowed = ", ".join((*COMPONENT_QUANTITIES, "value"))
             raise ValueError(f"{attribute} is no quantity; allowed are {allowed} and interaction(a, b)")
-        name, _, level = owner.partition("=")
+        name, level = pieces[0] if len(pieces) == 1 else (owner, "")
         factor = self.known.grid.factor(self.component(name))
         if level:
             if attribute != "effect" or level not in factor.levels or level == factor.reference:
@@ -251,11 +255,18 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise ValueError(f"{text[at:].strip()[:1]!r} has no meaning; use name.quantity, numbers and <, >, <=, >=")
+            raise ValueError(
+                f"{text[at:].strip()[:1]!r} has no meaning; use name.quantity, numbers and <, >, <=, >=; "
+                'a name with other characters is quoted, as in "lr (peak)".effect'
+            )
         kind = str(match.lastgroup)
-        tokens.append((kind, match.group(kind)))
+        tokens.append((kind, _unquoted(match.group(kind)) if kind == "word" else match.group(kind)))
         at = match.end()
     return tokens
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1] if name[:1] in ("'", '"') else name
 
 
 def _scale_of(term: Term) -> Scale:
