@@ -12,9 +12,10 @@ if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.analysis.console import one_line  # noqa: E402
-from branchwise.orchestration.authoring.scaffold import space_for  # noqa: E402
+from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.space import parse_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parse(arguments)
         out = options.out or options.script.with_suffix(".yaml")
-        text = space_for(options.script)
+        draft = read_script(options.script)
+        text = space_text(draft)
         try:
             with out.open("x") as stream:
                 stream.write(text)
@@ -33,8 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"init: {one_line(error)}", file=sys.stderr)
         return 2
-    print(f"{out}: complete metric and components, then see what would run: branchwise run {out} --dry-run")
+    print(f"{options.script}: {summary(draft)}")
+    print(_advice(out, text))
     return 0
+
+
+def _advice(out: Path, text: str) -> str:
+    try:
+        parse_space(str(out), text.encode(), folder=str(out.absolute().parent))
+    except UserError as error:
+        return f"{one_line(error)}: complete the file, then see what would run: branchwise run {out} --dry-run"
+    return f"{out}: read it, then see what would run: branchwise run {out} --dry-run"
 
 
 def parser() -> Parser:

@@ -1,1 +1,2 @@
-"""Helping to write a space: a commented one for a script (`scaffold`), and the JSON Schema for editors (`schema`)."""
+"""Helping to write a space: one for a script, of the options that it declares (`scaffold`), and the JSON Schema for
+editors (`schema`)."""

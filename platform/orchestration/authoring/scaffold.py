@@ -1,107 +1,306 @@
-"""A first space for a script: its options become settings, the rest is said in comments."""
+"""A space for a script: its options become settings at the script's own defaults, its switches components."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from branchwise.orchestration.authoring.argparse_options import argparse_options
+from branchwise.orchestration.authoring.metric_guess import Metric, guess_from_source
+from branchwise.orchestration.authoring.options import NEGATIONS, Option, Options, called
+from branchwise.orchestration.authoring.other_options import (
+    absl_options,
+    click_options,
+    dataclass_options,
+    function_options,
+    hydra_options,
+)
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.command.words import BUILT_IN
+from branchwise.orchestration.input.yaml_file import to_yaml
 
-MOST_SETTINGS = 12
-SEEDS = ("seed", "random_seed", "random_state")
+MAX_COMPONENTS = 6
+MAX_SOURCE = 4 << 20  # bytes of a script
+MAX_MODULES = 20  # beside the script, whose options are read, too
+BLOCKS = 5
+# Words in the names of switches that are no part of a method.
+TOOLING = re.compile(
+    "debug|verbose|quiet|silent|dry|save|resume|cuda|gpu|cpu|mps|xpu|accel|tpu|log|wandb|tensorboard|tqdm|progress|plot|"
+    "download|overwrite|evaluate|eval|test|only|profile|pin|workers|version|push|cache|deterministic|benchmark|ddp|"
+    "distributed|compile|visuali[sz]e|show|print|demo|display|fork|multiprocessing|sandbox|offline|hub"
+)
+REGULARISERS = (
+    "dropout",
+    "weight_decay",
+    "wd",
+    "momentum",
+    "label_smoothing",
+    "smoothing",
+    "warmup",
+    "noise",
+    "clip",
+    "mixup",
+    "l2",
+    "alpha",
+)
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option of a script: `--lr` with its default; the default of a switch is None."""
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a space is written of."""
 
-    flag: str
-    default: int | float | str | None
+    script: Path
+    options: Options
+    metric: Metric | None
+    cwd: str = ""
+    confirmed: bool = False  # the metric was seen in the output of a run
 
-    @property
-    def name(self) -> str:
-        return self.flag.lstrip("-").replace("-", "_")
 
-
-def space_for(script: Path) -> str:
-    """A space that runs `script`, as text. Raises UserError when there is no such file."""
+def read_script(script: Path) -> Draft:
+    """What the source of a script says. Raises UserError when it cannot be read."""
     try:
-        text = script.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{script}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    options = options_of(text) if script.suffix == ".py" else []
-    seed = next((option for option in options if option.name in SEEDS), None)
-    own = [one for one in options if one != seed and one.name not in BUILT_IN][:MOST_SETTINGS]
-    program = ["python", script.name] if script.suffix == ".py" else [f"./{script.name}"]
-    words = [*program, *([seed.flag, "{seed}"] if seed else [])]
-    for option in own:
-        words += [f"{{{option.name}}}"] if option.default is None else [option.flag, f"{{{option.name}}}"]
-    settings = {option.name: option.flag if option.default is None else option.default for option in own}
-    return _TEXT.format(
-        name=re.sub(r"[^a-z0-9._-]+", "-", script.stem.lower()).strip("-._") or "space",
-        run=json.dumps(words),
-        no_seed="" if seed else ' # add the option that sets the seed: --seed, "{seed}"',
-        settings=json.dumps(settings),
-        components=_components(own),
-    )
+        if script.stat().st_size > MAX_SOURCE:
+            raise UserError(f"{script}: larger than {MAX_SOURCE >> 20} MiB, so not a script")
+        text = script.read_bytes()
+        tree = ast.parse(text) if script.suffix == ".py" else None
+    except OSError as error:
+        raise UserError(f"{script}: cannot be read: {error.strerror}") from error
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise UserError(f"{script}: is not Python that can be read: {error}") from error
+    if tree is None:
+        return Draft(script=script, options=Options(), metric=None)
+    modules = list(_modules(tree, script.parent, {script.resolve()}))
+    options = _options(tree, modules, script.parent)
+    metric = next((guess for module in [tree, *modules] if (guess := guess_from_source(module))), None)
+    if options.parser == "HfArgumentParser" or (metric is None and "Trainer(" in ast.unparse(tree)):
+        metric = Metric(key="eval_loss", source={"key": "eval_loss"}, maximize=False)
+    return Draft(script=script, options=options, metric=metric)
 
 
-def options_of(text: str) -> list[Option]:
-    """The options that a script declares with argparse, as far as their defaults can be read."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return []
-    found = []
+def _modules(tree: ast.Module, folder: Path, seen: set[Path]) -> Iterator[ast.Module]:
+    """The modules beside the script that it imports."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
-            names = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
-            flag = next((name for name in names if name.startswith("--")), None)
-            given = {one.arg: one.value.value for one in node.keywords if isinstance(one.value, ast.Constant)}
-            switch = given.get("action") == "store_true"
-            default = given.get("default")
-            if flag and flag[2:].replace("-", "_").isidentifier():
-                if flag[2:].replace("-", "_") in SEEDS:
-                    found.append(Option(flag, 0))
-                elif switch:
-                    found.append(Option(flag, None))
-                elif isinstance(default, int | float | str) and not isinstance(default, bool):
-                    found.append(Option(flag, default))
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            file = folder / f"{name.replace('.', '/')}.py"
+            if len(seen) <= MAX_MODULES and file.is_file() and file.resolve() not in seen:
+                seen.add(file.resolve())
+                try:
+                    module = ast.parse(file.read_bytes())
+                except (OSError, SyntaxError, ValueError, RecursionError):
+                    continue
+                yield module
+                yield from _modules(module, folder, seen)
+
+
+def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> Options:
+    calls = {called(node) for module in (tree, *modules) for node in ast.walk(module) if isinstance(node, ast.Call)}
+    imports = {
+        (alias.name if isinstance(node, ast.Import) else str(node.module)).split(".")[0]
+        for module in (tree, *modules)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    if "hydra" in imports:
+        return hydra_options(tree, folder)
+    if calls & {"HfArgumentParser", "TrlParser"}:
+        return dataclass_options(tree, "HfArgumentParser")
+    if "typer" in imports:
+        return function_options(tree, "typer")
+    if "click" in imports:
+        return click_options(tree)
+    if "add_argument" in calls:
+        return argparse_options([tree, *modules])
+    if "tyro" in imports or "simple_parsing" in imports:
+        return dataclass_options(tree, "tyro")
+    if "Fire" in calls:
+        return function_options(tree, "fire")
+    if "absl" in imports:
+        return absl_options(tree)
+    found = Options()
+    if "LightningCLI" in calls or "jsonargparse" in imports:
+        found.notes.append("its options come from jsonargparse, which reads the code that it runs; write them by hand")
     return found
 
 
-def _components(options: list[Option]) -> str:
-    """A component for each switch; else an example to fill in."""
-    switches = [option for option in options if option.default is None and len(option.name) < 32][:6]
-    if switches:
-        return "".join(f'\n    {option.name}: {{off: {{{option.name}: ""}}}}' for option in switches)
-    example = next((option for option in options if isinstance(option.default, int | float) and option.default), None)
-    if example is None:
-        return "\n    part: {off: {setting: 0}} # name the parts of your method, and what switches each off"
-    told = "name the parts of your method, and what switches each off"
-    return f"\n    {example.name}: {{off: {{{example.name}: 0}}}} # {told}"
+def summary(draft: Draft) -> str:
+    """What was found and what was not, in a line."""
+    options = draft.options
+    if not options.total:
+        return "; ".join(["found no options of argparse, click, typer, fire, tyro, absl or Hydra", *options.notes])
+    skipped = ", ".join(f"{flag} ({reason})" for flag, reason in options.skipped.items())
+    told = f"found {len(options.found)} of {options.total} options ({options.parser})"
+    told += f"; left at the script's defaults: {skipped}" if skipped else ""
+    required = [option.flag for option in options.found if option.required and not option.is_seed]
+    told += f"; fill in {', '.join(required)}: required, without a default" if required else ""
+    return "; ".join([told, *options.notes])
 
 
-_TEXT = """\
-# What each part of the method is worth: branchwise run THIS_FILE (--dry-run: what would run)
-name: {name}
-trainable: command
-command:
-  run: {run}{no_seed}
-  # Where the result is found: a key of a JSON file that the script writes into its working folder,
-  metric: {{file: result.json, key: accuracy}}
-  # of a JSON line that it prints (metric: {{key: accuracy}}), or a group of a pattern that a printed line matches:
-  # metric: {{pattern: "test accuracy: (?P<accuracy>[0-9.]+)"}}
-  direction: maximize # or minimize
-  # scale: logit # effects on it: logit for rates, log for losses and distances, identity; default: by the metric's name
-settings: {settings} # fill the {{placeholders}}; "" leaves a word out
-design:
-  components: # what can be switched off, and how{components}
-  blocks: 3 # seeds: every combination runs once on each; 5 see much more
-  # claims: [part.effect > 0] # what you expect, judged after the run
-# resources: {{cpus_per_trial: 1, gpus_per_trial: 0}}
-"""
+def space_text(draft: Draft) -> str:
+    """The space as a commented YAML text."""
+    options = [option for option in draft.options.found if not option.is_seed]
+    seed = next((option for option in draft.options.found if option.is_seed), None)
+    is_python = draft.script.suffix == ".py"
+    words = ["python", draft.script.name] if is_python else [f"./{draft.script.name}"]
+    words += draft.options.words
+    positional = [option for option in options if not option.flag.startswith("-") and option.words[0].startswith("{")]
+    ordered = [*[option for option in options if option not in positional], *positional]
+    if seed is not None:
+        words += [word.replace(f"{{{seed.name}}}", "{seed}") for word in seed.words]
+    words += draft.options.fixed
+    words += [word for option in ordered for word in option.words]
+    name = re.sub(r"[^a-z0-9._-]+", "-", draft.script.stem.lower()).strip("-._")[:40] or "space"
+    lines = [
+        "# What each part of the method is worth: branchwise run THIS_FILE (--dry-run: what would run)",
+        f"name: {_scalar(name)}",
+        "trainable: command",
+        "command:",
+        "  run:",
+        f"    [{', '.join(map(_scalar, words))}]",
+    ]
+    if seed is None:
+        lines.append(
+            '    # no option sets the seed: add one to the script and "--seed={seed}" here, else seeds are noise'
+        )
+    if draft.cwd:
+        lines.append(f"  cwd: {_scalar(draft.cwd)} # where the script runs, seen from this file: it reads files there")
+    lines += _metric_lines(draft)
+    lines += _setting_lines(options)
+    lines += ["design:", "  components: # what can be switched off, and how", *_component_lines(options)]
+    lines += [
+        f"  blocks: {BLOCKS} # seeds: every combination runs once on each",
+        "  # claims: [NAME.effect > 0] # what you expect, judged after the run",
+        "# resources: {cpus_per_trial: 1, gpus_per_trial: 0}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _metric_lines(draft: Draft) -> list[str]:
+    metric = draft.metric
+    if metric is None:
+        return [
+            "  # CHANGE THIS: where the result is found. {key: accuracy}: in the last JSON line that is printed;",
+            '  # {file: result.json, key: accuracy}: in a file; {key: accuracy, pattern: "acc: {number}"}: in text',
+            "  metric: {key: accuracy}",
+            "  direction: maximize # or minimize",
+            "  # range: [0, 100] # of a rate in per cent; without it, rates lie between 0 and 1",
+        ]
+    said = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
+    source = ", ".join(f"{key}: {_quoted(value)}" for key, value in metric.source.items())
+    lines = [f"  metric: {{{source}}} # {said}", f"  direction: {'maximize' if metric.maximize else 'minimize'}"]
+    return [*lines, "  range: [0, 100] # printed in per cent"] if metric.percent else lines
+
+
+def _setting_lines(options: Sequence[Option]) -> list[str]:
+    if not options:
+        return ["settings: {}"]
+    lines = ["settings: # the script's own defaults"]
+    for option in options:
+        notes = []
+        if option.required:
+            notes.append(f"FILL IN: {option.flag} is required and has no default")
+        if option.is_switch:
+            notes.append(f"or {json.dumps(option.other)}")
+        elif option.choices:
+            notes.append(f"of {', '.join(map(json.dumps, option.choices))}"[:80])
+        if option.note:
+            notes.append(option.note)
+        comment = f" # {'; '.join(notes)}" if notes else ""
+        lines.append(f"  {option.name}: {_value(option.value)}{comment}")
+    return lines
+
+
+def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
+    """Each component that is proposed: its name, its option and the value that switches it off."""
+    switches = [option for option in options if option.is_switch and not _tooling(option)]
+    chosen = [(_component_name(option), option, option.other) for option in switches]
+    if not chosen:
+        several = [option for option in options if len(option.choices) > 1 and not option.required]
+        others = [(option, next(c for c in option.choices if c != option.value)) for option in several]
+        chosen = [
+            (_component_name(option), option, other) for option, other in others if _same_kind(option.value, other)
+        ]
+    if not chosen:
+        numbers = [option for option in options if _number(option.value) and not option.required]
+        regular = [option for option in numbers if any(word in option.name for word in REGULARISERS)]
+        chosen = [(_component_name(option), option, 0 * option.value) for option in regular]
+        if not chosen:
+            chosen = [
+                (_component_name(option), option, option.value / 10)
+                for option in numbers
+                if isinstance(option.value, float)
+            ]
+        if not chosen:
+            chosen = [
+                (_component_name(option), option, option.value // 2) for option in numbers if abs(option.value) > 1
+            ]
+        chosen = chosen[:1]
+    names: dict[str, tuple[str, Option, Any]] = {}
+    for name, option, other in chosen:
+        names.setdefault(name, (name, option, other))
+    return list(names.values())[:MAX_COMPONENTS]
+
+
+def _component_lines(options: Sequence[Option]) -> list[str]:
+    chosen = components(options)
+    if not chosen:
+        return [
+            "    part: {off: {setting: 0}} # CHANGE THIS: name the parts of your method, and what switches each off"
+        ]
+    lines = []
+    for name, option, other in chosen:
+        comment = ""
+        if option.is_switch and not option.on:
+            comment = f" # {option.flag} is off by default: what leaving it off is worth"
+        elif not option.is_switch:
+            comment = " # an example; name the parts of your method, and what switches each off"
+        lines.append(f"    {name}: {{off: {{{option.name}: {_value(other)}}}}}{comment}")
+    return lines
+
+
+def _component_name(option: Option) -> str:
+    name = option.name.lower()
+    if option.is_switch and not option.on:
+        name = f"no_{name.removeprefix('use_').removeprefix('with_')}"
+    for negation in NEGATIONS:
+        if option.is_switch and option.on and name.startswith(negation):
+            name = name.removeprefix(negation)
+            break
+    name = re.sub(r"^[^a-z]+", "", name)[:32] or "part"
+    return f"use_{name}"[:32] if name in ("full", "base", "own", "teacher", "best") else name
+
+
+def _tooling(option: Option) -> bool:
+    return any(TOOLING.fullmatch(word) for word in re.split(r"[-_.]+", option.flag.lower()))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+
+
+def _same_kind(value: Any, other: Any) -> bool:
+    return isinstance(other, str) == isinstance(value, str)
+
+
+def _scalar(text: str) -> str:
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text)
+    return text if plain and to_yaml([text]) == f"- {text}\n" else json.dumps(text, ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    return _scalar(text)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _scalar(value) if value else '""'
+    return json.dumps(value)

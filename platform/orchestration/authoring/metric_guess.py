@@ -1,0 +1,157 @@
+"""Where a script's metric may be found, by what its source prints or what a run of it printed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from branchwise.orchestration.authoring.options import called, constant
+from branchwise.trainables.command.numbers import NAME
+from branchwise.trainables.metrics import POSITIVE, RATES
+
+PRINTS = ("print", "info", "debug", "warning", "write", "echo", "log", "secho")
+VALUE = object()  # a printed value, among the literal texts of a line
+_WORDS = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
+_BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric as a space declares it. `rank` is higher for the likelier one."""
+
+    key: str
+    source: Mapping[str, str]  # the key `metric` of a space
+    maximize: bool
+    percent: bool = False
+    rank: tuple[int, ...] = ()
+
+
+def metric_words(text: str) -> list[str]:
+    """The words of `text` that name a metric."""
+    return [word for word in _WORDS.findall(text) if _known(word)]
+
+
+def _known(word: str) -> bool:
+    parts = re.findall(r"[a-z]+[0-9]*", word.lower())
+    return any(part in (*RATES, *POSITIVE, "score", "r2") for part in parts) and "it" not in parts
+
+
+def maximized(word: str) -> bool:
+    parts = re.findall(r"[a-z]+[0-9]*", word.lower())
+    return not any(part in POSITIVE for part in parts)
+
+
+def rank(line: str, word: str, place: int) -> tuple[int, ...]:
+    """Higher for what is measured on held-out data, for rates, and for what comes later."""
+    low = line.lower()
+    data = 3 if "test" in low else 2 if re.search(r"val|eval|final|dev", low) else 0 if "train" in low else 1
+    time = -1 if re.search(r"time|seconds", word.lower()) else 0
+    return (time, data, 1 if maximized(word) else 0, place)
+
+
+def guess_from_source(tree: ast.Module) -> Metric | None:
+    """The likeliest metric that a script prints or writes as JSON; None where none was found."""
+    found = [*_printed(tree), *_json(tree)]
+    return max(found, key=lambda metric: metric.rank) if found else None
+
+
+def _printed(tree: ast.Module) -> Iterator[Metric]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node) in PRINTS:
+            parts: list[Any] = []
+            for index, argument in enumerate(node.args):
+                parts += [*([" "] if index else []), *_template(argument)]
+            yield from _from_template(parts, node.lineno)
+
+
+def _template(node: ast.expr) -> list[Any]:
+    """A printed expression as literal texts and VALUEs."""
+    if isinstance(node, ast.JoinedStr):
+        return [part.value if isinstance(part, ast.Constant) else VALUE for part in node.values]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(text := constant(node.left), str):
+        return _split(text, _PERCENT_FORMAT, "%%")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_template(node.left), *_template(node.right)]
+    if isinstance(node, ast.Call) and called(node) == "format" and isinstance(node.func, ast.Attribute):
+        text = constant(node.func.value)
+        return _split(text, _BRACES, "{{") if isinstance(text, str) else [VALUE]
+    return [VALUE]
+
+
+def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
+    parts: list[Any] = []
+    end = 0
+    for match in fields.finditer(text):
+        parts.append(text[end : match.start()])
+        parts.append(match[0][0] if match[0] in (literal, "}}") else VALUE)
+        end = match.end()
+    return [*parts, text[end:]]
+
+
+def _from_template(parts: Sequence[Any], line: int) -> Iterator[Metric]:
+    """A metric for each value behind a word that names one; of a fraction, the rate behind it."""
+    text = "".join(part if isinstance(part, str) else "\0" for part in parts)
+    for match in re.finditer("\0", text):
+        before = text[: match.start()].rpartition("\n")[2]
+        words = metric_words(before)
+        if not words:
+            continue
+        word = words[-1]
+        after = text[match.end() : match.end() + 2]
+        begin = before.rindex(word)
+        between = before[begin:]
+        fraction = after.lstrip().startswith("/") or between.rstrip().endswith("/")
+        if fraction or len(between) > 60 or between.count("\0") > 3:
+            continue  # 9332/13036: the number of hits
+        if re.search(r"[A-Za-z]{3,}", between[len(word) :]):
+            continue  # it is another word's value
+        key = re.sub(r"\W+", "_", word.lower())
+        prefix = re.search(r"((?:[A-Za-z]+[ _])?)$", before[:begin])
+        context = (prefix[1] if prefix else "") + between
+        percent = after.lstrip().startswith("%")
+        pattern = _escaped(context.lstrip()) + f"(?P<{key}>{NAME})"
+        yield Metric(
+            key=key,
+            source={"pattern": pattern},
+            maximize=maximized(word),
+            percent=percent,
+            rank=rank(text, word, line),
+        )
+
+
+def _escaped(text: str) -> str:
+    """A regular expression for a printed text; blanks may be several."""
+    parts = [re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", part) for part in text.split("\0")]
+    return NAME.join(re.sub(r"\s+", r"\\s+" if "\t" in text else " ", part) for part in parts)
+
+
+def _json(tree: ast.Module) -> Iterator[Metric]:
+    files = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"[\w./-]+\.json", node.value)
+    ]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or called(node) not in ("dump", "dumps", "write_text") or not node.args:
+            continue
+        content = node.args[0]
+        if not isinstance(content, ast.Dict):
+            continue
+        for key in (constant(key) for key in content.keys if key is not None):
+            if isinstance(key, str) and _known(key):
+                writes = called(node) == "dump" and files
+                source = {"file": files[-1].rpartition("/")[2], "key": key} if writes else {"key": key}
+                yield Metric(
+                    key=key,
+                    source=source,
+                    maximize=maximized(key),
+                    rank=rank(key + " test" * bool(writes), key, node.lineno),
+                )

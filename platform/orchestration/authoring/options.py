@@ -1,0 +1,214 @@
+"""The options of a script as settings of a space, and what is read of Python source without running it."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from branchwise.trainables.command.words import BUILT_IN
+from branchwise.trainables.runtime.settings import Strict
+
+SEEDS = ("seed", "random_seed", "random_state", "manual_seed", "rng_seed", "global_seed")
+MAX_INTEGER = 1 << 63
+MAX_TEXT = 400  # characters of a default
+UNKNOWN = object()  # a value that cannot be read
+NEGATIONS = ("no_", "not_", "without_", "disable_", "skip_")
+
+
+class Unreadable(Exception):  # noqa: N818
+    """An option cannot be written into a space; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option of a script: the words that hand it over, with a placeholder, and the script's own default."""
+
+    flag: str  # as the user knows it: --lr
+    name: str  # of the setting
+    words: tuple[str, ...]
+    value: Any
+    other: Any = UNKNOWN  # of a switch, the value that flips it
+    on: bool = False  # of a switch, whether it is on by default
+    choices: tuple[Any, ...] = ()
+    required: bool = False  # the value is made up: the script has no default
+    note: str = ""
+
+    @property
+    def is_seed(self) -> bool:
+        return self.flag.lstrip("-").replace("-", "_") in SEEDS
+
+    @property
+    def is_switch(self) -> bool:
+        return self.other is not UNKNOWN
+
+
+@dataclass
+class Options:
+    """What was read of a script. `skipped` says of an option why it was left at the script's own default."""
+
+    found: list[Option] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()  # before the options: a subcommand
+    fixed: tuple[str, ...] = ()  # words behind them
+    parser: str = ""  # argparse, click, ...
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, flag: str, make: Callable[[], Option]) -> None:
+        try:
+            option = make()
+        except Unreadable as reason:
+            self.skipped[flag] = str(reason)
+            return
+        if any(other.name == option.name for other in self.found):
+            self.skipped[flag] = "declared twice"
+        else:
+            self.found.append(option)
+
+    @property
+    def total(self) -> int:
+        return len(self.found) + len(self.skipped)
+
+
+def setting_name(text: str) -> str:
+    """The name of the setting for an option: a variable's, which neither Branchwise nor a keyword has taken."""
+    name = "".join(character if character.isalnum() and character.isascii() else "_" for character in text.strip("-"))
+    name = name.strip("_") or "option"
+    if name[0].isdigit():
+        name = f"option_{name}"
+    taken = name in BUILT_IN or hasattr(Strict, name) or keyword.iskeyword(name)
+    return f"{name}_option" if taken else name
+
+
+def checked(value: Any) -> Any:
+    """`value` where a space can hold it. Raises Unreadable."""
+    if value is UNKNOWN:
+        raise Unreadable("its default is computed when the script runs")
+    if isinstance(value, list | tuple):
+        return [checked(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        if abs(value) >= MAX_INTEGER:
+            raise Unreadable("its default has more than 64 bits")
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise Unreadable(f"its default is {value}")
+        return value
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise Unreadable("its default is a long text")
+        if "\0" in value or (not value.isascii() and not value.isprintable()):
+            raise Unreadable("its default is not printable")
+        return value
+    raise Unreadable(f"its default is a {type(value).__name__}")
+
+
+def value_option(
+    flag: str, value: Any, words: tuple[str, ...], *, choices: Any = (), required: bool = False, note: str = ""
+) -> Option:
+    """An option that takes a value. `words` hold {} where the placeholder goes. Raises Unreadable."""
+    name = setting_name(flag)
+    if name.removesuffix("_option") in SEEDS and (value is None or value is UNKNOWN):
+        value = 0
+    value = checked(value)
+    if value is None:
+        raise Unreadable("it has no default")
+    if isinstance(value, list) and any(isinstance(item, list) for item in value):
+        raise Unreadable("its default is a list of lists")
+    placed = tuple(word.replace("{}", f"{{{name}}}") for word in words)
+    listed = choices if isinstance(choices, list | tuple) else ()
+    allowed = tuple(choice for choice in listed if isinstance(choice, str | int | float))
+    return Option(flag=flag, name=name, words=placed, value=value, choices=allowed, required=required, note=note)
+
+
+def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Option:
+    """A switch, whose setting is the word that the script is given. Raises Unreadable."""
+    if not isinstance(default, bool):
+        raise Unreadable("its default is computed when the script runs")
+    name = setting_name(flag)
+    value, other = (on, off) if default else (off, on)
+    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value=value, other=other, on=default, note=note)
+
+
+def flag_option(flag: str, note: str = "") -> Option:
+    """An option without a value that is absent by default: --ema, or --no-aug."""
+    name = setting_name(flag)
+    negated = name.startswith(NEGATIONS)
+    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value="", other=flag, on=negated, note=note)
+
+
+_BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def constant(node: ast.AST | None, names: Mapping[str, Any] | None = None) -> Any:
+    """The value of an expression of literals, and of module-level `names`; UNKNOWN for any other."""
+    names = names or {}
+    if node is None:
+        return None
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple):
+        return [constant(item, names) for item in node.elts]
+    if isinstance(node, ast.Name):
+        return names.get(node.id, UNKNOWN)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        value = constant(node.operand, names)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return UNKNOWN
+        return -value if isinstance(node.op, ast.USub) else value
+    if isinstance(node, ast.BinOp):
+        return _computed(node, names)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("float", "int", "str"):
+        value = constant(node.args[0], names) if len(node.args) == 1 else UNKNOWN
+        try:
+            return {"float": float, "int": int, "str": str}[node.func.id](value)
+        except (TypeError, ValueError, OverflowError):
+            return UNKNOWN
+    return UNKNOWN
+
+
+def _computed(node: ast.BinOp, names: Mapping[str, Any]) -> Any:
+    left, right = constant(node.left, names), constant(node.right, names)
+    if not all(isinstance(side, int | float) for side in (left, right)):
+        return UNKNOWN
+    try:
+        if isinstance(node.op, ast.Pow) and abs(left) <= 1e6 and abs(right) <= 64:
+            return left**right
+        return _BINARY[type(node.op)](left, right)
+    except (KeyError, ZeroDivisionError, OverflowError):
+        return UNKNOWN
+
+
+def module_constants(tree: ast.Module) -> dict[str, Any]:
+    """The names that are assigned once at the top of a module, to values that can be read."""
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        value = constant(node.value, found)
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Name):
+                found[target.id] = UNKNOWN if target.id in found else value
+            elif isinstance(target, ast.Tuple) and isinstance(value, list) and len(value) == len(target.elts):
+                names = [item.id for item in target.elts if isinstance(item, ast.Name)]
+                found |= dict(zip(names, value, strict=False)) if len(names) == len(value) else {}
+    return {name: value for name, value in found.items() if value is not UNKNOWN}
+
+
+def called(node: ast.AST) -> str:
+    """The last name of what a call calls: add_argument of parser.add_argument(...)."""
+    function = node.func if isinstance(node, ast.Call) else node
+    return (
+        function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+    )

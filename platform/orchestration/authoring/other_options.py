@@ -1,0 +1,280 @@
+"""The options that a script declares with click, typer, fire, tyro, absl, Hugging Face's parser or Hydra."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from branchwise.orchestration.authoring.argparse_options import MADE_UP, called_name
+from branchwise.orchestration.authoring.options import (
+    UNKNOWN,
+    Option,
+    Options,
+    Unreadable,
+    called,
+    constant,
+    flag_option,
+    module_constants,
+    setting_name,
+    switch,
+    value_option,
+)
+from branchwise.orchestration.input.yaml_file import parse_yaml
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+# Of transformers.TrainingArguments, with its own defaults.
+TRAINING_ARGUMENTS = {
+    "learning_rate": 5e-5,
+    "num_train_epochs": 3.0,
+    "per_device_train_batch_size": 8,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+}
+
+
+def click_options(tree: ast.Module) -> Options:
+    options, names = Options(parser="click"), module_constants(tree)
+    for function in _functions(tree):
+        decorators = [node for node in function.decorator_list if isinstance(node, ast.Call)]
+        for call in decorators:
+            if called(call) not in ("option", "argument"):
+                continue
+            flags = [flag for argument in call.args if isinstance(flag := constant(argument, names), str)]
+            if not flags:
+                options.skipped[f"an option on line {call.lineno}"] = "its name is computed when the script runs"
+                continue
+            given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+            flag = next((flag for flag in flags if flag.startswith("--")), flags[0])
+            argument = called(call) == "argument"
+            options.add(flag, lambda flag=flag, given=given, argument=argument: _click(flag, given, names, argument))  # type: ignore[misc]
+    return options
+
+
+def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], argument: bool) -> Option:
+    default = constant(given.get("default"), names)
+    kind, choices = called_name(given.get("type")).lower().replace("floatrange", "float").replace("intrange", "int"), ()
+    if isinstance(given.get("type"), ast.Call) and kind == "choice":
+        values = constant(given["type"].args[0], names) if given["type"].args else UNKNOWN  # type: ignore[attr-defined]
+        choices = tuple(values) if isinstance(values, list) else ()
+    if argument:
+        return value_option(
+            flag, _or_made_up(default, kind, choices), ("{}",), choices=choices, required=default is None
+        )
+    if "/" in flag:
+        on, off = (part.strip() for part in flag.split("/", 1))
+        if not off:
+            return flag_option(on)
+        return switch(on, bool(default) if default is None else default, on=on, off=off)
+    if constant(given.get("is_flag"), names) is True:
+        if default not in (None, False):
+            raise Unreadable("it changes nothing: its default is what it sets")
+        return flag_option(flag)
+    if constant(given.get("count"), names) is True:
+        raise Unreadable("it counts how often it stands there")
+    word = (f"{flag}={{}}",) if flag.startswith("--") else (flag, "{}")
+    if constant(given.get("multiple"), names) is True or "nargs" in given:
+        raise Unreadable("it takes several values")
+    if isinstance(default, bool):
+        value, other = ("true", "false") if default else ("false", "true")
+        name = setting_name(flag)
+        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=value, other=other, on=default)
+    required = default is None and constant(given.get("required"), names) is True
+    value = _or_made_up(default, kind, choices) if required else default
+    return value_option(flag, value, word, choices=choices, required=required)
+
+
+def _or_made_up(default: Any, kind: str, choices: tuple[Any, ...] = ()) -> Any:
+    if default is not None:
+        return default
+    return choices[0] if choices else MADE_UP.get(kind, "FILL_IN")
+
+
+def function_options(tree: ast.Module, parser: str) -> Options:
+    """The parameters of the function that typer or fire call."""
+    options, names = Options(parser=parser), module_constants(tree)
+    functions = list(_command_functions(tree, parser))
+    if len(functions) > 1:
+        chosen = next(
+            (function for function in functions if function.name in ("train", "fit", "run", "main")), functions[0]
+        )
+        options.words = (chosen.name.replace("_", "-"),)
+        options.notes.append(
+            f"the subcommand {options.words[0]}, of {', '.join(function.name for function in functions)}"
+        )
+        functions = [chosen]
+    for function in functions:
+        for parameter, annotation, default in _parameters(function):
+            make = _typer if parser == "typer" else _fire
+            flag = f"--{parameter.replace('_', '-')}" if parser == "typer" else f"--{parameter}"
+            options.add(flag, lambda f=flag, a=annotation, d=default, m=make: m(f, a, d, names))  # type: ignore[misc]
+    return options
+
+
+def _command_functions(tree: ast.Module, parser: str) -> Iterator[Function]:
+    functions = {function.name: function for function in _functions(tree)}
+    if parser == "typer":
+        for function in functions.values():
+            if any(called(decorator) == "command" for decorator in function.decorator_list):
+                yield function
+    entry = {"typer": "run", "fire": "Fire"}[parser]
+    for node in ast.walk(tree):
+        first = node.args[0] if isinstance(node, ast.Call) and called(node) == entry and node.args else None
+        if isinstance(first, ast.Name) and first.id in functions:
+            yield functions[first.id]
+
+
+def _functions(tree: ast.Module) -> Iterator[Function]:
+    yield from (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def _parameters(function: Function) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    yield from ((parameter.arg, parameter.annotation, default) for parameter, default in pairs)
+
+
+def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
+    kind, details = annotation, None
+    if isinstance(annotation, ast.Subscript) and called(annotation.value) == "Annotated":
+        parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else []
+        kind = parts[0] if parts else None
+        details = next((part for part in parts[1:] if isinstance(part, ast.Call)), None)
+    if isinstance(default, ast.Call) and called(default) in ("Option", "Argument"):
+        details, default = default, default.args[0] if default.args else None
+        if isinstance(default, ast.Constant) and default.value is ...:
+            default = None
+        declared = [constant(argument) for argument in details.args[1:]]
+    else:
+        declared = [constant(argument) for argument in details.args] if details is not None else []
+    argument = (default is None and (details is None or called(details) != "Option")) or (
+        details is not None and called(details) == "Argument"
+    )
+    custom = next((flag for flag in declared if isinstance(flag, str) and flag.startswith("--")), "")
+    value = constant(default, names) if default is not None else None
+    kind_name = called(kind) if kind is not None else ""
+    if argument:
+        made = _or_made_up(value, kind_name)
+        return value_option(flag, made, ("{}",), required=value is None)
+    if kind_name == "bool" or isinstance(value, bool):
+        on, _, off = (custom or flag).partition("/")
+        return switch(on, value, on=on, off=off or f"--no-{on[2:]}")
+    flag = custom or flag
+    required = default is None
+    return value_option(
+        flag, _or_made_up(value, kind_name) if required else value, (f"{flag}={{}}",), required=required
+    )
+
+
+def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, names: Mapping[str, Any]) -> Option:
+    del annotation
+    value = constant(default, names) if default is not None else None
+    if isinstance(value, bool):
+        name = setting_name(flag)
+        word, other = str(value), str(not value)
+        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=word, other=other, on=value)
+    if isinstance(value, list):
+        raise Unreadable("its default is a list")
+    required = default is None
+    return value_option(flag, "FILL_IN" if required else value, (f"{flag}={{}}",), required=required)
+
+
+def absl_options(tree: ast.Module) -> Options:
+    options, names = Options(parser="absl"), module_constants(tree)
+    for node in ast.walk(tree):
+        name = called(node) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and name.startswith("DEFINE_") and node.args:
+            flag, default = constant(node.args[0], names), constant(node.args[1], names) if len(node.args) > 1 else None
+            if not isinstance(flag, str):
+                continue
+            if name in ("DEFINE_bool", "DEFINE_boolean"):
+                options.add(flag, lambda f=flag, d=default: switch(f"--{f}", d, on=f"--{f}", off=f"--no{f}"))  # type: ignore[misc]
+            else:
+                options.add(flag, lambda f=flag, d=default: value_option(f"--{f}", d, (f"--{f}={{}}",)))  # type: ignore[misc]
+    return options
+
+
+def dataclass_options(tree: ast.Module, parser: str) -> Options:
+    """The fields of the dataclasses that Hugging Face's parser or tyro read."""
+    options, names = Options(parser=parser), module_constants(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(called(one) == "dataclass" for one in node.decorator_list):
+            for statement in node.body:
+                if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                    field = statement.target.id
+                    flag = f"--{field}" if parser != "tyro" else f"--{field.replace('_', '-')}"
+                    options.add(flag, lambda f=flag, s=statement: _field(f, s, names, parser))  # type: ignore[misc]
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if parser != "tyro" and any(name.endswith("TrainingArguments") for name in used):
+        for field, default in TRAINING_ARGUMENTS.items():
+            options.add(f"--{field}", lambda f=field, d=default: value_option(f"--{f}", d, (f"--{f}={{}}",)))  # type: ignore[misc]
+        options.add("--seed", lambda: value_option("--seed", 42, ("--seed={}",)))
+        options.fixed = ("--output_dir={folder}",)
+        options.notes.append("of TrainingArguments the most common; add others to run and settings")
+    return options
+
+
+def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser: str) -> Option:
+    default: Any = statement.value
+    if isinstance(default, ast.Call) and called(default) in ("field", "HfArg"):
+        given = {keyword.arg: keyword.value for keyword in default.keywords}
+        if "default_factory" in given:
+            raise Unreadable("its default is computed when the script runs")
+        default = given.get("default")
+    value = constant(default, names) if default is not None else None
+    if isinstance(value, bool):
+        if parser == "tyro":
+            return switch(flag, value, on=flag, off=f"--no-{flag[2:]}")
+        name = setting_name(flag)
+        word, other = ("true", "false") if value else ("false", "true")
+        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=word, other=other, on=value)
+    required = default is None
+    kind = called_name(statement.annotation)
+    if required and "None" in ast.unparse(statement.annotation):
+        raise Unreadable("it has no default")
+    return value_option(flag, _or_made_up(value, kind) if required else value, (f"{flag}={{}}",), required=required)
+
+
+def hydra_options(tree: ast.Module, folder: Path) -> Options:
+    """The values of the config file that hydra.main names."""
+    options = Options(parser="Hydra")
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "main"]
+    given = {keyword.arg: constant(keyword.value) for call in calls for keyword in call.keywords if keyword.arg}
+    path, name = given.get("config_path") or ".", given.get("config_name")
+    if not isinstance(name, str) or not isinstance(path, str):
+        options.notes.append("hydra.main names no config file that could be read")
+        return options
+    file = folder / path / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    try:
+        config = parse_yaml(file.read_text())
+    except (OSError, ValueError) as error:
+        options.notes.append(f"{file} could not be read ({getattr(error, 'strerror', None) or error})")
+        return options
+    for key, value in _leaves(config if isinstance(config, dict) else {}):
+        if not key.startswith(("defaults", "hydra")):
+            options.add(key, lambda k=key, v=value: _hydra(k, v))  # type: ignore[misc]
+    if isinstance(config, dict) and "defaults" in config:
+        options.notes.append(f"{file.name} has a list of defaults; the files that it names were not read")
+    return options
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _hydra(key: str, value: Any) -> Option:
+    if isinstance(value, str) and ("${" in value or value == "???" or not value.isprintable()):
+        raise Unreadable("required: ???" if value == "???" else "its value refers to others")
+    if isinstance(value, list):
+        raise Unreadable("its value is a list")
+    if isinstance(value, bool):
+        name = setting_name(key)
+        return Option(flag=key, name=name, words=(f"{key}={{{name}}}",), value=value, other=not value, on=value)
+    return value_option(key, value, (f"{key}={{}}",))

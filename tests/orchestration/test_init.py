@@ -1,0 +1,221 @@
+"""`init` reads a script's options without running it; the space hands over the script's own defaults."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import init_space
+import pytest
+
+from branchwise.orchestration.authoring.metric_guess import guess_from_source
+from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
+from branchwise.orchestration.space import Space, parse_space
+from branchwise.trainables.command.settings import flat
+from branchwise.trainables.command.words import filled_words
+
+ARGPARSE = """
+    import argparse
+    RATE, STEPS = 3e-4, 8 * 16
+    p = argparse.ArgumentParser()
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("-lr", "--learning-rate", type=float, default=RATE)
+    p.add_argument("--steps", type=int, default=STEPS)
+    p.add_argument("--wd", type=float, default=-1e-05)
+    p.add_argument("--ema", action=argparse.BooleanOptionalAction, default=True)
+    p.add_argument("--mixup", action=argparse.BooleanOptionalAction, default=False)
+    p.add_argument("--no-scale", action="store_true")
+    p.add_argument("--no-aug", dest="aug", action="store_false")
+    p.add_argument("--bn", type=bool, default=True)
+    p.add_argument("--bias", type=lambda text: text.lower() == "true", default=False)
+    p.add_argument("--debug", action="store_true")
+    p.add_argument("--opt", choices=["adam", "sgd"], default="adam")
+    p.add_argument("--hidden", nargs="+", type=int, default=[64, -32])
+    p.add_argument("--prompt", default="say 'hi': it is {name}, # 1")
+    p.add_argument("--copy", default="")
+    p.add_argument("--big", type=int, default=10**30)
+    p.add_argument("--out", default=None)
+    p.add_argument("--tag", action="append", default=[])
+    p.add_argument("--json", default="x")
+    g = p.add_mutually_exclusive_group()
+    g.add_argument("--fast", action="store_true")
+    g.add_argument("--mode", default="slow")
+    for name in ("--alpha", "--beta"):
+        p.add_argument(name, type=float, default=0.5)
+    p.set_defaults(copy="changed")
+    print(sorted(vars(p.parse_args()).items()))
+"""
+CLICK = """
+    import click
+    @click.command()
+    @click.option("--lr", default=0.1)
+    @click.option("--wd", default=-0.5)
+    @click.option("--ema/--no-ema", default=True)
+    @click.option("--aug", is_flag=True)
+    @click.option("--warm", type=bool, default=True)
+    @click.option("--opt", type=click.Choice(["adam", "sgd"]), default="adam")
+    @click.option("--seed", default=0)
+    @click.option("--tag", multiple=True)
+    def main(**options): print(sorted(options.items()))
+    main()
+"""
+TYPER = """
+    from typing import Annotated, Optional
+    import typer
+    def main(
+        lr: float = 0.1, ema: bool = True, aug: bool = False, seed: int = 0, name: Optional[str] = None,
+        wd: float = typer.Option(-0.5, "--weight-decay"), clip: Annotated[float, typer.Option(help="x")] = 1.0,
+        bn: Annotated[bool, typer.Option("--bn/--without-bn")] = True,
+    ): print(lr, ema, aug, seed, name, wd, clip, bn)
+    typer.run(main)
+"""
+HUGGING_FACE = """
+    from dataclasses import dataclass, field
+    from typing import Optional
+    from transformers import HfArgumentParser
+    @dataclass
+    class Arguments:
+        seed: int = field(default=0)
+        lr: float = field(default=1e-4, metadata={"help": "rate"})
+        ema: bool = True
+        aug: bool = field(default=False)
+        name: Optional[str] = None
+        layers: list[int] = field(default_factory=lambda: [1])
+    print(HfArgumentParser(Arguments).parse_args_into_dataclasses())
+"""
+SUBCOMMANDS = """
+import argparse
+p = argparse.ArgumentParser()
+commands = p.add_subparsers(dest="c")
+train = commands.add_parser("train")
+export = commands.add_parser("export")
+train.add_argument("--ema", action="store_true")
+export.add_argument("--to", default="x")
+"""
+SCRIPTS = {"argparse": ARGPARSE, "click": CLICK, "typer": TYPER, "HfArgumentParser": HUGGING_FACE}
+
+
+def space_of(tmp_path: Path, text: str) -> tuple[str, Space]:
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(text))
+    draft = read_script(script)
+    return summary(draft), parse_space("train.yaml", space_text(draft).encode(), folder=str(tmp_path))
+
+
+def words(space: Space, patch: dict[str, Any]) -> list[str]:
+    spec = space.method.patched(patch)
+    return filled_words(spec.command.run, {**flat(spec.settings), "seed": 0, "folder": "f"})[2:]
+
+
+def printed(tmp_path: Path, arguments: list[str]) -> str:
+    command = [sys.executable, "train.py", *arguments]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_space_keeps_the_defaults_and_each_component_changes_one(name: str, tmp_path: Path) -> None:
+    told, space = space_of(tmp_path, SCRIPTS[name])
+    assert f"({name})" in told
+    own = printed(tmp_path, [])
+    assert printed(tmp_path, words(space, {})) == own
+    outputs = {own}
+    for component in space.design.components.values():
+        outputs.add(printed(tmp_path, words(space, component.off)))
+    assert len(outputs) == 1 + len(space.design.components)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    told, space = space_of(tmp_path, ARGPARSE)
+    assert told.startswith("found 17 of 22 options (argparse); left at the script's defaults: ")
+    for reason in (
+        "--big (its default has more than 64 bits)",
+        "--out (it has no default)",
+        "--tag (its action is append)",
+        "--mode (it excludes other options)",
+        "an option on line 28 (its name is computed when the script runs)",
+    ):
+        assert reason in told
+    assert list(space.design.components) == ["ema", "no_mixup", "scale", "aug", "bn", "no_bias"]
+    assert space.design.blocks == 5
+
+
+def test_required_and_positional_options_are_to_be_filled_in(tmp_path: Path) -> None:
+    text = """
+        import argparse
+        p = argparse.ArgumentParser()
+        p.add_argument("data"); p.add_argument("--epochs", type=int, required=True); p.add_argument("--lr", default=0.1)
+        p.add_argument("--config", default="base.yaml")
+        print(p.parse_args())
+    """
+    told, space = space_of(tmp_path, text)
+    assert "fill in data, --epochs: required, without a default" in told
+    assert words(space, {}) == ["--epochs=1", "--lr=0.1", "--config=base.yaml", "FILL_IN"]
+    printed(tmp_path, words(space, {}))
+
+
+def test_options_of_modules_beside_the_script_and_of_subcommands(tmp_path: Path) -> None:
+    (tmp_path / "options.py").write_text(SUBCOMMANDS)
+    told, space = space_of(tmp_path, "from options import p\nprint(p.parse_args())\n")
+    assert "the subcommand train" in told
+    assert "--to (belongs to the subcommand export)" in told
+    assert words(space, {}) == ["train"]
+    assert "ema=True" in printed(tmp_path, words(space, space.design.components["no_ema"].off))
+
+
+def test_hydra_config_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/config.yaml").write_text(
+        "defaults: [_self_]\nseed: 0\nema: true\noptimizer: {lr: 1e-3, betas: [0.9, 0.99]}\nname: ${ema}\n"
+    )
+    text = "import hydra\n@hydra.main(config_path='conf', config_name='config')\ndef main(cfg): pass\nmain()\n"
+    told, space = space_of(tmp_path, text)
+    assert "found 3 of 5 options (Hydra)" in told
+    assert words(space, {}) == ["seed=0", "ema=true", "optimizer.lr=0.001"]
+    assert words(space, space.design.components["ema"].off)[1] == "ema=false"
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "maximize", "percent"),
+    [
+        ("print(f'loss {v} test accuracy: {a}%')", {"pattern": "test accuracy: (?P<accuracy>{number})"}, True, True),
+        ("print('loss %.4f' % v)", {"pattern": "loss (?P<loss>{number})"}, False, False),
+        (
+            "print('Test set: Average loss: {:.4f}, Accuracy: {}/{} ({:.0f}%)'.format(a, b, c, d))",
+            {"pattern": r"Accuracy: {number}/{number} \((?P<Accuracy>{number})"}, True, True,
+        ),
+        ("print('epoch', e, 'acc', a)", {"pattern": "acc (?P<acc>{number})"}, True, False),
+        ("import json; json.dump({'f1': f}, open('out/r.json', 'w'))", {"file": "r.json", "key": "f1"}, True, False),
+        ("import json; print(json.dumps({'step': 1, 'val_loss': v}))", {"key": "val_loss"}, False, False),
+        ("print('hello'); print(f'{x}')", None, True, False),
+    ],
+)  # fmt: skip
+def test_the_metric_is_guessed_from_the_source(
+    text: str, source: dict[str, str] | None, maximize: bool, percent: bool
+) -> None:
+    guess = guess_from_source(ast.parse(text))
+    if source is None:
+        assert guess is None
+        return
+    assert guess is not None
+    found = dict(guess.source)
+    key = guess.key
+    expected = {name: value.replace("Accuracy>", f"{key}>") for name, value in source.items()}
+    assert (found, guess.maximize, guess.percent) == (expected, maximize, percent)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "import", "\0", "print(" * 300, "x = 1\n", "add_argument('--x')", "p.add_argument()"]
+)
+def test_odd_scripts_are_refused_or_left_to_the_user(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.py").write_text(text)
+    code = init_space.main(["s.py"])
+    output = capsys.readouterr()
+    assert code == (0 if (tmp_path / "s.yaml").exists() else 2)
+    assert "complete the file" in output.out if code == 0 else output.err.startswith("init: s.py: is not Python")
