@@ -1,1 +1,67 @@
-"""Which part of the method did it? The packages of this project under one import name."""
+"""Which part of a method did it? Ablations as factorial designs over shared seeds.
+
+    import branchwise as bw
+
+    study = bw.ablate(train, components={"ema": {"ema": False}}, metric="accuracy", direction="maximize")
+    study.effects
+
+The names below are the public API; they are imported when they are first used, so `import branchwise` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from branchwise.api.errors import InputError, RunError
+    from branchwise.api.hyperparameters import choice, integer, loguniform, uniform
+    from branchwise.api.runs import ablate, plan, resume, search
+    from branchwise.api.study import Study, load, verify
+    from branchwise.api.tables import analyze
+
+_MODULES = {
+    "ablate": "runs",
+    "search": "runs",
+    "plan": "runs",
+    "resume": "runs",
+    "analyze": "tables",
+    "load": "study",
+    "verify": "study",
+    "Study": "study",
+    "uniform": "hyperparameters",
+    "loguniform": "hyperparameters",
+    "integer": "hyperparameters",
+    "choice": "hyperparameters",
+    "InputError": "errors",
+    "RunError": "errors",
+}
+
+__all__ = [
+    "InputError",
+    "RunError",
+    "Study",
+    "ablate",
+    "analyze",
+    "choice",
+    "integer",
+    "load",
+    "loguniform",
+    "plan",
+    "resume",
+    "search",
+    "uniform",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'branchwise' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"branchwise.api.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,6 +29,7 @@ ORDERS = {
         "artifacts",
         "storage",
         "settings",
+        "session",
         "loading",
         "processes",
         "run_folder",

@@ -30,6 +30,7 @@ class Options(Declared):
 
     metric: str  # a key of the returned dict
     outcomes: dict[Name, Declared] = Field(default_factory=dict)  # further keys
+    source: str = ""  # text of a function that a Python session defined, for the record
 
     @model_validator(mode="after")
     def _outcomes_that_are_new(self) -> Options:

@@ -105,7 +105,7 @@ class Declared(Strict):
             scale=scale,
             range=self.bounds or ((0.0, 1.0) if scale == "logit" else None),
             searchable=True,
-            claimable=name == "value",
+            claimable=True,
             shown=name != "value",
         )
 

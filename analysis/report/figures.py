@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor, log10
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def outlined() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its renderings."""
+    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its renderings, and the
+    figure they are of."""
 
     name: str
     title: str
@@ -62,6 +63,7 @@ class Plot:
     png: bytes
     svg: str
     width: float  # inches
+    figure: Figure = field(repr=False, compare=False)
 
     @property
     def wide(self) -> bool:
@@ -93,7 +95,7 @@ def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
         figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
     return Plot(
         name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(),
-        width=figure.get_figwidth(),
+        width=figure.get_figwidth(), figure=figure,
     )  # fmt: skip
 
 

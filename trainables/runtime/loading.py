@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Trainable
+from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.settings import section_of
 
 BUILT_IN = {
@@ -61,12 +62,15 @@ DEFAULTS: dict[str, Any] = {
 
 
 def load_trainable(name: str, settings: Mapping[str, Any] | None = None, folder: str = "") -> Trainable:
-    """The trainable called `name`: `dash`, `surface`, `command`, `package.module` or `package.module:function`.
+    """The trainable called `name`: `dash`, `surface`, `command`, `package.module`, `package.module:function`, or
+    `session:function` for one that was registered by this process.
 
     `settings` are the space's own keys, without those of the platform: some trainables take their columns from them.
     `folder` is where the space lies; what lies there can be imported too. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
     """
+    if name.startswith(session.PREFIX):
+        return _of_function(session.lookup(name), name, json.dumps(settings or {}))
     here = found_folder(folder)
     path, colon, function = BUILT_IN.get(name, name).partition(":")
     module = import_from(path, here)

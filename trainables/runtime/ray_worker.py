@@ -6,6 +6,7 @@ nothing is lost with a driver, an actor or a node but the steps since the last c
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
+from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.runtime.notes import kept_notes
 from branchwise.trainables.runtime.processes import scratch_folder
@@ -39,8 +41,11 @@ class Job:
     gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
     stopping: Stopping | None = None  # of arms of a search that are behind
     folder: str = ""  # where the space lies
+    function_key: str = ""  # of the cluster's key-value store, under which the function of a Python session travels
 
     def module(self) -> Trainable:
+        if self.function_key and not session.is_registered(self.trainable):
+            _receive_function(self.trainable, self.function_key)
         return load_trainable(self.trainable, self.spec, self.folder)
 
     def base_spec(self) -> Any:
@@ -54,6 +59,27 @@ class Job:
 
     def feature_nets(self) -> FeatureNets:
         return FeatureNets(Storage(self.storage))
+
+
+def send_function(trainable: str) -> str:
+    """Put a function of this Python session into the cluster's key-value store; return its key.
+
+    It is kept in memory only: no file holds a pickle.
+    """
+    from ray import cloudpickle
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    content = cloudpickle.dumps(session.lookup(trainable))  # type: ignore[no-untyped-call]
+    key = f"branchwise:{trainable}:{hashlib.sha256(content).hexdigest()}"
+    _internal_kv_put(key, content)
+    return key
+
+
+def _receive_function(trainable: str, key: str) -> None:
+    from ray import cloudpickle
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    session.register(cloudpickle.loads(_internal_kv_get(key)), trainable.removeprefix(session.PREFIX))
 
 
 TEACHER = "teacher"  # the name under which a teacher in training reports and saves

@@ -28,6 +28,7 @@ from branchwise.orchestration.planning.machine import Cluster, machine
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.time_limit import leave_behind
 from branchwise.trainables import BUILT_IN
+from branchwise.trainables.runtime import session
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
@@ -78,6 +79,10 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
     sent our packages, and the trainable's or the folder of the `space`.
     """
+    if initialized():
+        with _caller_cluster(address, log) as on:
+            yield on
+        return
     address = address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -88,7 +93,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
         _refuse_silence(address)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
-        import ray
+        import ray  # noqa: F401  # its chatter while it is imported goes to the log, too
 
         _log_to(stream)
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -104,17 +109,46 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
             raise
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
         try:
-            resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
-            yield Cluster(
-                nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
-                gpus=resources.get("GPU", 0),
-                dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
-                outside=address is not None and address.startswith("ray://"),
-                joined=address is not None,
-            )
+            outside = address is not None and address.startswith("ray://")
+            yield _described(context.dashboard_url, outside=outside, joined=address is not None)
         finally:
             _shut_down()
+
+
+def initialized() -> bool:
+    """Whether the caller of this package has started or joined a Ray cluster in this process."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+@contextmanager
+def _caller_cluster(address: str | None, log: Path) -> Iterator[Cluster]:
+    """The cluster that this process is connected to already; it is left running."""
+    import ray
+
+    if address is not None:
+        raise UserError(f"--address {address}: Ray is initialized in this process; omit the address, or ray.shutdown()")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", SETTINGS["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    outside = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
+    with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        _log_to(stream)
+        yield _described("", outside=outside, joined=True)
+
+
+def _described(dashboard: str, *, outside: bool, joined: bool) -> Cluster:
+    """What the cluster that this process is connected to offers."""
+    import ray
+
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return Cluster(
+        nodes=tuple(int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]),
+        gpus=resources.get("GPU", 0),
+        dashboard=f"http://{dashboard}" if dashboard else "",
+        outside=outside,
+        joined=joined,
+    )
 
 
 def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int = JOIN_TRIES) -> Any:
@@ -272,7 +306,7 @@ def own_files(space: Space) -> list[Path]:
     folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
     if space.trainable == "command":
         return [folder]
-    if space.trainable in BUILT_IN:
+    if space.trainable in BUILT_IN or space.trainable.startswith(session.PREFIX):
         return []
     found = importlib.util.find_spec(package)
     files = [Path(file) for file in (found.submodule_search_locations or [found.origin or ""])] if found else []

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from branchwise.orchestration.planning.machine import threads_of_worker
 from branchwise.orchestration.space import Resources, Space
 from branchwise.trainables import Cohort, Result
+from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.measuring import measure_trial
-from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial
+from branchwise.trainables.runtime.ray_worker import Job, record_of, run_trial, send_function
 from branchwise.trainables.runtime.run_folder import Measurements, RunFolder
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def job_of(space: Space, run: RunFolder) -> Job:
         threads=threads_of_worker(space),
         gpus=space.resources.gpus_per_worker,
         folder=space.folder,
+        function_key=send_function(space.trainable) if space.trainable.startswith(session.PREFIX) else "",
     )
 
 

@@ -111,7 +111,9 @@ class _SpaceDumper(yaml.SafeDumper):
 
     def represent_text(self, text: str) -> Any:
         # PyYAML breaks lines at characters such as NEL and reads them back as spaces, unless they are escaped.
-        return self.represent_scalar(f"{_TAG}str", text, style=None if text.isprintable() else '"')
+        lines = text.split("\n")
+        style = None if text.isprintable() else "|" if all(map(str.isprintable, lines)) else '"'
+        return self.represent_scalar(f"{_TAG}str", text, style=style)
 
 
 for _name, _pattern, _first in _SCALARS:

@@ -1,0 +1,28 @@
+"""Exceptions of the Python API, in place of the exit codes of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """Bad input: one sentence that names the argument, file or key, and what is allowed. No file was written."""
+
+
+class RunError(RuntimeError):
+    """A run ended before all its arms were done; the message says why and how to resume it."""
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Raise InputError in place of the errors that the command line prints before it exits with code 2."""
+    from branchwise.analysis.console import one_line
+    from branchwise.analysis.records.comparing import IncomparableError
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.orchestration.errors import UserError
+
+    try:
+        yield
+    except (UserError, RunFolderError, IncomparableError) as error:
+        raise InputError(one_line(error)) from error

@@ -1,0 +1,261 @@
+"""A finished or running study: its numbers as DataFrames, its figures, and its verdicts as text or HTML."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from branchwise.api.errors import InputError, input_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from branchwise.analysis.report.figures import Plot
+    from branchwise.analysis.report.text import Table
+    from branchwise.analysis.statistics.findings import Findings
+    from branchwise.analysis.statistics.model import Estimate
+
+PLOTS = ("effects", "claims", "cells", "waterfall", "interactions")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results of one run folder.
+
+    Every table is computed from the folder when it is first read, and positive effects are improvements.
+
+    Attributes:
+        folder: The run folder, which the command line reads as well.
+
+    Example:
+        >>> study = bw.load("results/ema")                        # doctest: +SKIP
+        >>> study.effects[["component", "effect", "low", "high"]]  # doctest: +SKIP
+    """
+
+    folder: Path
+
+    @cached_property
+    def _findings(self) -> Findings:
+        from branchwise.analysis.records.folder import load_run, parts
+        from branchwise.analysis.statistics.findings import analyse
+
+        with input_errors():
+            return analyse(parts(load_run(self.folder))[0])
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self._findings.run.name
+
+    @property
+    def space(self) -> str:
+        """The space as YAML: `branchwise run FILE` runs it again, on this machine or on a cluster."""
+        return (self.folder / "space.yaml").read_text(encoding="utf-8")
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """One row per component: its Shapley value with interval and p-values, and its share of the total gain.
+
+        Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's own),
+        p, p_holm, share, share_low, share_high (fractions of the total gain).
+        """
+        import pandas as pd
+
+        from branchwise.analysis.report.wording import natural
+
+        shown = natural(self._findings)
+        rows = []
+        for row, displayed in zip(self._findings.headline.rows, shown.rows, strict=True):
+            effect, low, high, unit = _in_unit(displayed.shapley, shown)
+            rows.append(
+                {
+                    "component": row.component,
+                    "effect": effect,
+                    "low": low,
+                    "high": high,
+                    "unit": unit,
+                    "p": row.shapley.p,
+                    "p_holm": row.p_holm,
+                    "share": row.share.value,
+                    "share_low": row.share.low,
+                    "share_high": row.share.high,
+                }
+            )
+        columns = ["component", "effect", "low", "high", "unit", "p", "p_holm", "share", "share_low", "share_high"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
+        import pandas as pd
+
+        components = self._findings.run.components
+        rows = []
+        for row in self._findings.cells:
+            levels = dict(zip(components, row.levels or [None] * len(components), strict=True))
+            rows.append({"cell": row.cell, **levels, "n": row.n, "mean": row.mean, "sd": row.sd, **row.shown})
+        return pd.DataFrame(rows)
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """One row per arm, failed ones included: arm, cell, block, seed, status, error, value and what was recorded."""
+        arms: pd.DataFrame = self._findings.run.arms.copy()
+        return arms
+
+    @property
+    def claims(self) -> pd.DataFrame:
+        """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
+        import pandas as pd
+
+        rows = [
+            {
+                "claim": verdict.claim.text,
+                "verdict": verdict.status,
+                "estimate": verdict.by_block.estimate.value,
+                "low": verdict.by_block.estimate.low,
+                "high": verdict.by_block.estimate.high,
+                "p": verdict.by_block.p,
+                "p_holm": verdict.by_block.p_holm,
+                "reason": verdict.by_block.reason,
+            }
+            for verdict in self._findings.verdicts
+        ]
+        columns = ["claim", "verdict", "estimate", "low", "high", "p", "p_holm", "reason"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What limits how far the numbers can be trusted, in sentences."""
+        return tuple(self._findings.notes)
+
+    @property
+    def report(self) -> Path:
+        """The report's page, which opens in a browser."""
+        return self.folder / "report" / "index.html"
+
+    def plot(self, name: str = "effects") -> Figure:
+        """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions".
+
+        Raises:
+            InputError: There is no such figure, or the run has no numbers for it.
+        """
+        return self._drawn(name).figure
+
+    def _drawn(self, name: str) -> Plot:
+        from branchwise.analysis.report.figures import style
+
+        if name not in PLOTS:
+            raise InputError(f"plot {name!r}: must be one of {', '.join(PLOTS)}")
+        with style():
+            plot = _plotters()[name](self._findings)
+        if plot is None:
+            raise InputError(f"plot {name!r}: {self.name} has no numbers for it")
+        return plot
+
+    def _tables(self) -> Sequence[Table]:
+        from branchwise.analysis.report import tables
+        from branchwise.analysis.report.wording import with_titles
+
+        analyses = [self._findings]
+        shown = [tables.claims_table(analyses), tables.attribution_table(analyses), tables.cell_table(self._findings)]
+        return [with_titles(table, analyses) for table in shown if table.rows]
+
+    def __repr__(self) -> str:
+        from branchwise.analysis.console import Terminal
+        from branchwise.analysis.report.headlines import answers
+        from branchwise.analysis.report.terminal import rich_table
+
+        console = Terminal(file=io.StringIO(), width=110)
+        for sentence in answers(self._findings):
+            console.print(sentence, highlight=False)
+        for table in self._tables():
+            console.print(rich_table(table))
+        for note in self.notes:
+            console.print(f"note: {note}", highlight=False)
+        console.print(f"report: {self.report}", highlight=False, soft_wrap=True)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return text.rstrip()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from branchwise.analysis.report.figures import inline_svg
+        from branchwise.analysis.report.headlines import answers
+
+        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in answers(self._findings)]
+        parts += [_table_html(table) for table in self._tables()]
+        if self._findings.headline.rows:
+            with suppress(InputError):  # no component has a number yet; the notes say why
+                parts.append(inline_svg(self._drawn("effects")).replace("var(--grid)", "#d0d0d0"))
+        parts += [f"<p><b>note:</b> {html.escape(note)}</p>" for note in self.notes]
+        return "\n".join(parts)
+
+
+def load(folder: str | Path) -> Study:
+    """Load a run from its folder.
+
+    Raises:
+        InputError: The folder is not a run, or a file in it cannot be read.
+    """
+    study = Study(Path(folder))
+    study._findings  # noqa: B018  # a folder that cannot be read is refused here, not at the first table
+    return study
+
+
+def verify(folder: str | Path) -> pd.DataFrame:
+    """Check a run: are its claims the sealed ones, are its arms as planned, and does its report say what they give?
+
+    Returns:
+        One row per check: check, holds, detail.
+
+    Raises:
+        InputError: The folder is not a run, or a file in it cannot be read.
+    """
+    import pandas as pd
+
+    from branchwise.analysis.verify import checks
+
+    with input_errors():
+        rows = [{"check": one.name, "holds": one.holds, "detail": one.told} for one in checks(Path(folder))]
+    return pd.DataFrame(rows, columns=["check", "holds", "detail"])
+
+
+def _in_unit(estimate: Estimate, scale: Any) -> tuple[float, float, float, str]:
+    """The estimate as tables print it: per cent on the log scale, points of a rate, else the metric's own unit."""
+    from branchwise.analysis.report.wording import is_rate, percent
+
+    numbers = (estimate.value, estimate.low, estimate.high)
+    if scale.scale == "log":
+        value, low, high = (percent(number, scale.outcome) for number in numbers)
+        return value, low, high, "%"
+    factor, unit = (100.0, "points") if is_rate(scale) else (1.0, scale.outcome.title)
+    value, low, high = (factor * number for number in numbers)
+    return value, low, high, unit
+
+
+def _plotters() -> dict[str, Callable[[Findings], Plot | None]]:
+    from branchwise.analysis.report.plots.attribution import attribution_bars, interactions, waterfall
+    from branchwise.analysis.report.plots.board import verdict_board
+    from branchwise.analysis.report.plots.cells import cell_forest
+
+    return {
+        "effects": attribution_bars,
+        "claims": verdict_board,
+        "cells": cell_forest,
+        "waterfall": waterfall,
+        "interactions": interactions,
+    }
+
+
+def _table_html(table: Table) -> str:
+    kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
+    head = "".join(f"<th>{html.escape(table.columns[i])}</th>" for i in kept)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(row[i])}</td>" for i in kept) + "</tr>" for row in table.rows)
+    title = html.escape(table.title)
+    return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,169 @@
+"""`branchwise.ablate` and `branchwise.search` run functions that a session defines, on a real Ray."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import branchwise as bw
+
+COMPONENTS = {"ema": {"ema": False}, "aug": {"aug": False}}
+
+
+def make_train(bonus: float) -> Callable[..., dict[str, float]]:
+    """A closure, which no worker can import."""
+
+    def train(lr: float = 0.1, ema: bool = True, aug: bool = True, seed: int = 0) -> dict[str, float]:
+        """Marker of a pickle."""
+        noise = random.Random(f"{seed}{ema}{aug}").random() / 100
+        return {"accuracy": 0.7 + bonus * ema + 0.02 * aug + noise - (lr - 0.1) ** 2, "loss": 1.0 - bonus * ema}
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A Ray that the caller has started, and that must still be there afterwards."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    assert ray.is_initialized()
+    ray.shutdown()
+
+
+@pytest.mark.slow(40)
+def test_closure_is_ablated_in_a_running_ray(tmp_path: Path, ray_session: None) -> None:
+    arguments: dict[str, Any] = {
+        "components": COMPONENTS,
+        "metric": "accuracy",
+        "direction": "maximize",
+        "outcomes": {"loss": "minimize"},
+        "seeds": 3,
+        "claims": ["ema.shapley > 0"],
+        "name": "closure",
+        "storage": tmp_path,
+        "progress": False,
+    }
+    study = bw.ablate(make_train(0.05), **arguments)
+    effects = study.effects.set_index("component")
+    assert effects.loc["ema", "effect"] == pytest.approx(5, abs=0.6)
+    assert effects.loc["ema", "unit"] == "points"
+    assert list(study.claims.verdict) == ["supported"]
+    assert len(study.arms) == 12
+    assert list(study.cells.cell) == ["base", "ema", "aug", "full"]
+    assert "def train(lr: float = 0.1" in study.space
+    assert "# bonus = 0.05" in study.space
+    pickles = [path for path in study.folder.rglob("*.pkl") if b"Marker of a pickle" in path.read_bytes()]
+    assert not pickles
+    before = study.arms
+    started = time.monotonic()
+    pd.testing.assert_frame_equal(bw.ablate(make_train(0.05), **arguments).arms, before)
+    assert time.monotonic() - started < 5  # loaded: nothing runs again
+    with pytest.raises(bw.InputError, match="a run with other code"):
+        bw.ablate(make_train(0.06), **arguments)
+    with pytest.raises(bw.InputError, match=r"other settings: design\.blocks"):
+        bw.ablate(make_train(0.05), **arguments | {"seeds": 4})
+    assert bw.verify(study.folder).holds.all()
+
+
+@pytest.mark.slow(30)
+def test_search_takes_distributions_of_other_libraries(tmp_path: Path, ray_session: None) -> None:
+    import optuna
+    from ray import tune
+
+    study = bw.search(
+        make_train(0.05),
+        hyperparameters={
+            "lr": tune.loguniform(0.01, 1.0),
+            "ema": optuna.distributions.CategoricalDistribution([True, False]),
+        },
+        arms=4,
+        seeds=2,
+        metric="accuracy",
+        direction="maximize",
+        storage=tmp_path,
+        progress=False,
+    )
+    searched = study.arms[study.arms.kind == "search"]
+    assert len(searched) == 4
+    assert searched["hp.lr"].between(0.01, 1.0).all()
+
+
+@pytest.mark.slow(30)
+def test_failed_arms_are_rows_and_a_warning(tmp_path: Path, ray_session: None) -> None:
+    def train(ema: bool = True, seed: int = 0) -> dict[str, float]:
+        if not ema and seed == 1:
+            raise RuntimeError("this seed fails")
+        return {"loss": 1.0 + seed / 10 + 0.1 * (not ema)}
+
+    with pytest.warns(UserWarning, match=r"1 of 6 arms have no value.*this seed fails"):
+        study = bw.ablate(
+            train,
+            components={"ema": {"ema": False}},
+            metric="loss",
+            direction="minimize",
+            seeds=3,
+            storage=tmp_path,
+            progress=False,
+        )
+    assert list(study.arms.status).count("failed") == 1
+
+
+SCRIPT = """
+    import pathlib, sys, time
+    import branchwise as bw
+
+    FOLDER = pathlib.Path(sys.argv[1])
+
+    def train(ema: bool = True, seed: int = 0):
+        (FOLDER / f"{ema}-{seed}-{time.time_ns()}").touch()
+        time.sleep(0.5)
+        return {"loss": 1.0 + seed / 10 + 0.1 * (not ema) + 0.01 * ema * seed}
+
+    study = bw.ablate(train, components={"ema": {"ema": False}}, metric="loss", direction="minimize", seeds=8,
+                      name="killed", storage=FOLDER / "results", max_concurrent=1)
+    print(study.effects.effect[0])
+"""
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_script_resumes_where_it_was(root: Path, tmp_path: Path, number: signal.Signals) -> None:
+    script = tmp_path / "ablation.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    arms = tmp_path / "results/killed/arms"
+    while process.poll() is None and len(list(arms.glob("*.json"))) < 3:
+        time.sleep(0.1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt: killed was interrupted" in output
+    finished = {path.name: path.read_bytes() for path in arms.glob("*.json")}
+    assert 3 <= len(finished) < 16, output
+    result = subprocess.run(
+        [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {name: (arms / name).read_bytes() for name in finished} == finished
+    assert len(list(arms.glob("*.json"))) == 16
