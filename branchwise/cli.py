@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": Command(
         module="branchwise.analysis.verify", about="check a run's sealed claims, arms and numbers; for CI"
     ),
+    "mcp": Command(module="branchwise.api.agent_server", about="serve plans, runs and verdicts to agents, by MCP"),
     "schema": Command(
         module="branchwise.commands.space_schema",
         about="the JSON Schema of a trainable's spaces, or of the report's JSON",

@@ -68,7 +68,7 @@ def analyze(
             block=block,
             value=value,
             direction=direction,
-            scale="raw" if scale == "identity" else scale,  # type: ignore[arg-type]  # checked by `Asked`
+            scale=scale,  # type: ignore[arg-type]  # checked by `Asked`
             reference=dict(reference or {}),
             full=dict(full or {}),
             claims=list(claims),
