@@ -18,7 +18,9 @@ class Terminal(Console):
     """A console that shows text as it is: markup only where a call asks for it, and unprintable characters escaped."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, **options)
+        super().__init__(
+            markup=False, emoji=False, force_jupyter=False, **options
+        )  # a notebook's cell shows plain text
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text, keep="\n"), **options)

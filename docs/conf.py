@@ -2,7 +2,7 @@
 
 project = "Branchwise"
 html_title = "Branchwise"
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_extra_path = ["extra"]
 templates_path: list[str] = []

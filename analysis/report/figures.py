@@ -71,6 +71,15 @@ class Plot:
         return self.width > 1.2 * ONE_COLUMN
 
 
+class NotebookFigure(Figure):
+    """A figure that a notebook shows where pyplot is not in use."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=150)
+        return png.getvalue()
+
+
 def new_figure(width: float, height: float, columns: int = 1, **shared: Any) -> tuple[Figure, Sequence[Axes]]:
     """A figure of inches width x height with a row of axes. No pyplot: nothing global, nothing to close."""
     figure, axes = new_grid(width, height, 1, columns, **shared)
@@ -81,7 +90,7 @@ def new_grid(
     width: float, height: float, rows: int, columns: int, **shared: Any
 ) -> tuple[Figure, Sequence[Sequence[Axes]]]:
     """A figure of inches width x height with rows of axes."""
-    figure = Figure(figsize=(width, height))
+    figure = NotebookFigure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False, **shared)]
 

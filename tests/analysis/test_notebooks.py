@@ -15,9 +15,22 @@ ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 @pytest.mark.parametrize(
     ("name", "start"), [("ablation", ANALYSIS), ("guidance", ANALYSIS.parent), ("search", ANALYSIS)]
 )
-def test_a_notebook_runs(name: str, start: Path) -> None:
+def test_notebook_runs(name: str, start: Path) -> None:
     notebook = nbformat.read(ANALYSIS / f"{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(start)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/svg+xml" in output.get("data", {}) or "image/png" in output.get("data", {}) for output in shown)
+
+
+@pytest.mark.slow(60)
+def test_quick_start_goes_from_a_function_to_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ANALYSIS.parent))
+    notebook = nbformat.read(ANALYSIS / "quickstart.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    text = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs)
+    assert "augment: raises accuracy by" in text
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert (tmp_path / "results/quickstart/report/index.html").is_file()
