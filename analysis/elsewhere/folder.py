@@ -17,7 +17,7 @@ import yaml
 from branchwise.analysis.declared.factors import ON
 from branchwise.analysis.elsewhere.arrange import Arranged, arrange
 from branchwise.analysis.elsewhere.options import BETTER, ImportOptions
-from branchwise.analysis.elsewhere.run_table import from_frame
+from branchwise.analysis.elsewhere.run_table import RunTable, from_frame
 from branchwise.analysis.elsewhere.sources import read_runs
 from branchwise.analysis.records.damage import SUMS, RunFolderError, sealed, sums
 from branchwise.analysis.records.folder import load_run
@@ -27,14 +27,17 @@ from branchwise.analysis.statistics.findings import vocabulary
 FORMAT = 2
 
 
-def run_from_table(runs: pd.DataFrame | str | Path, options: ImportOptions, out: Path | str) -> Path:
+def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOptions, out: Path | str) -> Path:
     """Leaves `runs`, a table or where one lies, as the run folder `out`; returns it.
 
     A later call replaces the folder. Raises RunFolderError, and writes nothing, when the runs are no ablation, a claim
     cannot be read, or `out` holds something else.
     """
-    source = "the table" if isinstance(runs, pd.DataFrame) else str(runs)
-    table = from_frame(runs) if isinstance(runs, pd.DataFrame) else read_runs(str(runs))
+    source = str(runs) if isinstance(runs, str | Path) else "the table"
+    if isinstance(runs, pd.DataFrame):
+        table = from_frame(runs)
+    else:
+        table = runs if isinstance(runs, RunTable) else read_runs(str(runs))
     arranged = arrange(table, options, source)
     folder = Path(out).resolve()
     if folder.exists() and not ((folder / "space.yaml").is_file() or (folder.is_dir() and not any(folder.iterdir()))):

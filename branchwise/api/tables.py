@@ -13,6 +13,8 @@ from branchwise.api.study import Study, load
 if TYPE_CHECKING:
     import pandas as pd
 
+    from branchwise.analysis.elsewhere.run_table import RunTable
+
 
 def analyze(
     runs: Any,
@@ -22,6 +24,7 @@ def analyze(
     direction: str,
     block: str = "seed",
     scale: str | None = None,
+    value_range: tuple[float, float] | None = None,
     reference: Mapping[str, str] | None = None,
     full: Mapping[str, str] | None = None,
     claims: Sequence[str] = (),
@@ -38,6 +41,7 @@ def analyze(
         direction: "maximize" or "minimize".
         block: Column of the seed that the cells share.
         scale: "log", "logit" or "identity"; by default one that suits the values.
+        value_range: Lowest and highest value of the result, such as `(0, 100)` for per cent.
         reference: By component, the value that others are compared with; by default off, False, None or the smallest.
         full: By component, its value in the full method; by default the last one.
         claims: Statements to be judged. They came after the runs, so their verdicts are exploratory.
@@ -59,59 +63,48 @@ def analyze(
     if isinstance(components, str):
         raise InputError(f"components: must be a list of columns, such as [{components!r}]")
     from branchwise.analysis.elsewhere.folder import run_from_table
-    from branchwise.analysis.elsewhere.table import Asked
+    from branchwise.analysis.elsewhere.options import ImportOptions
 
     with input_errors():
         source = as_table(runs)
-        asked = Asked(
+        options = ImportOptions(
             components=list(components),
             block=block,
             value=value,
             direction=direction,
-            scale=scale,  # type: ignore[arg-type]  # checked by `Asked`
+            scale=scale,  # type: ignore[arg-type]  # checked when they are read
+            range=value_range,
             reference=dict(reference or {}),
             full=dict(full or {}),
             claims=list(claims),
         )
         target = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="branchwise-")) / "analysis"
-        return load(run_from_table(source, asked, target))
+        return load(run_from_table(source, options, target))
 
 
-def as_table(runs: Any) -> pd.DataFrame | str:
-    """Return the runs as a DataFrame with a row per run, or the path of those that lie in a file or folder.
+def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
+    """Return the runs as one table with a row per run, or the path of those that lie in a file or folder.
 
     Raises:
         InputError: The object is of a kind that is not known.
     """
     if isinstance(runs, str | Path):
         return str(runs)
-    reader = _READERS.get((type(runs).__module__.partition(".")[0], type(runs).__name__))
-    if (reader is None and isinstance(runs, Sequence)) or type(runs).__module__.startswith("wandb"):
+    package, kind = type(runs).__module__.partition(".")[0], type(runs).__name__
+    reader = _READERS.get((package, kind))
+    if reader is None and (package == "wandb" or isinstance(runs, list | tuple)):
         reader = _of_wandb
     if reader is None:
         raise InputError(
-            f"runs: {type(runs).__name__} is not supported; pass a pandas or polars DataFrame, a Ray Tune ResultGrid, "
-            "an Optuna study, a list of W&B runs, an MLflow experiment, or a path"
+            f"runs: {kind} is not supported; pass a pandas or polars DataFrame, a Ray Tune ResultGrid, an Optuna "
+            "study, a list of W&B runs, an MLflow experiment, or a path"
         )
-    table: pd.DataFrame = reader(runs)
+    table: pd.DataFrame | RunTable | str = reader(runs)
     return table
 
 
-def _of_ray(results: Any) -> pd.DataFrame:
-    """Settings as `config/NAME`, as Ray's own table has them, and the state: a trial with an error has failed."""
-    table: pd.DataFrame = results.get_dataframe()
-    failed = {results[i].path for i in range(len(results)) if results[i].error is not None}
-    paths = [results[i].path for i in range(len(results)) if results[i].metrics]
-    if len(paths) == len(table):
-        table["state"] = ["failed" if path in failed else "finished" for path in paths]
-    return table
-
-
-def _of_optuna(study: Any) -> pd.DataFrame:
-    table: pd.DataFrame = study.trials_dataframe(attrs=("number", "value", "params", "user_attrs", "state"))
-    taken = set(table.columns)
-    short = {name: name.removeprefix("params_") for name in taken if name.startswith("params_")}
-    return table.rename(columns={name: new for name, new in short.items() if new not in taken})
+def _of_pandas(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame
 
 
 def _of_polars(frame: Any) -> pd.DataFrame:
@@ -120,33 +113,53 @@ def _of_polars(frame: Any) -> pd.DataFrame:
     return pd.DataFrame(frame.to_dict(as_series=False))
 
 
-def _of_wandb(runs: Any) -> pd.DataFrame:
-    import pandas as pd
+def _of_ray(results: Any) -> str:
+    """The experiment's folder, which also says which trials failed or were interrupted."""
+    return str(results.experiment_path)
+
+
+def _of_optuna(study: Any) -> RunTable:
+    from branchwise.analysis.elsewhere.trackers.optuna import table_of_studies
+
+    return table_of_studies([study])
+
+
+def _of_wandb(runs: Any) -> RunTable:
+    from branchwise.analysis.elsewhere.run_table import as_settings, from_records
 
     rows = []
     for run in runs:
-        if not all(hasattr(run, part) for part in ("config", "summary", "state")):
-            raise InputError(f"runs: {run!r} is not a W&B run; pass wandb.Api().runs(...)")
-        config = {key: value for key, value in run.config.items() if not key.startswith("_")}
+        if not all(hasattr(run, part) for part in ("id", "name", "config", "summary", "state")):
+            raise InputError(f"runs: {type(run).__name__} is not a W&B run; pass wandb.Api().runs(...)")
+        config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
         summary = {key: value for key, value in dict(run.summary).items() if not key.startswith("_")}
-        clashes = {f"config.{key}" if key in summary else key: value for key, value in config.items()}
-        rows.append({"id": run.id, "name": run.name, "state": run.state, **summary, **clashes})
-    return pd.DataFrame(rows)
+        rows.append({"id": run.id, "name": run.name, "state": run.state, **summary, **as_settings(config)})
+    return from_records(rows, state="state", run_id="id")
 
 
-def _of_mlflow(experiment: Any) -> pd.DataFrame:
-    import mlflow
+def _of_mlflow(experiment: Any) -> RunTable:
+    from mlflow import MlflowClient
 
-    table: pd.DataFrame = mlflow.search_runs(experiment_ids=[experiment.experiment_id])
-    return table
+    from branchwise.analysis.elsewhere.run_table import as_settings, from_records
 
-
-def _unchanged(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame
+    client, rows, page = MlflowClient(), [], None
+    while page is None or page.token:
+        page = client.search_runs([experiment.experiment_id], page_token=page.token if page else None)
+        rows += [
+            {
+                "run_id": run.info.run_id,
+                "state": run.info.status,
+                "parent": run.data.tags.get("mlflow.parentRunId", ""),
+                **run.data.metrics,
+                **as_settings(run.data.params),
+            }
+            for run in page
+        ]
+    return from_records(rows, state="state", run_id="run_id", parent="parent")
 
 
 _READERS: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("pandas", "DataFrame"): _unchanged,
+    ("pandas", "DataFrame"): _of_pandas,
     ("polars", "DataFrame"): _of_polars,
     ("ray", "ResultGrid"): _of_ray,
     ("optuna", "Study"): _of_optuna,

@@ -197,6 +197,54 @@ def test_mlflow_experiment_is_analysed(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found, expected)
 
 
+def test_ray_results_are_analysed(tmp_path: Path) -> None:
+    """Two of the trials fail, and leave before anything is compared."""
+    import ray
+    from ray import tune
+
+    table = runs().to_dict("records")
+
+    def trainable(config: dict[str, Any]) -> None:
+        if config["seed"] == 5:
+            raise RuntimeError("this trial fails")
+        key = (config["ema"], config["aug"], config["seed"])
+        tune.report({"acc": next(row["acc"] for row in table if (row["ema"], row["aug"], row["seed"]) == key)})
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        grid = {name: tune.grid_search([False, True]) for name in ("ema", "aug")}
+        results = tune.Tuner(
+            trainable,
+            param_space=grid | {"seed": tune.grid_search(list(range(6)))},
+            run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    expected = bw.analyze(runs(), **ANALYZE).effects
+    pd.testing.assert_frame_equal(bw.analyze(results, **ANALYZE).effects, expected)
+
+
+def test_wandb_runs_are_analysed() -> None:
+    from types import SimpleNamespace
+
+    # The server of wandb.Api is what this machine lacks; its runs have these attributes.
+    listed = [
+        SimpleNamespace(
+            id=str(number),
+            name=f"run-{number}",
+            state="finished",
+            config={"ema": row["ema"], "aug": row["aug"], "seed": row["seed"], "_wandb": {}},
+            summary={"acc": row["acc"], "_step": 3},
+        )
+        for number, row in enumerate(runs().to_dict("records"))
+    ]
+    crashed = SimpleNamespace(
+        id="x", name="x", state="crashed", config={"ema": True, "aug": True, "seed": 0}, summary={"acc": 0.1}
+    )
+    expected = bw.analyze(runs(), **ANALYZE).effects
+    pd.testing.assert_frame_equal(bw.analyze([*listed, crashed], **ANALYZE).effects, expected)
+
+
 def test_unknown_objects_are_refused() -> None:
     with pytest.raises(bw.InputError, match="runs: dict is not supported"):
         bw.analyze({"ema": [True]}, **ANALYZE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,8 @@ def _read(path: Path, opened: Any) -> RunTable:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
         storage = optuna.storages.get_storage(opened() if callable(opened) else opened)
-        rows = [
-            _row(study, trial)
-            for study in (one.study_name for one in optuna.get_all_study_summaries(storage, include_best_trial=False))
-            for trial in optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)
-        ]
+        names = [one.study_name for one in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+        return table_of_studies([optuna.load_study(study_name=name, storage=storage) for name in names])
     except (RuntimeError, SQLAlchemyError) as error:
         reason = " ".join(str(error).split())
         if "upgrade" in reason or "version" in reason or "no such column" in reason:
@@ -67,6 +64,11 @@ def _read(path: Path, opened: Any) -> RunTable:
         raise RunFolderError(f"{path} cannot be read by Optuna {optuna.__version__}: {reason[:200]}") from error
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def table_of_studies(studies: Iterable[Any]) -> RunTable:
+    """The trials of Optuna studies, one row per trial."""
+    rows = [_row(study.study_name, trial) for study in studies for trial in study.get_trials(deepcopy=False)]
     return from_records(
         rows, state="state", experiment="study", run_id="trial", kinds=dict.fromkeys(_values(rows), "metric")
     )
