@@ -106,7 +106,7 @@ class AddOneIn(Ablation):
         },
         edits={},
         program="import torch\nfrom branchwise.trainables.dash.diffusion.sampling import sampler\n"
-        "from branchwise.trainables.dash.settings.spec import Evaluate\n"
+        "from branchwise.trainables.dash.settings.evaluate import Evaluate\n"
         "assert sampler(Evaluate(sampler='noise').sampler)(None, torch.zeros(1), None, 1) == 0",
         most=1,
     ),

@@ -84,7 +84,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it."""
+    """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
+
+    A trainable that measures under several evaluations declares a column for each: `value` under the primary one,
+    `value(weak)` (see `under`) under the one called `weak`, with a `comparability_key(weak)` of its own.
+    """
 
     name: str
     about: str = ""  # a phrase for people: "student's guidance gap / teacher's"
@@ -114,6 +118,11 @@ class Lines:
     y: tuple[Column, ...]
     level: float | None = None  # a horizontal line in the first panel
     linear: tuple[str, ...] = ()  # columns that are never drawn on a logarithmic axis
+
+
+def under(column: str, evaluation: str) -> str:
+    """The name of a column as measured under a named evaluation: `value(weak)`; no name: the primary evaluation."""
+    return f"{column}({evaluation})" if evaluation else column
 
 
 # The columns that every trainable fills, and those of the value's uncertainty and comparability.
@@ -209,6 +218,7 @@ class Context:
     scratch: Path  # an empty local folder, removed afterwards
     teacher: Path | None  # of the cohort: a local folder that `train_teacher` once wrote
     evaluation: Mapping[str, Any] = field(default_factory=dict)  # of that teacher: what `evaluate_teacher` returned
+    evaluation_files: Path | None = None  # a local folder: `evaluate_teacher` may leave files there for students
     report: Callable[[Mapping[str, Any]], None]  # at least {"phase", "step", "steps"}
     save: Callable[[bytes], None]
     load: Callable[[], bytes | None]
@@ -310,6 +320,11 @@ class Trainable(Protocol):
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
         """Sections of the settings under which a finished model can be measured again; empty where it cannot."""
+
+    @property
+    def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
+        """Settings laid beneath those that a model is measured again under: what the sweep measures besides, switched
+        off. Nothing is laid beneath the sweep's own settings."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
         """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.

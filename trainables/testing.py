@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,7 @@ class Taught:
 
     folder: Path | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    files: Path | None = None
 
 
 def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Taught:
@@ -139,9 +140,12 @@ def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Taught:
         return Taught()
     folder = scratch / "teacher"
     trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), Taught(), None))
-    values = trainable.evaluate_teacher(spec, folder, _context(scratch / "evaluating", Told(), Taught(), None))
+    files = scratch / "evaluation"
+    files.mkdir()
+    evaluating = replace(_context(scratch / "evaluating", Told(), Taught(), None), evaluation_files=files)
+    values = trainable.evaluate_teacher(spec, folder, evaluating)
     assert math.isfinite(values["value"]), "evaluate_teacher returns a finite value"
-    return Taught(folder, json.loads(json.dumps(values)))
+    return Taught(folder, json.loads(json.dumps(values)), files)
 
 
 def _arm(spec: Any, name: str, seed: int) -> Arm:
@@ -158,6 +162,7 @@ def _context(scratch: Path, told: Told, teacher: Taught, checkpoint: bytes | Non
         scratch=scratch,
         teacher=teacher.folder,
         evaluation=teacher.evaluation,
+        evaluation_files=teacher.files,
         report=told.reports.append,
         save=told.checkpoints.append,
         load=lambda: checkpoint,

@@ -83,3 +83,14 @@ def column_and_step(name: str) -> tuple[str, int | None]:
     """The column and the training step that an outcome names; None for the end of training."""
     found = re.fullmatch(r"(\w+)@(\d+)", name)
     return (found[1], int(found[2])) if found else (name, None)
+
+
+def under(column: str, evaluation: str) -> str:
+    """The name of a column as measured under a named evaluation: `value(weak)`."""
+    return f"{column}({evaluation})"
+
+
+def column_and_evaluation(name: str) -> tuple[str, str]:
+    """The column and the named evaluation in `value(weak)`; "" for the primary evaluation."""
+    found = re.fullmatch(r"(\w+)\((\w+)\)", name)
+    return (found[1], found[2]) if found else (name, "")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.factors import Grid
-from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_step
+from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.records.outline import Column, Outline, Part
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
@@ -59,13 +59,14 @@ class Run:
         for name in self.outline.outcomes:
             column, step = column_and_step(name)
             declared = columns.get(column, Column(name=column))
-            title = self.metric if column == "value" else column
+            plain, evaluation = column_and_evaluation(column)
+            title = (self.metric if plain == "value" else plain) + (f" under {evaluation}" if evaluation else "")
             at = "" if step is None else f" after {step:,} steps"
             found.append(
                 Outcome(
                     name=name,
                     title=title + at,
-                    better=declared.better or _unless(column),
+                    better=declared.better or _unless(plain),
                     scale=declared.scale,
                     range=declared.range,
                 )

@@ -5,8 +5,10 @@ The functions of the contract. What they need from torch is imported when they r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context, Result
@@ -25,19 +27,22 @@ from branchwise.trainables.dash.settings.addresses import (
     features_key,
     teacher_key,
 )
-from branchwise.trainables.dash.settings.columns import COLUMNS, LINES
+from branchwise.trainables.dash.settings.columns import COLUMNS, LINES, columns
+from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
 
 MEASURED = ("evaluate",)
+MEASURED_ALONE: Mapping[str, Any] = {"evaluate.also": {}}  # other settings than the sweep's measure one evaluation
 
 __all__ = [
     "BASELINES",
     "COLUMNS",
     "LINES",
     "MEASURED",
+    "MEASURED_ALONE",
     "Spec",
     "bill_cohort",
     "bill_teacher",
@@ -53,6 +58,7 @@ __all__ = [
     "evaluate_teacher",
     "evaluation_key",
     "features_key",
+    "from_settings",
     "lacking",
     "measure_model",
     "measure_rates",
@@ -62,6 +68,18 @@ __all__ = [
     "train_features",
     "train_teacher",
 ]
+
+
+def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
+    """This module, with a column for each evaluation that the settings name. Whether they are valid, Spec says."""
+    try:
+        named = Evaluate.model_validate(settings.get("evaluate") or {}).evaluations()
+    except ValueError:
+        named = {}
+    descriptions = {name: evaluation.describe() for name, evaluation in named.items() if name != PRIMARY}
+    if not descriptions:
+        return sys.modules[__name__]
+    return SimpleNamespace(**{name: globals()[name] for name in __all__} | {"COLUMNS": columns(descriptions)})
 
 
 def check_inputs(spec: Spec) -> None:

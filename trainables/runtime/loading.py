@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "measure_rates": lambda spec, device, threads, seconds: (),
     "teacher_key": _nothing,
     "MEASURED": (),
+    "MEASURED_ALONE": {},
     "features_key": _nothing,
     "lacking": _no_rows,
 }

@@ -12,6 +12,7 @@ from branchwise.trainables.runtime.ray_worker import (
     TEACHER,
     Job,
     cohort_of,
+    evaluate_teacher,
     lend_context,
     place_of_worker,
     record_of,
@@ -82,7 +83,8 @@ def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | No
                 continue
             if arm.teacher is not None:
                 measured = job.teachers().read_evaluation(arm.teacher, key)
-                context = replace(context, evaluation=measured or {})
+                files = job.teachers().get_evaluation_files(arm.teacher, key, lent.scratch)
+                context = replace(context, evaluation=measured or {}, evaluation_files=files)
             folder = measurements.folder(key)
             if folder.has_record(arm.name):
                 continue
@@ -96,9 +98,9 @@ def _measure_teacher(arm: Arm, key: str, job: Job, context: Context) -> None:
     teachers, teacher = job.teachers(), str(arm.teacher)
     if context.teacher is None or teachers.read_evaluation(teacher, key) is not None:
         return
-    values = job.module().evaluate_teacher(arm.spec, context.teacher, context)
+    values = evaluate_teacher(job.module(), arm.spec, context.teacher, context)
     if context.rank == 0:
-        teachers.write_evaluation(teacher, key, values)
+        teachers.write_evaluation(teacher, key, *values)
 
 
 def _reporting(context: Context, number: int, total: int) -> Context:

@@ -7,10 +7,11 @@ nothing is lost with a driver, an actor or a node but the steps since the last c
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,16 @@ def teacher_loop(config: dict[str, Any]) -> None:
                 teachers.put(out, key)
         wait_for_all()
         folder = teachers.get(key, context.scratch)
-        values = trainable.evaluate_teacher(spec, folder, context)
+        values = evaluate_teacher(trainable, spec, folder, context)
         if rank == 0:
-            teachers.write_evaluation(key, trainable.evaluation_key(spec), values)
-    report_to_train({"value": float(values["value"])})
+            teachers.write_evaluation(key, trainable.evaluation_key(spec), *values)
+    report_to_train({"value": float(values[0]["value"])})
+
+
+def evaluate_teacher(trainable: Trainable, spec: Any, folder: Path, context: Context) -> tuple[Mapping[str, Any], Path]:
+    """What the trainable measures of the teacher in `folder`, and the folder of the files that it leaves."""
+    files = Path(tempfile.mkdtemp(dir=context.scratch, prefix="evaluation-"))
+    return trainable.evaluate_teacher(spec, folder, replace(context, evaluation_files=files)), files
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
@@ -234,11 +241,12 @@ def lend_context(
         return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     with scratch_folder() as scratch:
-        folder, evaluation = None, None
+        folder, evaluation, files = None, None, None
         if cohort.teacher is not None:
             folder = job.teachers().get(cohort.teacher, scratch)
             settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
+            files = job.teachers().get_evaluation_files(cohort.teacher, settings, scratch)
         features = None
         if needs_features and (net := job.module().features_key(job.base_spec())) is not None:
             features = job.feature_nets().get(net, scratch)
@@ -250,6 +258,7 @@ def lend_context(
             scratch=scratch,
             teacher=folder,
             evaluation=evaluation or {},
+            evaluation_files=files,
             report=report,
             save=lambda content: run.write_checkpoint(name, content),
             load=load,

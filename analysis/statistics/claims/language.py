@@ -11,7 +11,9 @@
 A name or level with other characters than letters, digits and _ is quoted: `"lr (peak)"="0.1".effect > 0`.
 
 A quantity is of the primary outcome; of another one with its name behind it: `uncond_branch.share(relative_gap)`,
-`full.value(rho)`, and after 100 training steps `anchor.effect(mse_cond@100)`. A side of a comparison is a sum of
+`full.value(rho)`, after 100 training steps `anchor.effect(mse_cond@100)`, under the named evaluation `weak`
+`uncond_branch.share(value(weak))`. An evaluation's name alone stands for the primary column under it:
+`full.value(weak)`. A side of a comparison is a sum of
 numbers and [number *] quantities of one kind and outcome. For effects on the log scale `5%` means log(1.05): without
 the component the distance is 5% larger. Plain Python, so a space is checked in no time.
 """

@@ -8,6 +8,7 @@ from math import isfinite, log
 from typing import Literal
 
 from branchwise.analysis.declared.cells import BASE, FULL, cell_name, factorial_cells
+from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step, under
 from branchwise.analysis.statistics.claims.language import Claim, Scale, Term, Vocabulary
 
 COMPONENT_QUANTITIES: dict[str, Scale] = {
@@ -179,15 +180,26 @@ class _Parser:
         elif (kind, word) == ("sign", "(") and self.at + 1 < len(self.tokens):
             self.take()
             name = self.take()[1]
+            if self.peek() == ("sign", "("):
+                self.take()
+                name = under(name, self.take()[1])
+                self.expect(")")
             self.expect(")")
         else:
             return ""
+        name = self.under_evaluation(name)
         if name not in self.known.outcomes:
             allowed = ", ".join(self.known.outcomes)
             raise ValueError(
                 f"{name!r} is no outcome of this run; allowed are {allowed} (design.outcomes declares them)"
             )
         return "" if name == self.known.primary else name
+
+    def under_evaluation(self, name: str) -> str:
+        """The outcome that a name stands for: an evaluation's, for the primary column under it."""
+        column = column_and_evaluation(column_and_step(self.known.primary)[0])[0]
+        stands_for = under(column, name)
+        return stands_for if name not in self.known.outcomes and stands_for in self.known.outcomes else name
 
     def interaction(self) -> tuple[str, ...]:
         self.expect("(")

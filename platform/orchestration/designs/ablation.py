@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt, StringConstraints
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
-from branchwise.analysis.declared.outcomes import column_and_step
+from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.orchestration.designs.base import Cell, Design, Found, Part
@@ -188,7 +188,8 @@ class Ablation(Design):
         for index, outcome in enumerate(self.outcomes):
             column, step = column_and_step(outcome)
             if column not in allowed or outcome in self.outcomes[:index]:
-                told = f"each at most once of {', '.join(allowed)}, at a budget as {allowed[0]}@STEPS"
+                budget = column_and_evaluation(allowed[0])[0]
+                told = f"each at most once of {', '.join(allowed)}, at a budget as {budget}@STEPS"
                 raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {told}")
             measured = list(method.module.measured_at(method.spec))
             if step is not None and step not in measured:

@@ -30,10 +30,12 @@ TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """`patch` is laid over the run's own settings, which gives `spec`; `key` is the address of what that measures."""
+    """`patch` is laid over the run's own settings, which gives `spec`; `key` is the address of what that measures.
+    settings: the part of the patch that the user gave."""
 
     key: str
     patch: Mapping[str, Any]
+    settings: Mapping[str, Any]
     spec: Any
 
 
@@ -113,7 +115,7 @@ def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     beside = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
     yield "models", f"{len(plan.arms)} students of {plan.run.name}{beside}"
     for number, measure in enumerate(plan.measures):
-        told = ", ".join(f"{key}={value}" for key, value in measure.patch.items()) or "as in the sweep"
+        told = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
         yield "" if number else "measures", f"{measure.key}  {told}"
     yield "to measure", f"{plan.left} of {plan.total}, {plan.slots} at a time"
     for spec in plan.nets:
@@ -134,13 +136,15 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str]) -> t
         patch = {**fixed, **dict(zip(keys, values, strict=True))}
         where = ", ".join(f"{key}={value}" for key, value in patch.items()) or "the run's own settings"
         method.check_patch(where, patch)
-        spec = method.patched(patch)
+        laid = {**method.module.MEASURED_ALONE, **patch} if patch else {}
+        method.check_patch(where, laid)
+        spec = method.patched(laid)
         try:
             key = method.module.evaluation_key(spec)
             method.module.check_inputs(spec)
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
-        found.setdefault(key, Measure(key=key, patch=patch, spec=spec))
+        found.setdefault(key, Measure(key=key, patch=laid, settings=patch, spec=spec))
     return tuple(found.values())
 
 

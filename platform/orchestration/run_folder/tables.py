@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from branchwise.analysis.report.build import Summary
 
 Record = Mapping[str, Any]
+Evaluations = Mapping[TeacherAddress, Mapping[str, Any]]  # of teachers
 
 # The platform's own columns of arms.parquet; those that the trainable declares follow.
 OWN_COLUMNS = {
@@ -84,8 +85,8 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
     """The Parquet files of these records, by the table's name."""
     import pandas as pd
 
-    values = {one.address: one.evaluation["value"] for one in teachers if one.evaluation is not None}
-    rows = [_row(sweep, space, record, values) for record in done]
+    evaluations = {one.address: one.evaluation for one in teachers if one.evaluation is not None}
+    rows = [_row(sweep, space, record, evaluations) for record in done]
     schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
     tables = {"arms": _parquet(table.astype(schema))}
@@ -106,22 +107,25 @@ def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
     return {column.name: column.dtype for column in columns if column.dtype != "object"}
 
 
-def _row(sweep: str, space: Space, record: Record, teacher_values: Mapping[TeacherAddress, float]) -> dict[str, Any]:
+def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
     settings = space.method.patched(record["patch"])
     own = {name: record.get(name, "") for name in OWN_COLUMNS}
-    known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, teacher_values)}
+    known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
     hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
     return known | components | hyperparameters | dict(record["values"])
 
 
-def _of_its_teacher(space: Space, record: Record, values: Mapping[TeacherAddress, float]) -> dict[str, Any]:
-    """Which teacher an arm has learned from, and that one's value, measured as the arm's is."""
+def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
+    """Which teacher an arm has learned from, and that one's numbers: `teacher_X` for each X that may be claimed about,
+    measured as the arm's is."""
     asked = space.method.teacher(record["patch"])
     if asked is None:
         return {"teacher": None}
     address = TeacherAddress(record.get("teacher") or asked.key, asked.evaluation)  # earlier records do not name it
-    return {"teacher": address.key} | ({"teacher_value": values[address]} if address in values else {})
+    evaluation = evaluations.get(address, {})
+    names = [column.name for column in space.module.COLUMNS if column.claimable and column.name in evaluation]
+    return {"teacher": address.key} | {f"teacher_{name}": evaluation[name] for name in names}
 
 
 def _parquet(table: Any) -> bytes:

@@ -68,4 +68,9 @@ def look_again(teacher: Teacher, storage: Storage) -> Teacher:
             told = f"{error}; delete {teachers.path(teacher.key)} to have the teacher trained again"
             raise UserError(told) from error
     evaluation = teachers.read_evaluation(teacher.key, teacher.address.evaluation)
+    if evaluation is not None and local is not None:
+        try:
+            teachers.get_evaluation_files(teacher.key, teacher.address.evaluation, local)
+        except DamagedError:
+            evaluation = None  # measured again
     return replace(teacher, trained=True, evaluation=evaluation)

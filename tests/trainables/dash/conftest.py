@@ -46,7 +46,11 @@ class Told:
         self.folders[arm.name] = folder
 
     def context(
-        self, scratch: Path, teacher: Path | None = None, evaluation: Mapping[str, Any] | None = None
+        self,
+        scratch: Path,
+        teacher: Path | None = None,
+        evaluation: Mapping[str, Any] | None = None,
+        evaluation_files: Path | None = None,
     ) -> Context:
         return Context(
             rank=0,
@@ -56,6 +60,7 @@ class Told:
             scratch=scratch,
             teacher=teacher,
             evaluation=evaluation or {},
+            evaluation_files=evaluation_files,
             report=self.reports.append,
             save=self.checkpoints.append,
             load=lambda: self.stored,
@@ -82,6 +87,14 @@ def spec() -> dash.Spec:
 def teacher_folder(spec: dash.Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     dash.train_teacher(spec, folder, Told().context(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def teacher_samples(spec: dash.Spec, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the teacher's evaluation leaves for its students."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    dash.evaluate_teacher(spec, teacher_folder, Told().context(folder, evaluation_files=folder))
     return folder
 
 

@@ -46,9 +46,9 @@ def arms_of(spec: dash.Spec, *names: str) -> list[Arm]:
     return [Arm(name=name, seed=3, spec=patched(spec, PATCHES[name])) for name in names]
 
 
-def run(arms: list[Arm], told: Any, teacher: Path, scratch: Path) -> Any:
+def run(arms: list[Arm], told: Any, teacher: Path, scratch: Path, files: Path | None = None) -> Any:
     scratch.mkdir()
-    dash.run_cohort(arms, told.context(scratch, teacher))
+    dash.run_cohort(arms, told.context(scratch, teacher, evaluation_files=files))
     return told
 
 
@@ -150,10 +150,13 @@ def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(sp
     assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
 
 
-def test_a_student_is_measured_at_its_budgets_and_trains_as_without(spec, teacher_folder, told, tmp_path):
-    plain = run(arms_of(spec, "full", "single_head"), type(told)(), teacher_folder, tmp_path / "without")
+def test_a_student_is_measured_at_its_budgets_and_trains_as_without(
+    spec, teacher_folder, teacher_samples, told, tmp_path
+):
+    arms = arms_of(spec, "full", "single_head")
+    plain = run(arms, type(told)(), teacher_folder, tmp_path / "without", teacher_samples)
     looked = patched(spec, {"evaluate.at_steps": (2, 5)})
-    run(arms_of(looked, "full", "single_head"), told, teacher_folder, tmp_path / "with")
+    run(arms_of(looked, "full", "single_head"), told, teacher_folder, tmp_path / "with", teacher_samples)
     for name, result in told.results.items():
         assert without_time(result.values) == without_time(plain.results[name].values)
         assert str(result.tables["curves"]) == str(plain.results[name].tables["curves"])
@@ -167,7 +170,8 @@ def test_a_student_is_measured_at_its_budgets_and_trains_as_without(spec, teache
     assert not dash.measured_at(spec)
     (middle,) = told.checkpoints  # after step 3
     assert [row["step"] for row in checkpoint.from_bytes(middle, "cpu")["arms"]["full"]["budgets"]] == [2]
-    again = run(arms_of(looked, "full"), type(told)(stored=middle), teacher_folder, tmp_path / "again")
+    resumed = type(told)(stored=middle)
+    again = run(arms_of(looked, "full"), resumed, teacher_folder, tmp_path / "again", teacher_samples)
     assert again.results["full"].tables["budgets"] == rows
 
 
@@ -239,6 +243,7 @@ def test_a_pruned_teacher_keeps_a_quarter_of_its_parameters(spec, teacher_folder
 
 
 def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, told, tmp_path):
+    spec = patched(spec, {"composite_guidance": 1.5})
     run(arms_of(spec, "single_head"), told, teacher_folder, tmp_path / "scratch")
     unguided = patched(spec, {"objective": "single_head", "evaluate.guidance": 1.0})
     other = run([Arm(name="one", seed=3, spec=unguided)], type(told)(), teacher_folder, tmp_path / "other")

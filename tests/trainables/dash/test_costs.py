@@ -161,11 +161,12 @@ def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() ->
 def test_measuring_a_model_again_is_estimated_on_the_device_by_its_rates(root: Path) -> None:
     spec = load_space(root / "search_spaces/smoke.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes
-    one = replace(work.sampling_pass(spec.student, spec, 1), times=1)
+    (one,) = (replace(found, times=1) for found in work.sampling_passes(spec.student, spec, 1))
     slow = rate_of(one, shape, classes, 1, 3 * pass_seconds(one, shape, classes, Device())[0])
     plain, slower = (dash.estimate_measure(spec, False, Device(rates=rates)) for rates in ((), (slow,)))
     once = spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})})
-    sampled, _ = pass_seconds(work.sampling_pass(spec.student, once, 1), shape, classes, Device())
+    (sampling,) = work.sampling_passes(spec.student, once, 1)
+    sampled, _ = pass_seconds(sampling, shape, classes, Device())
     assert slower - plain == pytest.approx(2 * sampled)
     assert dash.estimate_measure(spec, False, GPU) < plain / 2
 
@@ -232,7 +233,8 @@ def test_eight_workers_share_the_batch(root: Path) -> None:
 def test_models_are_described_and_a_checkpoint_is_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
     assert dict(dash.describe_models(spec)) == {
         "models": f"teacher {size_of(spec, spec.teacher):,} parameters, student {size_of(spec, spec.student):,}: "
-        f"{size_of(spec, spec.teacher) / size_of(spec, spec.student):.2f} times fewer"
+        f"{size_of(spec, spec.teacher) / size_of(spec, spec.student):.2f} times fewer",
+        "evaluation": "guidance 1.5, ddim with 2 steps, 640 samples x 2",
     }
     head = json.dumps({"__metadata__": {}, "a": {"shape": [100, 3]}, "b": {"shape": [7]}}).encode()
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)

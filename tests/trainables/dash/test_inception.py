@@ -18,8 +18,8 @@ from branchwise.trainables.dash.evaluation.feature_nets import pretrained
 from branchwise.trainables.dash.nets.checkpoint import sha256
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import PRETRAINED
-from branchwise.trainables.dash.settings.spec import Evaluate
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ def test_a_rule_for_the_guidance_survives_json_and_waits_for_the_teacher(tiny: d
     assert dash.Spec.model_validate(spec.model_dump(mode="json")) == patched(spec, {}) == spec
     for chosen in rule["choose"]:
         fixed = dash.Spec.model_validate(changed(tiny, "evaluate.guidance", chosen))
-        assert spec.evaluate.resolved({"chosen_guidance": chosen}) == fixed.evaluate
-        assert fixed.evaluate.resolved({}) == fixed.evaluate
+        assert spec.evaluate.resolved({"chosen_guidance": chosen}) == {"": fixed.evaluate}
+        assert fixed.evaluate.resolved({}) == {"": fixed.evaluate}
     with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
         spec.evaluate.resolved({"value": 1.0})
 
@@ -115,14 +115,19 @@ def test_a_plan_counts_candidates_for_the_teacher_and_budgets_for_students(spec:
         return dash.estimate_teacher(changed, 1, trained=True), dash.estimate_cohort([changed], 1)
 
     teacher, student = seconds(guidance=2.0)
-    chosen, follower = seconds(guidance={"choose": [2.0, 3.0, 4.0]})
-    assert chosen == pytest.approx(4 * teacher, rel=0.01)  # three candidates, and the one that is reported
+    one, _ = seconds(guidance={"choose": [2.0, 3.0]})
+    two, follower = seconds(guidance={"choose": [2.0, 3.0, 4.0]})
+    assert (one - teacher) / 2 == pytest.approx(two - one)  # a further candidate is a further set of samples
     assert follower == student
     same, measured = seconds(guidance=2.0, at_steps=(2, 4))
     assert same == teacher
-    once, _ = seconds(guidance=2.0, repeats=1)
     assert measured > student
-    assert once == pytest.approx(teacher / 2, rel=0.01)
+    named, further = seconds(guidance=2.0, also={"strong": {"guidance": 4.0, "repeats": 1}})
+    fewer, _ = seconds(guidance=2.0, teacher_samples=640)
+    assert named > teacher > fewer
+    assert further > student
+    twice, doubled = seconds(guidance=2.0, also={"strong": {"guidance": 4.0, "repeats": 2}})
+    assert twice - named == pytest.approx(doubled - further, rel=0.5)
 
 
 def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from branchwise.trainables.dash.costs.work import (
     cohort_passes,
     feature_macs,
     measured_images,
-    sampled_scales,
+    sampled_sets,
     student_net,
     teacher_passes,
 )
@@ -22,6 +22,7 @@ from branchwise.trainables.dash.settings.features import DIGITS
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 
+FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and the Fréchet distances alone
 FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Inception
 
 
@@ -86,7 +87,7 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool 
         rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, whatever the training is in
         reckoned = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
     elif spec.features == DIGITS:  # the small net takes no time to speak of
-        reckoned = float(len(sampled_scales(spec, of_teacher)))
+        reckoned = sum(BRIEF_SECONDS if one.brief else FULL_SECONDS for one in sampled_sets(spec, of_teacher))
     else:
         reckoned = images * feature_macs(spec) / (FEATURE_MACS_A_SECOND * on.threads * workers)
     measured = measured_features(spec, images, on)
@@ -94,10 +95,12 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool 
 
 
 def describe_models(spec: Spec) -> Iterator[tuple[str, str]]:
-    """The parameters of teacher and student, and how many times fewer the student's are."""
+    """The parameters of teacher and student, how many times fewer the student's are, and each evaluation."""
     shape, classes = spec.data.image_shape, spec.data.classes
     teacher = spec.teacher
     whole = count(teacher, shape, classes).parameters if isinstance(teacher, Teacher) else checkpoint_size(teacher)
     pruned = OBJECTIVES[spec.method.objective].prunes_teacher
     small = round(whole * spec.method.pruning_keep) if pruned else count(spec.student, shape, classes).parameters
     yield "models", f"teacher {whole:,} parameters, student {small:,}: {whole / small:.2f} times fewer"
+    for name, evaluation in spec.evaluate.evaluations().items():
+        yield f"evaluation {name}".strip(), evaluation.describe()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.bill import features_seconds
 from branchwise.trainables.dash.costs.seconds import pass_seconds
-from branchwise.trainables.dash.costs.work import classifier_macs, sampling_pass, student_net
-from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher, UNet
+from branchwise.trainables.dash.costs.work import classifier_macs, sampling_passes, student_net
+from branchwise.trainables.dash.settings.evaluate import Evaluate
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
 TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
 
@@ -25,7 +26,8 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
         net = spec.teacher
     evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
     once = spec.model_copy(update={"evaluate": evaluate})
-    sampling, _ = pass_seconds(sampling_pass(net, once, 1, teacher), spec.data.image_shape, spec.data.classes, on)
+    shape, classes = spec.data.image_shape, spec.data.classes
+    sampling = sum(pass_seconds(one, shape, classes, on)[0] for one in sampling_passes(net, once, 1, teacher))
     return sampling + features_seconds(once, on, 1, teacher)[0]
 
 

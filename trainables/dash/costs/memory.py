@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import Counts, count
 from branchwise.trainables.dash.costs.seconds import measured_working
-from branchwise.trainables.dash.costs.work import Pass, arm_training, student_net, teacher_training
+from branchwise.trainables.dash.costs.work import Pass, arm_training, known_images, student_net, teacher_training
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
 LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
@@ -21,10 +21,6 @@ LEARNED = 5 * FLOAT  # bytes a parameter in training: weight, gradient, two of A
 KEPT_IN = {"fp32": 1.0, "bf16": 0.86}
 CAST = {"fp32": 0, "bf16": 2}  # bytes a parameter of the copy that a pass makes of the weights
 CONTEXT = 0.6e9  # assumed: CUDA's context, libraries and their workspaces
-# Training images that a device holds, 8 bits a channel; of a folder of images the number is not known beforehand, but
-# that of the set which its number of classes tells.
-KNOWN_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
-IMAGES_A_CLASS = 1_300
 
 
 def images_at_once(memory: float, side: int) -> int:
@@ -87,10 +83,9 @@ def cast_bytes(counts: Counts, precision: str) -> float:
 
 
 def data_bytes(spec: Spec) -> float:
-    """Of the training images on the device."""
+    """Of the training images on the device, 8 bits a channel."""
     channels, height, width = spec.data.image_shape
-    images = KNOWN_IMAGES.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
-    return float(images * channels * height * width)
+    return float(known_images(spec) * channels * height * width)
 
 
 def _counts(net: UNet, spec: Spec) -> Counts:

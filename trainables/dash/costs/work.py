@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from branchwise.trainables.dash.settings.data import TEST_IMAGES, TorchvisionData
+from branchwise.trainables.dash.settings.evaluate import MAX_TEACHER_SAMPLES, PRIMARY, Evaluate, Precision
 from branchwise.trainables.dash.settings.features import CLASSIFIER, DIGITS, Classifier
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, Teacher, UNet
 
 Kind = Literal["train", "teach", "sample"]  # learning from a batch, a frozen teacher's outputs on it, sampling
-Precision = Literal["fp32", "bf16"]
 SAMPLED_AT_ONCE = 250  # images, on a CPU
+# Images of a data set; of a folder of images the number is not known beforehand, but that of the set which its number
+# of classes tells.
+KNOWN_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
+IMAGES_A_CLASS = 1_300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ def cohort_passes(specs: Sequence[Spec], workers: int) -> Iterator[Pass]:
     """What each of `workers` computes to train and sample the arms of a cohort."""
     for spec in specs:
         yield arm_training(spec, workers)
-        yield sampling_pass(student_net(spec), spec, workers)
+        yield from sampling_passes(student_net(spec), spec, workers)
     train, teacher = specs[0].train, specs[0].teacher
     if isinstance(teacher, Teacher) and any(OBJECTIVES[spec.method.objective].teacher_passes for spec in specs):
         yield _training(teacher, train, -(-2 * train.batch_size // workers), "teach")
@@ -55,7 +59,7 @@ def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
         return  # it exists, and its size is not known here
     if not trained:
         yield teacher_training(teacher, workers)
-    yield sampling_pass(teacher, spec, workers, of_teacher=True)
+    yield from sampling_passes(teacher, spec, workers, of_teacher=True)
 
 
 def arm_training(spec: Spec, workers: int) -> Pass:
@@ -73,15 +77,37 @@ def _training(net: UNet, settings: Optimization, rows: int, kind: Kind) -> Pass:
     return Pass(kind=kind, net=net, rows=rows, times=settings.steps, precision=settings.precision, mode=settings.mode)
 
 
-def sampled_scales(spec: Spec, of_teacher: bool) -> list[Any]:
-    """The scale of each set of samples: of a student, on the way too, the costliest that may be chosen; of a teacher,
-    who tries them all."""
-    evaluate = spec.evaluate
-    candidates = sorted(evaluate.candidates, key=_branches)
-    scales = [candidates[-1], *evaluate.guidance_grid] * evaluate.repeats
-    if not of_teacher:
-        return scales + [candidates[-1]] * len(evaluate.at_steps)
-    return scales + (candidates * evaluate.repeats if len(candidates) > 1 else [])
+@dataclass(frozen=True, kw_only=True)
+class SampledSet:
+    """One set of samples: its images, and the passes of the net over each."""
+
+    images: int
+    passes: int
+    precision: Precision
+    brief: bool = False  # of its features the Fréchet distances are computed alone, or none
+
+
+def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
+    """The sets of samples that measure one net: of a student, on the way too, under the costliest scale that may be
+    chosen; of a teacher, who tries them all, also those that students are compared with."""
+    sets = []
+    for name, one in spec.evaluate.evaluations().items():
+        candidates = sorted(one.candidates, key=_branches)
+        scales = [candidates[-1], *one.guidance_grid] * one.repeats
+        sets += [_sampled_set(one, scale, one.samples, brief=name != PRIMARY) for scale in scales]
+        if of_teacher:
+            compared = one.teacher_samples or min(known_images(spec), MAX_TEACHER_SAMPLES)
+            sets.append(_sampled_set(one, candidates[-1], compared, brief=True))
+            tried = candidates * one.repeats if len(candidates) > 1 else []
+        else:
+            tried = [candidates[-1]] * len(one.at_steps)
+        sets += [_sampled_set(one, scale, one.samples, brief=True) for scale in tried]
+    return sets
+
+
+def _sampled_set(settings: Evaluate, scale: Any, images: int, *, brief: bool) -> SampledSet:
+    passes = _branches(scale) * settings.sampler_steps
+    return SampledSet(images=images, passes=passes, precision=settings.precision, brief=brief)
 
 
 def _branches(scale: Any) -> int:
@@ -89,26 +115,27 @@ def _branches(scale: Any) -> int:
     return 1 if scale == 1 else 2
 
 
-def sampling_pass(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Pass:
-    """The sampler's passes for all sets of samples, and those of the guidance gaps."""
-    evaluate = spec.evaluate
-    rows = sum(map(_branches, sampled_scales(spec, of_teacher))) * evaluate.samples * evaluate.sampler_steps / workers
+def known_images(spec: Spec) -> int:
+    """Images of a data set, about as many where the number is not known beforehand."""
+    return KNOWN_IMAGES.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
+
+
+def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Iterator[Pass]:
+    """The sampler's passes for all sets of samples, and those of the guidance gaps, for each precision."""
+    evaluate, at_once = spec.evaluate, 2 * SAMPLED_AT_ONCE
     looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
-    rows += looks * 2 * evaluate.gap_samples * evaluate.gap_bins
-    at_once = 2 * SAMPLED_AT_ONCE
-    return Pass(
-        kind="sample",
-        net=net,
-        rows=at_once,
-        times=rows / at_once,
-        precision=evaluate.precision,
-        mode=spec.train.mode,
-    )
+    rows: dict[Precision, float] = {"fp32": looks * 2.0 * evaluate.gap_samples * evaluate.gap_bins}
+    for one in sampled_sets(spec, of_teacher):
+        rows[one.precision] = rows.get(one.precision, 0.0) + one.images * one.passes / workers
+    for precision, count in rows.items():
+        if count:
+            times = count / at_once
+            yield Pass(kind="sample", net=net, rows=at_once, times=times, precision=precision, mode=spec.train.mode)
 
 
 def measured_images(spec: Spec, of_teacher: bool) -> int:
     """Images whose features are computed for one net; of a teacher, those of the test set for the floor as well."""
-    images = len(sampled_scales(spec, of_teacher)) * spec.evaluate.samples
+    images = sum(one.images for one in sampled_sets(spec, of_teacher))
     return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 
 

@@ -12,7 +12,7 @@ from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, to_float
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, add_noise
-from branchwise.trainables.dash.settings.spec import Evaluate
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 
 BATCH = 250  # probes in one pass
 

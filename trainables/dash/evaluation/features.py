@@ -134,8 +134,9 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
             f"{PROBES} images it returned {got}"
         )
     dims = tried.shape[1]
-    if spec.evaluate.samples < A_DIMENSION * dims:
-        raise ValueError(too_few(spec.evaluate.samples, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
+    fewest = min(one.samples for one in spec.evaluate.evaluations().values())
+    if fewest < A_DIMENSION * dims:
+        raise ValueError(too_few(fewest, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
 
     def net(pixels: Tensor) -> Tensor:
         return call(pixels).to(torch.float32)

@@ -24,8 +24,8 @@ from branchwise.trainables.dash.diffusion.guidance import Scale, scales
 from branchwise.trainables.dash.evaluation import metrics, neighbours
 from branchwise.trainables.dash.evaluation.efficiency import peak_memory, sample_gflop
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.guidance import described
-from branchwise.trainables.dash.settings.spec import Evaluate
 
 
 def batch_size(dataset: Dataset) -> int:
@@ -56,11 +56,15 @@ def measure(
     seed: int,
     context: Context,
     progress: Progress,
+    teacher: metrics.Statistics | None = None,
+    brief: bool = False,
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
     `settings` are resolved: their guidance is a scale, and no rule that chooses one. The noise of image i is drawn by
-    (seed, repeat, i), so that all networks measured under one seed start alike.
+    (seed, repeat, i), so that all networks measured under one seed start alike. `teacher`: statistics of the features
+    of its teacher's samples under the same settings; without them there is no `teacher_distance`. `brief`: the Fréchet
+    distances alone.
 
     Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
     (n, C, H, W) uint8. The ranks share the samples and all return the same values.
@@ -70,7 +74,7 @@ def measure(
         found, first, costs = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        return {**_distances(found, against), **costs}, first
+        return {**_distances(found, against, teacher, brief), **costs}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
@@ -105,7 +109,7 @@ def choose_guidance(
     own_seed, rows = derive(seed, "choice of guidance"), []
     for candidate in settings.candidates:
         fixed = settings.model_copy(update={"guidance": candidate, "guidance_grid": ()})
-        values, _, _ = measure(net, dataset, against, alphas_cumprod, fixed, own_seed, context, progress)
+        values, _, _ = measure(net, dataset, against, alphas_cumprod, fixed, own_seed, context, progress, brief=True)
         told = fixed.model_dump(mode="json")["guidance"]
         rows.append({"guidance": told, "value": values["value"], "value_repeats": values["value_repeats"]})
     best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
@@ -139,6 +143,8 @@ def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evalua
         "gap_bins": settings.gap_bins,
         "torch_fidelity": version("torch-fidelity"),
     } | ({} if settings.precision == "fp32" else {"precision": settings.precision})
+    if settings.teacher_samples is not None:  # else by the size of the reference
+        fields["teacher_samples"] = settings.teacher_samples
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
@@ -148,12 +154,36 @@ def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
     return {name: None if names[name] is None else mean(r[name] or 0.0 for r in repeats) for name in names}
 
 
-def _distances(found: Tensor, against: ReferenceSet) -> dict[str, float | None]:
-    """The distances of features and logits (N, dims + logits) to the reference; None where there are no logits."""
+def sample_statistics(
+    net: nn.Module,
+    dataset: Dataset,
+    against: ReferenceSet,
+    alphas_cumprod: Tensor,
+    settings: Evaluate,
+    guidance: Scale,
+    seed: int,
+    context: Context,
+    progress: Progress,
+) -> metrics.Statistics:
+    """Mean and covariance of the features of one set of samples; all ranks return the same."""
+    found, _, _ = _sampled_features(net, dataset, against, alphas_cumprod, settings, guidance, seed, context, progress)
+    return metrics.statistics(found[:, : against.extractor.dims].contiguous())
+
+
+def _distances(
+    found: Tensor, against: ReferenceSet, teacher: metrics.Statistics | None = None, brief: bool = False
+) -> dict[str, float | None]:
+    """The distances of features and logits (N, dims + logits) to the reference, and to the teacher's samples where they
+    are given; None where there are no logits. `brief`: the Fréchet distances alone, a tenth of the time."""
     extractor = against.extractor
     rows, logits = found[:, : extractor.dims].contiguous(), found[:, extractor.dims :]
-    values: dict[str, float | None] = {
-        "value": metrics.frechet_distance(metrics.statistics(rows), against.statistics),
+    statistics = metrics.statistics(rows)
+    values: dict[str, float | None] = {"value": metrics.frechet_distance(statistics, against.statistics)}
+    if teacher is not None:
+        values["teacher_distance"] = metrics.frechet_distance(statistics, teacher)
+    if brief:
+        return values
+    values |= {
         "kid": metrics.kernel_distance(rows, against.features, extractor.kid_subsets, extractor.kid_subset_size),
         "inception_score": metrics.inception_score(logits) if extractor.logits else None,
     }

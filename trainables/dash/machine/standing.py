@@ -63,7 +63,8 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
         teacher=teacher,
         teacher_importance=torch.zeros(1000, device=on.device),
         against=cast(Any, None),  # nothing is evaluated
-        evaluate=spec.evaluate,
+        evaluations=spec.evaluate.evaluations(),
+        teacher_samples={},
     )
 
 

@@ -26,8 +26,13 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
-_EVALUATION = 2  # likewise for the values of an evaluation
-_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
+_EVALUATION = 3  # likewise for the values of an evaluation
+_NOT_COMPARED = {
+    "repeats",
+    "guidance_grid",
+    "at_steps",
+    "teacher_samples",
+}  # settings of an evaluation on which a value does not depend
 _OF_FEATURES = {"features", "classifier"}  # which `_features` tells
 
 
@@ -117,11 +122,11 @@ def comparability_key(spec: Spec) -> str:
     """The address of what `measurement.comparability_key` takes from the settings.
 
     The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, is left
-    out. Where the teacher chooses the guidance, another teacher may choose another.
+    out. Where the teacher chooses the guidance of an evaluation, another teacher may choose another.
     """
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
     evaluate = spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED | _OF_FEATURES)
     measured = [reference, evaluate | _features(spec)]
-    if isinstance(spec.evaluate.guidance, ChooseGuidance):
+    if any(isinstance(one.guidance, ChooseGuidance) for one in spec.evaluate.evaluations().values()):
         measured.append(spec.teacher.model_dump(mode="json"))
     return digest(measured)

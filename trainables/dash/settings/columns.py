@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from branchwise.trainables.contract import Column, Lines
+from collections.abc import Mapping
+from dataclasses import replace
+
+from branchwise.trainables.contract import Column, Lines, under
 
 # fmt: off
 VALUE = Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,
                claimable=True)
+TEACHER_DISTANCE = Column(name="teacher_distance", about="distance of the samples to its teacher's samples under the "
+                          "same evaluation, in the features of the value", better="lower", searchable=True,
+                          claimable=True)
 RHO = Column(name="rho", about="rho: student's gap / teacher's, 1 is best", claimable=True, scale="identity",
              shown=True)
 COS_DELTA = Column(name="cos_delta", about="cosine of the student's and the teacher's gap", better="higher",
@@ -30,10 +36,13 @@ FLOOR = (
 COLUMNS = (
     Column(name="metric", about="what the value measures", dtype="string"),
     VALUE,
+    TEACHER_DISTANCE,
     Column(name="kid", about="kernel distance", better="lower", searchable=True),
     Column(name="inception_score", about="Inception score", better="higher"),
     *CALIBRATION,
     Column(name="teacher_value", about="the teacher's value"),
+    Column(name="teacher_teacher_distance", about="the teacher's samples against its own from other noise: the "
+           "floor of teacher_distance"),
     *FLOOR,
     Column(name="student_params", about="parameters of the student", dtype="Int64", better="lower", searchable=True,
            cost=True),
@@ -58,6 +67,30 @@ COLUMNS = (
            better="lower"),
 )
 # fmt: on
+
+# What a named evaluation measures: the Fréchet distances, and what tells how they were measured.
+SAMPLED = (
+    "metric", "value", "teacher_distance", "teacher_value", "teacher_teacher_distance", "sample_seconds",
+    "sample_gflop", "sample_memory", "comparability_key", "value_repeats",
+)  # fmt: skip
+
+
+def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
+    """COLUMNS of a run, with those of its named evaluations behind them; `evaluations` describes each by name."""
+    further = (
+        replace(
+            column,
+            name=under(column.name, name),
+            about=f"{column.about}, under {name}: {description}",
+            searchable=False,
+            cost=False,
+        )
+        for name, description in evaluations.items()
+        for column in COLUMNS
+        if column.name in SAMPLED
+    )
+    return (*COLUMNS, *further)
+
 
 LINES = (
     Lines(
@@ -84,7 +117,7 @@ LINES = (
         title="Outcomes against training steps",
         x=("step",),
         x_label="training step",
-        y=(VALUE, RELATIVE_GAP),
+        y=(VALUE, TEACHER_DISTANCE, RELATIVE_GAP),
     ),
     Lines(
         table="budgets",

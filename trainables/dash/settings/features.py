@@ -132,9 +132,9 @@ def least_samples(name: str, classifier: Classifier) -> int:
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
 
 
-def too_few(samples: int, name: str, least: int) -> str:
-    """What to say of samples that are too few."""
-    return f"evaluate.samples: {samples} is too few for a distance in the feature space of {name}: at least {least}"
+def too_few(samples: int, name: str, least: int, key: str = "samples") -> str:
+    """What to say of samples that are too few; `key` is the setting of `evaluate` that asks for them."""
+    return f"evaluate.{key}: {samples} is too few for a distance in the feature space of {name}: at least {least}"
 
 
 def classifier_key(classifier: Classifier, images: Mapping[str, Any]) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -17,42 +14,14 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
-    TypeAdapter,
     model_validator,
 )
 
 from branchwise.trainables.dash.settings.data import Data, Digits
-from branchwise.trainables.dash.settings.features import (
-    DIGITS,
-    Classifier,
-    Features,
-    full_name,
-    least_samples,
-    too_few,
-)
-from branchwise.trainables.dash.settings.guidance import (
-    ChooseGuidance,
-    Guidance,
-    IntervalGuidance,
-    Scale,
-    TagGuidance,
-)
+from branchwise.trainables.dash.settings.evaluate import Evaluate, Precision, one_of
+from branchwise.trainables.dash.settings.features import DIGITS, full_name, least_samples, too_few
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
-
-SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
-
-
-def _one_of(allowed: Iterable[str]) -> AfterValidator:
-    """Refuses a word that is none of `allowed`."""
-
-    def check(word: str) -> str:
-        if word not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
-        return word
-
-    return AfterValidator(check)
-
 
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 Mode = Literal["exact", "fast"]
@@ -113,7 +82,7 @@ class Optimization(Strict):
     weight_decay: NonNegativeFloat = 0.01
     clip: PositiveFloat = 1.0
     ema: Fraction = 0.999
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the passes; weights, optimizer and average stay fp32
+    precision: Precision = "fp32"  # of the passes; weights, optimizer and average stay fp32
     mode: Mode = "exact"  # `fast`: compiled and in TF32 on a GPU, not bit for bit repeatable; on a CPU the same
     log_every: PositiveInt = 25
     checkpoint_every: PositiveInt = 200
@@ -139,15 +108,16 @@ class TeacherCheckpoint(Strict):
 class Method(Strict):
     """The distillation objective (arXiv 2606.00798) and the settings its ablation switches."""
 
-    objective: Annotated[str, _one_of(OBJECTIVES)] = "dash"
+    objective: Annotated[str, one_of(OBJECTIVES)] = "dash"
     imitation_weight: NonNegativeFloat = 1.0
     uncond_weight: NonNegativeFloat = 1.0
     anchor_weight: NonNegativeFloat = 0.1
     curriculum: Curriculum = "transfer"
     snr_weighting: SnrWeighting = "eps"
     snr_gamma: PositiveFloat = 5.0
-    composite_guidance: Annotated[float, Field(ge=1)] = 1.5  # w of the guided output of `composite`, `single_head`
-    multi_guidance: Annotated[Many[PositiveFloat], Field(min_length=2)] = (1.0, 1.5, 2.0)  # of `multi_composite`
+    # w of the guided output of `composite`, `single_head`; null: the largest scale of the primary evaluation
+    composite_guidance: Annotated[float, Field(ge=1)] | None = None
+    multi_guidance: Annotated[Many[PositiveFloat], Field(min_length=2)] = (1.0, 2.0, 4.0)  # of `multi_composite`
     gap_weight: PositiveFloat = 1.0  # of the gap term of `gap_matching`
     feature_weight: PositiveFloat = 0.1  # of the feature term of `fitnets`
     pruning_keep: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the teacher's parameters left by `pruning`
@@ -163,43 +133,11 @@ class Method(Strict):
             )
         return self
 
-
-class Evaluate(Strict):
-    samples: PositiveInt = 1000
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 2  # independent sets of samples; their spread is the sampling noise
-    sampler: Annotated[str, _one_of(SAMPLERS)] = "ddim"
-    sampler_steps: Annotated[int, Field(ge=2, le=1000)] = 50
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the sampler's passes; features and gaps are always fp32
-    guidance: Guidance = 1.5
-    guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
-    features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
-    classifier: Classifier = Classifier()  # of `features: classifier`
-    gap_samples: PositiveInt = 512  # held-out images in each timestep bin
-    gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
-    at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
-
-    @model_validator(mode="after")
-    def _steps_in_order(self) -> Evaluate:
-        if list(self.at_steps) != sorted(set(self.at_steps)):
-            raise ValueError(f"at_steps {list(self.at_steps)}: each step must be above the one before")
-        return self
-
-    @property
-    def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
-        """The scales that may come to be sampled with: one, or those among which a rule chooses."""
-        return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
-
-    def resolved(self, evaluation: Mapping[str, Any]) -> Evaluate:
-        """These settings with the scale that the teacher's `evaluation` chose, where a rule chooses it.
-
-        Raises ValueError when the evaluation holds no choice.
-        """
-        if not isinstance(self.guidance, ChooseGuidance):
+    def judged_by(self, evaluate: Evaluate) -> Method:
+        """These settings with a scale for `composite` where none is given: that of the evaluation that judges it."""
+        if self.composite_guidance is not None:
             return self
-        if "chosen_guidance" not in evaluation:
-            raise ValueError("evaluate.guidance is chosen by a rule, but the teacher was not evaluated under it")
-        chosen = TypeAdapter(Scale).validate_python(evaluation["chosen_guidance"])
-        return self.model_copy(update={"guidance": chosen})
+        return self.model_copy(update={"composite_guidance": evaluate.strongest})
 
 
 class Spec(Strict):
@@ -241,7 +179,8 @@ class Spec(Strict):
                 )
 
     def _check_guidance(self) -> None:
-        scales = (*self.evaluate.candidates, *self.evaluate.guidance_grid)
+        further = (scale for one in self.evaluate.evaluations().values() for scale in one.candidates)
+        scales = (*further, *self.evaluate.guidance_grid)
         objective = OBJECTIVES[self.method.objective]
         if all(scale == 1 for scale in scales) or objective.guidance_inside:
             return
@@ -261,8 +200,11 @@ class Spec(Strict):
         if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
             raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
         least = least_samples(self.features, self.evaluate.classifier)
-        if self.evaluate.samples < least:
-            raise ValueError(too_few(self.evaluate.samples, self.features, least))
+        counts = {f"also.{name}.samples" if name else "samples": one.samples
+                  for name, one in self.evaluate.evaluations().items()}  # fmt: skip
+        for key, samples in (counts | {"teacher_samples": self.evaluate.teacher_samples or least}).items():
+            if samples < least:
+                raise ValueError(too_few(samples, self.features, least, key))
 
 
 def _has_checkpoint(teacher: Any) -> bool:

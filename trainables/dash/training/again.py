@@ -14,15 +14,17 @@ from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import calibration, features, measurement, reference_set
+from branchwise.trainables.dash.evaluation import calibration, evaluations, features, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.columns import FLOOR
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate, Method, Spec
+from branchwise.trainables.dash.settings.spec import Method, Spec
 from branchwise.trainables.dash.training.measuring import NOT_CALIBRATED, Calibrated, calibrate
 
 # What samples depend on, and neither reference nor gaps.
-OF_SAMPLES = ("repeats", "sampler", "sampler_steps", "precision", "guidance", "guidance_grid", "at_steps")
+OF_SAMPLES = ("repeats", "sampler", "sampler_steps", "precision", "guidance", "guidance_grid", "at_steps", "also",
+              "teacher_samples")  # fmt: skip
 
 
 def measure_model(arm: Arm, model: Path, context: Context) -> Result:
@@ -35,16 +37,17 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
         raise ValueError("a student is measured against its teacher, whose folder is missing")
     torch.set_num_threads(context.threads)
     modes.choose(spec.train.mode, context.device)
-    evaluate = spec.evaluate.resolved(context.evaluation)
+    resolved = spec.evaluate.resolved(context.evaluation)
+    teacher_samples = evaluations.read_teacher_samples(context.evaluation_files, resolved)
     inside = OBJECTIVES[spec.method.objective].guidance_inside
-    settings = evaluate.model_copy(update={"guidance": 1.0, "guidance_grid": ()}) if inside else evaluate
+    settings = evaluations.unguided(resolved) if inside else resolved
     net, _ = checkpoint.load_model(model, context.device)
     kept = _without_sampling(spec), context.teacher, context.features, arm.seed, context.device
     by = _kept_yardstick(*kept)
     modes.prepare(net, spec.train.mode, context)
-    progress = Progress(context, "evaluate", measurement.batches_of(settings, by.dataset, context))
-    values, grid, _ = measurement.measure(
-        net, by.dataset, by.against, by.alphas_cumprod, settings, arm.seed, context, progress
+    progress = Progress(context, "evaluate", evaluations.batches_of(settings, by.dataset, context))
+    values, grid, _ = evaluations.measure(
+        net, by.dataset, by.against, by.alphas_cumprod, settings, teacher_samples, arm.seed, context, progress
     )
     pooled, gaps = NOT_CALIBRATED if inside else _kept_calibration(model, *kept)
     student_size = unet.size(net)
@@ -52,7 +55,7 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        "comparability_key": measurement.comparability_key(by.against, by.held_out, evaluate),
+        **evaluations.comparability_keys(by.against, by.held_out, resolved),
         "student_params": student_size,
         "teacher_params": by.teacher_size,
         "compression": by.teacher_size / student_size,

@@ -14,6 +14,7 @@ from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.evaluation import features, reference_set
+from branchwise.trainables.dash.evaluation.evaluations import read_teacher_samples
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import cohort_key
 from branchwise.trainables.dash.training import measuring
@@ -32,7 +33,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     _check_alike(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
-    evaluate = spec.evaluate.resolved(context.evaluation)
+    evaluations = spec.evaluate.resolved(context.evaluation)
     modes.choose(spec.train.mode, context.device)
     if context.teacher is None:
         raise ValueError("a cohort needs a teacher's folder")
@@ -51,7 +52,8 @@ def run(arms: Sequence[Arm], context: Context) -> None:
         teacher=teacher,
         teacher_importance=importance,
         against=against,
-        evaluate=evaluate,
+        evaluations=evaluations,
+        teacher_samples=read_teacher_samples(context.evaluation_files, evaluations),
     )
     saved = [content for content in (context.load(),) if content is not None]
     waiting = _together(arms, saved)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from branchwise.trainables.contract import Arm, Context, Result
 from branchwise.trainables.dash.compute.progress import Progress
-from branchwise.trainables.dash.evaluation import calibration, grids, measurement
+from branchwise.trainables.dash.evaluation import calibration, evaluations, grids, measurement
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.columns import CALIBRATION, FLOOR
+from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.steps import Setting
 
@@ -37,7 +37,7 @@ def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
         if not learner.finite():
             finish_diverged(arm, learner, step, context)
             return False
-        values, _, _ = _sample(net, settings, setting, progress)
+        values, _, _ = _sample_briefly(net, settings, setting, progress)
     if context.keep(arm, step, values["value"]):
         return True
     told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
@@ -58,9 +58,10 @@ def look(students: Sequence[tuple[Arm, Learner]], step: int, setting: Setting) -
     for arm, learner in students:
         with learner.averaged() as net:
             if learner.finite():
-                values, _, _ = _sample(net, settings[arm.name], setting, progress)
+                values, _, _ = _sample_briefly(net, settings[arm.name], setting, progress)
                 pooled, _ = _calibrate(arm, net, setting)
-                learner.budgets.append({"step": step, "value": values["value"], **pooled})
+                distances = {name: values.get(name) for name in ("value", "teacher_distance")}
+                learner.budgets.append({"step": step, **distances, **pooled})
 
 
 def finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
@@ -82,7 +83,17 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
     if not learner.finite():
         finish_diverged(arm, learner, arm.spec.train.steps, context)
         return
-    values, grid, images = _sample(net, sampling_of(arm, setting), setting, progress)
+    values, grid, images = evaluations.measure(
+        net,
+        setting.dataset,
+        setting.against,
+        setting.alphas_cumprod,
+        evaluations_of(arm, setting),
+        setting.teacher_samples,
+        setting.seed,
+        context,
+        progress,
+    )
     pooled, gaps = _calibrate(arm, net, setting)
     if context.rank != 0:
         return
@@ -93,7 +104,7 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        "comparability_key": measurement.comparability_key(setting.against, setting.held_out, setting.evaluate),
+        **evaluations.comparability_keys(setting.against, setting.held_out, setting.evaluations),
         "student_params": student_size,
         "teacher_params": teacher_size,
         "compression": teacher_size / student_size,
@@ -107,19 +118,23 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
     context.finish(arm, Result(status="done", values=row, tables=tables), folder)
 
 
+def evaluations_of(arm: Arm, setting: Setting) -> evaluations.Evaluations:
+    """How the arm is sampled under each evaluation: without guidance where the net has it inside."""
+    inside = OBJECTIVES[arm.spec.method.objective].guidance_inside
+    return evaluations.unguided(setting.evaluations) if inside else setting.evaluations
+
+
 def sampling_of(arm: Arm, setting: Setting) -> Evaluate:
-    """How the arm is sampled: without guidance where the net has it inside."""
-    if not OBJECTIVES[arm.spec.method.objective].guidance_inside:
-        return setting.evaluate
-    return setting.evaluate.model_copy(update={"guidance": 1.0, "guidance_grid": ()})
+    """How the arm is sampled under the primary evaluation."""
+    return evaluations_of(arm, setting)[PRIMARY]
 
 
 def batches_of(arm: Arm, setting: Setting) -> int:
     """Batches that each rank samples to measure the trained student."""
-    return measurement.batches_of(sampling_of(arm, setting), setting.dataset, setting.context)
+    return evaluations.batches_of(evaluations_of(arm, setting), setting.dataset, setting.context)
 
 
-def _sample(net: nn.Module, settings: Evaluate, setting: Setting, progress: Progress) -> Any:
+def _sample_briefly(net: nn.Module, settings: Evaluate, setting: Setting, progress: Progress) -> Any:
     return measurement.measure(
         net,
         setting.dataset,
@@ -129,6 +144,8 @@ def _sample(net: nn.Module, settings: Evaluate, setting: Setting, progress: Prog
         setting.seed,
         setting.context,
         progress,
+        setting.teacher_samples[PRIMARY],
+        brief=True,
     )
 
 

@@ -56,10 +56,15 @@ def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, w
 
 def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
     """The student's guided output imitates the teacher's at one scale: only the mixture is supervised."""
-    scale = method.composite_guidance
+    scale = _scale_of(method)
     target = mix(teacher["cond"], teacher["uncond"], scale)
     error = weighted_error(mix(student["cond"], student["uncond"], scale), target, weights)
     return Losses(error, imitation=error)
+
+
+def _scale_of(method: Method) -> float:
+    assert method.composite_guidance is not None, "Method.judged_by fills it in"
+    return method.composite_guidance
 
 
 def conditional(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
@@ -97,7 +102,7 @@ def fitnets(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, w
 
 def single_head(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
     """The conditional branch imitates the teacher's guided output: sampling then needs no guidance."""
-    target = mix(teacher["cond"], teacher["uncond"], method.composite_guidance)
+    target = mix(teacher["cond"], teacher["uncond"], _scale_of(method))
     error = weighted_error(student["cond"], target, weights)
     return Losses(error, imitation=error)
 

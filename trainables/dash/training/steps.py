@@ -6,7 +6,7 @@ Knows no evaluation and no disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,12 +23,14 @@ from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.evaluation.calibration import Bins, Probes
 from branchwise.trainables.dash.nets import pruning, unet
 from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropped
+from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.settings.spec import Evaluate, Method, Teacher
+from branchwise.trainables.dash.settings.spec import Method, Teacher
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
 
 if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
+    from branchwise.trainables.dash.evaluation.evaluations import TeacherSamples
     from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
 
 
@@ -44,7 +46,13 @@ class Setting:
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
     against: ReferenceSet
-    evaluate: Evaluate  # resolved
+    evaluations: Mapping[str, Evaluate]  # by name, resolved
+    teacher_samples: TeacherSamples
+
+    @property
+    def evaluate(self) -> Evaluate:
+        """The primary evaluation."""
+        return self.evaluations[PRIMARY]
 
     @cached_property
     def probes(self) -> Probes:
@@ -111,7 +119,7 @@ def learn_from(batch: Batch, students: Students, setting: Setting, step: int, ow
             )
     for name, (arm, learner) in students.items():
         start = time.perf_counter()
-        method = arm.spec.method
+        method = arm.spec.method.judged_by(setting.evaluate)
         losses = LOSSES[method.objective]
         if arm.spec.student.dropout > 0:
             torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))

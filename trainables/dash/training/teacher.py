@@ -12,17 +12,18 @@ from typing import Any
 
 import torch
 
-from branchwise.trainables.contract import Context
+from branchwise.trainables.contract import Context, under
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.data import datasets
 from branchwise.trainables.dash.diffusion import schedule
-from branchwise.trainables.dash.evaluation import features, floor, grids, measurement, reference_set
+from branchwise.trainables.dash.evaluation import evaluations, features, floor, grids, measurement, reference_set
 from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Data
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
-from branchwise.trainables.dash.settings.spec import Evaluate, Spec, Teacher
+from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.steps import take_teacher_step
 
@@ -119,10 +120,14 @@ def _adopt(checkpoint_folder: Path, out: Path) -> None:
 
 
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
-    """What is measured of the teacher in `folder` under the settings of `spec.evaluate`, as columns.
+    """Measure the teacher in `folder` under every evaluation of `spec.evaluate`.
 
     Where a rule chooses the guidance, the choice comes first, on noise of its own, and with it what every candidate
-    came to: `chosen_guidance`, `guidance_candidates`. The floor is measured on rank 0, whose values are kept.
+    came to: `chosen_guidance`, `guidance_candidates`. Rank 0 leaves the statistics of the teacher's samples, which
+    students are compared with, in `context.evaluation_files`, and measures the floor; its values are kept.
+
+    Returns:
+        The columns; those of a named evaluation under its name.
     """
     torch.set_num_threads(context.threads)
     modes.choose(spec.train.mode, context.device)
@@ -133,20 +138,32 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
-    progress = Progress(context, "evaluate", measurement.batches_of(spec.evaluate, dataset, context))
+    unresolved = spec.evaluate.evaluations()
+    drawn = [evaluations.of_teacher_samples(one.with_any(), against) for one in unresolved.values()]
+    batches = evaluations.batches_of(unresolved, dataset, context)
+    batches += sum(measurement.batches_of(one, dataset, context) for one in drawn)
+    progress = Progress(context, "evaluate", batches)
     seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
-    arguments = seed, context, progress
-    choice = {}
-    if isinstance(spec.evaluate.guidance, ChooseGuidance):
-        choice = measurement.choose_guidance(net, dataset, against, alphas_cumprod, spec.evaluate, *arguments)
-    settings = spec.evaluate.resolved(choice)
-    values, grid, _ = measurement.measure(net, dataset, against, alphas_cumprod, settings, *arguments)
+    shared = net, dataset, against, alphas_cumprod
+    values: dict[str, Any] = {}
+    for name, one in unresolved.items():
+        if isinstance(one.guidance, ChooseGuidance):
+            choice = measurement.choose_guidance(*shared, one, seed, context, progress)
+            values |= {under(column, name): value for column, value in choice.items()}
+    resolved = spec.evaluate.resolved(values)
+    teacher_samples = {
+        name: evaluations.sample_teacher(*shared, one, seed, context, progress) for name, one in resolved.items()
+    }
+    measured, grid, _ = evaluations.measure(*shared, resolved, teacher_samples, seed, context, progress)
+    if context.rank == 0 and context.evaluation_files is not None:
+        for name, statistics in teacher_samples.items():
+            evaluations.write_teacher_samples(context.evaluation_files, name, statistics)
     size = unet.size(net)
     return {
         **values,
-        **choice,
+        **measured,
         **(floor.measure(spec.data, held_out, against) if context.rank == 0 else {}),
-        "comparability_key": measurement.comparability_key(against, held_out, settings),
+        **evaluations.comparability_keys(against, held_out, resolved),
         "guidance": list(grid),
         "params": size,
         "student_params": size,

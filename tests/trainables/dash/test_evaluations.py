@@ -1,0 +1,162 @@
+"""Named evaluations and the distance to the teacher."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from pydantic import ValidationError
+
+import branchwise.trainables.dash as dash
+from branchwise.trainables import Arm, load_trainable
+from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.data import datasets
+from branchwise.trainables.dash.data.datasets import to_pixels
+from branchwise.trainables.dash.diffusion import schedule
+from branchwise.trainables.dash.evaluation import features, measurement
+from branchwise.trainables.dash.nets import checkpoint
+from branchwise.trainables.dash.settings.data import Digits
+from branchwise.trainables.runtime.settings import patched
+
+STRONG = {"guidance": {"choose": [1.0, 3.0]}, "repeats": 1, "sampler_steps": 3, "samples": 650}
+
+
+class Taught:
+    """A teacher's evaluation: its values, and the folder of what it leaves for students."""
+
+    def __init__(self, spec: dash.Spec, teacher: Path, told: Any, folder: Path) -> None:
+        folder.mkdir()
+        self.files = folder
+        values = dash.evaluate_teacher(spec, teacher, told.context(folder, evaluation_files=folder))
+        self.values = json.loads(json.dumps(values))
+
+    def context(self, told: Any, scratch: Path, teacher: Path) -> Any:
+        scratch.mkdir(exist_ok=True)
+        return told.context(scratch, teacher, self.values, self.files)
+
+
+@pytest.fixture
+def both(spec: dash.Spec) -> dash.Spec:
+    return patched(spec, {"evaluate.also": {"strong": STRONG}, "evaluate.sampler_steps": 2})
+
+
+def test_named_evaluation_equals_measuring_again(both, teacher_folder, told, tmp_path):
+    """Bit for bit, of a student and of its teacher."""
+    taught = Taught(both, teacher_folder, told, tmp_path / "both")
+    (arm,) = [Arm(name="full", seed=3, spec=both)]
+    dash.run_cohort([arm], taught.context(told, tmp_path / "cohort", teacher_folder))
+    found, model = told.results["full"].values, told.folders["full"]
+    alone = patched(both, {**dash.MEASURED_ALONE, **{f"evaluate.{key}": value for key, value in STRONG.items()}})
+    assert not alone.evaluate.also
+    own = Taught(alone, teacher_folder, told, tmp_path / "alone")
+    measured = dash.measure_model(
+        Arm(name="full", seed=3, spec=alone), model, own.context(told, tmp_path / "again", teacher_folder)
+    ).values
+    for column in ("value", "teacher_distance", "value_repeats", "comparability_key", "metric"):
+        assert found[f"{column}(strong)"] == measured[column], column
+        assert taught.values[f"{column}(strong)"] == own.values[column], column
+    assert found["value(strong)"] != found["value"]
+    assert taught.values["chosen_guidance(strong)"] == own.values["chosen_guidance"]
+    again = dash.measure_model(arm, model, taught.context(told, tmp_path / "same", teacher_folder)).values
+    own_columns = [key for key in again if not key.endswith(("_seconds", "_seconds(strong)"))]
+    differ = [key for key in own_columns if "memory" not in key and again[key] != found[key]]
+    assert not differ, "measured again as in the sweep, every evaluation has the same values"
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Fréchet distance of two sets of features (N, d), by SciPy's matrix square root."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    return float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root))
+
+
+@torch.inference_mode()
+def sampled(spec: dash.Spec, folder: Path, seed: int, count: int, guidance: float) -> np.ndarray:
+    """Features of `count` samples of the model in `folder`, in float64."""
+    net, _ = checkpoint.load_model(folder, "cpu")
+    dataset = datasets.load(Digits(), "cpu")
+    abar = schedule.cosine_alphas_cumprod()
+    extractor = features.digits("cpu")
+    parts = [range(start, min(start + 250, count)) for start in range(0, count, 250)]
+    rows = [
+        extractor.net(to_pixels(measurement.sample(net, dataset, abar, spec.evaluate, guidance, seed, part)))
+        for part in parts
+    ]
+    return torch.cat(rows)[:, : extractor.dims].double().numpy()
+
+
+def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, told, tmp_path):
+    once = patched(spec, {"evaluate.repeats": 1})
+    dash.run_cohort(
+        [Arm(name="full", seed=3, spec=once)], told.context(tmp_path, teacher_folder, None, teacher_samples)
+    )
+    guidance = 1.5  # of the settings
+    own = sampled(once, teacher_folder, derive(0, "samples to compare students with"), 1797, guidance)
+    student = sampled(once, told.folders["full"], 3, once.evaluate.samples, guidance)
+    assert told.results["full"].values["teacher_distance"] == pytest.approx(distance(student, own), rel=1e-6)
+    taught = Taught(once, teacher_folder, told, tmp_path / "floor")
+    floor = distance(sampled(once, teacher_folder, 0, once.evaluate.samples, guidance), own)
+    assert taught.values["teacher_distance"] == pytest.approx(floor, rel=1e-6), "the teacher against its other samples"
+    stored = np.load(taught.files / "primary.npz")
+    np.testing.assert_allclose(stored["sigma"], np.cov(own, rowvar=False), rtol=1e-8, atol=1e-10)
+
+
+def test_students_need_the_samples_of_every_evaluation(both, teacher_folder, teacher_samples, told, tmp_path):
+    lent = told.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
+    with pytest.raises(FileNotFoundError, match=r"strong\.npz"):
+        dash.run_cohort([Arm(name="full", seed=3, spec=both)], lent)
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ({"rho": {"repeats": 1}}, "also.rho: is the name of a column"),
+        ({"primary": {"samples": 700}}, "also.primary: is the name of a column"),
+        ({"Weak": {"samples": 700}}, "should match pattern"),
+        ({"a-b": {"samples": 700}}, "should match pattern"),
+        ({"weak": {}}, "also.weak: has the settings of the primary evaluation"),
+        ({"weak": {"repeats": 1}}, "also.weak: has the settings of the primary evaluation"),
+        ({"a": {"guidance": 2.0}, "b": {"guidance": 2.0}}, "also.b: has the settings of the a evaluation"),
+        ({"weak": {"guidance_grid": [1.0]}}, "Extra inputs are not permitted"),
+        ({"weak": {"samples": 639}}, "evaluate.also.weak.samples: 639 is too few"),
+    ],
+)
+def test_evaluations_are_refused(tiny: dict[str, Any], also: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        dash.Spec.model_validate({**tiny, "evaluate": {**tiny["evaluate"], "also": also}})
+
+
+def test_evaluations_declare_columns(tiny: dict[str, Any]) -> None:
+    assert load_trainable("dash", tiny).COLUMNS == dash.COLUMNS
+    named = load_trainable("dash", {**tiny, "evaluate": {"also": {"strong": STRONG}}})
+    columns = {column.name: column for column in named.COLUMNS}
+    assert columns["value(strong)"].claimable
+    assert columns["value(strong)"].better == columns["teacher_distance(strong)"].better == "lower"
+    assert "rho(strong)" not in columns, "gaps depend on no sampler"
+    assert "the teacher's choice of 1; 3, ddim with 3 steps, 650 samples" in columns["value(strong)"].about
+    assert load_trainable("dash", {**tiny, "evaluate": {"also": {"strong": 3}}}).COLUMNS == dash.COLUMNS
+
+
+def test_keys_know_each_evaluation(spec: dash.Spec) -> None:
+    def with_also(**also: Any) -> dash.Spec:
+        return patched(spec, {"evaluate.also": also})
+
+    one, other = with_also(weak={"guidance": 2.0}), with_also(weak={"guidance": 3.0})
+    for key in (dash.comparability_key, dash.evaluation_key, dash.cohort_key):
+        assert len({key(spec), key(one), key(other)}) == 3
+    rule = with_also(weak={"guidance": {"choose": [1.0, 2.0]}})
+    longer = patched(rule, {"teacher.steps": 7})
+    assert dash.comparability_key(longer) != dash.comparability_key(rule), "another teacher may choose another scale"
+
+
+def test_composite_imitates_at_the_judging_scale(spec: dash.Spec) -> None:
+    schedule_to_4 = patched(spec, {"evaluate.guidance": {"w_min": 1.0, "w_max": 4.0, "beta": 5.0}})
+    assert spec.method.judged_by(spec.evaluate).composite_guidance == 1.5
+    assert spec.method.judged_by(schedule_to_4.evaluate).composite_guidance == 4.0
+    given = patched(schedule_to_4, {"composite_guidance": 2.0})
+    assert given.method.judged_by(given.evaluate).composite_guidance == 2.0

@@ -1,0 +1,125 @@
+"""Every evaluation of a run on one net: the primary one and the named ones, each with its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from branchwise.trainables.contract import Context, under
+from branchwise.trainables.dash.compute.progress import Progress
+from branchwise.trainables.dash.compute.seeding import derive
+from branchwise.trainables.dash.data.datasets import Dataset
+from branchwise.trainables.dash.evaluation import measurement, metrics
+from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet
+from branchwise.trainables.dash.settings.evaluate import MAX_TEACHER_SAMPLES, PRIMARY, Evaluate
+
+Evaluations = Mapping[str, Evaluate]  # by name, resolved
+# Statistics of the teacher's samples under each evaluation; None where no evaluation of the teacher is at hand.
+TeacherSamples = Mapping[str, metrics.Statistics | None]
+
+
+def batches_of(evaluations: Evaluations, dataset: Dataset, context: Context) -> int:
+    """Batches one rank samples for one network under all evaluations."""
+    return sum(measurement.batches_of(settings, dataset, context) for settings in evaluations.values())
+
+
+def measure(
+    net: nn.Module,
+    dataset: Dataset,
+    against: ReferenceSet,
+    alphas_cumprod: Tensor,
+    evaluations: Evaluations,
+    teacher: TeacherSamples,
+    seed: int,
+    context: Context,
+    progress: Progress,
+) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
+    """Measure `net` under each evaluation as `measurement.measure` does, from the same noise.
+
+    Of a named evaluation the Fréchet distances alone: kernel distances and neighbours take ten times as long.
+
+    Returns:
+        The columns, those of a named evaluation under its name; the rows of `guidance_grid` and the first images of the
+        primary evaluation.
+    """
+    values: dict[str, Any] = {}
+    grid: tuple[dict[str, float | None], ...] = ()
+    images: Tensor | None = None
+    for name, settings in evaluations.items():
+        measured, rows, first = measurement.measure(
+            net, dataset, against, alphas_cumprod, settings, seed, context, progress, teacher[name], name != PRIMARY
+        )
+        values |= {under(column, name): value for column, value in measured.items()}
+        if name == PRIMARY:
+            grid, images = rows, first
+    assert images is not None, "a run has a primary evaluation"
+    return values, grid, images
+
+
+def comparability_keys(against: ReferenceSet, held_out: Dataset, evaluations: Evaluations) -> dict[str, str]:
+    """The column `comparability_key` of each evaluation."""
+    return {
+        under("comparability_key", name): measurement.comparability_key(against, held_out, settings)
+        for name, settings in evaluations.items()
+    }
+
+
+def unguided(evaluations: Evaluations) -> dict[str, Evaluate]:
+    """The evaluations of a net that has its guidance inside: sampled without any."""
+    plain = {"guidance": 1.0, "guidance_grid": ()}
+    return {name: settings.model_copy(update=plain) for name, settings in evaluations.items()}
+
+
+def teacher_sample_count(settings: Evaluate, against: ReferenceSet) -> int:
+    """How many samples of the teacher stand for it in `teacher_distance`."""
+    return settings.teacher_samples or min(len(against.features), MAX_TEACHER_SAMPLES)
+
+
+def of_teacher_samples(settings: Evaluate, against: ReferenceSet) -> Evaluate:
+    """The settings under which these samples are drawn."""
+    count = teacher_sample_count(settings, against)
+    return settings.model_copy(update={"samples": count, "repeats": 1, "guidance_grid": ()})
+
+
+def sample_teacher(
+    net: nn.Module,
+    dataset: Dataset,
+    against: ReferenceSet,
+    alphas_cumprod: Tensor,
+    settings: Evaluate,
+    seed: int,
+    context: Context,
+    progress: Progress,
+) -> metrics.Statistics:
+    """Statistics of the teacher's samples that students are compared with, from noise that nothing else starts from."""
+    drawn = of_teacher_samples(settings, against)
+    (guidance,) = drawn.candidates
+    own_seed = derive(seed, "samples to compare students with")
+    return measurement.sample_statistics(
+        net, dataset, against, alphas_cumprod, drawn, guidance, own_seed, context, progress
+    )
+
+
+def write_teacher_samples(folder: Path, name: str, statistics: metrics.Statistics) -> None:
+    """Store the statistics for the students of this teacher."""
+    np.savez(folder / _file_name(name), mu=statistics["mu"], sigma=statistics["sigma"])
+
+
+def read_teacher_samples(folder: Path | None, evaluations: Evaluations) -> TeacherSamples:
+    """Load what `write_teacher_samples` stored. Raises FileNotFoundError where it was not stored in `folder`."""
+    if folder is None:
+        return dict.fromkeys(evaluations)
+    found = {}
+    for name in evaluations:
+        file = folder / _file_name(name)
+        with np.load(file, allow_pickle=False) as stored:
+            found[name] = {part: stored[part] for part in ("mu", "sigma")}
+    return found
+
+
+def _file_name(name: str) -> str:
+    return f"{name or 'primary'}.npz"

@@ -1,0 +1,168 @@
+"""How models are evaluated: the primary evaluation of a run and further named ones. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
+
+from branchwise.trainables.contract import under
+from branchwise.trainables.dash.settings.columns import COLUMNS
+from branchwise.trainables.dash.settings.features import Classifier, Features
+from branchwise.trainables.dash.settings.guidance import (
+    ChooseGuidance,
+    Guidance,
+    IntervalGuidance,
+    Scale,
+    TagGuidance,
+    described,
+)
+from branchwise.trainables.runtime.settings import Many, Strict
+
+SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
+MAX_TEACHER_SAMPLES = 50_000  # by default: as many as published distances compare
+PRIMARY = ""  # the evaluation whose columns bear no name
+
+
+def one_of(allowed: Iterable[str]) -> AfterValidator:
+    """Refuses a word that is none of `allowed`."""
+
+    def check(word: str) -> str:
+        if word not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return word
+
+    return AfterValidator(check)
+
+
+Sampler = Annotated[str, one_of(SAMPLERS)]
+Steps = Annotated[int, Field(ge=2, le=1000)]
+Repeats = Annotated[int, Field(ge=1, le=1000)]
+Precision = Literal["fp32", "bf16"]
+EvaluationName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+class Sampling(Strict):
+    """A further evaluation: the settings of sampling that differ from the primary evaluation's; null: the same."""
+
+    samples: PositiveInt | None = None
+    repeats: Repeats | None = None
+    sampler: Sampler | None = None
+    sampler_steps: Steps | None = None
+    precision: Precision | None = None
+    guidance: Guidance | None = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings that are given, as they are in Python."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+TAKEN = {"primary", *(column.name for column in COLUMNS)}  # no name of an evaluation
+
+
+class Evaluate(Strict):
+    """The primary evaluation, the evaluations measured in the same run (`also`), and what gaps are measured on."""
+
+    samples: PositiveInt = 1000
+    repeats: Repeats = 2  # independent sets of samples; their spread is the sampling noise
+    sampler: Sampler = "ddim"
+    sampler_steps: Steps = 50
+    precision: Precision = "fp32"  # of the sampler's passes; features and gaps are always fp32
+    guidance: Guidance = 1.5
+    guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
+    also: dict[EvaluationName, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
+    teacher_samples: PositiveInt | None = None  # for teacher_distance; null: as many as the reference, 50,000 at most
+    features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
+    classifier: Classifier = Classifier()  # of `features: classifier`
+    gap_samples: PositiveInt = 512  # held-out images in each timestep bin
+    gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
+    at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # a dict of evaluations has no hash of its own
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Evaluate:
+        if list(self.at_steps) != sorted(set(self.at_steps)):
+            raise ValueError(f"at_steps {list(self.at_steps)}: each step must be above the one before")
+        return self
+
+    @model_validator(mode="after")
+    def _evaluations_differ(self) -> Evaluate:
+        known: dict[str, str] = {}
+        for name, evaluation in self.evaluations().items():
+            if name in TAKEN:
+                raise ValueError(f"also.{name}: is the name of a column; choose another")
+            settings = evaluation.model_dump_json(include=set(Sampling.model_fields) - {"repeats"})
+            other = known.setdefault(settings, name)
+            if other != name:
+                raise ValueError(
+                    f"also.{name}: has the settings of the {other or 'primary'} evaluation; change one or leave it out"
+                )
+        return self
+
+    @property
+    def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
+        """The scales that may come to be sampled with: one, or those among which a rule chooses."""
+        return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
+
+    def evaluations(self) -> dict[str, Evaluate]:
+        """The settings of every evaluation by name, the primary one first; each evaluates once and in one way."""
+        rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
+        named = {name: self.model_copy(update=rest | one.overrides) for name, one in self.also.items()}
+        return {PRIMARY: self.model_copy(update={"also": {}}), **named}
+
+    def resolved(self, evaluation: Mapping[str, Any]) -> dict[str, Evaluate]:
+        """`evaluations()` with the scales that the teacher's `evaluation` chose, where a rule chooses them.
+
+        Raises ValueError when the evaluation holds no choice.
+        """
+        return {
+            name: one.with_choice(evaluation.get(under("chosen_guidance", name)))
+            for name, one in self.evaluations().items()
+        }
+
+    def with_choice(self, chosen: Any) -> Evaluate:
+        """These settings with the `chosen` scale where a rule chooses it. Raises ValueError where none was chosen."""
+        if not isinstance(self.guidance, ChooseGuidance):
+            return self
+        if chosen is None:
+            raise ValueError("evaluate.guidance is chosen by a rule, but the teacher was not evaluated under it")
+        return self.model_copy(update={"guidance": TypeAdapter(Scale).validate_python(chosen)})
+
+    def with_any(self) -> Evaluate:
+        """These settings with one of the scales that may be chosen, for counts that do not depend on which."""
+        return self.model_copy(update={"guidance": self.candidates[-1]})
+
+    @property
+    def strongest(self) -> float:
+        """The largest scale that guidance comes to at any timestep."""
+        return max(_largest(scale) for scale in self.candidates)
+
+    def describe(self) -> str:
+        """The settings of sampling in a few words, for plans and columns."""
+        scales = [f"{scale:g}" if isinstance(scale, float) else scale for scale in map(described, self.candidates)]
+        guidance = scales[0] if len(scales) == 1 else f"the teacher's choice of {'; '.join(scales)}"
+        precision = "" if self.precision == "fp32" else f", {self.precision}"
+        repeats = "" if self.repeats == 1 else f" x {self.repeats}"
+        return (
+            f"guidance {guidance}, {self.sampler} with {self.sampler_steps} steps, {self.samples:,} samples{repeats}"
+            f"{precision}"
+        )
+
+
+def _largest(scale: float | TagGuidance | IntervalGuidance) -> float:
+    if isinstance(scale, TagGuidance):
+        return max(scale.w_min, scale.w_max)
+    return scale.scale if isinstance(scale, IntervalGuidance) else scale
