@@ -273,6 +273,10 @@ class Trainable(Protocol):
         """Arms may train together where this is equal, and where they have the same teacher, evaluated alike; None
         where they gain nothing by it."""
 
+    def block_patch(self, spec: Any, seed: int) -> Mapping[str, Any]:
+        """Settings that follow from the seed of an arm's block, laid over the arm's own, such as which of several
+        teachers it learns from; none by default."""
+
     def comparability_key(self, spec: Any) -> str:
         """Values may be compared where this is equal: what of the column of this name the settings decide."""
 

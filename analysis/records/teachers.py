@@ -14,11 +14,21 @@ MOST_NAMED = 3  # cells in a name
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherValue:
-    """One teacher and its value of an outcome, measured as its students are."""
+    """A teacher, or one for each block, and its value of an outcome, measured as its students are."""
 
     cells: tuple[str, ...]  # whose students learn from it
-    value: float
+    by_block: pd.Series  # its value in each block: the same everywhere unless each block has a teacher of its own
+    keys: tuple[str, ...]  # of the teachers, one or one for each block
     alone: bool  # whether the run has no other
+
+    @property
+    def value(self) -> float:
+        """The mean over its teachers."""
+        return float(self.by_block.mean() if self.for_each_block else self.by_block.iloc[0])
+
+    @property
+    def for_each_block(self) -> bool:
+        return len(self.keys) > 1
 
     @property
     def name(self) -> str:
@@ -30,30 +40,57 @@ class TeacherValue:
 
 
 def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
-    """The teachers of these rows of arms.parquet whose value, in `column`, is recorded, in the order of the rows."""
+    """The teachers of these rows of arms.parquet whose value, in `column`, is recorded, in the order of the rows.
+
+    Teachers that the same cell learned from, in different blocks, are listed as one.
+    """
     if column not in arms:
         return ()
-    keys = [key for key in ("teacher", column) if key in arms]  # an earlier version kept the value alone
-    groups = list(arms.dropna(subset=column).groupby(keys, sort=False, dropna=False))
+    rows = arms.dropna(subset=column)
+    # An earlier version kept the value alone.
+    key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
+    rows = rows.assign(_key=key)
+    groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together
+    for cell, found in rows.groupby("cell", sort=False)["_key"]:
+        cells, keys = {str(cell)}, set(found)
+        for other in [other for other in groups if other[1] & keys]:
+            groups.remove(other)
+            cells, keys = cells | other[0], keys | other[1]
+        groups.append((cells, keys))
+    order = {cell: number for number, cell in enumerate(rows["cell"].dropna().unique())}
+    groups.sort(key=lambda group: min(order[cell] for cell in group[0]))
     return tuple(
         TeacherValue(
-            cells=tuple(rows["cell"].dropna().unique()),
-            value=float(rows[column].iloc[0]),
+            cells=tuple(sorted(cells, key=order.__getitem__)),
+            by_block=rows[rows["_key"].isin(keys)].groupby("block")[column].first().astype(float),
+            keys=tuple(dict.fromkeys(key for key in rows["_key"] if key in keys)),
             alone=len(groups) == 1,
         )
-        for _, rows in groups
+        for cells, keys in groups
     )
 
 
-def value_of_teacher(arms: pd.DataFrame, column: str) -> float | None:
-    """The value that a claim means by `teacher`; None where none is recorded."""
-    return next((teacher.value for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
+def value_of_teacher(arms: pd.DataFrame, column: str) -> pd.Series | None:
+    """By block, the value that a claim means by `teacher`; None where none is recorded."""
+    return next((teacher.by_block for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
-    """Says so when students of different cells have learned from different teachers."""
+    """What intervals cover: one teacher, or other teachers too; and whose each is where cells have different ones."""
     found = teachers(arms, column)
+    if not found or arms["block"].nunique() < 2:
+        covered = []
+    elif all(teacher.for_each_block for teacher in found):
+        covered = ["Each block has a teacher of its own: intervals cover other teachers as well as other seeds."]
+    else:
+        covered = [
+            "All blocks learned from one teacher: intervals cover other seeds of its students, not another teacher."
+        ]
     if len(found) < 2:
-        return []
+        return covered
     whose = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in found)
-    return [f"Students learned from {len(found)} teachers: {whose}. `teacher` is that of the full method."]
+    each = ", each trained anew for every block" if found[0].for_each_block else ""
+    return [
+        f"Students learned from {len(found)} teachers{each}: {whose}. `teacher` is that of the full method.",
+        *covered,
+    ]

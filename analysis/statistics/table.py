@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import nan
 
 from branchwise.analysis.records.run import RESULT_KINDS, Run
-from branchwise.analysis.records.teachers import teachers
+from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import Estimate
 
@@ -68,7 +68,7 @@ def _single_numbers(run: Run) -> list[CellRow]:
     shown = {one.name: nan for one in run.shown}
     arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
     of_teachers = [
-        CellRow(cell=one.name, n=1, mean=one.value, shown=shown)
+        CellRow(cell=one.name, n=len(one.keys), mean=one.value, sd=_spread(one), shown=shown)
         for one in teachers(arms, f"teacher_{run.primary.name}")
     ]
     floors = {one.name: one.about for one in run.outline.columns if _is_floor(one.name)}
@@ -78,6 +78,10 @@ def _single_numbers(run: Run) -> list[CellRow]:
         for column, name in columns.items()
         if column in arms and arms[column].notna().any()
     ]
+
+
+def _spread(teacher: TeacherValue) -> float:
+    return float(teacher.by_block.std(ddof=1)) if teacher.for_each_block else nan
 
 
 def flip(estimate: Estimate) -> Estimate:

@@ -167,6 +167,11 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
             "processes; it must be 0"
         )
     space.design.check(space.method)
+    if space.design.searches() and (by_block := space.module.block_patch(space.spec, 0)):
+        raise UserError(
+            f"{file}: {', '.join(by_block)}: block is not allowed with design.kind {space.design.kind}, which searches "
+            "on one seed; name a seed"
+        )
     return space
 
 

@@ -32,7 +32,7 @@ from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, cohort_key, measured_at
+from branchwise.trainables.dash.settings.spec import Spec, block_patch, cohort_key, measured_at
 
 MEASURED = ("evaluate",)
 MEASURED_ALONE: Mapping[str, Any] = {"evaluate.also": {}}  # other settings than the sweep's measure one evaluation
@@ -46,6 +46,7 @@ __all__ = [
     "Spec",
     "bill_cohort",
     "bill_teacher",
+    "block_patch",
     "check_features",
     "check_inputs",
     "cohort_key",

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "check_inputs": _nothing,
     "estimate_cohort": _unknown,
     "measured_at": _no_rows,
+    "block_patch": lambda spec, seed: {},
     "comparability_key": lambda spec: "",
     "bill_cohort": lambda specs, on, workers: None,
     "bill_teacher": lambda spec, on, workers, trained: None,

@@ -46,6 +46,9 @@ class Ablation(Design):
     def factors(self) -> tuple[Factor, ...]:
         return tuple(component.factor(name) for name, component in self.components.items())
 
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.first_seed, self.first_seed + self.blocks))
+
     def outcome_names(self) -> tuple[str, ...]:
         return self.outcomes
 

@@ -76,6 +76,10 @@ class Design(Strict, ABC):
         """The components with their levels."""
         return ()
 
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each block, where arms are known beforehand."""
+        return (0,)
+
     def outcome_names(self) -> tuple[str, ...]:
         """The columns that effects are estimated on, the primary one first."""
         return ("value",)

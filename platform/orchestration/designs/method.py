@@ -42,6 +42,10 @@ class Method:
             self._patched[key] = patched(self.spec, patch) if patch else self.spec
         return self._patched[key]
 
+    def in_block(self, patch: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+        """`patch` with the settings that follow from the seed of an arm's block."""
+        return {**patch, **self.module.block_patch(self.patched(patch), seed)}
+
     def teacher(self, patch: Mapping[str, Any]) -> TeacherAddress | None:
         """What the settings with `patch` laid over them learn from; None when they need no teacher.
 
@@ -110,7 +114,8 @@ class Method:
         patch: Mapping[str, Any],
         components: Mapping[str, bool | str] | None = None,
     ) -> Arm:
-        """The arm with these settings; arms of an equal patch share them."""
+        """The arm with these settings and those that follow from its seed; arms of an equal patch share them."""
+        patch = self.in_block(patch, seed)
         return Arm(
             name=name,
             kind=kind,

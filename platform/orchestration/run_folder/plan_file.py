@@ -55,7 +55,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
             "space_folder": space.folder,
             **space.design.outline(space.method),
             **declared(space.module),
-            "teachers": [{"key": teacher.key, "cells": list(teacher.cells)} for teacher in asked_teachers(space)],
+            "teachers": [teacher.whose() for teacher in asked_teachers(space)],
             "published": space.published.model_dump(mode="json") if space.published else None,
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }

@@ -23,6 +23,7 @@ class Teacher:
     address: TeacherAddress
     spec: Any  # settings that ask for it
     cells: tuple[str, ...]  # whose students learn from it
+    blocks: tuple[int, ...] = ()  # in these blocks alone; empty: in all
     trained: bool = False
     evaluation: Mapping[str, Any] | None = None
 
@@ -32,7 +33,11 @@ class Teacher:
 
     def described(self) -> dict[str, Any]:
         """What a run's manifest keeps of it."""
-        return {"key": self.key, "cells": list(self.cells), **(self.evaluation or {})}
+        return {**self.whose(), **(self.evaluation or {})}
+
+    def whose(self) -> dict[str, Any]:
+        """What a run's plan keeps of it."""
+        return {"key": self.key, "cells": list(self.cells)} | ({"blocks": list(self.blocks)} if self.blocks else {})
 
 
 def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
@@ -44,15 +49,23 @@ def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
 
 
 def asked_teachers(space: Space) -> tuple[Teacher, ...]:
-    """The teachers that the cells of `space` ask for, in the order of the cells. Raises UserError."""
-    cells: dict[TeacherAddress, list[str]] = {}
-    specs: dict[TeacherAddress, Any] = {}
-    for cell in space.design.cells(space.method):
-        address = space.method.teacher(cell.patch)
-        if address is not None:
-            cells.setdefault(address, []).append(cell.cell)
-            specs.setdefault(address, space.method.patched(cell.patch))
-    return tuple(Teacher(address=one, spec=specs[one], cells=tuple(cells[one])) for one in cells)
+    """The teachers that the arms of `space` ask for, block by block in the order of the cells. Raises UserError."""
+    method, cells = space.method, space.design.cells(space.method)
+    by_block = any(method.in_block(cell.patch, 0) != cell.patch for cell in cells)
+    asked: dict[TeacherAddress, Teacher] = {}
+    for block, seed in enumerate(space.design.seeds() if by_block else (0,)):
+        for cell in cells:
+            patch = method.in_block(cell.patch, seed)
+            address = method.teacher(patch)
+            if address is None:
+                continue
+            known = asked.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
+            asked[address] = replace(
+                known,
+                cells=tuple(dict.fromkeys((*known.cells, cell.cell))),
+                blocks=tuple(dict.fromkeys((*known.blocks, block))) if by_block else (),
+            )
+    return tuple(asked.values())
 
 
 def look_again(teacher: Teacher, storage: Storage) -> Teacher:

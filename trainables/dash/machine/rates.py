@@ -120,7 +120,7 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds, on.device))
     settings = teacher.model_copy(update={"batch_size": one.rows, **way})
     dataset, alphas_cumprod = standing.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
-    net = unet.build(settings, *_images(spec), settings.seed)
+    net = unet.build(settings, *_images(spec), settings.own_seed)
     modes.prepare(net.to(on.device), settings.mode, on)
     learner = Learner(net, settings, settings, None, alphas_cumprod, on)
     numbers = itertools.count()

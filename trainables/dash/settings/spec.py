@@ -23,6 +23,7 @@ from branchwise.trainables.dash.settings.features import DIGITS, full_name, leas
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Many, Strict, digest
 
+TEACHER_SEEDS = 1_000_000  # teachers of blocks begin here: a student of the same seed would see the same noise
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 Mode = Literal["exact", "fast"]
 
@@ -95,8 +96,15 @@ class Teacher(UNet, Optimization):
     curriculum: Literal["learned", "min_snr", "uniform"] = "learned"
     snr_weighting: SnrWeighting = "eps"
     snr_gamma: PositiveFloat = 5.0
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt | Literal["block"] = 0  # block: a teacher for each block, by the block's seed
     workers: PositiveInt = 2  # Ray Train workers; they share the batch, so the result stays the same but for rounding
+
+    @property
+    def own_seed(self) -> int:
+        """The seed as a number. Raises ValueError where it follows the block's and no block is given."""
+        if self.seed == "block":
+            raise ValueError("teacher.seed: block is the seed of no teacher before a block is given")
+        return self.seed
 
 
 class TeacherCheckpoint(Strict):
@@ -159,7 +167,13 @@ class Spec(Strict):
     @model_validator(mode="after")
     def _parts_fit(self) -> Spec:
         wrong = []
-        for check in (self._check_nets, self._check_guidance, self._check_looks, self._check_features):
+        for check in (
+            self._check_nets,
+            self._check_guidance,
+            self._check_teachers,
+            self._check_looks,
+            self._check_features,
+        ):
             try:
                 check()
             except ValueError as error:
@@ -189,6 +203,17 @@ class Spec(Strict):
         if objective.learns_from_dropped_labels(self.method) and self.method.label_dropout == 0:
             raise ValueError("method.label_dropout: 0 trains no unconditional branch, so evaluate.guidance must be 1")
 
+    def _check_teachers(self) -> None:
+        if not isinstance(self.teacher, Teacher) or self.teacher.seed != "block":
+            return
+        for name, one in self.evaluate.evaluations().items():
+            if len(one.candidates) > 1:
+                raise ValueError(
+                    f"evaluate.{f'also.{name}.' if name else ''}guidance: must be a scale, not a choice, with "
+                    "teacher.seed: block: the teachers of two blocks may choose differently, and their students' "
+                    "values could not be compared"
+                )
+
     def _check_looks(self) -> None:
         if self.evaluate.at_steps and self.evaluate.at_steps[-1] >= self.train.steps:
             raise ValueError(
@@ -216,6 +241,12 @@ def cohort_key(spec: Spec) -> str:
     train = spec.train
     shared = (train.steps, train.batch_size, train.precision, train.mode, train.log_every, train.checkpoint_every)
     return digest([*(part.model_dump(mode="json") for part in (spec.data, spec.teacher, spec.evaluate)), *shared])
+
+
+def block_patch(spec: Spec, seed: int) -> dict[str, Any]:
+    """The settings that follow from a block's seed: its teacher's seed, which no student of the run shares."""
+    by_block = isinstance(spec.teacher, Teacher) and spec.teacher.seed == "block"
+    return {"teacher.seed": TEACHER_SEEDS + seed} if by_block else {}
 
 
 def measured_at(spec: Spec) -> tuple[int, ...]:

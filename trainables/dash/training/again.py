@@ -67,7 +67,7 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
 
 def _without_sampling(spec: Spec) -> Spec:
     """The settings that reference, probes and gaps depend on: those of samples and of the method are made alike."""
-    alike = {name: Evaluate.model_fields[name].default for name in OF_SAMPLES}
+    alike = {name: Evaluate.model_fields[name].get_default(call_default_factory=True) for name in OF_SAMPLES}
     return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=alike)})
 
 

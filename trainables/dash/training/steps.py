@@ -152,8 +152,8 @@ def take_teacher_step(
 ) -> None:
     """Step `step` of a teacher's training: the denoising loss, with labels dropped per sample."""
     modes.begin_step(settings.mode, context)
-    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.seed, step, context)
+    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.own_seed, step, context)
     if settings.dropout > 0:
-        torch.manual_seed(derive(settings.seed, f"dropout on rank {context.rank}", step))
+        torch.manual_seed(derive(settings.own_seed, f"dropout on rank {context.rank}", step))
     outputs = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
     learner.learn(Losses(weighted_error(outputs["dropped"], batch.noise, learner.weights(batch))), step)

@@ -44,7 +44,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.seed)
+    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.own_seed)
     modes.prepare(net, settings.mode, context)
     learner = Learner(net, settings, settings, None, alphas_cumprod, context)
     content = context.load()
@@ -93,9 +93,9 @@ def _save(
     checkpoint.save_model(out, learner.net, learner.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     shown = range(min(grids.ROWS * dataset.classes, 160))
-    images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.seed, shown)
+    images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.own_seed, shown)
     pixels = datasets.to_pixels(images)
-    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.seed}")
+    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.own_seed}")
     grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(shown)), dataset.classes)
     about = {
         "data": source.model_dump(mode="json"),
@@ -143,7 +143,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     batches = evaluations.batches_of(unresolved, dataset, context)
     batches += sum(measurement.batches_of(one, dataset, context) for one in drawn)
     progress = Progress(context, "evaluate", batches)
-    seed = spec.teacher.seed if isinstance(spec.teacher, Teacher) else 0
+    seed = spec.teacher.own_seed if isinstance(spec.teacher, Teacher) else 0
     shared = net, dataset, against, alphas_cumprod
     values: dict[str, Any] = {}
     for name, one in unresolved.items():
