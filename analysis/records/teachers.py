@@ -70,9 +70,9 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     )
 
 
-def value_of_teacher(arms: pd.DataFrame, column: str) -> pd.Series | None:
-    """By block, the value that a claim means by `teacher`; None where none is recorded."""
-    return next((teacher.by_block for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
+def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
+    """What a claim means by `teacher`; None where none is recorded."""
+    return next((teacher for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:

@@ -44,9 +44,11 @@ def test_a_claim_means_the_teacher_of_the_full_method(make_run):
 
 def test_without_the_full_methods_teacher_there_is_nothing_to_compare_with(make_run):
     arms = pd.read_parquet(two_teachers(make_run) / "arms.parquet")
-    assert value_of_teacher(arms, "teacher_value") == 24.0
+    assert value_of_teacher(arms, "teacher_value").value == 24.0
     others = arms[~arms["cell"].isin(LONG)].copy()
-    assert value_of_teacher(others, "teacher_value") == 96.0, "where there is one alone, it is the one that is meant"
+    assert value_of_teacher(others, "teacher_value").value == 96.0, (
+        "where there is one alone, it is the one that is meant"
+    )
     others.loc[others["cell"] == "base", ["teacher", "teacher_value"]] = "ccc", 50.0
     assert value_of_teacher(others, "teacher_value") is None
 

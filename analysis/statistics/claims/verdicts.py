@@ -231,7 +231,7 @@ def _against_bound(claim: Claim, estimate: Estimate, shifted: Mapping[float, Est
 def _value_claim(claim: Claim, scale: ScaleResult, results: pd.DataFrame) -> Verdict:
     """Values are judged block by block alone: raw spreads differ between cells, so no pooled residual would fit them.
 
-    The teacher is one net, the same for every block: a constant.
+    A teacher of all blocks is a constant; a teacher for each block is a cell like the others.
     """
     weights = {term.names[0]: term.coefficient for term in claim.terms}
     test = _test_values(claim, weights, results, scale.outcome.name)
@@ -239,17 +239,17 @@ def _value_claim(claim: Claim, scale: ScaleResult, results: pd.DataFrame) -> Ver
 
 
 def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame, column: str) -> Test:
-    constant = 0.0
+    students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
+    wide = results.pivot_table(index="block", columns="cell", values=column)
     if TEACHER in weights:
         teacher = value_of_teacher(results, f"teacher_{column}")
         if teacher is None:
             return Test(reason=f"the run records no {column} of the teacher")
-        constant = weights[TEACHER] * teacher
-    students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
-    if not students:
-        return Test(reason="the teacher is one net: its value has no interval over seeds")
-    wide = results.pivot_table(index="block", columns="cell", values=column)
+        if not students and not teacher.for_each_block:
+            return Test(reason="the teacher is one net: its value has no interval over seeds")
+        wide[TEACHER] = teacher.by_block.reindex(wide.index)
+        students[TEACHER] = weights[TEACHER]
     if absent := [cell for cell in students if cell not in wide]:
         return Test(reason=f"no finished arm in {', '.join(absent)}")
     sums = wide[list(students)].to_numpy() @ np.array(list(students.values()))  # NaN where a block lacks one of them
-    return _against_bound(claim, mean_estimate(sums[np.isfinite(sums)] + constant))
+    return _against_bound(claim, mean_estimate(sums[np.isfinite(sums)]))
