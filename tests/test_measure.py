@@ -113,7 +113,7 @@ def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) ->
     assert code == 0, output
     assert "20 of 20 measurements made" in output
     assert all(file.stat().st_mtime_ns == when for file, when in before.items())
-    assert "Does it hold under another measure?" in output
+    assert "Does it hold under another evaluation?" in output
 
     run = load_run(storage / "smoke")
     measures = [one for one in load_measures(run) if not one.as_in_the_sweep]
@@ -124,7 +124,7 @@ def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) ->
         assert sorted(one.run.arms["arm"]) == ["base-b0", "base-b1", "full-b0", "full-b1"]
         assert one.run.arms["teacher_value"].notna().all()
     page = (storage / "smoke/report/index.html").read_text()
-    for word in ("Measured again", "Does it hold under another measure?", "The best setting of each cell"):
+    for word in ("Further evaluations", "Does it hold under another evaluation?", "The best setting of each cell"):
         assert word in page
     assert (storage / "smoke/report/measured_guidance.svg").is_file()
     assert (storage / "smoke/report/measured_sampler_steps.svg").is_file()

@@ -86,8 +86,8 @@ def column_and_step(name: str) -> tuple[str, int | None]:
 
 
 def under(column: str, evaluation: str) -> str:
-    """The name of a column as measured under a named evaluation: `value(weak)`."""
-    return f"{column}({evaluation})"
+    """The name of a column as measured under a named evaluation: `value(weak)`; no name: the primary evaluation."""
+    return f"{column}({evaluation})" if evaluation else column
 
 
 def column_and_evaluation(name: str) -> tuple[str, str]:

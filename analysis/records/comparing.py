@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.outcomes import column_and_evaluation
 from branchwise.analysis.records.run import Run
 
 
@@ -19,8 +20,16 @@ class IncomparableError(ValueError):
 def check_comparable(runs: Sequence[Run]) -> None:
     """Raise IncomparableError unless all results, and the arms of each search among themselves, were measured alike."""
     _same_key([(run, run.results) for run in runs])
+    for column in dict.fromkeys(name for run in runs for name in map(str, run.arms) if _is_key_of_evaluation(name)):
+        with_key = [(run, run.results.dropna(subset=column)) for run in runs if column in run.arms]
+        _same_key([(run, rows.assign(comparability_key=rows[column])) for run, rows in with_key])
     for run in runs:  # a search may measure more cheaply than its confirmation does
         _same_key([(run, run.arms[(run.arms["kind"] == "search") & np.isfinite(run.arms["value"])])])
+
+
+def _is_key_of_evaluation(column: str) -> bool:
+    plain, evaluation = column_and_evaluation(column)
+    return plain == "comparability_key" and bool(evaluation)
 
 
 def _same_key(tables: Sequence[tuple[Run, pd.DataFrame]]) -> None:

@@ -1,4 +1,4 @@
-"""What was measured again of a run: a table like its own for every measure."""
+"""What else was measured of a run: under its further named evaluations, and again, a table like its own for each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
+from branchwise.analysis.declared.outcomes import column_and_evaluation, under
 from branchwise.analysis.records.folder import load_arms, read_mapping
 from branchwise.analysis.records.run import Run
 
@@ -29,6 +32,38 @@ class Measure:
             f"{key.partition('.')[2]} {text_of(value)}" for key, value in self.settings.items() if own.get(key) != value
         ]
         return ", ".join(told) or "as in the sweep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedEvaluation:
+    """A further evaluation of a run. `run` has the arms as they were measured under it, in the primary columns."""
+
+    name: str
+    description: str
+    run: Run
+
+
+def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
+    """The evaluations under which the primary outcome was measured besides its own, as the columns declare them."""
+    primary, current = column_and_evaluation(run.primary.column)
+    declared: dict[str, dict[str, str]] = {}  # by evaluation: what is said of each plain column
+    for column in run.outline.columns:
+        plain, evaluation = column_and_evaluation(column.name)
+        declared.setdefault(evaluation, {})[plain] = column.about
+    found = []
+    for evaluation, columns in declared.items():
+        if evaluation == current or primary not in columns or run.primary.name != run.primary.column:
+            continue
+        arms = run.arms.copy()
+        for plain in columns if evaluation else declared[current]:
+            source = under(plain, evaluation)
+            arms[under(plain, current)] = run.arms.get(source)
+        arms[run.primary.name] = pd.to_numeric(arms[run.primary.name], errors="coerce")
+        description = columns[primary].partition(f", under {evaluation}: ")[2]
+        found.append(
+            NamedEvaluation(name=evaluation or "primary", description=description, run=replace(run, arms=arms))
+        )
+    return tuple(found)
 
 
 def load_measures(run: Run) -> tuple[Measure, ...]:

@@ -23,7 +23,7 @@ from branchwise.analysis.report.links import arm_rows, folder_links
 from branchwise.analysis.report.looks import looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
-from branchwise.analysis.report.measures.tables import best_table, holds_table
+from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
@@ -105,7 +105,8 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
 
 
 def _measure_tables(measured: Remeasured) -> list[Table]:
-    return [holds_table(measured), best_table(measured)]
+    by_cell = evaluation_table(measured)
+    return [holds_table(measured), *([by_cell] if by_cell.rows else []), best_table(measured)]
 
 
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:

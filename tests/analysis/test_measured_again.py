@@ -74,7 +74,7 @@ def test_effects_that_hold_and_one_that_reverses(folder: Path) -> None:
     if measured.effects[0].conclusion(first) == "helps":
         assert measured.agreement(first) == "reverses"
     table = holds_table(measured)
-    assert table.title == "Does it hold under another measure?"
+    assert table.title == "Does it hold under another evaluation?"
     assert [row[0] for row in table.rows] == ["as in the sweep", "space other", "space third", "agree?"]
 
 
@@ -108,11 +108,11 @@ def test_the_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) 
     (folder / "measurements" / "work").mkdir()  # of a process that measures
     summary = build_report([folder], tmp_path / "report")
     assert [table.title for table in summary.measures] == [
-        "Does it hold under another measure?", "The best setting of each cell",
+        "Does it hold under another evaluation?", "The best setting of each cell",
     ]  # fmt: skip
     page = (tmp_path / "report/index.html").read_text()
-    assert "Measured again" in page
+    assert "Further evaluations" in page
     assert 'id="measured_scale-caption"' in page
-    assert "Does it hold under another measure?" in (tmp_path / "report/ablation.md").read_text()
+    assert "Does it hold under another evaluation?" in (tmp_path / "report/ablation.md").read_text()
     told = json.loads((tmp_path / "report/ablation.json").read_text())["measures"]
     assert [one["measure"] for one in told] == ["as in the sweep", "scale 1", "scale 2"]

@@ -1,8 +1,12 @@
-"""Tables of what was measured again: does it hold, and which setting is best?"""
+"""Tables of further evaluations: does it hold, what came of each cell, and which setting is best?"""
 
 from __future__ import annotations
 
-from branchwise.analysis.report.text import DASH, Table, number, with_interval
+from collections.abc import Sequence
+from math import nan
+
+from branchwise.analysis.records.teachers import TeacherValue, teachers
+from branchwise.analysis.report.text import DASH, Table, mean_sd, number, with_interval
 from branchwise.analysis.report.wording import effect_text, verb
 from branchwise.analysis.statistics.measures.curves import Curve
 from branchwise.analysis.statistics.measures.effects import Remeasured
@@ -21,13 +25,41 @@ def holds_table(measured: Remeasured) -> Table:
         rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
     effect = f"{verb(measured.run.primary)} it by"
     return Table(
-        title="Does it hold under another measure?",
-        columns=("measure", "metric", *(f"{name} {word}" for name in components for word in (effect, "% of the gain"))),
+        title="Does it hold under another evaluation?",
+        columns=(
+            "evaluation",
+            "metric",
+            *(f"{name} {word}" for name in components for word in (effect, "% of the gain")),
+        ),
         rows=tuple(rows),
         text_columns=2,
-        note="95% intervals by block in brackets, each for itself: exploratory. “Agree?” compares, measure by measure, "
-        "whether the interval lies above zero (helps), below (hurts) or holds it, with the sweep's own.",
+        note="95% intervals by block in brackets, each for itself: exploratory. “Agree?” compares, one by one, "
+        "whether the interval lies above zero (helps), below (hurts) or holds it, with the sweep's own."
+        + "".join(f" {one.name}: {one.description}." for one in measured.named if one.description),
     )
+
+
+def evaluation_table(measured: Remeasured) -> Table:
+    """Each cell's value under every evaluation that the run declared."""
+    run = measured.run
+    runs = {"as in the sweep": run} | {one.name: one.run for one in measured.named}
+    rows = []
+    for cell in dict.fromkeys((*run.cells, *run.baselines)):
+        groups = [other.results.loc[other.results["cell"] == cell, run.primary.name] for other in runs.values()]
+        rows.append((cell, *(mean_sd(float(values.mean()), float(values.std(ddof=1))) for values in groups)))
+    for teacher in teachers(run.arms, f"teacher_{run.primary.name}"):
+        found = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
+        rows.append((teacher.name, *(number(nan if one is None else one.value) for one in found)))
+    return Table(
+        title="Cells under each evaluation", name="evaluations",
+        columns=("cell", *(f"{other.primary.title}, {name}" for name, other in runs.items())),
+        rows=tuple(rows) if measured.named else (),
+        note=f"Mean and SD over training seeds. {run.primary.better.capitalize()} is better.",
+    )  # fmt: skip
+
+
+def _same_teacher(teacher: TeacherValue, others: Sequence[TeacherValue]) -> TeacherValue | None:
+    return next((other for other in others if other.keys == teacher.keys), None)
 
 
 def best_table(measured: Remeasured) -> Table:

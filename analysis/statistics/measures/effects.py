@@ -1,4 +1,4 @@
-"""Does what was found hold under another measure? Every component's effect under each."""
+"""Does what was found hold under another evaluation? Every component's effect under each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from branchwise.analysis.records.measures import Measure
+from branchwise.analysis.records.measures import Measure, NamedEvaluation, named_evaluations
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.findings import Findings, analyse
@@ -39,14 +39,16 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured:
-    """All that measuring a run again has shown; `effects` begins with the sweep's own. Empty when nothing was."""
+    """What further evaluations of a run have shown; `effects` begins with the sweep's primary one. Empty when there are
+    none. named: those that the run itself declared."""
 
     run: Run
+    named: tuple[NamedEvaluation, ...] = ()
     effects: tuple[Effects, ...]
     axes: tuple[Axis, ...]
 
     def agreement(self, component: str) -> str:
-        """Whether every measure leads to the sweep's conclusion on this component."""
+        """Whether every evaluation leads to the sweep's conclusion on this component."""
         told = [effects.conclusion(component) for effects in self.effects]
         if {"helps", "hurts"} <= set(told):
             return "reverses"
@@ -74,13 +76,18 @@ class Remeasured:
 
 
 def under_every_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
-    """The effects under the sweep's own measure and every other one, and the curves along each setting."""
+    """The effects under the primary evaluation, the named ones and those measured again; curves along each setting."""
     run = findings.run
+    named = tuple(one for one in named_evaluations(run) if len(one.run.results))
     others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]
-    if not others:
+    if not others and not named:
         return Remeasured(run=run, effects=(), axes=())
-    effects = [_effects(findings, "as in the sweep"), *(_effects(analyse(one.run), one.label()) for one in others)]
-    return Remeasured(run=run, effects=tuple(effects), axes=tuple(axes_of(run, measures)))
+    effects = [
+        _effects(findings, "as in the sweep"),
+        *(_effects(analyse(one.run), one.name) for one in named),
+        *(_effects(analyse(one.run), one.label()) for one in others),
+    ]
+    return Remeasured(run=run, named=named, effects=tuple(effects), axes=tuple(axes_of(run, measures)))
 
 
 def _effects(findings: Findings, label: str) -> Effects:
