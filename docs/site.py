@@ -42,7 +42,7 @@ CONTENTS = {
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
     "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
     "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",
-                  "decisions/metrics", "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
+                  "decisions/evaluation", "decisions/metrics", "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
 }  # fmt: skip
 
 

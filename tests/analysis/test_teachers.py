@@ -57,3 +57,41 @@ def test_an_earlier_run_has_one_teacher(make_run):
     findings = analyse(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)
+
+
+def a_teacher_for_each_block(make_run, values, **options):
+    folder = make_run(blocks=5, baselines=(), **options)
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["teacher"] = arms["block"].map(lambda block: f"teacher-{block}")
+    arms["teacher_value"] = arms["block"].map(dict(enumerate(values)))
+    arms.to_parquet(folder / "arms.parquet")
+    return folder
+
+
+def test_a_teacher_for_each_block_is_one_row_with_its_spread(make_run):
+    values = [20.0, 22.0, 24.0, 26.0, 28.0]
+    findings = analyse(load_run(a_teacher_for_each_block(make_run, values)))
+    (row,) = [row for row in findings.cells if row.cell.startswith("teacher")]
+    assert (row.cell, row.n, row.mean) == ("teacher", 5, 24.0)
+    assert row.sd == pytest.approx(np.std(values, ddof=1))
+    assert any("intervals cover other teachers as well as other seeds" in note for note in findings.notes)
+    assert not any("Students learned from" in note for note in findings.notes)
+
+
+def test_a_claim_compares_with_the_teacher_of_each_block(make_run):
+    values = [20.0, 22.0, 24.0, 26.0, 28.0]
+    folder = a_teacher_for_each_block(make_run, values, claims=["full.value > 2 * teacher.value"])
+    run = load_run(folder)
+    full = run.results[run.results["cell"] == "full"].set_index("block")["value"]
+    expected = full - 2 * pd.Series(values)
+    (verdict,) = analyse(run).verdicts
+    if verdict.by_block.estimate.se == pytest.approx(expected.std(ddof=1) / np.sqrt(5)):  # on the raw scale
+        assert verdict.by_block.estimate.value == pytest.approx(expected.mean())
+    else:  # on the log scale
+        logs = np.log(full / pd.Series(values))
+        assert verdict.by_block.estimate.se == pytest.approx(logs.std(ddof=1) / np.sqrt(5))
+
+
+def test_one_teacher_of_all_blocks_is_said_to_be_one(make_run):
+    notes = analyse(load_run(make_run(blocks=3))).notes
+    assert any("All blocks learned from one teacher" in note for note in notes)

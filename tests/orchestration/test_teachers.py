@@ -199,3 +199,35 @@ def test_data_that_only_one_cell_needs_are_looked_for(tmp_path: Path, monkeypatc
     assert missing_inputs(load_space(file)) == ""
     file.write_text(one_place.replace("uncond_weight: 0", "data.path: elsewhere, data.split: train_45k"))
     assert "cifar10 is not in" in missing_inputs(load_space(file))
+
+
+DIGITS = """
+name: by-block
+trainable: dash
+teacher: {channels: [8, 8], norm_groups: 4, steps: 6, seed: block}
+student: {channels: [8, 8], norm_groups: 4}
+train: {steps: 6}
+evaluate: {samples: 640, sampler_steps: 2}
+design:
+  components: {uncond_branch: {off: {uncond_weight: 0}}}
+  baselines: [scratch]
+  blocks: 3
+  first_seed: 7
+"""
+
+
+def test_each_block_has_a_teacher_that_its_arms_share(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(DIGITS)
+    plan = plan_new(load_space(file), Storage(str(tmp_path / "runs")), None)
+    assert [teacher.blocks for teacher in plan.teachers] == [(0,), (1,), (2,)]
+    assert {teacher.cells for teacher in plan.teachers} == {("full", "base", "scratch")}
+    for teacher in plan.teachers:
+        assert {arm.block for arm in plan.arms if arm.teacher == teacher.key} == set(teacher.blocks)
+        assert teacher.spec.teacher.seed == 1_000_007 + teacher.blocks[0]
+    assert all(arm.patch["teacher.seed"] == 1_000_007 + arm.block for arm in plan.arms)
+    assert len({cohort.teacher for cohort in plan.cohorts}) == 3
+    alone = load_space(file, ["teacher.seed=3"])
+    assert len(plan_new(alone, plan.storage, None).teachers) == 1
+    with pytest.raises(UserError, match=r"teacher\.seed: block is not allowed with design\.kind search"):
+        load_space(file, ["design={kind: search, arms: 4, knobs: {anchor_weight: {uniform: [0.0, 1.0]}}}"])

@@ -83,7 +83,8 @@ def _teacher(plan: Plan, teacher: Teacher) -> str:
         told = f"reused; to be evaluated with these settings{takes}"
     else:
         told = f"to be trained{takes}"
-    return told if len(plan.teachers) == 1 else f"{told}; of {_some(teacher.cells)}"
+    whose = f"blocks {_some(tuple(map(str, teacher.blocks)))}" if teacher.blocks else _some(teacher.cells)
+    return told if len(plan.teachers) == 1 else f"{told}; of {whose}"
 
 
 def _some(cells: Sequence[str], most: int = 4) -> str:

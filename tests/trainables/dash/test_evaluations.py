@@ -160,3 +160,23 @@ def test_composite_imitates_at_the_judging_scale(spec: dash.Spec) -> None:
     assert spec.method.judged_by(schedule_to_4.evaluate).composite_guidance == 4.0
     given = patched(schedule_to_4, {"composite_guidance": 2.0})
     assert given.method.judged_by(given.evaluate).composite_guidance == 2.0
+
+
+def test_teacher_follows_the_seed_of_its_block(spec: dash.Spec) -> None:
+    by_block = patched(spec, {"teacher.seed": "block"})
+    assert dash.block_patch(spec, 400) == {}
+    patches = [dash.block_patch(by_block, seed) for seed in (400, 401)]
+    assert patches == [{"teacher.seed": 1_000_400}, {"teacher.seed": 1_000_401}]
+    keys = {dash.teacher_key(patched(by_block, patch)) for patch in patches}
+    assert len(keys) == 2
+    assert dash.comparability_key(patched(by_block, patches[0])) == dash.comparability_key(by_block)
+    with pytest.raises(ValueError, match="before a block is given"):
+        _ = by_block.teacher.own_seed
+
+
+@pytest.mark.parametrize("where", ["guidance", "also.weak.guidance"])
+def test_teachers_of_blocks_choose_no_guidance(spec: dash.Spec, where: str) -> None:
+    rule = {"choose": [1.0, 2.0]}
+    evaluate = {"evaluate.guidance": rule} if where == "guidance" else {"evaluate.also": {"weak": {"guidance": rule}}}
+    with pytest.raises(ValidationError, match=rf"evaluate\.{where}: must be a scale"):
+        patched(spec, {"teacher.seed": "block", **evaluate})
