@@ -42,7 +42,8 @@ CONTENTS = {
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
     "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
     "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",
-                  "decisions/evaluation", "decisions/metrics", "decisions/ddim-parity", "decisions/tirt", "decisions/rooms"],
+                  "decisions/evaluation", "decisions/metrics", "decisions/ddim-parity", "decisions/tirt",
+                  "decisions/rooms"],
 }  # fmt: skip
 
 
