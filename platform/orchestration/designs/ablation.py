@@ -47,7 +47,7 @@ class Ablation(Design):
         return tuple(component.factor(name) for name, component in self.components.items())
 
     def seeds(self) -> tuple[int, ...]:
-        return tuple(range(self.first_seed, self.first_seed + self.blocks))
+        return tuple(range(self.first_seed, self.first_seed + self.max_blocks))
 
     def outcome_names(self) -> tuple[str, ...]:
         return self.outcomes

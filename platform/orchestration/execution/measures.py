@@ -105,11 +105,17 @@ def _run(cohorts: Sequence[Cohort], job: Job, plan: MeasurePlan, on: Cluster, st
 
 def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
     """What the analysis needs to know of a measure: its settings, and whether they are those of the sweep."""
-    sections = plan.space.module.MEASURED
-    own = plan.space.module.evaluation_key(plan.space.spec)
+    method, module = plan.space.method, plan.space.module
+    own = module.evaluation_key(plan.space.spec)
+
+    def measured(settings: Mapping[str, Any]) -> Any:
+        """The measured sections, without what a sweep measures besides, in which no two measures differ."""
+        alone = method.patched({**module.MEASURED_ALONE, **settings})
+        return alone.model_dump(mode="json", include=set(module.MEASURED))
+
     return {
-        "settings": measure.spec.model_dump(mode="json", include=set(sections)),
-        "of_the_sweep": plan.space.spec.model_dump(mode="json", include=set(sections)),
+        "settings": measured(measure.settings),
+        "of_the_sweep": measured({}),
         "as_in_the_sweep": measure.key == own,
     }
 
