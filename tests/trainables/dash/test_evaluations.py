@@ -103,7 +103,7 @@ def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, to
     floor = distance(sampled(once, teacher_folder, 0, once.evaluate.samples, guidance), own)
     assert taught.values["teacher_distance"] == pytest.approx(floor, rel=1e-4), "the teacher against its other samples"
     stored = np.load(taught.files / "primary.npz")
-    np.testing.assert_allclose(stored["sigma"], np.cov(own, rowvar=False), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(stored["sigma"], np.cov(own, rowvar=False), atol=1e-5)
 
 
 def test_students_need_the_samples_of_every_evaluation(both, teacher_folder, teacher_samples, told, tmp_path):
