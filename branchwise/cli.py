@@ -25,6 +25,7 @@ class Command:
 SWEEP = "branchwise.commands.run_sweep"
 COMMANDS = {
     "init": Command(module="branchwise.commands.init_space", about="write a commented space for a script"),
+    "try": Command(module="branchwise.commands.try_space", about="run one arm of a space here: try SPACE [--arm NAME]"),
     "run": Command(
         module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True
     ),

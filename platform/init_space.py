@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a commented space for a script, to be completed by hand."""
+"""Writes a space for a script, of the options that its source declares; `--try` runs it to find the metric."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.execution.try_script import try_script  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
 
@@ -23,19 +24,23 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parse(arguments)
         out = options.out or options.script.with_suffix(".yaml")
+        if out.exists():
+            raise UserError(f"{out} exists already; choose another --out")
         draft = read_script(options.script)
+        print(f"{options.script}: {summary(draft)}")
+        if options.tries:
+            draft = try_script(draft, options.script.absolute().parent, print)
         text = space_text(draft)
         try:
             with out.open("x") as stream:
                 stream.write(text)
-        except FileExistsError as error:
-            raise UserError(f"{out} exists already; choose another --out") from error
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     except UserError as error:
         print(f"init: {one_line(error)}", file=sys.stderr)
         return 2
-    print(f"{options.script}: {summary(draft)}")
+    except KeyboardInterrupt:
+        return 130
     print(_advice(out, text))
     return 0
 
@@ -45,13 +50,19 @@ def _advice(out: Path, text: str) -> str:
         parse_space(str(out), text.encode(), folder=str(out.absolute().parent))
     except UserError as error:
         return f"{one_line(error)}: complete the file, then see what would run: branchwise run {out} --dry-run"
-    return f"{out}: read it, then see what would run: branchwise run {out} --dry-run"
+    return f"{out}: read it, then run one arm: branchwise try {out}"
 
 
 def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     parser.add_argument("script", type=Path, help="the script that trains, e.g. train.py")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the space (default: the script's name with .yaml)")
+    parser.add_argument(
+        "--try",
+        dest="tries",
+        action="store_true",
+        help="run the script with its defaults, to find its metric and to check seeds and components",
+    )
     return parser
 
 

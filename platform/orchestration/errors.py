@@ -31,6 +31,10 @@ class StalledError(LostError):
     """Nothing that runs has reported anything for too long."""
 
 
+class ArmsFailAlikeError(LostError):
+    """The first arms all failed for one reason, which the others would share."""
+
+
 class TeacherFailedError(LostError):
     """The teacher could not be trained, nor by another try; the message says why and where to read on."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import init_space
 import pytest
+import try_space
 
 from branchwise.orchestration.authoring.metric_guess import guess_from_source
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
@@ -219,3 +220,58 @@ def test_odd_scripts_are_refused_or_left_to_the_user(
     output = capsys.readouterr()
     assert code == (0 if (tmp_path / "s.yaml").exists() else 2)
     assert "complete the file" in output.out if code == 0 else output.err.startswith("init: s.py: is not Python")
+
+
+TRIED = """
+import argparse, random
+p = argparse.ArgumentParser()
+p.add_argument("--seed", type=int, default=0)
+p.add_argument("--no-scale", action="store_true")
+p.add_argument("--ghost", action=argparse.BooleanOptionalAction, default=True)
+o = p.parse_args()
+base = float(open("data/x.txt").read())
+value = 100 * (base - 0.1 * o.no_scale + random.Random(o.seed).gauss(0, 0.01))
+what = "Accuracy"
+print("Epoch 1 train loss", 0.5)
+print(f"Test {what}: {value:.2f}%")
+"""
+
+
+def test_try_finds_the_metric_the_folder_and_what_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/x.txt").write_text("0.7")
+    (tmp_path / "train.py").write_text(TRIED)
+    assert init_space.main(["train.py", "--try"]) == 0
+    output = capsys.readouterr().out
+    for told in (
+        "it reads data/x.txt from where it lies: cwd is set",
+        "metric accuracy (pattern: Test Accuracy: (?P<accuracy>{number})), higher is better, in per cent",
+        "seed 0 once more: the same",
+        "without ghost: changes nothing",
+    ):
+        assert told in output
+    assert "seed changes nothing" not in output
+    space = parse_space("train.yaml", (tmp_path / "train.yaml").read_bytes(), folder=str(tmp_path))
+    assert (space.spec.command.range, space.spec.command.direction) == ((0.0, 100.0), "maximize")
+    assert try_space.main(["train.yaml", "--arm", "base-b1"]) == 0
+    assert capsys.readouterr().out.startswith("base-b1 (seed 1): accuracy 6")
+    assert try_space.main(["train.yaml", "--arm", "base"]) == 2
+    assert "--arm base: there is no such arm; there are full-b0" in capsys.readouterr().err
+    (tmp_path / "data/x.txt").unlink()
+    assert try_space.main(["train.yaml"]) == 3
+    failed = capsys.readouterr()
+    assert "FileNotFoundError" in failed.err
+    assert failed.out.startswith("full-b0 (seed 0): failed: exit code 1; it said: ")
+
+
+def test_try_says_how_a_script_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(TRIED.replace("random\n", "random, no_such_thing\n"))
+    assert init_space.main(["train.py", "--try"]) == 2
+    assert "--try: it fails with its defaults: exit code 1; it said: " in capsys.readouterr().err
+    assert not (tmp_path / "train.yaml").exists()

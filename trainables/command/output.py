@@ -21,6 +21,10 @@ MAX_STEP = 1 << 53
 MAX_FILE = 64 << 20  # bytes of a result file
 MAX_DICT = 100_000  # characters of a printed Python dict
 _ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|\[[0-9;?]*[@-~]|[()][A-Z0-9]|[=>78])")
+_NOT_FOUND = re.compile(
+    r"(?:No such file or directory|[Nn]ot found|does not exist|[Uu]nable to open|[Cc]annot open)[^'\"\n]{0,40}['\"]"
+    r"(?P<quoted>[^'\"\n]{1,300})['\"]|(?P<plain>[\w./-]{1,300}):? (?:No such file or directory|not found)"
+)
 _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what follows is another line
 
 
@@ -56,7 +60,7 @@ class Output:
         return reports[-1] if reports else None
 
     def _line(self, text: str, error: bool) -> tuple[int, dict[str, Any]] | None:
-        content = _mapping(text)
+        content = printed_mapping(text)
         for name, source in self._sources.items():
             if name in self._patterns:
                 if groups := self._patterns[name].search(text):
@@ -223,7 +227,19 @@ def last_words(log: bytes) -> str:
     return " | ".join(lines[-LAST_LINES:])[-MAX_MESSAGE:]
 
 
-def _mapping(text: str) -> Mapping[str, Any] | None:
+def missing_file(log: str, folder: Path) -> str:
+    """The relative path that a program did not find where it ran, but which lies in `folder`; empty for none."""
+    for match in _NOT_FOUND.finditer(log[-8192:]):
+        path = match["quoted"] or match["plain"]
+        try:
+            if not os.path.isabs(path) and (folder / path).exists():
+                return path
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def printed_mapping(text: str) -> Mapping[str, Any] | None:
     """The object that a line is, as JSON or as Python prints a dict."""
     text = text.strip()
     if not text.startswith("{"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
-from branchwise.trainables.command.output import Output, last_words
+from branchwise.trainables.command.output import Output, last_words, missing_file
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
 from branchwise.trainables.command.words import filled, filled_words, placeholders
@@ -24,6 +25,11 @@ from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
 
 MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
+# What fails in the same way when it is tried again: a missing module or file, and wrong arguments.
+_FAILS_AGAIN = re.compile(
+    "ModuleNotFoundError|ImportError|FileNotFoundError|SyntaxError|IndentationError|NameError|unrecognized arguments|"
+    "arguments are required|invalid choice|error: argument|No such option|can't open file|command not found"
+)
 
 
 class ProgramFailedError(RuntimeError):
@@ -114,6 +120,10 @@ class CommandTrainable:
             reporter.finish_stopped()
         except (TypeError, ValueError) as error:  # of the metrics
             reporter.fail(f"{error}{_said(log)}")
+        except ProgramFailedError as error:
+            if not _FAILS_AGAIN.search(str(error)):
+                raise
+            reporter.fail(str(error))
         else:
             reporter.finish(checked, kept if any(kept.iterdir()) else None)
         finally:
@@ -157,10 +167,20 @@ class CommandTrainable:
             except TimeoutError as error:
                 raise ProgramFailedError(f"time limit of {command.time_limit:g} s reached{_said(log)}") from error
             except SlowPatternError as error:
-                raise ProgramFailedError(f"{command.metric.key} is missing: {error}") from error
+                raise ValueError(f"{command.metric.key} is missing: {error}") from error
         if code:
             ended = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-            raise ProgramFailedError(f"{ended}{_said(log)}")
+            raise ProgramFailedError(f"{ended}{_said(log)}{self._relative(command, log)}")
+
+    def _relative(self, command: Command, log: Path) -> str:
+        """Say so where the program looked in its own empty folder for a file that lies beside the space."""
+        path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
+        if not path:
+            return ""
+        return (
+            f"; {path} lies in {self._folder}, but the program runs in a folder of its own: write command.cwd: . and "
+            "have it write its files into {folder}"
+        )
 
     def _cwd(self, command: Command, own: Path) -> Path:
         return own if command.cwd is None else (self._folder / command.cwd).resolve()

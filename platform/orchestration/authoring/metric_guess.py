@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from branchwise.orchestration.authoring.options import called, constant
-from branchwise.trainables.command.numbers import NAME
+from branchwise.trainables.command.numbers import NAME, NumberPattern, compile_pattern, parse_number
+from branchwise.trainables.command.output import plain_lines, printed_mapping
 from branchwise.trainables.metrics import POSITIVE, RATES
 
 PRINTS = ("print", "info", "debug", "warning", "write", "echo", "log", "secho")
 VALUE = object()  # a printed value, among the literal texts of a line
 _WORDS = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
+MAX_LINE, MAX_JSON = 2000, 1 << 20
+_PRINTED_NUMBER = compile_pattern(rf"(?<![\w.]){NAME}")
 _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
 
 
@@ -155,3 +160,64 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
                     maximize=maximized(key),
                     rank=rank(key + " test" * bool(writes), key, node.lineno),
                 )
+
+
+def guess_from_run(log: str, folder: Path) -> Metric | None:
+    """The likeliest metric among what a run printed and the JSON files that it wrote; None where there is none."""
+    found: list[Metric] = []
+    for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
+        if line.startswith("--- ") or len(line) > MAX_LINE:
+            continue
+        content = printed_mapping(line)
+        if content is not None:
+            found += _from_keys(content, {}, number)
+        else:
+            found += _from_printed(line, number)
+    for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
+        try:
+            content = json.loads(file.read_bytes()) if file.stat().st_size < MAX_JSON else None
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(content, Mapping):
+            found += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
+    return max(found, key=lambda metric: metric.rank) if found else None
+
+
+def _from_printed(line: str, number: int) -> Iterator[Metric]:
+    parts: list[Any] = []
+    values: list[float] = []
+    end = 0
+    for match in _PRINTED_NUMBER.finditer(line):
+        value = parse_number(match[0])
+        if value is not None:
+            parts += [line[end : match.start()], VALUE]
+            values.append(float(value.value))
+            end = match.end()
+    for metric in _from_template([*parts, line[end:]], number):
+        groups = NumberPattern(metric.source["pattern"], metric.key).search(line)
+        value = groups[metric.key].value if groups and metric.key in groups else None
+        if isinstance(value, int | float):
+            yield replace(metric, percent=metric.percent or _in_percent(metric.key, value))
+
+
+def _from_keys(
+    content: Mapping[str, Any], source: Mapping[str, str], number: int, prefix: str = ""
+) -> Iterator[Metric]:
+    for key, value in content.items():
+        full = f"{prefix}{key}"
+        if isinstance(value, Mapping) and prefix.count(".") < 3:
+            yield from _from_keys(value, source, number, f"{full}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and _known(str(key)):
+            percent = _in_percent(str(key), value)
+            written = {**source, "key": full}
+            yield Metric(
+                key=full,
+                source=written,
+                maximize=maximized(str(key)),
+                percent=percent,
+                rank=rank(full, str(key), number),
+            )
+
+
+def _in_percent(word: str, value: float) -> bool:
+    return any(part in RATES for part in re.findall(r"[a-z]+[0-9]*", word.lower())) and 1 < value <= 100

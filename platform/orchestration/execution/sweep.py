@@ -15,6 +15,7 @@ from branchwise.orchestration.errors import LostError, TakenOverError, UserError
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
 from branchwise.orchestration.execution.features import prepare_features
+from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.orchestration.execution.looks import facts, print_look, results_at
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
@@ -190,9 +191,11 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
         Watchdog(plan.space, on, sitting.lease, lambda: plan.run.altered(sitting.originals)) as watchdog,
         watchdog.explaining(),
     ):
+        first_arms = FirstArms(plan.run, plan.total, plan.space.method.file)
 
         def check() -> None:
             watchdog.check(display.pulse)
+            first_arms.check()
 
         prepare_features(plan.space, plan.space.spec, plan.storage, on, display, check)
         prepare_teachers(plan.space, plan.storage, on, display, check)

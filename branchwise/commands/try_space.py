@@ -1,0 +1,1 @@
+../../platform/try_space.py

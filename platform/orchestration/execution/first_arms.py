@@ -1,0 +1,54 @@
+"""Stops a sweep whose first arms all fail alike: the others would, too."""
+
+from __future__ import annotations
+
+import re
+
+from branchwise.analysis.console import one_line
+from branchwise.orchestration.errors import ArmsFailAlikeError
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import DamagedError
+
+ENOUGH = 2  # failed arms, with none that did not fail
+
+
+class FirstArms:
+    """Watches the records of a run until one arm has not failed."""
+
+    def __init__(self, run: RunFolder, total: int, file: str) -> None:
+        """`total` arms are planned; `file` is the space."""
+        self._run, self._total, self._file = run, total, file
+        self._failed: dict[str, str] = {}  # by arm, its error
+        self._passed = False
+
+    def check(self) -> None:
+        """Raises ArmsFailAlikeError when the first arms have failed for one reason and others are still to run."""
+        if self._passed:
+            return
+        for name in self._run.record_names():
+            if name in self._failed:
+                continue
+            try:
+                record = self._run.read_record(name)
+            except (OSError, DamagedError):
+                continue
+            if record["status"] != "failed":
+                self._passed = True
+                return
+            self._failed[name] = str(record["error"])
+        reasons = {_reason(error) for error in self._failed.values()}
+        if len(self._failed) >= ENOUGH and len(reasons) > 1:
+            self._passed = True
+        elif len(self._failed) >= ENOUGH and self._total > len(self._failed):
+            name, error = next(iter(self._failed.items()))
+            raise ArmsFailAlikeError(
+                f"Stopped, since the first {len(self._failed)} arms failed alike: {name}: {one_line(error)}. "
+                f"To repeat this arm alone: branchwise try {self._file} --arm {name}"
+            )
+
+
+def _reason(error: str) -> str:
+    """What two errors have in common when their cause is one: their words without numbers and paths."""
+    head, _, said = error.partition("; it said: ")
+    last = said.rpartition(" | ")[2]
+    return re.sub(r"\S*/\S*|[-+]?\d[\w.+-]*", "#", f"{head} {last}")

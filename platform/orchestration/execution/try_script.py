@@ -1,0 +1,97 @@
+"""`init --try`: runs a script with its defaults to find its metric, and checks what seeds and components change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.console import one_line
+from branchwise.orchestration.authoring.metric_guess import Metric, guess_from_run
+from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.one_arm import ArmTrial, arm_with, run_arm
+from branchwise.orchestration.space import parse_space
+from branchwise.trainables.command.output import missing_file
+from branchwise.trainables.runtime.processes import scratch_folder
+
+TIME_LIMIT = 600.0  # seconds of each run
+ANY_METRIC = Metric(key="metric", source={"key": "metric"}, maximize=True)
+Say = Callable[[str], None]
+
+
+def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
+    """Run the script that lies in `folder`, say what was seen, and return the draft with its metric and `cwd`.
+
+    Raises UserError when the script fails.
+    """
+    if not components([option for option in draft.options.found if not option.is_seed]):
+        raise UserError(f"{draft.script}: --try: it has no option to vary; give each part of the method an option")
+    required = [option.flag for option in draft.options.found if option.required]
+    if required:
+        say(f"--try: {', '.join(required)} is required; it is run with a value that was made up")
+    with scratch_folder() as scratch:
+        trial = _run(draft, folder, {}, 0, scratch / "0")
+        path = missing_file(trial.log, folder)
+        if trial.result.status == "failed" and path and not draft.cwd:
+            say(f"--try: it reads {path} from where it lies: cwd is set")
+            draft = replace(draft, cwd=".")
+            trial = _run(draft, folder, {}, 0, scratch / "1")
+        if re.match(r"exit code|killed|time limit|command", trial.result.error):
+            raise UserError(f"{draft.script}: --try: it fails with its defaults: {trial.result.error}")
+        draft = _with_metric(draft, trial, say)
+        if draft.confirmed:
+            _check(draft, folder, scratch, say)
+    return draft
+
+
+def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
+    """The draft with the metric that the run printed or wrote."""
+    guess = guess_from_run(trial.log, trial.folder)
+    if trial.value is not None and draft.metric is not None and (guess is None or guess.rank <= draft.metric.rank):
+        guess = draft.metric
+    if guess is None:
+        say("--try: nothing that it printed or wrote looks like a metric; name it under command.metric")
+        return draft
+    unit = ", in per cent" if guess.percent else ""
+    where = ", ".join(f"{key}: {value}" for key, value in guess.source.items())
+    say(f"--try: metric {guess.key} ({where}), {'higher' if guess.maximize else 'lower'} is better{unit}")
+    return replace(draft, metric=guess, confirmed=True)
+
+
+def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
+    """Say whether one seed repeats, two seeds differ, and each component changes the metric."""
+    own = _run(draft, folder, {}, 0, scratch / "own")
+    if own.value is None:
+        say(f"--try: the metric was not read: {one_line(own.result.error)}")
+        return
+    say(f"--try: seed 0: {own.value:g}")
+    again = _run(draft, folder, {}, 0, scratch / "again").value
+    if any(option.is_seed for option in draft.options.found):
+        repeats = "the same" if again == own.value else f"not the same ({again}): the seed does not fix everything"
+        say(f"--try: seed 0 once more: {repeats}")
+        other = _run(draft, folder, {}, 1, scratch / "other").value
+        differs = "the same: the seed changes nothing" if other == own.value else f"{other}"
+        say(f"--try: seed 1: {differs}")
+    options = [option for option in draft.options.found if not option.is_seed]
+    for name, option, value in components(options):
+        trial = _run(draft, folder, {option.name: value}, 0, scratch / f"part-{name}")
+        if trial.value is None:
+            change = one_line(trial.result.error)
+        elif trial.value == own.value:
+            change = "changes nothing"
+        elif again != own.value:
+            change = f"{trial.value:g}; with runs that do not repeat, that may be chance"
+        else:
+            change = f"{trial.value:g}"
+        say(f"--try: without {name}: {change}")
+
+
+def _run(draft: Draft, folder: Path, patch: Mapping[str, Any], seed: int, scratch: Path) -> ArmTrial:
+    scratch.mkdir()
+    text = space_text(draft if draft.metric else replace(draft, metric=ANY_METRIC))
+    space = parse_space(f"{draft.script}", text.encode(), [f"command.time_limit={TIME_LIMIT:g}"], str(folder))
+    space.module.check_inputs(space.spec)
+    return run_arm(space, arm_with(space, patch, seed), scratch)

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Runs one arm of a space here, without Ray, and says what it measured or why it failed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # not as a part of the installed package
+    sys.path.insert(0, str(ROOT))  # for branchwise
+
+from branchwise.analysis.console import one_line, printable  # noqa: E402
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.execution.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
+from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.trainables.runtime.processes import scratch_folder  # noqa: E402
+
+LAST_LINES = 20  # of a failed arm's output
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 the arm is done, 2 bad input and nothing was run, 3 the arm failed or diverged."""
+    options = parser().parse_args(arguments)
+    try:
+        space = load_space(options.space, options.set)
+        arm = arm_named(space, options.arm)
+        space.module.check_inputs(space.spec)
+        with scratch_folder() as scratch:
+            started = time.monotonic()
+            trial = run_arm(space, arm, scratch)
+            print(f"{arm.name} (seed {arm.seed}): {outcome(trial)}, {time.monotonic() - started:.1f} s")
+    except (UserError, OSError) as error:
+        print(f"try: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0 if trial.result.status == "done" else 3
+
+
+def outcome(trial: ArmTrial) -> str:
+    """What came of an arm, in words."""
+    result = trial.result
+    if result.status == "done":
+        own = {"metric", "value", "value_repeats", "comparability_key", "run_seconds", "steps"}
+        others = [f"{name} {value:g}" for name, value in result.values.items() if name not in own]
+        return ", ".join([f"{result.values['metric']} {result.values['value']:g}", *others])
+    lines = [printable(line) for line in trial.log.splitlines() if line.strip()][-LAST_LINES:]
+    for line in lines:
+        print(f"  | {line}", file=sys.stderr)
+    return f"{result.status}: {one_line(result.error)}"
+
+
+def parser() -> Parser:
+    made = Parser(description=__doc__, allow_abbrev=False)
+    made.add_argument("space", type=Path, metavar="SPACE", help="the space, e.g. train.yaml")
+    made.add_argument(
+        "--arm", metavar="NAME", help="the arm, e.g. base-b0 (default: the full method on the first seed)"
+    )
+    made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

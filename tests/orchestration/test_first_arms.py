@@ -1,0 +1,43 @@
+"""A sweep stops when its first arms fail for one reason that all share, and only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from branchwise.orchestration.errors import ArmsFailAlikeError
+from branchwise.orchestration.execution.first_arms import FirstArms
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
+
+
+@pytest.mark.parametrize(
+    ("records", "stops"),
+    [
+        ([("failed", "exit code 1; it said: a | No module named 'x'")], False),
+        ([("failed", "exit code 1; it said: a | No module named 'x'")] * 2, True),
+        ([("failed", "loss is missing; it said: loss 0.31"), ("failed", "loss is missing; it said: loss 0.52")], True),
+        ([("failed", "exit code 1; it said: /tmp/a1/r.py"), ("failed", "exit code 1; it said: /tmp/b2/r.py")], True),
+        ([("failed", "exit code 1; it said: no data"), ("failed", "exit code 1; it said: out of memory")], False),
+        ([("failed", "no"), ("diverged", "loss is nan")], False),
+        ([("done", ""), ("failed", "no"), ("failed", "no")], False),
+    ],
+)
+def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops: bool, tmp_path: Path) -> None:
+    run = RunFolder(storage_at(tmp_path), "run")
+    watch = FirstArms(run, 10, "space.yaml")
+    for number, (status, error) in enumerate(records):
+        run.write_record(f"full-b{number}", {"arm": f"full-b{number}", "status": status, "error": error})
+        if stops and number == 1:
+            with pytest.raises(ArmsFailAlikeError, match=r"branchwise try space\.yaml --arm full-b0"):
+                watch.check()
+        else:
+            watch.check()
+
+
+def test_the_last_arms_are_not_stopped(tmp_path: Path) -> None:
+    run = RunFolder(storage_at(tmp_path), "run")
+    for name in ("full-b0", "base-b0"):
+        run.write_record(name, {"arm": name, "status": "failed", "error": "no"})
+    FirstArms(run, 2, "space.yaml").check()
