@@ -13,8 +13,8 @@ if __name__ == "__main__":  # not as a part of the installed package
 
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary  # noqa: E402
+from branchwise.orchestration.authoring.try_script import try_script  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.execution.try_script import try_script  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
 

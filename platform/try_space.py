@@ -12,8 +12,8 @@ if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.analysis.console import one_line, printable  # noqa: E402
+from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.execution.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables.runtime.processes import scratch_folder  # noqa: E402

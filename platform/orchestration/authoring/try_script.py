@@ -10,9 +10,9 @@ from typing import Any
 
 from branchwise.analysis.console import one_line
 from branchwise.orchestration.authoring.metric_guess import Metric, guess_from_run
+from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_with, run_arm
 from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.execution.one_arm import ArmTrial, arm_with, run_arm
 from branchwise.orchestration.space import parse_space
 from branchwise.trainables.command.output import missing_file
 from branchwise.trainables.runtime.processes import scratch_folder
