@@ -30,7 +30,7 @@ def space_with(design: str, head: str = HEAD) -> Space:
         ("x: {off: {anchor_weight: 0, method.anchor_weight: 0}}", [X, "method.anchor_weight"]),
         ("x: {off: {anchor_weight: 0.1}}", [X, "equals the current value"]),
         ("x: {off: {anchor_weight: 0, train.steps: 10}}", [X, "train.steps: 10 equals the current value"]),
-        ("x: {off: {multi_guidance: [1.0, 1.5, 2.0]}}", [X, "equals the current value"]),
+        ("x: {off: {multi_guidance: [1.0, 2.0, 4.0]}}", [X, "equals the current value"]),
         ("x: {off: {evaluate.samples: 700}}", ["evaluate.samples: 700", "compared"]),
         ("x: {off: {evaluate.precision: bf16}}", ["evaluate.precision", "compared"]),
         (

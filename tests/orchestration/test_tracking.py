@@ -78,6 +78,8 @@ def test_tensorboard_reads_what_every_sweep_leaves(run: RunFolder) -> None:
 def test_no_number_breaks_an_event_file() -> None:
     event_file([("a", 2**40, math.nan), ("b", 0, math.inf), ("c", 0, -1e300)], 0.0)
     assert list(scalars_of({"status": "failed"})) == []
+    named = {"values": {"value": 1.0, "value(weak)": 2.0, "steps": 3}}
+    assert list(scalars_of(named)) == [("values/value", 3, 1.0), ("values/weak/value", 3, 2.0)]
 
 
 def test_the_driver_imports_no_torch_for_it(root: Path) -> None:

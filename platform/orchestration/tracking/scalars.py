@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from branchwise.analysis.declared.outcomes import column_and_evaluation
 from branchwise.orchestration.checkout import ROOT
 from branchwise.trainables.runtime.run_folder import RunFolder
 
@@ -14,7 +15,10 @@ Scalar = tuple[str, int, float]  # tag, step, value
 
 
 def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
-    """The curves of an arm's record, and its values at the last step."""
+    """The curves of an arm's record, and its values at the last step: `values/value`, `values/weak/value`.
+
+    Not every tracker takes the parentheses of `value(weak)`, and a metric cannot be a folder of others.
+    """
     for row in record.get("tables", {}).get("curves", ()):
         for name, value in row.items():
             if name != "step" and _is_number(value):
@@ -22,7 +26,9 @@ def scalars_of(record: Mapping[str, Any]) -> Iterator[Scalar]:
     values = record.get("values", {})
     for name, value in values.items():
         if name != "steps" and _is_number(value):
-            yield f"values/{name}", int(values.get("steps") or 0), value
+            column, evaluation = column_and_evaluation(name)
+            tag = f"values/{evaluation}/{column}" if evaluation else f"values/{name}"
+            yield tag, int(values.get("steps") or 0), value
 
 
 def _is_number(value: Any) -> bool:
