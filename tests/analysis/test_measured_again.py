@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.measures.tables import best_table, holds_table
+from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
+from branchwise.analysis.report.text import mean_sd
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
 
@@ -116,3 +118,50 @@ def test_the_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) 
     assert "Does it hold under another evaluation?" in (tmp_path / "report/ablation.md").read_text()
     told = json.loads((tmp_path / "report/ablation.json").read_text())["measures"]
     assert [one["measure"] for one in told] == ["as in the sweep", "scale 1", "scale 2"]
+
+
+def name_an_evaluation(folder: Path, factor: Any) -> None:
+    """The run as if it had measured under an evaluation called `weak`, too."""
+    plan = json.loads((folder / "plan.json").read_text())
+    plan.pop("sha256", None)
+    (value,) = [column for column in plan["columns"] if column["name"] == "value"]
+    about = f"{value['about']}, under weak: guidance 1.5"
+    plan["columns"] += [{**value, "name": name, "about": about} for name in ("value(weak)", "teacher_value(weak)")]
+    key = {**value, "name": "comparability_key(weak)", "about": "", "dtype": "string", "claimable": False}
+    plan["columns"].append(key)
+    (folder / "plan.json").write_text(json.dumps(plan))
+    arms = pd.read_parquet(folder / "arms.parquet")
+    arms["value(weak)"] = arms["value"] * factor(arms)
+    arms["teacher_value(weak)"] = 7.0
+    arms["comparability_key(weak)"] = json.dumps({"guidance": 1.5})
+    arms.to_parquet(folder / "arms.parquet", index=False)
+    (folder / "SHA256SUMS").unlink(missing_ok=True)
+
+
+def test_a_named_evaluation_is_compared_without_measuring_again(folder: Path, tmp_path: Path) -> None:
+    name_an_evaluation(folder, lambda arms: 3.0)
+    measured = read(folder)
+    assert [one.label for one in measured.effects] == ["as in the sweep", "weak"]
+    before, after = measured.effects
+    for name, row in after.rows.items():
+        assert row.shapley.value == pytest.approx(before.rows[name].shapley.value)
+    assert {measured.agreement(name) for name in measured.run.components} == {"holds"}
+    by_cell = {row[0]: row[1:] for row in evaluation_table(measured).rows}
+    full = load_run(folder).results.query("cell == 'full'")["value"]
+    assert by_cell["full"] == tuple(mean_sd(k * full.mean(), k * full.std(ddof=1)) for k in (1, 3))
+    assert by_cell["teacher"][1] == "7.00"
+    assert "weak: guidance 1.5." in holds_table(measured).note
+    build_report([folder], tmp_path / "report")
+    assert "Cells under each evaluation" in (tmp_path / "report/index.html").read_text()
+
+
+def test_runs_whose_named_evaluations_differ_are_not_compared(folder: Path, tmp_path: Path) -> None:
+    name_an_evaluation(folder, lambda arms: 1.0)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    check_comparable([load_run(folder), load_run(other)])
+    arms = pd.read_parquet(other / "arms.parquet")
+    arms["comparability_key(weak)"] = json.dumps({"guidance": 2.0})
+    arms.to_parquet(other / "arms.parquet", index=False)
+    with pytest.raises(IncomparableError, match=r"guidance is 1\.5 against 2\.0"):
+        check_comparable([load_run(folder), load_run(other)])

@@ -59,7 +59,7 @@ def evaluation_table(measured: Remeasured) -> Table:
 
 
 def _same_teacher(teacher: TeacherValue, others: Sequence[TeacherValue]) -> TeacherValue | None:
-    return next((other for other in others if other.keys == teacher.keys), None)
+    return next((other for other in others if other.cells == teacher.cells), None)
 
 
 def best_table(measured: Remeasured) -> Table:

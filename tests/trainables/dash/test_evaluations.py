@@ -149,6 +149,8 @@ def test_keys_know_each_evaluation(spec: dash.Spec) -> None:
     one, other = with_also(weak={"guidance": 2.0}), with_also(weak={"guidance": 3.0})
     for key in (dash.comparability_key, dash.evaluation_key, dash.cohort_key):
         assert len({key(spec), key(one), key(other)}) == 3
+    fewer = patched(spec, {"evaluate.teacher_samples": 700})
+    assert dash.comparability_key(fewer) != dash.comparability_key(spec), "teacher_distance depends on it"
     rule = with_also(weak={"guidance": {"choose": [1.0, 2.0]}})
     longer = patched(rule, {"teacher.steps": 7})
     assert dash.comparability_key(longer) != dash.comparability_key(rule), "another teacher may choose another scale"

@@ -27,12 +27,7 @@ CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
 _TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
 _EVALUATION = 3  # likewise for the values of an evaluation
-_NOT_COMPARED = {
-    "repeats",
-    "guidance_grid",
-    "at_steps",
-    "teacher_samples",
-}  # settings of an evaluation on which a value does not depend
+_NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
 _OF_FEATURES = {"features", "classifier"}  # which `_features` tells
 
 

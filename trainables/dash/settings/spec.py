@@ -36,6 +36,12 @@ def _authors(word: Any) -> Any:
     return word
 
 
+def _seed(value: Any) -> Any:
+    if isinstance(value, str) and value != "block":
+        raise ValueError("must be a number, or block for a teacher for each block")
+    return value
+
+
 # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
 SnrWeighting = Annotated[Literal["authors", "eps"], BeforeValidator(_authors)]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
@@ -96,7 +102,8 @@ class Teacher(UNet, Optimization):
     curriculum: Literal["learned", "min_snr", "uniform"] = "learned"
     snr_weighting: SnrWeighting = "eps"
     snr_gamma: PositiveFloat = 5.0
-    seed: NonNegativeInt | Literal["block"] = 0  # block: a teacher for each block, by the block's seed
+    # block: a teacher for each block, by the block's seed
+    seed: Annotated[NonNegativeInt | Literal["block"], BeforeValidator(_seed)] = 0
     workers: PositiveInt = 2  # Ray Train workers; they share the batch, so the result stays the same but for rounding
 
     @property
