@@ -59,11 +59,18 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
             source = under(plain, evaluation)
             arms[under(plain, current)] = run.arms.get(source)
         arms[run.primary.name] = pd.to_numeric(arms[run.primary.name], errors="coerce")
-        description = columns[primary].partition(f", under {evaluation}: ")[2]
+        description = columns[primary].partition(f", under {evaluation or 'the primary evaluation'}: ")[2]
         found.append(
             NamedEvaluation(name=evaluation or "primary", description=description, run=replace(run, arms=arms))
         )
     return tuple(found)
+
+
+def own_description(run: Run) -> str:
+    """What is said of the evaluation of the primary outcome; empty where it is the only one."""
+    about = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
+    _, current = column_and_evaluation(run.primary.column)
+    return about.partition(f", under {current or 'the primary evaluation'}: ")[2]
 
 
 def load_measures(run: Run) -> tuple[Measure, ...]:

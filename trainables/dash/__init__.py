@@ -28,7 +28,7 @@ from branchwise.trainables.dash.settings.addresses import (
     teacher_key,
 )
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES, columns
-from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
+from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
 from branchwise.trainables.dash.settings.objectives import BASELINES
@@ -77,8 +77,8 @@ def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
         named = Evaluate.model_validate(settings.get("evaluate") or {}).evaluations()
     except ValueError:
         named = {}
-    descriptions = {name: evaluation.describe() for name, evaluation in named.items() if name != PRIMARY}
-    if not descriptions:
+    descriptions = {name: evaluation.describe() for name, evaluation in named.items()}
+    if len(descriptions) < 2:
         return sys.modules[__name__]
     return SimpleNamespace(**{name: globals()[name] for name in __all__} | {"COLUMNS": columns(descriptions)})
 

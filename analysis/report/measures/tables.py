@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 
+from branchwise.analysis.records.measures import own_description
 from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.report.text import DASH, Table, mean_sd, number, with_interval
 from branchwise.analysis.report.wording import effect_text, verb
@@ -24,6 +25,8 @@ def holds_table(measured: Remeasured) -> Table:
     if rows and components:
         rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
     effect = f"{verb(measured.run.primary)} it by"
+    described = {"As in the sweep": own_description(measured.run)}
+    described |= {one.name: one.description for one in measured.named}
     return Table(
         title="Does it hold under another evaluation?",
         columns=(
@@ -35,7 +38,7 @@ def holds_table(measured: Remeasured) -> Table:
         text_columns=2,
         note="95% intervals by block in brackets, each for itself: exploratory. “Agree?” compares, one by one, "
         "whether the interval lies above zero (helps), below (hurts) or holds it, with the sweep's own."
-        + "".join(f" {one.name}: {one.description}." for one in measured.named if one.description),
+        + "".join(f" {name}: {description}." for name, description in described.items() if description),
     )
 
 

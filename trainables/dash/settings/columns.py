@@ -76,7 +76,13 @@ SAMPLED = (
 
 
 def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
-    """COLUMNS of a run, with those of its named evaluations behind them; `evaluations` describes each by name."""
+    """COLUMNS of a run with several evaluations, each described by name: "" is the primary one."""
+    primary = (
+        replace(column, about=f"{column.about}, under the primary evaluation: {evaluations['']}")
+        if column.name in SAMPLED
+        else column
+        for column in COLUMNS
+    )
     further = (
         replace(
             column,
@@ -87,9 +93,9 @@ def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
         )
         for name, description in evaluations.items()
         for column in COLUMNS
-        if column.name in SAMPLED
+        if name and column.name in SAMPLED
     )
-    return (*COLUMNS, *further)
+    return (*primary, *further)
 
 
 LINES = (
