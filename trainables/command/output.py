@@ -30,6 +30,9 @@ _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what 
 
 def plain_lines(text: str) -> Iterator[str]:
     """Yield the lines that a terminal would have shown one after the other, without colours."""
+    if text.isprintable():  # most lines of a flood
+        yield text
+        return
     for line in _MOVES.sub("\n", text).split("\n"):
         yield _ESCAPES.sub("", line)
 
@@ -50,6 +53,7 @@ class Output:
         self._progress = NumberPattern(progress.pattern, progress.metric or "") if progress.pattern else None
         self._found: dict[bool, dict[str, Any]] = {False: {}, True: {}}  # by whether it is the standard error
         self._started, self._before = 0, dict[str, os.stat_result | None]()
+        self._last_keys = {name: source.key.rpartition(".")[2] for name, source in self._sources.items()}
         self._mentions: dict[str, str] = {}  # by metric: the last line that names its key
         self.notes: list[str] = []
 
@@ -60,7 +64,7 @@ class Output:
         return reports[-1] if reports else None
 
     def _line(self, text: str, error: bool) -> tuple[int, dict[str, Any]] | None:
-        content = printed_mapping(text)
+        content = printed_mapping(text) if text.lstrip()[:1] == "{" else None
         for name, source in self._sources.items():
             if name in self._patterns:
                 if groups := self._patterns[name].search(text):
@@ -69,14 +73,16 @@ class Output:
                 value = looked_up(content, source.key)
                 if value is not MISSING:
                     self._found[error][name] = value
-            if source.key.rpartition(".")[2] in text:
+            if self._last_keys[name] in text:
                 self._mentions[name] = text
         return self._step(text, content)
 
     def _step(self, text: str, content: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]] | None:
         row = self._progress_groups(text) if self._command.progress.pattern else content
-        step = None if row is None else row.get(self._command.progress.step)
-        if row is None or not finite(step) or not 0 <= step <= MAX_STEP:  # type: ignore[operator]
+        if row is None:
+            return None
+        step = row.get(self._command.progress.step)
+        if not finite(step) or not 0 <= step <= MAX_STEP:  # type: ignore[operator]
             return None
         numbers = {str(key): value for key, value in row.items() if key != self._command.progress.step}
         if not finite(numbers.get("steps", 0)) or numbers.get("steps", 0) < 0:

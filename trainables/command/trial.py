@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
 
+SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb", ".js", ".lua", ".m")  # what interpreters run
 MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
 # What fails in the same way when it is tried again: a missing module or file, and wrong arguments.
 _FAILS_AGAIN = re.compile(
@@ -64,8 +66,10 @@ class CommandTrainable:
             **flat(spec.settings),
             **{name: f"{{{name}}}" for name in ("seed", "folder", "checkpoints", "config")},
         }
+        words = filled_words(command.run, values)
         rows = [
-            ("command", " ".join(filled_words(command.run, values))),
+            ("command", " ".join(words)),
+            ("program", self._program(words, self._cwd(command, self._folder), os.environ) or "not found"),
             ("metric", command.described(command.metric.key)),
         ]
         if command.config is None and not any("seed" in placeholders(text) for _, text in command.texts()):
@@ -85,6 +89,7 @@ class CommandTrainable:
         if not cwd.is_dir():
             raise FileNotFoundError(f"command.cwd: there is no folder {cwd}")
         self._words(command, values, cwd, os.environ)
+        self._check_script(command, cwd)
 
     def estimate_cohort(self, specs: Sequence[Any], threads: int) -> float:
         return float(sum(spec.command.expected_seconds or 0.0 for spec in specs))
@@ -193,14 +198,31 @@ class CommandTrainable:
         words = filled_words(command.run, values)
         if command.cwd is None:
             words = [str(self._folder / word) if (self._folder / word).is_file() else word for word in words]
-        program = words[0] if words else ""
-        found = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
-        found = found or shutil.which(program, path=_with_own_programs(env.get("PATH")))
+        found = self._program(words, cwd, env)
         if found is None:
+            program = words[0] if words else ""
             raise FileNotFoundError(
                 f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
             )
         return [found, *words[1:]]
+
+    def _program(self, words: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str | None:
+        """The full path of the program; None when there is none."""
+        program = words[0] if words else ""
+        found = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
+        return found or shutil.which(program, path=_with_own_programs(env.get("PATH")))
+
+    def _check_script(self, command: Command, cwd: Path) -> None:
+        """Raises FileNotFoundError for a script that the program is to run and that is not there."""
+        script = command.run[1] if len(command.run) > 1 else ""
+        if not script.endswith(SCRIPTS) or placeholders(script) or script.startswith("-"):
+            return
+        folder = cwd if command.cwd is not None else self._folder
+        if not (folder / script).is_file():
+            near = [path.name for path in sorted(folder.glob(f"*{Path(script).suffix}"))[:5]]
+            raise FileNotFoundError(
+                f"command.run: no file {script} in {folder}" + (f"; there are {', '.join(near)}" if near else "")
+            )
 
 
 class BoundedLog:
@@ -251,8 +273,16 @@ def _with_own_programs(path: str | None) -> str:
     """The PATH with the programs beside this Python: first in a virtual environment while none is active, else last."""
     own = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
-    first = sys.prefix != sys.base_prefix and not active
+    first = sys.prefix != sys.base_prefix and not active and not _of_a_tool(sys.prefix)
     return os.pathsep.join([own, path or ""] if first else [path or "", own])
+
+
+def _of_a_tool(prefix: str) -> bool:
+    """Whether uvx, `uv tool` or pipx made this environment for Branchwise alone, without what scripts need."""
+    folders = Path(prefix).parts
+    return (Path(prefix) / "uv-receipt.toml").exists() or any(
+        pair in (("uv", "tools"), ("uv", "archive-v0"), ("pipx", "venvs")) for pair in itertools.pairwise(folders)
+    )
 
 
 def _write_config(form: str, folder: Path, arm: Arm) -> Path:

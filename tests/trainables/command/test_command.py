@@ -386,3 +386,14 @@ def test_what_would_fail_again_is_not_tried_again(tree: dict[str, Any], program:
     program("open('data/x.txt')")
     error = run(tree).results["arm"].error
     assert f"data/x.txt lies in {folder}, but the program runs in a folder of its own: write command.cwd: ." in error
+
+
+def test_a_script_that_is_not_there_is_refused_and_python_is_named(tree: dict[str, Any], train: Path) -> None:
+    trainable = load_trainable("command", tree, str(train))
+    spec = trainable.Spec.model_validate(tree)
+    trainable.check_inputs(spec)
+    rows = dict(trainable.describe(spec))
+    assert Path(rows["program"]).name.startswith("python")
+    (train / "train.py").rename(train / "fit.py")
+    with pytest.raises(FileNotFoundError, match=r"no file train\.py in .*; there are fit\.py"):
+        trainable.check_inputs(spec)
