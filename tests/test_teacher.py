@@ -128,7 +128,7 @@ def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp
         (key,), (value,) = taught.loc[cell]
         made = json.loads((storage / "teachers" / key / "teacher.json").read_text())
         assert made["teacher"]["steps"] == steps
-        (evaluated,) = (storage / "teachers" / key / "evaluations").iterdir()
+        (evaluated,) = (storage / "teachers" / key / "evaluations").glob("*.json")
         assert json.loads(evaluated.read_text())["value"] == value
     by_seed = arms.pivot_table(index="seed", columns="cell", values="value")
     assert (by_seed["full"] != by_seed["base"]).all(), "the component changed nothing"
