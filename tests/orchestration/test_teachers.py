@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -20,9 +21,9 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
-from branchwise.trainables.contract import Result
+from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
-from branchwise.trainables.runtime.ray_worker import Job, record_of, run_cohort_here
+from branchwise.trainables.runtime.ray_worker import Job, evaluate_teacher, lend_context, record_of, run_cohort_here
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
@@ -231,3 +232,48 @@ def test_each_block_has_a_teacher_that_its_arms_share(tmp_path: Path) -> None:
     assert len(plan_new(alone, plan.storage, None).teachers) == 1
     with pytest.raises(UserError, match=r"teacher\.seed: block is not allowed with design\.kind search"):
         load_space(file, ["design={kind: search, arms: 4, knobs: {anchor_weight: {uniform: [0.0, 1.0]}}}"])
+
+
+@pytest.mark.long(40)
+def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tmp_path: Path) -> None:
+    """A whole run without Ray: two teachers, their evaluations, the students of both, and the tables."""
+    file = tmp_path / "space.yaml"
+    file.write_text(DIGITS)
+    named = ["evaluate.also={weak: {guidance: 1.0, repeats: 1}}", "design.blocks=2", "design.baselines=[]"]
+    outcomes = [
+        "design.outcomes=[value, value(weak), teacher_distance]",
+        "evaluate.repeats=1",
+        "evaluate.gap_samples=4",
+    ]
+    plan = plan_new(load_space(file, [*named, *outcomes]), Storage(str(tmp_path / "runs")), None)
+    module, teachers = plan.space.module, Teachers(plan.storage)
+    job = Job(
+        trainable="dash", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
+        workers=0, threads=1, gpus=0.0,
+    )  # fmt: skip
+    for teacher in plan.teachers:
+        cohort = Cohort(name="teacher", arms=())
+        where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
+        with lend_context(cohort, job, teachers.unfinished(teacher.key), **where) as context:
+            module.train_teacher(teacher.spec, context.scratch / "teacher", context)
+            teachers.put(context.scratch / "teacher", teacher.key)
+            folder = teachers.get(teacher.key, context.scratch)
+            values = evaluate_teacher(module, teacher.spec, folder, context)
+            teachers.write_evaluation(teacher.key, teacher.address.evaluation, *values)
+    for cohort in plan.cohorts:
+        run_cohort_here(cohort, job, rank=0, world_size=1, device="cpu", publish=None)
+    found = find_teachers(plan.space, plan.storage)
+    assert all(teacher.evaluation is not None for teacher in found)
+    order = {arm.name: number for number, arm in enumerate(plan.arms)}
+    assert collect(plan.run, plan.space, order, found)["done"] == 4
+    arms = pd.read_parquet(plan.run.table_path("arms"))
+    columns = ["value", "value(weak)", "teacher_distance", "teacher_distance(weak)"]
+    assert np.isfinite(arms[[*columns, *(f"teacher_{column}" for column in columns)]].to_numpy(dtype=float)).all()
+    assert (arms.groupby("block")["teacher_value(weak)"].nunique() == 1).all()
+    assert arms["teacher_value(weak)"].nunique() == arms["teacher"].nunique() == 2
+    weak = {json.loads(key)["guidance"] for key in arms["comparability_key(weak)"]}
+    assert weak == {1.0} != {json.loads(key)["guidance"] for key in arms["comparability_key"]}
+
+    folder = teachers.files.local / found[0].key / "evaluations" / found[0].address.evaluation
+    (folder / "weak.npz").write_bytes(b"not what was stored")
+    assert find_teachers(plan.space, plan.storage)[0].evaluation is None, "it is measured again"
