@@ -169,7 +169,10 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
             raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
                                  f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
     found = [known[canonical] for canonical in asked]
-    return [Check(verdict.claim.text, verdict.status == "supported", verdict.status) for verdict in found]
+    return [
+        Check(verdict.claim.text, verdict.status == "supported", f"{verdict.status}: {verdict.reason}".rstrip(": "))
+        for verdict in found
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

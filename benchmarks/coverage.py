@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/coverage.py [--sweeps 1000]
 
-The question: does what is printed as an interval or a verdict hold for the next seed, whatever the errors are? Each
+The question: do intervals cover the true mean over seeds, and verdicts keep their level, whatever the errors are? Each
 sweep has k = 2, 3 or 4 components that interact, every cell of their factorial, 3, 5 or 8 blocks, and errors on the log
 scale of one of five kinds; in half of the settings one arm is lost, whichever it is. One line a setting:
 
@@ -10,7 +10,7 @@ scale of one of five kinds; in half of the settings one arm is lost, whichever i
 - coverage of shares that are shown, and how many are withheld;
 - family-wise error of Holm over the Shapley values when no component does anything;
 - no interval: contrasts that the table cannot give one for;
-- the same of the pooled residual, which the report calls "on these seeds".
+- the same of the pooled residual, which the report shows as a diagnostic.
 
 A second table asks what selection does to shares: coverage given that they are shown, by the true gain over its SE. A
 third has a factor with four doses beside two switches: coverage of the effects of levels and of the trend, and the

@@ -1,6 +1,10 @@
-"""Puts the report of a finished run among the evidence in docs: the page, its numbers, and figures asked for.
+"""Put the report of a finished run among the evidence in docs: the page, its numbers, figures, and the run's tables.
 
     python docs/evidence.py results/NAME --out docs/evidence/FOLDER/NAME [--figures levels ...]
+    python docs/evidence.py docs/evidence/FOLDER/NAME.run --out docs/evidence/FOLDER/NAME  # numbers alone
+
+The tables go to NAME.run, so that a test can tell whether the numbers are still what the code makes of them. The second
+form rebuilds NAME.json from them; pictures of samples are not kept, so the page is left as it is.
 
 Links from the page to files of the run folder, which is not in the repository, become plain text; those to the folder's
 settings, students and logs go.
@@ -20,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 FOLDER_LINK = re.compile(r'<a href="\.\./[^"]*(?:space\.yaml|plan\.json|students/|logs/)"[^>]*>.*?</a>', re.DOTALL)
+DOCUMENTS = ("space.yaml", "plan.json", "manifest.json")
+TABLES = ("arms", "budgets")  # what effects are estimated from; curves of training are drawn in the page
+MAX_BYTES = 1_000_000
 LOCAL_LINK = re.compile(r'<a href="\.\./[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
@@ -31,8 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.report.build import build_report
+    from branchwise.analysis.report.build import build_report, numbers_of
 
+    kept = args.out.with_name(f"{args.out.name}.run")
+    if args.run_folder.resolve() == kept.resolve():
+        args.out.with_name(f"{args.out.name}.json").write_text(numbers_of(kept), encoding="utf-8")
+        return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.run_folder.parent) as scratch:  # where its links lead up to the run
         report = Path(scratch) / "report"
@@ -45,9 +56,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = LOCAL_LINK.sub(r"\1", page)
         args.out.with_name(f"{args.out.name}.html").write_text(page, encoding="utf-8")
         shutil.copy(report / "ablation.json", args.out.with_name(f"{args.out.name}.json"))
+        try:
+            keep_tables(args.run_folder, kept)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         for name in args.figures:
             shutil.copy(report / f"{name}.svg", args.out.with_name(f"{args.out.name}-{name}.svg"))
     return 0
+
+
+def keep_tables(run_folder: Path, kept: Path) -> None:
+    """Copy what the numbers of a report are made of: settings, plan, records of the run, and its tables.
+
+    Raises:
+        ValueError: If they take more than MAX_BYTES.
+    """
+    from branchwise.analysis.records.damage import SUMS, sums
+
+    names = [name for name in DOCUMENTS if (run_folder / name).is_file()]
+    tables = sorted(path.name for path in run_folder.glob("*.parquet") if path.stem in TABLES)
+    measured = sorted(
+        str(path.relative_to(run_folder))
+        for path in run_folder.glob("measurements/*/*")
+        if path.name in ("measure.json", "arms.parquet")
+    )
+    size = sum((run_folder / name).stat().st_size for name in (*names, *tables, *measured))
+    if size > MAX_BYTES:
+        raise ValueError(f"{run_folder}: its tables take {size:,} bytes; evidence keeps at most {MAX_BYTES:,}")
+    shutil.rmtree(kept, ignore_errors=True)
+    for name in (*names, *tables, *measured):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run_folder / name, kept / name)
+    (kept / SUMS).write_text(sums(kept, tables), encoding="utf-8")
+    for folder in {(kept / name).parent for name in measured}:
+        (folder / SUMS).write_text(sums(folder, ["arms.parquet"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What a run declares before it starts: its factors with their levels, the cells they make, and its outcomes."""
+"""What a run declares before it starts: factors, their levels and cells, outcomes and their scales."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf, nan
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ class Outcome:
     """A column, or a column at a budget: `loss@100` is what the loss was after 100 training steps.
 
     scale: on which effects are estimated and add up. range: the values that the metric can have, where it is bounded
-    both ways; the logit scale works within it, (0, 1) unless declared. title: a name for readers.
+    both ways; the logit scale works within it, (0, 1) unless declared. edge: how far inside values on the boundary of
+    the scale are placed, in the metric's unit; 0: there are none. title: a name for readers.
     """
 
     name: str = "value"
@@ -27,6 +29,7 @@ class Outcome:
     better: Better = "lower"
     scale: ScaleName = "log"
     range: tuple[float, float] | None = None
+    edge: float = 0.0
 
     @property
     def column(self) -> str:
@@ -42,38 +45,57 @@ class Outcome:
         bounded = self.range is not None or self.scale == "logit"
         return {(0.0, 1.0): 100.0, (0.0, 100.0): 1.0}.get(self.bounds) if bounded else None
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The open interval of values that the scale can take."""
+        return {"log": (0.0, inf), "logit": self.bounds, "identity": (-inf, inf)}[self.scale]
+
     def fits(self, values: FloatArray) -> bool:
         """Whether the scale can take every one of the values."""
-        if self.scale == "log":
-            return bool((values > 0).all())
-        low, high = self.bounds
-        return self.scale == "identity" or bool(((values > low) & (values < high)).all())
+        low, high = self.limits
+        return bool(((values > low) & (values < high)).all())
 
     def improvement(self, values: FloatArray, scale: ScaleName) -> FloatArray:
-        """The values on a scale, in the orientation in which a better student has more. NaN stays NaN."""
-        if scale == "log":
-            found = np.log(values)
-        elif scale == "logit":
-            fraction = self._fraction(values)
-            found = np.log(fraction) - np.log1p(-fraction)
-        else:
-            found = np.asarray(values, dtype=np.float64)
-        return found if self.better == "higher" else -found
+        """The values on a scale, oriented so that more is better. NaN where the scale has no value."""
+        y = np.array(values, dtype=np.float64)
+        if scale != "identity":
+            low, high = (0.0, inf) if scale == "log" else self.bounds
+            if self.edge:
+                y = np.where(y == low, low + self.edge, np.where(y == high, high - self.edge, y))
+            y[~((y > low) & (y < high))] = nan
+            y = np.log(y) if scale == "log" else _logit(self._fraction(y))
+        return y if self.better == "higher" else -y
+
+    def slope(self, values: FloatArray, scale: ScaleName) -> FloatArray:
+        """How much the scale rises per unit of the metric, at these values."""
+        y = np.asarray(values, dtype=np.float64)
+        if scale == "identity":
+            return np.ones_like(y)
+        with np.errstate(all="ignore"):
+            if scale == "log":
+                return np.asarray(1 / np.maximum(y, self.edge or np.finfo(float).tiny))
+            low, high = self.bounds
+            return np.asarray(1 / np.maximum(y - low, self.edge) + 1 / np.maximum(high - y, self.edge))
 
     def value(self, improvement: float, scale: ScaleName) -> float:
         """The value of an improvement: the inverse of `improvement`."""
         y = improvement if self.better == "higher" else -improvement
-        if scale == "log":
-            return float(np.exp(y))
         if scale == "identity":
             return y
-        low, high = self.bounds
-        return low + (high - low) / (1 + float(np.exp(-y)))
+        with np.errstate(over="ignore", under="ignore"):
+            if scale == "log":
+                return float(np.exp(y))
+            low, high = self.bounds
+            return low + (high - low) / (1 + float(np.exp(-y)))
 
     def _fraction(self, values: FloatArray) -> FloatArray:
         """Where the values lie between the bounds, from 0 to 1."""
         low, high = self.bounds
         return values if (low, high) == (0.0, 1.0) else (values - low) / (high - low)
+
+
+def _logit(fraction: FloatArray) -> FloatArray:
+    return np.asarray(np.log(fraction) - np.log1p(-fraction))
 
 
 VALUE = Outcome()

@@ -19,6 +19,7 @@ from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.damage import RunFolderError, has_whole, whole_json
 from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
+from branchwise.analysis.records.teachers import with_repeats
 
 BUDGETS = "budgets"  # the table of what students were after some of their steps
 
@@ -30,7 +31,7 @@ def load_run(folder: Path) -> Run:
     space = read_mapping(folder / "space.yaml")
     manifest = read_mapping(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
-    arms = _arms(folder)
+    arms = with_repeats(_arms(folder), manifest)
     plan = read_mapping(folder / "plan.json") if (folder / "plan.json").is_file() else {}
     outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
     _complete(folder, arms, outline)

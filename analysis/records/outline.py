@@ -73,6 +73,7 @@ class Outline:
     looks: Looks | None = None
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
+    is_plan: bool = False  # whether it was laid out before the run
 
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
@@ -110,6 +111,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
         looks=looks_of(plan.get("looks")),
         published=(plan.get("published") or {}).get("values", {}),
         published_by=(plan.get("published") or {}).get("source", ""),
+        is_plan=True,
     )  # fmt: skip
 
 

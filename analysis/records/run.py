@@ -149,6 +149,16 @@ class Run:
         )
 
     @cached_property
+    def unfinished(self) -> str:
+        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished one, and for runs that
+        another program made."""
+        if not self.missing or not self.outline.is_plan or "source" in self.manifest:
+            return ""
+        waiting = {name.rpartition("-b")[2] for name in self.missing}
+        blocks = [str(block) for block in self.outline.blocks]
+        return f"{sum(block not in waiting for block in blocks)} of {len(blocks)} blocks"
+
+    @cached_property
     def lost(self) -> pd.DataFrame:
         """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
         no_value = ~np.isfinite(self.arms[self.primary.name])

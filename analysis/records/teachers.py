@@ -3,8 +3,11 @@ learn from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.cells import FULL, TEACHER
@@ -19,6 +22,7 @@ class TeacherValue:
     cells: tuple[str, ...]  # whose students learn from it
     by_block: pd.Series  # its value in each block: the same everywhere unless each block has a teacher of its own
     keys: tuple[str, ...]  # of the teachers, one or one for each block
+    repeats: tuple[float, ...]  # of each set of samples of the first; empty where they are not recorded
     alone: bool  # whether the run has no other
 
     @property
@@ -64,10 +68,28 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
             cells=tuple(sorted(cells, key=order.__getitem__)),
             by_block=rows[rows["_key"].isin(keys)].groupby("block")[column].first().astype(float),
             keys=tuple(dict.fromkeys(key for key in rows["_key"] if key in keys)),
+            repeats=_repeats(rows[rows["_key"].isin(keys)], column),
             alone=len(groups) == 1,
         )
         for cells, keys in groups
     )
+
+
+def _repeats(rows: pd.DataFrame, column: str) -> tuple[float, ...]:
+    found = rows[f"{column}_repeats"].iloc[0] if f"{column}_repeats" in rows else None
+    return tuple(map(float, found)) if isinstance(found, list | tuple | np.ndarray) else ()
+
+
+def with_repeats(arms: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """The arms with the repeats of their teacher's value, which the manifest records."""
+    teachers = manifest.get("teachers") or [manifest.get("teacher") or {}]
+    repeats = {one.get("key"): one["value_repeats"] for one in teachers if one.get("value_repeats")}
+    if not repeats or "teacher_value" not in arms:
+        return arms
+    keys = arms["teacher"] if "teacher" in arms else pd.Series([None] * len(arms), index=arms.index)
+    only = next(iter(repeats.values())) if len(teachers) == 1 else None
+    column = [repeats.get(key, only) for key in keys]
+    return arms.assign(teacher_value_repeats=pd.Series(column, index=arms.index, dtype=object))
 
 
 def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:

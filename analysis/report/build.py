@@ -44,6 +44,7 @@ MOST_ARMS = 500  # rows of arms in the HTML; the JSON has all
 class Summary:
     """What a terminal shows of a report, and the files written."""
 
+    warnings: tuple[str, ...]  # before any table
     answers: tuple[str, ...]
     attribution: Table
     cells: tuple[Table, ...]  # one a run
@@ -90,6 +91,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Summary(
+        warnings=tuple(_of_run(findings, analyses) + told for findings in analyses for told in findings.warnings),
         answers=tuple(
             _of_run(findings, analyses) + sentence for findings in analyses for sentence in answers(findings)
         ),
@@ -243,6 +245,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
         "claims": run.claims,
         "metric": run.metric,
         "measure": run.measure,
+        "warnings": findings.warnings,
         "answers": answers(findings),
         "notes": findings.notes,
         "done": len(run.results),

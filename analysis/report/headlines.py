@@ -24,12 +24,12 @@ def _of_standing(findings: Findings) -> Iterator[str]:
     """The full method against no distillation, the best baseline and its teacher, whatever came out."""
     scale, outcome = findings.headline, findings.run.primary
     for one in findings.standings:
-        if one.role == BASELINE:
+        if one.role == BASELINE or findings.run.unfinished:
             continue
         worth = effect_text(one.estimate, scale)
         who = f"The full method against {one.against} ({one.role})"
         if not one.estimate.has_interval:
-            yield f"{who}: better by {worth}; one block gives no interval."
+            yield f"{who}: better by {worth}; {one.estimate.reason}."
         elif one.estimate.p > ALPHA:
             yield f"{who}: not distinguishable ({worth}; {p_is(one.estimate.p)})."
         elif one.estimate.value > 0:
@@ -42,6 +42,8 @@ def _of_standing(findings: Findings) -> Iterator[str]:
 
 def _of_interactions(findings: Findings) -> Iterator[str]:
     """Pairs whose effects do not add up, adjusted over the interactions: they change how components are to be read."""
+    if findings.run.unfinished:
+        return
     scale = natural(findings)
     adjusted = holm([one.estimate.p for one in findings.headline.interactions])
     for one, p in zip(scale.interactions, adjusted, strict=True):
@@ -54,25 +56,21 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
 
 def _of_components(findings: Findings) -> Iterator[str]:
     shown, outcome = natural(findings), findings.run.primary
-    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].shapley.known]
-    for row, told in sorted(pairs, key=lambda pair: -pair[0].shapley.value):
-        worth, p, name = effect_text(told.shapley, shown), p_is(row.p_holm), titled(row.component, findings)
+    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
+    for row, told in sorted(pairs, key=lambda pair: -pair[0].effect.value):
+        worth, p, name = effect_text(told.effect, shown), p_is(row.p_holm), titled(row.component, findings)
         if findings.looks and not findings.looks.blocks:
             yield f"{name}: not judged: {findings.looks.progress}."
-        elif not row.shapley.has_interval:
-            yield f"{name}: {verb(outcome)} {outcome.title} by {worth}; one block gives no interval."
-        elif row.p_holm > ALPHA >= row.pooled_p_holm:
-            yield (
-                f"{name}: changes {outcome.title} on these {findings.headline.fit.n_blocks} seeds (better by "
-                f"{effect_text(told.pooled, shown)}; {p_is(row.pooled_p_holm)}); that it would on the next seed "
-                f"is not shown ({worth}; {p})."
-            )
-        elif row.p_holm > ALPHA:
+        elif findings.run.unfinished:
+            yield f"{name}: better by {worth} so far; not judged: {findings.run.unfinished}."
+        elif not row.effect.has_interval:
+            yield f"{name}: better by {worth}; {row.effect.reason}."
+        elif not row.p_holm <= ALPHA:
             yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; {p})."
         else:
-            helps = row.shapley.value > 0
+            helps = row.effect.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
-            worth = worth if helps else harm_text(told.shapley, shown)
+            worth = worth if helps else harm_text(told.effect, shown)
             yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}."
 
 
@@ -82,6 +80,7 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
     found = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
     if scale.reference != OWN or not found:
         return
+    natural_scale = natural(findings)
     adjusted = holm([estimate.p for estimate in found.values()])
     better = [estimate.value > 0 and p <= ALPHA for estimate, p in zip(found.values(), adjusted, strict=True)]
     if not any(better):
@@ -91,14 +90,15 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
         chosen = [f"{key} {setting(arm['hp.' + key])}" for key in knobs(findings.run)]
         name = f"{cell} ({', '.join(chosen)})"
         against = f"the space's own settings on {scale.fit.n_blocks} fresh seeds"
-        worth = effect_text(estimate, scale)
+        shown = natural_scale.relative.get(cell, estimate)
+        worth = effect_text(shown, natural_scale)
         if not estimate.has_interval:
-            yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}; one block gives no interval."
+            yield f"{name}: better by {worth} against {against}; {estimate.reason}."
         elif is_better:
             yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}."
         elif p <= ALPHA:
-            worse = harm_text(estimate, scale)
+            worse = harm_text(shown, natural_scale)
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
-            yield f"{name}: {raises} against {against}: on one seed it was luck."
+            yield f"{name}: {raises} against {against}: it did not replicate on fresh seeds."
         else:
             yield f"{name}: not distinguishable from {against} ({worth}; {p_is(p)})."

@@ -8,8 +8,9 @@ from dataclasses import replace
 from branchwise.analysis.report.tables import evidence
 from branchwise.analysis.report.text import DASH, Table, p_text
 from branchwise.analysis.report.wording import effect_text, natural
+from branchwise.analysis.statistics.claims.testing import widened
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.sequential.judging import Hypothesis, widened
+from branchwise.analysis.statistics.sequential.judging import Hypothesis
 
 
 def looks_table(findings: Findings) -> Table:
@@ -35,9 +36,9 @@ def looks_table(findings: Findings) -> Table:
 def _claim_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
     assert findings.looks
     for one, verdict in zip(findings.looks.claims, findings.verdicts, strict=True):
-        test = replace(verdict.by_block, reason="")
-        at_every = evidence(replace(verdict, by_block=replace(test, estimate=one.repeated)), findings)
-        plain = evidence(replace(verdict, by_block=test), findings)
+        test = replace(verdict.test, reason="")
+        at_every = evidence(replace(verdict, reason="", test=replace(test, estimate=one.repeated)), findings)
+        plain = evidence(replace(verdict, reason="", test=test), findings)
         yield (one.name, *_decided(one), *(text.partition(", claimed")[0] for text in (at_every, plain)), _chance(one))
 
 
@@ -46,8 +47,8 @@ def _shapley_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
     for i, hypotheses in enumerate(findings.looks.shapley):
         shown = natural(findings, i)
         for one, row in zip(hypotheses, shown.rows, strict=True):
-            at_every = effect_text(widened(row.shapley, findings.looks.level), shown)
-            yield (one.name, *_decided(one), at_every, effect_text(row.shapley, shown), _chance(one))
+            at_every = effect_text(widened(row.effect, findings.looks.level), shown)
+            yield (one.name, *_decided(one), at_every, effect_text(row.effect, shown), _chance(one))
 
 
 def _decided(one: Hypothesis) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from typing import Any
 
 from branchwise.analysis.statistics.attribution import ScaleResult
@@ -17,13 +17,12 @@ from branchwise.analysis.statistics.model import Estimate
 
 
 def csv_columns() -> tuple[str, ...]:
-    """Column names of ablation.csv: the promised ones, then intervals of the single-component contrasts
-    and the pooled ones."""
+    """Column names of ablation.csv: the promised ones, then further intervals and the pooled ones."""
     promised = ("shapley", "shapley_low", "shapley_high", "p_holm", "share", "share_low", "share_high", "leave_one_out",
                 "add_one_in")  # fmt: skip
     bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
-    pooled = ("pooled_low", "pooled_high", "pooled_p_holm", "pooled_share_low", "pooled_share_high")
-    further = (*bounds, *pooled)
+    pooled = ("pooled_low", "pooled_high", "pooled_share_low", "pooled_share_high")
+    further = (*bounds, "next_seed_low", "next_seed_high", *pooled)
     return (
         "component",
         *promised,
@@ -48,10 +47,11 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
     if scale is None:
         return {}
     row = scale.rows[i]
+    further = row.effect.for_next_seed(scale.fit.n_blocks)
     numbers = {
         "p_holm": row.p_holm, "pooled_low": row.pooled.low, "pooled_high": row.pooled.high,
-        "pooled_p_holm": row.pooled_p_holm, "pooled_share_low": row.pooled_share.low,
-        "pooled_share_high": row.pooled_share.high,
+        "pooled_share_low": row.pooled_share.low, "pooled_share_high": row.pooled_share.high,
+        "next_seed_low": further.low, "next_seed_high": further.high,
     }  # fmt: skip
     for name in ("shapley", "share", "leave_one_out", "add_one_in"):
         estimate: Estimate = getattr(row, name)
@@ -112,6 +112,8 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "with_worst_in_place": {name: asdict(estimate) for name, estimate in findings.with_worst.items()},
         "arms": _arm_rows(findings),
         "missing": run.missing,
+        "unfinished": run.unfinished,
+        "warnings": findings.warnings,
         "notes": findings.notes,
     }  # fmt: skip
 
@@ -119,25 +121,37 @@ def findings_json(findings: Findings) -> dict[str, Any]:
 def _contrasts(scale: ScaleResult) -> dict[str, Any]:
     return {
         "shapley": {
-            row.component: asdict(row.shapley) | {"p_holm": row.p_holm, "weights": row.weights} for row in scale.rows
+            row.component: asdict(row.shapley)
+            | {"p_holm": row.p_holm if row.tested == "shapley" else nan, "weights": row.weights}
+            for row in scale.rows
+        },
+        "tested": {
+            row.component: {"quantity": row.tested, "p_holm": row.p_holm, "weights": row.tested_weights,
+                            **_next_seed(row.effect, scale)}
+            for row in scale.rows
         },
         "share": {row.component: asdict(row.share) for row in scale.rows},
-        "pooled": {row.component: asdict(row.pooled) | {"p_holm": row.pooled_p_holm} for row in scale.rows},
+        "pooled": {row.component: asdict(row.pooled) for row in scale.rows},
         "pooled_share": {row.component: asdict(row.pooled_share) for row in scale.rows},
         "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
         "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
         "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},
         "interaction": {":".join(one.members): asdict(one.estimate) for one in scale.interactions},
         "total_gain": {name: asdict(gain) for name, gain in scale.gains.items()},
-    }
+    }  # fmt: skip
+
+
+def _next_seed(estimate: Estimate, scale: ScaleResult) -> dict[str, float]:
+    further = estimate.for_next_seed(scale.fit.n_blocks)
+    return {"next_seed_low": further.low, "next_seed_high": further.high}
 
 
 def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
     claim = verdict.claim
     return {
         "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.scale,
-        "outcome": claim.outcome or primary, "relation": claim.relation, "bound": claim.bound,
-        **asdict(verdict.by_block), "pooled": asdict(verdict.pooled), "weights": verdict.weights,
+        "outcome": claim.outcome or primary, "relation": claim.relation,
+        **asdict(verdict.test), "reason": verdict.test.reason or verdict.reason, "weights": verdict.weights,
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
 from branchwise.analysis.report.text import Table, number
@@ -53,7 +54,7 @@ def search_plots(run: Run) -> list[Plot]:
 
 def best_table(run: Run, most: int = 10) -> Table:
     """The best searched arms with their settings: where to look next, never a result."""
-    best = tried(run).sort_values("value").head(most)
+    best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(most)
     several = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
     rows = tuple(
@@ -87,7 +88,7 @@ def importance_table(run: Run) -> Table:
     """PED-ANOVA importances of the settings, by study."""
     rows = []
     for cell, arms in tried(run).groupby("cell", sort=False):
-        for key, share in importances(arms, knobs(run)).items():
+        for key, share in importances(arms, knobs(run), run.better("value")).items():
             rows.append((str(cell), key, f"{100 * share:.0f}%"))
     return Table(
         title="Which settings the search found to matter", columns=("study", "setting", "importance"),
@@ -98,7 +99,9 @@ def importance_table(run: Run) -> Table:
     )  # fmt: skip
 
 
-def importances(arms: pd.DataFrame, space: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def importances(
+    arms: pd.DataFrame, space: Mapping[str, Mapping[str, Any]], better: Better = "lower"
+) -> dict[str, float]:
     """Importance of each setting, the largest first; empty with too few arms or none that differ."""
     import optuna  # only a report on a search waits for it
 
@@ -106,11 +109,11 @@ def importances(arms: pd.DataFrame, space: Mapping[str, Mapping[str, Any]]) -> d
     if len(arms) < LEAST_FOR_IMPORTANCE or not distributions:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
+    study, sign = optuna.create_study(), -1.0 if better == "higher" else 1.0
     for _, arm in arms.iterrows():
         params = {key: _token(arm[f"hp.{key}"]) for key in distributions}
         try:
-            trial = optuna.create_trial(params=params, distributions=distributions, value=float(arm["value"]))
+            trial = optuna.create_trial(params=params, distributions=distributions, value=sign * float(arm["value"]))
         except ValueError:
             continue  # a setting that was not searched in this arm, and has a value outside the range
         study.add_trial(trial)
@@ -146,7 +149,7 @@ def slices(run: Run) -> Plot | None:
     figure, panels = new_figure(max(4.0, 2.9 * len(shown)), 3.1, columns=len(shown), sharey=True)
     for axes, (key, knob) in zip(panels, shown, strict=True):
         _slice(axes, arms, key, knob)
-    panels[0].set_ylabel(run.metric)
+    panels[0].set_ylabel(f"{run.metric} ({run.better('value')} is better)")
     if (arms["value"] > 0).all():
         log_y(panels[0])
     alt = f"{len(arms)} searched arms that ran to their end, by setting; darker dots came later. All on one seed."

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan, nan
 
+from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
 from branchwise.analysis.report.text import CHECK, DASH, TIMES, Table, mean_sd, number, p_text, with_interval
 from branchwise.analysis.report.wording import effect_text, natural, verb
@@ -17,6 +18,8 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import ALPHA, Estimate
 from branchwise.analysis.statistics.table import CellRow
+
+NEXT_SEED = "one further seed"
 
 
 def effect_tables(findings: Findings) -> list[Table]:
@@ -40,24 +43,47 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
         for row, told in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.name,) if several else ()), row.component, effect_text(told.shapley, shown),
-                    with_interval(row.share, 100), p_text(row.p_holm),
-                    effect_text(told.pooled, shown), p_text(row.pooled_p_holm),
+                    *((findings.run.name,) if several else ()), row.component, effect_text(told.effect, shown),
+                    next_seed(told.effect, shown), with_interval(row.share, 100), p_text(row.p_holm),
                     effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
     head = _head(analyses)
-    columns = (*(("run",) if several else ()), "component", head, "% of the gain", "p (Holm)", "on these seeds",
-               "p on these seeds", "leave-one-out", "add-one-in")  # fmt: skip
+    columns = (*(("run",) if several else ()), "component", head, NEXT_SEED, "% of the gain", "p (Holm)",
+               "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title="What each component is worth", name="attribution", columns=columns, rows=tuple(rows),
         text_columns=2 if several else 1,
-        brief=("run", "component", head, "% of the gain", "p (Holm)"),
-        note="Shapley values: the mean over all orders in which components can be added. 95% intervals in brackets, "
-        "by block: they hold for the next seed. On these seeds: the pooled interval, right only if effects and spreads "
-        "are equal in all blocks and cells. Positive: better. Only Shapley values and claims are adjusted for their "
-        "number; the rest is exploratory.",
+        brief=("run", "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
+        note=f"{_tested(analyses)} 95% intervals in brackets, by block, for the mean over seeds. One "
+        "further seed: where the effect of one more seed is expected (95% prediction interval)."
+        f"{_scale_of_p(analyses)} Positive: better. Only these effects and claims are adjusted for their number; "
+        "the rest is exploratory.",
     )  # fmt: skip
+
+
+def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
+    """The prediction interval for one further seed: `[12.0, 41.3]`."""
+    if not estimate.has_interval:
+        return DASH
+    text = effect_text(estimate.for_next_seed(scale.fit.n_blocks), scale)
+    return text[text.index("[") :]
+
+
+def _tested(analyses: Sequence[Findings]) -> str:
+    """What the effects in the table are."""
+    kinds = {row.tested for findings in analyses for row in findings.headline.rows}
+    words = {
+        "shapley": "Shapley values: the mean over all orders in which components can be added.",
+        "leave_one_out": "Leave-one-out effects: the full method against the full method without the component.",
+        "main_effect": "Main effects: the mean over the planned settings of the other components.",
+    }
+    return " ".join(text for kind, text in words.items() if kind in kinds)
+
+
+def _scale_of_p(analyses: Sequence[Findings]) -> str:
+    logit = any(findings.headline.scale == "logit" for findings in analyses)
+    return " p and shares: on the logit scale." if logit else ""
 
 
 def _head(analyses: Sequence[Findings]) -> str:
@@ -78,7 +104,8 @@ def standing_table(findings: Findings) -> Table:
     return Table(
         title="Where the full method stands", name="standings", rows=rows, text_columns=2,
         columns=("against", "which is", f"full {verb(findings.run.primary)} {findings.run.primary.title} by", "p"),
-        note="By block, each unadjusted. Negative: the full method is worse.",
+        note="By block, unadjusted, but for the best baseline: p and interval allow for its having been picked. "
+        "Negative: the full method is worse.",
     )  # fmt: skip
 
 
@@ -90,7 +117,7 @@ def outcome_table(findings: Findings) -> Table:
         for row, first, told in zip(scale.rows, findings.outcomes[0].rows, shown.rows, strict=True):
             tested = i == 0 or not first.p_holm > ALPHA
             p = p_text(row.p_holm) if tested else "not tested"
-            effect = effect_text(told.shapley, shown)
+            effect = effect_text(told.effect, shown)
             rows.append((scale.outcome.title, row.component, effect, with_interval(row.share, 100), p))
     return Table(
         title="By outcome", name="outcomes",
@@ -128,16 +155,17 @@ def budget_table(findings: Findings) -> Table:
     for budget in findings.budgets:
         for i, component in enumerate(findings.run.components):
             for steps, scale in zip(budget.steps, budget.results, strict=True):
-                row = scale.rows[i]
-                worth = effect_text(row.shapley, scale)
-                rows.append((scale.outcome.title, component, f"{steps:,}", worth, p_text(row.shapley.p)))
+                effect = scale.rows[i].effect
+                rows.append(
+                    (scale.outcome.title, component, f"{steps:,}", effect_text(effect, scale), p_text(effect.p))
+                )
     return Table(
         title="By training steps", name="budget_effects",
         columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
         text_columns=2,
-        note="Shapley values of the same students along the way, p unadjusted. Before the last row the learning rate "
-        "is still high; students trained to their end in fewer steps are another experiment (train.steps as a "
-        "component).",
+        note="Effects of the components on the same students along the way, p unadjusted. Before the last row the "
+        "learning rate is still high; students trained to their end in fewer steps are another experiment (train.steps "
+        "as a component).",
     )  # fmt: skip
 
 
@@ -186,46 +214,62 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them: the verdict board."""
     several = len(analyses) > 1
     rows = tuple(
-        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict.status, evidence(verdict, findings),
-         p_text(verdict.by_block.p_holm), p_text(verdict.pooled.p_holm))
+        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict_text(verdict),
+         evidence(verdict, findings), p_text(verdict.test.p_holm))
         for findings in analyses
         for verdict in findings.verdicts
     )  # fmt: skip
-    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)",
-               "p on these seeds")  # fmt: skip
+    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
     edited = any(findings.edited for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
     when = "written after the runs" if after else "edited after the run" if edited else "written before the run"
     return Table(
-        title=f"Claims {when}", name="claims",
-        columns=columns, rows=rows, text_columns=4 if several else 3,
+        title=f"Claims {when}",
+        name="claims",
+        columns=columns,
+        rows=rows,
+        text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
-        note="Judged by block, two-sided at the 5% level, adjusted over all claims and Shapley values together; "
-        "equivalence by two one-sided tests. “On these seeds”: only the pooled test shows it. Effects: positive = "
-        "better.",
-    )  # fmt: skip
+        note="Judged by block, two-sided at the 5% level, adjusted over all claims and tested effects together; "
+        "equivalence by two one-sided tests. Claims and intervals are about the mean over seeds. Effects: positive = "
+        f"better.{_of_teachers(analyses)}",
+    )
+
+
+def _of_teachers(analyses: Sequence[Findings]) -> str:
+    if not any(TEACHER in verdict.weights for findings in analyses for verdict in findings.verdicts):
+        return ""
+    return " One teacher is one teacher: its value varies by its sampling, as measured, and says nothing of others."
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The verdict, and how far the plan is where it is not judged."""
+    return f"{verdict.status}: {verdict.reason}" if verdict.status == "not judged" else verdict.status
 
 
 def evidence(verdict: Verdict, findings: Findings) -> str:
-    """The numbers behind a verdict in one line: by block, or pooled where the verdict is of these seeds alone."""
-    test = verdict.pooled if verdict.status.endswith("on these seeds") else verdict.by_block
+    """The numbers behind a verdict in one line, in the unit of the tables."""
+    test, claim = verdict.test, verdict.claim
+    why = test.reason or (verdict.reason if verdict.status != "not judged" else "")
     if not test.estimate.known:
-        return test.reason or DASH
-    claim = verdict.claim
-    scale = next(one for one in findings.outcomes if one.outcome.name == (claim.outcome or findings.run.primary.name))
-    relation = {"above": "above ", "below": "below ", "equivalent": "within ±"}[claim.relation]
-    if claim.scale == "share":
-        text = f"{with_interval(test.estimate, 100)}% of the gain, claimed {relation}{number(100 * claim.bound)}"
-    elif claim.scale == "effect" and scale.scale == "log":
-        if claim.relation == "equivalent":  # the same ratio both ways, so not the same percentage
-            claimed = " to ".join(effect_text(Estimate(value=bound), scale) for bound in (-claim.bound, claim.bound))
-            relation = "within "
-        else:
-            claimed = effect_text(Estimate(value=claim.bound), scale)
-        text = f"{effect_text(test.estimate, scale)}, claimed {relation}{claimed}"
-    else:
-        text = f"{with_interval(test.estimate)}, claimed {relation}{number(claim.bound)}"
-    return f"{text} ({test.reason})" if test.reason else text
+        return why or DASH
+    name = claim.outcome or findings.run.primary.name
+    i = next(i for i, one in enumerate(findings.outcomes) if one.outcome.name == name)
+    scale = findings.outcomes[i] if test.form == "ratio effect" else findings.raws[i]
+    bounds = (-test.bound, test.bound) if claim.relation == "equivalent" else (test.bound,)
+    relation = {"above": "above ", "below": "below ", "equivalent": "within "}[claim.relation]
+
+    def text(estimate: Estimate) -> str:
+        if test.form in ("effect", "ratio effect"):
+            return effect_text(estimate, scale)
+        return f"{with_interval(estimate, 100)}% of the gain" if test.form == "share" else with_interval(estimate)
+
+    subject = {"geometric mean": "geometric mean ", "ratio of values": "ratio of geometric means "}.get(test.form, "")
+    found = f"{subject}{text(test.estimate)}"
+    if not isnan(test.bound):
+        claimed = " to ".join(text(Estimate(value=bound)).removesuffix(" of the gain") for bound in bounds)
+        found += f", claimed {relation}{claimed}"
+    return f"{found} ({why})" if why else found
 
 
 def interaction_table(findings: Findings) -> Table:
@@ -259,31 +303,38 @@ def variance_table(findings: Findings) -> Table:
 
 def agreement_table(findings: Findings) -> Table:
     """Do the seeds agree? What makes intervals by block wider than pooled ones."""
+    shown = natural(findings)
+    pooled = {row.component: effect_text(row.pooled, shown) for row in shown.rows}
     rows = tuple(
-        (row.component, number(row.se_ratio, 2), number(row.varies, 2), p_text(row.varies_p), number(row.off_sd, 2),
+        (row.component, pooled[row.component], number(row.se_ratio, 2), number(row.varies, 2), p_text(row.varies_p),
+         number(row.off_sd, 2),
          number(row.on_sd, 2), p_text(row.spread_p))
         for row in findings.agreement
     )  # fmt: skip
     return Table(
         title="Do the seeds agree?", rows=rows,
-        columns=("component", "SE by block / pooled", f"block{TIMES}component F", "p of F", "SD without", "SD with",
+        columns=("component", "pooled estimate", "SE by block / pooled", f"block{TIMES}component F", "p of F",
+                 "SD without", "SD with",
                  "p of SDs"),
-        note="F: does the effect differ between blocks? SDs: residual, of cells without and with the component. p "
+        note="Pooled: the Shapley value with the interval of the pooled residual, right only if effects and spreads "
+        "are equal in all blocks and cells. F: does the effect differ between blocks? SDs: residual, of cells without "
+        "and with the component. p "
         "adjusted over the components (Holm). They choose no test: verdicts are by block whatever stands here.",
     )  # fmt: skip
 
 
 def lost_table(findings: Findings) -> Table:
-    """Shapley values without the lost arms, and with bad values in their place."""
+    """The tested effects without the lost arms, and with bad values in their place."""
     scale: ScaleResult = findings.headline
     lost: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(
-        (row.component, effect_text(row.shapley, scale), effect_text(findings.with_worst[row.component], scale))
+        (row.component, effect_text(row.effect, scale), effect_text(findings.with_worst[row.component], scale))
         for row in lost
     )
     return Table(
         title="If the lost arms had done badly", rows=rows,
         columns=("component", "without the lost arms", "with bad values in their place"),
         note="In its place: as bad, for its cell and block, as the worst arm of the run was for its own. Where the two "
-        "columns disagree, the conclusion hangs on the lost arms.",
+        "columns disagree, the conclusion depends on the lost arms. A claim is supported or refuted only "
+        "where it would be with either.",
     )  # fmt: skip

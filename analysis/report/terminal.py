@@ -16,6 +16,8 @@ MOST_ROWS = 70
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
     """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
+    for warning in summary.warnings:
+        console.print(Text.assemble(("warning:", "bold red"), f" {printable(warning)}"), highlight=False)
     if summary.claims.rows:
         console.print(rich_table(summary.claims))
     for table in summary.looks:

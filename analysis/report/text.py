@@ -37,10 +37,11 @@ class Table:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with `digits` significant digits and no exponent below 1e6; a dash for NaN."""
+    """A number with `digits` significant digits, with an exponent from 1e6 and where it would be all zeros; a dash for
+    NaN."""
     if isnan(value):
         return DASH
-    if abs(value) >= 1e6:
+    if abs(value) >= 1e6 or 0 < abs(value) < 10.0 ** -(digits + 1):
         return f"{value:.{digits - 1}e}"
     decimals = digits - 1 - floor(log10(abs(value))) if value else digits - 1
     return _fixed(value, min(max(decimals, 0), digits))
@@ -52,7 +53,11 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
         return DASH
     if not estimate.has_interval:
         return number(factor * estimate.value)
-    half = factor * (estimate.high - estimate.low) / 2
+    half = factor * (estimate.high / 2 - estimate.low / 2)
+    if abs(factor * estimate.value) >= 1e6 or 0 < half < 1e-7:
+        digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value and half > 0 else 0)
+        value, low, high = (f"{factor * x:.{min(digits, 15)}g}" for x in (estimate.value, estimate.low, estimate.high))
+        return f"{value} [{low}, {high}]"
     decimals = min(max(1 - floor(log10(half)), 0), 8) if half > 0 else 3
     value, low, high = (_fixed(factor * x, decimals) for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"

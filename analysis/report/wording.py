@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from math import exp
+from math import expm1, inf, isinf
 
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.text import DASH, TIMES, Table, with_interval
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
+
+MAX_EXPONENT = 700.0  # of e, in a double
 
 
 def verb(outcome: Outcome, helps: bool = True) -> str:
@@ -31,7 +33,17 @@ def is_rate(scale: ScaleResult) -> bool:
 
 def percent(effect: float, outcome: Outcome) -> float:
     """Percent by which an effect on the log scale makes the value better; negative where it makes it worse."""
-    return 100 * (1 - exp(-effect)) if outcome.better == "lower" else 100 * (exp(effect) - 1)
+    exponent = -effect if outcome.better == "lower" else effect
+    worth = 100 * expm1(exponent) if exponent < MAX_EXPONENT else inf
+    return -worth if outcome.better == "lower" else worth
+
+
+def percent_text(effect: float, outcome: Outcome) -> str:
+    """`31.2`, with an exponent where it is beyond a million."""
+    worth = percent(effect, outcome)
+    if isinf(worth):
+        return "-inf" if worth < 0 else "inf"
+    return f"{worth:.1f}" if abs(worth) < 1e6 else f"{worth:.1e}"
 
 
 def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
@@ -39,10 +51,10 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     if not estimate.known:
         return DASH
     if scale.scale == "log":
-        value = f"{percent(estimate.value, scale.outcome):.1f}%"
+        value = f"{percent_text(estimate.value, scale.outcome)}%"
         if not estimate.has_interval:
             return value
-        low, high = (f"{percent(end, scale.outcome):.1f}" for end in (estimate.low, estimate.high))
+        low, high = (percent_text(end, scale.outcome) for end in (estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
     if is_rate(scale):
         head, _, tail = with_interval(estimate, scale.outcome.points or 1.0).partition(" ")
@@ -53,7 +65,7 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
 def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
     """By how much the value gets worse, as a positive number without an interval."""
     if scale.scale == "log":
-        return f"{-percent(estimate.value, scale.outcome):.1f}%"
+        return f"{percent_text(estimate.value, scale.outcome).removeprefix('-')}%"
     return effect_text(replace(Estimate(), value=-estimate.value), scale)
 
 

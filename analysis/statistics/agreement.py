@@ -38,22 +38,27 @@ def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[st
     whole = _whole_blocks(scale, results, factorial_cells(components))
     rows = [_component(row, whole, i) for i, row in enumerate(scale.rows)]
     varies, spread = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
-    return tuple(replace(row, varies_p=p, spread_p=q) for row, p, q in zip(rows, varies, spread, strict=True))
+    unit = scale.fit.unit
+    return tuple(
+        replace(row, varies_p=p, spread_p=q, off_sd=unit * row.off_sd, on_sd=unit * row.on_sd)
+        for row, p, q in zip(rows, varies, spread, strict=True)
+    )
 
 
 def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
     """(blocks, cells) improvements, of the blocks that have all; no rows where a cell never finished."""
     factorial = results[results["kind"] != "baseline"]
-    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float))
+    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / scale.fit.unit
     table = pd.DataFrame({"block": factorial["block"], "cell": factorial["cell"], "y": y})
     wide = table.pivot_table(index="block", columns="cell", values="y")
     if any(cell not in wide for cell in cells):
         return np.empty((0, len(cells)))
-    return wide[list(cells)].dropna().to_numpy()
+    found: FloatArray = wide[list(cells)].dropna().to_numpy()
+    return found - found[:1, :1]  # a common offset would cost digits
 
 
 def _component(row: ComponentRow, whole: FloatArray, i: int) -> Agreement:
-    se_ratio = row.shapley.se / row.pooled.se if row.pooled.se > 0 else nan
+    se_ratio = row.shapley.se / row.pooled.se if row.pooled.se > 0 and row.shapley.has_interval else nan
     found = Agreement(component=row.component, se_ratio=se_ratio)
     blocks, cells = whole.shape
     if blocks < 2 or cells < 4:

@@ -1,6 +1,6 @@
 """What each component is worth for an outcome: contrasts of the fitted model.
 
-Every interval is by block and holds for the next seed; `pooled` stands beside it and holds for the seeds that ran.
+Every interval is by block, for the mean over seeds; `pooled` is a diagnostic.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.cells import BASE, FULL, OWN, factorial_cells
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
+from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.levels import LevelRow, averaged, level_rows
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
 
 Weights = Mapping[str, float]
+Quantity = Literal["shapley", "leave_one_out", "main_effect"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,23 @@ class ComponentRow:
     leave_one_out: Estimate
     add_one_in: Estimate
     main_effect: Estimate
-    pooled: Estimate  # Shapley value with the pooled residual's interval: of these seeds
+    pooled: Estimate  # Shapley value with the pooled residual's interval
     pooled_share: Estimate
-    p_holm: float = nan
-    pooled_p_holm: float = nan
+    tested: Quantity | None  # the effect that is tested against zero; None where the design can estimate none
+    p_holm: float = nan  # of that effect
     weights: Weights  # of the Shapley value, by cell
+    tested_weights: Weights
+
+    @property
+    def effect(self) -> Estimate:
+        """The effect that is tested; the Shapley value, which is not known then, where none is."""
+        found: Estimate = getattr(self, self.tested or "shapley")
+        return found
+
+    def with_p(self, p: float) -> ComponentRow:
+        """The row with another p-value of the effect that is tested."""
+        changes: dict[str, Any] = {self.tested or "shapley": replace(self.effect, p=p)}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +83,51 @@ class ScaleResult:
         return self.outcome.improvement(values, self.scale)
 
 
-def analyse_scale(results: pd.DataFrame, grid: Grid, outcome: Outcome, scale: ScaleName | None = None) -> ScaleResult:
+@dataclass(frozen=True, kw_only=True)
+class _Observed:
+    """An outcome on a scale, by row of the results: y, and what the resolution of the measurement is worth there."""
+
+    y: pd.Series
+    magnitude: pd.Series  # what the rounding of y is relative to
+    steps: pd.Series
+    resolution: str
+
+
+def _observed(
+    results: pd.DataFrame, outcome: Outcome, scale: ScaleName, grid: Resolution | None
+) -> tuple[pd.DataFrame, _Observed]:
+    """The rows that have a value on the scale, and those values."""
+    values = results[outcome.name].to_numpy(dtype=float)
+    y = outcome.improvement(values, scale)
+    known = np.isfinite(y)
+    results, values, y = results[known], values[known], y[known]
+    slope = outcome.slope(values, scale)
+    with np.errstate(all="ignore"):
+        magnitude = np.fmax(np.abs(y), np.abs(values) * slope)
+    columns = (y, magnitude, slope * grid.step if grid else np.zeros(len(y)))
+    series = [pd.Series(column, index=results.index) for column in columns]
+    text = grid.text if grid else ""
+    return results, _Observed(y=series[0], magnitude=series[1], steps=series[2], resolution=text)
+
+
+def analyse_scale(
+    results: pd.DataFrame,
+    grid: Grid,
+    outcome: Outcome,
+    scale: ScaleName | None = None,
+    grid_step: Resolution | None = None,
+) -> ScaleResult:
     """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate every contrast.
 
-    scale: the outcome's own unless given; arms without the outcome are left out. Baselines never enter the fit of the
+    scale: the outcome's own unless given; arms without the outcome are left out. grid_step: the resolution of its
+    measurement. Baselines never enter the fit of the
     components: each joins a fit of its own for its comparison with `full`, so that a baseline with another spread
     cannot widen or narrow what is said of the components.
     """
     scale = scale or outcome.scale
-    results = results[results[outcome.name].notna()]
-    y = pd.Series(outcome.improvement(results[outcome.name].to_numpy(dtype=float), scale), index=results.index)
+    results, observed = _observed(results, outcome, scale, grid_step)
     factorial = results["kind"] != "baseline"
-    fit = _fit(results[factorial], y[factorial])
+    fit = _fit(results[factorial], observed)
     components = grid.components
     rows = _with_holm([_component_row(fit, grid, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
@@ -86,7 +135,7 @@ def analyse_scale(results: pd.DataFrame, grid: Grid, outcome: Outcome, scale: Sc
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
     for name in dict.fromkeys(results.loc[~factorial, "cell"]):
         joined = factorial | (results["cell"] == name)
-        with_baseline = _fit(results[joined], y[joined])
+        with_baseline = _fit(results[joined], observed)
         gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
         relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
     return ScaleResult(
@@ -98,24 +147,33 @@ def analyse_scale(results: pd.DataFrame, grid: Grid, outcome: Outcome, scale: Sc
 def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
     """The results, and a value for each lost arm: as bad, for its cell and block, as the worst arm was for its own.
 
-    lost: rows with cell and block of factorial cells; one whose cell or block has no result at all gets no value.
+    lost: rows with cell and block; one whose cell or block has no result at all gets no value.
     """
     column = scale.outcome.name
-    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & results[column].notna()]
+    known = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))
+    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & known]
+    if factorial.empty:
+        return results
     means = dict(zip(fit.cells, fit.means, strict=True))
     shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
     worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
+    for name, rows in results[(results["kind"] == "baseline") & known].groupby("cell"):
+        values = scale.improvement(rows[column].to_numpy(dtype=float))
+        means[str(name)] = float(np.mean(values - rows["block"].map(shifts).fillna(0.0).to_numpy()))
     placed = lost[lost["cell"].isin(means) & lost["block"].isin(shifts)]
     if placed.empty:
         return results
     guess = placed["cell"].map(means) + placed["block"].map(shifts) + worst
-    values = [scale.outcome.value(v, scale.scale) for v in guess]
-    return pd.concat([results, placed.assign(**{column: values})])
+    filled = [scale.outcome.value(v, scale.scale) for v in guess]
+    return pd.concat([results, placed.assign(**{column: filled})])
 
 
-def _fit(rows: pd.DataFrame, y: pd.Series) -> TwoWayFit:
-    return fit_two_way(rows["cell"].tolist(), rows["block"].tolist(), y.to_numpy())
+def _fit(rows: pd.DataFrame, observed: _Observed) -> TwoWayFit:
+    y, magnitude, steps = (column[rows.index].to_numpy() for column in (observed.y, observed.magnitude, observed.steps))
+    return fit_two_way(
+        rows["cell"].tolist(), rows["block"].tolist(), y, float(magnitude.max(initial=0.0)), steps, observed.resolution
+    )
 
 
 def _named(vector: FloatArray, components: Sequence[str]) -> dict[str, float]:
@@ -125,6 +183,7 @@ def _named(vector: FloatArray, components: Sequence[str]) -> dict[str, float]:
 def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:
     components, k = grid.components, len(grid.components)
     weights, gain = _named(contrasts.shapley(i, k), components), _named(contrasts.total_gain(k), components)
+    tested, tested_weights = headline_effect(grid, i)
     return ComponentRow(
         component=components[i],
         shapley=contrast(fit, weights),
@@ -134,13 +193,30 @@ def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:
         main_effect=averaged(fit, grid.effect(components[i], grid.factors[i].full)),
         pooled=contrast(fit, weights, "pooled"),
         pooled_share=ratio(fit, weights, gain, "pooled"),
+        tested=tested,
         weights=weights,
+        tested_weights=tested_weights,
     )
 
 
+def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, Weights]:
+    """The effect of component `i` that this design can estimate and tests against zero, and its weights by cell.
+
+    The Shapley value where every cell of the factorial is planned, else leave-one-out, else the main effect.
+    """
+    components, k = grid.components, len(grid.components)
+    if grid.names >= set(factorial_cells(components)):
+        return "shapley", _named(contrasts.shapley(i, k), components)
+    without = _named(contrasts.leave_one_out(i, k), components)
+    if grid.names >= set(without):
+        return "leave_one_out", without
+    main = grid.effect(components[i], grid.factors[i].full)
+    return ("main_effect", main) if main else (None, {})
+
+
 def _with_holm(rows: list[ComponentRow]) -> tuple[ComponentRow, ...]:
-    adjusted, pooled = holm([row.shapley.p for row in rows]), holm([row.pooled.p for row in rows])
-    return tuple(replace(row, p_holm=p, pooled_p_holm=q) for row, p, q in zip(rows, adjusted, pooled, strict=True))
+    adjusted = iter(holm([row.effect.p for row in rows if row.tested]))
+    return tuple(replace(row, p_holm=next(adjusted)) if row.tested else row for row in rows)
 
 
 def _interactions(fit: TwoWayFit, components: Sequence[str]) -> tuple[Interaction, ...]:

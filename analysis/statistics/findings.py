@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan, sqrt
 
 import numpy as np
+import pandas as pd
 
 from branchwise.analysis.declared.cells import TEACHER
-from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.declared.outcomes import Outcome, ScaleName
+from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import Verdict, judge, settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.notes import lost_cells, notes_on
+from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
 from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
 from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
 from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
@@ -29,14 +31,16 @@ from branchwise.analysis.statistics.variance import Variance, components_of_vari
 class Findings:
     """Results of one run.
 
-    outcomes: the attribution of each, the primary one first, on its own scale where the values allow it; raws: of each
-    in its own units. with_worst: Shapley values, by component, with bad values in the place of lost arms;
+    warnings: what a reader must know before any table. outcomes: the attribution of each, the primary one first, on its
+    own scale where the values allow it; raws: of each in its own units. with_worst: the tested effects, by component,
+    with bad values in the place of lost arms;
     empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
     smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
     last one that was reached.
     """
 
     run: Run
+    warnings: tuple[str, ...]
     outcomes: tuple[ScaleResult, ...]
     raws: tuple[ScaleResult, ...]
     verdicts: tuple[Verdict, ...]
@@ -64,46 +68,70 @@ class Findings:
 
 def analyse(run: Run) -> Findings:
     """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
-    results = run.results
     claims, unread = read_claims(run)
     looks = None
     if run.outline.looks and not run.progress:
-        run, verdicts, outcomes, looks = at_looks(run, run.outline.looks, claims, attributions)
-        results = run.results
+        run, verdicts, outcomes, looks = at_looks(run, run.outline.looks, claims, evidence_of)
+        evidence = evidence_of(run)
     else:
-        unsettled = attributions(run)
-        verdicts, outcomes = settle(judge(claims, unsettled, results, run.grid), unsettled)
-    headline = outcomes[0]
-    raws = tuple(analyse_scale(results, run.grid, outcome, "identity") for outcome in run.outcomes)
+        evidence = evidence_of(run)
+        verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished)
+    results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
     edited, along = _edited(run, claims), budgets(run)
     return Findings(
-        run=run, outcomes=outcomes, raws=raws, verdicts=verdicts, edited=edited, standings=standings(run, headline),
+        run=run, warnings=(*(() if looks else unfinished(run)), *idle(run)), outcomes=outcomes, raws=raws,
+        verdicts=verdicts, edited=edited, standings=standings(run, headline),
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
-        with_worst=_with_worst(run, headline), plan=_plan(run, headline, further_hypotheses(claims, run.components)),
+        with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
         notes=(*(looks.notes() if looks else ()), *_resealed(run, edited), *_of_source(run), *unread,
-               *notes_on(run, outcomes),
+               *notes_on(run, outcomes), *evidence.notes,
                *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 
 
-def attributions(run: Run) -> list[ScaleResult]:
-    """The attribution of each outcome, before any adjustment for their number."""
-    return [_attributed(run, outcome) for outcome in run.outcomes]
+def evidence_of(run: Run) -> Evidence:
+    """What the claims of a run are judged by, before any adjustment for their number."""
+    outcomes, notes, resolutions = [], [], {}
+    for outcome in run.outcomes:
+        rows = run.results[run.results[outcome.name].notna()]
+        values = rows[outcome.name].to_numpy(dtype=float)
+        usable, note = placed(outcome, values, rows["arm"].tolist())
+        outcomes.append(usable)
+        notes += [note] if note else []
+        resolutions[outcome.name] = resolution(outcome, values)
+    bare = Evidence(outcomes=(), raws=(), results=run.results, resolutions=resolutions, notes=tuple(notes))
+    evidence = _attributed(bare, run, outcomes)
+    lost = run.lost[run.lost["kind"].isin((*RESULT_KINDS, "baseline"))]
+    if lost.empty or run.unfinished:
+        return evidence
+    filled = pd.concat([run.results, lost])
+    for scale in evidence.outcomes:
+        column = scale.outcome.name
+        whole = with_worst_in_place(run.results, lost.assign(**{column: nan}), scale)
+        filled[column] = whole[column].reindex(filled.index)
+    return replace(evidence, with_worst=_attributed(replace(evidence, results=filled), run, outcomes))
 
 
-def _attributed(run: Run, outcome: Outcome) -> ScaleResult:
-    """On the outcome's own scale where it can take every value, else on the raw one."""
-    values = run.results[outcome.name].dropna().to_numpy(dtype=float)
-    return analyse_scale(run.results, run.grid, outcome, outcome.scale if outcome.fits(values) else "identity")
+def _attributed(evidence: Evidence, run: Run, outcomes: Sequence[Outcome]) -> Evidence:
+    """The evidence with the attribution of each outcome, on its own scale and in the metric's unit."""
+
+    def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
+        steps = evidence.resolutions
+        return tuple(analyse_scale(evidence.results, run.grid, one, scale, steps.get(one.name)) for one in outcomes)
+
+    return replace(evidence, outcomes=attributed(None), raws=attributed("identity"))
 
 
 def vocabulary(run: Run) -> Vocabulary:
     """What the claims of a run may speak of."""
     cells = (*run.cells, *run.baselines, TEACHER)
-    return Vocabulary(grid=run.grid, cells=cells, outcomes={one.name: one.scale for one in run.outcomes})
+    return Vocabulary(
+        grid=run.grid, cells=cells, outcomes={one.name: one.scale for one in run.outcomes},
+        points={one.name: one.points for one in run.outcomes if one.points},
+    )  # fmt: skip
 
 
 def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
@@ -149,26 +177,27 @@ def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
     lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
     if lost.empty or not run.components or scale.fit.n < 1:
         return {}
-    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.grid, scale.outcome, scale.scale)
-    return {row.component: row.shapley for row in filled.rows}
+    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.grid, scale.outcome)
+    return {row.component: row.effect for row in filled.rows}
 
 
-def _plan(run: Run, headline: ScaleResult, claims: int) -> Plan | None:
-    blocks = headline.fit.n_blocks
-    if headline.scale != "log" or not run.components or blocks < 1:
+def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | None:
+    blocks, tested = headline.fit.n_blocks, next((row.tested for row in headline.rows if row.tested), None)
+    if headline.scale != "log" or tested is None or blocks < 1:
         return None
-    design: Design = "factorial" if run.grid.whole else "leave_one_out"
-    return plan(len(run.components), blocks, design, effect_sd(run, headline), claims)
+    design: Design = "factorial" if tested == "shapley" else "leave_one_out"
+    further = further_hypotheses(claims, run.components, tested)
+    return plan(len(run.components), blocks, design, effect_sd(run, headline), further)
 
 
 def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
-    """SD between blocks of the headline effect that varied most; None where nothing varies, or one block ran."""
-    shown = [row.shapley if run.grid.whole else row.leave_one_out for row in headline.rows]
-    varying = [estimate for estimate in shown if estimate.se > 0]
+    """SD between blocks of the components' tested effects, the root of their mean variance; None where nothing varies,
+    or one block ran."""
+    varying = [row.effect for row in headline.rows if row.effect.se > 0 and row.effect.has_interval]
     if not varying:
         return None
-    most = max(varying, key=lambda estimate: estimate.se)
-    return EffectSD(run=run.name, sd=most.se * sqrt(headline.fit.n_blocks), df=most.df)
+    mean = sqrt(sum(estimate.se**2 for estimate in varying) / len(varying))
+    return EffectSD(run=run.name, sd=mean * sqrt(headline.fit.n_blocks), df=min(one.df for one in varying))
 
 
 def _more_repeats(run: Run, variance: Variance) -> Repeats | None:

@@ -40,8 +40,9 @@ def level_rows(fit: TwoWayFit, grid: Grid) -> tuple[LevelRow, ...]:
                 rows.append(_row(fit, factor, level, grid.effect(factor.name, level)))
         if factor.doses:
             rows.append(_row(fit, factor, TREND, grid.trend(factor.name)))
-    adjusted = holm([row.estimate.p for row in rows])
-    return tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+    tested = [row for row in rows if row.weights]  # a level that the design cannot estimate is no test
+    adjusted = iter(holm([row.estimate.p for row in tested]))
+    return tuple(replace(row, p_holm=next(adjusted)) if row.weights else row for row in rows)
 
 
 def averaged(fit: TwoWayFit, weights: Weights) -> Estimate:

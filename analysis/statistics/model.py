@@ -4,15 +4,18 @@ Blocks are eliminated first (the intra-block analysis of incomplete block design
 solved is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost
 milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
 
-An effect is judged by its spread over the blocks, which holds for the next seed: effects may differ from block to block
-and cells may scatter unequally. The pooled residual assumes neither and speaks of the seeds that ran.
+An effect is judged by its spread over the blocks: its interval is for the mean over seeds, and holds where effects
+differ from block to block and cells scatter unequally. The pooled residual assumes neither and is a diagnostic.
+
+Values are scaled by a power of two and shifted by one of them first, both exactly, so that neither 1e-300 nor 1e300
+nor 1e9 +- 1e-3 loses digits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isnan, nan, sqrt
+from dataclasses import dataclass, replace
+from math import frexp, inf, isnan, ldexp, nan, sqrt
 from typing import Literal
 
 import numpy as np
@@ -29,6 +32,8 @@ from branchwise.analysis.statistics.spread import (
 
 LEVEL = 0.95
 ALPHA = 0.05
+ROUNDING = 64 * float(np.finfo(float).eps)  # of a value, relative; differences below it are no differences
+NO_SPREAD = "no spread between blocks to test against"
 Error = Literal["blocks", "pooled"]  # what an effect is measured against: its spread over blocks, or the residual
 
 
@@ -52,6 +57,12 @@ class Estimate:
     def has_interval(self) -> bool:
         return not (isnan(self.low) or isnan(self.high))
 
+    def for_next_seed(self, blocks: int) -> Estimate:
+        """The same with the prediction interval for the effect in one further block."""
+        wider = sqrt(blocks + 1)
+        low, high = self.value - wider * (self.value - self.low), self.value + wider * (self.high - self.value)
+        return replace(self, low=low, high=high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TwoWayFit:
@@ -59,8 +70,10 @@ class TwoWayFit:
 
     effects: (C,) cell effects, sum to zero in each connected part; inverse: (C, C) Moore-Penrose inverse of the reduced
     normal matrix, so the pooled Var(w @ effects) = residual_var * w @ inverse @ w; means: (C,) cell means adjusted to
-    the average block; df: residual degrees of freedom; residual_var: NaN without residual degrees of freedom; spread:
-    over blocks; size: largest absolute observation, which tells rounding from an effect.
+    the average block; df: residual degrees of freedom; residual_var: in units squared, NaN without residual degrees of
+    freedom; spread: over blocks, in units; unit: a power of two; size: largest absolute observation in units, which
+    tells rounding from an effect; coarseness: (C,) variance, in units squared, that the resolution of the measurement
+    gives the mean of each cell; resolution: its name.
     """
 
     cells: tuple[str, ...]
@@ -74,18 +87,43 @@ class TwoWayFit:
     n: int
     n_blocks: int
     spread: BlockSpread
+    unit: float
     size: float
+    coarseness: FloatArray
+    resolution: str
 
     @property
     def residual_sd(self) -> float:
-        return sqrt(self.residual_var)
+        return sqrt(self.residual_var) * self.unit
 
 
-def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[float] | FloatArray) -> TwoWayFit:
-    """Fit y = cell + block + error to n observations, three sequences of length n. ValueError if y is not finite."""
-    values = np.asarray(y, dtype=float)
-    if not np.isfinite(values).all():
+def fit_two_way(
+    cells: Sequence[str],
+    blocks: Sequence[object],
+    y: Sequence[float] | FloatArray,
+    magnitude: float | None = None,
+    steps: FloatArray | None = None,
+    resolution: str = "",
+) -> TwoWayFit:
+    """Fit y = cell + block + error to n observations.
+
+    Args:
+        cells: The cell of each observation.
+        blocks: Its block.
+        y: Its value.
+        magnitude: What the rounding of y is relative to; its largest absolute value unless given.
+        steps: (n,) the resolution of the measurement at each value, on the scale of y.
+        resolution: Its name.
+
+    Raises:
+        ValueError: If y is not finite.
+    """
+    given = np.asarray(y, dtype=float)
+    if not np.isfinite(given).all():
         raise ValueError("the model takes finite values only")
+    unit = power_of_two(given)
+    shift = float(given[0]) / unit if len(given) else 0.0
+    values = given / unit - shift
     names = tuple(dict.fromkeys(cells))
     block_names = tuple(dict.fromkeys(blocks))
     row = np.fromiter(map({name: i for i, name in enumerate(names)}.__getitem__, cells), dtype=np.intp)
@@ -102,34 +140,42 @@ def fit_two_way(cells: Sequence[str], blocks: Sequence[object], y: Sequence[floa
     residuals = values - effects[row] - block_effects[col]
     rank = round(float(np.trace(inverse @ normal))) if names else 0
     df = len(values) - rank - len(block_names)
+    size = float(np.abs(given / unit).max(initial=0.0))
+    squares = np.zeros(len(values)) if steps is None else (steps / unit) ** 2
     return TwoWayFit(
-        cells=names, effects=effects, inverse=inverse, normal=normal,
-        means=effects + (block_effects.mean() if len(block_names) else nan), block_effects=block_effects,
+        cells=names, effects=effects * unit, inverse=inverse, normal=normal,
+        means=(effects + (block_effects.mean() + shift if len(block_names) else nan)) * unit,
+        block_effects=(block_effects + shift) * unit,
         residual_var=float(residuals @ residuals) / df if df > 0 else nan,
         df=df, n=len(values), n_blocks=len(block_names), spread=block_spread(row, col, residuals, inverse),
-        size=float(np.abs(values).max(initial=0.0)),
+        unit=unit, size=size if magnitude is None else max(size, magnitude / unit),
+        coarseness=np.bincount(row, squares, len(names)) / 12 / per_cell**2, resolution=resolution,
     )  # fmt: skip
+
+
+def power_of_two(values: FloatArray) -> float:
+    """A power of two by which the values can be divided exactly, so that none is above 2 in size."""
+    top = float(np.abs(values).max(initial=0.0))
+    return ldexp(1.0, max(frexp(top)[1] - 1, -1021)) if top else 1.0
 
 
 def t_estimate(value: float, se: float, df: float, level: float = LEVEL, reason: str = "") -> Estimate:
     """Estimate with the t interval of `df` degrees of freedom; none, for that reason, when df < 1 or se is NaN."""
     if df < 1 - 1e-9 or isnan(se):
         return Estimate(value=value, df=df, reason=reason or "one block gives no interval")
+    if se == 0:
+        return Estimate(value=value, se=0.0, df=df, reason=reason or NO_SPREAD)
     half = float(stdtrit(df, 0.5 + level / 2)) * se
     return Estimate(value=value, se=se, df=df, low=value - half, high=value + half, p=two_sided_p(value, se, df))
 
 
 def two_sided_p(value: float, se: float, df: float) -> float:
-    """p of the t test of value = 0; a standard error of exactly 0 leaves nothing to chance."""
-    if se == 0:
-        return 1.0 if value == 0 else 0.0
+    """p of the t test of value = 0, for a standard error above 0."""
     return float(2 * stdtr(df, -abs(value) / se))
 
 
 def one_sided_p(value: float, se: float, df: float) -> float:
-    """p of the t test of value <= 0 against value > 0."""
-    if se == 0:
-        return 0.0 if value > 0 else 1.0
+    """p of the t test of value <= 0 against value > 0, for a standard error above 0."""
     return float(stdtr(df, -value / se))
 
 
@@ -154,9 +200,16 @@ def contrast(fit: TwoWayFit, weights: Mapping[str, float], error: Error = "block
     if vector is None:
         return Estimate(reason=reason)
     (variance,), df, reason = _errors(fit, error, (vector, vector))
-    rounding = 1e-12 * fit.size * float(np.abs(vector).sum())
-    value, se = (0.0 if abs(x) < rounding else x for x in (float(vector @ fit.effects), sqrt(max(variance, 0.0))))
+    rounding = ROUNDING * fit.size * float(np.abs(vector).sum())
+    sizes = (float(vector @ (fit.effects / fit.unit)), sqrt(max(variance, 0.0)))
+    value, se = (0.0 if abs(x) < rounding else x * fit.unit for x in sizes)
+    if not reason and variance < float(vector**2 @ fit.coarseness):
+        return Estimate(value=value, se=se, df=df, reason=too_coarse(fit.resolution))
     return t_estimate(value, nan if reason else se, df, level, reason)
+
+
+def too_coarse(resolution: str) -> str:
+    return f"too coarse to test (resolution {resolution})"
 
 
 def ratio(
@@ -177,13 +230,17 @@ def ratio(
     assert v is not None
     df = min(a.df, b.df)
     edge = float(stdtrit(df, 0.5 + level / 2))
+    if b.value + edge * b.se < 0:
+        return Estimate(reason="the total gain is below zero, so it has no shares")
     if not b.value - edge * b.se > 0:
         return Estimate(reason="the total gain is not clear of zero")
-    v11, v12, v22 = (edge**2 * x for x in _errors(fit, error, (u, u), (u, v), (v, v))[0])
-    # Roots of (a - r b)^2 = t^2 (v11 - 2 r v12 + r^2 v22); a bottom clear of zero makes `lead` positive.
-    lead, mid, last = b.value**2 - v22, a.value * b.value - v12, a.value**2 - v11
+    scale = b.value / fit.unit  # everything in parts of the bottom, so that no square over- or underflows
+    v11, v12, v22 = (edge**2 * (x / scale) / scale for x in _errors(fit, error, (u, u), (u, v), (v, v))[0])
+    # Roots of (a - r)^2 = t^2 (v11 - 2 r v12 + r^2 v22); a bottom clear of zero makes `lead` positive.
+    share = a.value / b.value
+    lead, mid, last = 1 - v22, share - v12, share**2 - v11
     root = sqrt(max(mid**2 - lead * last, 0.0))
-    return Estimate(value=a.value / b.value, df=df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p)
+    return Estimate(value=share, df=df, low=(mid - root) / lead, high=(mid + root) / lead, p=a.p)
 
 
 def _errors(
@@ -200,14 +257,29 @@ def _errors(
     return tuple(covariance(fit.spread, u, v) for u, v in pairs), freedom(fit.spread, pairs[0][0]), reason
 
 
-def mean_estimate(sample: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Mean of independent values with the one-sample t interval."""
+def mean_estimate(sample: Sequence[float] | FloatArray, level: float = LEVEL, magnitude: float = 0.0) -> Estimate:
+    """Mean of independent values with the one-sample t interval. magnitude: what their rounding is relative to."""
     values = np.asarray(sample, dtype=float)
     if len(values) == 0:
         return Estimate(reason="no block has every arm that it needs")
     if len(values) == 1:
         return t_estimate(float(values[0]), nan, 0)
-    return t_estimate(float(values.mean()), float(values.std(ddof=1)) / sqrt(len(values)), len(values) - 1, level)
+    mean, sd = mean_and_sd(values)
+    if sd < ROUNDING * max(float(np.abs(values).max()), magnitude):
+        sd = 0.0
+    return t_estimate(mean, sd / sqrt(len(values)), len(values) - 1, level)
+
+
+def mean_and_sd(sample: Sequence[float] | FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) without loss to overflow, underflow or an offset; NaN where undefined."""
+    values = np.asarray(sample, dtype=float)
+    if not len(values):
+        return nan, nan
+    unit = power_of_two(values)
+    shift = float(values[0]) / unit
+    parts = values / unit - shift
+    sd = float(parts.std(ddof=1)) * unit if len(values) > 1 else nan
+    return (float(parts.mean()) + shift) * unit, sd
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -12,7 +12,47 @@ from branchwise.analysis.statistics.attribution import ScaleResult
 def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
     """What did not finish, what cannot be estimated, and outcomes that are analysed on another scale than declared."""
     several = teachers.notes(run.arms, f"teacher_{run.primary.name}")
-    return [*_completeness(run), *_stopped(run), *_not_estimable(run, outcomes[0]), *several, *_scales(run, outcomes)]
+    return [*_completeness(run), *_stopped(run), *_not_estimable(run, outcomes[0]), *several]
+
+
+def unfinished(run: Run) -> list[str]:
+    """Says so when the plan has not run to its end."""
+    return [f"Not judged: {run.unfinished} of the plan are finished."] if run.unfinished else []
+
+
+def idle(run: Run) -> list[str]:
+    """Seeds and components that change nothing at all."""
+    results = run.results[run.results["kind"].isin(RESULT_KINDS)]
+    column = run.primary.name
+    repeated = results.groupby("cell")[column].agg(["nunique", "size"])
+    repeated = repeated[repeated["size"] > 1]
+    found = []
+    if len(repeated) and (repeated["nunique"] == 1).all():
+        found.append(
+            f"Every seed gave the same {run.primary.title} in each cell: the seed changes nothing. Is it used? No "
+            "effect can be tested."
+        )
+    wide = results.pivot_table(index="block", columns="cell", values=column)
+    for name in run.components:
+        pairs = [pair for pair in _pairs(run, name) if pair[0] in wide and pair[1] in wide]
+        both = [wide[[off, on]].dropna() for off, on in pairs]
+        if sum(map(len, both)) > 1 and all((rows.iloc[:, 0] == rows.iloc[:, 1]).all() for rows in both):
+            found.append(
+                f"{name} changes nothing: with and without it, every {run.primary.title} is the same to the last "
+                "digit. Does the setting reach the training?"
+            )
+    return found
+
+
+def _pairs(run: Run, name: str) -> list[tuple[str, str]]:
+    """The cells that differ only in this component: at its reference, and at another of its levels."""
+    factor = run.grid.factor(name)
+    return [
+        (run.grid.name((*before, factor.reference, *after)), run.grid.name((*before, level, *after)))
+        for level in factor.levels
+        if level != factor.reference
+        for before, after in run.grid.settings_of_others(name, (factor.reference, level))
+    ]
 
 
 def lost_cells(run: Run) -> tuple[str, ...]:
@@ -63,6 +103,8 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
             return []
         return ["The space declares no components: there are no effects to attribute."]
     quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")
+    if headline.rows and not any(row.tested for row in headline.rows):
+        return ["This design runs too few cells for any effect of a component."]
     unknown = [
         f"{quantity.replace('_', '-')} of {row.component}"
         for quantity in quantities
@@ -73,23 +115,9 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
         return []
     empty = [cell for cell in run.cells if cell not in headline.fit.cells]
     if not run.grid.whole:
-        return ["This design runs too few cells for Shapley values, main effects and shares."]
+        tested = {"leave_one_out": "leave-one-out effects", "main_effect": "main effects"}
+        words = tested.get(headline.rows[0].tested or "", "")
+        only = f": {words} are tested instead" if words else ""
+        return [f"This design runs too few cells for Shapley values and shares{only}."]
     cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
     return [f"{cause} these cannot be estimated: {_some(unknown)}."]
-
-
-def _scales(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
-    found = []
-    for scale in outcomes:
-        outcome = scale.outcome
-        if scale.scale == outcome.scale:
-            continue
-        values = run.results[outcome.name].dropna()
-        allowed = (values > 0) if outcome.scale == "log" else (values > 0) & (values < 1)
-        names = _some(tuple(run.results.loc[values.index[~allowed], "arm"]))
-        span = "above 0" if outcome.scale == "log" else "between 0 and 1"
-        found.append(
-            f"There is no {outcome.scale} scale for {outcome.title}, because values are not {span} ({names}): the raw "
-            "scale leads and no claim on its effects is judged."
-        )
-    return found

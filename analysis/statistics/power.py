@@ -1,8 +1,8 @@
 """How many blocks it takes: power of the test that will decide, before a run and after it.
 
 That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
-(5% over their number). Effects are on the log scale (0.05 is about 5% of the distance). The SD of an effect between
-blocks comes from an earlier run; an SD from few blocks is uncertain, so its upper 90% limit is planned with.
+(5% over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
+blocks comes from an earlier run of at least five blocks.
 """
 
 from __future__ import annotations
@@ -10,33 +10,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, inf, isfinite, lgamma, log, sqrt
+from math import exp, inf, isfinite, lgamma, log, log1p, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
 Design = Literal["factorial", "leave_one_out"]
 ALPHA = 0.05
 POWER = 0.8
-CONFIDENCE = 0.9  # that the SD which is planned with is not too small
 LEAST_DF = 4  # of an SD that is worth a forecast
+LARGEST = 1.0  # an effect of 100%: a plan says no more of larger ones than that they are
 MOST_BLOCKS = 1000
 SAME = ("trainable", "data", "teacher", "student", "train", "method", "evaluate", "settings", "command")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectSD:
-    """SD between blocks (log scale) of the component whose effect varied most, and its degrees of freedom."""
+    """SD between blocks (log scale) of the components' tested effects, and its degrees of freedom."""
 
     run: str
     sd: float
     df: float
 
     @property
-    def upper(self) -> float:
-        """Its upper confidence limit, for normal effects."""
-        from scipy.special import chdtri
-
-        return self.sd * sqrt(self.df / float(chdtri(self.df, CONFIDENCE)))
+    def enough(self) -> bool:
+        """Whether it comes from enough blocks to plan with."""
+        return self.df >= LEAST_DF - 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +140,7 @@ def plan(
     if effect_sd is not None and not effect_sd.sd > 0:
         raise ValueError("the SD of an effect is above 0")
     hypotheses = components + claims
-    sd = sqrt(variance_factor(components, design)) if effect_sd is None else effect_sd.upper
+    sd = sqrt(variance_factor(components, design)) if effect_sd is None else effect_sd.sd
     return Plan(
         design=design, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
         detectable=smallest_detectable(sd, blocks, hypotheses),
@@ -156,7 +154,16 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     what = "Shapley value" if planned.design == "factorial" else "leave-one-out effect"
     number = planned.hypotheses
     test = f"{what}, by block, 80% power, 5% level" + (f" shared by {number} hypotheses" if number > 1 else "")
-    more = _effect(planned.detectable_next, planned)
+    more, noise = _effect(planned.detectable_next, planned), planned.effect_sd
+    if noise is not None and not noise.enough:
+        return [f"Too few blocks to plan from: an SD between blocks takes {LEAST_DF + 1} or more."]
+    if noise is not None and isfinite(planned.detectable) and planned.detectable > log1p(LARGEST):
+        needed = blocks_needed(log1p(LARGEST), noise.sd, number)
+        return [
+            f"With {planned.blocks} seeds, no effect below {LARGEST:.0%} is detectable ({test}): the effects had an SD "
+            f"of {noise.sd:.3g} between blocks (log).",
+            f"Seeds needed to detect a change of {LARGEST:.0%}: {needed or f'over {MOST_BLOCKS}'}.",
+        ]
     if not isfinite(planned.detectable):
         lines = [f"One seed gives no intervals; with 2 seeds, effects of {more} or more are detectable ({test})."]
     else:
@@ -166,19 +173,18 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
             f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more seed, "
             f"±{_effect(planned.half_width_next, planned)}.",
         ]
-    noise = planned.effect_sd
     if noise is None:
         lines.append(
             "A residual SD is that of one arm within its block, where effects are the same in every block. Percentages "
             f"take an earlier run of these settings with {LEAST_DF + 1} seeds or more."
         )
     else:
-        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.upper, number) for p in (5, 10, 20)}
+        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.sd, number) for p in (5, 10, 20)}
         told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
-        lines.append(f"Seeds needed to detect a change of the distance (change: seeds): {told}.")
+        lines.append(f"Seeds needed to detect a change of the metric (change: seeds): {told}.")
         lines.append(
-            f"The noise is that of {noise.run}: effects had an SD of up to {noise.sd:.3f} between blocks (log, "
-            f"{noise.df:.0f} degrees of freedom); planned with is its upper {CONFIDENCE:.0%} limit, {noise.upper:.3f}."
+            f"The noise is that of {noise.run}: effects had an SD of {noise.sd:.3f} between blocks (log, "
+            f"{noise.df:.0f} degrees of freedom)."
         )
     if repeats:
         lines.append(
@@ -189,7 +195,9 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
 
 
 def _effect(effect: float, planned: Plan) -> str:
-    return f"{effect:.2f} residual SDs" if planned.effect_sd is None else f"{100 * (exp(effect) - 1):.1f}%"
+    if planned.effect_sd is None:
+        return f"{effect:.2f} residual SDs"
+    return f"over {LARGEST:.0%}" if effect > log1p(LARGEST) else f"{100 * (exp(effect) - 1):.1f}%"
 
 
 def earlier_noise(storage: Path, space: Mapping[str, Any]) -> tuple[EffectSD | None, Repeats | None]:

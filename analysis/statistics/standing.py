@@ -6,7 +6,7 @@ Exploratory, each unadjusted: what a reader asks first, beside the claims that w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import log
 
@@ -15,12 +15,15 @@ import pandas as pd
 
 from branchwise.analysis.declared.cells import FULL, TEACHER
 from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.declared.scales import placed
 from branchwise.analysis.records.folder import BUDGETS, read_table
 from branchwise.analysis.records.run import Run
+from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
-from branchwise.analysis.statistics.model import ALPHA, Estimate, mean_estimate
+from branchwise.analysis.statistics.claims.values import with_sampling
+from branchwise.analysis.statistics.model import ALPHA, Estimate, mean_estimate, t_estimate
 
-BASELINE, SCRATCH = "a baseline", "scratch"
+BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
 FAR = 3.0  # times the teacher's value, from where students are said to be far from it
 
 
@@ -47,14 +50,29 @@ def standings(run: Run, headline: ScaleResult) -> tuple[Standing, ...]:
     """Full against the baselines, no distillation first, and against its teacher; those that the run has."""
     gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.known}
     best = min(gains, key=lambda name: gains[name].value, default="")
-    roles = {name: "the best baseline" if name == best else BASELINE for name in gains}
+    many = len(gains)
+    chosen = f"{BEST}, picked from {many}" if many > 1 else "the baseline"
+    roles = {name: chosen if name == best else BASELINE for name in gains}
     if SCRATCH in roles:
-        roles = {SCRATCH: "no distillation"} | roles | {SCRATCH: "no distillation"}
-    found = [Standing(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
+        others = {name: role for name, role in roles.items() if name != SCRATCH}
+        roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
+    found = [
+        Standing(against=name, role=role, estimate=chosen_of(gains[name], many) if name == best else gains[name])
+        for name, role in roles.items()
+    ]
     teacher = _against_teacher(run, headline)
     if teacher.known:
         found.append(Standing(against=TEACHER, role="its teacher", estimate=teacher))
     return tuple(found)
+
+
+def chosen_of(estimate: Estimate, many: int) -> Estimate:
+    """The estimate of one that was picked from so many for its value: p and interval hold for each of them at once
+    (Bonferroni)."""
+    if not estimate.has_interval or many < 2:
+        return estimate
+    wider = t_estimate(estimate.value, estimate.se, estimate.df, 1 - ALPHA / many)
+    return replace(wider, p=min(1.0, many * wider.p))
 
 
 def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
@@ -64,7 +82,13 @@ def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
         return Estimate()
     mine, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
     gaps = headline.improvement(mine) - headline.improvement(teachers)
-    return mean_estimate(gaps.tolist()) if np.isfinite(gaps).all() else Estimate()
+    if not np.isfinite(gaps).all():
+        return Estimate()
+    teacher = value_of_teacher(full, column)
+    found = mean_estimate(gaps)
+    if teacher is None or teacher.for_each_block:
+        return found
+    return with_sampling(found, teacher, full, run.primary.name, headline.improvement)
 
 
 def as_good(run: Run, headline: ScaleResult) -> tuple[str, ...]:
@@ -88,7 +112,9 @@ def budgets(run: Run) -> tuple[Budget, ...]:
             continue
         at = [_at_step(run, table[table["step"] == step], outcome.name) for step in sorted(table["step"].unique())]
         frames = [*at, run.results]
-        results = [analyse_scale(frame, run.grid, outcome) for frame in frames if _fits(frame, outcome)]
+        results = [
+            analyse_scale(frame, run.grid, _on_scale(frame, outcome)) for frame in frames if _any(frame, outcome)
+        ]
         if len(results) == len(frames):
             steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
             found.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
@@ -101,9 +127,13 @@ def _at_step(run: Run, rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return run.results.assign(**{column: run.results["arm"].map(values)})
 
 
-def _fits(frame: pd.DataFrame, outcome: Outcome) -> bool:
-    values = frame[outcome.name].dropna().to_numpy(dtype=float)
-    return bool(len(values)) and outcome.fits(values)
+def _any(frame: pd.DataFrame, outcome: Outcome) -> bool:
+    return bool(frame[outcome.name].notna().any())
+
+
+def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
+    rows = frame[frame[outcome.name].notna()]
+    return placed(outcome, rows[outcome.name].to_numpy(dtype=float), rows["arm"].tolist())[0]
 
 
 def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
@@ -111,10 +141,12 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
     found = []
     teacher = _against_teacher(run, headline)
     if headline.scale == "log" and teacher.known and teacher.value < -log(FAR):
-        ratio = np.exp(-teacher.value)
+        ratio, name = np.exp(-teacher.value), headline.outcome.title
+        lower = f"the full method's {name} is {ratio:.1f} times the teacher's"
+        higher = f"the teacher's {name} is {ratio:.1f} times the full method's"
         found.append(
-            f"Students are far from their teacher: the full method's {headline.outcome.title} is {ratio:.1f} times the "
-            "teacher's. After a longer training components may be worth something else."
+            f"Students are far from their teacher: {lower if headline.outcome.better == 'lower' else higher}. After a "
+            "longer training components may be worth something else."
         )
     for budget in along:
         for i, component in enumerate(run.components):

@@ -9,7 +9,7 @@ from math import nan
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.statistics.attribution import ScaleResult
-from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.model import Estimate, mean_and_sd
 
 FLOOR = "floor_"  # columns so named hold what the measure gives for data against data
 
@@ -50,11 +50,12 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
         done = run.results[run.results["cell"] == cell]
         levels = run.levels(cell)
         change = raw.relative.get(cell, Estimate())
+        mean, sd = mean_and_sd(done[column].to_numpy(dtype=float))
         rows.append(
             CellRow(
                 cell=cell, levels=None if levels is None else tuple(levels[name] for name in run.components),
-                n=len(done), mean=float(done[column].mean()), sd=float(done[column].std(ddof=1)),
-                shown={one.name: float(done[one.name].mean()) for one in run.shown},
+                n=len(done), mean=mean, sd=sd,
+                shown={one.name: mean_and_sd(done[one.name].dropna().to_numpy(dtype=float))[0] for one in run.shown},
                 change=flip(change) if run.primary.better == "lower" else change,
                 relative=headline.relative.get(cell, Estimate()) if headline.scale != "identity" else Estimate(),
                 arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),

@@ -39,20 +39,21 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
     """Method-of-moments split; unbalanced tables by the expected mean square of blocks after cells (Henderson 3)."""
     fit = scale.fit
     factorial = results[results["kind"] != "baseline"]
+    unit = fit.unit  # variances are in units squared, so that they neither overflow nor vanish
     residual = fit.residual_var
     block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 else nan
     whole = block + residual
     measured: Iterable[Any] = (
         factorial["value_repeats"] if scale.outcome.name == "value" else []
     )  # no other outcome is sampled
-    sampling = sampling_variance(measured, scale)
+    sampling = sampling_variance(measured, scale, unit)
     positive = max(block, 0.0) + residual
     return Variance(
-        residual=_sqrt(residual),
-        block=_sqrt(max(block, 0.0)),
-        total=_sqrt(positive),
-        sampling=_sqrt(sampling),
-        training=nan if isnan(sampling) else _sqrt(max(positive - sampling, 0.0)),
+        residual=unit * _sqrt(residual),
+        block=unit * _sqrt(max(block, 0.0)),
+        total=unit * _sqrt(positive),
+        sampling=unit * _sqrt(sampling),
+        training=nan if isnan(sampling) else unit * _sqrt(max(positive - sampling, 0.0)),
         intra_block=block / whole if whole > 0 else nan,
     )
 
@@ -60,7 +61,9 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
 def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     """(SS of blocks after cells - (blocks - 1) * residual) / the coefficient of the block variance in it."""
     fit = scale.fit
-    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float))
+    y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / fit.unit
+    factorial, y = factorial[np.isfinite(y)], y[np.isfinite(y)]
+    y = y - y[0]
     cell = pd.Categorical(factorial["cell"]).codes
     block = pd.Categorical(factorial["block"]).codes
     table = np.zeros((cell.max() + 1, block.max() + 1))
@@ -73,15 +76,16 @@ def _block_variance(factorial: pd.DataFrame, scale: ScaleResult) -> float:
     return (sum_of_squares - freedom * fit.residual_var) / coefficient if coefficient > 0 else nan
 
 
-def sampling_variance(repeats: Iterable[Any], scale: ScaleResult) -> float:
-    """Pooled variance over sampling repeats of an arm, divided by their number: of the mean that the table shows."""
+def sampling_variance(repeats: Iterable[Any], scale: ScaleResult, unit: float = 1.0) -> float:
+    """Pooled variance over sampling repeats of an arm, in units squared, divided by their number: of the mean that the
+    table shows."""
     sums, freedom, per_arm = 0.0, 0, []
     for values in repeats:
         if values is None or np.ndim(values) != 1 or len(values) < 2:
             continue
-        y = scale.improvement(np.asarray(values, dtype=float))
+        y = scale.improvement(np.asarray(values, dtype=float)) / unit
         if np.isfinite(y).all():
-            sums += float(((y - y.mean()) ** 2).sum())
+            sums += float(((y - y[0] - (y - y[0]).mean()) ** 2).sum())
             freedom += len(y) - 1
             per_arm.append(len(y))
     return sums / freedom / float(np.mean(per_arm)) if freedom else nan
@@ -100,9 +104,9 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     elif 1 < fit.n_blocks < FEW_BLOCKS:
         found.append(
             f"Only {fit.n_blocks} blocks: intervals have {fit.n_blocks - 1} degree{'s' if fit.n_blocks > 2 else ''} of "
-            f"freedom and are wide. Five blocks would do much better."
+            "freedom and are wide. Five blocks would do much better."
         )
-    if variance.sampling**2 > 0.5 * variance.total**2:
+    if variance.sampling > sqrt(0.5) * variance.total:
         found.append(
             "Sampling noise is more than half of the variance between seeds: evaluate more samples or more repeats "
             "before training more seeds."
@@ -118,11 +122,13 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
             "these cells look better than they are; the report shows the effects with bad values in their place, too."
         )
     gain = scale.gains.get(BASE)
-    if gain and gain.has_interval and not gain.low > 0:
+    if gain and gain.has_interval and gain.high < 0:
+        found.append("The full method is clearly worse than base, so there is no gain to share.")
+    elif gain and gain.has_interval and not gain.low > 0:
         found.append("The total gain over base is not clear of zero, so no share of it is given.")
     elif gain and gain.has_interval and gain.value < CLEAR * gain.se:
         found.append(
             f"The total gain is only {gain.value / gain.se:.1f} standard errors. Shares are shown because it came out "
-            "clear of zero; of shares so selected fewer than 95% of intervals hold, and values are mostly too small."
+            "clear of zero; of shares so selected fewer than 95% of intervals hold, and values lean to an even split."
         )
     return tuple(found)

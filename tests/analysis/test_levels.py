@@ -15,7 +15,7 @@ from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import judge, settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, judge, settle
 
 DOSE = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
               doses=(0.0, 0.03, 0.1, 0.3))  # fmt: skip
@@ -93,18 +93,20 @@ def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = No
     outcomes = outcomes or {"value": "log"}
     known = Vocabulary(grid=GRID, cells=[*GRID.names, "teacher"], outcomes=outcomes)
     scales = [analyse_scale(frame, GRID, Outcome(name=name)) for name in outcomes]
-    judged, _ = settle(judge([parse_claim(text, known)], scales, frame, GRID), scales)
+    raws = [analyse_scale(frame, GRID, Outcome(name=name), "identity") for name in outcomes]
+    evidence = Evidence(outcomes=scales, raws=raws, results=frame)
+    judged, _ = settle(judge([parse_claim(text, known)], evidence, GRID), scales)
     return judged[0].status
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("dose=high.effect > 0.4", "supported"),
-        ("dose=low.effect > 0.2", "refuted"),
+        ("dose=high.effect > 33%", "supported"),
+        ("dose=low.effect > 18%", "refuted"),
         ("dose=high.effect > dose=paper.effect", "supported"),
-        ("dose.trend > 0.3", "supported"),
-        ("dose.effect > 0.2", "supported"),
+        ("dose.trend > 26%", "supported"),
+        ("dose.effect > 18%", "supported"),
         ("branch+dose=high.value < full.value", "supported"),
         ("equivalent(dose=low.effect, 5%)", "refuted"),
     ],

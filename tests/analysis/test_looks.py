@@ -111,7 +111,7 @@ def test_between_looks_the_last_one_counts(make_run: MakeRun) -> None:
     assert findings.looks is not None
     assert (findings.looks.blocks, findings.looks.finished, findings.looks.ended) == ((5,), 7, "")
     assert [verdict.status for verdict in findings.verdicts] == ["supported", "not judged"]
-    assert findings.verdicts[1].by_block.reason == "7 of at most 10 blocks"
+    assert findings.verdicts[1].reason == "7 of at most 10 blocks"
     assert findings.headline.fit.n_blocks == 5
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -48,7 +50,7 @@ def test_contrasts_agree_with_statsmodels(seed, drop):
         assert (estimate.low, estimate.high) == pytest.approx(tuple(theirs.conf_int()[0]), abs=1e-9)
         assert estimate.p == pytest.approx(float(theirs.pvalue), abs=1e-9)
     assert ours.df == ols.df_resid
-    assert ours.residual_var == pytest.approx(ols.mse_resid, abs=1e-9)
+    assert ours.residual_sd**2 == pytest.approx(ols.mse_resid, abs=1e-9)
 
 
 def test_balanced_contrast_is_the_textbook_formula():
@@ -58,7 +60,7 @@ def test_balanced_contrast_is_the_textbook_formula():
     assert estimate.value == pytest.approx((wide["c1"] - wide["c0"]).mean())
     assert estimate.se == pytest.approx((wide["c1"] - wide["c0"]).std() / math.sqrt(6))
     pooled = contrast(fit(frame), {"c1": 1.0, "c0": -1.0}, "pooled")
-    assert pooled.se == pytest.approx(math.sqrt(fit(frame).residual_var * 2 / 6))
+    assert pooled.se == pytest.approx(math.sqrt(fit(frame).residual_sd ** 2 * 2 / 6))
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 8])
@@ -193,11 +195,54 @@ def test_values_that_are_not_finite_are_refused():
         fit_two_way(["a", "b"], [0, 0], [1.0, math.nan])
 
 
-def test_noise_free_data_has_intervals_of_no_width():
+def test_no_spread_is_no_certainty():
     ours = fit_two_way(["a", "b"] * 3, [0, 0, 1, 1, 2, 2], [1.0, 2, 2, 3, 3, 4])
     estimate = contrast(ours, {"b": 1.0, "a": -1.0})
-    assert (estimate.low, estimate.high) == pytest.approx((1.0, 1.0))
-    assert estimate.p == pytest.approx(0.0)
+    assert (estimate.value, estimate.se) == pytest.approx((1.0, 0.0))
+    assert math.isnan(estimate.p)
+    assert not estimate.has_interval
+    assert estimate.reason == "no spread between blocks to test against"
+    equal = mean_estimate([0.85 - 0.80, 0.95 - 0.90, 0.45 - 0.40], magnitude=0.95)
+    assert (equal.se, math.isnan(equal.p)) == (0.0, True)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-300), (0.0, 1e300), (1e9, 1e-3), (-1e9, 1e-3), (0.0, 5e-308)])
+def test_no_magnitude_loses_digits(offset, unit):
+    """Against exact arithmetic: fractions in the place of floating-point numbers."""
+    rng = np.random.default_rng(0)
+    y = offset + unit * np.round(rng.normal(size=12) + np.tile([0.0, 2.0], 6), 3)
+    cells, blocks = ["a", "b"] * 6, [i // 2 for i in range(12)]
+    exact = [Fraction(float(b)) - Fraction(float(a)) for a, b in zip(y[::2], y[1::2], strict=True)]
+    mean = sum(exact) / 6
+    variance = sum((x - mean) ** 2 for x in exact) / 5 / 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimate = contrast(fit_two_way(cells, blocks, y), {"b": 1.0, "a": -1.0})
+        alone = mean_estimate(y[1::2] - y[::2], magnitude=abs(offset))
+    t = float(mean / Fraction(unit)) / math.sqrt(float(variance / Fraction(unit) ** 2))
+    assert estimate.value == pytest.approx(float(mean), rel=1e-6)
+    assert estimate.p == pytest.approx(2 * stats.t.sf(abs(t), 5), rel=1e-5)
+    assert alone.p == pytest.approx(estimate.p, rel=1e-4)
+    assert estimate.for_next_seed(6).high - estimate.value == pytest.approx(
+        math.sqrt(7) * (estimate.high - estimate.value)
+    )
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e300])
+def test_shares_of_very_small_and_large_values(unit):
+    frame = table(3, cells=4, blocks=5)
+    frame["y"] += 4 * (frame["cell"] == "c3")
+    top, bottom = {"c1": 1.0, "c0": -1.0}, {"c3": 1.0, "c0": -1.0}
+    expected = ratio(fit(frame), top, bottom)
+    found = ratio(fit_two_way(frame["cell"].tolist(), frame["block"].tolist(), unit * frame["y"]), top, bottom)
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_shares_of_a_loss_are_named():
+    frame = table(3, cells=4, blocks=5)
+    frame["y"] -= 9 * (frame["cell"] == "c3")
+    share = ratio(fit(frame), {"c1": 1.0, "c0": -1.0}, {"c3": 1.0, "c0": -1.0})
+    assert share.reason == "the total gain is below zero, so it has no shares"
 
 
 def test_fieller_bounds_are_the_ratios_that_a_t_test_just_rejects():

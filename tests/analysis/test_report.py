@@ -142,7 +142,7 @@ def test_an_empty_cell_names_the_contrasts_that_are_lost(make_run):
     row = rows(folder)["anchor"]
     assert row["shapley"] == row["share"] == row["add_one_in"] == ""
     assert float(row["leave_one_out"])
-    assert [row[1] for row in summary.claims.rows] == ["not shown"] * 3
+    assert [row[1] for row in summary.claims.rows] == ["not judged: 0 of 3 blocks"] * 3
 
 
 def test_one_block_has_estimates_and_no_intervals(make_run):
@@ -220,7 +220,7 @@ def test_values_that_have_no_log(make_run):
     arms["value"] -= 80
     arms.to_parquet(folder / "arms.parquet")
     summary = build_report([folder])
-    assert "no log scale" in " ".join(summary.notes)
+    assert "where the log scale has no value" in " ".join(summary.notes)
     row = rows(folder)["uncond_branch"]
     assert row["shapley"] == ""
     assert float(row["raw_shapley"]) > 30

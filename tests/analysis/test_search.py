@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mirror import both, swap
 
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.search import best_table, importances, unbeaten
+from branchwise.analysis.report.figures import style
+from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.search import best_table, importance_table, importances, slices, unbeaten
 from branchwise.analysis.statistics.findings import analyse
 
 SPACE = {
@@ -147,3 +150,18 @@ def test_a_tuned_cell_without_an_arm_is_missing(make_run):
     )
     own, retuned = parts(load_run(folder))
     assert own.missing == retuned.missing == ("base-b0",)
+
+
+def test_searches_are_mirrored(make_run):
+    folder = make_run(effects={}, baselines=())
+    as_search(folder, better=0.7)
+    down, up = both(folder)
+    best = [best_table(findings.run) for findings in (down, up)]
+    assert [row[0] for row in best[0].rows] == [row[0] for row in best[1].rows]
+    values = [findings.run.arms.set_index("arm")["value"] for findings in (down, up)]
+    assert values[0][best[0].rows[0][0]] == values[0][values[0].index.str.startswith("search")].min()
+    assert values[1][best[1].rows[0][0]] == values[1][values[1].index.str.startswith("search")].max()
+    assert importance_table(down.run).rows == importance_table(up.run).rows
+    assert [swap(sentence) for sentence in answers(down)] == list(answers(up))
+    with style():
+        assert slices(up.run) is not None

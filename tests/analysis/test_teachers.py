@@ -38,7 +38,7 @@ def test_a_claim_means_the_teacher_of_the_full_method(make_run):
     run = load_run(folder)
     full = run.results.loc[run.results["cell"] == "full", "value"].mean()
     above, below = analyse(run).verdicts
-    assert above.by_block.estimate.value == pytest.approx(full - 24.0)
+    assert above.test.estimate.value == pytest.approx(full - 24.0)
     assert (above.status, below.status) == ("supported", "refuted")
 
 

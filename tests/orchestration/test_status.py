@@ -62,7 +62,7 @@ def test_a_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
     assert told["arms"] == "2 of 6 finished (2 done)"
     assert told["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
     assert told["speed"] == "4.0 arm steps/s"
-    assert told["lowest"] == "0.5 fd_digits64, full-b0"
+    assert told["best so far"] == "0.5 fd_digits64, full-b0"
     assert "to resume" not in told
     # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s are left; the waiting two arms take what the others took:
     # a half of 110 s and of 100 s, on average 52.5 s each.

@@ -35,7 +35,7 @@ def _plot(axis: Axis, run: Run) -> Plot:
         lowest = min(_panel(axes, curve, group, run) for axes, group in zip(line, groups, strict=True))
         if lowest > 0:
             log_y(line[0])
-        line[0].set_ylabel(f"{curve.metric} (lower is better)", fontsize=7)
+        line[0].set_ylabel(f"{curve.metric} ({curve.better} is better)", fontsize=7)
         line[0].set_title(curve.others, fontsize=7.5)
     for axes in panels[-1]:
         axes.set_xlabel(axis.name)

@@ -74,8 +74,8 @@ def best_table(measured: Remeasured) -> Table:
         title="The best setting of each cell",
         columns=("cell", *(f"best {axis.name}{_given(curve)}" for axis, curve in curves)),
         rows=tuple(row for row in rows if set(row[1:]) != {DASH}) if curves else (),
-        note="The measured value with the lowest mean over blocks, and that mean. “edge”: the best was the first or "
-        "last that was measured. Chosen for its value, so it flatters.",
+        note="The setting with the best mean over blocks, and that mean. “edge”: the best was the first or last "
+        "that was measured. Chosen for its value, so it is optimistically biased.",
     )
 
 

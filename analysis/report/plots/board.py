@@ -42,10 +42,10 @@ def verdict_board(findings: Findings) -> Plot | None:
             (CLAIM, claim, INK, "normal"),
             (VERDICT, [f"{sign} {verdict.status}"], tint, "bold"),
             (EVIDENCE, numbers, INK, "normal"),
-            (P, [p_text(verdict.by_block.p_holm)], INK, "normal"),
+            (P, [p_text(verdict.test.p_holm)], INK, "normal"),
         )
         for x, lines, colour, weight in columns:
-            text = "\n".join(lines).replace(" on these seeds", "\non these seeds")
+            text = "\n".join(lines)
             axes.text(x, y, text, fontsize=8.5, color=colour, fontweight=weight, va="top", linespacing=1.3,
                       ha="right" if x == P else "left")  # fmt: skip
         y += tall
@@ -58,11 +58,10 @@ def _claim(verdict: Verdict) -> list[str]:
 
 
 def _evidence(verdict: Verdict, findings: Findings) -> list[str]:
-    lines = wrap(with_minus(evidence(verdict, findings)), EVIDENCE_LETTERS)
-    return [*lines, ""] if len(lines) < 2 and " on these" in verdict.status else lines
+    return wrap(with_minus(evidence(verdict, findings)), EVIDENCE_LETTERS)
 
 
 def _sign(verdict: Verdict) -> tuple[str, str]:
-    if verdict.status.endswith("on these seeds") or verdict.status == "not shown":
+    if verdict.status in ("not shown", "not judged"):
         return "?", OPEN
     return ("✓", SUPPORTED) if verdict.status == "supported" else ("✗", REFUTED)

@@ -13,9 +13,10 @@ A name or level with other characters than letters, digits and _ is quoted: `"lr
 A quantity is of the primary outcome; of another one with its name behind it: `uncond_branch.share(relative_gap)`,
 `full.value(rho)`, after 100 training steps `anchor.effect(mse_cond@100)`, under the named evaluation `weak`
 `uncond_branch.share(value(weak))`. An evaluation's name alone stands for the primary column under it:
-`full.value(weak)`. A side of a comparison is a sum of
-numbers and [number *] quantities of one kind and outcome. For effects on the log scale `5%` means log(1.05): without
-the component the distance is 5% larger. Plain Python, so a space is checked in no time.
+`full.value(weak)`. A side of a comparison is a sum of numbers and [number *] quantities of one kind and outcome.
+Numbers are in the unit of the tables: effects on the log scale in per cent (`5%`, or 0.05), effects on rates in the
+metric's unit or in `points` (`2 points`), other effects and values in the metric's unit, shares in per cent. Plain
+Python, so a space is checked in no time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from branchwise.analysis.declared.factors import Grid
@@ -36,12 +37,13 @@ class Vocabulary:
     """What claims may speak of.
 
     cells: every cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
-    primary one first.
+    primary one first. points: of those that are rates, the points in one unit of the metric.
     """
 
     grid: Grid
     cells: Collection[str]
     outcomes: Mapping[str, str]
+    points: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
@@ -61,7 +63,11 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """sum(terms) above or below `bound`, or within +-bound of zero (`relation` equivalent). Units follow `scale`."""
+    """sum(terms) above or below `bound`, or within +-bound of zero (`relation` equivalent).
+
+    The bound is in the metric's unit; of a share and of an effect on the log scale (`relative`) a fraction; the margin
+    of an equivalence on the log scale is the logarithm of 1 + the fraction.
+    """
 
     text: str
     relation: Literal["above", "below", "equivalent"]
@@ -69,11 +75,12 @@ class Claim:
     outcome: str  # "" for the primary one
     terms: tuple[Term, ...]
     bound: float
+    relative: bool = False
 
     @property
     def hypothesis(self) -> str:
         """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one."""
-        unit = self._unit
+        unit = self.unit
         bound = abs(self.bound / unit) if self.relation == "equivalent" else self.bound / unit
         return f"{self._sum} {'within' if self.relation == 'equivalent' else 'is'} {bound + 0.0:.9g}"
 
@@ -82,28 +89,29 @@ class Claim:
         """The claim in one form for every way to write it: what is sealed."""
         if self.relation == "equivalent":
             return self.hypothesis
-        above = (self.relation == "above") == (self._unit > 0)
-        return f"{self._sum} {'>' if above else '<'} {self.bound / self._unit + 0.0:.9g}"
+        above = (self.relation == "above") == (self.unit > 0)
+        return f"{self._sum} {'>' if above else '<'} {self.bound / self.unit + 0.0:.9g}"
 
     @property
     def _sorted(self) -> list[Term]:
         return sorted(self.terms, key=lambda term: (term.quantity, term.names))
 
     @property
-    def _unit(self) -> float:
+    def unit(self) -> float:
+        """By what the claim is divided to come into its one form: the coefficient of its first term."""
         return self._sorted[0].coefficient
 
     @property
     def _sum(self) -> str:
         total = " + ".join(
-            f"{term.coefficient / self._unit:.9g}*{term.quantity}({','.join(term.names)})" for term in self._sorted
+            f"{term.coefficient / self.unit:.9g}*{term.quantity}({','.join(term.names)})" for term in self._sorted
         )
         return f"{self.outcome}: {total}" if self.outcome else total
 
 
-def further_hypotheses(claims: Sequence[Claim], components: Sequence[str]) -> int:
-    """How many different tests the claims add to those of each component's Shapley value against zero."""
-    return len({claim.hypothesis for claim in claims} - {f"1*shapley({name}) is 0" for name in components})
+def further_hypotheses(claims: Sequence[Claim], components: Sequence[str], tested: str = "shapley") -> int:
+    """How many different tests the claims add to those of each component's tested effect against zero."""
+    return len({claim.hypothesis for claim in claims} - {f"1*{tested}({name}) is 0" for name in components})
 
 
 def seal(claims: Sequence[str], canonical: bool = True) -> str:

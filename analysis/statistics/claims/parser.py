@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, log
+from math import isfinite, log1p
 from typing import Literal
 
 from branchwise.analysis.declared.cells import BASE, FULL, cell_name, factorial_cells
@@ -19,6 +20,8 @@ COMPONENT_QUANTITIES: dict[str, Scale] = {
     "add_one_in": "effect",
     "trend": "effect",
 }
+Constant = tuple[float, str]  # a number and its unit
+UNITS = (("sign", "%"), ("word", "points"))
 _QUOTED = r"\"[^\"]+\"|'[^']+'"
 _NAME = rf"(?:[^\W\d]\w*|{_QUOTED})(?:=(?:\w+|{_QUOTED}))?"
 _PIECE = re.compile(rf"(?P<name>[^\W\d]\w*|{_QUOTED})(?:=(?P<level>\w+|{_QUOTED}))?\+?")
@@ -62,9 +65,9 @@ class _Parser:
         right_terms, right_constants = self.side()
         self.end()
         terms += [replace(term, coefficient=-term.coefficient) for term in right_terms]
-        scale, on_log = self.scale(terms), self.on_log(terms)
-        bound = sum(_number(c, scale, on_log) for c in right_constants)
-        bound -= sum(_number(c, scale, on_log) for c in constants)
+        scale = self.scale(terms)
+        bound = sum(self.number(c, scale, terms) for c in right_constants)
+        bound -= sum(self.number(c, scale, terms) for c in constants)
         return self.checked("above" if op.startswith(">") else "below", scale, terms, bound)
 
     def equivalence(self) -> Claim:
@@ -73,7 +76,7 @@ class _Parser:
         if self.peek()[0] == "word" and self.peek()[1] != "interaction":
             quantity, names = self.owned(self.take()[1], "effect")
             terms = [Term(coefficient=1.0, quantity=quantity, names=names, outcome=self.outcome())]
-            constants: list[tuple[float, bool]] = []
+            constants: list[Constant] = []
         else:
             terms, constants = self.side()
         if constants:
@@ -83,7 +86,7 @@ class _Parser:
         self.expect(")")
         self.end()
         scale = self.scale(terms)
-        bound = _number(margin, scale, self.on_log(terms))
+        bound = self.number(margin, scale, terms)
         if not bound > 0:
             raise ValueError("the margin of equivalent(...) must be above 0")
         return self.checked("equivalent", scale, terms, bound)
@@ -101,13 +104,18 @@ class _Parser:
         )
         if not kept:
             raise ValueError("the quantities cancel: nothing is claimed")
-        outcome = terms[0].outcome
-        return Claim(text=self.text, relation=relation, scale=scale, outcome=outcome, terms=kept, bound=bound)
+        relative = scale == "effect" and self.on_log(terms)
+        if relative and relation == "equivalent":
+            bound = log1p(bound)  # the same ratio either way
+        return Claim(
+            text=self.text, relation=relation, scale=scale, outcome=terms[0].outcome, terms=kept, bound=bound,
+            relative=relative,
+        )  # fmt: skip
 
-    def side(self) -> tuple[list[Term], list[tuple[float, bool]]]:
-        """One side of a comparison: its quantities, and its constants as (number, is a percentage)."""
+    def side(self) -> tuple[list[Term], list[Constant]]:
+        """One side of a comparison: its quantities, and its constants."""
         terms: list[Term] = []
-        constants: list[tuple[float, bool]] = []
+        constants: list[Constant] = []
         sign = 1.0
         if self.peek() in (("sign", "-"), ("sign", "+")):
             sign = -1.0 if self.take()[1] == "-" else 1.0
@@ -125,14 +133,14 @@ class _Parser:
                 return terms, constants
             sign = -1.0 if self.take()[1] == "-" else 1.0
 
-    def constant(self, sign: float) -> tuple[float, bool]:
+    def constant(self, sign: float) -> Constant:
         kind, word = self.take()
         if kind != "number":
             raise ValueError(f"a number is expected, not {word or 'the end'!r}")
-        percent = self.peek() == ("sign", "%")
-        if percent:
+        unit = self.peek()[1] if self.peek() in UNITS else ""
+        if unit:
             self.take()
-        return sign * float(word), percent
+        return sign * float(word), unit
 
     def quantity(self, coefficient: float) -> Term:
         kind, word = self.take()
@@ -239,7 +247,26 @@ class _Parser:
             raise ValueError("a claim speaks of one outcome: make two claims of it")
         return scales.pop()
 
-    def on_log(self, terms: list[Term]) -> bool:
+    def number(self, constant: Constant, scale: Scale, terms: Sequence[Term]) -> float:
+        """A constant in the metric's unit; of shares and of effects on the log scale, a fraction."""
+        number, unit = constant
+        points = self.known.points.get(terms[0].outcome or self.known.primary)
+        if not unit:
+            return number
+        if unit == "points":
+            if scale != "effect" or points is None:
+                raise ValueError("points are for effects on rates, whose range is [0, 1] or [0, 100]")
+            return number / points
+        if scale == "value":
+            raise ValueError(
+                "a percentage needs shares or log effects: write values as numbers, or as 1.05 * cell.value"
+            )
+        if scale == "effect" and not self.on_log(terms):
+            instead = "in points, such as 2 points" if points else "in the outcome's own units"
+            raise ValueError(f"a percentage needs an outcome on the log scale: write the effect {instead}")
+        return number / 100
+
+    def on_log(self, terms: Sequence[Term]) -> bool:
         return self.known.outcomes[terms[0].outcome or self.known.primary] == "log"
 
     def peek(self) -> tuple[str, str]:
@@ -283,19 +310,3 @@ def _unquoted(name: str) -> str:
 
 def _scale_of(term: Term) -> Scale:
     return "value" if term.quantity == "value" else COMPONENT_QUANTITIES.get(term.quantity, "effect")
-
-
-def _number(constant: tuple[float, bool], scale: Scale, on_log: bool) -> float:
-    """A constant in the units of its claim; percentages of an effect on the log scale are ratios of values."""
-    number, percent = constant
-    if not percent:
-        return number
-    if scale == "value":
-        raise ValueError("a percentage needs shares or log effects: write values as numbers, or as 1.05 * cell.value")
-    if scale == "share":
-        return number / 100
-    if not on_log:
-        raise ValueError("a percentage needs an outcome on the log scale: write the effect in the outcome's own units")
-    if not number > -100:
-        raise ValueError("a log effect cannot be -100% or less")
-    return log(1 + number / 100)

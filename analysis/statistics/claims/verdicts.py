@@ -1,138 +1,150 @@
-"""Judges declared claims against the fitted model, with the numbers.
+"""Judges declared claims against the fitted model, with the numbers behind each verdict.
 
-A claim is supported or refuted by the spread of its effect over blocks, so that it holds for the next seed. What only
-the pooled residual shows is a verdict of its own, "on these seeds".
+A claim is supported or refuted by the spread of its effect over blocks, at the level that its family leaves it. Without
+a p-value of its own it is not shown, and the reason is given; a plan that is not finished is not judged at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import nan
+from math import isnan, log1p, nan
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.cells import BASE, FULL, TEACHER, factorial_cells
+from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
 from branchwise.analysis.declared.factors import Grid
-from branchwise.analysis.records.teachers import value_of_teacher
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.claims.language import Claim, Term
-from branchwise.analysis.statistics.model import (
-    ALPHA,
-    Error,
-    Estimate,
-    TwoWayFit,
-    contrast,
-    mean_estimate,
-    one_sided_p,
-    ratio,
-    two_sided_p,
-)
+from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound
+from branchwise.analysis.statistics.claims.values import value_test
+from branchwise.analysis.statistics.model import ALPHA, Estimate, TwoWayFit, contrast, ratio
 
-Status = Literal[
-    "supported", "refuted", "supported on these seeds", "refuted on these seeds", "not shown", "not judged"
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Test:
-    """One claim against one error. estimate: of its left side (all quantities moved there); p: against the bound."""
-
-    estimate: Estimate = field(default_factory=Estimate)
-    p: float = nan
-    p_holm: float = nan
-    favours: bool = False  # the estimate lies on the claimed side
-    reason: str = ""
+Status = Literal["supported", "refuted", "not shown", "not judged"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judged claim: by block, which decides, and by the pooled residual, which speaks of the seeds that ran."""
+    """One judged claim. weights: of its quantities' cells; reason: why it is not judged, or what it depends on."""
 
     claim: Claim
     status: Status
-    by_block: Test
-    pooled: Test
-    weights: Mapping[str, float]  # of its quantities' cells
+    test: Test
+    weights: Mapping[str, float]
+    reason: str = ""
 
 
-def judge(
-    claims: Sequence[Claim], outcomes: Sequence[ScaleResult], results: pd.DataFrame, grid: Grid
-) -> tuple[Verdict, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What claims are judged by.
+
+    Attributes:
+        outcomes: The attribution of each outcome on its own scale, the primary one first.
+        raws: The same in the metric's unit.
+        results: The finished arms.
+        resolutions: Of each outcome, the grid on which its values lie.
+        with_worst: The same with bad values in the place of lost arms; None where none was lost.
+        notes: On values that the scale of an outcome cannot take.
+    """
+
+    outcomes: Sequence[ScaleResult]
+    raws: Sequence[ScaleResult]
+    results: pd.DataFrame
+    resolutions: Mapping[str, Resolution | None] = field(default_factory=dict)
+    with_worst: Evidence | None = None
+    notes: tuple[str, ...] = ()
+
+
+def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
     """Test every claim on its own; statuses wait for `settle`, which knows the whole family.
 
-    outcomes: of the run, the primary one first, each on the scale that its claims are made on. results: has a column
-    for each of them.
+    Args:
+        claims: Those that were declared.
+        evidence: The finished arms. A claim must hold with bad values in the place of lost arms as well.
+        grid: The cells that were planned.
     """
-    by_name = {scale.outcome.name: scale for scale in outcomes}
     verdicts = []
     for claim in claims:
-        scale = by_name[claim.outcome] if claim.outcome else outcomes[0]
-        judged = _value_claim(claim, scale, results) if claim.scale == "value" else _model_claim(claim, scale, grid)
-        verdicts.append(judged)
+        weights = _weights(claim, grid)
+        test, reason = _test(claim, evidence, weights), ""
+        if evidence.with_worst is not None and not isnan(test.p):
+            test, reason = _agreeing(test, _test(claim, evidence.with_worst, weights))
+        verdicts.append(Verdict(claim=claim, status="not shown", test=test, weights=weights, reason=reason))
     return tuple(verdicts)
 
 
+def _agreeing(test: Test, other: Test) -> tuple[Test, str]:
+    """The test that both tables support: the larger p, and none that is significant where they disagree."""
+    if isnan(other.p) or test.favours != other.favours:
+        return replace(test, p=1.0), "depends on the lost arms"
+    return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= ALPHA < other.p else ""
+
+
 def settle(
-    verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult]
+    verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], unfinished: str = ""
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
-    """Adjusts for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
+    """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
-    The claims and the Shapley values of the primary outcome share the 5% as Holm has it. The Shapley values of a
-    component for the other outcomes follow its own on the primary one, and are tested with what that leaves. Two-sided
-    tests, so a claim is refuted at the same level at which it would be supported. Claims that test the same thing, or
-    the very contrast of a Shapley value against zero, share a place.
+    The claims and the tested effects of the components on the primary outcome share the 5% as Holm has it. The effects
+    of a component on the other outcomes follow its own on the primary one, and are tested with what that leaves.
+    Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
+    which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
+    share a place.
+
+    Args:
+        verdicts: From `judge`.
+        outcomes: The attribution of each outcome, the primary one first.
+        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
     """
-    keys = [[_key(scale.outcome.name, row.weights, 0.0) for row in scale.rows] for scale in outcomes]
+    if unfinished:
+        waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
+        return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
+    keys = [[_row_key(scale, row) for row in scale.rows] for scale in outcomes]
     claim_keys = [_hypothesis(verdict, outcomes[0].outcome.name) for verdict in verdicts]
-    first = list(dict.fromkeys((*(keys[0] if keys else ()), *claim_keys)))
+    rows = [key for key in keys[0] if key is not None] if keys else []
+    first = list(dict.fromkeys((*rows, *claim_keys)))
     followers = {
-        key: [rows[i] for rows in keys[1:] if i < len(rows) and rows[i] not in first]
+        key: [of[i] for of in keys[1:] if i < len(of) and of[i] is not None and of[i] not in first]
         for i, key in enumerate(keys[0] if keys else ())
+        if key is not None
     }
-    weights, edges = gatekeeping(first, followers)
-
-    def adjust(of_rows: Sequence[Sequence[float]], of_claims: Sequence[float]) -> Mapping[Hashable, float]:
-        family: dict[Hashable, float] = {}
-        for rows, found in zip(keys, of_rows, strict=True):
-            family |= dict(zip(rows, found, strict=True))
-        for key, p in zip(claim_keys, of_claims, strict=True):
-            family.setdefault(key, p)
-        return adjusted(family, weights, edges)
-
-    by_block = adjust([[row.shapley.p for row in s.rows] for s in outcomes], [v.by_block.p for v in verdicts])
-    pooled = adjust([[row.pooled.p for row in s.rows] for s in outcomes], [v.pooled.p for v in verdicts])
+    family: dict[Hashable, float] = {}
+    for scale, of in zip(outcomes, keys, strict=True):
+        family |= {key: row.effect.p for row, key in zip(scale.rows, of, strict=True) if key is not None}
+    for key, verdict in zip(claim_keys, verdicts, strict=True):
+        family[key] = max(family.get(key, verdict.test.p), verdict.test.p)
+    p_holm = adjusted(family, *gatekeeping(first, followers)) if first else {}
     settled = []
     for key, v in zip(claim_keys, verdicts, strict=True):
-        one, other = replace(v.by_block, p_holm=by_block[key]), replace(v.pooled, p_holm=pooled[key])
-        settled.append(replace(v, by_block=one, pooled=other, status=_status(one, other)))
+        test = replace(v.test, p_holm=nan if isnan(v.test.p) else p_holm[key])
+        settled.append(replace(v, test=test, status=_status(test)))
     return tuple(settled), tuple(
-        replace(scale, rows=_adjusted_rows(scale.rows, rows, by_block, pooled))
-        for scale, rows in zip(outcomes, keys, strict=True)
+        replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm)) for scale, of in zip(outcomes, keys, strict=True)
     )
+
+
+def _row_key(scale: ScaleResult, row: ComponentRow) -> Hashable | None:
+    return _key(scale.outcome.name, row.tested_weights, 0.0) if row.tested else None
 
 
 def _adjusted_rows(
-    rows: Sequence[ComponentRow],
-    keys: Sequence[Hashable],
-    by_block: Mapping[Hashable, float],
-    pooled: Mapping[Hashable, float],
+    rows: Sequence[ComponentRow], keys: Sequence[Hashable | None], p_holm: Mapping[Hashable, float]
 ) -> tuple[ComponentRow, ...]:
     return tuple(
-        replace(row, p_holm=by_block[key], pooled_p_holm=pooled[key]) for key, row in zip(keys, rows, strict=True)
+        replace(row, p_holm=nan if key is None or isnan(row.effect.p) else p_holm[key])
+        for key, row in zip(keys, rows, strict=True)
     )
 
 
-def _status(by_block: Test, pooled: Test) -> Status:
-    if by_block.p_holm <= ALPHA:
-        return "supported" if by_block.favours else "refuted"
-    if pooled.p_holm <= ALPHA:
-        return "supported on these seeds" if pooled.favours else "refuted on these seeds"
-    return "not shown"
+def _status(test: Test) -> Status:
+    if isnan(test.p) or not test.p_holm <= ALPHA:
+        return "not shown"
+    return "supported" if test.favours else "refuted"
 
 
 def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
@@ -146,7 +158,7 @@ def _key(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
     """The tested equation, whichever multiple of it was written."""
     ordered = sorted(weights.items())
     unit = ordered[0][1] if ordered else 1.0
-    return outcome, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), round(bound / unit, 9)
+    return outcome, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), float(f"{bound / unit:.9g}")
 
 
 def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
@@ -169,87 +181,65 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
     return contrasts.by_cell(vector, factorial_cells(components))
 
 
-def _combined(terms: Sequence[Term], grid: Grid) -> dict[str, float]:
+def _weights(claim: Claim, grid: Grid) -> dict[str, float]:
+    if claim.scale == "value":
+        return {term.names[0]: term.coefficient for term in claim.terms}
     total: dict[str, float] = {}
-    for term in terms:
+    for term in claim.terms:
         for cell, weight in cell_weights(term, grid).items():
             total[cell] = total.get(cell, 0.0) + term.coefficient * weight
     return {cell: weight for cell, weight in total.items() if abs(weight) > 1e-12}
 
 
-def _model_claim(claim: Claim, scale: ScaleResult, grid: Grid) -> Verdict:
-    weights = _combined(claim.terms, grid)
-    if scale.scale != scale.outcome.scale:
-        none = Test(reason=f"there is no {scale.outcome.scale} scale: no finished arm, or values it cannot take")
-        return Verdict(claim=claim, status="not shown", by_block=none, pooled=none, weights=weights)
-    test = _test_share if claim.scale == "share" else _test_effect
-    return Verdict(
-        claim=claim, status="not shown", by_block=test(claim, scale.fit, weights, "blocks"),
-        pooled=test(claim, scale.fit, weights, "pooled"), weights=weights,
-    )  # fmt: skip
+def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Test:
+    names = [scale.outcome.name for scale in evidence.outcomes]
+    i = names.index(claim.outcome) if claim.outcome else 0
+    scale, raw = evidence.outcomes[i], evidence.raws[i]
+    if claim.scale == "value":
+        return value_test(claim, weights, evidence.results, scale.outcome, evidence.resolutions.get(names[i]))
+    if claim.scale == "share":
+        return _test_share(claim, scale.fit, weights)
+    if scale.scale == "logit" and (claim.bound or claim.relation == "equivalent"):
+        return _test_effect(claim, raw, weights)
+    test = _test_effect(claim, scale, weights)
+    if scale.scale != "logit":
+        return test
+    shown = contrast(raw.fit, weights)  # the sign is tested on the logit scale, the size is shown in the metric's unit
+    if not isnan(test.p) and (shown.value > 0) != (test.estimate.value > 0):
+        return Test(estimate=shown, form="effect", reason="its sign differs between the logit scale and points")
+    return replace(test, estimate=shown)
 
 
-def _test_effect(claim: Claim, fit: TwoWayFit, weights: Mapping[str, float], error: Error) -> Test:
-    return _against_bound(claim, contrast(fit, weights, error))
+def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float]) -> Test:
+    estimate = contrast(scale.fit, weights)
+    form: Form = "ratio effect" if scale.scale == "log" else "effect"
+    if claim.relative and claim.bound and scale.scale != "log":
+        why = f"{scale.outcome.title or scale.outcome.name} is not on the log scale, so it has no effect in per cent"
+        return Test(estimate=estimate, form=form, bound=nan, reason=why)
+    bound = claim.bound
+    if claim.relative and claim.relation != "equivalent":
+        bound = claim.unit * log_effect(scale.outcome, claim.bound / claim.unit)
+    if isnan(bound):
+        return Test(estimate=estimate, form=form, bound=nan, reason="no value above 0 changes by so much")
+    return against_bound(claim, estimate, bound, form)
 
 
-def _test_share(claim: Claim, fit: TwoWayFit, weights: Mapping[str, float], error: Error) -> Test:
+def log_effect(outcome: Outcome, fraction: float) -> float:
+    """The effect on the log scale that tables show as this fraction: `lowers by 5%` is a factor of 0.95, `raises by 5%`
+    of 1.05. NaN where there is none."""
+    if outcome.better == "higher":
+        return log1p(fraction) if fraction > -1 else nan
+    return -log1p(-fraction) if fraction < 1 else nan
+
+
+def _test_share(claim: Claim, fit: TwoWayFit, weights: Mapping[str, float]) -> Test:
     gain = {FULL: 1.0, BASE: -1.0}
-    share = ratio(fit, weights, gain, error)
+    share = ratio(fit, weights, gain)
     if not share.has_interval:
-        return Test(estimate=share, reason=share.reason)
+        return Test(estimate=share, form="share", bound=claim.bound, reason=share.reason)
     # share vs bound is tested as the contrast (Shapley - bound * gain) vs 0, which agrees with Fieller's interval.
-    shifted = {}
+    shifted: dict[float, Estimate] = {}
     for bound in {claim.bound, -claim.bound}:
         cells = {c: weights.get(c, 0.0) - bound * gain.get(c, 0.0) for c in {*weights, *gain}}
-        shifted[bound] = replace(contrast(fit, cells, error), df=share.df)
-    return _against_bound(claim, share, shifted)
-
-
-def _against_bound(claim: Claim, estimate: Estimate, shifted: Mapping[float, Estimate] | None = None) -> Test:
-    """Test of an estimate against the claim's bound; `shifted[b]`: estimate minus b where that needs the model."""
-    if not estimate.has_interval:
-        return Test(estimate=estimate, reason=estimate.reason)
-
-    def minus(bound: float) -> Estimate:
-        return shifted[bound] if shifted else replace(estimate, value=estimate.value - bound)
-
-    if claim.relation == "equivalent":
-        low, high = minus(-claim.bound), minus(claim.bound)
-        inside = low.value > 0 > high.value
-        if inside:  # two one-sided tests (Schuirmann 1987)
-            p = max(one_sided_p(low.value, low.se, low.df), one_sided_p(-high.value, high.se, high.df))
-        else:
-            nearest = high if high.value >= 0 else low
-            p = two_sided_p(nearest.value, nearest.se, nearest.df)
-        return Test(estimate=estimate, p=p, favours=inside)
-    gap = minus(claim.bound)
-    favours = gap.value > 0 if claim.relation == "above" else gap.value < 0
-    return Test(estimate=estimate, p=two_sided_p(gap.value, gap.se, gap.df), favours=favours)
-
-
-def _value_claim(claim: Claim, scale: ScaleResult, results: pd.DataFrame) -> Verdict:
-    """Values are judged block by block alone: raw spreads differ between cells, so no pooled residual would fit them.
-
-    A teacher of all blocks is a constant; a teacher for each block is a cell like the others.
-    """
-    weights = {term.names[0]: term.coefficient for term in claim.terms}
-    test = _test_values(claim, weights, results, scale.outcome.name)
-    return Verdict(claim=claim, status="not shown", by_block=test, pooled=Test(), weights=weights)
-
-
-def _test_values(claim: Claim, weights: Mapping[str, float], results: pd.DataFrame, column: str) -> Test:
-    students = {cell: weight for cell, weight in weights.items() if cell != TEACHER}
-    wide = results.pivot_table(index="block", columns="cell", values=column)
-    if TEACHER in weights:
-        teacher = value_of_teacher(results, f"teacher_{column}")
-        if teacher is None:
-            return Test(reason=f"the run records no {column} of the teacher")
-        if not students and not teacher.for_each_block:
-            return Test(reason="the teacher is one net: its value has no interval over seeds")
-        wide[TEACHER] = teacher.by_block.reindex(wide.index)
-        students[TEACHER] = weights[TEACHER]
-    if absent := [cell for cell in students if cell not in wide]:
-        return Test(reason=f"no finished arm in {', '.join(absent)}")
-    sums = wide[list(students)].to_numpy() @ np.array(list(students.values()))  # NaN where a block lacks one of them
-    return _against_bound(claim, mean_estimate(sums[np.isfinite(sums)]))
+        shifted[bound] = replace(contrast(fit, cells), df=share.df)
+    return against_bound(claim, share, claim.bound, "share", shifted)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.measures import Measure, is_number, text_of
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.model import Estimate, mean_estimate
@@ -25,11 +26,13 @@ class Curve:
     x: tuple[float, ...]
     cells: Mapping[str, Mapping[float, Estimate]]
     teacher: Mapping[float, float]
+    better: Better = "lower"
 
     def best(self, cell: str) -> tuple[float, Estimate] | None:
-        """The setting with the lowest mean, and that mean."""
+        """The setting with the best mean, and that mean."""
         known = {x: estimate for x, estimate in self.cells.get(cell, {}).items() if estimate.known}
-        return min(known.items(), key=lambda item: item[1].value) if known else None
+        sign = -1.0 if self.better == "higher" else 1.0
+        return min(known.items(), key=lambda item: sign * item[1].value) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,7 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
         x=tuple(sorted(tables)),
         cells={cell: {x: _mean(table, cell) for x, table in sorted(tables.items())} for cell in cells},
         teacher={x: float(table["teacher_value"].mean()) for x, table in sorted(tables.items())},
+        better=run.better("value"),
     )
 
 

@@ -18,7 +18,8 @@ from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.language import Claim
-from branchwise.analysis.statistics.claims.verdicts import Test, Verdict, judge, settle
+from branchwise.analysis.statistics.claims.testing import widened, widened_test
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
 from branchwise.analysis.statistics.model import ALPHA, Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 
@@ -116,8 +117,8 @@ class _Tested:
 
     def tests(self) -> list[tuple[float, bool]]:
         """p-value and side of each hypothesis: of the claims, then of the Shapley values."""
-        rows = [(row.shapley.p, row.shapley.value > 0) for scale in self.outcomes for row in scale.rows]
-        return [*((verdict.by_block.p, verdict.by_block.favours) for verdict in self.verdicts), *rows]
+        rows = [(row.effect.p, row.effect.value > 0) for scale in self.outcomes for row in scale.rows]
+        return [*((verdict.test.p, verdict.test.favours) for verdict in self.verdicts), *rows]
 
     def settled(self, p: Sequence[float], favours: Sequence[bool]) -> _Tested:
         """The family with these p-values in its graph."""
@@ -125,22 +126,16 @@ class _Tested:
         verdicts = []
         for verdict in self.verdicts:
             p_value, side = next(own)
-            verdicts.append(
-                replace(verdict, by_block=replace(verdict.by_block, p=p_value, favours=side), pooled=Test())
-            )
+            verdicts.append(replace(verdict, test=replace(verdict.test, p=p_value, favours=side)))
         outcomes = []
         for scale in self.outcomes:
-            rows = [
-                replace(row, shapley=replace(row.shapley, p=next(own)[0]), pooled=replace(row.pooled, p=nan))
-                for row in scale.rows
-            ]
-            outcomes.append(replace(scale, rows=tuple(rows)))
+            outcomes.append(replace(scale, rows=tuple(row.with_p(next(own)[0]) for row in scale.rows)))
         done, scales = settle(verdicts, outcomes)
         return _Tested(verdicts=done, outcomes=scales)
 
     def adjusted(self) -> list[float]:
         rows = [row.p_holm for scale in self.outcomes for row in scale.rows]
-        return [*(verdict.by_block.p_holm for verdict in self.verdicts), *rows]
+        return [*(verdict.test.p_holm for verdict in self.verdicts), *rows]
 
 
 def whole_blocks(run: Run) -> int:
@@ -158,7 +153,7 @@ def up_to(run: Run, blocks: int) -> Run:
 
 
 def at_looks(
-    run: Run, looks: Looks, claims: Sequence[Claim], attributed: Callable[[Run], list[ScaleResult]]
+    run: Run, looks: Looks, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]
 ) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], LookResults]:
     """Judge a run at its looks, up to the one that ends it.
 
@@ -166,7 +161,7 @@ def at_looks(
         run: All that there is so far.
         looks: As the run declared them.
         claims: Its claims, parsed.
-        attributed: Computes the attribution of each outcome.
+        evidence_of: Computes what its claims are judged by.
 
     Returns:
         The run as of its last look (before the first: as it is), verdicts, outcomes, and the looks themselves.
@@ -181,7 +176,7 @@ def at_looks(
     part = run
     for look in (number for number in looks.blocks if number <= finished):
         part = up_to(run, look)
-        tested = _tested(part, claims, attributed)
+        tested = _tested(part, claims, evidence_of)
         reached.append(look)
         history.append(tested.tests())
         p, favours = _sequential(table, history)
@@ -190,7 +185,7 @@ def at_looks(
         if ended := _end(table, looks, history, adjusted):
             break
     if settled is None:
-        tested = _tested(run, claims, attributed)
+        tested = _tested(run, claims, evidence_of)
         none = [(nan, False)] * len(tested.tests())
         settled = tested.settled([p for p, _ in none], [side for _, side in none])
     found = _hypotheses(part, settled, table, reached, history, adjusted)
@@ -215,16 +210,14 @@ def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Ve
         return tuple(verdicts)
     waiting = [one.decided_after is None for one in results.claims]
     return tuple(
-        replace(verdict, status="not judged", by_block=replace(verdict.by_block, reason=results.progress))
-        if open_
-        else verdict
+        replace(verdict, status="not judged", reason=results.progress) if open_ else verdict
         for verdict, open_ in zip(verdicts, waiting, strict=True)
     )
 
 
-def _tested(run: Run, claims: Sequence[Claim], attributed: Callable[[Run], list[ScaleResult]]) -> _Tested:
-    outcomes = attributed(run)
-    return _Tested(verdicts=judge(claims, outcomes, run.results, run.grid), outcomes=tuple(outcomes))
+def _tested(run: Run, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]) -> _Tested:
+    evidence = evidence_of(run)
+    return _Tested(verdicts=judge(claims, evidence, run.grid), outcomes=tuple(evidence.outcomes))
 
 
 def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
@@ -313,7 +306,7 @@ def _names(run: Run, settled: _Tested) -> list[str]:
     names = [verdict.claim.text for verdict in settled.verdicts]
     for number, scale in enumerate(settled.outcomes):
         behind = f"({scale.outcome.name})" if number else ""
-        names += [f"{row.component}.shapley{behind}" for row in scale.rows]
+        names += [f"{row.component}.{row.tested or 'shapley'}{behind}" for row in scale.rows]
     return names
 
 
@@ -322,18 +315,10 @@ def _repeated(settled: _Tested, level: float) -> list[Estimate]:
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
     found = []
     for verdict in settled.verdicts:
-        estimate = verdict.by_block.estimate
+        estimate = verdict.test.estimate
         if verdict.claim.scale == "share" and estimate.has_interval and not isnan(level):
             scale = by_name.get(verdict.claim.outcome) or settled.outcomes[0]
             found.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
         else:
-            found.append(widened(estimate, level))
-    return [*found, *(widened(row.shapley, level) for scale in settled.outcomes for row in scale.rows)]
-
-
-def widened(estimate: Estimate, level: float) -> Estimate:
-    """A t interval at another level; none before the first look."""
-    if not estimate.has_interval or isnan(level):
-        return replace(estimate, low=nan, high=nan)
-    half = float(stdtrit(estimate.df, 1 - level / 2)) * estimate.se
-    return replace(estimate, low=estimate.value - half, high=estimate.value + half)
+            found.append(widened_test(verdict.test, level))
+    return [*found, *(widened(row.effect, level) for scale in settled.outcomes for row in scale.rows)]

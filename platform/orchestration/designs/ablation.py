@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, StringConstraints
 
-from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.cells import TEACHER, factorial_cells
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
-from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step
+from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.orchestration.designs.base import Cell, Design, Found, Part
@@ -56,7 +56,9 @@ class Ablation(Design):
         return tuple(claim.canonical for claim in self._parsed(method))
 
     def further_hypotheses(self, method: Method) -> int:
-        return further_hypotheses(self._parsed(method), list(self.components))
+        whole = {cell.cell for cell in self.component_cells()} >= set(factorial_cells(tuple(self.components)))
+        tested = "shapley" if whole else "leave_one_out"
+        return further_hypotheses(self._parsed(method), list(self.components), tested)
 
     def _parsed(self, method: Method) -> list[Claim]:
         """The claims, which were checked before."""
@@ -65,12 +67,15 @@ class Ablation(Design):
 
     def vocabulary(self, method: Method) -> Vocabulary:
         """What a claim may speak of."""
-        scales = {column.name: column.scale for column in method.module.COLUMNS}
+        columns = {column.name: column for column in method.module.COLUMNS}
+        measured = {name: columns[column_and_step(name)[0]] for name in self.outcomes}
+        rates = {name: Outcome(scale=column.scale, range=column.range).points for name, column in measured.items()}
         planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.combinations())
         return Vocabulary(
             grid=Grid(factors=self.factors(), planned=planned),
             cells=[*(cell.cell for cell in self.component_cells()), *self.baselines, TEACHER],
-            outcomes={name: scales[column_and_step(name)[0]] for name in self.outcomes},
+            outcomes={name: column.scale for name, column in measured.items()},
+            points={name: points for name, points in rates.items() if points},
         )
 
     def settings(self) -> list[str]:

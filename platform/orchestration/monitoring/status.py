@@ -21,7 +21,7 @@ from branchwise.orchestration.run_folder.lock import living_holder
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
-from branchwise.trainables.runtime.storage import Storage
+from branchwise.trainables.runtime.storage import DamagedError, Storage
 
 WATCH_SECONDS = 2.0
 
@@ -130,9 +130,20 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         yield "to resume", f"--resume {seen.name}"
     if run.has_report():
         yield "report", run.report_path()
-    best = sorted((_value(record), arm) for arm, record in state.records.items() if _value(record) is not None)
-    if best:
-        yield "lowest", f"{best[0][0]:.4g} {state.records[best[0][1]]['values']['metric']}, {best[0][1]}"
+    values = {arm: value for arm, record in state.records.items() if (value := _value(record)) is not None}
+    if values:
+        sign = -1.0 if _higher_is_better(run) else 1.0
+        best = min(values, key=lambda arm: (sign * values[arm], arm))
+        yield "best so far", f"{values[best]:.4g} {state.records[best]['values']['metric']}, {best}"
+
+
+def _higher_is_better(run: RunFolder) -> bool:
+    """Whether the plan declares so of the value; it may be damaged, or not be there yet."""
+    try:
+        columns = run.read_plan().get("columns") or []
+    except (DamagedError, FileNotFoundError):
+        return False
+    return any(column["name"] == "value" and column["better"] == "higher" for column in columns)
 
 
 def _names(names: Sequence[str], most: int = 4) -> str:

@@ -1,0 +1,168 @@
+"""Claims on values: means of cells, baselines and the teacher, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import log, nan, sqrt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.outcomes import FloatArray, Outcome
+from branchwise.analysis.declared.scales import Resolution
+from branchwise.analysis.records.teachers import TeacherValue, value_of_teacher
+from branchwise.analysis.statistics.claims.language import Claim
+from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, exponential
+from branchwise.analysis.statistics.model import Estimate, mean_and_sd, mean_estimate, t_estimate, too_coarse
+
+Transform = Callable[[FloatArray], FloatArray]
+
+
+def value_test(
+    claim: Claim,
+    weights: Mapping[str, float],
+    results: pd.DataFrame,
+    outcome: Outcome,
+    grid: Resolution | None,
+) -> Test:
+    """Test a claim on values by the spread of its sum over the blocks that have every cell of it.
+
+    A value against a number, or against a multiple of another value, is tested on the log scale where all values are
+    above 0: skewed seeds make the test of their arithmetic mean err. One teacher is one teacher: its value varies only
+    by the sampling with which it was measured, which enters the standard error.
+    """
+    column = outcome.name
+    teacher = value_of_teacher(results, f"teacher_{column}") if TEACHER in weights else None
+    students = [name for name in weights if name != TEACHER]
+    if TEACHER in weights and teacher is None:
+        return Test(form="value", reason=f"the run records no {column} of the teacher")
+    wide = results.pivot_table(index="block", columns="cell", values=column)
+    if teacher is not None and teacher.for_each_block:  # varies over blocks like a cell
+        wide[TEACHER] = teacher.by_block.reindex(wide.index)
+        students, teacher = [*students, TEACHER], None
+    if not students:
+        return Test(form="value", reason="the teacher is one net: its value has no interval over seeds")
+    if absent := [cell for cell in students if cell not in wide]:
+        return Test(form="value", reason=f"no finished arm in {', '.join(absent)}")
+    blocks = wide[students].dropna().to_numpy()
+    values = {name: blocks[:, i] for i, name in enumerate(students)}
+    if teacher is not None:
+        values[TEACHER] = np.array([teacher.value])
+    positive = all((of > 0).all() for of in values.values())
+    plan = _log_form(claim, weights, students[0]) if positive and len(blocks) else None
+    if plan is None:
+        estimate = _estimate(values, weights, teacher, results, column, grid, on_log=False)
+        return against_bound(claim, estimate, claim.bound, "value")
+    signs, target, flipped, form = plan
+    estimate = _estimate(values, signs, teacher, results, column, grid, on_log=True)
+    turned = replace(claim, relation="below" if claim.relation == "above" else "above") if flipped else claim
+    test = against_bound(turned, estimate, log(target), form)
+    return replace(test, estimate=exponential(estimate), bound=target)
+
+
+def _log_form(
+    claim: Claim, weights: Mapping[str, float], first: str
+) -> tuple[dict[str, float], float, bool, Form] | None:
+    """A claim as a sum of +-log(value) against log(target): by name its sign, the target, and whether the relation
+    turns round; None for one that is no comparison with a number or with a multiple of one other value."""
+    if claim.relation == "equivalent" or len(weights) > 2:
+        return None
+    lead = weights[first]
+    if len(weights) == 1:
+        target = claim.bound / lead
+        return ({first: 1.0}, target, lead < 0, "geometric mean") if target > 0 else None
+    other = next(name for name in weights if name != first)
+    target = -weights[other] / lead
+    if claim.bound or not target > 0:
+        return None
+    return {first: 1.0, other: -1.0}, target, lead < 0, "ratio of values"
+
+
+def _estimate(
+    values: Mapping[str, FloatArray],
+    weights: Mapping[str, float],
+    teacher: TeacherValue | None,
+    results: pd.DataFrame,
+    column: str,
+    grid: Resolution | None,
+    on_log: bool,
+) -> Estimate:
+    """The weighted sum of the values, or of their logarithms, with its t interval over blocks."""
+    parts = {name: np.log(of) if on_log else of for name, of in values.items()}
+    students = {name: of for name, of in parts.items() if name != TEACHER or teacher is None}
+    sums = sum(weights[name] * of for name, of in students.items())
+    constant = weights[TEACHER] * float(parts[TEACHER][0]) if teacher is not None else 0.0
+    magnitude = max(float(np.abs(of).max(initial=1.0 if on_log else 0.0)) for of in parts.values())
+    found = mean_estimate(np.asarray(sums) + constant, magnitude=magnitude)
+    if grid and found.se >= 0 and _is_coarse(found, students, values, weights, grid, on_log):
+        return Estimate(value=found.value, se=found.se, df=found.df, reason=too_coarse(grid.text))
+    if teacher is None:
+        return found
+    return with_sampling(found, teacher, results, column, _log if on_log else np.asarray, weights[TEACHER])
+
+
+def with_sampling(
+    found: Estimate,
+    teacher: TeacherValue,
+    results: pd.DataFrame,
+    column: str,
+    transform: Transform,
+    weight: float = 1.0,
+) -> Estimate:
+    """An estimate that holds `weight` times the transformed value of the teacher, whose sampling noise it takes in."""
+    if not found.has_interval:
+        return found
+    variance, df = _sampling(teacher, results, column, transform)
+    added = abs(weight) * sqrt(variance) / found.se
+    if not added > 0:
+        return replace(found, reason=found.reason or "the teacher's sampling noise was not measured")
+    total = 1 + added**2
+    freedom = total**2 / (1 / found.df + added**4 / df)  # Satterthwaite
+    return t_estimate(found.value, sqrt(total) * found.se, freedom)
+
+
+def _log(values: FloatArray) -> FloatArray:
+    return np.asarray(np.log(np.where(values > 0, values, nan)))
+
+
+def _is_coarse(
+    found: Estimate,
+    students: Mapping[str, FloatArray],
+    values: Mapping[str, FloatArray],
+    weights: Mapping[str, float],
+    grid: Resolution,
+    on_log: bool,
+) -> bool:
+    """Whether the values spread by less than the resolution of their measurement explains."""
+    steps = {name: grid.step / values[name] if on_log else np.array([grid.step]) for name in students}
+    rounding = sum(weights[name] ** 2 * float(np.mean(step**2)) / 12 for name, step in steps.items())
+    return found.se == 0 or found.se < sqrt(rounding / (found.df + 1))
+
+
+def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transform: Transform) -> tuple[float, float]:
+    """Variance of the teacher's value by its sampling, and its degrees of freedom: of its own repeats, or those of all
+    the models where that is larger; 0 where none was sampled twice."""
+    number = max(len(teacher.repeats), 1)
+    samples = [[teacher.repeats]]
+    if column == "value" and "value_repeats" in results:
+        samples.append([*results["value_repeats"], teacher.repeats])
+    pooled = [_pooled(repeats, transform) for repeats in samples]
+    variance, df = max(pooled, key=lambda found: found[0])
+    return variance / number, df
+
+
+def _pooled(repeats: Sequence[Any], transform: Transform) -> tuple[float, float]:
+    """Variance of one repeat, and its degrees of freedom."""
+    squares, df = 0.0, 0
+    for found in repeats:
+        if found is None or np.ndim(found) != 1 or len(np.asarray(found)) < 2:
+            continue
+        y = transform(np.asarray(found, dtype=float))
+        if np.isfinite(y).all():
+            sd = mean_and_sd(y)[1]
+            squares += sd * sd * (len(y) - 1)
+            df += len(y) - 1
+    return (squares / df, float(df)) if df else (0.0, nan)

@@ -1,0 +1,84 @@
+"""Committed evidence is what the code makes of the runs' tables."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from branchwise.analysis.records.folder import load_run, parts
+from branchwise.analysis.report.build import numbers_of
+from branchwise.analysis.report.tables import attribution_table, claims_table
+from branchwise.analysis.report.text import with_minus
+from branchwise.analysis.statistics.findings import analyse
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = sorted((ROOT / "docs/evidence").rglob("*.run"))
+
+
+def check(kept: Path) -> None:
+    """The numbers beside a run's tables are those of the tables, and the page shows them."""
+    beside = kept.with_suffix("")
+    committed, made = (json.loads(text) for text in (beside.with_suffix(".json").read_text(), numbers_of(kept)))
+    _same(committed, made, kept.name)
+    words = _words(beside.with_suffix(".html").read_text(encoding="utf-8"))
+    for part in parts(load_run(kept)):
+        found = analyse(part)
+        for table in (claims_table([found]), attribution_table([found])):
+            for row in table.rows:
+                for cell in row[1:]:
+                    assert _words(with_minus(cell)) in words, f"{kept.name}: {table.title}: {cell}"
+
+
+def _same(committed: object, made: object, where: str) -> None:
+    """Equal, numbers to nine digits: other processors round the last ones otherwise."""
+    if isinstance(committed, dict) and isinstance(made, dict):
+        assert committed.keys() == made.keys(), where
+        for key in committed:
+            _same(committed[key], made[key], f"{where}: {key}")
+    elif isinstance(committed, list) and isinstance(made, list):
+        assert len(committed) == len(made), where
+        for i, pair in enumerate(zip(committed, made, strict=True)):
+            _same(*pair, f"{where}[{i}]")
+    elif isinstance(committed, float) and isinstance(made, float):
+        assert made == pytest.approx(committed, rel=1e-9, abs=1e-12), where
+    else:
+        assert committed == made, where
+
+
+def _words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)
+def test_evidence_is_what_the_code_gives(kept: Path) -> None:
+    check(kept)
+
+
+def test_evidence_is_put_there_with_its_tables(tmp_path: Path) -> None:
+    out = tmp_path / "docs" / "digits"
+    ran = subprocess.run(
+        [sys.executable, "docs/evidence.py", str(_copy(tmp_path)), "--out", str(out)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    kept = out.with_name("digits.run")
+    assert sum(path.stat().st_size for path in kept.rglob("*")) < 1_000_000
+    check(kept)
+    numbers = out.with_suffix(".json")
+    changed = json.loads(numbers.read_text())
+    changed["model"]["residual_sd"] *= 1.001
+    numbers.write_text(json.dumps(changed))
+    with pytest.raises(AssertionError, match="residual_sd"):
+        check(kept)
+
+
+def _copy(parent: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(ROOT / "tests/data/runs/ablation", parent / "run"))

@@ -1,0 +1,181 @@
+"""Verdicts need a p-value of their own, a finished plan and the metric's unit; what changes nothing is said first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from branchwise.analysis.declared.factors import Factor, Grid, combinations
+from branchwise.analysis.records.damage import sealed
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.tables import attribution_table, claims_table
+from branchwise.analysis.statistics.attribution import headline_effect
+from branchwise.analysis.statistics.findings import Findings, analyse
+
+Values = dict[tuple[bool, bool], list[float]]
+
+
+def write_run(folder: Path, values: Values, claims: Sequence[str] = (), **column: object) -> Path:
+    """A finished run of components a and b: values by whether they are on, one a block."""
+    folder.mkdir()
+    names = {(False, False): "base", (True, False): "a", (False, True): "b", (True, True): "full"}
+    rows = [
+        {"arm": f"{names[on]}-b{block}", "cell": names[on], "block": block, "seed": block, "kind": "cell",
+         "status": "done", "metric": "accuracy", "value": value, "component.a": on[0], "component.b": on[1]}
+        for on, of in values.items()
+        for block, value in enumerate(of)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(folder / "arms.parquet")
+    declared = {
+        "name": "value",
+        "about": "",
+        "better": "higher",
+        "shown": False,
+        "unit": "",
+        "scale": "logit",
+        **column,
+    }
+    plan = {
+        "components": ["a", "b"], "blocks": list(range(len(values[True, True]))), "columns": [declared], "lines": [],
+        "cells": [{"cell": name, "kind": "cell", "components": {"a": on[0], "b": on[1]}} for on, name in names.items()],
+        "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
+    }  # fmt: skip
+    (folder / "plan.json").write_text(sealed(plan))
+    (folder / "space.yaml").write_text(yaml.safe_dump({"name": "run", "design": {"claims": list(claims)}}))
+    return folder
+
+
+def findings_of(folder: Path, values: Values, claims: Sequence[str] = (), **column: object) -> Findings:
+    return analyse(load_run(write_run(folder, values, claims, **column)))
+
+
+ACCURACIES = {
+    (False, False): [0.70, 0.73, 0.71, 0.745, 0.72],
+    (True, False): [0.80, 0.84, 0.805, 0.82, 0.815],
+    (False, True): [0.705, 0.735, 0.70, 0.75, 0.725],
+    (True, True): [0.81, 0.83, 0.83, 0.84, 0.82],
+}
+
+
+def test_one_perfect_accuracy_keeps_the_scale_and_every_claim(tmp_path):
+    perfect = ACCURACIES | {(True, True): [0.81, 0.83, 1.0, 0.84, 0.82]}
+    claims = ["a.shapley > 0", "a.shapley < 0", "b.shapley > 0", "b.shapley < 0", "a.shapley > 3 points"]
+    found = findings_of(tmp_path / "run", perfect, claims)
+    assert found.headline.scale == "logit"
+    assert any("on the boundary" in note and "full-b2" in note for note in found.notes)
+    up, down, b_up, b_down, points = found.verdicts
+    assert (up.status, down.status) in {("supported", "refuted"), ("not shown", "not shown")}
+    assert up.test.p == down.test.p == found.headline.rows[0].shapley.p
+    assert (b_up.status, b_down.status) == ("not shown", "not shown")
+    assert not math.isnan(points.test.p)
+
+
+def test_a_claim_without_a_p_value_is_not_shown(tmp_path):
+    """A percentage of values that have no log scale: not refuted both ways by the p of another scale."""
+    losses = {key: [1 - value for value in of] for key, of in ACCURACIES.items()}
+    losses[True, True] = [0.0, 0.0, 0.0, 0.0, -0.1]
+    claims = ["a.shapley > 5%", "a.shapley < 5%", "a.shapley > 0"]
+    found = findings_of(tmp_path / "run", losses, claims, better="lower", scale="log")
+    assert found.headline.scale == "identity"
+    assert [v.status for v in found.verdicts[:2]] == ["not shown", "not shown"]
+    assert "not on the log scale" in found.verdicts[0].test.reason
+    assert all(math.isnan(v.test.p_holm) for v in found.verdicts[:2])
+    assert not math.isnan(found.verdicts[2].test.p)
+
+
+def test_values_outside_the_range_are_no_rate(tmp_path):
+    """An accuracy of 71.59 that is taken for a fraction: shown in its own unit, with what to declare."""
+    found = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
+    assert found.headline.scale == "identity"
+    assert any("declare it, such as [0, 100]" in note for note in found.notes)
+    assert attribution_table([found]).rows[0][1].startswith("9.9 [")
+    assert "points" not in attribution_table([found]).rows[0][1]
+
+
+@pytest.mark.parametrize("unit", [1, 100])
+def test_claims_speak_the_unit_of_the_tables(tmp_path, unit):
+    """The table says about 10 points, whether accuracy is a fraction or in per cent; claims in points agree with it."""
+    values = {on: [unit * x for x in of] for on, of in ACCURACIES.items()}
+    claims = [
+        "a.shapley > 8 points",
+        "a.shapley > 12 points",
+        f"a.shapley > {0.08 * unit}",
+        f"a.shapley > {0.2 * unit}",
+    ]
+    found = findings_of(tmp_path / "run", values, claims, range=[0, unit])
+    effect = [np.mean(ACCURACIES[True, b]) - np.mean(ACCURACIES[False, b]) for b in (False, True)]
+    shown = attribution_table([found]).rows[0][1]
+    assert shown.startswith(f"{100 * np.mean(effect):.1f}")
+    assert " points " in shown
+    assert [v.status for v in found.verdicts] == ["supported", "refuted", "supported", "refuted"]
+    assert "claimed above 8.00 points" in claims_table([found]).rows[0][2]
+
+
+def test_an_unfinished_plan_is_not_judged(make_run):
+    drop = [f"{cell}-b{b}" for b in (3, 4) for cell in ("full", "anchor")]
+    found = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
+    (verdict,) = found.verdicts
+    assert (verdict.status, verdict.reason) == ("not judged", "3 of 5 blocks")
+    assert claims_table([found]).rows[0][1] == "not judged: 3 of 5 blocks"
+    assert math.isnan(verdict.test.p_holm)
+    assert all(math.isnan(row.p_holm) for row in found.headline.rows)
+    assert found.warnings == ("Not judged: 3 of 5 blocks of the plan are finished.",)
+    whole = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
+    assert whole.verdicts[0].status == "supported"
+
+
+def test_lost_arms_are_bad_for_claims(make_run):
+    """A claim that is supported only where the lost arms are left out is not shown."""
+    lost = {f"full-b{b}": "diverged" for b in (1, 3)}
+    claims = ["full.value < base.value", "uncond_branch.leave_one_out > 0"]
+    folder = make_run(blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, lost=lost, claims=claims, seed=3)
+    found = analyse(load_run(folder))
+    for verdict in found.verdicts:
+        assert verdict.status != "supported" or verdict.test.p <= 0.05
+    kept = analyse(
+        load_run(make_run("none_lost", blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, seed=3))
+    )
+    assert len(kept.with_worst) == 0
+    assert set(found.with_worst) == {"uncond_branch", "anchor"}
+
+
+def test_seeds_and_components_that_change_nothing_are_said_first(tmp_path):
+    constant = {on: [0.8 + 0.05 * on[0]] * 4 for on in ACCURACIES}
+    summary = build_report([write_run(tmp_path / "run", constant, ["a.shapley > 0"])])
+    assert "the seed changes nothing" in summary.warnings[0]
+    assert summary.warnings[1].startswith("b changes nothing")
+    assert len(summary.warnings) == 2
+    assert summary.claims.rows[0][1] == "not shown"
+    page = (tmp_path / "run/report/index.html").read_text()
+    assert page.index("the seed changes nothing") < page.index("<table")
+
+
+def test_the_family_holds_what_the_design_can_estimate(make_run):
+    """A leave-one-out run tests its leave-one-out effects, adjusted, and gives nothing to Shapley values."""
+    effects = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12}
+    folder = make_run(blocks=5, kind="leave_one_out", effects=effects, claims=["full.value < scratch.value"])
+    found = analyse(load_run(folder))
+    rows = found.headline.rows
+    assert {row.tested for row in rows} == {"leave_one_out"}
+    p = [*(row.leave_one_out.p for row in rows), found.verdicts[0].test.p]
+    smallest = int(np.argmin(p))
+    adjusted = [*(row.p_holm for row in rows), found.verdicts[0].test.p_holm]
+    assert adjusted[smallest] == pytest.approx(4 * p[smallest])
+    assert found.plan is not None
+    assert found.plan.hypotheses == 4
+
+
+def test_an_excluded_design_tests_what_is_left():
+    factors = (Factor(name="a"), Factor(name="b"))
+    whole = frozenset(combinations(factors))
+    grid = Grid(factors=factors, planned=whole - {("off", "off")})
+    assert [headline_effect(grid, i)[0] for i in range(2)] == ["leave_one_out", "leave_one_out"]
+    assert headline_effect(Grid(factors=factors, planned=whole), 0)[0] == "shapley"
+    assert headline_effect(Grid(factors=factors, planned=frozenset({("on", "on")})), 0) == (None, {})
