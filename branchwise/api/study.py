@@ -61,7 +61,10 @@ class Study:
 
     @property
     def effects(self) -> pd.DataFrame:
-        """One row per component: its Shapley value with interval and p-values, and its share of the total gain.
+        """One row per component: its tested effect with interval and p-values, and its share of the total gain.
+
+        The effect is the Shapley value where the design runs every cell of the factorial, else leave-one-out or the
+        main effect. Intervals are for the mean over seeds.
 
         Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's own),
         p, p_holm, share, share_low, share_high (fractions of the total gain).
@@ -73,7 +76,7 @@ class Study:
         shown = natural(self._findings)
         rows = []
         for row, displayed in zip(self._findings.headline.rows, shown.rows, strict=True):
-            effect, low, high, unit = _in_unit(displayed.shapley, shown)
+            effect, low, high, unit = _in_unit(displayed.effect, shown)
             rows.append(
                 {
                     "component": row.component,
@@ -81,7 +84,7 @@ class Study:
                     "low": low,
                     "high": high,
                     "unit": unit,
-                    "p": row.shapley.p,
+                    "p": row.effect.p,
                     "p_holm": row.p_holm,
                     "share": row.share.value,
                     "share_low": row.share.low,
@@ -118,12 +121,12 @@ class Study:
             {
                 "claim": verdict.claim.text,
                 "verdict": verdict.status,
-                "estimate": verdict.by_block.estimate.value,
-                "low": verdict.by_block.estimate.low,
-                "high": verdict.by_block.estimate.high,
-                "p": verdict.by_block.p,
-                "p_holm": verdict.by_block.p_holm,
-                "reason": verdict.by_block.reason,
+                "estimate": verdict.test.estimate.value,
+                "low": verdict.test.estimate.low,
+                "high": verdict.test.estimate.high,
+                "p": verdict.test.p,
+                "p_holm": verdict.test.p_holm,
+                "reason": verdict.test.reason or verdict.reason,
             }
             for verdict in self._findings.verdicts
         ]
@@ -133,7 +136,7 @@ class Study:
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits how far the numbers can be trusted, in sentences."""
-        return tuple(self._findings.notes)
+        return (*self._findings.warnings, *self._findings.notes)
 
     @property
     def report(self) -> Path:
