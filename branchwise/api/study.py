@@ -237,7 +237,7 @@ def _in_unit(estimate: Estimate, scale: Any) -> tuple[float, float, float, str]:
     if scale.scale == "log":
         value, low, high = (percent(number, scale.outcome) for number in numbers)
         return value, low, high, "%"
-    factor, unit = (100.0, "points") if is_rate(scale) else (1.0, scale.outcome.title)
+    factor, unit = (scale.outcome.points or 1.0, "points") if is_rate(scale) else (1.0, scale.outcome.title)
     value, low, high = (factor * number for number in numbers)
     return value, low, high, unit
 
