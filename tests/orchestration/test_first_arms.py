@@ -28,7 +28,7 @@ def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for number, (status, error) in enumerate(records):
-        run.write_record(f"full-b{number}", {"arm": f"full-b{number}", "status": status, "error": error})
+        run.write_record(f"full-b{number}", {"status": status, "error": error, "kind": "cell", "patch": {}})
         if stops and number == 1:
             with pytest.raises(ArmsFailAlikeError, match=r"branchwise try space\.yaml --arm full-b0"):
                 watch.check()
@@ -39,5 +39,16 @@ def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops
 def test_the_last_arms_are_not_stopped(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     for name in ("full-b0", "base-b0"):
-        run.write_record(name, {"arm": name, "status": "failed", "error": "no"})
+        run.write_record(name, {"status": "failed", "error": "no", "kind": "cell", "patch": {}})
     FirstArms(run, 2, "space.yaml").check()
+
+
+def test_arms_with_other_settings_alone_stop_nothing(tmp_path: Path) -> None:
+    run = RunFolder(storage_at(tmp_path), "run")
+    watch = FirstArms(run, 10, "space.yaml")
+    for name in ("search-0003", "search-0001"):  # out of memory at once, while the others train
+        run.write_record(name, {"status": "failed", "error": "no", "kind": "search", "patch": {"width": 9}})
+        watch.check()
+    run.write_record("search-0000", {"status": "failed", "error": "no", "kind": "search", "patch": {"width": 1}})
+    with pytest.raises(ArmsFailAlikeError):
+        watch.check()

@@ -19,10 +19,12 @@ class FirstArms:
         """`total` arms are planned; `file` is the space."""
         self._run, self._total, self._file = run, total, file
         self._failed: dict[str, str] = {}  # by arm, its error
+        self._own_failed = False  # an arm of the space's own settings: others may fail for what they change
         self._passed = False
 
     def check(self) -> None:
-        """Raises ArmsFailAlikeError when the first arms have failed for one reason and others are still to run."""
+        """Raises ArmsFailAlikeError when the first arms, the full method among them, have failed for one reason
+        and others are still to run."""
         if self._passed:
             return
         for name in self._run.record_names():
@@ -36,10 +38,13 @@ class FirstArms:
                 self._passed = True
                 return
             self._failed[name] = str(record["error"])
+            # A search tries the space's own settings first.
+            first_searched = record["kind"] == "search" and name.endswith("-0000")
+            self._own_failed = self._own_failed or first_searched or not record["patch"]
         reasons = {_reason(error) for error in self._failed.values()}
         if len(self._failed) >= ENOUGH and len(reasons) > 1:
             self._passed = True
-        elif len(self._failed) >= ENOUGH and self._total > len(self._failed):
+        elif len(self._failed) >= ENOUGH and self._own_failed and self._total > len(self._failed):
             name, error = next(iter(self._failed.items()))
             raise ArmsFailAlikeError(
                 f"Stopped, since the first {len(self._failed)} arms failed alike: {name}: {one_line(error)}. "
