@@ -30,6 +30,12 @@ COMMANDS = {
         module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True
     ),
     "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
+    "extend": Command(
+        module=SWEEP,
+        option="--extend",
+        about="add seeds, components or baselines: extend NAME --blocks N",
+        needs_ray=True,
+    ),
     "status": Command(module=SWEEP, option="--status", about="progress and time left of a run: status NAME"),
     "watch": Command(module=SWEEP, option="--watch", about="the same until the run ends: watch NAME"),
     "list": Command(module=SWEEP, option="--list", about="the runs of a storage, and their state"),

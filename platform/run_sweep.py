@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,10 +30,12 @@ from branchwise.orchestration.input.command_line import Parser, open_storage  # 
 from branchwise.orchestration.monitoring.status import print_state, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_interrupted,
+    print_limited,
     print_lost,
     print_outcome,
     print_plan,
 )
+from branchwise.orchestration.planning.extending import Extension, plan_extended  # noqa: E402
 from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
@@ -78,6 +82,8 @@ def command(arguments: list[str] | None, console: Console) -> int:
     outcome = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
     if outcome.ending.interrupted:
         print_interrupted(outcome.plan, options.storage, console)
+    elif outcome.limit and outcome.summary is not None:
+        print_limited(outcome.plan, outcome.counts, outcome.summary, outcome.limit, options.storage, console)
     elif outcome.summary is None:
         print_lost(outcome.plan, outcome.ending.sentence, options.storage)
     else:
@@ -87,11 +93,47 @@ def command(arguments: list[str] | None, console: Console) -> int:
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
+    """The plan, within the limits of the space and those of the command line."""
+    plan = plan_of(options)
+    space = plan.space
+    if options.max_hours is not None:
+        space = replace(space, limits=space.limits.model_copy(update={"hours": options.max_hours}))
+    if space.limits.cost is not None and plan.price is None:
+        raise UserError(
+            f"limits.cost: planning/gpus.yaml names no price for {space.name}'s GPU; add it, or use limits.hours"
+        )
+    return replace(plan, space=space)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
             return plan_resumed(storage, options.resume)
+        if options.extend is not None:
+            extension = Extension(
+                name=options.extend,
+                blocks=options.blocks,
+                components=options.add_component,
+                baselines=options.add_baseline,
+                claims=options.claim,
+                confirm=options.confirm,
+            )
+            return plan_extended(storage, extension, options.name)
         planned_for = None if options.target is None else target(options.target)
-        return plan_new(load_space(options.space, options.set), storage, options.name, planned_for)
+        space = load_space(options.space, options.set)
+        space = replace(space, reuse=tuple(dict.fromkeys([*space.reuse, *options.reuse])))
+        return plan_new(space, storage, options.name, planned_for)
+
+
+def hours(text: str) -> float:
+    """A number of hours above 0. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of hours above 0")
+    return value
 
 
 def parser() -> Parser:
@@ -99,6 +141,7 @@ def parser() -> Parser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
     what.add_argument("--resume", metavar="NAME", help="resume the run called NAME; finished arms stay as they are")
+    what.add_argument("--extend", metavar="NAME", help="add seeds, components or baselines to the finished run NAME")
     what.add_argument("--status", metavar="NAME", help="show progress and time left of the run called NAME")
     what.add_argument("--watch", metavar="NAME", help="show the same, until the run called NAME ends")
     what.add_argument("--list", action="store_true", help="list the runs of the storage and their state")
@@ -113,6 +156,27 @@ def parser() -> Parser:
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
+    option(
+        "--reuse",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="take equal finished arms of the run NAME; repeatable",
+    )
+    option("--blocks", metavar="N", type=int, help="with --extend: blocks in all; verdicts become exploratory")
+    option(
+        "--confirm", action="store_true", help="with --extend --blocks: run the further seeds alone, claims sealed anew"
+    )
+    option(
+        "--add-component",
+        metavar="YAML",
+        action="append",
+        default=[],
+        help="with --extend: 'NAME: {off: {KEY: VALUE}}'",
+    )
+    option("--add-baseline", metavar="NAME", action="append", default=[], help="with --extend: a baseline; repeatable")
+    option("--claim", metavar="TEXT", action="append", default=[], help="with --extend: a claim on what is added")
+    option("--max-hours", metavar="H", type=hours, help="end in order before the run takes longer; over limits.hours")
     option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
     option("--for", dest="target", metavar="NxGPU", help="plan for other machines: 8xH100, or 4x24GB of any kind")
     return parser
@@ -122,8 +186,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(arguments)
     if options.target and not (options.dry_run and options.space):
         parser().error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
-    if options.space is None and (options.name or options.set):
-        parser().error("--name and --set go with --space alone: a run that exists has its name and its settings")
+    if options.space is None and (options.set or options.reuse):
+        parser().error("--set and --reuse go with --space alone: a run that exists has its settings")
+    if options.name and not (options.space or options.extend):
+        parser().error("--name goes with --space or --extend: a run that exists has its name")
+    added = options.blocks, options.confirm, options.add_component, options.add_baseline, options.claim
+    if options.extend is None and any(added):
+        parser().error("--blocks, --confirm, --add-component, --add-baseline and --claim go with --extend")
     return options
 
 

@@ -59,6 +59,7 @@ ORDERS = {
         "input",
         "designs",
         "tracking",
+        "limits",
         "space",
         "authoring",
         "run_folder",

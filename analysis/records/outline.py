@@ -71,6 +71,7 @@ class Outline:
     lines: tuple[Lines, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary one first
     looks: Looks | None = None
+    extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
     is_plan: bool = False  # whether it was laid out before the run
@@ -109,6 +110,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
         ),
         outcomes=tuple(plan.get("outcomes") or ("value",)),
         looks=looks_of(plan.get("looks")),
+        extends=plan.get("extends"),
         published=(plan.get("published") or {}).get("values", {}),
         published_by=(plan.get("published") or {}).get("source", ""),
         is_plan=True,

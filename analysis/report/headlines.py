@@ -10,6 +10,7 @@ from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.sequential.extended import grew
 from branchwise.analysis.statistics.standing import BASELINE
 
 
@@ -17,7 +18,8 @@ def answers(findings: Findings) -> tuple[str, ...]:
     """One sentence a component, largest first; of a search, one on each of the settings it found."""
     if not findings.run.components:
         return tuple(_of_a_search(findings))
-    return (*_of_standing(findings), *_of_components(findings), *_of_interactions(findings))
+    found = (*_of_standing(findings), *_of_components(findings), *_of_interactions(findings))
+    return tuple(f"Exploratory: {sentence}" for sentence in found) if grew(findings.run) else found
 
 
 def _of_standing(findings: Findings) -> Iterator[str]:

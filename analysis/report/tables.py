@@ -17,6 +17,7 @@ from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import ALPHA, Estimate
+from branchwise.analysis.statistics.sequential.extended import grew
 from branchwise.analysis.statistics.table import CellRow
 
 NEXT_SEED = "one further seed"
@@ -222,7 +223,9 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
     edited = any(findings.edited for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
+    grown = any(grew(findings.run) for findings in analyses)
     when = "written after the runs" if after else "edited after the run" if edited else "written before the run"
+    when = "are exploratory: seeds were added after a verdict" if grown else when
     return Table(
         title=f"Claims {when}",
         name="claims",

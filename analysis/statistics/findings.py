@@ -21,6 +21,7 @@ from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, ju
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
 from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.sequential import extended
 from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
 from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
 from branchwise.analysis.statistics.table import CellRow, cell_rows
@@ -76,6 +77,7 @@ def analyse(run: Run) -> Findings:
     else:
         evidence = evidence_of(run)
         verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished)
+    verdicts = extended.exploratory(run, verdicts)
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
@@ -86,8 +88,8 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
-        notes=(*(looks.notes() if looks else ()), *_resealed(run, edited), *_of_source(run), *unread,
-               *notes_on(run, outcomes), *evidence.notes,
+        notes=(*(looks.notes() if looks else ()), *extended.notes(run), *_resealed(run, edited), *_of_source(run),
+               *unread, *notes_on(run, outcomes), *evidence.notes,
                *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
     )  # fmt: skip
 

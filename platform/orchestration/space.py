@@ -19,13 +19,16 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
+from branchwise.orchestration.limits import Limits
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
 
-OWN_KEYS = ("name", "trainable", "design", "resources", "tracking", "published")  # the others belong to the trainable
+OWN_KEYS = (  # the others belong to the trainable
+    "name", "trainable", "design", "resources", "tracking", "published", "reuse", "limits",
+)  # fmt: skip
 RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
 
 
@@ -81,6 +84,8 @@ class Outline(Strict):
     resources: Resources = Resources()
     tracking: Many[Annotated[str, AfterValidator(known)]] = ()
     published: Published | None = None
+    reuse: Many[Annotated[str, StringConstraints(pattern=NAME_PATTERN)]] = ()  # runs whose finished arms may be taken
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,8 @@ class Space:
     tracking: tuple[str, ...] = ()
     folder: str = field(default="", compare=False)
     published: Published | None = None
+    reuse: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     notices: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -117,6 +124,8 @@ class Space:
             "design": self.design.model_dump(mode="json", by_alias=True, exclude_none=True),
             "resources": self.resources.model_dump(mode="json"),
             **({"tracking": list(self.tracking)} if self.tracking else {}),
+            **({"limits": limits} if (limits := self.limits.model_dump(exclude_none=True)) else {}),
+            **({"reuse": list(self.reuse)} if self.reuse else {}),
             **({"published": self.published.model_dump(mode="json")} if self.published else {}),
         }
         return to_yaml(tree)
@@ -159,6 +168,8 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
         tracking=outline.tracking,
         folder=folder,
         published=outline.published,
+        reuse=outline.reuse,
+        limits=outline.limits,
         notices=tuple(f"{file}: {notice}" for notice in notices),
     )
     if space.resources.workers and not module.WORKERS:
@@ -166,6 +177,9 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
             f"{file}: resources.workers: {space.resources.workers} is not allowed: {space.trainable} starts its own "
             "processes; it must be 0"
         )
+    if not space.resources.gpus_per_trial and (space.limits.gpu_hours or space.limits.cost):
+        key = "gpu_hours" if space.limits.gpu_hours else "cost"
+        raise UserError(f"{file}: limits.{key}: is of GPUs, and resources.gpus_per_trial is 0; use limits.hours")
     space.design.check(space.method)
     if space.design.searches() and (by_block := space.module.block_patch(space.spec, 0)):
         raise UserError(

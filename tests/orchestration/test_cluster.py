@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from branchwise.orchestration.execution.cluster import connect, own_files, refusal
+from branchwise.orchestration.execution.cluster import connect, refusal
+from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.runtime.loading import found_folder
 

@@ -25,7 +25,7 @@ from branchwise.analysis.statistics.claims.testing import Form, Test, against_bo
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import ALPHA, Estimate, TwoWayFit, contrast, ratio
 
-Status = Literal["supported", "refuted", "not shown", "not judged"]
+Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,14 +191,13 @@ class Boundary:
         column = self.levels[:, self.looks.index(look)]
         return float(np.exp(np.interp(np.log(alpha), np.log(self.alphas), np.log(column))))
 
-    def alpha(self, look: int, p: float) -> float:
+    def alpha(self, look: int, p: FloatArray | float) -> FloatArray:
         """Return the alpha at which this look alone rejects a nominal p; at least the grid's lowest, 1 above it."""
         column = self.levels[:, self.looks.index(look)]
-        if p > column[-1]:
-            return 1.0
-        if p <= column[0]:
-            return float(self.alphas[0])
-        return float(np.exp(np.interp(np.log(p), np.log(column), np.log(self.alphas))))
+        p = np.asarray(p, dtype=float)
+        inside = np.exp(np.interp(np.log(np.clip(p, column[0], column[-1])), np.log(column), np.log(self.alphas)))
+        alpha: FloatArray = np.where(p > column[-1], 1.0, inside)
+        return alpha
 
     def p_values(self, nominal: Sequence[float]) -> list[float]:
         """Return the sequential p-value after each of the first looks (Liu & Anderson 2008).
@@ -209,8 +208,8 @@ class Boundary:
         found, lowest = [], nan
         for look, p in zip(self.looks, nominal, strict=False):
             if not isnan(p):
-                lowest = np.fmin(lowest, self.alpha(look, p))
-            found.append(float(lowest))
+                lowest = float(np.fmin(lowest, self.alpha(look, p)))
+            found.append(lowest)
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import secrets
@@ -25,10 +24,9 @@ from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine
+from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.time_limit import leave_behind
-from branchwise.trainables import BUILT_IN
-from branchwise.trainables.runtime import session
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
@@ -202,8 +200,10 @@ def started(address: str | None, log: Path, space: Space, console: Console) -> I
         yield on
 
 
-def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.Event) -> None:
-    """Calls `function` in a task of the cluster and waits for it, or until `stop` is set. Raises what it raised.
+def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Event) -> Any:
+    """Calls `function` in a task of the cluster and returns what it returned, or None once `stop` is set.
+
+    Raises what it raised.
 
     Over ray:// what Tune and Train do must be part of the cluster, and of a call of Ray Train one cannot let go.
     """
@@ -216,9 +216,9 @@ def on_cluster(function: Callable[..., None], *arguments: Any, stop: threading.E
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
         if stop.is_set():
-            return
+            return None
     try:
-        ray.get(task)
+        return ray.get(task)
     except ray.exceptions.RayTaskError as error:
         raise error.cause or error from None
 
@@ -299,18 +299,6 @@ def _runtime_env(space: Space) -> dict[str, Any]:
         "excludes": ["__pycache__", "*.ipynb", ".git", ".venv", "results"],
         "env_vars": {name: os.environ[name] for name in names if name in os.environ},
     }
-
-
-def own_files(space: Space) -> list[Path]:
-    """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
-    folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
-    if space.trainable == "command":
-        return [folder]
-    if space.trainable in BUILT_IN or space.trainable.startswith(session.PREFIX):
-        return []
-    found = importlib.util.find_spec(package)
-    files = [Path(file) for file in (found.submodule_search_locations or [found.origin or ""])] if found else []
-    return [folder] if any(file.is_relative_to(folder) for file in files) else files
 
 
 def _private_token() -> None:

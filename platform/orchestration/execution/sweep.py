@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import LostError, TakenOverError, UserError
+from branchwise.orchestration.execution.budget import meter_of, spent_by
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
 from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
 from branchwise.orchestration.execution.features import prepare_features
@@ -21,6 +22,7 @@ from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import job_of, run_cohorts
 from branchwise.orchestration.execution.watchdog import Watchdog, altered
+from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display, watch
@@ -30,6 +32,8 @@ from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, r
 from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.reuse import copy_records
+from branchwise.orchestration.run_folder.reuse import counts as reused_counts
 from branchwise.orchestration.run_folder.tables import collect, complete, forget_failures, report
 from branchwise.orchestration.run_folder.teachers import look_again
 from branchwise.trainables import Arm, Cohort
@@ -47,6 +51,7 @@ class Outcome:
     ending: Ending
     counts: Mapping[str, int] = field(default_factory=dict)
     summary: Summary | None = None
+    limit: str = ""  # the one that has ended it
 
 
 @dataclass
@@ -57,6 +62,8 @@ class _Sitting:
     lease: Lease
     begun: bool = False
     originals: Mapping[str, bytes] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter.without_limits)
+    limit: str = ""  # the one that has ended the sweep
 
 
 def run_sweep(plan: Plan, address: str | None, console: Console) -> Outcome:
@@ -70,7 +77,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> Outcome:
             with interrupts.deferred():
                 if changed := sitting.plan.run.altered(sitting.originals):
                     raise altered(changed)
-                counts = _collect(sitting.plan, "finished")
+                counts = _collect(sitting, "limited" if sitting.limit else "finished")
             summary = report(sitting.plan.run)
         except BaseException as error:
             if not sitting.begun:
@@ -78,7 +85,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console) -> Outcome:
             with interrupts.deferred():
                 return _broken_off(sitting, error)
         done = finished(complete(counts, sitting.plan.total))
-        return Outcome(plan=sitting.plan, ending=done, counts=counts, summary=summary)
+        return Outcome(plan=sitting.plan, ending=done, counts=counts, summary=summary, limit=sitting.limit)
 
 
 @contextlib.contextmanager
@@ -145,7 +152,7 @@ def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
     try:
         plan.run.restore(sitting.originals)
         plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
-        counts = _collect(plan, state_after(error))
+        counts = _collect(sitting, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure
     return Outcome(plan=plan, ending=ending_of(error, begun=True), counts=counts)
@@ -162,10 +169,16 @@ def _begin(sitting: _Sitting, on: Cluster, console: Console) -> None:
     if plan.resumed:
         plan.run.delete_unfinished()
     else:
-        write_plan(plan.run, plan.space, plan.cohorts)
+        alone = tuple(
+            Cohort(name=f"reused-{one.arm.name}", arms=(one.arm,)) for one in plan.reused
+        )  # should one be lost
+        write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
+        copy_records(plan.run, plan.reused)
+    sitting.meter = meter_of(plan)
     sitting.plan, sitting.begun, sitting.originals = plan, True, plan.run.read_originals()
     teachers = [teacher.described() for teacher in plan.teachers]
-    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers)
+    taken = {"reused": reused_counts(plan.reused)} if plan.reused else {}
+    write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers, **taken)
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
@@ -212,25 +225,29 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
 
             def work(stop: threading.Event) -> None:
                 if on.outside:
-                    on_cluster(run_cohorts, *arguments, stop=stop)
+                    sitting.limit = on_cluster(run_cohorts, *arguments, None, sitting.meter, stop=stop) or ""
                 else:
-                    run_cohorts(*arguments, stop)
+                    sitting.limit = run_cohorts(*arguments, stop, sitting.meter)
 
             watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
             display.arms(plan.run, plan.cohorts)
 
         if plan.space.design.looks:
-            sitting.plan = _work_by_looks(plan, run_stage, console)
-        else:
+            _work_by_looks(sitting, plan, run_stage, console)
+        elif plan.cohorts:
             run_stage(plan.cohorts)
 
 
-def _work_by_looks(plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console) -> Plan:
-    """Runs what comes before each look and then looks, until one ends the sweep. Returns the plan as it came out."""
+def _work_by_looks(
+    sitting: _Sitting, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
+) -> None:
+    """Runs what comes before each look and then looks, until one ends the sweep, or a limit does."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:
             run_stage(cohorts)
+            if sitting.limit:
+                return
         elif not any(later for _, later in stages[number + 1 : number + 2]) and blocks < stages[-1][0]:
             continue  # resumed: a later look has seen all of this
         with interrupts.deferred():
@@ -238,16 +255,19 @@ def _work_by_looks(plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], co
             print_look(results, console)
             write_manifest(plan.run, plan.space, status="running", **facts(results))
         if results.ended:
-            return shortened(plan, results.blocks[-1])
-    return plan
+            sitting.plan = shortened(plan, results.blocks[-1])
+            return
 
 
-def _collect(plan: Plan, status: str) -> dict[str, int]:
+def _collect(sitting: _Sitting, status: str) -> dict[str, int]:
+    plan = sitting.plan
     teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
     counts = collect(plan.run, plan.space, order, teachers)
     described = [teacher.described() for teacher in teachers]
-    write_manifest(plan.run, plan.space, status=status, arms=plan.total, arms_by_status=counts, teachers=described)
+    known: dict[str, Any] = {"arms": plan.total, "arms_by_status": counts, "teachers": described}
+    spent = asdict(spent_by(plan, sitting.meter))
+    write_manifest(plan.run, plan.space, status=status, spent=spent, limit=sitting.limit, **known)
     return counts
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.planning.machine import threads_of_worker
 from branchwise.orchestration.space import Resources, Space
 from branchwise.trainables import Cohort, Result
@@ -46,19 +47,26 @@ def run_queue(queue: CohortQueue, job: Job, resources: Resources, slots: int, st
 
 
 def run_cohorts(
-    cohorts: Sequence[Cohort], job: Job, resources: Resources, slots: int, stop: threading.Event | None = None
-) -> None:
-    """Runs every cohort; arms that cannot be finished, with their cohort nor alone, are recorded as failed. Blocks.
+    cohorts: Sequence[Cohort],
+    job: Job,
+    resources: Resources,
+    slots: int,
+    stop: threading.Event | None = None,
+    meter: Meter | None = None,
+) -> str:
+    """Runs every cohort until a limit of the `meter` is reached, and returns which one, or nothing; arms that cannot be
+    finished, with their cohort nor alone, are recorded as failed. Blocks.
 
     Raises Stopped soon after `stop` is set.
     """
-    from branchwise.orchestration.tuning.queue import InOrder
+    from branchwise.orchestration.tuning.queue import InOrder, Metered
 
     run = job.run_folder()
     failed, again = [], []
-    for cohort, traceback in _run(InOrder(cohorts), job, resources, slots, resources.max_retries, stop):
+    queue = Metered(cohorts, meter or Meter.without_limits())
+    for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
         missing = [arm for arm in cohort.arms if not run.has_record(arm.name)]
-        if len(missing) > 1:  # it may be one arm that fails them all
+        if len(missing) > 1 and not queue.reason:  # it may be one arm that fails them all
             again += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
         else:
             failed.append((cohort, traceback))
@@ -66,6 +74,7 @@ def run_cohorts(
         failed += _run(InOrder(again), job, resources, slots, max_retries=0, stop=stop)
     for cohort, traceback in failed:
         _record_failure(run, cohort, traceback)
+    return queue.reason
 
 
 def run_measures(

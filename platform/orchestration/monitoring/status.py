@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
 from branchwise.orchestration.run_folder.lock import living_holder
@@ -119,6 +120,10 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
     told = ", ".join(f"{number} {word}" for word, number in counts.items())
     yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({told})" if told else "")
+    if manifest.get("spent"):
+        yield "spent", spent_of(manifest).text()
+    if manifest.get("limit"):
+        yield "limit", str(manifest["limit"])
     if looks := manifest.get("looks"):
         yield "looks", "; ".join(f"after {at['blocks']} blocks decided {_names(at['decided'])}" for at in looks)
     if "stopped_after" in manifest:

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.bill import describe_bill, measured_share
@@ -35,6 +36,8 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
         grid.add_row(name, text)
     for index, sentence in enumerate(_sensitivity(plan)):
         grid.add_row("" if index else "detects", sentence)
+    for index, sentence in enumerate(_price(plan)):
+        grid.add_row("" if index else "price", sentence)
     for teacher in plan.teachers:
         grid.add_row("teacher", f"{teacher.key}, {_teacher(plan, teacher)}")
     for arm in plan.damaged:
@@ -110,6 +113,28 @@ def _sensitivity(plan: Plan) -> list[str]:
     return power.describe(planned, repeats)
 
 
+def _price(plan: Plan) -> list[str]:
+    """What the declared looks are expected to take, by the size of effects, beside as many blocks without looks."""
+    looks = plan.space.design.looks
+    if not looks or plan.resumed:
+        return []
+    from branchwise.analysis.statistics.sequential.pricing import price
+
+    design = plan.space.design
+    arms = plan.total // looks.max
+    seconds = plan.arm_seconds / looks.max
+    hypotheses = len(design.component_names()) + design.further_hypotheses(plan.space.method)
+    takes = f", {duration(looks.max * seconds)}" if seconds else ""
+    told = [f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{takes}):"]
+    for size, blocks, power, fixed in price(looks, hypotheses):
+        about = f", {duration(blocks * seconds)}" if seconds else ""
+        told.append(
+            f"{size:g} SD: {blocks:.1f} blocks, {blocks * arms:.0f} arms{about}; decided {power:.0%} (without looks "
+            f"{fixed:.0%})"
+        )
+    return [*told, "An SD is that of the effect between blocks."]
+
+
 def print_outcome(
     plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, storage: str | None, console: Console
 ) -> None:
@@ -127,6 +152,20 @@ def print_outcome(
     if counts["missing"]:
         console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
+
+
+def print_limited(
+    plan: Plan, counts: Mapping[str, int], summary: Summary, limit: str, storage: str | None, console: Console
+) -> None:
+    """What there is of a sweep that a limit has ended, what it took, and how to go on."""
+    from branchwise.analysis.report.terminal import show
+
+    show(summary, console, plan.run.report_path())
+    console.print(f"Ended at a limit: {limit}.", highlight=False, markup=False)
+    took = spent_of(plan.run.read_manifest()).text()
+    console.print(f"{counts['done']} of {plan.total} arms done; the run has taken {took}.", highlight=False)
+    more = f"{resuming(plan, storage)} --max-hours H" if limit.startswith("limits.hours") else resuming(plan, storage)
+    console.print(f"To go on: {more}", highlight=False, soft_wrap=True, markup=False)
 
 
 def print_lost(plan: Plan, sentence: str, storage: str | None) -> None:

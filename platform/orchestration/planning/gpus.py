@@ -104,6 +104,12 @@ def target(text: str) -> Target:
     )
 
 
+def price_of(name: str) -> float | None:
+    """What an hour of the GPU of this name costs; None where the table names no price, or not that GPU."""
+    gpu = read_table().gpus.get(name)
+    return gpu.price if gpu else None
+
+
 def device_of(name: str) -> Device:
     """The GPU called `name` in the table, with the rates that were measured on one."""
     gpu, assumed = read_table().gpus[name], read_table().assumed

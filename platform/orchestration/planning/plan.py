@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.bill import cohort_bill, device_here, fits, teacher_bill, too_large
-from branchwise.orchestration.planning.gpus import Target
+from branchwise.orchestration.planning.gpus import Target, price_of
 from branchwise.orchestration.planning.machine import (
     Cluster,
     machine,
@@ -19,6 +20,7 @@ from branchwise.orchestration.planning.machine import (
 )
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
+from branchwise.orchestration.run_folder.reuse import ReusedArm, counts, reusable_arms
 from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
@@ -59,6 +61,8 @@ class Plan:
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
     )
     target: Target | None = None  # machines that the plan is made for, in the place of this one
+    reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
+    extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
     stopped_after: int | None = None  # blocks at the look that has ended the run
 
     @property
@@ -81,6 +85,14 @@ class Plan:
         size = self.search_size
         cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
         return slowed * cohort / size * self.total / at_a_time
+
+    @property
+    def price(self) -> float | None:
+        """Of one GPU for an hour, by planning/gpus.yaml; None without a GPU, or where it names none."""
+        if self.target:
+            return self.target.price
+        name = self.device.name if self.device else ""
+        return price_of(name) if self.space.resources.gpus_per_trial else None
 
     @property
     def stages(self) -> tuple[tuple[int, tuple[Cohort, ...]], ...]:
@@ -114,7 +126,13 @@ class Plan:
         return self.space.design.total() if self.stopped_after is None else len(self.arms)
 
 
-def plan_new(space: Space, storage: Storage, name: str | None, target: Target | None = None) -> Plan:
+def plan_new(
+    space: Space,
+    storage: Storage,
+    name: str | None,
+    target: Target | None = None,
+    extends: Mapping[str, Any] | None = None,
+) -> Plan:
     """The plan of a new run on this machine, or on the `target`. Writes nothing. Raises UserError, as when the name is
     taken, or the space asks for no GPU of the target's."""
     if target and not space.resources.gpus_per_trial:
@@ -136,7 +154,10 @@ def plan_new(space: Space, storage: Storage, name: str | None, target: Target | 
         earlier=earlier_arms(space, storage),
         device=target.device if target else device_here(space),
         target=target,
+        extends=extends,
     )
+    if space.reuse:
+        plan = replace(plan, reused=tuple(reusable_arms(space, storage, plan.arms, space.reuse)))
     return fitted(plan, target.cluster if target else machine())
 
 
@@ -249,9 +270,29 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
     if not plan.arms:
         return
     waiting = sum(len(cohort.arms) for cohort in plan.cohorts)
-    if waiting < len(plan.arms):
+    if plan.resumed and waiting < len(plan.arms):
         yield "resumed", f"{len(plan.arms) - waiting} have a result already, {waiting} to run"
+    if limits := plan.space.limits.model_dump(exclude_none=True):
+        yield "limits", f"{', '.join(f'{key} {value:g}' for key, value in limits.items())}{_suffice(plan)}"
+    if plan.reused:
+        taken = ", ".join(f"{number} of {source}" for source, number in counts(plan.reused).items())
+        yield "reused", f"{len(plan.reused)} finished arms ({taken}); {len(plan.arms) - len(plan.reused)} to run"
     yield "cohorts", packing_text(plan)
+
+
+def _suffice(plan: Plan) -> str:
+    """Whether the limits are enough for what is expected."""
+    limits, arms = plan.space.limits, plan.arm_seconds
+    hours = (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
+    gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
+    if not arms and plan.cohorts:
+        return ""
+    needed = {"hours": hours, "gpu_hours": gpu_hours, "cost": gpu_hours * (plan.price or 0.0)}
+    allowed = limits.model_dump(exclude_none=True)
+    short = [f"{key} {value:.3g}" for key, value in needed.items() if value > allowed.get(key, math.inf)]
+    if not short:
+        return "; expected to suffice"
+    return f"; not expected to suffice: the whole run takes about {', '.join(short)}"
 
 
 def packing_text(plan: Plan) -> str:
@@ -266,8 +307,9 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
     looks = plan.space.design.looks
     ends = looks.blocks if looks else (plan.space.design.max_blocks,)
     cohorts: list[Cohort] = []
+    reused = {one.arm.name for one in plan.reused}
     for begin, end in zip((0, *ends), ends, strict=False):
-        for cohort in _pack(plan, [arm for arm in plan.arms if begin <= arm.block < end]):
+        for cohort in _pack(plan, [arm for arm in plan.arms if begin <= arm.block < end and arm.name not in reused]):
             cohorts.append(replace(cohort, name=f"t{len(cohorts):04d}"))
     return tuple(cohorts)
 

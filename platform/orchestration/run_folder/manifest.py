@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from branchwise.analysis.statistics.claims.language import seal
 from branchwise.orchestration.checkout import git_commit
+from branchwise.orchestration.run_folder.reuse import circumstances
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import FORMAT, RunFolder
-
-VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
 
 
 def write_manifest(run: RunFolder, space: Space, status: str, **facts: Any) -> None:
@@ -32,18 +29,9 @@ def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
         "started": now,
         "argv": sys.argv,
         "host": platform.node(),
-        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONS},
+        **circumstances(space),
         "git_commit": git_commit(),
         "claims_sha256": seal(space.design.sealed(space.method)),
         "components": list(space.design.component_names()),
         "blocks": space.design.max_blocks,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -44,9 +44,11 @@ def run_named(storage: Storage, name: str, option: str) -> RunFolder:
     return RunFolder(storage, name)
 
 
-def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
+def write_plan(
+    run: RunFolder, space: Space, cohorts: Sequence[Cohort], extends: Mapping[str, Any] | None = None
+) -> None:
     """Writes what is needed to resume and to analyse: the resolved space, its cells and columns, who trains with whom
-    and on which teacher."""
+    and on which teacher; and which run it extends."""
     content = space.resolved().encode()
     run.write_space(content)
     run.write_plan(
@@ -54,6 +56,7 @@ def write_plan(run: RunFolder, space: Space, cohorts: Sequence[Cohort]) -> None:
             "space_sha256": hashlib.sha256(content).hexdigest(),
             "space_folder": space.folder,
             **space.design.outline(space.method),
+            "extends": extends,
             **declared(space.module),
             "teachers": [teacher.whose() for teacher in asked_teachers(space)],
             "published": space.published.model_dump(mode="json") if space.published else None,

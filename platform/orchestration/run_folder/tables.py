@@ -113,7 +113,8 @@ def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> 
     known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
     hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
-    return known | components | hyperparameters | dict(record["values"])
+    source = {"reused_from": record["reused_from"]} if "reused_from" in record else {}
+    return known | components | hyperparameters | dict(record["values"]) | source
 
 
 def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:

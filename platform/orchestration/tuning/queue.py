@@ -4,6 +4,7 @@ made of it."""
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.search import Searcher
 
+from branchwise.orchestration.limits import Meter
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import plain
 
@@ -55,6 +57,47 @@ class InOrder(CohortQueue):
 
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
         return next(self._left, Searcher.FINISHED)
+
+
+class Metered(InOrder):
+    """The cohorts in their order until a limit is reached; `reason` then says which."""
+
+    def __init__(self, cohorts: Iterable[Cohort], meter: Meter) -> None:
+        super().__init__(cohorts)
+        self._meter = meter
+        self._running: dict[str, tuple[Cohort, float]] = {}
+        self._failed, self._trial_seconds = 0, 0.0  # of trials that have ended
+        self._per_arm: list[float] = []
+        self.reason = ""
+
+    def next_cohort(self, trial_id: str) -> Cohort | str | None:
+        cohort = super().next_cohort(trial_id)
+        if not isinstance(cohort, Cohort):
+            return cohort
+        self.reason = self.reason or self._meter.passed(self._seconds(), self._expected(cohort), self._failed)
+        if self.reason:
+            return str(Searcher.FINISHED)
+        self._running[trial_id] = cohort, time.time()
+        return cohort
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        cohort, began = self._running.pop(trial_id, (None, 0.0))
+        if cohort is None:
+            return
+        seconds = time.time() - began
+        self._trial_seconds += seconds
+        self._per_arm.append(seconds / len(cohort.arms))
+        self._failed += len(cohort.arms) if error else 0
+
+    def _seconds(self) -> float:
+        """Of all trials so far, those that are running included."""
+        return self._trial_seconds + sum(time.time() - began for _, began in self._running.values())
+
+    def _expected(self, cohort: Cohort) -> float:
+        """Of this cohort: by those that have ended, else by the plan."""
+        if not self._per_arm:
+            return cohort.seconds
+        return len(cohort.arms) * sum(self._per_arm) / len(self._per_arm)
 
 
 class Stopped(BaseException):

@@ -1,0 +1,93 @@
+"""What declared looks save: many simulated runs at once, played by the rule that `judging` follows.
+
+Plain NumPy and SciPy, so that a plan can price its looks without starting anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, stdtr, stdtrit
+
+from branchwise.analysis.declared.looks import Looks
+from branchwise.analysis.statistics.model import ALPHA
+from branchwise.analysis.statistics.sequential.boundaries import FloatArray, boundary
+
+SIZES = (1.0, 2.0, 4.0)  # effects that a plan is priced at, in SDs of the effect between blocks
+RUNS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """Simulated runs. `blocks`: (runs,) that each took; `decided`: (runs, hypotheses) blocks after which, else 0."""
+
+    blocks: NDArray[np.int64]
+    decided: NDArray[np.int64]
+
+
+def play(values: FloatArray, looks: Looks, futility: bool = True) -> Played:
+    """Play runs under looks, Holm over their hypotheses.
+
+    Args:
+        values: (runs, blocks, hypotheses) each hypothesis' contrast by block, zero being its null.
+        looks: As declared; the last is the number of blocks.
+        futility: Whether a run may end because nothing open has a chance.
+    """
+    table = boundary(looks.blocks, looks.spending)
+    runs, _, m = values.shape
+    lowest = np.ones((runs, m))
+    decided = np.zeros((runs, m), dtype=np.int64)
+    blocks = np.full(runs, looks.max)
+    running = np.ones(runs, dtype=bool)
+    for look in looks.blocks:
+        p = nominal_p(values[:, :look])
+        lowest = np.minimum(lowest, table.alpha(look, p))
+        rejected = holm_adjusted(lowest) <= ALPHA
+        decided[running[:, None] & rejected & (decided == 0)] = look
+        waiting = decided == 0
+        ends = ~waiting.any(axis=1)
+        if futility and look < looks.max:
+            levels = [table.level(looks.max, ALPHA / max(number, 1)) for number in range(m + 1)]
+            critical = stdtrit(looks.max - 1, 1 - np.array(levels) / 2)[waiting.sum(axis=1)][:, None]
+            t = -stdtrit(look - 1, np.maximum(p, 1e-300) / 2)
+            power = ndtr((sqrt(looks.max / look) * t - critical) / sqrt(1 - look / looks.max))
+            ends |= ~(waiting & (power >= looks.futility)).any(axis=1)
+        blocks[running & ends] = look
+        running &= ~ends
+    return Played(blocks=blocks, decided=decided)
+
+
+def nominal_p(values: FloatArray) -> FloatArray:
+    """(runs, hypotheses) two-sided p-values of the one-sample t over blocks."""
+    n = values.shape[1]
+    t = values.mean(axis=1) / (values.std(axis=1, ddof=1) / sqrt(n))
+    p: FloatArray = 2 * stdtr(n - 1, -np.abs(t))
+    return p
+
+
+def holm_adjusted(p: FloatArray) -> FloatArray:
+    """Holm's adjusted p-values along the last axis."""
+    order = np.argsort(p, axis=-1)
+    m = p.shape[-1]
+    rising = np.maximum.accumulate(np.take_along_axis(p, order, -1) * np.arange(m, 0, -1), axis=-1)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, rising, -1)
+    return adjusted
+
+
+def price(looks: Looks, hypotheses: int, sizes: Sequence[float] = SIZES) -> Iterator[tuple[float, float, float, float]]:
+    """Yield, by size of effect: expected blocks, power under the looks, and power of as many blocks as `looks.max`.
+
+    Every one of the hypotheses has that effect; errors are normal and independent. Power is that of one of them.
+    """
+    rng = np.random.default_rng(0)
+    errors = rng.normal(size=(RUNS, looks.max, hypotheses))
+    for size in sizes:
+        values = errors + size
+        played = play(values, looks)
+        fixed = holm_adjusted(nominal_p(values)) <= ALPHA
+        yield size, float(played.blocks.mean()), float((played.decided > 0).mean()), float(fixed.mean())

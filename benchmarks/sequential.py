@@ -1,0 +1,179 @@
+"""Do declared looks keep the error, and what do they save? Simulated runs, judged by the project's own code.
+
+    .venv/bin/python benchmarks/sequential.py [--runs 20000]
+
+1. Exact: what looking without a plan errs in, and the levels that repair it.
+2. Family-wise error of nine hypotheses (three components on two outcomes in the graph of the report, and three claims),
+   under normal, t3 and 4x unequal errors, without any effect and with one on the first component.
+3. Claims of a direction, of a share and of equivalence at the edge of their null.
+4. Coverage of the intervals that hold at every look, and of plain ones, where the run ended.
+5. Expected blocks and power against fixed 5 and 10 blocks, where every hypothesis has the effect.
+
+About a minute on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.looks import Looks
+from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
+from branchwise.analysis.statistics.model import ALPHA
+from branchwise.analysis.statistics.sequential.boundaries import boundary, error_of, exact_levels
+from branchwise.analysis.statistics.sequential.pricing import holm_adjusted, nominal_p, play
+
+Rng = np.random.Generator
+K, CELLS = 3, 8
+DESIGNS = (
+    Looks(blocks=(4, 5, 6, 7, 8), spending="obrien_fleming"),
+    Looks(blocks=(4, 5, 6, 7, 8), spending="quadratic"),
+    Looks(blocks=(5, 10), spending="obrien_fleming"),
+)
+ERRORS: dict[str, Callable[[Rng, tuple[int, ...]], np.ndarray]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "t3": lambda rng, shape: rng.standard_t(3, size=shape) / sqrt(3),
+    "4x unequal": lambda rng, shape: rng.normal(size=shape) * np.where(np.arange(shape[-1]) % 2, 0.5, 2.0),
+}
+
+
+def label(looks: Looks) -> str:
+    numbers = looks.blocks
+    span = f"{numbers[0]}..{numbers[-1]}" if len(numbers) > 2 else ", ".join(map(str, numbers))
+    return f"{span} {looks.spending.replace('_', '-')}"
+
+
+def exact() -> None:
+    print("Exact error without an effect")
+    print(f"  5, then 10 blocks, each at 5%: {error_of((5, 10), (0.05, 0.05)):.2%}")
+    print(f"  5, then 10 blocks, each at 2.79%: {error_of((5, 10), (0.0279, 0.0279)):.2%}")
+    print(f"  after each of 3 to 10 blocks at 5%: {error_of(range(3, 11), [0.05] * 8):.1%}")
+    for looks in DESIGNS:
+        levels = ", ".join(f"{p:.3g}" for p in exact_levels(looks.blocks, 0.05, looks.spending))
+        print(f"  {label(looks)}: levels {levels}")
+
+
+def family_error(looks: Looks, errors: str, effect: float, runs: int, seed: int) -> tuple[float, float]:
+    """Part of the runs that reject a true null, and its standard error. Two outcomes that correlate at 0.5."""
+    rng = np.random.default_rng([seed, list(ERRORS).index(errors), int(effect * 10)])
+    shape = (runs, looks.max, CELLS)
+    one, other = ERRORS[errors](rng, shape), ERRORS[errors](rng, shape)
+    names = factorial_cells("abc")
+    shapley = np.stack([contrasts.shapley(i, K) for i in range(K)])
+    claims = np.stack(
+        [contrasts.leave_one_out(1, K), contrasts.add_one_in(2, K), contrasts.factorial_effect([1, 2], K)]
+    )
+    mean = effect * np.array([bool(mask & 1) for mask in range(len(names))])
+    values = np.concatenate(
+        [(one + mean) @ shapley.T, (0.5 * one + sqrt(0.75) * other) @ shapley.T, (one + mean) @ claims.T], axis=2
+    )
+    first = [("primary", i) for i in range(K)]
+    keys = [*first, *(("second", i) for i in range(K)), *(("claim", i) for i in range(len(claims)))]
+    weights, edges = gatekeeping([*first, *keys[2 * K :]], {("primary", i): [("second", i)] for i in range(K)})
+    true_null = [key for i, key in enumerate(keys) if not (effect and key == ("primary", 0))]
+    table = boundary(looks.blocks, looks.spending)
+    p = np.ones((runs, len(keys)))
+    for look in looks.blocks:
+        p = np.minimum(p, table.alpha(look, nominal_p(values[:, :look])))
+    wrong = 0
+    for row in p[p.min(axis=1) <= ALPHA]:  # no other can reject anything
+        found = adjusted(dict(zip(keys, row.tolist(), strict=True)), weights, edges)
+        wrong += any(found[key] <= ALPHA for key in true_null)
+    rate = wrong / runs
+    return rate, sqrt(rate * (1 - rate) / runs)
+
+
+def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
+    """Part of the runs that support a claim at the very edge of its null, at 5%."""
+    table = boundary(looks.blocks, looks.spending)
+    x = rng.normal(size=(runs, looks.max))
+    gain, component = rng.normal(3, 1, (runs, looks.max)), None
+    component = 0.6 * gain + rng.normal(0, 0.5, (runs, looks.max))
+    below = {"direction": np.ones(runs), "share": np.ones(runs), "equivalence": np.ones(runs)}
+    for look in looks.blocks:
+        root = sqrt(look)
+
+        def t_of(values: np.ndarray, look: int = look, root: float = root) -> np.ndarray:
+            return values[:, :look].mean(1) / (values[:, :look].std(1, ddof=1) / root)
+
+        for name, values in (("direction", x), ("share", component - 0.6 * gain)):
+            t = t_of(values)
+            alpha = table.alpha(look, 2 * stdtr(look - 1, -np.abs(t)))
+            shown = t > 0
+            if name == "share":
+                shown &= t_of(gain) > stdtrit(look - 1, 0.975)  # else the share has no interval
+            below[name] = np.minimum(below[name], np.where(shown, alpha, 1.0))
+        low, high = t_of(x + 6.0), t_of(x)  # the effect lies at the upper margin; the lower is far
+        p = np.maximum(stdtr(look - 1, -low), stdtr(look - 1, high))
+        below["equivalence"] = np.minimum(
+            below["equivalence"], np.where((low > 0) & (high < 0), table.alpha(look, p), 1)
+        )
+    return {name: float((alpha <= ALPHA).mean()) for name, alpha in below.items()}
+
+
+def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, float]:
+    """Of the interval that holds at every look, and the plain one, where a single hypothesis ended the run."""
+    values = rng.normal(size, 1, (runs, looks.max, 1))
+    blocks = play(values, looks).blocks
+    table = boundary(looks.blocks, looks.spending)
+    hits = np.zeros(2)
+    for look in looks.blocks:
+        x = values[blocks == look, :look, 0]
+        error = np.abs(x.mean(1) - size) / (x.std(1, ddof=1) / sqrt(look))
+        for i, level in enumerate((table.level(look, ALPHA), ALPHA)):
+            hits[i] += (error <= stdtrit(look - 1, 1 - level / 2)).sum()
+    return float(hits[0] / runs), float(hits[1] / runs)
+
+
+def savings(m: int, runs: int, rng: Rng) -> None:
+    for size in (0.5, 1.0, 2.0, 4.0):
+        values = rng.normal(size, 1, (runs, 10, m))
+        fixed = {n: (holm_adjusted(nominal_p(values[:, :n])) <= ALPHA).mean() for n in (5, 10)}
+        told = []
+        for looks in DESIGNS:
+            played = play(values[:, : looks.max], looks)
+            told.append(f"{label(looks)}: {played.blocks.mean():.1f} blocks, power {(played.decided > 0).mean():.0%}")
+        print(f"  {size:g} SD | fixed 5: {fixed[5]:.0%}; fixed 10: {fixed[10]:.0%} | {' | '.join(told)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20_000)
+    runs = parser.parse_args().runs
+    exact()
+    print(f"\nFamily-wise error of the graph, {runs} runs each; allowed 5% plus two standard errors")
+    for looks in DESIGNS:
+        for errors in ERRORS:
+            for effect in (0.0, 1.5):
+                rate, se = family_error(looks, errors, effect, runs, 33)
+                verdict = "" if rate <= ALPHA + 2 * se else "  ABOVE"
+                what = "an effect on one" if effect else "no effect"
+                print(f"  {label(looks)}, {errors}, {what}: {rate:.2%} ± {se:.2%}{verdict}")
+    rng = np.random.default_rng(34)
+    print("\nSupported at the edge of the null, at 5%")
+    for looks in DESIGNS:
+        told = ", ".join(f"{name} {rate:.2%}" for name, rate in single_claims(looks, 10 * runs, rng).items())
+        print(f"  {label(looks)}: {told}")
+    print("\nCoverage where the run ended, one hypothesis: at every look, plain")
+    for looks in DESIGNS:
+        told = (
+            f"{size:g} SD {a:.1%}, {b:.1%}" for size in (0, 0.5, 1, 2) for a, b in [coverage(looks, size, runs, rng)]
+        )
+        print(f"  {label(looks)}: {'; '.join(told)}")
+    for m in (5, 3):
+        print(f"\nExpected blocks and power of one of {m} hypotheses that all have the effect")
+        savings(m, runs, rng)
+
+
+if __name__ == "__main__":
+    main()

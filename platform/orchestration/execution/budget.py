@@ -1,0 +1,35 @@
+"""What a sweep has taken of its limits."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from branchwise.orchestration.limits import Meter, Spent, spent_of
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.orchestration.run_folder.tables import records
+from branchwise.trainables.runtime.run_folder import RunFolder
+
+
+def meter_of(plan: Plan) -> Meter:
+    """The meter of a session that begins now."""
+    gpus = plan.space.resources.gpus_per_trial
+    meter = Meter(limits=plan.space.limits, before=Spent(), began=time.time(), gpus=gpus, price=plan.price or 0.0)
+    hours = spent_of(plan.run.read_manifest()).hours
+    return replace(meter, before=replace(meter.trial(trial_seconds(plan.run)), hours=hours))
+
+
+def spent_by(plan: Plan, meter: Meter) -> Spent:
+    """All that the run has taken, in this session and before."""
+    hours = meter.before.hours + (time.time() - meter.began) / 3600
+    return replace(meter.trial(trial_seconds(plan.run)), hours=hours)
+
+
+def trial_seconds(run: RunFolder) -> float:
+    """Seconds of all trials that left a record, without those that were taken from other runs."""
+    longest: dict[str, float] = {}
+    for record in records(run).values():
+        if record is not None and "reused_from" not in record:
+            trial = str(record["trial"])
+            longest[trial] = max(longest.get(trial, 0.0), float(record.get("seconds", 0.0)))
+    return sum(longest.values())

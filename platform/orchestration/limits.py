@@ -1,0 +1,107 @@
+"""Limits of what a sweep may take, and what it has taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
+
+from branchwise.trainables.runtime.settings import Strict
+
+Amount = Annotated[float, Field(gt=0, strict=False)]
+
+
+class Limits(Strict):
+    """What a sweep may take in all, however often it is resumed. It ends, in order, before a cohort would pass one."""
+
+    hours: Amount | None = None  # of wall-clock time
+    gpu_hours: Amount | None = None
+    cost: Amount | None = None  # by the price of an hour in planning/gpus.yaml
+    failures: PositiveInt | None = None  # failed arms, after which no other begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a sweep has taken, or will."""
+
+    hours: float = 0.0
+    gpu_hours: float = 0.0
+    cost: float = 0.0
+    failures: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            hours=self.hours + other.hours,
+            gpu_hours=self.gpu_hours + other.gpu_hours,
+            cost=self.cost + other.cost,
+            failures=self.failures + other.failures,
+        )
+
+    def text(self) -> str:
+        """`0.5 h, 2.0 GPU hours, cost 7`."""
+        told = [f"{self.hours:.3g} h"]
+        told += [f"{self.gpu_hours:.3g} GPU hours"] if self.gpu_hours else []
+        told += [f"cost {self.cost:.3g}"] if self.cost else []
+        return ", ".join(told)
+
+
+def spent_of(manifest: Mapping[str, Any]) -> Spent:
+    """What a run's manifest says that it has taken so far; failures are counted anew when it is resumed."""
+    kept = manifest.get("spent") or {}
+    hours, gpu_hours, cost = (float(kept.get(key, 0.0)) for key in ("hours", "gpu_hours", "cost"))
+    return Spent(hours=hours, gpu_hours=gpu_hours, cost=cost)
+
+
+def passed(limits: Limits, spent: Spent, following: Spent | None = None) -> str:
+    """Name the limit that has been reached, or that what follows would pass; empty where there is none."""
+    if limits.failures is not None and spent.failures >= limits.failures:
+        return f"limits.failures: {spent.failures} arms failed, {limits.failures} are allowed"
+    total = spent + (following or Spent())
+    for name, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost")):
+        limit, before, after = getattr(limits, name), getattr(spent, name), getattr(total, name)
+        if limit is not None and after > limit:
+            return (
+                f"limits.{name}: {before:.3g} of {limit:g} {unit} are spent, and the next cohort is expected to take "
+                f"{after - before:.3g}"
+            )
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """What a running sweep has taken, for its limits; plain, since it travels to the cluster.
+
+    Attributes:
+        limits: Those of the space.
+        before: Spent in earlier sessions.
+        began: When this session began, as `time.time()` has it.
+        gpus: Of one trial.
+        price: Of a GPU for an hour, 0 where none is known.
+    """
+
+    limits: Limits
+    before: Spent
+    began: float
+    gpus: float = 0.0
+    price: float = 0.0
+
+    @classmethod
+    def without_limits(cls) -> Meter:
+        return cls(limits=Limits(), before=Spent(), began=time.time())
+
+    def spent(self, trial_seconds: float, failures: int = 0) -> Spent:
+        """All that was taken so far, `trial_seconds` of this session's trials."""
+        hours = (time.time() - self.began) / 3600
+        return self.before + replace(self.trial(trial_seconds), hours=hours, failures=failures)
+
+    def trial(self, seconds: float) -> Spent:
+        """What a trial of so many seconds takes."""
+        gpu_hours = self.gpus * seconds / 3600
+        return Spent(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
+
+    def passed(self, trial_seconds: float, following: float, failures: int) -> str:
+        """The limit that is reached, or that a trial of `following` seconds would pass; empty where there is none."""
+        return passed(self.limits, self.spent(trial_seconds, failures), self.trial(following))

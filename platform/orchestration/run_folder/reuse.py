@@ -1,0 +1,112 @@
+"""Finished arms of other runs, taken where settings, seed, teacher, code, versions and machine are equal."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.run_folder.code import code_sha256
+from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.tables import Record, records
+from branchwise.orchestration.space import Space
+from branchwise.trainables import Arm
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import Storage
+
+VERSIONS = ("ray", "torch", "torchvision", "diffusers", "torch-fidelity", "optuna", "numpy", "pandas", "pyarrow")
+DECIDE_NUMBERS = ("torch", "torchvision", "diffusers", "torch-fidelity", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReusedArm:
+    """An arm of this run, and the record that another run has of it."""
+
+    arm: Arm
+    source: str
+    record: Record
+
+
+def circumstances(space: Space) -> dict[str, Any]:
+    """What an arm's numbers depend on beside its settings and seed."""
+    return {
+        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in VERSIONS},
+        "code_sha256": code_sha256(space),
+    }
+
+
+def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: Sequence[str]) -> list[ReusedArm]:
+    """Find what the runs named `sources` have of these arms; of the first that has it.
+
+    Raises:
+        UserError: A source does not exist, or its arms were made by other code or on another machine.
+    """
+    wanted = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
+    here = circumstances(space) if sources else {}
+    found: dict[str, ReusedArm] = {}
+    for source in sources:
+        run = run_named(storage, source, "reuse")
+        if not run.begun():
+            raise UserError(f"reuse {source}: no such run in {storage.root}; --list names those there are")
+        other = read_plan(run)[0]
+        if other.trainable != space.trainable:
+            raise UserError(f"reuse {source}: its trainable is {other.trainable}; it must be {space.trainable}")
+        _refuse_others(source, run.read_manifest(), here)
+        for record in records(run).values():
+            if record is None or record["status"] != "done" or record["kind"] == "search":
+                continue
+            arm = wanted.get(_key(record["seed"], other.method.patched(record["patch"]), record["teacher"]))
+            if arm is not None:
+                found.setdefault(arm.name, ReusedArm(arm=arm, source=record.get("reused_from", source), record=record))
+    return [found[arm.name] for arm in arms if arm.name in found]
+
+
+def copy_records(run: RunFolder, reused: Sequence[ReusedArm]) -> None:
+    """Write the records into the run; models and samples stay where they are."""
+    for one in reused:
+        if not run.has_record(one.arm.name):
+            record = {key: value for key, value in one.record.items() if key != "sha256"}
+            run.write_record(one.arm.name, record | one.arm.described() | {"reused_from": one.source})
+
+
+def counts(reused: Sequence[ReusedArm]) -> dict[str, int]:
+    """Arms taken, by the run that they come from."""
+    sources = [one.source for one in reused]
+    return {source: sources.count(source) for source in dict.fromkeys(sources)}
+
+
+def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | None]:
+    return seed, spec.model_dump_json(), teacher
+
+
+def _refuse_others(source: str, manifest: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raises UserError where the run was made by other code, other versions or on another machine."""
+    there = manifest.get("versions") or {}
+    differing = [
+        f"{what} ({manifest.get(key)} there, {here[key]} here)"
+        for key, what in (("code_sha256", "code"), ("machine", "machine"), ("python", "Python"))
+        if manifest.get(key) is None or manifest.get(key) != here[key]
+    ]
+    differing += [
+        f"{name} ({there.get(name)} there, {here['versions'][name]} here)"
+        for name in DECIDE_NUMBERS
+        if there.get(name) != here["versions"][name]
+    ]
+    if differing:
+        raise UserError(
+            f"reuse {source}: its arms were made with other {', '.join(differing)}; arms are reused only where all of "
+            "these are equal, so run them again"
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
