@@ -143,3 +143,16 @@ def test_the_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
     assert told["ended"] == "decided"
     stopping = next(check for check in checks(folder) if check.name == "stopping rule")
     assert stopping.holds, stopping.told
+
+
+def test_seeds_added_after_a_verdict_are_exploratory(make_run: MakeRun) -> None:
+    folder = make_run(effects=TWO, blocks=10, claims=CLAIMS, sd=0.02)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan.pop("sha256", None)
+    for before, statuses in ((5, {"exploratory"}), (10, {"supported"})):
+        extends = {"run": "first", "blocks": before, "components": [], "baselines": []}
+        (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
+        findings = analyse(load_run(folder))
+        assert {verdict.status for verdict in findings.verdicts} == statuses
+        told = [note for note in findings.notes if "8.7% of null runs (5 blocks, then 10)" in note]
+        assert bool(told) == (before == 5)

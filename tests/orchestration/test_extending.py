@@ -1,0 +1,178 @@
+"""Runs that grow, arms that are taken from other runs, and limits."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.limits import Limits, Meter, Spent, passed
+from branchwise.orchestration.planning.extending import Extension, plan_extended
+from branchwise.orchestration.planning.plan import Plan, describe, plan_new
+from branchwise.orchestration.run_folder.manifest import write_manifest
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.reuse import copy_records, reusable_arms
+from branchwise.orchestration.run_folder.tables import records
+from branchwise.orchestration.space import load_space
+from branchwise.orchestration.tuning.queue import Metered
+from branchwise.trainables import Arm, Cohort, Result
+from branchwise.trainables.runtime.ray_worker import record_of
+from branchwise.trainables.runtime.storage import Storage, storage_at
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return storage_at(tmp_path / "runs")
+
+
+@pytest.fixture
+def done(storage: Storage, surface_space: Path) -> Plan:
+    """A finished run called `first`, of 8 cells and a baseline in 3 blocks."""
+    plan = plan_new(load_space(surface_space), storage, "first")
+    write_plan(plan.run, plan.space, plan.cohorts)
+    for number, arm in enumerate(plan.arms):
+        result = Result(status="done", values={"metric": "surface", "value": 20.0 + number})
+        plan.run.write_record(arm.name, record_of(arm, "t0000", result))
+    write_manifest(plan.run, plan.space, status="finished", arms=len(plan.arms))
+    return plan
+
+
+def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
+    plan = plan_extended(storage, Extension(name="first", blocks=5), None)
+    assert plan.run.name == "surface-ablation"
+    assert {arm.block for cohort in plan.cohorts for arm in cohort.arms} == {3, 4}
+    assert {one.arm.name for one in plan.reused} == {arm.name for arm in done.arms}
+    assert plan.extends == {"run": "first", "blocks": 3, "components": [], "baselines": []}
+    assert plan.space.design.component_names() == done.space.design.component_names()
+    assert dict(describe(plan))["reused"] == "27 finished arms (27 of first); 18 to run"
+    copy_records(plan.run, plan.reused)
+    kept, before = records(plan.run), records(done.run)
+    assert kept.keys() == before.keys()
+    for name, record in kept.items():
+        assert record is not None
+        assert record["values"] == before[name]["values"]  # type: ignore[index]
+        assert record["reused_from"] == "first"
+
+
+def test_confirmation_takes_fresh_seeds_alone(done: Plan, storage: Storage) -> None:
+    plan = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "fresh")
+    assert plan.extends is None
+    assert not plan.reused
+    assert sorted({arm.seed for arm in plan.arms}) == [3, 4]
+    assert plan.space.design.claims == done.space.design.claims  # type: ignore[attr-defined]
+
+
+def test_new_component_keeps_the_cells_that_ran(done: Plan, storage: Storage) -> None:
+    added = Extension(name="first", components=["warm: {off: {train.steps: 2}}"], claims=["warm.shapley > 0"])
+    plan = plan_extended(storage, added, None)
+    assert len(plan.arms) == 3 * 17
+    assert len(plan.reused) == 27
+    assert plan.space.design.claims == ("warm.shapley > 0",)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("extension", "message"),
+    [
+        (Extension(name="first"), "nothing to add"),
+        (Extension(name="first", blocks=3), "it has 3 blocks; more are needed"),
+        (Extension(name="first", blocks=5, claims=["anchor.shapley > 0"]), "use --confirm"),
+        (Extension(name="first", components=["anchor: {off: {anchor_weight: 0}}"]), "is a component of it already"),
+        (Extension(name="first", components=["["]), "must be NAME: {off: {KEY: VALUE}}"),
+        (Extension(name="first", baselines=["scratch"]), "is a baseline of it already"),
+        (Extension(name="first", baselines=["none"], claims=["x"]), "'none' is not allowed"),
+        (Extension(name="first", confirm=True, baselines=["none"]), "it goes with --blocks"),
+        (Extension(name="nothing", blocks=5), "no such run"),
+    ],
+)
+def test_refusals(done: Plan, storage: Storage, extension: Extension, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("{", r"\{")):
+        plan_extended(storage, extension, None)
+
+
+def test_unfinished_run_is_resumed_first(done: Plan, storage: Storage) -> None:
+    write_manifest(done.run, done.space, status="interrupted")
+    with pytest.raises(UserError, match="--resume first"):
+        plan_extended(storage, Extension(name="first", blocks=5), None)
+
+
+def test_reuse_asks_for_equal_settings_and_seeds(done: Plan, storage: Storage, surface_space: Path) -> None:
+    def taken(*overrides: str) -> int:
+        space = load_space(surface_space, overrides)
+        return len(reusable_arms(space, storage, plan_new(space, storage, None).arms, ["first"]))
+
+    assert taken() == 27
+    assert taken("noise.block=0.2") == 0
+    assert taken("design.first_seed=2") == 9
+    assert taken("design.blocks=2") == 18
+    with pytest.raises(UserError, match="reuse nothing: no such run"):
+        reusable_arms(done.space, storage, done.arms, ["nothing"])
+
+
+@pytest.mark.parametrize("fact", ["code_sha256", "machine", "python", "versions"])
+def test_reuse_asks_for_equal_circumstances(done: Plan, storage: Storage, fact: str) -> None:
+    other = {"versions": {"torch": "1.0"}}.get(fact, "another")
+    write_manifest(done.run, done.space, status="finished", **{fact: other})
+    with pytest.raises(UserError, match="reuse first: its arms were made with other"):
+        reusable_arms(done.space, storage, done.arms, ["first"])
+
+
+def test_failed_arms_are_not_taken(done: Plan, storage: Storage) -> None:
+    arm = done.arms[0]
+    done.run.delete_record(arm.name)
+    done.run.write_record(arm.name, record_of(arm, "t0000", Result(status="failed", error="x")))
+    assert len(reusable_arms(done.space, storage, done.arms, ["first"])) == 26
+
+
+def test_space_keeps_reuse_and_limits(surface_space: Path) -> None:
+    space = load_space(surface_space, ["reuse=[first]", "limits={hours: 8, failures: 3}"])
+    surface_space.write_text(space.resolved())
+    again = load_space(surface_space)
+    assert (again.reuse, again.limits) == (("first",), Limits(hours=8, failures=3))
+
+
+def test_limits_name_what_is_passed() -> None:
+    limits = Limits(hours=2, gpu_hours=3, cost=10, failures=2)
+    assert passed(limits, Spent(hours=1), Spent(hours=0.5)) == ""
+    assert passed(limits, Spent(hours=1.8), Spent(hours=0.5)).startswith("limits.hours: 1.8 of 2 h are spent")
+    assert passed(limits, Spent(gpu_hours=3), Spent(gpu_hours=0.1)).startswith("limits.gpu_hours")
+    assert passed(limits, Spent(cost=9), Spent(cost=2)).startswith("limits.cost")
+    assert passed(limits, Spent(failures=2)).startswith("limits.failures: 2 arms failed")
+
+
+def queue(limits: Limits, before: float = 0.0, gpus: float = 0.0) -> Metered:
+    cohorts = [Cohort(name=f"t{i}", arms=(Arm(name=f"a{i}", seed=0, spec=None),), seconds=60.0) for i in range(4)]
+    began = time.time()
+    return Metered(cohorts, Meter(limits=limits, before=Spent(hours=before), began=began, gpus=gpus, price=2.0))
+
+
+def test_no_cohort_begins_that_would_pass_a_limit() -> None:
+    found = queue(Limits(hours=1), before=0.99)
+    assert found.next_cohort("x") == "FINISHED"
+    assert found.reason.startswith("limits.hours: 0.99 of 1 h")
+    found = queue(Limits(cost=0.1), gpus=2)
+    assert isinstance(found.next_cohort("x"), Cohort)
+    found = queue(Limits(cost=0.05), gpus=2)
+    assert found.next_cohort("x") == "FINISHED"
+
+
+def test_failures_stop_the_queue() -> None:
+    found = queue(Limits(failures=2))
+    for trial in ("x", "y"):
+        assert isinstance(found.next_cohort(trial), Cohort)
+        found.on_trial_complete(trial, error=True)
+    assert found.next_cohort("z") == "FINISHED"
+    assert "2 arms failed" in found.reason
+
+
+def test_looks_pack_each_stage_for_all_slots(surface_space: Path, storage: Storage) -> None:
+    space = load_space(surface_space, ["design.blocks={first: 4, max: 6}"])
+    plan = replace(plan_new(space, storage, None))
+    assert [blocks for blocks, _ in plan.stages] == [4, 5, 6]
+    assert [sum(len(cohort.arms) for cohort in cohorts) for _, cohorts in plan.stages] == [36, 9, 9]
+    assert len({cohort.name for cohort in plan.cohorts}) == len(plan.cohorts)
+    outline = json.loads(json.dumps(space.design.outline(space.method)))
+    assert outline["looks"] == {"blocks": [4, 5, 6], "spending": "obrien_fleming", "futility": 0.1}
