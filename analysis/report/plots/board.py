@@ -62,6 +62,6 @@ def _evidence(verdict: Verdict, findings: Findings) -> list[str]:
 
 
 def _sign(verdict: Verdict) -> tuple[str, str]:
-    if verdict.status in ("not shown", "not judged"):
+    if verdict.status not in ("supported", "refuted"):
         return "?", OPEN
     return ("✓", SUPPORTED) if verdict.status == "supported" else ("✗", REFUTED)
