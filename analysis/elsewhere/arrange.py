@@ -178,7 +178,8 @@ def _seeds(block: Words, blocks: Codes) -> Codes:
     used = block.used
     if not all(re.fullmatch(r"-?\d{1,19}", word) and abs(int(word)) <= MAX_INT for word in used):
         return blocks
-    table = np.array([int(word) if word in used else 0 for word in block.words], dtype=np.int64)
+    numbers = {word: int(word) for word in used}
+    table = np.array([numbers.get(word, 0) for word in block.words], dtype=np.int64)
     return np.asarray(table[block.codes], dtype=np.int64)
 
 

@@ -10,10 +10,15 @@ from dataclasses import asdict
 from math import isfinite, isnan, nan
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
+
+_TABLE = "\ue000table "  # stands for a table until its rows are written
 
 
 def csv_columns() -> tuple[str, ...]:
@@ -171,25 +176,43 @@ def _formula(scale: ScaleResult) -> str:
     return inside if scale.outcome.better == "higher" else f"-{inside}"
 
 
-def _arm_rows(findings: Findings) -> list[dict[Any, Any]]:
+def _arm_rows(findings: Findings) -> pd.DataFrame:
     columns = ("sweep", "arm", "block", "seed", "kind", "cell", "status", "error", "value", "student_sha256")
     arms = findings.run.arms
-    return arms[[c for c in columns if c in arms]].astype(object).to_dict("records")
+    return arms[[c for c in columns if c in arms]]
 
 
 def to_json(value: Any) -> str:
-    """JSON text in which numbers that are not finite are null."""
-    return json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON text in which numbers that are not finite are null, and tables are lists with one row a line."""
+    tables: list[str] = []
+    text = json.dumps(_plain(value, tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for i, table in enumerate(tables):
+        text = text.replace(f'"{_TABLE}{i}"', table, 1)
+    return text
 
 
-def _plain(value: Any) -> Any:
+def _rows(table: pd.DataFrame) -> str:
+    """A table as a JSON list: column by column and each distinct value once, since there may be a million rows."""
+    columns, encode = [], json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    for name in table:
+        codes, distinct = pd.factorize(table[name].to_numpy(dtype=object))
+        texts = [encode(_plain(item, [])) for item in distinct]
+        cells = [f"{json.dumps(str(name))}: {text}" for text in (*texts, "null")]  # code -1: no value
+        columns.append(np.array(cells, dtype=object)[codes])
+    return "[\n  {" + "},\n  {".join(map(", ".join, zip(*columns, strict=True))) + "}\n ]" if len(table) else "[]"
+
+
+def _plain(value: Any, tables: list[str]) -> Any:
+    if isinstance(value, pd.DataFrame):
+        tables.append(_rows(value))
+        return f"{_TABLE}{len(tables) - 1}"
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, tables) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, tables) for item in value]
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, float):
         return value if isfinite(value) else None
     item = getattr(value, "item", None)  # NumPy scalars
-    return _plain(item()) if item else str(value)
+    return _plain(item(), tables) if item else str(value)

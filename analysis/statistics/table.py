@@ -58,7 +58,7 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
                 shown={one.name: mean_and_sd(done[one.name].dropna().to_numpy(dtype=float))[0] for one in run.shown},
                 change=flip(change) if run.primary.better == "lower" else change,
                 relative=headline.relative.get(cell, Estimate()) if headline.scale != "identity" else Estimate(),
-                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms["arm"].isin(done["arm"]), "arm"]),
+                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms.index.isin(done.index), "arm"]),
             )
         )  # fmt: skip
     return (*rows, *_single_numbers(run))
