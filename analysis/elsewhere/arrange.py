@@ -61,8 +61,7 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     selected = replace(selected, components=levels)
     arms = _arms(tuple(factors), selected, block, source)
     cell, order = arms.pop("_cell").to_numpy(), arms.pop("_block").to_numpy()
-    names = dict(zip(selected.arm.tolist(), arms["arm"], strict=True))
-    refuse_doubled(runs, selected, names, used, source)
+    refuse_doubled(runs, selected, arms["arm"].to_numpy(dtype=object), used, source)
     _refuse_unshared(cell, order, block, source)
     finished = ~selected.lost
     unit = choose_scale(selected.values[finished], value, selected.percent, options, source)

@@ -59,9 +59,9 @@ def _shown(words: list[str]) -> dict[str, str]:
 
 def _chosen(option: str, name: str, levels: object, words: list[str], shown: dict[str, str], source: str) -> str | None:
     """The word that an option names, by its level's name or its spelling."""
-    level = levels.get(name) if isinstance(levels, dict) else None
-    if level is None:
+    if not isinstance(levels, dict) or name not in levels:
         return None
+    level = str(levels[name])
     by_name = {shown_as: word for word, shown_as in shown.items()}
     word = by_name.get(level.strip(), same_word(level, words))
     if word is None:

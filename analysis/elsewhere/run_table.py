@@ -109,7 +109,7 @@ class RunTable:
 
     def filter(self, mask: Mask) -> RunTable:
         """The rows where `mask` is true."""
-        return replace(self, table=self.table.filter(pa.array(mask)))
+        return self if mask.all() else replace(self, table=self.table.filter(pa.array(mask)))
 
 
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:

@@ -34,6 +34,12 @@ class Unit:
 
 def choose_scale(values: NDArray[np.float64], name: str, percent: bool, options: ImportOptions, source: str) -> Unit:
     """The scale of finite results. Raises RunFolderError for a declared scale or range that they do not fit."""
+    if options.scale is not None and options.scale not in get_args(ScaleName):
+        raise RunFolderError(
+            f"{source}: scale {options.scale!r} is unknown; it must be {', '.join(get_args(ScaleName))}"
+        )
+    if options.range is not None and not options.range[0] < options.range[1]:
+        raise RunFolderError(f"{source}: range {options.range} is empty; its first number must be the smaller one")
     range_, notes = options.range, []
     inside_percent = bool((values >= 0).all() and (values <= 100).all())
     if range_ is None and inside_percent and (percent or (_PERCENT_NAME.search(name) and (values > 1).any())):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from branchwise.analysis.elsewhere.options import suggest
 from branchwise.analysis.elsewhere.run_table import Codes, Mask, RunTable, Words, count, listed, shorten
@@ -119,8 +120,10 @@ def _reasons(numbers: Numbers, column: Words, ends: Words, value: str) -> Words:
     """Why each run has no result, "" for one that has."""
     missing = ~np.isfinite(numbers.values)
     words = [*(f"it ended as {word}" if word else "" for word in ends.words), f"it has no {value}"]
-    words += [f"{value} is {shorten(word, 30)}" for word in column.words]
-    no_value = np.where(numbers.empty, len(ends.words), column.codes + len(ends.words) + 1)
+    shown, positions = np.unique(column.codes[missing], return_inverse=True)  # a few of a million distinct results
+    words += [f"{value} is {shorten(column.words[code], 30)}" for code in shown]
+    no_value = np.full(len(missing), len(ends.words))
+    no_value[missing] = np.where(numbers.empty[missing], len(ends.words), positions + len(ends.words) + 1)
     codes = np.where(ends.codes != _code(ends, ""), ends.codes, np.where(missing, no_value, _code(ends, "")))
     return Words(codes=codes, words=tuple(words)).rename(words)
 
@@ -206,7 +209,7 @@ def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str)
         raise RunFolderError(f"{source}, {runs.label(row)}: {block} is empty; each run needs the seed of its block")
 
 
-def refuse_doubled(runs: RunTable, selected: Selected, names: Mapping[int, str], used: set[str], source: str) -> None:
+def refuse_doubled(runs: RunTable, selected: Selected, names: NDArray[np.object_], used: set[str], source: str) -> None:
     """Two finished runs of one arm are refused, with what tells them apart."""
     arm = selected.arm
     counts = np.bincount(arm)
@@ -224,6 +227,4 @@ def refuse_doubled(runs: RunTable, selected: Selected, names: Mapping[int, str],
     else:
         way = "keep one of them, or name what tells them apart as a component or block"
     numbers = " and ".join(str(int(row) + 1) for row in same[:2])
-    raise RunFolderError(
-        f"{source}: runs {numbers} are the same cell and block ({names[int(arm[first])]}), {apart}; {way}"
-    )
+    raise RunFolderError(f"{source}: runs {numbers} are the same cell and block ({names[first]}), {apart}; {way}")
