@@ -122,7 +122,7 @@ def fit_two_way(
     if not np.isfinite(given).all():
         raise ValueError("the model takes finite values only")
     unit = power_of_two(given)
-    shift = float(given[0]) / unit if len(given) else 0.0
+    shift = float(given.min()) / unit if len(given) else 0.0  # whatever the order of the observations
     values = given / unit - shift
     names = tuple(dict.fromkeys(cells))
     block_names = tuple(dict.fromkeys(blocks))
@@ -276,7 +276,7 @@ def mean_and_sd(sample: Sequence[float] | FloatArray) -> tuple[float, float]:
     if not len(values):
         return nan, nan
     unit = power_of_two(values)
-    shift = float(values[0]) / unit
+    shift = float(values.min()) / unit
     parts = values / unit - shift
     sd = float(parts.std(ddof=1)) * unit if len(values) > 1 else nan
     return (float(parts.mean()) + shift) * unit, sd

@@ -11,6 +11,7 @@ from branchwise.analysis.report.text import DASH, Table, mean_sd, number, with_i
 from branchwise.analysis.report.wording import effect_text, verb
 from branchwise.analysis.statistics.measures.curves import Curve
 from branchwise.analysis.statistics.measures.effects import Remeasured
+from branchwise.analysis.statistics.model import mean_and_sd
 
 
 def holds_table(measured: Remeasured) -> Table:
@@ -49,7 +50,7 @@ def evaluation_table(measured: Remeasured) -> Table:
     rows = []
     for cell in dict.fromkeys((*run.cells, *run.baselines)):
         groups = [other.results.loc[other.results["cell"] == cell, run.primary.name] for other in runs.values()]
-        rows.append((cell, *(mean_sd(float(values.mean()), float(values.std(ddof=1))) for values in groups)))
+        rows.append((cell, *(mean_sd(*mean_and_sd(values.dropna().to_numpy(dtype=float))) for values in groups)))
     for teacher in teachers(run.arms, f"teacher_{run.primary.name}"):
         found = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
         rows.append((teacher.name, *(number(nan if one is None else one.value) for one in found)))
