@@ -10,7 +10,7 @@ from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
-from branchwise.analysis.statistics.sequential.extended import grew
+from branchwise.analysis.statistics.sequential.extended import grew, judged_before
 from branchwise.analysis.statistics.standing import BASELINE
 
 
@@ -61,7 +61,9 @@ def _of_components(findings: Findings) -> Iterator[str]:
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
     for row, told in sorted(pairs, key=lambda pair: -pair[0].effect.value):
         worth, p, name = effect_text(told.effect, shown), p_is(row.p_holm), titled(row.component, findings)
-        if findings.looks and not findings.looks.blocks:
+        if row.component in judged_before(findings.run):
+            yield f"{name}: {worth}, as judged in {(findings.run.outline.extends or {})['run']}; not tested again."
+        elif findings.looks and not findings.looks.blocks:
             yield f"{name}: not judged: {findings.looks.progress}."
         elif findings.run.unfinished:
             yield f"{name}: better by {worth} so far; not judged: {findings.run.unfinished}."

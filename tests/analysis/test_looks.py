@@ -13,6 +13,7 @@ from scipy import stats
 from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.statistics.claims.language import seal
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.sequential.boundaries import exact_levels
@@ -156,3 +157,14 @@ def test_seeds_added_after_a_verdict_are_exploratory(make_run: MakeRun) -> None:
         assert {verdict.status for verdict in findings.verdicts} == statuses
         told = [note for note in findings.notes if "8.7% of null runs (5 blocks, then 10)" in note]
         assert bool(told) == (before == 5)
+
+
+def test_what_was_judged_before_is_not_tested_again(make_run: MakeRun) -> None:
+    folder = make_run(effects=TWO, blocks=5, sd=0.02)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan.pop("sha256", None)
+    extends = {"run": "first", "blocks": 5, "components": [], "baselines": ["scratch"]}
+    (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
+    told = [sentence for sentence in answers(analyse(load_run(folder))) if sentence.startswith(("anchor", "other"))]
+    assert len(told) == 2
+    assert all(sentence.endswith("as judged in first; not tested again.") for sentence in told)

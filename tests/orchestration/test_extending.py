@@ -83,7 +83,11 @@ def test_new_component_keeps_the_cells_that_ran(done: Plan, storage: Storage) ->
         (Extension(name="first", components=["anchor: {off: {anchor_weight: 0}}"]), "is a component of it already"),
         (Extension(name="first", components=["["]), "must be NAME: {off: {KEY: VALUE}}"),
         (Extension(name="first", baselines=["scratch"]), "is a baseline of it already"),
-        (Extension(name="first", baselines=["none"], claims=["x"]), "'none' is not allowed"),
+        (Extension(name="first", baselines=["none"], claims=["none.value > 1"]), "'none' is not allowed"),
+        (
+            Extension(name="first", components=["warm: {off: {train.steps: 2}}"], claims=["anchor.shapley > 0"]),
+            "must be on what is added",
+        ),
         (Extension(name="first", confirm=True, baselines=["none"]), "it goes with --blocks"),
         (Extension(name="nothing", blocks=5), "no such run"),
     ],

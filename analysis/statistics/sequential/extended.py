@@ -19,6 +19,13 @@ def grew(run: Run) -> bool:
     return bool(extends) and len(run.outline.blocks) > int((extends or {})["blocks"])
 
 
+def judged_before(run: Run) -> tuple[str, ...]:
+    """The components that the extended run has judged: a further baseline or component gives no second chance."""
+    extends = run.outline.extends or {}
+    added = (*extends.get("components", ()), *extends.get("baselines", ()))
+    return tuple(name for name in run.components if name not in added) if added and not grew(run) else ()
+
+
 def exploratory(run: Run, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """The verdicts, none of which confirms anything where seeds were added after a verdict."""
     if not grew(run):

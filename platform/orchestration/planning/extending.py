@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,13 @@ def _add(option: str, tree: dict[str, Any], extension: Extension, old: Space, ra
     design["blocks"] = extension.blocks or ran
     design["components"] |= new
     design["baselines"] = [*design.get("baselines", ()), *extension.baselines]
+    added = [*new, *extension.baselines]
+    for claim in extension.claims:
+        if added and not set(added) & set(re.findall(r"\w+", claim)):
+            raise UserError(
+                f"{option}: --claim {claim!r}: the arms that ran were looked at, so a claim must be on what is added "
+                f"({', '.join(added)})"
+            )
     if new or extension.baselines:  # its own claims were judged; what is new has a family of its own
         design["claims"] = list(extension.claims)
     elif extension.claims:
