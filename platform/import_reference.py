@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         about = import_checkpoint(options.checkpoint, options.num_classes, options.image_size, options.out)
     except (OSError, ValueError) as error:
-        print(f"import_checkpoint: {error}", file=sys.stderr)
+        print(f"import_reference: {error}", file=sys.stderr)
         return 2
     print(f"{options.out}: {about['parameters']:,} parameters. In a space: teacher: {{checkpoint: {options.out}}}")
     return 0

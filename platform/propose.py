@@ -6,16 +6,19 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.console import one_line, printable  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
+
+MAX_NAMED = 20  # classes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"propose: {one_line(error)}", file=sys.stderr)
         return 2
-    from branchwise.trainables.dash.data.proposal import look, space_text  # torch: not before it is needed
+    from branchwise.trainables.dash.data.proposal import look, space_text  # Pillow: not before it is needed
 
     try:
         found = look(options.images)
@@ -37,14 +40,23 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.write_text(text)
     except (ValueError, UserError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"propose: {line}", file=sys.stderr)
+            print(f"propose: {printable(line)}", file=sys.stderr)
         return 2
     colour = "colour" if found.channels == 3 else "grey"
     print(
         f"{len(found.classes)} classes, {found.images:,} images, {found.side}x{found.side} in {colour}: {options.out}"
     )
+    print(f"Classes: {one_line(class_names(found.classes, found.counts))}")
+    for note in found.notes:
+        print(f"Note: {one_line(note)}")
     print(f"What would run, and for how long: python platform/run_sweep.py --space {options.out} --dry-run")
     return 0
+
+
+def class_names(names: Sequence[str], counts: Sequence[int]) -> str:
+    """The classes with their numbers of images, in the order of their labels."""
+    told = ", ".join(f"{name} ({count:,})" for name, count in zip(names[:MAX_NAMED], counts, strict=False))
+    return told + (f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else "")
 
 
 def parser() -> Parser:

@@ -85,7 +85,7 @@ def command(arguments: list[str] | None, console: Console) -> int:
     elif outcome.limit and outcome.summary is not None:
         print_limited(outcome.plan, outcome.counts, outcome.summary, outcome.limit, options.storage, console)
     elif outcome.summary is None:
-        print_lost(outcome.plan, outcome.ending.sentence, options.storage)
+        print_lost(outcome.plan, outcome.ending.sentence, options.storage, outcome.ending.resumable)
     else:
         seconds = time.monotonic() - started
         print_outcome(outcome.plan, outcome.counts, outcome.summary, seconds, options.storage, console)

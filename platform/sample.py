@@ -22,7 +22,7 @@ from branchwise.orchestration.input.command_line import Parser, open_storage  # 
 from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
 from branchwise.orchestration.run_folder.plan_file import run_named  # noqa: E402
 from branchwise.trainables.dash.settings.evaluate import SAMPLERS  # noqa: E402
-from branchwise.trainables.dash.settings.guidance import Guidance  # noqa: E402
+from branchwise.trainables.dash.settings.guidance import Scale  # noqa: E402
 from branchwise.trainables.runtime.storage import DamagedError  # noqa: E402
 
 GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 2.0, t_low: 100, t_high: 800}"
@@ -70,9 +70,9 @@ def model_of_arm(options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def guidance_of(text: str) -> Any:
-    """The guidance that a space's `evaluate.guidance` would have. Raises UserError."""
+    """A scale as a space's `evaluate.guidance` may have it, not a choice of several. Raises UserError."""
     try:
-        return TypeAdapter(Guidance).validate_python(parse_yaml(text))
+        return TypeAdapter(Scale).validate_python(parse_yaml(text))
     except (ValidationError, ValueError) as error:
         raise UserError(f"--guidance {text}: must be {GUIDANCE}") from error
 
@@ -89,14 +89,29 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option("--n", metavar="N", type=at_least_one, default=8, help="images of each class (default: 8)")
     option("--guidance", metavar="W", default="1", help=f"{GUIDANCE} (default: 1)")
     option("--sampler", choices=SAMPLERS, default="ddim")
-    option("--steps", metavar="S", type=at_least_one, default=50, help="steps of the sampler (default: 50)")
-    option("--seed", metavar="N", type=int, default=0)
+    option("--steps", metavar="S", type=sampler_steps, default=50, help="steps of the sampler, 2 to 1000 (default: 50)")
+    option("--seed", metavar="N", type=seed, default=0)
     option("--batch", metavar="N", type=at_least_one, default=100, help="images sampled at once (default: 100)")
     option("--out", metavar="FILE", type=Path, required=True, help="the PNG to write")
     options = parser.parse_args(arguments)
     if (options.run is None) != (options.arm is None):
         parser.error("--run and --arm go together")
     return options
+
+
+def sampler_steps(text: str) -> int:
+    """As `evaluate.sampler_steps` of a space."""
+    number = int(text)
+    if not 2 <= number <= 1000:
+        raise argparse.ArgumentTypeError("must be 2 to 1000")
+    return number
+
+
+def seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
 
 
 def at_least_one(text: str) -> int:

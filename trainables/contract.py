@@ -283,6 +283,12 @@ class Trainable(Protocol):
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need."""
 
+    def data_sha256(self, spec: Any) -> str | None:
+        """The SHA-256 of the content of the data that the settings name; None, the default, where that is not known.
+
+        A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are not there.
+        """
+
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
 

@@ -41,3 +41,7 @@ class TeacherFailedError(LostError):
 
 class FeaturesFailedError(TeacherFailedError):
     """The feature net that measuring needs could not be trained, or is not good enough; the message says why."""
+
+
+class FeaturesRefusedError(FeaturesFailedError):
+    """The feature net is trained and not good enough, which no resumed run would change."""

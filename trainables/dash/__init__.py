@@ -20,7 +20,7 @@ from branchwise.trainables.dash.costs.bill import (
     estimate_teacher,
 )
 from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
-from branchwise.trainables.dash.settings import files
+from branchwise.trainables.dash.settings import content, files
 from branchwise.trainables.dash.settings.addresses import (
     comparability_key,
     evaluation_key,
@@ -28,9 +28,11 @@ from branchwise.trainables.dash.settings.addresses import (
     teacher_key,
 )
 from branchwise.trainables.dash.settings.columns import COLUMNS, LINES, columns
+from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
+from branchwise.trainables.dash.settings.notes import describe
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, block_patch, cohort_key, measured_at
 
@@ -51,6 +53,8 @@ __all__ = [
     "check_inputs",
     "cohort_key",
     "comparability_key",
+    "data_sha256",
+    "describe",
     "describe_models",
     "estimate_cohort",
     "estimate_features",
@@ -86,10 +90,19 @@ def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
 def check_inputs(spec: Spec) -> None:
     """Raises FileNotFoundError or ValueError, saying what to do, when data, weights or a function are missing."""
     files.check_inputs(spec)
+    if isinstance(spec.data, ImageFolder):
+        from branchwise.trainables.dash.data import decoded
+
+        decoded.check(spec.data)
     if is_function(spec.features):
         from branchwise.trainables.dash.evaluation import features
 
         features.function(spec, "cpu")
+
+
+def data_sha256(spec: Spec) -> str | None:
+    """The SHA-256 of images and labels; None for a data set that is yet to be downloaded. Raises FileNotFoundError."""
+    return content.data_sha256(spec.data)
 
 
 def measure_rates(spec: Spec, device: str, threads: int, seconds: float) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "describe": _no_rows,
     "cohort_key": _all_but_components,
     "check_inputs": _nothing,
+    "data_sha256": _nothing,
     "estimate_cohort": _unknown,
     "measured_at": _no_rows,
     "block_patch": lambda spec, seed: {},

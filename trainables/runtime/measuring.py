@@ -16,6 +16,7 @@ from branchwise.trainables.runtime.ray_worker import (
     lend_context,
     place_of_worker,
     record_of,
+    refuse_changed,
     report_to_train,
     report_to_tune,
     train_on_workers,
@@ -30,7 +31,8 @@ def features_loop(config: dict[str, Any]) -> None:
     """On each Ray Train worker: trains the feature net of the job's settings unless it is there."""
     job: Job = config["job"]
     trainable, spec = job.module(), job.base_spec()
-    nets, key = job.feature_nets(), str(trainable.features_key(job.base_spec()))
+    nets, key = job.feature_nets(), str(config["key"])
+    refuse_changed(key, trainable.features_key(spec))
     rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     cohort = Cohort(name=FEATURES, arms=())

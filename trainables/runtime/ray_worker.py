@@ -154,6 +154,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
+        refuse_changed(key, trainable.teacher_key(spec))
         if not teachers.trained(key):
             out = context.scratch / "teacher"
             trainable.train_teacher(spec, out, context)
@@ -172,6 +173,12 @@ def evaluate_teacher(trainable: Trainable, spec: Any, folder: Path, context: Con
     """What the trainable measures of the teacher in `folder`, and the folder of the files that it leaves."""
     files = Path(tempfile.mkdtemp(dir=context.scratch, prefix="evaluation-"))
     return trainable.evaluate_teacher(spec, folder, replace(context, evaluation_files=files)), files
+
+
+def refuse_changed(planned: str, found: str | None) -> None:
+    """Raises ValueError when the settings and data have another address on this worker than they had in the plan."""
+    if found != planned:
+        raise ValueError("the data were changed after the run was planned, or are others on this machine")
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
@@ -246,6 +253,11 @@ def lend_context(
             folder = job.teachers().get(cohort.teacher, scratch)
             settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
+            if evaluation is None and needs_features:
+                raise ValueError(
+                    f"{job.teachers().path(cohort.teacher)} has no evaluation under the settings and data of "
+                    f"{cohort.arms[0].name}: the data were changed while the run went on, or are others on this machine"
+                )
             files = job.teachers().get_evaluation_files(cohort.teacher, settings, scratch)
         features = None
         if needs_features and (net := job.module().features_key(job.base_spec())) is not None:

@@ -81,7 +81,10 @@ class Method:
             changed = self.patched(patch)
         except ValidationError:  # a part of a patch, which is allowed as a whole
             return True
-        return self.module.comparability_key(changed) == self.module.comparability_key(self.spec)
+        try:
+            return self.module.comparability_key(changed) == self.module.comparability_key(self.spec)
+        except (OSError, ValueError) as error:  # a feature function that is not there
+            raise UserError(f"{self.file}: {error}") from error
 
     def check_patch(self, where: str, patch: Mapping[str, Any]) -> None:
         """Raises UserError, naming `where` in the file, for settings that are not allowed."""

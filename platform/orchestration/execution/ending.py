@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from branchwise.analysis.console import one_line
 from branchwise.orchestration import interrupts
-from branchwise.orchestration.errors import LostError, UserError
+from branchwise.orchestration.errors import FeaturesRefusedError, LostError, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
     """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `sentence`
-    is what people are told; it is empty where the tables say it all."""
+    is what people are told; it is empty where the tables say it all. `resumable`: another try may end better."""
 
     code: int
     sentence: str = ""
+    resumable: bool = True
 
     @property
     def interrupted(self) -> bool:
@@ -31,7 +32,8 @@ def ending_of(error: BaseException, begun: bool) -> Ending:
         return Ending(code=interrupts.EXIT_CODE, sentence="Interrupted")
     if not isinstance(error, (UserError, LostError, OSError)):
         raise error
-    return Ending(code=3 if begun else 2, sentence=one_line(error))
+    refused = isinstance(error, FeaturesRefusedError)
+    return Ending(code=3 if begun else 2, sentence=one_line(error), resumable=not refused)
 
 
 def state_after(error: BaseException) -> str:

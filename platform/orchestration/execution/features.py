@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from branchwise.orchestration.errors import FeaturesFailedError
+from branchwise.orchestration.errors import FeaturesFailedError, FeaturesRefusedError
 from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.trials import last_line
 from branchwise.orchestration.monitoring.progress import Display, watch
@@ -43,7 +43,7 @@ def prepare_features(
         try:
             space.module.check_features(spec, nets.get(key, Path(scratch)))
         except ValueError as error:
-            raise FeaturesFailedError(str(error)) from error
+            raise FeaturesRefusedError(str(error)) from error
 
 
 def _train(
@@ -63,7 +63,7 @@ def _train(
         gpus=float(gpu),
         folder=space.folder,
     )
-    arguments = features_loop, {"job": job}, job, unfinished, FEATURES, space.resources.max_retries
+    arguments = features_loop, {"job": job, "key": key}, job, unfinished, FEATURES, space.resources.max_retries
     try:
         watch(
             lambda stop: on_cluster(train_on_workers, *arguments, stop=stop),

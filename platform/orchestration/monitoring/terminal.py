@@ -168,14 +168,15 @@ def print_limited(
     console.print(f"To go on: {more}", highlight=False, soft_wrap=True, markup=False)
 
 
-def print_lost(plan: Plan, sentence: str, storage: str | None) -> None:
+def print_lost(plan: Plan, sentence: str, storage: str | None, resumable: bool) -> None:
     """What the sweep has lost, what is kept, and how to resume."""
     try:
         number = len(plan.run.record_names())
         kept = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
     except OSError:  # it may be the storage that is lost
         kept = "Finished arms are kept"
-    print(f"run_sweep: {sentence}. {kept}. To resume: {resuming(plan, storage)}", file=sys.stderr)
+    advice = f"To resume: {resuming(plan, storage)}" if resumable else "Resuming would end in the same way"
+    print(f"run_sweep: {sentence}. {kept}. {advice}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:

@@ -14,7 +14,7 @@ from branchwise.orchestration.input.yaml_file import parse_yaml
 from branchwise.orchestration.planning.bill import device_here
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
-from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, run_named
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
@@ -85,6 +85,7 @@ def plan_measures(
     space, _ = read_plan(run)
     if not space.module.MEASURED:
         raise UserError(f"--run {name}: trainable {space.trainable} cannot measure a finished model again")
+    refuse_other_data(run, space)
     measures = _measures(space.method, settings, grid)
     arms = _finished(run, space, chosen)
     plan = MeasurePlan(

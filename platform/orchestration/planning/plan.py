@@ -19,7 +19,13 @@ from branchwise.orchestration.planning.machine import (
     tight_limits,
 )
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
-from branchwise.orchestration.run_folder.plan_file import new_run, read_plan, refuse_other_teachers, run_named
+from branchwise.orchestration.run_folder.plan_file import (
+    new_run,
+    read_plan,
+    refuse_other_data,
+    refuse_other_teachers,
+    run_named,
+)
 from branchwise.orchestration.run_folder.reuse import ReusedArm, counts, reusable_arms
 from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
@@ -174,6 +180,7 @@ def plan_resumed(storage: Storage, name: str) -> Plan:
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, cohorts = read_plan(run)
     refuse_missing(space.tracking)
+    refuse_other_data(run, space)
     teachers = find_teachers(space, storage)
     refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}

@@ -34,4 +34,5 @@ def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:
         "claims_sha256": seal(space.design.sealed(space.method)),
         "components": list(space.design.component_names()),
         "blocks": space.design.max_blocks,
+        "data_sha256": run.read_plan().get("data_sha256"),
     }

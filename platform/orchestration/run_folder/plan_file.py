@@ -55,6 +55,7 @@ def write_plan(
         {
             "space_sha256": hashlib.sha256(content).hexdigest(),
             "space_folder": space.folder,
+            "data_sha256": data_of(space),
             **space.design.outline(space.method),
             "extends": extends,
             **declared(space.module),
@@ -82,6 +83,24 @@ def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
     if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
     return parse_space(run.space_path(), content, folder=plan.get("space_folder", "")), plan["cohorts"]
+
+
+def data_of(space: Space) -> str | None:
+    """The SHA-256 of the data of `space`, where its trainable knows one. Raises UserError when they are not there."""
+    try:
+        return space.module.data_sha256(space.spec)
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def refuse_other_data(run: RunFolder, space: Space) -> None:
+    """Raises UserError when the data are not those that the run started with."""
+    sealed = run.read_plan().get("data_sha256")
+    if sealed is not None and data_of(space) != sealed:
+        raise UserError(
+            f"{run.space_path()}: the data are not those that this run started with (SHA-256 {sealed[:12]}...); put "
+            "them back, or start another run with --space"
+        )
 
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:

@@ -65,8 +65,10 @@ def test_the_command_takes_every_form_of_guidance_and_refuses_others(teacher_fol
             pictures.append((tmp_path / "x.png").read_bytes())
     assert len(set(pictures)) > 3
     (tmp_path / "x.png").unlink()
-    for wrong in ("much", "-1", "{w_min: 1.0, wide: 2}"):
+    for wrong in ("much", "-1", "{w_min: 1.0, wide: 2}", "{choose: [1.0, 2.0]}", ".nan", "1e30"):
         assert sample.main([*given, "--guidance", wrong]) == 2
+    for option, wrong in (("--steps", "1"), ("--steps", "1001"), ("--seed", "-1"), ("--n", "0")):
+        assert sample.main([*given, option, wrong]) == 2
     assert not (tmp_path / "x.png").exists()
 
 

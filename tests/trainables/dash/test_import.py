@@ -117,3 +117,40 @@ def test_a_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict
     tiny["teacher"] = {"checkpoint": str(tmp_path / "teacher")}
     with pytest.raises(ValueError, match="in_channels 3, but digits asks for 1"):
         dash.teacher_key(dash.Spec.model_validate(tiny))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("importance_adjustment", torch.full((1000,), torch.nan), "the curriculum is not finite"),
+        ("importance_adjustment", torch.full((1000,), torch.inf), "the curriculum is not finite"),
+        ("importance_adjustment", "word", "importance_adjustment is not a tensor of numbers"),
+        ("importance_adjustment", None, "importance_adjustment is not a tensor of numbers"),
+        ("importance_adjustment", [0.0] * 999, "the curriculum has 999 timesteps"),
+        ("snr_gamma", None, "snr_gamma is NoneType, not a number"),
+        ("snr_gamma", torch.zeros(2), "snr_gamma is Tensor, not a number"),
+        ("snr_gamma", float("nan"), "snr_gamma is nan, not a positive finite number"),
+    ],
+)
+def test_an_odd_curriculum_is_one_sentence(
+    content: dict[str, Any], tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    odd = {**content, "tirt_state_dict": {**content["tirt_state_dict"], key: value}}
+    with pytest.raises(ValueError, match=message):
+        import_checkpoint(saved(odd, tmp_path), 10, 16, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_a_curriculum_may_be_a_list(content: dict[str, Any], tmp_path: Path) -> None:
+    odd = {**content, "tirt_state_dict": {"importance_adjustment": [0.5] * 1000, "snr_gamma": 5}}
+    import_checkpoint(saved(odd, tmp_path), 10, 16, tmp_path / "teacher")
+    assert torch.equal(checkpoint.load_model(tmp_path / "teacher", "cpu")[1], torch.full((1000,), 0.5))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_named(content: dict[str, Any], tmp_path: Path, value: float) -> None:
+    shadow = {name: tensor.clone() for name, tensor in content["ema_state_dict"]["shadow"].items()}
+    shadow["conv_out.bias"][0] = value
+    odd = {**content, "ema_state_dict": {"shadow": shadow}}
+    with pytest.raises(ValueError, match=r"not finite: conv_out\.bias holds NaN or infinity"):
+        import_checkpoint(saved(odd, tmp_path), 10, 16, tmp_path / "teacher")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from branchwise.trainables.dash.authors import golden as golden_values
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.diffusion import curriculum, sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
-from branchwise.trainables.dash.diffusion.samplers import ddim
+from branchwise.trainables.dash.diffusion.samplers import ddim, ddim_consistent
 from branchwise.trainables.dash.evaluation import calibration
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.nets.forward import forward
@@ -112,7 +112,8 @@ def test_ddim_is_as_near_as_float32_allows(teacher: nn.Module, name: str, guidan
 
 
 @pytest.mark.parametrize("steps", [10, 25, 50])
-def test_ddim_is_diffusers_ddim(steps: int) -> None:
+@pytest.mark.parametrize(("sampler", "clipped"), [(ddim, False), (ddim_consistent, True)])
+def test_ddim_is_diffusers_ddim(sampler: ModuleType, clipped: bool, steps: int) -> None:
     """The same update in an independent implementation, with a denoiser that does not amplify rounding."""
     scheduler = DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", clip_sample=True, timestep_spacing="leading", set_alpha_to_one=True
@@ -125,8 +126,8 @@ def test_ddim_is_diffusers_ddim(steps: int) -> None:
 
     x = golden("ddim_noise")
     for t in scheduler.timesteps.tolist():
-        x = scheduler.step(denoise(x, t), t, x, eta=0.0, use_clipped_model_output=False).prev_sample
-    assert_agree(ddim.sample(denoise, golden("ddim_noise"), ABAR, steps), x, 1e-4)
+        x = scheduler.step(denoise(x, t), t, x, eta=0.0, use_clipped_model_output=clipped).prev_sample
+    assert_agree(sampler.sample(denoise, golden("ddim_noise"), ABAR, steps), x, 1e-4)
 
 
 def test_losses() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -57,18 +58,44 @@ def _read(file: Path) -> tuple[dict[str, Tensor], Tensor, float]:
         # Nothing but tensors and plain containers is ever unpickled.
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{file} is not a readable PyTorch checkpoint: {reason}") from error
     try:
         state, tirt = content["ema_state_dict"]["shadow"], content["tirt_state_dict"]
-        importance, gamma = tirt["importance_adjustment"].float().flatten(), float(tirt["snr_gamma"])
+        adjustment, gamma = tirt["importance_adjustment"], tirt["snr_gamma"]
     except (KeyError, TypeError, IndexError) as missing:
         raise ValueError(f"{file} is not a checkpoint of the reference: it lacks {missing}") from missing
+    importance = _curriculum(file, adjustment)
+    gamma = _number(file, gamma)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file} is not a checkpoint of the reference: ema_state_dict.shadow is not a state dict")
+    return dict(state), importance, gamma
+
+
+def _curriculum(file: Path, adjustment: Any) -> Tensor:
+    """lambda (1000,), float32, finite."""
+    try:
+        importance = torch.as_tensor(adjustment, dtype=torch.float32).flatten()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{file}: tirt_state_dict.importance_adjustment is not a tensor of numbers") from error
     if importance.shape != (TIMESTEPS,):
         raise ValueError(f"{file}: the curriculum has {len(importance)} timesteps, not {TIMESTEPS}")
-    return dict(state), importance, gamma
+    if not bool(importance.isfinite().all()):
+        raise ValueError(
+            f"{file}: the curriculum is not finite: tirt_state_dict.importance_adjustment has NaN or infinity"
+        )
+    return importance
+
+
+def _number(file: Path, gamma: Any) -> float:
+    """snr_gamma, positive and finite."""
+    try:
+        number = float(gamma)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{file}: tirt_state_dict.snr_gamma is {type(gamma).__name__}, not a number") from error
+    if not 0 < number < math.inf:
+        raise ValueError(f"{file}: tirt_state_dict.snr_gamma is {number}, not a positive finite number")
+    return number
 
 
 def _build(file: Path, state: dict[str, Tensor], classes: int, image_size: int) -> nn.Module:
@@ -84,6 +111,7 @@ def _build(file: Path, state: dict[str, Tensor], classes: int, image_size: int) 
         raise ValueError(f"{file}: the parameter {missing} is missing") from missing
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{file}: {' '.join(str(error).split())}") from error
-    if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
-        raise ValueError(f"{file}: some weights are not finite")
+    for name, value in net.state_dict().items():
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{file}: some weights are not finite: {name} holds NaN or infinity")
     return net

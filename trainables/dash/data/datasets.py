@@ -15,7 +15,7 @@ from torch.nn import functional
 from branchwise.trainables.dash.compute.seeding import generator
 from branchwise.trainables.dash.data import decoded, image_folder
 from branchwise.trainables.dash.settings.data import FULL_SIZE, Data, Digits, ImageFolder, TorchvisionData
-from branchwise.trainables.dash.settings.files import missing_data
+from branchwise.trainables.dash.settings.files import checked_listing, missing_data
 
 SHARE_OF_DEVICE = 0.4  # of a GPU's free memory that images may take
 CHUNK = 1 << 16  # images hashed at once
@@ -26,7 +26,8 @@ class Dataset:
     """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
 
     `place` is the device that batches go to, where that is not the images' own; `known_sha256` that of the pixels,
-    where it is known already.
+    where it is known already. `counts` are the images of each class of a folder, held-out ones included; data sets
+    whose classes are of about one size have none.
     """
 
     images: Tensor
@@ -35,6 +36,7 @@ class Dataset:
     flip: bool = False  # whether batches mirror each image with probability 1/2
     place: torch.device | None = None
     known_sha256: str = ""
+    counts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,6 +59,12 @@ class Dataset:
     def sha256(self) -> str:
         """Of the pixels and their shape."""
         return self.known_sha256 or pixels_sha256(self.images)
+
+    @cached_property
+    def labelled_sha256(self) -> str:
+        """Of the pixels, their shape and the labels."""
+        labels = self.labels.cpu().numpy().astype("<i8").tobytes()
+        return hashlib.sha256(self.sha256.encode() + labels).hexdigest()
 
     def pick(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images (n, C, H, W) uint8 and labels (n,) of `indices` (n,), on the device."""
@@ -130,7 +138,10 @@ def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.devic
     place = torch.device(device)
     if fits(images, place):
         images = images.to(place)
-    return Dataset(images, labels.to(place), settings.classes, flip, place, known)
+    counts: tuple[int, ...] = ()
+    if isinstance(settings, ImageFolder):
+        counts = tuple(map(len, checked_listing(settings).files))
+    return Dataset(images, labels.to(place), settings.classes, flip, place, known, counts)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
@@ -146,14 +157,14 @@ def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor
     if isinstance(settings, Digits):
         images, labels = _digits()
     else:
-        files, labels = image_folder.listed(settings)
+        labels = torch.from_numpy(image_folder.listed(settings)[1])
     if held_out is None:
         rows = torch.arange(len(labels))
     else:
         rows = (held_out_rows(settings, labels) == held_out).nonzero().squeeze(1)
     if isinstance(settings, ImageFolder):
-        pixels, sha256 = decoded.get([files[i] for i in rows.tolist()], settings)
-        return pixels, labels[rows], sha256
+        pixels, sha256 = decoded.get(settings, None if held_out is None else rows.tolist())
+        return torch.from_numpy(pixels), labels[rows], sha256
     return images[rows], labels[rows], ""
 
 
@@ -214,6 +225,18 @@ def of_each_class(dataset: Dataset, count: int) -> Tensor:
         if len(places[label]):
             shown[i] = dataset.images[places[label][seen[label] % len(places[label])]]
             seen[label] += 1
+    return shown
+
+
+def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The images in the order of classes 0, 1, 2, ..., 0, 1, ...: as many as they are; one that a class lacks is
+    black."""
+    shown = images.new_zeros(images.shape)
+    places = [(labels == label).nonzero().flatten().tolist() for label in range(classes)]
+    for i in range(len(images)):
+        of_class = places[i % classes]
+        if i // classes < len(of_class):
+            shown[i] = images[of_class[i // classes]]
     return shown
 
 

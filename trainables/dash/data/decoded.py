@@ -1,87 +1,112 @@
 """The images of a folder, decoded once a machine into a file that every process maps into its memory.
 
 A million small files take minutes to decode and a second to map. The copy lies in $XDG_CACHE_HOME/branchwise under a
-key of the names, sizes and times of the files, so that a folder that changed is decoded again.
+key of the files' content. No torch here: a dry run decodes, too, to name damaged files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock
 from numpy.lib.format import open_memmap
-from torch import Tensor
 
 from branchwise.trainables.dash.data import image_folder
-from branchwise.trainables.dash.settings.data import ImageFolder
+from branchwise.trainables.dash.settings.content import cache_root, file_digests
+from branchwise.trainables.dash.settings.data import DECODER, ImageFolder
+from branchwise.trainables.dash.settings.files import checked_listing
 
-CHUNK = 1 << 14  # images hashed at once
+CHUNK = 1 << 14  # images hashed or copied at once
+MAX_SEALED = 2 << 30  # bytes of pixels that are read through to see that they are the ones written
+
+Fill = Callable[[np.ndarray], None]
 
 
-def cache_root() -> Path:
-    """Where what can be made again is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
+def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.ndarray, str]:
+    """Pixels (N, C, S, S) uint8 of all images, or of those in `rows`, mapped from a file; the SHA-256 of the pixels.
 
-
-def get(files: Sequence[Path], settings: ImageFolder) -> tuple[Tensor, str]:
-    """Pixels (N, C, S, S) uint8 of the files, mapped from one file, and the SHA-256 of the pixels and their shape.
-
-    One process decodes while the others wait. Raises ValueError for a file that is no image.
+    One process decodes while the others wait. Raises FileNotFoundError and ValueError as `image_folder.fill`.
     """
-    folder = cache_root() / f"images-{_key(settings, files)}"
+    listing = checked_listing(settings)
+    digests = file_digests(listing)
+    if rows is None:
+        files = listing.paths
+        return _kept(settings, digests, lambda pixels: image_folder.fill(pixels, files, settings, digests))
+
+    def copy(pixels: np.ndarray) -> None:
+        everything, _ = get(settings)
+        for start in range(0, len(rows), CHUNK):
+            pixels[start : start + CHUNK] = everything[rows[start : start + CHUNK]]
+
+    return _kept(settings, [digests[i] for i in rows], copy)
+
+
+def check(settings: ImageFolder) -> None:
+    """Raises ValueError that names every image that cannot be decoded; decoded images are kept for the run.
+
+    Where the cache cannot be written, they are decoded for nothing else.
+    """
+    try:
+        get(settings)
+    except OSError:
+        files, _ = image_folder.listed(settings)
+        shape = (len(files), settings.channels, settings.image_size, settings.image_size)
+        image_folder.fill(np.empty(shape, np.uint8), files, settings)
+
+
+def _kept(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[np.ndarray, str]:
+    shape = (len(digests), settings.channels, settings.image_size, settings.image_size)
+    how = [DECODER, settings.image_size, settings.channels, settings.background, settings.white_level]
+    key = hashlib.sha256(json.dumps([how, list(digests)]).encode()).hexdigest()[:32]
+    folder = cache_root() / f"images-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        found = _mapped(folder, len(files), settings)
+        found = _mapped(folder, shape)
         if found is None:
-            _decode(files, settings, folder)
-            found = _mapped(folder, len(files), settings)
+            _write(folder, shape, fill)
+            found = _mapped(folder, shape)
     if found is None:
         raise OSError(f"{folder} was removed while it was read")
     return found
 
 
-def _key(settings: ImageFolder, files: Sequence[Path]) -> str:
-    root = Path(settings.path).expanduser()
-    digest = hashlib.sha256(json.dumps([settings.image_size, settings.channels]).encode())
-    for file in files:
-        status = file.stat()
-        digest.update(f"{file.relative_to(root).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:32]
-
-
-def _mapped(folder: Path, count: int, settings: ImageFolder) -> tuple[Tensor, str] | None:
-    """The pixels in `folder` and their SHA-256; None when there are none, or not as many as there should be."""
+def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
+    """The pixels in `folder` and their SHA-256; None when there are none, or not the ones that were written."""
     try:
         about = json.loads((folder / "about.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: nothing done to them reaches the file
-    except (FileNotFoundError, ValueError):
+        if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and _sha256(pixels) != about["sha256"]):
+            return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    shape = (count, settings.channels, settings.image_size, settings.image_size)
-    return (torch.from_numpy(pixels), about["sha256"]) if pixels.shape == shape else None
+    return pixels, about["sha256"]
 
 
-def _decode(files: Sequence[Path], settings: ImageFolder, folder: Path) -> None:
+def _write(folder: Path, shape: tuple[int, ...], fill: Fill) -> None:
     """Writes `folder` whole or not at all."""
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         beside.chmod(0o755)
-        shape = (len(files), settings.channels, settings.image_size, settings.image_size)
         pixels = open_memmap(beside / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-        image_folder.fill(pixels, files, settings)
+        fill(pixels)
         pixels.flush()
-        digest = hashlib.sha256(str(shape).encode())
-        for start in range(0, len(files), CHUNK):
-            digest.update(pixels[start : start + CHUNK].tobytes())
-        (beside / "about.json").write_text(json.dumps({"sha256": digest.hexdigest(), "images": len(files)}) + "\n")
+        about = {"sha256": _sha256(pixels), "images": len(pixels)}
+        (beside / "about.json").write_text(json.dumps(about) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sha256(pixels: np.ndarray) -> str:
+    """Of the pixels and their shape."""
+    digest = hashlib.sha256(str(pixels.shape).encode())
+    for start in range(0, len(pixels), CHUNK):
+        digest.update(pixels[start : start + CHUNK].tobytes())
+    return digest.hexdigest()

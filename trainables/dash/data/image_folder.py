@@ -1,58 +1,70 @@
-"""A folder of images: which files, which labels, and their pixels."""
+"""The images of a folder: which files, which labels, and their pixels. No torch here."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
 
+from branchwise.trainables.dash.data.image_decoder import decode, quiet, reason
 from branchwise.trainables.dash.settings.data import ImageFolder
-from branchwise.trainables.dash.settings.files import class_folders
+from branchwise.trainables.dash.settings.files import checked_listing
 
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+MAX_NAMED = 50  # damaged files
+
+Errors = list[tuple[Path, str]]  # files that cannot be read, and why
 
 
-def listed(settings: ImageFolder) -> tuple[list[Path], Tensor]:
+def listed(settings: ImageFolder) -> tuple[list[Path], np.ndarray]:
     """The files and their labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
 
-    Raises FileNotFoundError when the folder is not there, ValueError when it does not hold as many classes as stated or
-    a class without images.
+    Raises FileNotFoundError when the folder is not there, ValueError when it does not hold what is stated.
     """
-    files, labels = [], []
-    for label, folder in enumerate(class_folders(settings)):
-        found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise ValueError(f"data.path: {folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-        files += found
-        labels += [label] * len(found)
-    return files, torch.tensor(labels)
+    listing = checked_listing(settings)
+    return listing.paths, np.array(listing.labels, dtype=np.int64)
 
 
-def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder) -> None:
-    """Decodes the files into `pixels` (N, C, S, S) uint8: each scaled so that it covers the square, cropped centrally.
+def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder, digests: Sequence[str] = ()) -> None:
+    """Decodes the files, whose SHA-256 are `digests`, into `pixels` (N, C, S, S) uint8.
 
-    Raises ValueError, naming it, for a file that is no image.
+    Raises ValueError that names all files that cannot be decoded, or are not the ones that were hashed.
     """
+    errors = decode_all(files, settings, pixels.__setitem__, digests)
+    if len(errors) == 1:
+        file, error = errors[0]
+        raise ValueError(f"data.path: {file} cannot be read as an image: {error}")
+    if errors:
+        raise ValueError(f"data.path: {len(errors):,} files cannot be read as images: {describe_errors(errors)}")
 
-    def one(i: int) -> None:
+
+def decode_all(
+    files: Sequence[Path],
+    settings: ImageFolder,
+    keep: Callable[[int, np.ndarray], None],
+    digests: Sequence[str] = (),
+) -> Errors:
+    """Hands the number and the pixels of each file to `keep`; returns the files that cannot be decoded."""
+
+    def decode_one(i: int) -> str:
         try:
-            pixels[i] = _pixels(files[i], settings)
-        except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
-            raise ValueError(f"data.path: {files[i]} cannot be read as an image: {error}") from error
+            content = files[i].read_bytes()
+            keep(i, decode(content, settings))
+        except Exception as error:  # of damaged files, Pillow raises more kinds than it documents
+            return reason(error)
+        if digests and hashlib.sha256(content).hexdigest() != digests[i]:
+            return "it was changed while it was read"
+        return ""
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(one, range(len(files))))
+    with quiet(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        reasons = list(pool.map(decode_one, range(len(files))))
+    return [(file, error) for file, error in zip(files, reasons, strict=True) if error]
 
 
-def _pixels(file: Path, settings: ImageFolder) -> np.ndarray:
-    """(C, S, S) uint8."""
-    with Image.open(file) as image:
-        converted = image.convert("RGB" if settings.channels == 3 else "L")
-    square = ImageOps.fit(converted, (settings.image_size, settings.image_size), Image.Resampling.BICUBIC)
-    return np.asarray(square).reshape(settings.image_size, settings.image_size, settings.channels).transpose(2, 0, 1)
+def describe_errors(errors: Errors) -> str:
+    """The files and the reason of each."""
+    more = f" and {len(errors) - MAX_NAMED:,} more" if len(errors) > MAX_NAMED else ""
+    return "; ".join(f"{file} ({error})" for file, error in errors[:MAX_NAMED]) + more

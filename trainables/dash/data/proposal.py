@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageChops
+import numpy as np
+import yaml
+from PIL import ImageChops
 
-from branchwise.trainables.dash.data.image_folder import SUFFIXES
+from branchwise.trainables.dash.data import decoded
+from branchwise.trainables.dash.data.image_decoder import DEEP, flattened, opened, quiet
+from branchwise.trainables.dash.data.image_folder import decode_all, describe_errors
+from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.features import HELD_OUT
+from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 
-LOOKED_AT = 500  # images of the folder, spread over it
+FIRST_LOOK = 200  # images, drawn at random, in which colour is looked for before all are
 SIDES = (64, 32, 28, 16, 8)  # that images are brought to, where they are not all of one such size already
-MOST_NAMED = 5  # of what is wrong alike
+SAMPLES = 1000
+LINE, NEXT_LINE = 90, "\n    "  # of names
+DEEPEST = 65535  # the usual range of images of more than 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,61 +32,116 @@ class Looked:
     """What a folder holds."""
 
     classes: tuple[str, ...]
-    images: int
-    fewest: int  # images of a class
+    counts: tuple[int, ...]  # images of each class
     side: int  # pixels that the images are brought to
     channels: int
+    white_level: int
+    notes: tuple[str, ...]  # what was passed over, a phrase each
+
+    @property
+    def images(self) -> int:
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headers:
+    """What the files of a folder say of themselves; damaged ones say nothing."""
+
+    sides: tuple[int, ...]  # the shorter side of each image, in pixels
+    highest: int  # value of an image of more than 8 bits; 0 where there is none
 
 
 def look(folder: Path) -> Looked:
     """What the folder holds: a sub-folder for each class. Raises ValueError with all that is wrong, a line each."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder")
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    files = {one: sorted(f for f in one.rglob("*") if f.suffix.lower() in SUFFIXES) for one in classes}
-    wrong = []
-    if len(classes) < 2:
-        wrong.append(f"{folder} has {len(classes)} sub-folders: it needs one for each class, and at least two")
-    for one, found in files.items():
-        if len(found) < HELD_OUT:
-            wrong.append(
-                f"{one.name} has {len(found)} images ({', '.join(sorted(SUFFIXES))}); a class needs {HELD_OUT}"
-            )
-    everything = [file for found in files.values() for file in found]
-    sizes, coloured, unread = _look_at(everything[:: max(1, len(everything) // LOOKED_AT)])
-    if unread:
-        more = f" and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
-        wrong.append(f"cannot be read as images: {', '.join(str(file) for file in unread[:MOST_NAMED])}{more}")
-    if sizes and min(sizes) < min(SIDES):
-        wrong.append(f"images are as small as {min(sizes)} pixels; {min(SIDES)} are needed")
-    if wrong:
-        raise ValueError("\n".join(wrong))
+    try:
+        listing = list_images(str(folder))
+    except OSError as error:
+        raise ValueError(f"{folder} is not a folder") from error
+    wrong = [*_class_problems(folder, listing), *listing.problems]
+    headers = _look_at(listing.paths)
+    if headers.sides and min(headers.sides) < min(SIDES):
+        wrong.append(f"images are as small as {min(headers.sides)} pixels; {min(SIDES)} are needed")
+    side = _side(headers.sides) if headers.sides and min(headers.sides) >= min(SIDES) else max(SIDES)
+    level = _white_level(headers.highest)
+    colour, damage = _decode(listing, wrong, side, level)
+    if wrong or damage:
+        raise ValueError("\n".join([*wrong, *damage]))
     return Looked(
-        classes=tuple(one.name for one in classes),
-        images=len(everything),
-        fewest=min(map(len, files.values())),
-        side=_side(sizes),
-        channels=3 if coloured else 1,
+        classes=listing.classes,
+        counts=tuple(map(len, listing.files)),
+        side=side,
+        channels=3 if colour else 1,
+        white_level=level,
+        notes=tuple(listing.notes()),
     )
 
 
-def _look_at(files: Sequence[Path]) -> tuple[list[int], bool, list[Path]]:
-    """The shorter sides of the images, whether one has colour, and those that cannot be read."""
-    sides, coloured, unread = [], False, []
-    for file in files:
+def _class_problems(folder: Path, listing: Listing) -> list[str]:
+    problems = []
+    if len(listing.classes) < 2:
+        problems.append(f"{folder} has {len(listing.classes)} sub-folders: it needs one for each class, at least two")
+    for name, files in zip(listing.classes, listing.files, strict=True):
+        if len(files) < HELD_OUT:
+            kinds = ", ".join(sorted(SUFFIXES))
+            problems.append(f"{name} has {len(files)} images ({kinds}); a class needs {HELD_OUT}")
+        if not name.isprintable():  # surrogates among them: a name that is no UTF-8
+            problems.append(f"the sub-folder {name!r} has a name with characters that cannot be printed; rename it")
+    return problems
+
+
+def _look_at(files: Sequence[Path]) -> Headers:
+    """Sizes, and the highest value of images of more than 8 bits."""
+    sides, highest = [], 0
+    with quiet():
+        for file in files:
+            try:
+                with opened(file.read_bytes()) as image:
+                    sides.append(min(image.size))
+                    if image.mode in DEEP:
+                        highest = max(highest, int(np.asarray(image).max()))
+            except Exception:  # damage of any kind is named when the images are decoded
+                continue
+    return Headers(sides=tuple(sides), highest=highest)
+
+
+def _white_level(highest: int) -> int:
+    """The largest value of the fewest bits, from 8 to 16, that hold the highest one."""
+    if not highest:
+        return DEEPEST
+    return int(2 ** max(8, highest.bit_length()) - 1)
+
+
+def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int) -> tuple[bool, list[str]]:
+    """Whether an image has colour, and a line on the files that cannot be decoded; all are, and kept for the run."""
+    settings = ImageFolder(
+        name="image_folder",
+        path=str(listing.root),
+        image_size=side,
+        classes=max(2, len(listing.classes)),
+        white_level=white_level,
+    )
+    files = listing.paths
+    if not wrong:
         try:
-            with Image.open(file) as image:
-                sides.append(min(image.size))
-                coloured = coloured or _has_colour(image)
-        except (OSError, SyntaxError):
-            unread.append(file)
-    return sides, coloured, unread
+            pixels, _ = decoded.get(settings)
+        except (OSError, ValueError):
+            pass  # told below
+        else:
+            sample = random.Random(0).sample(files, min(FIRST_LOOK, len(files)))
+            return any(_has_colour(file, settings) for file in sample) or _any_colour(pixels), []
+    errors = decode_all(files, settings, lambda i, pixels: None)
+    return True, [f"cannot be read as images: {describe_errors(errors)}"] if errors else []
 
 
-def _has_colour(image: Image.Image) -> bool:
-    if image.mode in ("1", "L", "LA", "I", "F", "I;16"):
-        return False
-    red, green, blue = image.convert("RGB").split()
+def _any_colour(pixels: np.ndarray) -> bool:
+    parts = (pixels[start : start + decoded.CHUNK] for start in range(0, len(pixels), decoded.CHUNK))
+    return any(bool((part[:, :1] != part[:, 1:]).any()) for part in parts)
+
+
+def _has_colour(file: Path, settings: ImageFolder) -> bool:
+    """At its full size, where a small spot of colour is not lost."""
+    with quiet(), opened(file.read_bytes()) as image:
+        red, green, blue = flattened(image, settings).convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
 
 
@@ -94,21 +159,22 @@ def space_text(name: str, folder: Path, found: Looked) -> str:
     teacher = [24, 48, 48, 48][:levels] if levels > 2 else [16, 32]
     student = [8, 16, 16, 16][:levels] if levels > 2 else [8, 12]
     attention = found.side // 2 ** (levels - 1)
+    samples = max(SAMPLES, -(-len(found.classes) // 100) * 100)  # at least one of each class
     return f"""\
 # {len(found.classes)} classes, {found.images} images, brought to {found.side}x{found.side} in \
 {"colour" if found.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.
 name: {name}
 trainable: dash
 
-data: {{name: image_folder, path: {str(folder.resolve())!r}, image_size: {found.side}, channels: {found.channels}, \
-classes: {len(found.classes)}}}
+{_data_text(folder, found)}
 teacher: {{channels: {teacher}, res_blocks: 1, attention_at: [{attention}], norm_groups: 8,
           steps: 1000, batch_size: 64, lr: 2.0e-3, lr_min: 1.0e-6, warmup_steps: 100, ema: 0.995}}
 student: {{channels: {student}, res_blocks: 1, attention_at: [{attention}], norm_groups: 4}}
 train: {{steps: 500, batch_size: 32, lr: 3.0e-3, lr_min: 1.0e-6, warmup_steps: 50, weight_decay: 0.001, ema: 0.99}}
 method: {{imitation_weight: 1.0, uncond_weight: 1.0, anchor_weight: 0.1, curriculum: transfer, snr_weighting: eps}}
 # Distances in the space of a small classifier of these very images: no file from outside is needed.
-evaluate: {{samples: 1000, sampler: ddim, sampler_steps: 20, guidance: 1.5, features: classifier}}
+evaluate: {{samples: {samples}, sampler: ddim_consistent, sampler_steps: 20, guidance: 1.5,
+           features: classifier}}
 
 design:
   kind: factorial
@@ -119,3 +185,28 @@ design:
   claims:
     - uncond_branch.share > 0.60
 """
+
+
+def _data_text(folder: Path, found: Looked) -> str:
+    """The section `data`, in which paths and names of classes may hold any characters."""
+    path, *names = (_quoted(text) for text in (str(folder.resolve()), *found.classes))
+    lines = [""]
+    for name in names:
+        if lines[-1] and len(lines[-1]) + len(name) > LINE:
+            lines.append("")
+        lines[-1] += f"{name}, "
+    level = "" if found.white_level == DEEPEST else f"\n  white_level: {found.white_level}"
+    return f"""\
+data:
+  name: image_folder
+  path: {path}
+  class_names: [{NEXT_LINE.join(line.rstrip() for line in lines).rstrip(",")}]
+  classes: {len(names)}
+  image_size: {found.side}
+  channels: {found.channels}
+  background: white  # behind transparent pixels; or black{level}"""
+
+
+def _quoted(text: str) -> str:
+    """A string in YAML that no reader takes for anything else."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).strip()

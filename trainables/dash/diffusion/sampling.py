@@ -1,9 +1,10 @@
-"""Where samplers start: one seed per image, labels balanced over the classes, the net under guidance."""
+"""Where samplers start: one seed per image, labels by the shares of the classes, the net under guidance."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,23 @@ def sampler(name: str) -> Sampler:
     return found
 
 
+def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:
+    """Images in [-1, 1] from `noise` by the sampler `name`; one is NaN if the net's output for it ever was not finite.
+
+    Clamping would make black or white images of infinite outputs.
+    """
+    finite = torch.ones(len(noise), dtype=torch.bool, device=noise.device)
+
+    def watched(x: Tensor, t: int) -> Tensor:
+        nonlocal finite
+        eps = denoise(x, t)
+        finite = finite & eps.isfinite().flatten(1).all(dim=1)
+        return eps
+
+    images = sampler(name)(watched, noise, alphas_cumprod, steps)
+    return torch.where(finite.view(-1, 1, 1, 1), images, torch.nan)
+
+
 def starting_noise(seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str) -> Tensor:
     """Standard normal noise (len(indices), *shape), float32. Image i's depends on (seed, i) only, on no batch size.
 
@@ -32,6 +50,24 @@ def starting_noise(seed: int, indices: Sequence[int], shape: Sequence[int], devi
 def balanced_labels(indices: Sequence[int], classes: int, device: torch.device | str) -> Tensor:
     """Label i mod classes for image i, shape (len(indices),), int64."""
     return torch.tensor(indices, device=device) % classes
+
+
+@lru_cache(maxsize=8)
+def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
+    """The labels of `samples` images, (samples,) int64, on the CPU, with the shares of classes of `counts` images.
+
+    Each class gets its share to within one (largest remainders), spread evenly over the images. Classes of one size
+    come in turn, as in `balanced_labels`.
+    """
+    total = sum(counts)
+    numbers = [samples * count // total for count in counts]
+    remainders = [samples * count % total for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda label: (-remainders[label], label))
+    for label in by_remainder[: samples - sum(numbers)]:
+        numbers[label] += 1
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(numbers))
+    places = torch.cat([(torch.arange(n, dtype=torch.float64) + 0.5) / n for n in numbers if n])
+    return labels[torch.argsort(places, stable=True)]
 
 
 def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from branchwise.trainables.dash.compute.modes import full_precision
+from branchwise.trainables.dash.data.datasets import Dataset
 from branchwise.trainables.dash.evaluation.feature_nets import classifier, pretrained
 from branchwise.trainables.dash.settings.features import (
     A_DIMENSION,
@@ -27,7 +29,9 @@ from branchwise.trainables.dash.settings.spec import Spec
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"
-PROBES = 2  # images that a user's function is tried on
+PROBES = 2  # images that a user's function is tried on before there are data
+CHECKED, FEW = 250, 7  # real images that it is tried on, and how many of them in a smaller batch
+TOLERANCE = 1e-3  # of the features' standard deviation: rounding differs between batches
 
 
 class DigitsFeatures(nn.Module):
@@ -117,29 +121,61 @@ def digits(device: torch.device | str) -> Extractor:
 def function(spec: Spec, device: torch.device | str) -> Extractor:
     """A function of the user's own: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
-    It is tried on two images. Raises ValueError when it is not there, fails, returns something else, or when there are
-    too few samples for its d dimensions.
+    It is tried on two images, and every later answer is looked at as well. Raises ValueError when it is not there,
+    fails, returns something else, or when there are too few samples for its d dimensions.
     """
     module, _, name = spec.features.partition(":")
     try:
         call: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)
-        tried = call(torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
-    except Exception as error:  # whatever a user's code raises is told as it is
+    except Exception as error:  # whatever a user's module raises is told as it is
         raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
-    fine = isinstance(tried, Tensor) and tried.ndim == 2 and len(tried) == PROBES and tried.is_floating_point()
-    if not fine or not bool(tried.isfinite().all()):
-        got = f"{tuple(tried.shape)} {tried.dtype}" if isinstance(tried, Tensor) else type(tried).__name__
-        raise ValueError(
-            f"evaluate.features: {spec.features} must return a finite float tensor (N, d) for images (N, C, H, W); for "
-            f"{PROBES} images it returned {got}"
-        )
+    tried = _called(call, spec.features, torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
     dims = tried.shape[1]
     fewest = min(one.samples for one in spec.evaluate.evaluations().values())
     if fewest < A_DIMENSION * dims:
         raise ValueError(too_few(fewest, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
 
     def net(pixels: Tensor) -> Tensor:
-        return call(pixels).to(torch.float32)
+        return _called(call, spec.features, pixels, dims)
 
     sha256 = source_sha256(spec.features)
     return Extractor(spec.features, net, dims, 0, sha256, kid_subsets=20, kid_subset_size=500)
+
+
+def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
+    """The answer of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
+    try:
+        found: object = call(pixels)
+    except Exception as error:  # whatever a user's code raises is told as it is
+        raise ValueError(f"evaluate.features: {name}: {type(error).__name__}: {error}") from error
+    shaped = isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(pixels) and found.is_floating_point()
+    if not isinstance(found, Tensor) or not shaped or found.shape[1] == 0 or dims not in (None, found.shape[1]):
+        got = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        wanted = f"(N, {dims})" if dims else "(N, d)"
+        raise ValueError(
+            f"evaluate.features: {name} must return a finite float tensor {wanted} for images (N, C, H, W); for "
+            f"{len(pixels)} images it returned {got}"
+        )
+    lost = int((~found.isfinite().all(dim=1)).sum())
+    if lost:
+        raise ValueError(
+            f"evaluate.features: {name} must return a finite float tensor; of {lost} of {len(pixels)} images it "
+            "returned NaN or infinity"
+        )
+    return found.detach().to(torch.float32)
+
+
+def check_function(extractor: Extractor, dataset: Dataset) -> None:
+    """Tries a user's function on real images. Raises ValueError, naming it, when what it returns for an image depends
+    on the call or on the other images."""
+    pixels = dataset.pick(torch.arange(min(CHECKED, len(dataset))))[0]
+    with torch.inference_mode(), full_precision():
+        first, again, alone = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])
+    scale = float(first.std()) or 1.0
+    for other, what in ((again, "a second call"), (alone, f"a call with {FEW} of them")):
+        difference = float((first[: len(other)] - other).abs().max()) / scale
+        if difference > TOLERANCE:
+            raise ValueError(
+                f"evaluate.features: {extractor.name} is not deterministic: for the same images {what} returned other "
+                f"features (by {difference:.2g} of their standard deviation); put its net into eval mode and seed it"
+            )

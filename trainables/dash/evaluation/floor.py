@@ -14,22 +14,35 @@ from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, fe
 from branchwise.trainables.dash.settings.data import Data, TorchvisionData
 
 
-def measure(settings: Data, held_out: Dataset, against: ReferenceSet) -> dict[str, Any]:
+def measure(settings: Data, held_out: Dataset, against: ReferenceSet, labels: str = "data") -> dict[str, Any]:
     """The columns of the floor: two halves of the reference, and held-out images against the rest of it.
 
-    None, and no number of samples, where there are fewer images than a value asks samples for.
+    Where samples have `labels` "balanced" and the classes of a folder differ in size, of the images that stand for
+    samples as many of each class are taken. None, and no number of samples, where there are fewer images than a value
+    asks samples for.
     """
+    even = labels == "balanced" and len(set(held_out.counts)) > 1
     found, least = against.features, against.extractor.least_samples
     order = torch.randperm(len(found), generator=generator(42, "halves"))
     half = len(found) // 2
-    values = _between("floor_halves", found[order[:half]], found[order[half : 2 * half]], least)
+    one = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
+    values = _between("floor_halves", found[one], found[order[half : 2 * half]], least)
     if isinstance(settings, TorchvisionData):
         trained = found
         apart = features_of(against.extractor, held_out) if len(held_out) >= least else found[:0]
     else:
         rows = held_out_rows(settings, against.labels)
         trained, apart = found[~rows], found[rows]
+        if even:
+            apart = found[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
     return values | _between("floor_held_out", apart, trained, least)
+
+
+def _evenly(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """As many of the rows of each class as the smallest has, the first ones."""
+    of_class = [rows[labels[rows] == label] for label in range(classes)]
+    fewest = min(map(len, of_class))
+    return torch.cat([found[:fewest] for found in of_class])
 
 
 def _between(name: str, some: Tensor, others: Tensor, least: int) -> dict[str, Any]:

@@ -69,7 +69,10 @@ def sample_model(
         chosen = range(start, min(start + batch, len(labels)))
         noise = sampling.starting_noise(seed, chosen, shape, "cpu")
         denoise = sampling.guided(net, labels[chosen.start : chosen.stop], classes, scales(guidance))
-        batches.append(to_pixels(sampling.sampler(sampler)(denoise, noise, abar, steps)))
+        images = sampling.draw(sampler, denoise, noise, abar, steps)
+        if not bool(images.isfinite().all()):
+            raise ValueError(f"{folder}: samples under this guidance are not finite")
+        batches.append(to_pixels(images))
     pixels = torch.cat(batches)
     across = classes if label is None else math.ceil(math.sqrt(count))
     missing = -len(pixels) % across

@@ -18,7 +18,7 @@ from branchwise.trainables.dash.compute.parallel import broadcast_number, gather
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
 from branchwise.trainables.dash.costs.memory import LEAST, images_at_once
-from branchwise.trainables.dash.data.datasets import Dataset, to_pixels
+from branchwise.trainables.dash.data.datasets import Dataset, in_turn, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import Scale, scales
 from branchwise.trainables.dash.evaluation import metrics, neighbours
@@ -67,7 +67,8 @@ def measure(
     distances alone.
 
     Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
-    (n, C, H, W) uint8. The ranks share the samples and all return the same values.
+    (n, C, H, W) uint8, of each class in turn. The ranks share the samples and all return the same values. Raises
+    FloatingPointError, on every rank, when samples are not finite.
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
@@ -130,7 +131,7 @@ def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evalua
         "reference": against.sha256,
         "reference_size": size,
         "samples": settings.samples,
-        "labels": "balanced",
+        "labels": "balanced" if settings.labels == "balanced" or len(set(held_out.counts)) <= 1 else "as in the data",
         "quantisation": "uint8",
         "guidance": described(guidance),
         "sampler": settings.sampler,
@@ -215,7 +216,9 @@ def _sampled_features(
     sampled, extracted = Portions(size, "sampling"), Portions(size, "features")
 
     def drawn(part: slice) -> Tensor:
-        return to_pixels(sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part]))
+        images = sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part])
+        finite[part] = images.isfinite().flatten(1).all(dim=1)
+        return to_pixels(images.nan_to_num())
 
     def features_of(part: slice) -> Tensor:
         return against.extractor.net(pixels[part])
@@ -223,6 +226,7 @@ def _sampled_features(
     for start in range(0, longest, size):
         indices = here[start : start + size]
         if indices:
+            finite = torch.ones(len(indices), dtype=torch.bool, device=dataset.device)
             began = time.perf_counter()
             with peak_memory(dataset.device) as peak:
                 pixels = sampled.run(drawn, len(indices))
@@ -231,11 +235,19 @@ def _sampled_features(
             seconds += time.perf_counter() - began
             megabytes = peak.megabytes if start == 0 else megabytes
             with torch.inference_mode(), full_precision():
-                rows = torch.cat([rows, extracted.run(features_of, len(pixels))])
-            first = pixels if start == 0 else first
+                found = torch.where(finite[:, None], extracted.run(features_of, len(pixels)), torch.nan)
+                rows = torch.cat([rows, found])
+            if start == 0:
+                first = in_turn(pixels, labels_of(dataset, settings, indices), dataset.classes)
         progress.advance()
     costs = {"sample_seconds": seconds / max(1, len(here)), "sample_memory": megabytes}
-    return gather_rows(rows, settings.samples, context).cpu(), first, costs
+    found = gather_rows(rows, settings.samples, context).cpu()
+    if lost := int((~found.isfinite().all(dim=1)).sum()):
+        raise FloatingPointError(
+            f"{lost} of {len(found)} samples are not finite: evaluate.guidance {described(guidance)}, sampler "
+            f"{settings.sampler}, {settings.sampler_steps} steps"
+        )
+    return found, first, costs
 
 
 def sample(
@@ -247,9 +259,17 @@ def sample(
     seed: int,
     indices: range,
 ) -> Tensor:
-    """Images (len(indices), C, H, W), float32, of balanced labels (image i has label i mod classes)."""
+    """Images (len(indices), C, H, W), float32, of the labels that `labels_of` gives; NaN where one is not finite."""
     device = dataset.device
-    labels = sampling.balanced_labels(indices, dataset.classes, device)
+    labels = labels_of(dataset, settings, indices)
     noise = sampling.starting_noise(seed, indices, dataset.image_shape, device)
     denoise = sampling.guided(net, labels, dataset.classes, scales(guidance, device), settings.precision)
-    return sampling.sampler(settings.sampler)(denoise, noise, alphas_cumprod, settings.sampler_steps)
+    return sampling.draw(settings.sampler, denoise, noise, alphas_cumprod, settings.sampler_steps)
+
+
+def labels_of(dataset: Dataset, settings: Evaluate, indices: range) -> Tensor:
+    """The labels of samples, (len(indices),) int64: by the shares of the data's classes, or (image i: i mod classes)
+    evenly, as the settings say and where the data have classes of about one size."""
+    if settings.labels == "balanced" or not dataset.counts:
+        return sampling.balanced_labels(indices, dataset.classes, dataset.device)
+    return sampling.proportional_labels(dataset.counts, settings.samples)[list(indices)].to(dataset.device)

@@ -2,6 +2,10 @@
 
 All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MOST`
 references a part, drawn once, stands for all.
+
+Distances are taken in float64, of rows centred on the references, because features may have a large common offset. Two
+of them that differ in square by less than `TIE` of the squared norms of their rows are equal: a sample on the edge of
+a ball is within it for precision and recall, and not for density and coverage.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ from branchwise.trainables.dash.compute.memory import parts
 from branchwise.trainables.dash.compute.seeding import generator
 
 MOST = 50_000  # references
-TILE = 4096  # rows and columns of distances at once
+TILE = 2048  # rows and columns of distances at once
+TIE = 1e-12  # rounding of a squared distance comes to 1e-13; float32 features differ by more where they differ
 NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
 SIGMA = 10.0  # of CMMD's kernel, and its scale (Jayasumana et al. 2024)
 SCALE = 1000.0
@@ -30,17 +35,30 @@ def chosen(size: int) -> slice | Tensor:
 
 @torch.inference_mode()
 def radii(rows: Tensor, device: torch.device | str) -> Tensor:
-    """(n, 2) float32 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
+    """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
+    centre = _centre(rows, device)
     found = []
-    for block in parts(rows, TILE):
-        block = block.to(device)
-        nearest = torch.full((len(block), 0), math.inf, device=device)
+    for part in parts(rows, TILE):
+        block = part.to(device).double() - centre
+        nearest = torch.full((len(block), 0), math.inf, device=device, dtype=torch.float64)
         for other in parts(rows, TILE):
-            tile = torch.cat([nearest, torch.cdist(block, other.to(device))], dim=1)
+            squares, slack = _squares(block, other.to(device).double() - centre)
+            tile = torch.cat([nearest, torch.where(squares <= slack, 0, squares)], dim=1)
             nearest = tile.topk(min(count, tile.shape[1]), largest=False).values
         found.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
-    return torch.cat(found)
+    return torch.cat(found).sqrt()
+
+
+def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
+    """The mean of the rows (d,), float64."""
+    return torch.stack([part.to(device).double().sum(dim=0) for part in parts(rows, TILE)]).sum(dim=0) / len(rows)
+
+
+def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances (n, m) of centred rows, and how much they must differ by to be told apart."""
+    norms = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
+    return norms - 2 * a @ b.T, TIE * norms
 
 
 @torch.inference_mode()
@@ -52,21 +70,22 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
     in, over what is expected, and the share of references whose ball holds a sample.
     """
     device = reference_radii.device
-    sample_radii = radii(samples, device)[:, 0]
+    sample_squares = radii(samples, device)[:, 0].square()
+    centre = _centre(reference, device)
     hits = torch.zeros(len(samples), dtype=torch.bool, device=device)
     inside = torch.zeros(len(samples), dtype=torch.int64, device=device)
     recalled, covered = [], []
     for start in range(0, len(reference), TILE):
-        wide, near = reference_radii[start : start + TILE].T
-        other = reference[start : start + TILE].to(device)
+        wide, near = reference_radii[start : start + TILE].double().square().T
+        other = reference[start : start + TILE].to(device).double() - centre
         reached = torch.zeros(len(other), dtype=torch.bool, device=device)
         held = torch.zeros(len(other), dtype=torch.bool, device=device)
         for begin in range(0, len(samples), TILE):
             here = slice(begin, begin + TILE)
-            distances = torch.cdist(samples[here].to(device), other)
-            hits[here] |= (distances <= wide).any(dim=1)
-            reached |= (distances <= sample_radii[here, None]).any(dim=0)
-            within = distances < near
+            squares, slack = _squares(samples[here].to(device).double() - centre, other)
+            hits[here] |= (squares <= wide + slack).any(dim=1)
+            reached |= (squares <= sample_squares[here, None] + slack).any(dim=0)
+            within = squares < near - slack
             inside[here] += within.sum(dim=1)
             held |= within.any(dim=0)
         recalled.append(reached)

@@ -25,14 +25,14 @@ from torch import Tensor
 
 from branchwise.trainables.dash.compute.memory import Portions
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
-from branchwise.trainables.dash.data.decoded import cache_root
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
+from branchwise.trainables.dash.settings.content import cache_root
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.features import DIGITS
 
 BATCH = 250  # images at once
 PART = 40 * BATCH  # images whose features are written at once
-RADII = "radii.npy"
+RADII = "radii64.npy"
 MOST_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
 
@@ -103,7 +103,10 @@ def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tens
     """Features (n, dims) of the images, part by part, on the CPU."""
     for start in range(0, len(dataset), PART):
         pixels = dataset.images[start : start + PART].to(dataset.device)
-        yield extract(extractor, pixels)[:, : extractor.dims].contiguous()
+        rows = extract(extractor, pixels)[:, : extractor.dims].contiguous()
+        if not bool(rows.isfinite().all()):
+            raise ValueError(f"evaluate.features: {extractor.name} gives real images features that are not finite")
+        yield rows
 
 
 def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:

@@ -27,7 +27,7 @@ def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
 def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Tensor]:
     """The network (in eval mode) and lambda (1000,) that `save_model` wrote, on `device`.
 
-    Raises FileNotFoundError when `folder` holds no model.
+    Raises FileNotFoundError when `folder` holds no model, and ValueError when its weights or lambda are not finite.
     """
     for name in (CONFIG, WEIGHTS, CURRICULUM):
         if not (folder / name).is_file():
@@ -35,7 +35,11 @@ def load_model(folder: Path, device: torch.device | str) -> tuple[nn.Module, Ten
     net: Any = UNet2DModel.from_pretrained(  # type: ignore[no-untyped-call]
         folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
     )
-    return net.to(device).eval(), load_file(folder / CURRICULUM)["lambda"].to(device)
+    importance = load_file(folder / CURRICULUM)["lambda"]
+    for name, value in (*net.state_dict().items(), ("lambda", importance)):
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{folder}: the weights are not finite: {name} holds NaN or infinity")
+    return net.to(device).eval(), importance.to(device)
 
 
 def weights_sha256(folder: Path) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.trainables.dash.settings import features
+from branchwise.trainables.dash.settings.content import data_sha256
 from branchwise.trainables.dash.settings.data import (
+    DECODER,
     DIGITS_HELD_OUT,
     FOLDER_HELD_OUT,
     FULL_SIZE,
     Data,
-    Digits,
+    ImageFolder,
     TorchvisionData,
 )
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
@@ -66,14 +68,24 @@ def checkpoint_size(teacher: TeacherCheckpoint) -> int:
 
 
 def _identity(data: Data) -> dict[str, Any]:
-    """What tells the training images from others. Where a data set of torchvision's lies does not."""
+    """What tells the training images from others: of a folder its content, wherever it lies.
+
+    That of digits, and of data sets of torchvision's, is known by their names; workers refuse others (`same_images`).
+    A folder that is not there, of which a plan can be made all the same, is told by its path.
+    """
     if isinstance(data, TorchvisionData):
         told = data.model_dump(mode="json", exclude={"path", "download"})
         if data.image_size == FULL_SIZE:
             del told["image_size"]  # which the first addresses did not have
         return told
-    held_out = DIGITS_HELD_OUT if isinstance(data, Digits) else FOLDER_HELD_OUT
-    return {**data.model_dump(mode="json"), "held_out": held_out}
+    if isinstance(data, ImageFolder):
+        told = data.model_dump(mode="json", exclude={"path", "class_names"})
+        try:
+            where = {"content": data_sha256(data)}
+        except OSError:
+            where = {"path": data.path}
+        return {**told, **where, "decoder": DECODER, "held_out": FOLDER_HELD_OUT}
+    return {**data.model_dump(mode="json"), "held_out": DIGITS_HELD_OUT}
 
 
 def _check_fits(config: Path, data: Data) -> None:
@@ -91,6 +103,8 @@ def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
     evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: of students alone
     evaluate |= _features(spec)
+    if spec.evaluate.labels == "data":
+        del evaluate["labels"]  # which the first addresses did not have
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
-from branchwise.trainables.runtime.settings import Strict
+from branchwise.trainables.runtime.settings import Many, Strict
 
 # Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
 DIGITS_HELD_OUT = 30  # of each class
 FOLDER_HELD_OUT = 0.1, 10_000  # this share of each class, and about so many in all at most
+DECODER = 2  # raised when a change to the code gives other pixels for the same files
 
 
 class Digits(Strict):
@@ -91,14 +92,26 @@ class TorchvisionData(Strict):
 
 
 class ImageFolder(Strict):
-    """A folder of images, one sub-folder a class, in alphabetical order; resized and cropped to squares."""
+    """A folder of images, one sub-folder a class, in alphabetical order; resized and cropped to squares.
+
+    `class_names`, where given, must be the sub-folders, so that a renamed one cannot change what a label means.
+    """
 
     name: Literal["image_folder"]
     path: str
     image_size: PositiveInt
     channels: Literal[1, 3] = 3
-    classes: PositiveInt  # must be the number of sub-folders
+    classes: Annotated[int, Field(ge=2)]  # must be the number of sub-folders
+    class_names: Many[str] = ()
+    background: Literal["white", "black"] = "white"  # behind transparent pixels
+    white_level: PositiveInt = 65535  # which becomes 255 in images of more than 8 bits; those of floats have 1
     flip: bool = False
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> ImageFolder:
+        if self.class_names and len(self.class_names) != self.classes:
+            raise ValueError(f"class_names: has {len(self.class_names)} names, but classes is {self.classes}")
+        return self
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

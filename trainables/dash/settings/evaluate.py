@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
-    NonNegativeFloat,
     PositiveInt,
     StringConstraints,
     TypeAdapter,
@@ -25,6 +24,7 @@ from branchwise.trainables.dash.settings.guidance import (
     IntervalGuidance,
     Scale,
     TagGuidance,
+    Weight,
     described,
 )
 from branchwise.trainables.runtime.settings import Many, Strict
@@ -76,11 +76,12 @@ class Evaluate(Strict):
 
     samples: PositiveInt = 1000
     repeats: Repeats = 2  # independent sets of samples; their spread is the sampling noise
+    labels: Literal["data", "balanced"] = "data"  # of the samples: by the classes' shares in a folder, or evenly
     sampler: Sampler = "ddim"
     sampler_steps: Steps = 50
     precision: Precision = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
-    guidance_grid: Many[NonNegativeFloat] = ()  # more scales, to plot the value against
+    guidance_grid: Many[Weight] = ()  # more scales, to plot the value against
     also: dict[EvaluationName, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
     teacher_samples: PositiveInt | None = None  # for teacher_distance; null: as many as the reference, 50,000 at most
     features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception

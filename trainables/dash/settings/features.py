@@ -154,8 +154,9 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
     if about["accuracy"] < classifier.least_accuracy:
         raise ValueError(
             f"evaluate.classifier.least_accuracy: the classifier of {data} is right on {about['accuracy']:.3f} of "
-            f"{about['tested_on']} images that it was not trained on, below {classifier.least_accuracy}: its distances "
-            "would mean little; train it longer (evaluate.classifier.steps) or ask for less"
+            f"{about['tested_on']} images that it was not trained on (mean over classes; the largest has "
+            f"{about['majority_share']:.0%} of them), below {classifier.least_accuracy}: its distances would mean "
+            "little; train it longer (evaluate.classifier.steps) or ask for less"
         )
     return about
 

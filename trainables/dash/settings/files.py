@@ -8,6 +8,7 @@ from pathlib import Path
 
 from branchwise.trainables.dash.settings.data import ImageFolder, TorchvisionData
 from branchwise.trainables.dash.settings.features import PRETRAINED, is_function, source_of
+from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 from branchwise.trainables.dash.settings.spec import Spec
 
 INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
@@ -36,7 +37,7 @@ def _check_data(spec: Spec) -> None:
     if isinstance(data, TorchvisionData) and not data.download and not torchvision_folder(data).is_dir():
         raise FileNotFoundError(missing_data(data))
     if isinstance(data, ImageFolder):
-        class_folders(data)
+        checked_listing(data)
 
 
 def _check_features(spec: Spec) -> None:
@@ -59,15 +60,30 @@ def missing_data(data: TorchvisionData) -> str:
     )
 
 
-def class_folders(data: ImageFolder) -> list[Path]:
-    """The sub-folders, one a class. Raises FileNotFoundError, and ValueError when there are not as many as stated."""
-    root = Path(data.path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"data.path: {root.resolve()} is not a folder")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir())
-    if len(folders) != data.classes:
-        raise ValueError(f"data.classes: {data.classes}, but {root} has {len(folders)} sub-folders")
-    return folders
+def checked_listing(data: ImageFolder) -> Listing:
+    """The images of a folder. Raises FileNotFoundError when it is not there, ValueError with all that is wrong."""
+    listing = list_images(data.path)
+    problems = list(listing.problems)
+    if len(listing.classes) != data.classes:
+        names = f": {', '.join(listing.classes[:10])}" if len(listing.classes) <= 10 else ""
+        problems.insert(
+            0, f"data.classes: {data.classes}, but {listing.root} has {len(listing.classes)} sub-folders{names}"
+        )
+    elif data.class_names and data.class_names != listing.classes:
+        wrong = next(
+            i for i, pair in enumerate(zip(data.class_names, listing.classes, strict=True)) if len({*pair}) > 1
+        )
+        problems.insert(
+            0,
+            f"data.class_names: class {wrong} is {data.class_names[wrong]!r}, but sub-folder {wrong} of {listing.root} "
+            f"is {listing.classes[wrong]!r}",
+        )
+    for name, files in zip(listing.classes, listing.files, strict=True):
+        if not files:
+            problems.append(f"{listing.root / name} holds no images ({', '.join(sorted(SUFFIXES))})")
+    if problems:
+        raise ValueError("; ".join(p if p.startswith("data.") else f"data.path: {p}" for p in problems))
+    return listing
 
 
 def find_weights(name: str) -> Path:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, Tag, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
 
 from branchwise.trainables.runtime.settings import Many, Strict
 
+Weight = Annotated[float, Field(ge=0, le=1000)]  # beyond, samples saturate and then are not finite
 Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class TagGuidance(Strict):
     """Timestep-adaptive guidance: w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T))."""
 
-    w_min: NonNegativeFloat = 1.0
-    w_max: NonNegativeFloat = 4.0
+    w_min: Weight = 1.0
+    w_max: Weight = 4.0
     beta: PositiveFloat = 5.0
 
 
 class IntervalGuidance(Strict):
     """Guidance of a fixed scale at timesteps from `t_low` to `t_high` (Kynkäänniemi et al. 2024), none elsewhere."""
 
-    scale: NonNegativeFloat
+    scale: Weight
     t_low: Timestep = 0
     t_high: Timestep = 999
 
@@ -43,9 +44,7 @@ def _kind(value: Any) -> str:
 
 
 Scale = Annotated[
-    Annotated[NonNegativeFloat, Tag("fixed")]
-    | Annotated[TagGuidance, Tag("tag")]
-    | Annotated[IntervalGuidance, Tag("scale")],
+    Annotated[Weight, Tag("fixed")] | Annotated[TagGuidance, Tag("tag")] | Annotated[IntervalGuidance, Tag("scale")],
     Discriminator(_kind),
 ]
 
@@ -65,7 +64,7 @@ class ChooseGuidance(Strict):
 
 
 Guidance = Annotated[
-    Annotated[NonNegativeFloat, Tag("fixed")]
+    Annotated[Weight, Tag("fixed")]
     | Annotated[TagGuidance, Tag("tag")]
     | Annotated[IntervalGuidance, Tag("scale")]
     | Annotated[ChooseGuidance, Tag("choose")],

@@ -235,6 +235,11 @@ class Spec(Strict):
         counts = {f"also.{name}.samples" if name else "samples": one.samples
                   for name, one in self.evaluate.evaluations().items()}  # fmt: skip
         for key, samples in (counts | {"teacher_samples": self.evaluate.teacher_samples or least}).items():
+            if samples < self.data.classes:
+                raise ValueError(
+                    f"evaluate.{key}: {samples} is below the {self.data.classes:,} classes of the data; at least one "
+                    "of each"
+                )
             if samples < least:
                 raise ValueError(too_few(samples, self.features, least, key))
 

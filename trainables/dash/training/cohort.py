@@ -19,6 +19,7 @@ from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import cohort_key
 from branchwise.trainables.dash.training import measuring
 from branchwise.trainables.dash.training.steps import Setting, Students, begin, take_step
+from branchwise.trainables.dash.training.teacher import refuse_other_images
 
 logger = logging.getLogger("branchwise.dash")
 
@@ -42,6 +43,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     extractor = features.extractor_of(spec, context.device, context.features)  # missing weights are found now
     against = reference_set.get(spec.data, extractor, context.device)
     dataset = datasets.load(spec.data, context.device)
+    refuse_other_images(spec, context.teacher, dataset)
     held_out = datasets.load_held_out(spec.data, context.device)
     setting = Setting(
         context=context,

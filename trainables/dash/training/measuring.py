@@ -37,7 +37,11 @@ def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
         if not learner.finite():
             finish_diverged(arm, learner, step, context)
             return False
-        values, _, _ = _sample_briefly(net, settings, setting, progress)
+        try:
+            values, _, _ = _sample_briefly(net, settings, setting, progress)
+        except FloatingPointError as error:  # on every rank
+            finish_diverged(arm, learner, step, context, str(error))
+            return False
     if context.keep(arm, step, values["value"]):
         return True
     told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
@@ -64,9 +68,9 @@ def look(students: Sequence[tuple[Arm, Learner]], step: int, setting: Setting) -
                 learner.budgets.append({"step": step, **distances, **pooled})
 
 
-def finish_diverged(arm: Arm, learner: Learner, step: int, context: Context) -> None:
+def finish_diverged(arm: Arm, learner: Learner, step: int, context: Context, error: str = "") -> None:
     values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
-    error = f"the loss or its gradient was not finite by step {step}"
+    error = error or f"the loss or its gradient was not finite by step {step}"
     if context.rank == 0:
         result = Result(status="diverged", values=values, error=error, tables=_on_the_way(learner))
         context.finish(arm, result, None)
@@ -83,17 +87,21 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
     if not learner.finite():
         finish_diverged(arm, learner, arm.spec.train.steps, context)
         return
-    values, grid, images = evaluations.measure(
-        net,
-        setting.dataset,
-        setting.against,
-        setting.alphas_cumprod,
-        evaluations_of(arm, setting),
-        setting.teacher_samples,
-        setting.seed,
-        context,
-        progress,
-    )
+    try:
+        values, grid, images = evaluations.measure(
+            net,
+            setting.dataset,
+            setting.against,
+            setting.alphas_cumprod,
+            evaluations_of(arm, setting),
+            setting.teacher_samples,
+            setting.seed,
+            context,
+            progress,
+        )
+    except FloatingPointError as error:  # on every rank
+        finish_diverged(arm, learner, arm.spec.train.steps, context, str(error))
+        return
     pooled, gaps = _calibrate(arm, net, setting)
     if context.rank != 0:
         return

@@ -22,6 +22,7 @@ from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
 from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.evaluate import Evaluate
+from branchwise.trainables.dash.settings.features import is_function
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 from branchwise.trainables.dash.training.learner import Learner
@@ -39,7 +40,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
             _adopt(Path(spec.teacher.checkpoint).expanduser(), out)
         return
     torch.set_num_threads(context.threads)
-    features.extractor_of(spec, "cpu", context.features)  # missing weights are found now, not after the training
+    _check_features(spec, context)
     settings = spec.teacher
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
@@ -55,8 +56,19 @@ def train(spec: Spec, out: Path, context: Context) -> None:
         step = state["step"]
     _train(learner, settings, dataset, alphas_cumprod, step, context)
     learner.finish()
+    if not learner.finite() or not bool(learner.importance.isfinite().all()):
+        raise FloatingPointError("the teacher's averaged weights, or its curriculum, are not finite")
     if context.rank == 0:
         _save(learner, spec.data, settings, out, dataset, alphas_cumprod)
+
+
+def _check_features(spec: Spec, context: Context) -> None:
+    """Raises what is wrong with the feature space now, not after the training: missing weights, a user's function that
+    fails on real images, of which the features are kept."""
+    extractor = features.extractor_of(spec, context.device, context.features)
+    if is_function(spec.features):
+        features.check_function(extractor, datasets.load_reference_images(spec.data, context.device))
+        reference_set.get(spec.data, extractor, context.device)
 
 
 def _train(
@@ -93,7 +105,11 @@ def _save(
     checkpoint.save_model(out, learner.net, learner.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     shown = range(min(grids.ROWS * dataset.classes, 160))
-    images = measurement.sample(learner.net, dataset, alphas_cumprod, Evaluate(), 1.0, settings.own_seed, shown)
+    images = measurement.sample(
+        learner.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.own_seed, shown
+    )
+    if not bool(images.isfinite().all()):
+        raise FloatingPointError("the teacher's samples are not finite")
     pixels = datasets.to_pixels(images)
     grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.own_seed}")
     grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(shown)), dataset.classes)
@@ -103,6 +119,7 @@ def _save(
         "parameters": unet.size(learner.net),
         "train_seconds": learner.seconds,
         "weights_sha256": checkpoint.weights_sha256(out),
+        "images_sha256": dataset.labelled_sha256,
         "versions": {name: version(name) for name in ("torch", "diffusers")},
         "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in learner.curve],
     }
@@ -110,13 +127,28 @@ def _save(
 
 
 def _adopt(checkpoint_folder: Path, out: Path) -> None:
-    """Copies an existing teacher; teacher.json, which says that a folder is whole, comes last."""
+    """Copies an existing teacher; teacher.json, which says that a folder is whole, comes last.
+
+    Raises ValueError when its weights are not finite.
+    """
+    checkpoint.load_model(checkpoint_folder, "cpu")
     out.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, WEIGHTS, CURRICULUM):
         shutil.copyfile(checkpoint_folder / name, out / name)
     described = checkpoint_folder / "teacher.json"
     about = json.loads(described.read_text()) if described.is_file() else {"copied_from": str(checkpoint_folder)}
     (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def refuse_other_images(spec: Spec, folder: Path, dataset: datasets.Dataset) -> None:
+    """Raises ValueError when the teacher in `folder` was trained here, on other images or labels than `dataset`'s."""
+    if isinstance(spec.teacher, Teacher):
+        trained_on = json.loads((folder / "teacher.json").read_text()).get("images_sha256")
+        if trained_on not in (None, dataset.labelled_sha256):
+            raise ValueError(
+                f"data: {spec.data.name}: the images or labels are not those that the teacher was trained on; put them "
+                "back, or use another --storage to have it trained again"
+            )
 
 
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
@@ -133,6 +165,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
     dataset, held_out = datasets.load(spec.data, context.device), datasets.load_held_out(spec.data, context.device)
+    refuse_other_images(spec, folder, dataset)
     extractor = features.extractor_of(spec, context.device, context.features)
     against = reference_set.get(spec.data, extractor, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
@@ -162,7 +195,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     return {
         **values,
         **measured,
-        **(floor.measure(spec.data, held_out, against) if context.rank == 0 else {}),
+        **(floor.measure(spec.data, held_out, against, spec.evaluate.labels) if context.rank == 0 else {}),
         **evaluations.comparability_keys(against, held_out, resolved),
         "guidance": list(grid),
         "params": size,

@@ -89,13 +89,15 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     net.eval()
     if context.rank != 0:
         return
-    accuracy = _accuracy(net, dataset, testing)
+    accuracy = _balanced_accuracy(net, dataset, testing)
+    counts = torch.bincount(dataset.labels.cpu(), minlength=dataset.classes)
     net.scale.copy_(1 / _mean_square(net, dataset).sqrt())
     out.mkdir(parents=True, exist_ok=True)
     save_file(net.state_dict(), out / WEIGHTS)
     (out / WEIGHTS).chmod(0o644)  # safetensors makes it private; storage is shared
     about = {
-        "accuracy": accuracy,
+        "accuracy": accuracy,  # the mean over classes
+        "majority_share": float(counts.max() / counts.sum()),
         "tested_on": len(testing),
         "trained_on": len(learning),
         "classes": dataset.classes,
@@ -146,12 +148,16 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
 
 
 @torch.inference_mode()
-def _accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> float:
-    right = 0
+def _balanced_accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> float:
+    """The mean over the classes of the share of their images that is classified rightly."""
+    right = torch.zeros(dataset.classes, dtype=torch.float64, device=dataset.device)
+    seen = torch.zeros_like(right)
     for chosen in parts(testing, BATCH):
         images, labels = dataset.pick(chosen)
-        right += int((net.head(net.hidden(images)).argmax(1) == labels).sum())
-    return right / len(testing)
+        hit = net.head(net.hidden(images)).argmax(1) == labels
+        right += torch.bincount(labels, weights=hit.double(), minlength=dataset.classes)
+        seen += torch.bincount(labels, minlength=dataset.classes)
+    return float((right / seen).mean())
 
 
 @torch.inference_mode()

@@ -1,0 +1,151 @@
+"""What the data are, by content: a SHA-256 over files and labels, quick enough to be asked for at every plan.
+
+A file of at most `WHOLE` bytes is read each time. Of a larger one three samples are; its digest is remembered by
+device, inode, size, times and samples, and computed anew where any of them differs. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
+from branchwise.trainables.dash.settings.listing import Identity, Listing, list_images
+
+WHOLE, SAMPLE = 16 << 10, 4 << 10  # bytes
+SETTLED_NS = 2 * 10**9  # a file written within this time may change again without a new time stamp
+TASK = 256  # files that a thread hashes at a time
+UNREADABLE = "cannot be read"  # in the place of a digest
+_ARCHIVES = {".gz", ".html"}  # beside the files of torchvision's data sets, and never read
+
+_known: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
+
+
+def cache_root() -> Path:
+    """Where what can be made again is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
+
+
+def data_sha256(data: Data) -> str | None:
+    """The SHA-256 of the files and labels of `data`; None for a data set of torchvision's that is not there yet.
+
+    Raises FileNotFoundError when a folder of images is not there.
+    """
+    if isinstance(data, ImageFolder):
+        return folder_sha256(list_images(data.path))
+    if isinstance(data, Digits):
+        package = importlib.util.find_spec("sklearn")
+        if package is None or package.origin is None:
+            return None
+        return _files_sha256([Path(package.origin).parent / "datasets/data/digits.csv.gz"])
+    folder = Path(data.path).expanduser() / data.known.folder
+    files = sorted(file for file in folder.glob("*") if file.is_file() and file.suffix not in _ARCHIVES)
+    return _files_sha256(files) if files else None
+
+
+def folder_sha256(listing: Listing) -> str:
+    """The SHA-256 of the images of a folder in their order, and of their labels and the names of the classes.
+
+    Names of files and time stamps do not enter, but for the order that names put the images in.
+    """
+    contents = listing.classes, listing.identities
+    seen = _known.get(listing.root)
+    if seen is not None and seen[0] == contents:
+        return seen[1]
+    now = time.time_ns()
+    digests = iter(file_digests(listing))
+    total = hashlib.sha256()
+    for label, (name, files) in enumerate(zip(listing.classes, listing.files, strict=True)):
+        total.update(json.dumps([label, name, len(files)]).encode())
+        for _ in files:
+            total.update(next(digests).encode())
+    _known.pop(listing.root, None)
+    if all(_settled(identity, now) for of_class in listing.identities for identity in of_class):
+        _known[listing.root] = contents, total.hexdigest()
+    return total.hexdigest()
+
+
+def file_digests(listing: Listing) -> list[str]:
+    """The SHA-256 of each image of a folder, in order; `UNREADABLE` for one that cannot be read."""
+    identities = [identity for of_class in listing.identities for identity in of_class]
+    return _digests(listing.paths, identities, listing.root)
+
+
+def _files_sha256(files: Sequence[Path]) -> str:
+    """The SHA-256 of files and their names."""
+    statuses = [file.stat() for file in files]
+    identities = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in statuses]
+    digests = _digests(files, identities, files[0].parent)
+    return hashlib.sha256(json.dumps([[f.name, d] for f, d in zip(files, digests, strict=True)]).encode()).hexdigest()
+
+
+def _digests(files: Sequence[Path], identities: Sequence[Identity], root: Path) -> list[str]:
+    """The SHA-256 of each file; those of large ones are remembered in the cache, in a file for each `root`."""
+    memory = cache_root() / f"digests-{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
+    before = _read(memory) if any(identity[2] > WHOLE for identity in identities) else {}
+    now, after = time.time_ns(), {}
+
+    def digest(i: int) -> str:
+        key = ":".join(map(str, identities[i]))
+        try:
+            with open(files[i], "rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size <= WHOLE:
+                    return hashlib.sha256(file.read()).hexdigest()
+                samples = _samples(file.fileno(), size)
+                known = before.get(key)
+                if known is None or known[0] != samples:
+                    known = samples, hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return UNREADABLE
+        if _settled(identities[i], now):
+            after[key] = known
+        return known[1]
+
+    def task(start: int) -> list[str]:
+        return [digest(i) for i in range(start, min(start + TASK, len(files)))]
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        digests = [one for part in pool.map(task, range(0, len(files), TASK)) for one in part]
+    if after and after != before:
+        _write(memory, after)
+    return digests
+
+
+def _settled(identity: Identity, now: int) -> bool:
+    """Whether the file's times are old enough that a later change must show in them."""
+    return max(identity[3], identity[4]) < now - SETTLED_NS
+
+
+def _samples(descriptor: int, size: int) -> str:
+    """Of the beginning, the middle and the end of a file."""
+    places = (0, (size - SAMPLE) // 2, size - SAMPLE)
+    return hashlib.sha256(b"".join(os.pread(descriptor, SAMPLE, place) for place in places)).hexdigest()
+
+
+def _read(memory: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {key: (str(samples), str(whole)) for key, (samples, whole) in json.loads(memory.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(memory: Path, digests: dict[str, tuple[str, str]]) -> None:
+    """Writes are atomic; a cache that cannot be written costs the next process some seconds."""
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=memory.parent, prefix=f".{memory.name}-")
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump(digests, file)
+            os.replace(beside, memory)
+        finally:
+            Path(beside).unlink(missing_ok=True)
