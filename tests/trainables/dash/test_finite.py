@@ -131,7 +131,7 @@ def test_samples_that_are_not_finite_fail_by_name(
         return lambda x, t: denoise(x, t) * (torch.inf if t else 1)
 
     monkeypatch.setattr(sampling, "guided", broken)
-    with pytest.raises(FloatingPointError, match=r"640 of 640 samples are not finite: evaluate\.guidance 1\.5"):
+    with pytest.raises(FloatingPointError, match=r"\d+ of \d+ samples are not finite: evaluate\.guidance 1\.5"):
         dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
     (tmp_path / "scratch").mkdir()
     dash.run_cohort([Arm(name="full", seed=3, spec=spec)], told.context(tmp_path / "scratch", teacher_folder))

@@ -234,7 +234,9 @@ class Spec(Strict):
         least = least_samples(self.features, self.evaluate.classifier)
         counts = {f"also.{name}.samples" if name else "samples": one.samples
                   for name, one in self.evaluate.evaluations().items()}  # fmt: skip
-        for key, samples in (counts | {"teacher_samples": self.evaluate.teacher_samples or least}).items():
+        for key, samples in (
+            counts | {"teacher_samples": self.evaluate.teacher_samples or max(least, self.data.classes)}
+        ).items():
             if samples < self.data.classes:
                 raise ValueError(
                     f"evaluate.{key}: {samples} is below the {self.data.classes:,} classes of the data; at least one "
