@@ -20,6 +20,7 @@ from branchwise.trainables.dash.costs.bill import (
     estimate_teacher,
 )
 from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
+from branchwise.trainables.dash.costs.notes import describe
 from branchwise.trainables.dash.settings import content, files
 from branchwise.trainables.dash.settings.addresses import (
     comparability_key,
@@ -32,7 +33,6 @@ from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import lacking
-from branchwise.trainables.dash.settings.notes import describe
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, block_patch, cohort_key, measured_at
 
