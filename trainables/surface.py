@@ -1,7 +1,8 @@
 """A known response surface with noise, in the place of training.
 
 It answers in microseconds and its truth is known, so it serves to test the platform, to measure how far it scales
-and to check the statistics. Its knobs bear the names of DASH's.
+and to check the statistics. Its knobs bear the names of DASH's. For designs with many components it has twenty parts,
+x1 to x20, that are on or off; `effects` says what they and their combinations are worth.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, create_model, model_validator
 
 from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Arm, Column, Context, Result
 from branchwise.trainables.runtime.settings import Many, Strict, digest
@@ -31,6 +32,7 @@ COLUMNS = (
     Column(name="trail", about="whether no step was lost or repeated", dtype="string"),
 )
 LINES = (LOSS_CURVES,)
+PARTS = tuple(f"x{i}" for i in range(1, 21))
 
 
 class Train(Strict):
@@ -55,11 +57,15 @@ class Method(Strict):
     curriculum: Literal["transfer", "learned", "min_snr", "uniform"] = "transfer"
 
 
+Parts: Any = create_model("Parts", __base__=Strict, **dict.fromkeys(PARTS, (bool, True)))  # type: ignore[call-overload]
+
+
 class Noise(Strict):
-    """Standard deviations on the log scale."""
+    """Standard deviations on the log scale. effect: by how much the worth of a part varies from seed to seed."""
 
     block: NonNegativeFloat = 0.1
     residual: NonNegativeFloat = 0.05
+    effect: NonNegativeFloat = 0.0
 
 
 class Faults(Strict):
@@ -75,6 +81,17 @@ class Spec(Strict):
     noise: Noise = Noise()
     faults: Faults = Faults()
     teacher: Teacher | None = None
+    parts: Parts = Parts()
+    # By part, x1, or by several, x1:x2: what they lower the logarithm of the value by.
+    effects: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_parts(self) -> Spec:
+        for name in self.effects:
+            members = name.split(":")
+            if not set(members) <= set(PARTS) or len(set(members)) < len(members):
+                raise ValueError(f"effects.{name}: no part or combination of parts; allowed are x1 to x20, and x1:x2")
+        return self
 
 
 def log_value(method: Method) -> float:
@@ -193,9 +210,18 @@ def _outcome(arm: Arm, lag: float, trail: str) -> Result:
 def _value(arm: Arm, lag: float) -> float:
     noise = arm.spec.noise
     block = _normal("block", arm.seed) * noise.block
-    drawn_by = (arm.spec.method.model_dump_json(), *([] if arm.spec.teacher is None else [lag]))
+    off = [name for name in PARTS if not getattr(arm.spec.parts, name)]
+    drawn_by = (arm.spec.method.model_dump_json(), *([] if arm.spec.teacher is None else [lag]), *off)
     residual = _normal("residual", arm.seed, *drawn_by) * noise.residual
-    return lag * math.exp(log_value(arm.spec.method) + block + residual)
+    return lag * math.exp(log_value(arm.spec.method) + _worth_of(off, arm) + block + residual)
+
+
+def _worth_of(off: Sequence[str], arm: Arm) -> float:
+    """By how much the logarithm of the value is higher without these parts."""
+    effects: Mapping[str, float] = arm.spec.effects
+    lost = sum(effect for name, effect in effects.items() if not set(off).isdisjoint(name.split(":")))
+    sd: float = arm.spec.noise.effect
+    return lost + sum(_normal("effect", arm.seed, name) * sd for name in off)
 
 
 def _normal(*key: object) -> float:

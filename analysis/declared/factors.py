@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations as subsets
 from itertools import product
+from math import prod
 from typing import Any
 
 from branchwise.analysis.declared.cells import BASE, FULL
 
 OFF, ON = "off", "on"
 Levels = tuple[str, ...]  # a level of each factor, in the order of the factors
+MAX_JOINED = 6  # components whose names, joined, still make a name of a cell and of a file
+MAX_ENUMERATED = 10  # components whose on/off combinations are listed at all
+DIGITS = "0123456789abc"  # of a level's position; a factor has at most twelve levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,40 @@ class Grid:
     @property
     def whole(self) -> bool:
         """Whether every combination was planned."""
-        return bool(self.factors) and len(self.planned) == len(list(combinations(self.factors)))
+        return bool(self.factors) and len(self.planned) == prod(len(factor.levels) for factor in self.factors)
+
+    @cached_property
+    def corners(self) -> tuple[str, ...]:
+        """The cells with each factor at its reference or full level, by bit mask; none unless all were planned."""
+        if len(self.factors) > MAX_ENUMERATED:
+            return ()
+        cells = tuple(self.name(levels) for levels in product_of_ends(self.factors))
+        return cells if self.names.issuperset(cells) else ()
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Of each two-level factor, the planned cells in which it is not at its full level: bit i is the i-th of
+        `sorted(planned)`. The product of two contrasts is the XOR of their columns."""
+        cells = sorted(self.planned)
+        return tuple(
+            sum(1 << i for i, cell in enumerate(cells) if cell[at] != factor.full)
+            for at, factor in enumerate(self.factors)
+        )
+
+    @cached_property
+    def is_fraction(self) -> bool:
+        """Whether the cells are a regular two-level fraction of resolution IV or more: a part of all combinations in
+        which main effects are mixed neither with each other nor with effects of two components."""
+        if self.whole or len(self.factors) < 4 or any(len(factor.levels) != 2 for factor in self.factors):
+            return False
+        n = len(self.planned)
+        if n & (n - 1) or any(column.bit_count() != n // 2 for column in self.columns):
+            return False
+        rows = {sum((cell[at] != factor.full) << at for at, factor in enumerate(self.factors)) for cell in self.planned}
+        if any(one ^ other not in rows for one, other in subsets(rows, 2)):
+            return False
+        pairs = {one ^ other for one, other in subsets(self.columns, 2)}
+        return 0 not in pairs and not pairs.intersection(self.columns)
 
     def factor(self, name: str) -> Factor:
         return self.factors[self.components.index(name)]
@@ -80,18 +118,36 @@ class Grid:
         """The combinations of the other factors, as (before, after) the factor called `name`, in which each of its
         `levels` was planned; none where that is one of several, for there is nothing to average over."""
         at = self.components.index(name)
-        every = dict.fromkeys((cell[:at], cell[at + 1 :]) for cell in combinations(self.factors))
+        order = [{level: i for i, level in enumerate(factor.levels)} for factor in self.factors]
+        every = sorted(
+            {(cell[:at], cell[at + 1 :]) for cell in self.planned},
+            key=lambda other: [
+                place[level] for place, level in zip(order[:at] + order[at + 1 :], other[0] + other[1], strict=True)
+            ][::-1],
+        )
         found = [
             (before, after)
             for before, after in every
             if all((*before, level, *after) in self.planned for level in levels)
         ]
-        return found if len(found) > 1 or len(every) == 1 else []
+        return found if len(found) > 1 or len(self.factors) == 1 else []
 
     def effect(self, name: str, level: str) -> dict[str, float]:
         """Weights by cell of a level's effect: its mean over the combinations of the other factors, minus the
-        reference's. Combinations that were planned for both count; empty where there are none."""
+        reference's. Combinations that were planned for both count; empty where there are none. Of a fraction, the
+        mean over all cells with the level minus that over all cells without."""
+        if self.is_fraction:
+            at, share = self.components.index(name), 2 / len(self.planned)
+            return {self.name(cell): share if cell[at] == level else -share for cell in sorted(self.planned)}
         return self._averaged(name, {level: 1.0, self.factor(name).reference: -1.0})
+
+    def alone(self, name: str) -> str:
+        """The cell with this factor at its full level and every other one at its reference."""
+        return self.name(tuple(one.full if one.name == name else one.reference for one in self.factors))
+
+    def without(self, name: str) -> str:
+        """The cell with this factor at its reference and every other one at its full level."""
+        return self.name(tuple(one.reference if one.name == name else one.full for one in self.factors))
 
     def trend(self, name: str) -> dict[str, float]:
         """Weights by cell of the least-squares line through the doses: its rise from the lowest to the highest."""
@@ -118,18 +174,33 @@ def combinations(factors: Sequence[Factor]) -> Iterator[Levels]:
         yield levels[::-1]
 
 
+def product_of_ends(factors: Sequence[Factor]) -> Iterator[Levels]:
+    """Every combination of reference and full level; the first factor's changes fastest."""
+    for levels in product(*((factor.reference, factor.full) for factor in reversed(factors))):
+        yield levels[::-1]
+
+
 def cell_of(factors: Sequence[Factor], levels: Mapping[str, str]) -> str:
     """`full` with every factor at its full level, `base` with each at its reference; else the factors that are at
-    neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another one."""
-    at_full = [levels[factor.name] == factor.full for factor in factors]
-    if all(at_full):
+    neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another one.
+
+    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one alone is not at its
+    full level, and else `cell_0110101`, the position of each factor's level (1: on).
+    """
+    changed = [factor for factor in factors if levels[factor.name] != factor.full]
+    if not changed:
         return FULL
     parts = [
-        factor.name if full else f"{factor.name}={levels[factor.name]}"
-        for factor, full in zip(factors, at_full, strict=True)
+        factor.name if levels[factor.name] == factor.full else f"{factor.name}={levels[factor.name]}"
+        for factor in factors
         if levels[factor.name] != factor.reference
     ]
-    return "+".join(parts) or BASE
+    if len(factors) <= MAX_JOINED or len(parts) < 2:
+        return "+".join(parts) or BASE
+    if len(changed) == 1:
+        name, level = changed[0].name, levels[changed[0].name]
+        return f"without_{name}" if level == changed[0].reference else f"with_{name}={level}"
+    return "cell_" + "".join(DIGITS[factor.levels.index(levels[factor.name])] for factor in factors)
 
 
 def switches(names: Sequence[str]) -> Grid:
