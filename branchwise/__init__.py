@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from branchwise.api.errors import InputError, RunError
     from branchwise.api.hyperparameters import choice, integer, loguniform, uniform
-    from branchwise.api.runs import ablate, plan, resume, search
+    from branchwise.api.runs import ablate, follow_up, plan, resume, search
     from branchwise.api.study import Study, load, verify
     from branchwise.api.tables import analyze
 
@@ -25,6 +25,7 @@ _MODULES = {
     "search": "runs",
     "plan": "runs",
     "resume": "runs",
+    "follow_up": "runs",
     "analyze": "tables",
     "load": "study",
     "verify": "study",
@@ -44,6 +45,7 @@ __all__ = [
     "ablate",
     "analyze",
     "choice",
+    "follow_up",
     "integer",
     "load",
     "loguniform",

@@ -29,6 +29,9 @@ COMMANDS = {
     "run": Command(
         module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True
     ),
+    "follow-up": Command(
+        module=SWEEP, option="--follow-up", about="confirm what a screening left: follow-up NAME", needs_ray=True
+    ),
     "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
     "extend": Command(
         module=SWEEP,

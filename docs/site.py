@@ -36,7 +36,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 CONTENTS = {
     "Your own method": ["own-script", "own-trainable", "lightning", "hugging-face", "own-images", "runs-elsewhere",
                         "examples"],
-    "Spaces": ["spaces-dash", "spaces-command", "search-spaces", "add-seeds", "measure"],
+    "Spaces": ["spaces-dash", "spaces-command", "search-spaces", "screening", "add-seeds", "measure"],
     "Statistics": ["statistics", "decisions/intervals", "decisions/claims"],
     "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],

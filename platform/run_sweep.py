@@ -36,6 +36,7 @@ from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_plan,
 )
 from branchwise.orchestration.planning.extending import Extension, plan_extended  # noqa: E402
+from branchwise.orchestration.planning.follow_up import follow_up_space  # noqa: E402
 from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
@@ -120,7 +121,10 @@ def plan_of(options: argparse.Namespace) -> Plan:
             )
             return plan_extended(storage, extension, options.name)
         planned_for = None if options.target is None else target(options.target)
-        space = load_space(options.space, options.set)
+        if options.follow_up is not None:
+            space = follow_up_space(storage, options.follow_up, options.survivors, options.others, options.set)
+        else:
+            space = load_space(options.space, options.set)
         space = replace(space, reuse=tuple(dict.fromkeys([*space.reuse, *options.reuse])))
         return plan_new(space, storage, options.name, planned_for)
 
@@ -140,6 +144,9 @@ def parser() -> Parser:
     parser = Parser(description=__doc__, allow_abbrev=False)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", type=Path, help="run this space, e.g. search_spaces/ablation.yaml")
+    what.add_argument(
+        "--follow-up", metavar="NAME", help="run the full factorial of what the screening NAME left, on fresh seeds"
+    )
     what.add_argument("--resume", metavar="NAME", help="resume the run called NAME; finished arms stay as they are")
     what.add_argument("--extend", metavar="NAME", help="add seeds, components or baselines to the finished run NAME")
     what.add_argument("--status", metavar="NAME", help="show progress and time left of the run called NAME")
@@ -163,6 +170,19 @@ def parser() -> Parser:
         default=[],
         help="take equal finished arms of the run NAME; repeatable",
     )
+    option(
+        "--survivors",
+        metavar="A,B",
+        type=lambda text: text.split(","),
+        default=[],
+        help="with --follow-up: these components, five at most (default: those whose main effect is significant)",
+    )
+    option(
+        "--others",
+        choices=("full", "off"),
+        default="full",
+        help="with --follow-up: hold the components that are left out at full (the default) or off",
+    )
     option("--blocks", metavar="N", type=int, help="with --extend: blocks in all; verdicts become exploratory")
     option(
         "--confirm", action="store_true", help="with --extend --blocks: run the further seeds alone, claims sealed anew"
@@ -184,15 +204,18 @@ def parser() -> Parser:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(arguments)
-    if options.target and not (options.dry_run and options.space):
+    new = options.space or options.follow_up
+    if options.target and not (options.dry_run and new):
         parser().error("--for goes with --space and --dry-run: only a plan can be made for machines that are not here")
-    if options.space is None and (options.set or options.reuse):
+    if not new and (options.set or options.reuse):
         parser().error("--set and --reuse go with --space alone: a run that exists has its settings")
-    if options.name and not (options.space or options.extend):
+    if options.name and not (new or options.extend):
         parser().error("--name goes with --space or --extend: a run that exists has its name")
     added = options.blocks, options.confirm, options.add_component, options.add_baseline, options.claim
     if options.extend is None and any(added):
         parser().error("--blocks, --confirm, --add-component, --add-baseline and --claim go with --extend")
+    if options.follow_up is None and (options.survivors or options.others != "full"):
+        parser().error("--survivors and --others go with --follow-up alone")
     return options
 
 

@@ -35,33 +35,33 @@ design:
 ADDITIONS = {
     "a kind of design": Addition(
         new={
-            "platform/orchestration/designs/add_one_in.py": """\
+            "platform/orchestration/designs/pairs.py": """\
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from branchwise.orchestration.designs.ablation import Ablation, every_combination
 
 
-class AddOneIn(Ablation):
-    kind: Literal["add_one_in"]
+class Pairs(Ablation):
+    kind: Literal["pairs"]
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
-        return (levels for levels in every_combination(self.factors()) if list(levels.values()).count("on") <= 1)
+        return (levels for levels in every_combination(self.factors()) if list(levels.values()).count("on") <= 2)
 """
         },
         edits={
             "platform/orchestration/designs/__init__.py": (
                 "from branchwise.orchestration.designs.base import Design\n",
-                "from branchwise.orchestration.designs.add_one_in import AddOneIn\n"
-                "from branchwise.orchestration.designs.base import Design\n",
+                "from branchwise.orchestration.designs.base import Design\n"
+                "from branchwise.orchestration.designs.pairs import Pairs\n",
             ),
             "platform/orchestration/designs/__init__.py#2": (
                 '    "search": Search,\n',
-                '    "add_one_in": AddOneIn,\n    "search": Search,\n',
+                '    "pairs": Pairs,\n    "search": Search,\n',
             ),
         },
         program=DRY_RUN.format(
-            arguments=["--space", "space.yaml", "--storage", "runs", "--dry-run", "--set", "design.kind=add_one_in"]
+            arguments=["--space", "space.yaml", "--storage", "runs", "--dry-run", "--set", "design.kind=pairs"]
         ),
         most=3,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import threading
 import warnings
@@ -20,6 +21,7 @@ from branchwise.api.spaces import Function, build_space, component_trees, locate
 from branchwise.api.study import Study, load
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.planning.follow_up import follow_up_space
 from branchwise.orchestration.planning.plan import Plan, describe, obstacle_here, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.orchestration.space import Space
@@ -93,7 +95,8 @@ def ablate(
         first_seed: Seed of the first block; the others follow.
         claims: Statements to be judged, such as `"ema.effect > 0"`. They are sealed before the first arm runs.
         outcomes: Further keys of the returned dict with their direction: `{"loss": "minimize"}`.
-        design: "factorial" (all combinations) or "leave_one_out".
+        design: "factorial" (all combinations, six components at most), "screening" (main effects of 4 to 20 components;
+            `follow_up` confirms), "leave_one_out" or "add_one_in" (50 at most).
         scale: Scale of effects: "log", "logit" or "identity"; by default it follows from the metric's name and range.
         value_range: Lowest and highest value of the metric, such as `(0, 100)`; None for no bound.
         name: Name of the run; by default the function's, numbered when it is taken.
@@ -274,6 +277,48 @@ def resume(
             if function is not None and source and getattr(options, "source", "") != source:
                 raise InputError(f"function: its code is not that of the run {name}; resume with the code of the run")
             return _execute(resumed, address, progress)
+
+
+def follow_up(
+    name: str,
+    *,
+    survivors: Sequence[str] = (),
+    others: str = "full",
+    seeds: int | None = None,
+    claims: Sequence[str] = (),
+    storage: str | Path = RESULTS,
+    address: str | None = None,
+    progress: bool = True,
+) -> Study:
+    """Run the full factorial of what a screening left, on fresh seeds: the stage that confirms.
+
+    Args:
+        name: Name of the finished screening (`ablate(..., design="screening")`).
+        survivors: Components to follow up, five at most; by default those whose main effect is significant.
+        others: How the other components are held: "full" or "off".
+        seeds: Number of fresh seeds; by default as many as the screening had, five at least.
+        claims: Statements to be judged, sealed before the first arm runs.
+        storage: Folder of runs.
+        address: As for `ablate`.
+        progress: As for `ablate`.
+
+    Returns:
+        The finished run, called like the screening with `-follow-up` behind it.
+
+    Raises:
+        InputError: There is no such screening, it is not finished, or nothing survived.
+        RunError: The run could not be finished.
+    """
+    if others not in ("full", "off"):
+        raise InputError(f"others: {others!r} is not allowed; it must be 'full' or 'off'")
+    if isinstance(survivors, str) or isinstance(claims, str):
+        raise InputError("survivors and claims: must be lists of texts")
+    overrides = [f"design.claims={json.dumps(list(claims))}"] if claims else []
+    overrides += [f"design.blocks={seeds}"] if seeds is not None else []
+    with input_errors():
+        with open_storage(str(storage)) as opened:
+            space = follow_up_space(opened, name, survivors, "off" if others == "off" else "full", overrides)
+        return _run_space(space, None, str(storage), address, progress)
 
 
 def _ablation_design(

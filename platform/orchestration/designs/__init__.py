@@ -5,13 +5,16 @@ To add a kind, write its class in a file here and list it in KINDS.
 
 from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.factorial import Factorial
-from branchwise.orchestration.designs.leave_one_out import LeaveOneOut
+from branchwise.orchestration.designs.leave_one_out import AddOneIn, LeaveOneOut
+from branchwise.orchestration.designs.screening import Screening
 from branchwise.orchestration.designs.search import Search
 from branchwise.orchestration.designs.tuned_factorial import TunedFactorial
 
 KINDS: dict[str, type[Design]] = {
     "factorial": Factorial,  # the default
     "leave_one_out": LeaveOneOut,
+    "add_one_in": AddOneIn,
+    "screening": Screening,
     "search": Search,
     "tuned_factorial": TunedFactorial,
 }

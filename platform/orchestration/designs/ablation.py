@@ -6,11 +6,11 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, StringConstraints
+from pydantic import Field, NonNegativeInt, StringConstraints, field_validator
 
-from branchwise.analysis.declared.cells import TEACHER, factorial_cells
+from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
 from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
@@ -36,6 +36,17 @@ class Ablation(Design):
     claims: Annotated[Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100)] = ()
     first_seed: NonNegativeInt = 0  # of block 0; the others follow
 
+    @field_validator("components", mode="before")
+    @classmethod
+    def _not_too_many(cls, components: Any) -> Any:
+        (limit,) = [one.max_length for one in cls.model_fields["components"].metadata if hasattr(one, "max_length")]
+        if isinstance(components, Mapping) and len(components) > limit:
+            raise ValueError(
+                f"{len(components)} components; at most {limit} are allowed in this kind of design (factorial and "
+                "tuned_factorial 6, screening 4 to 20, leave_one_out and add_one_in 50)"
+            )
+        return components
+
     @abstractmethod
     def combinations(self) -> Iterator[Mapping[str, str]]:
         """The level of each component in each cell."""
@@ -56,9 +67,10 @@ class Ablation(Design):
         return tuple(claim.canonical for claim in self._parsed(method))
 
     def further_hypotheses(self, method: Method) -> int:
-        whole = {cell.cell for cell in self.component_cells()} >= set(factorial_cells(tuple(self.components)))
-        tested = "shapley" if whole else "leave_one_out"
-        return further_hypotheses(self._parsed(method), list(self.components), tested)
+        from branchwise.analysis.statistics.contrasts import headline_effect  # NumPy comes with it
+
+        tested = [one for one, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if one]
+        return further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")
 
     def _parsed(self, method: Method) -> list[Claim]:
         """The claims, which were checked before."""
@@ -70,13 +82,17 @@ class Ablation(Design):
         columns = {column.name: column for column in method.module.COLUMNS}
         measured = {name: columns[column_and_step(name)[0]] for name in self.outcomes}
         rates = {name: Outcome(scale=column.scale, range=column.range).points for name, column in measured.items()}
-        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.combinations())
         return Vocabulary(
-            grid=Grid(factors=self.factors(), planned=planned),
+            grid=self.grid(),
             cells=[*(cell.cell for cell in self.component_cells()), *self.baselines, TEACHER],
             outcomes={name: column.scale for name, column in measured.items()},
             points={name: points for name, points in rates.items() if points},
         )
+
+    def grid(self) -> Grid:
+        """The components, and the cells that the design runs of them."""
+        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.combinations())
+        return Grid(factors=self.factors(), planned=planned)
 
     def settings(self) -> list[str]:
         return sorted({key for component in self.components.values() for key in component.settings()})
@@ -126,10 +142,9 @@ class Ablation(Design):
 
     def check(self, method: Method) -> None:
         file = method.file
-        combinations = math.prod(len(factor.levels) for factor in self.factors())
-        if combinations > MOST_CELLS:
+        if self.max_cells() > MOST_CELLS:
             raise UserError(
-                f"{file}: design.components: {combinations} combinations of levels; {MOST_CELLS} are allowed"
+                f"{file}: design.components: {self.max_cells()} combinations of levels; {MOST_CELLS} are allowed"
             )
         self.check_total(method)
         self.check_looks(method)
@@ -158,10 +173,21 @@ class Ablation(Design):
             except ValueError as error:
                 raise UserError(f"{file}: design.claims[{index}]: {error}") from error
 
+    def max_cells(self) -> int:
+        """At most so many cells, without listing them."""
+        return math.prod(len(factor.levels) for factor in self.factors())
+
     def _check_rows(self, method: Method) -> None:
-        """Raises UserError where two rows are the same model, as where a component changes nothing."""
+        """Raises UserError where two rows are the same model, as where a component changes nothing, or have one
+        name."""
         rows: dict[str, Cell] = {}
+        names: dict[str, Cell] = {}
         for cell in self.cells(method):
+            if names.setdefault(cell.cell, cell) is not cell:
+                raise UserError(
+                    f"{method.file}: design.components: two cells would be called {cell.cell}; rename the component "
+                    "whose name looks like a cell's"
+                )
             settings = method.patched(cell.patch).model_dump_json()
             other = rows.setdefault(settings, cell)
             if other is not cell:

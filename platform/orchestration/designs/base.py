@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from branchwise.analysis.declared.factors import Factor, level_of
+from branchwise.analysis.declared.factors import Factor, Grid, level_of
 from branchwise.analysis.declared.looks import Looks
 from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
@@ -79,6 +79,14 @@ class Design(Strict, ABC):
     def seeds(self) -> tuple[int, ...]:
         """The seed of each block, where arms are known beforehand."""
         return (0,)
+
+    def grid(self) -> Grid:
+        """The components, and the cells that the design runs of them."""
+        return Grid(factors=(), planned=frozenset())
+
+    def judged(self) -> bool:
+        """Whether the run will have verdicts on its components."""
+        return bool(self.component_names())
 
     def outcome_names(self) -> tuple[str, ...]:
         """The columns that effects are estimated on, the primary one first."""

@@ -3,15 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from branchwise.orchestration.designs.ablation import Ablation, every_combination
+from branchwise.orchestration.designs.component import Word
+from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.errors import UserError
+from branchwise.trainables.runtime.settings import Many, Strict
+
+
+class FirstEffect(Strict):
+    """The main effect of a component in a screening; no adjusted p where the screening only ranked."""
+
+    rank: PositiveInt
+    value: float  # on the scale of the screening
+    p_holm: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class FirstStage(Strict):
+    """The screening that a factorial follows up, as it was when the follow-up was made."""
+
+    run: str
+    seeds: Annotated[Many[NonNegativeInt], Field(min_length=1)]  # not to be used again
+    others: Literal["full", "off"]  # how the components that it left out are held
+    scale: Literal["log", "logit", "identity"]
+    effects: dict[Word, FirstEffect]
 
 
 class Factorial(Ablation):
     """Every cell in every block: what each component is worth, whatever else is on."""
 
     kind: Literal["factorial"] = "factorial"
+    follow_up_of: FirstStage | None = None  # --follow-up writes it
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
         return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))
+
+    def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
+        yield from super().describe(at_a_time)
+        if first := self.follow_up_of:
+            held = [name for name in first.effects if name not in self.components]
+            yield "follows", f"{first.run}, on fresh seeds ({self.first_seed} to {self.first_seed + self.max_blocks - 1})"
+            yield "held", f"{', '.join(held) or 'none'}: {first.others}"
+
+    def check(self, method: Method) -> None:
+        super().check(method)
+        first, where = self.follow_up_of, f"{method.file}: design"
+        if first is None:
+            return
+        used = set(first.seeds).intersection(range(self.first_seed, self.first_seed + self.max_blocks))
+        if used:
+            raise UserError(
+                f"{where}.first_seed: the screening {first.run} used seed {min(used)}; a follow-up takes fresh ones, "
+                f"from {max(first.seeds) + 1} on"
+            )
+        if unknown := [name for name in self.components if name not in first.effects]:
+            raise UserError(
+                f"{where}.components.{unknown[0]}: not screened in {first.run}; a follow-up has components of "
+                f"{', '.join(first.effects)}"
+            )

@@ -1,20 +1,56 @@
-"""The full method and each other level of each component: k + 1 cells where a factorial of switches has 2^k."""
+"""One component at a time: the full method and each other level of each component, or the base and each one alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
-from branchwise.orchestration.designs.ablation import Ablation, every_combination
+from pydantic import Field
+
+from branchwise.analysis.declared.factors import Factor
+from branchwise.orchestration.designs.ablation import Ablation
+from branchwise.orchestration.designs.component import Component, Word
+
+MAX_COMPONENTS = 50
 
 
-class LeaveOneOut(Ablation):
-    """What is lost with each component alone; shares of the gain cannot be told from it."""
+class OneAtATime(Ablation):
+    """A design that changes one component at a time, and so has room for many."""
+
+    components: Annotated[dict[Word, Component], Field(min_length=1, max_length=MAX_COMPONENTS)]
+
+    def max_cells(self) -> int:
+        return len(list(self.combinations()))
+
+
+class LeaveOneOut(OneAtATime):
+    """What is lost with each component alone, in k + 1 cells; shares of the gain cannot be told from it."""
 
     kind: Literal["leave_one_out"]
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
         full = {factor.name: factor.full for factor in self.factors()}
-        for levels in every_combination(self.factors()):
-            if sum(levels[name] != full[name] for name in full) <= 1 and not self.is_excluded(levels):
-                yield levels
+        cells = [full, *_changed(self.factors()[::-1], full)]
+        return (levels for levels in cells if not self.is_excluded(levels))
+
+
+class AddOneIn(OneAtATime):
+    """What each component brings alone, in k + 2 cells: the base, the base with one, and the full method."""
+
+    kind: Literal["add_one_in"]
+
+    def combinations(self) -> Iterator[Mapping[str, str]]:
+        base = {factor.name: factor.reference for factor in self.factors()}
+        full = {factor.name: factor.full for factor in self.factors()}
+        alone = [levels for levels in _changed(self.factors(), base) if levels != full]
+        return (levels for levels in (full, *alone, base) if not self.is_excluded(levels))
+
+
+def _changed(factors: Sequence[Factor], levels: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """The combinations that differ from `levels` in one component."""
+    return [
+        {**levels, factor.name: level}
+        for factor in factors
+        for level in factor.levels[::-1]
+        if level != levels[factor.name]
+    ]

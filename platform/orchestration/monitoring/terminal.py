@@ -100,16 +100,20 @@ def _sensitivity(plan: Plan) -> list[str]:
     design = plan.space.design
     if not plan.arms:
         return []
-    from branchwise.analysis.declared.cells import factorial_cells
     from branchwise.analysis.statistics import power
+    from branchwise.analysis.statistics.contrasts import tested_effect
 
-    names = design.component_names()
-    ran = {cell.cell for cell in design.cells(plan.space.method)}
-    whole = ran >= set(factorial_cells(names))
+    grid = design.grid()
+    if not design.judged():
+        return []
+    tested = [one for one, _ in (tested_effect(grid, i) for i in range(len(grid.components))) if one]
+    if not tested:
+        return []
+    further = design.further_hypotheses(plan.space.method)
+    kind, cells = power.DESIGNS[tested[0]], len(grid.planned)
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
-    noise, repeats = power.earlier_noise(local, tree) if local else (None, None)
-    headline: power.Design = "factorial" if whole else "leave_one_out"
-    planned = power.plan(len(names), design.max_blocks, headline, noise, design.further_hypotheses(plan.space.method))
+    noise, repeats = power.earlier_noise(local, tree, kind, cells) if local else (None, None)
+    planned = power.plan(len(tested), design.max_blocks, kind, noise, further, cells)
     return power.describe(planned, repeats)
 
 

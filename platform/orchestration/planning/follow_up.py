@@ -1,0 +1,144 @@
+"""The second stage of a screening: the full factorial of its survivors, on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from branchwise.analysis.declared.fractions import MIN_BLOCKS
+from branchwise.orchestration.designs.screening import Screening
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.yaml_file import to_yaml
+from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.space import Space, parse_space
+from branchwise.trainables.runtime.processes import scratch_folder
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.settings import patched
+from branchwise.trainables.runtime.storage import Storage
+
+if TYPE_CHECKING:  # pandas comes with it
+    from branchwise.analysis.statistics.findings import Findings
+
+Others = Literal["full", "off"]
+MAX_NAME = 64
+
+
+def follow_up_space(
+    storage: Storage, name: str, components: Sequence[str] = (), others: Others = "full", overrides: Sequence[str] = ()
+) -> Space:
+    """Return the space of the follow-up of a finished screening. Writes nothing.
+
+    Args:
+        storage: where the screening lies.
+        name: of its run.
+        components: those to follow up, five at most; by default the survivors, whose main effect is significant.
+        others: whether the components that are left out are held at full or off.
+        overrides: KEY=VALUE, laid over the space, as claims or more blocks.
+
+    Raises:
+        UserError: when there is no such screening, it is not finished, or nothing survives.
+    """
+    run = run_named(storage, name, "--follow-up")
+    if not run.begun():
+        raise UserError(f"--follow-up {name}: no such run in {storage.root}; --list shows its runs")
+    screening, _ = read_plan(run)
+    design = screening.design
+    if not isinstance(design, Screening):
+        raise UserError(f"--follow-up {name}: a run of kind {design.kind}; only a screening has a follow-up")
+    findings = _findings(run)
+    if not len(findings.run.results):
+        raise UserError(f"--follow-up {name}: no arm has finished; resume it first (--resume {name})")
+    if findings.run.missing:
+        raise UserError(
+            f"--follow-up {name}: {len(findings.run.missing)} of its arms are missing; resume it first "
+            f"(--resume {name})"
+        )
+    chosen = _chosen(name, components, findings)
+    tree = _tree(name, screening, design, findings, chosen, others)
+    folder = run.read_plan().get("space_folder", "")
+    return parse_space(f"--follow-up {name}", to_yaml(tree).encode(), overrides, folder)
+
+
+def _findings(run: RunFolder) -> Findings:
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.records.folder import load_run, parts
+    from branchwise.analysis.statistics.findings import analyse
+
+    try:
+        with scratch_folder() as scratch:
+            run.copy_for_report(scratch / run.name)
+            return analyse(parts(load_run(scratch / run.name))[0])
+    except RunFolderError as error:
+        raise UserError(str(error)) from error
+
+
+def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str]:
+    """The components to follow up, in their order."""
+    from branchwise.analysis.statistics.screening.stages import MAX_SURVIVORS, survivors
+
+    rows = findings.headline.rows
+    names = [row.component for row in rows]
+    ranking = ", ".join(row.component for row in sorted(rows, key=lambda row: -abs(row.effect.value)))
+    if not requested:
+        chosen = survivors(rows)
+        if not chosen:
+            raise UserError(
+                f"--follow-up {name}: no main effect is significant, so nothing survives; to follow up a ranking, name "
+                f"at most {MAX_SURVIVORS} components with --survivors (by size: {ranking})"
+            )
+        return chosen
+    if unknown := [one for one in requested if one not in names]:
+        raise UserError(f"--survivors {','.join(requested)}: {unknown[0]} is no component of {name}; its are {ranking}")
+    if len(set(requested)) < len(requested) or len(requested) > MAX_SURVIVORS:
+        raise UserError(
+            f"--survivors {','.join(requested)}: {len(requested)} names; at most {MAX_SURVIVORS} different ones"
+        )
+    return [one for one in names if one in requested]
+
+
+def _tree(
+    name: str, screening: Space, design: Screening, findings: Findings, chosen: Sequence[str], others: Others
+) -> dict[str, Any]:
+    """The space of the screening with its design exchanged, and what is left out held off where asked."""
+    from branchwise.analysis.statistics.screening.effects import ranks
+
+    tree: dict[str, Any] = yaml.safe_load(screening.resolved())
+    if others == "off":
+        held: Mapping[str, Any] = {
+            key: value
+            for one, component in design.components.items()
+            if one not in chosen
+            for key, value in component.patch(component.factor(one).reference).items()
+        }
+        tree |= patched(screening.spec, held).model_dump(mode="json")
+    rows = findings.headline.rows
+    effects = {
+        row.component: {"rank": int(rank), "value": row.effect.value}
+        | ({} if isnan(row.p_holm) else {"p_holm": row.p_holm})
+        for row, rank in zip(rows, ranks([row.effect for row in rows]), strict=True)
+        if row.effect.known
+    }
+    if missing := [one for one in chosen if one not in effects]:
+        raise UserError(f"--follow-up {name}: the main effect of {missing[0]} is not known; resume the screening first")
+    components = tree["design"]["components"]
+    return tree | {
+        "name": f"{screening.name[: MAX_NAME - 10]}-follow-up",
+        "design": {
+            "kind": "factorial",
+            "components": {one: components[one] for one in chosen},
+            "baselines": list(design.baselines),
+            "outcomes": list(design.outcomes),
+            "blocks": max(design.max_blocks, MIN_BLOCKS),
+            "first_seed": design.first_seed + design.max_blocks,
+            "follow_up_of": {
+                "run": name,
+                "seeds": list(range(design.first_seed, design.first_seed + design.max_blocks)),
+                "others": others,
+                "scale": findings.headline.scale,
+                "effects": effects,
+            },
+        },
+    }
