@@ -12,6 +12,7 @@ import pytest
 import yaml
 from scipy import stats
 
+import branchwise as bw
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report import REPORT_SCHEMA
 from branchwise.analysis.report.build import build_report
@@ -157,7 +158,7 @@ def test_plan_states_aliases_and_verdicts() -> None:
     content = "\n".join(text for _, text in rows)
     assert "160 = (32 cells) x 5 blocks" in content
     assert "32 of 1,024 combinations, resolution IV" in content
-    assert "c1:c2 cannot be content from c9:c10" in content
+    assert "c1:c2 cannot be told from c9:c10" in content
     assert "Holm over the 10 components" in content
     assert space.design.outline(space.method)["aliases"][0] == "c1:c2 + c9:c10"
     assert (
@@ -248,6 +249,13 @@ def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) ->
     carry_out(parse_space("space.yaml", other.encode()), storage_at(tmp_path))
     with pytest.raises(UserError, match="a run of kind factorial; only a screening has a follow-up"):
         follow_up_space(storage_at(tmp_path), "other")
+
+
+def test_follow_up_from_python_refuses_in_the_same_words(tmp_path: Path) -> None:
+    with pytest.raises(bw.InputError, match="--follow-up absent: no such run"):
+        bw.follow_up("absent", storage=tmp_path)
+    with pytest.raises(bw.InputError, match="others: 'half' is not allowed"):
+        bw.follow_up("absent", others="half", storage=tmp_path)
 
 
 def test_a_claim_is_not_judged_where_a_lost_block_leaves_four(tmp_path: Path) -> None:

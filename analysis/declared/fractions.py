@@ -14,7 +14,7 @@ MIN_BLOCKS = 5  # fewer rank main effects and judge none
 
 # By number of components: each further column as a product of the basic ones, which are the first letters. 8 to 32 runs
 # are the minimum-aberration designs (Box, Hunter & Hunter; NIST/SEMATECH e-Handbook 5.3.3.4.7, whose row for 5 is a
-# misprint); 64 runs are the products of three letters with the fewest words of length four, found by trying all.
+# misprint); 64 runs are the products of three letters with the fewest words of length four, by trying all.
 GENERATORS: dict[int, tuple[str, ...]] = {
     4: ("ABC",),
     5: ("ABCD",),
@@ -93,18 +93,18 @@ def contrasts_of(grid: Grid) -> tuple[Contrast, ...]:
         for name, column in zip(names, columns, strict=True)
     ]
     chains = [Contrast(pairs=tuple(members), off=column) for column, members in pairs.items()]
-    known = {*columns, *pairs}
-    higher = [Contrast(off=column) for column in sorted(_span(columns) - known - {0})]
+    named = {*columns, *pairs}
+    higher = [Contrast(off=column) for column in sorted(_span(columns) - named - {0})]
     return (*mains, *chains, *higher)
 
 
 def _span(columns: Sequence[int]) -> set[int]:
     """Every product of columns."""
-    found = {0}
+    products = {0}
     for column in columns:
-        if column not in found:
-            found |= {column ^ other for other in found}
-    return found
+        if column not in products:
+            products |= {column ^ other for other in products}
+    return products
 
 
 def weights_of(grid: Grid, contrast: Contrast) -> dict[str, float]:

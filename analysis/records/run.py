@@ -20,6 +20,27 @@ RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; thei
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstEffect:
+    """The main effect of a component in the screening; p_holm is NaN where the screening only ranked."""
+
+    component: str
+    rank: float
+    value: float
+    p_holm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStage:
+    """The screening that a run follows up: its name, its seeds, and how the components that it left out are held."""
+
+    run: str
+    seeds: tuple[int, ...]
+    others: str
+    scale: str
+    effects: tuple[FirstEffect, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One sweep, or a part of one, as its folder tells it. `arms` has every column that the analysis uses, NaN or None
     where absent."""
@@ -36,6 +57,21 @@ class Run:
     @property
     def design(self) -> Mapping[str, Any]:
         return self.space.get("design") or {}
+
+    @cached_property
+    def first_stage(self) -> FirstStage | None:
+        """The screening that this run follows up, as its space keeps it; None for another run."""
+        spec = self.design.get("follow_up_of")
+        if not isinstance(spec, Mapping):
+            return None
+        return FirstStage(
+            run=str(spec["run"]), seeds=tuple(spec["seeds"]), others=str(spec["others"]), scale=str(spec["scale"]),
+            effects=tuple(
+                FirstEffect(component=str(name), rank=float(one["rank"]), value=float(one["value"]),
+                            p_holm=float(one.get("p_holm", "nan")))
+                for name, one in spec["effects"].items()
+            ),
+        )  # fmt: skip
 
     @property
     def progress(self) -> Mapping[str, str] | None:

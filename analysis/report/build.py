@@ -29,6 +29,7 @@ from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
 from branchwise.analysis.report.plots.evidence import line_plots
 from branchwise.analysis.report.plots.samples import sample_rows
+from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, with_minus
 from branchwise.analysis.report.wording import for_print, titled, with_titles
@@ -114,7 +115,7 @@ def _measure_tables(measured: Remeasured) -> list[Table]:
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
     run = findings.run
     single = [plot for plot in (cell_forest(findings), sample_rows(run)) if plot is not None]
-    plots = [*attribution_plots(findings), *single, *line_plots(run)]
+    plots = [*screening_plots(findings), *attribution_plots(findings), *single, *line_plots(run)]
     if not run.progress:  # an interim page shows no others
         plots += [*dose_plots(findings), *search_plots(run), *measure_plots(measured)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]

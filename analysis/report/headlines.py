@@ -8,17 +8,28 @@ from branchwise.analysis.declared.cells import OWN
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
+from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential.extended import grew, judged_before
 from branchwise.analysis.statistics.standing import BASELINE
+
+WHICH: dict[Quantity, str] = {
+    "shapley": "",
+    "main_effect": " (main effect)",
+    "leave_one_out": " where every other component is on",
+    "add_one_in": " where every other component is off",
+}
 
 
 def answers(findings: Findings) -> tuple[str, ...]:
     """One sentence a component, largest first; of a search, one on each of the settings it found."""
     if not findings.run.components:
         return tuple(_of_a_search(findings))
-    found = (*_of_standing(findings), *_of_components(findings), *_of_interactions(findings))
+    ranking = ranks_only(findings.headline.fit, findings.run.grid)
+    worth = _of_ranking(findings) if ranking else _of_components(findings)
+    found = (*_of_standing(findings), *worth, *_of_interactions(findings))
     return tuple(f"Exploratory: {sentence}" for sentence in found) if grew(findings.run) else found
 
 
@@ -56,6 +67,18 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
             yield f"{names} together are worth {more} than the sum of each ({worth}), so read their effects together."
 
 
+def _of_ranking(findings: Findings) -> Iterator[str]:
+    """The components by the size of their main effects, where a fraction has too few blocks for verdicts."""
+    shown = natural(findings)
+    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
+    if not pairs:
+        return
+    pairs.sort(key=lambda pair: -abs(pair[0].effect.value))
+    listed = ", ".join(f"{titled(row.component, findings)} {effect_text(one.effect, shown)}" for row, one in pairs)
+    blocks = findings.headline.fit.n_blocks
+    yield f"A ranking, not a verdict ({blocks} block{'' if blocks == 1 else 's'}): {listed}."
+
+
 def _of_components(findings: Findings) -> Iterator[str]:
     shown, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
@@ -75,7 +98,7 @@ def _of_components(findings: Findings) -> Iterator[str]:
             helps = row.effect.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
             worth = worth if helps else harm_text(told.effect, shown)
-            yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}."
+            yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}{WHICH[row.tested or 'shapley']}."
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:

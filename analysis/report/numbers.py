@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.fractions import resolution
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
+from branchwise.analysis.statistics.screening.stages import survivors
 
 _TABLE = "\ue000table "  # stands for a table until its rows are written
 
@@ -27,7 +30,8 @@ def csv_columns() -> tuple[str, ...]:
                 "add_one_in")  # fmt: skip
     bounds = tuple(f"{name}_{end}" for name in ("leave_one_out", "add_one_in") for end in ("low", "high"))
     pooled = ("pooled_low", "pooled_high", "pooled_share_low", "pooled_share_high")
-    further = (*bounds, "next_seed_low", "next_seed_high", *pooled)
+    main = ("main_effect", "main_effect_low", "main_effect_high")
+    further = (*bounds, "next_seed_low", "next_seed_high", *pooled, *main)
     return (
         "component",
         *promised,
@@ -58,7 +62,7 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
         "pooled_share_low": row.pooled_share.low, "pooled_share_high": row.pooled_share.high,
         "next_seed_low": further.low, "next_seed_high": further.high,
     }  # fmt: skip
-    for name in ("shapley", "share", "leave_one_out", "add_one_in"):
+    for name in ("shapley", "share", "leave_one_out", "add_one_in", "main_effect"):
         estimate: Estimate = getattr(row, name)
         numbers |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return {key: None if isnan(value) else value for key, value in numbers.items()}
@@ -113,6 +117,8 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
         "claims_edited": findings.edited,
         "looks": asdict(findings.looks) if findings.looks else None,
+        "screening": screening_json(findings),
+        "first_stage": asdict(run.first_stage) if run.first_stage else None,
         "agreement": [asdict(row) for row in findings.agreement],
         "with_worst_in_place": {name: asdict(estimate) for name, estimate in findings.with_worst.items()},
         "arms": _arm_rows(findings),
@@ -149,6 +155,31 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
 def _next_seed(estimate: Estimate, scale: ScaleResult) -> dict[str, float]:
     further = estimate.for_next_seed(scale.fit.n_blocks)
     return {"next_seed_low": further.low, "next_seed_high": further.high}
+
+
+def screening_json(findings: Findings) -> dict[str, Any] | None:
+    """Of a fraction: its contrasts with what each cannot be told from, and what a follow-up would take."""
+    grid, scale = findings.run.grid, findings.headline
+    if not grid.is_fraction:
+        return None
+    sizes = dict(zip(grid.components, ranks([row.effect for row in scale.rows]), strict=True))
+    mains = [row for row in scale.fraction if row.contrast.component]
+    return {
+        "runs": len(grid.planned),
+        "combinations": 2 ** len(grid.factors),
+        "resolution": resolution(grid),
+        "judged": not ranks_only(scale.fit, grid),
+        "main_effects": [
+            {"component": row.contrast.component, "rank": sizes[row.contrast.component],
+             "cannot_be_told_from": [":".join(one) for one in row.contrast.triples]}
+            for row in mains
+        ],
+        "interactions": [
+            {"sum_of": [":".join(pair) for pair in row.contrast.pairs], "estimate": asdict(row.interaction)}
+            for row in scale.fraction if row.contrast.pairs
+        ],
+        "survivors": survivors(scale.rows),
+    }  # fmt: skip
 
 
 def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:

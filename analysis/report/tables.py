@@ -10,8 +10,9 @@ from math import isnan, nan
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
+from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
 from branchwise.analysis.report.text import CHECK, DASH, TIMES, Table, mean_sd, number, p_text, with_interval
-from branchwise.analysis.report.wording import effect_text, natural, verb
+from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
@@ -20,23 +21,26 @@ from branchwise.analysis.statistics.model import ALPHA, Estimate
 from branchwise.analysis.statistics.sequential.extended import grew
 from branchwise.analysis.statistics.table import CellRow
 
-NEXT_SEED = "one further seed"
+MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 
 def effect_tables(findings: Findings) -> list[Table]:
     """What a run found beside the worth of its components and the verdicts; those that have rows."""
-    makers = (standing_table, outcome_table, level_table, budget_table)
+    makers = (stages_table, standing_table, outcome_table, level_table, budget_table, chain_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
 
 def check_tables(findings: Findings) -> list[Table]:
     """What tells how far a run can be trusted; those that have rows."""
-    makers = (lost_table, interaction_table, agreement_table, variance_table)
+    interactions = () if findings.run.grid.is_fraction else (interaction_table,)
+    makers = (lost_table, *interactions, agreement_table, variance_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
 
 def attribution_table(analyses: Sequence[Findings]) -> Table:
     """What each component is worth: one row a component, with the run's name first when there are several."""
+    if all(findings.run.grid.is_fraction for findings in analyses):
+        return main_effect_table(analyses)
     several = len(analyses) > 1
     rows = []
     for findings in analyses:
@@ -49,7 +53,7 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
                     effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
-    head = _head(analyses)
+    head = better_by(analyses)
     columns = (*(("run",) if several else ()), "component", head, NEXT_SEED, "% of the gain", "p (Holm)",
                "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
@@ -63,20 +67,13 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     )  # fmt: skip
 
 
-def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
-    """The prediction interval for one further seed: `[12.0, 41.3]`."""
-    if not estimate.has_interval:
-        return DASH
-    text = effect_text(estimate.for_next_seed(scale.fit.n_blocks), scale)
-    return text[text.index("[") :]
-
-
 def _tested(analyses: Sequence[Findings]) -> str:
     """What the effects in the table are."""
     kinds = {row.tested for findings in analyses for row in findings.headline.rows}
     words = {
         "shapley": "Shapley values: the mean over all orders in which components can be added.",
         "leave_one_out": "Leave-one-out effects: the full method against the full method without the component.",
+        "add_one_in": "Add-one-in effects: the component alone against the base.",
         "main_effect": "Main effects: the mean over the planned settings of the other components.",
     }
     return " ".join(text for kind, text in words.items() if kind in kinds)
@@ -85,12 +82,6 @@ def _tested(analyses: Sequence[Findings]) -> str:
 def _scale_of_p(analyses: Sequence[Findings]) -> str:
     logit = any(findings.headline.scale == "logit" for findings in analyses)
     return " p and shares: on the logit scale." if logit else ""
-
-
-def _head(analyses: Sequence[Findings]) -> str:
-    """`lowers fd_digits64 by`, where all runs are told of in these words."""
-    heads = {f"{verb(findings.run.primary)} {findings.run.primary.title} by" for findings in analyses}
-    return heads.pop() if len(heads) == 1 else "better by"
 
 
 def standing_table(findings: Findings) -> Table:
@@ -174,14 +165,15 @@ def cell_table(findings: Findings) -> Table:
     """The paper-style table: one row a cell with check marks, mean and SD over seeds, change against the reference."""
     run, reference = findings.run, findings.raw.reference
     shown = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
+    components = run.components if len(run.components) <= MAX_MARKED else ()
     better = f"better than {reference} by"
     published = run.outline.published
     beside = ("published",) if published else ()
     value = f"{run.primary.title} (mean ± SD)"
-    columns = ("cell", *run.components, "seeds", value, *beside, better, *shown)
+    columns = ("cell", *components, "seeds", value, *beside, better, *shown)
     scale = natural(findings)
     rows = tuple(
-        (row.cell, *_marks(row, findings), _seeds(row), mean_sd(row.mean, row.sd),
+        (row.cell, *(_marks(row, findings) if components else ()), _seeds(row), mean_sd(row.mean, row.sd),
          *(number(published.get(row.cell, nan)) for _ in beside),
          effect_text(scale.relative.get(row.cell, Estimate()), scale),
          *(number(row.shown.get(name, nan)) for name in shown))

@@ -15,6 +15,8 @@ from branchwise.analysis.statistics.model import Estimate
 
 MAX_EXPONENT = 700.0  # of e, in a double
 
+NEXT_SEED = "one further seed"
+
 
 def verb(outcome: Outcome, helps: bool = True) -> str:
     """What an effect that helps, or one that harms, does to the values."""
@@ -62,11 +64,25 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     return with_interval(estimate)
 
 
+def next_seed(estimate: Estimate, scale: ScaleResult) -> str:
+    """The prediction interval for one further seed: `[12.0, 41.3]`."""
+    if not estimate.has_interval:
+        return DASH
+    text = effect_text(estimate.for_next_seed(scale.fit.n_blocks), scale)
+    return text[text.index("[") :]
+
+
 def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
     """By how much the value gets worse, as a positive number without an interval."""
     if scale.scale == "log":
         return f"{percent_text(estimate.value, scale.outcome).removeprefix('-')}%"
     return effect_text(replace(Estimate(), value=-estimate.value), scale)
+
+
+def better_by(analyses: Sequence[Findings]) -> str:
+    """`lowers fd_digits64 by`, where all runs are told of in these words."""
+    heads = {f"{verb(findings.run.primary)} {findings.run.primary.title} by" for findings in analyses}
+    return heads.pop() if len(heads) == 1 else "better by"
 
 
 def titled(name: str, findings: Findings) -> str:

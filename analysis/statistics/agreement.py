@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import fdtr, fdtrc
 
 from branchwise.analysis.declared.cells import factorial_cells
+from branchwise.analysis.declared.factors import MAX_JOINED
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.model import ALPHA, holm
 from branchwise.analysis.statistics.spread import FloatArray
@@ -35,7 +36,8 @@ class Agreement:
 
 def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
     """One row a component; the tests take the blocks that have every cell of the factorial."""
-    whole = _whole_blocks(scale, results, factorial_cells(components))
+    cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
+    whole = _whole_blocks(scale, results, cells)
     rows = [_component(row, whole, i) for i, row in enumerate(scale.rows)]
     varies, spread = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
     unit = scale.fit.unit
@@ -58,7 +60,7 @@ def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str
 
 
 def _component(row: ComponentRow, whole: FloatArray, i: int) -> Agreement:
-    se_ratio = row.shapley.se / row.pooled.se if row.pooled.se > 0 and row.shapley.has_interval else nan
+    se_ratio = row.effect.se / row.pooled.se if row.pooled.se > 0 and row.effect.has_interval else nan
     found = Agreement(component=row.component, se_ratio=se_ratio)
     blocks, cells = whole.shape
     if blocks < 2 or cells < 4:

@@ -5,25 +5,27 @@ Every interval is by block, for the mean over seeds; `pooled` is a diagnostic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import nan
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.cells import BASE, FULL, OWN, factorial_cells
+from branchwise.analysis.declared.cells import BASE, FULL, OWN
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
+from branchwise.analysis.statistics.contrasts import Quantity, has_factorial, headline_effect, over_cells
 from branchwise.analysis.statistics.levels import LevelRow, averaged, level_rows
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, fit_two_way, holm, ratio
+from branchwise.analysis.statistics.screening.effects import FractionRow, fraction_rows, ranked_only
 
 Weights = Mapping[str, float]
-Quantity = Literal["shapley", "leave_one_out", "main_effect"]
+GAIN = {FULL: 1.0, BASE: -1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class ComponentRow:
     leave_one_out: Estimate
     add_one_in: Estimate
     main_effect: Estimate
-    pooled: Estimate  # Shapley value with the pooled residual's interval
+    pooled: Estimate  # the tested effect with the pooled residual's interval
     pooled_share: Estimate
     tested: Quantity | None  # the effect that is tested against zero; None where the design can estimate none
     p_holm: float = nan  # of that effect
@@ -77,6 +79,7 @@ class ScaleResult:
     relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
     reference: str
     levels: tuple[LevelRow, ...] = ()
+    fraction: tuple[FractionRow, ...] = ()  # every contrast of a fraction; empty for other designs
 
     def improvement(self, values: FloatArray) -> FloatArray:
         """v of these values."""
@@ -130,7 +133,7 @@ def analyse_scale(
     fit = _fit(results[factorial], observed)
     components = grid.components
     rows = _with_holm([_component_row(fit, grid, i) for i in range(len(components))])
-    gains = {BASE: contrast(fit, _named(contrasts.total_gain(len(components)), components))} if components else {}
+    gains = {BASE: contrast(fit, GAIN)} if components else {}
     reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
     for name in dict.fromkeys(results.loc[~factorial, "cell"]):
@@ -139,8 +142,9 @@ def analyse_scale(
         gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
         relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
     return ScaleResult(
-        outcome=outcome, scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, components),
-        gains=gains, relative=relative, reference=reference, levels=level_rows(fit, grid),
+        outcome=outcome, scale=scale, fit=fit, rows=rows, interactions=_interactions(fit, grid),
+        gains=gains, relative=relative, reference=reference, fraction=fraction_rows(fit, grid),
+        levels=() if grid.is_fraction else level_rows(fit, grid),
     )  # fmt: skip
 
 
@@ -176,42 +180,25 @@ def _fit(rows: pd.DataFrame, observed: _Observed) -> TwoWayFit:
     )
 
 
-def _named(vector: FloatArray, components: Sequence[str]) -> dict[str, float]:
-    return contrasts.by_cell(vector, factorial_cells(components))
-
-
 def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:
-    components, k = grid.components, len(grid.components)
-    weights, gain = _named(contrasts.shapley(i, k), components), _named(contrasts.total_gain(k), components)
+    name, k = grid.components[i], len(grid.components)
+    weights = over_cells(contrasts.shapley(i, k), grid) if has_factorial(grid) else {}
     tested, tested_weights = headline_effect(grid, i)
+    main = averaged(fit, grid.effect(name, grid.factors[i].full))
+    pooled = contrast(fit, tested_weights or weights, "pooled") if tested_weights or weights else Estimate()
     return ComponentRow(
-        component=components[i],
-        shapley=contrast(fit, weights),
-        share=ratio(fit, weights, gain),
-        leave_one_out=contrast(fit, _named(contrasts.leave_one_out(i, k), components)),
-        add_one_in=contrast(fit, _named(contrasts.add_one_in(i, k), components)),
-        main_effect=averaged(fit, grid.effect(components[i], grid.factors[i].full)),
-        pooled=contrast(fit, weights, "pooled"),
-        pooled_share=ratio(fit, weights, gain, "pooled"),
+        component=name,
+        shapley=averaged(fit, weights),
+        share=ratio(fit, weights, GAIN) if weights else averaged(fit, {}),
+        leave_one_out=contrast(fit, {FULL: 1.0, grid.without(name): -1.0}),
+        add_one_in=contrast(fit, {grid.alone(name): 1.0, BASE: -1.0}),
+        main_effect=ranked_only(main, fit) if grid.is_fraction else main,
+        pooled=ranked_only(pooled, fit) if grid.is_fraction else pooled,
+        pooled_share=ratio(fit, weights, GAIN, "pooled") if weights else averaged(fit, {}),
         tested=tested,
         weights=weights,
         tested_weights=tested_weights,
     )
-
-
-def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, Weights]:
-    """The effect of component `i` that this design can estimate and tests against zero, and its weights by cell.
-
-    The Shapley value where every cell of the factorial is planned, else leave-one-out, else the main effect.
-    """
-    components, k = grid.components, len(grid.components)
-    if grid.names >= set(factorial_cells(components)):
-        return "shapley", _named(contrasts.shapley(i, k), components)
-    without = _named(contrasts.leave_one_out(i, k), components)
-    if grid.names >= set(without):
-        return "leave_one_out", without
-    main = grid.effect(components[i], grid.factors[i].full)
-    return ("main_effect", main) if main else (None, {})
 
 
 def _with_holm(rows: list[ComponentRow]) -> tuple[ComponentRow, ...]:
@@ -219,12 +206,12 @@ def _with_holm(rows: list[ComponentRow]) -> tuple[ComponentRow, ...]:
     return tuple(replace(row, p_holm=next(adjusted)) if row.tested else row for row in rows)
 
 
-def _interactions(fit: TwoWayFit, components: Sequence[str]) -> tuple[Interaction, ...]:
-    k = len(components)
+def _interactions(fit: TwoWayFit, grid: Grid) -> tuple[Interaction, ...]:
+    k = len(grid.components) if has_factorial(grid) else 0
     return tuple(
         Interaction(
-            members=tuple(components[i] for i in members),
-            estimate=contrast(fit, _named(contrasts.factorial_effect(members, k), components)),
+            members=tuple(grid.components[i] for i in members),
+            estimate=contrast(fit, over_cells(contrasts.factorial_effect(members, k), grid)),
         )
         for order in range(2, k + 1)
         for members in combinations(range(k), order)

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import factorial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
+from branchwise.analysis.declared.factors import MAX_JOINED, Grid
+
 FloatArray = NDArray[np.float64]
+Quantity = Literal["shapley", "leave_one_out", "add_one_in", "main_effect"]  # an effect that is tested against zero
 
 
 def shapley(component: int, k: int) -> FloatArray:
@@ -69,3 +74,33 @@ def total_gain(k: int) -> FloatArray:
 def by_cell(weights: FloatArray, cells: Sequence[str]) -> dict[str, float]:
     """Non-zero weights of a vector, by name of the cell."""
     return {cell: float(w) for cell, w in zip(cells, weights, strict=True) if w != 0.0}
+
+
+def over_cells(vector: FloatArray, grid: Grid) -> dict[str, float]:
+    """Return the non-zero weights of a vector over the combinations of reference and full level, by cell."""
+    return by_cell(vector, grid.corners or factorial_cells(grid.components))
+
+
+def has_factorial(grid: Grid) -> bool:
+    """Whether contrasts over all combinations make sense: of a fraction, or of many components, they do not."""
+    return bool(grid.corners) or (len(grid.components) <= MAX_JOINED and not grid.is_fraction)
+
+
+def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, dict[str, float]]:
+    """The effect of component `i` that this design can estimate and tests against zero, and its weights by cell.
+
+    The Shapley value where every cell of the factorial is planned; of a fraction the main effect; else leave-one-out,
+    else add-one-in, else the main effect.
+    """
+    name = grid.components[i]
+    main = grid.effect(name, grid.factors[i].full)
+    if grid.corners:
+        return "shapley", over_cells(shapley(i, len(grid.components)), grid)
+    if grid.is_fraction:
+        return "main_effect", main
+    without, alone = {FULL: 1.0, grid.without(name): -1.0}, {grid.alone(name): 1.0, BASE: -1.0}
+    if grid.names >= set(without):
+        return "leave_one_out", without
+    if grid.names >= set(alone):
+        return "add_one_in", alone
+    return ("main_effect", main) if main else (None, {})

@@ -20,7 +20,8 @@ from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
-from branchwise.analysis.statistics.power import Design, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.power import DESIGNS, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential import extended
 from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
 from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
@@ -187,9 +188,11 @@ def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | No
     blocks, tested = headline.fit.n_blocks, next((row.tested for row in headline.rows if row.tested), None)
     if headline.scale != "log" or tested is None or blocks < 1:
         return None
-    design: Design = "factorial" if tested == "shapley" else "leave_one_out"
-    further = further_hypotheses(claims, run.components, tested)
-    return plan(len(run.components), blocks, design, effect_sd(run, headline), further)
+    if ranks_only(headline.fit, run.grid):
+        return None
+    further, judged = further_hypotheses(claims, run.components, tested), sum(1 for row in headline.rows if row.tested)
+    cells = len(run.grid.planned)
+    return plan(judged, blocks, DESIGNS[tested], effect_sd(run, headline), further, cells)
 
 
 def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:

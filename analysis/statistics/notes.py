@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from branchwise.analysis.declared.fractions import MIN_BLOCKS, resolution
 from branchwise.analysis.records import teachers
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.screening.effects import ranks_only
 
 
 def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
@@ -102,6 +104,8 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
         if run.searched:
             return []
         return ["The space declares no components: there are no effects to attribute."]
+    if run.grid.is_fraction:
+        return _of_a_fraction(run, headline)
     quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")
     if headline.rows and not any(row.tested for row in headline.rows):
         return ["This design runs too few cells for any effect of a component."]
@@ -115,9 +119,33 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
         return []
     empty = [cell for cell in run.cells if cell not in headline.fit.cells]
     if not run.grid.whole:
-        tested = {"leave_one_out": "leave-one-out effects", "main_effect": "main effects"}
+        tested = {"leave_one_out": "leave-one-out effects", "add_one_in": "add-one-in effects",
+                  "main_effect": "main effects"}  # fmt: skip
         words = tested.get(headline.rows[0].tested or "", "")
         only = f": {words} are tested instead" if words else ""
         return [f"This design runs too few cells for Shapley values and shares{only}."]
     cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
     return [f"{cause} these cannot be estimated: {_some(unknown)}."]
+
+
+def _of_a_fraction(run: Run, headline: ScaleResult) -> list[str]:
+    """What a fraction cannot tell, and whether it judges."""
+    grid = run.grid
+    number = resolution(grid)
+    pairs = "known only in sums" if number == "IV" else "mixed with effects of three"
+    notes = [
+        f"The run has {len(grid.planned)} of {2 ** len(grid.factors):,} combinations, a fraction of resolution "
+        f"{number}: main effects are clear of effects of two components, which are {pairs}; Shapley values and shares "
+        "are not known."
+    ]
+    if ranks_only(headline.fit, grid) and len(run.results):
+        blocks = headline.fit.n_blocks
+        notes.append(
+            f"Ranking only: no component is judged from {blocks} block{'' if blocks == 1 else 's'}; verdicts take "
+            f"{MIN_BLOCKS}. "
+            "What leads a ranking may be noise: confirm it on fresh seeds (--follow-up)."
+        )
+    empty = [cell for cell in run.planned if cell not in headline.fit.cells]
+    if empty and len(run.results):
+        notes.append(f"Without a finished arm in {_some(empty)} no main effect can be estimated.")
+    return notes

@@ -14,7 +14,19 @@ from math import exp, inf, isfinite, lgamma, log, log1p, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
-Design = Literal["factorial", "leave_one_out"]
+Design = Literal["factorial", "leave_one_out", "add_one_in", "screening"]
+DESIGNS: dict[str, Design] = {  # by the effect that is tested
+    "shapley": "factorial",
+    "leave_one_out": "leave_one_out",
+    "add_one_in": "add_one_in",
+    "main_effect": "screening",
+}
+EFFECTS: dict[Design, str] = {
+    "factorial": "Shapley value",
+    "leave_one_out": "leave-one-out effect",
+    "add_one_in": "add-one-in effect",
+    "screening": "main effect",
+}
 ALPHA = 0.05
 POWER = 0.8
 LEAST_DF = 4  # of an SD that is worth a forecast
@@ -60,10 +72,12 @@ class Plan:
     half_width_next: float
 
 
-def variance_factor(components: int, design: Design) -> float:
+def variance_factor(components: int, design: Design, cells: int = 0) -> float:
     """Sum of squared weights of the design's headline contrast: its variance in a block, in residual variances, where
-    effects do not differ between blocks."""
-    if design == "leave_one_out":
+    effects do not differ between blocks. cells: of a screening."""
+    if design == "screening":
+        return 4 / cells
+    if design != "factorial":
         return 2.0
     from branchwise.analysis.statistics.contrasts import shapley
 
@@ -128,19 +142,24 @@ def half_width(effect_sd: float, blocks: int) -> float:
 
 
 def plan(
-    components: int, blocks: int, design: Design = "factorial", effect_sd: EffectSD | None = None, claims: int = 0
+    components: int,
+    blocks: int,
+    design: Design = "factorial",
+    effect_sd: EffectSD | None = None,
+    claims: int = 0,
+    cells: int = 0,
 ) -> Plan:
     """What `blocks` blocks of the design can see, and what one more would buy.
 
-    claims: tests declared beside the headline effect of each component. ValueError for fewer than one component or
-    block, or an SD that is not above 0.
+    claims: tests declared beside the headline effect of each component. cells: of a screening. ValueError for fewer
+    than one component or block, or an SD that is not above 0.
     """
     if components < 1 or blocks < 1:
         raise ValueError("a plan takes at least one component and one block")
     if effect_sd is not None and not effect_sd.sd > 0:
         raise ValueError("the SD of an effect is above 0")
     hypotheses = components + claims
-    sd = sqrt(variance_factor(components, design)) if effect_sd is None else effect_sd.sd
+    sd = sqrt(variance_factor(components, design, cells)) if effect_sd is None else effect_sd.sd
     return Plan(
         design=design, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
         detectable=smallest_detectable(sd, blocks, hypotheses),
@@ -151,7 +170,8 @@ def plan(
 
 def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
-    what = "Shapley value" if planned.design == "factorial" else "leave-one-out effect"
+    what = EFFECTS[planned.design]
+    one = f"{'an' if what.startswith('a') else 'a'} {what}"
     number = planned.hypotheses
     test = f"{what}, by block, 80% power, 5% level" + (f" shared by {number} hypotheses" if number > 1 else "")
     more, noise = _effect(planned.detectable_next, planned), planned.effect_sd
@@ -170,7 +190,7 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
         lines = [
             f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
             f"({test}); with one more seed, {more}.",
-            f"Expected 95% interval of a {what}: ±{_effect(planned.half_width, planned)}; with one more seed, "
+            f"Expected 95% interval of {one}: ±{_effect(planned.half_width, planned)}; with one more seed, "
             f"±{_effect(planned.half_width_next, planned)}.",
         ]
     if noise is None:
@@ -200,11 +220,14 @@ def _effect(effect: float, planned: Plan) -> str:
     return f"over {LARGEST:.0%}" if effect > log1p(LARGEST) else f"{100 * (exp(effect) - 1):.1f}%"
 
 
-def earlier_noise(storage: Path, space: Mapping[str, Any]) -> tuple[EffectSD | None, Repeats | None]:
+def earlier_noise(
+    storage: Path, space: Mapping[str, Any], design: Design = "factorial", cells: int = 0
+) -> tuple[EffectSD | None, Repeats | None]:
     """Noise from the newest report under `storage` (`<run>/report/ablation.json`) that fits the planned space.
 
-    Only runs with the same settings count, for noise depends on all of them, and only those with enough degrees of
-    freedom. Reports that cannot be read as such are passed over: they are not this run's business.
+    Only runs with the same settings count, for noise depends on all of them, those of the same design, for the SD is
+    that of its effects, and only those with enough degrees of freedom. Reports that cannot be read as such are passed
+    over: they are not this run's business.
     """
     paths = sorted(storage.glob("*/report/ablation.json"), key=lambda path: -path.stat().st_mtime)
     for path in paths:
@@ -212,18 +235,21 @@ def earlier_noise(storage: Path, space: Mapping[str, Any]) -> tuple[EffectSD | N
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             continue
-        noise = _noise(report, space) if isinstance(report, dict) else None
+        noise = _noise(report, space, design, cells) if isinstance(report, dict) else None
         if noise is not None:
             return noise, _repeats(report["model"].get("repeats"))
     return None, None
 
 
-def _noise(report: Mapping[str, Any], space: Mapping[str, Any]) -> EffectSD | None:
+def _noise(report: Mapping[str, Any], space: Mapping[str, Any], design: Design, cells: int) -> EffectSD | None:
     model, settings = report.get("model"), report.get("space")
     if not isinstance(model, dict) or not isinstance(settings, dict):
         return None
     found = model.get("effect_sd")
     if not isinstance(found, dict) or any(settings.get(part) != space.get(part) for part in SAME):
+        return None
+    same_cells = design != "screening" or model.get("cells") == cells
+    if (model.get("plan") or {}).get("design", design) != design or not same_cells:
         return None
     sd, df = found.get("sd"), found.get("df")
     if not isinstance(sd, float) or not isinstance(df, int | float) or not sd > 0 or df < LEAST_DF - 1e-6:

@@ -95,7 +95,7 @@ def as_good(run: Run, headline: ScaleResult) -> tuple[str, ...]:
     """Cells with fewer components than the full method whose mean is no worse than its own, the best one first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
-    if full is None:
+    if full is None or run.grid.is_fraction:  # the best of many runs of a screening is best by chance
         return ()
     smaller = [cell for cell in run.planned if cell != FULL and means.get(cell, -np.inf) >= full]
     return tuple(sorted(smaller, key=lambda cell: -means[cell]))
@@ -150,7 +150,7 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
         )
     for budget in along:
         for i, component in enumerate(run.components):
-            signs = [np.sign(result.rows[i].shapley.value) for result in budget.results if _clear(result, i)]
+            signs = [np.sign(result.rows[i].effect.value) for result in budget.results if _clear(result, i)]
             if any(one != other for one, other in pairwise(signs)):
                 found.append(
                     f"{component}: its effect on {budget.outcome} changes sign with the length of training, so it "
@@ -160,4 +160,4 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
 
 
 def _clear(result: ScaleResult, i: int) -> bool:
-    return result.rows[i].shapley.known and result.rows[i].shapley.p <= ALPHA
+    return result.rows[i].effect.known and result.rows[i].effect.p <= ALPHA

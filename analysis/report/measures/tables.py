@@ -20,7 +20,7 @@ def holds_table(measured: Remeasured) -> Table:
     rows = []
     for effects in measured.effects:
         found = effects.rows
-        told = [(effect_text(found[name].shapley, effects.attribution), with_interval(found[name].share, 100))
+        told = [(effect_text(found[name].effect, effects.attribution), with_interval(found[name].share, 100))
                 for name in components]  # fmt: skip
         rows.append((effects.label, effects.metric, *(text for pair in told for text in pair)))
     if rows and components:

@@ -24,7 +24,8 @@ MOST_PANELS = 6  # outcomes in one plot, the primary one first
 
 def attribution_plots(findings: Findings) -> list[Plot]:
     """The plots that the run has the numbers for."""
-    drawn = [attribution_bars(findings), waterfall(findings), outcome_panels(findings), standings(findings),
+    bars = None if findings.run.grid.is_fraction else attribution_bars(findings)
+    drawn = [bars, waterfall(findings), outcome_panels(findings), standings(findings),
              interactions(findings)]  # fmt: skip
     return [plot for plot in drawn if plot is not None]
 
@@ -32,7 +33,7 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 def attribution_bars(findings: Findings) -> Plot | None:
     """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
     scale = natural(findings)
-    found = [row for row in scale.rows if row.shapley.known or row.leave_one_out.known]
+    found = [row for row in scale.rows if row.effect.known]
     if not found:
         return None
     figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(found))
@@ -53,7 +54,7 @@ def attribution_bars(findings: Findings) -> Plot | None:
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     _legend_below(figure, axes)
-    told = "; ".join(f"{r.component}: {effect_text(r.shapley, scale)}" for r in found if r.shapley.known)
+    told = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in found if r.effect.known)
     alt = f"Shapley values, leave-one-out and add-one-in with 95% intervals; right of zero the component helps. {told}."
     return render(figure, "attribution", "Worth of each component", alt)
 
@@ -122,7 +123,7 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
 def outcome_panels(findings: Findings) -> Plot | None:
     """The attribution of every outcome: a panel each, in its own direction and on its own scale."""
     shown = [natural(findings, i) for i in range(min(len(findings.outcomes), MOST_PANELS))]
-    if len(shown) < 2 or not any(row.shapley.known for scale in shown for row in scale.rows):
+    if len(shown) < 2 or not any(row.effect.known for scale in shown for row in scale.rows):
         return None
     columns = 2 if len(shown) in (2, 4) else 3
     lines = -(-len(shown) // columns)
@@ -130,10 +131,10 @@ def outcome_panels(findings: Findings) -> Plot | None:
     figure = Figure(figsize=(TWO_COLUMNS, lines * (0.6 + 0.32 * len(names))))
     panels = [figure.add_subplot(lines, columns, i + 1) for i in range(len(shown))]
     for i, (axes, scale) in enumerate(zip(panels, shown, strict=True)):
-        low, high = span(row.shapley for row in scale.rows)
+        low, high = span(row.effect for row in scale.rows)
         axes.set_xlim(low, high)
         for j, row in enumerate(scale.rows):
-            interval(axes, row.shapley, j, colour(0) if i == 0 else INK)
+            interval(axes, row.effect, j, colour(0) if i == 0 else INK)
         rows(axes, names if i % columns == 0 else [""] * len(names))
         zero_line(axes)
         effect_axis(axes.xaxis, scale, low, high)
@@ -166,7 +167,7 @@ def standings(findings: Findings) -> Plot | None:
 def interactions(findings: Findings) -> Plot | None:
     """Main effects, and by how much combinations are worth more than the sum of their parts, with intervals."""
     scale, run = natural(findings), findings.run
-    if len(scale.rows) < 2 or not all(row.main_effect.known for row in scale.rows):
+    if len(scale.rows) < 2 or not scale.interactions or not all(row.main_effect.known for row in scale.rows):
         return None
     effects: list[tuple[tuple[str, ...], Estimate]] = [((row.component,), row.main_effect) for row in scale.rows]
     effects += [(one.members, one.estimate) for one in scale.interactions if len(one.members) <= 3]

@@ -47,7 +47,7 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
     room, sign = (high - low) / MOST_LABELS, 1 if outcome.better == "lower" else -1
     chosen: list[tuple[float, str]] = []
     for worth in PERCENTS:
-        effect = -sign * log(1 - worth / 100)
+        effect = -sign * log(1 - worth / 100) + 0.0  # no minus sign before zero
         if low <= effect <= high and all(abs(effect - other) >= room for other, _ in chosen):
             chosen.append((effect, with_minus(f"{percent(effect, outcome):.3g}%")))
     return sorted(chosen)

@@ -97,7 +97,7 @@ def budget_panels(findings: Findings) -> Plot | None:
         min(1.0 + COLUMN * len(groups), TWO_COLUMNS), 0.45 + ROW * len(found), len(found), len(groups)
     )
     for budget, line in zip(found, panels, strict=True):
-        estimates = [row.shapley for scale in budget.results for row in scale.rows]
+        estimates = [row.effect for scale in budget.results for row in scale.rows]
         low, high = span(estimates)
         for group, axes in zip(groups, line, strict=True):
             axes.set_ylim(low, high)
@@ -120,7 +120,7 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
     most = max(budget.steps)
     for name in group:
         i = components.index(name)
-        points = [(step, _shapley(scale, i)) for step, scale in zip(budget.steps, budget.results, strict=True)]
+        points = [(step, _effect(scale, i)) for step, scale in zip(budget.steps, budget.results, strict=True)]
         shift = 0.012 * most * (group.index(name) - (len(group) - 1) / 2)
         known = [(step + shift, estimate) for step, estimate in points if estimate.known]
         tint, marker = colour(i), MARKERS[i % len(MARKERS)]
@@ -132,5 +132,5 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
     axes.set_xticks(budget.steps, [f"{step:,}" for step in budget.steps])
 
 
-def _shapley(scale: ScaleResult, i: int) -> Estimate:
-    return scale.rows[i].shapley
+def _effect(scale: ScaleResult, i: int) -> Estimate:
+    return scale.rows[i].effect

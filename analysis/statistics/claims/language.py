@@ -111,7 +111,8 @@ class Claim:
 
 def further_hypotheses(claims: Sequence[Claim], components: Sequence[str], tested: str = "shapley") -> int:
     """How many different tests the claims add to those of each component's tested effect against zero."""
-    return len({claim.hypothesis for claim in claims} - {f"1*{tested}({name}) is 0" for name in components})
+    quantity = {"main_effect": "effect"}.get(tested, tested)  # as claims call it
+    return len({claim.hypothesis for claim in claims} - {f"1*{quantity}({name}) is 0" for name in components})
 
 
 def seal(claims: Sequence[str], canonical: bool = True) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from math import isfinite, log1p
 from typing import Literal
 
-from branchwise.analysis.declared.cells import BASE, FULL, cell_name, factorial_cells
+from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
+from branchwise.analysis.declared.factors import MAX_JOINED
 from branchwise.analysis.declared.outcomes import column_and_evaluation, column_and_step, under
 from branchwise.analysis.statistics.claims.language import Claim, Scale, Term, Vocabulary
 
@@ -229,11 +230,14 @@ class _Parser:
 
     def require_cells(self, quantity: str, name: str) -> None:
         """A design that does not run every cell cannot judge every quantity: say so before the run, not after."""
-        components = self.known.grid.components
-        alone = cell_name({name}, components)
-        without = cell_name(set(components) - {name}, components)
-        pairs = {"leave_one_out": (FULL, without), "add_one_in": (alone, BASE)}
-        absent = [c for c in pairs.get(quantity, factorial_cells(components)) if c not in self.known.cells]
+        grid = self.known.grid
+        pairs = {"leave_one_out": (FULL, grid.without(name)), "add_one_in": (grid.alone(name), BASE)}
+        if quantity not in pairs and grid.is_fraction:
+            raise ValueError(f"{quantity} cannot be estimated from a fraction; allowed are effect and value")
+        if quantity not in pairs and len(grid.factors) > MAX_JOINED and not grid.corners:
+            raise ValueError(f"{quantity} needs every combination of the components, which this design does not run")
+        needed = pairs.get(quantity) or grid.corners or factorial_cells(grid.components)
+        absent = [cell for cell in needed if cell not in self.known.cells]
         if absent:
             raise ValueError(f"{quantity} needs the cells {', '.join(absent)}, which this design does not run")
 

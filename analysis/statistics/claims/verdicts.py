@@ -24,6 +24,7 @@ from branchwise.analysis.statistics.claims.language import Claim, Term
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import ALPHA, Estimate, TwoWayFit, contrast, ratio
+from branchwise.analysis.statistics.screening.effects import ranked_only
 
 Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
 
@@ -168,17 +169,14 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
         if term.quantity == "trend":
             return grid.trend(name)
         return grid.effect(name, level[0] if level else grid.factor(name).full)
-    components = grid.components
-    k = len(components)
-    members = [components.index(name) for name in term.names]
-    vector = {
-        "share": lambda: contrasts.shapley(members[0], k),
-        "shapley": lambda: contrasts.shapley(members[0], k),
-        "interaction": lambda: contrasts.factorial_effect(members, k),
-        "leave_one_out": lambda: contrasts.leave_one_out(members[0], k),
-        "add_one_in": lambda: contrasts.add_one_in(members[0], k),
-    }[term.quantity]()
-    return contrasts.by_cell(vector, factorial_cells(components))
+    if term.quantity == "leave_one_out":
+        return {FULL: 1.0, grid.without(term.names[0]): -1.0}
+    if term.quantity == "add_one_in":
+        return {grid.alone(term.names[0]): 1.0, BASE: -1.0}
+    k, members = len(grid.components), [grid.components.index(name) for name in term.names]
+    interaction = term.quantity == "interaction"
+    vector = contrasts.factorial_effect(members, k) if interaction else contrasts.shapley(members[0], k)
+    return contrasts.by_cell(vector, grid.corners or factorial_cells(grid.components))
 
 
 def _weights(claim: Claim, grid: Grid) -> dict[str, float]:
@@ -212,6 +210,8 @@ def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Tes
 
 def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float]) -> Test:
     estimate = contrast(scale.fit, weights)
+    if scale.fraction:
+        estimate = ranked_only(estimate, scale.fit)
     form: Form = "ratio effect" if scale.scale == "log" else "effect"
     if claim.relative and claim.bound and scale.scale != "log":
         why = f"{scale.outcome.title or scale.outcome.name} is not on the log scale, so it has no effect in per cent"

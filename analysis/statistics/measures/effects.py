@@ -31,7 +31,7 @@ class Effects:
 
     def conclusion(self, component: str) -> Conclusion:
         """By the 95% interval over blocks, for this component and measure alone."""
-        effect = self.rows[component].shapley
+        effect = self.rows[component].effect
         if not effect.has_interval or effect.low <= 0 <= effect.high:
             return "not shown"
         return "helps" if effect.low > 0 else "hurts"

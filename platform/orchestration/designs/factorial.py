@@ -45,7 +45,10 @@ class Factorial(Ablation):
         yield from super().describe(at_a_time)
         if first := self.follow_up_of:
             held = [name for name in first.effects if name not in self.components]
-            yield "follows", f"{first.run}, on fresh seeds ({self.first_seed} to {self.first_seed + self.max_blocks - 1})"
+            yield (
+                "follows",
+                f"{first.run}, on fresh seeds ({self.first_seed} to {self.first_seed + self.max_blocks - 1})",
+            )
             yield "held", f"{', '.join(held) or 'none'}: {first.others}"
 
     def check(self, method: Method) -> None:

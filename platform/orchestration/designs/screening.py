@@ -59,8 +59,8 @@ class Screening(Ablation):
                 )
         if self.claims and not self.judged():
             raise UserError(
-                f"{where}.claims: {self.max_blocks} blocks rank main effects and judge none; claims in a screening take "
-                f"at least {MIN_BLOCKS} blocks"
+                f"{where}.claims: {self.max_blocks} blocks rank main effects and judge none; claims in a screening "
+                f"take at least {MIN_BLOCKS} blocks"
             )
         super().check(method)
 

@@ -101,12 +101,12 @@ def _sensitivity(plan: Plan) -> list[str]:
     if not plan.arms:
         return []
     from branchwise.analysis.statistics import power
-    from branchwise.analysis.statistics.contrasts import tested_effect
+    from branchwise.analysis.statistics.contrasts import headline_effect
 
     grid = design.grid()
     if not design.judged():
         return []
-    tested = [one for one, _ in (tested_effect(grid, i) for i in range(len(grid.components))) if one]
+    tested = [one for one, _ in (headline_effect(grid, i) for i in range(len(grid.components))) if one]
     if not tested:
         return []
     further = design.further_hypotheses(plan.space.method)
