@@ -126,4 +126,4 @@ def test_the_best_of_four_baselines_allows_for_the_choice():
         wrong += adjusted.p <= ALPHA
         unadjusted += best.p <= ALPHA
     assert wrong / n <= 0.055
-    assert unadjusted / n > 0.08
+    assert unadjusted / n > 0.06  # 5% nominal, one standard error is 1.1%
