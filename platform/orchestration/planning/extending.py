@@ -51,6 +51,8 @@ def plan_extended(storage: Storage, extension: Extension, name: str | None) -> P
         raise UserError(f"{option}: it is not finished; finish it first with --resume {extension.name}")
     if old.design.searches():
         raise UserError(f"{option}: a {old.design.kind} run cannot grow; start another one with --space")
+    if extension.components and old.design.kind == "screening":
+        raise UserError(f"{option}: a fraction is of its own components; screen all of them in a new run with --space")
     tree = read_tree(run.space_path(), old.resolved().encode())
     ran = int(manifest.get("stopped_after") or old.design.max_blocks)
     added = _add(option, tree, extension, old, ran)
