@@ -28,19 +28,21 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "docker/README.md": "containers.md",
     "examples/README.md": "examples.md",
+    "AGENTS.md": "agents.md",
 }
-NOTEBOOKS = ("ablation", "search", "guidance")
+NOTEBOOKS = ("quickstart", "ablation", "search", "guidance")
 SETTINGS = ("trainables/dash/settings", "trainables/command", "platform/orchestration", "trainables/runtime")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 # What the side of each page lists.
 CONTENTS = {
     "Your own method": ["own-script", "own-trainable", "lightning", "hugging-face", "own-images", "runs-elsewhere",
                         "examples"],
-    "Spaces": ["spaces-dash", "spaces-command", "search-spaces", "screening", "add-seeds", "measure"],
+    "Spaces": ["spaces", "spaces-dash", "spaces-command", "search-spaces", "screening", "add-seeds", "measure"],
     "Statistics": ["statistics", "decisions/intervals", "decisions/claims"],
     "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
-    "Reference": ["api", "speed", "limits", "security", "contributing", "changelog"],
+    "Reference": ["commands", "api", "run-folder", "glossary", "agents", "speed", "limits", "security", "contributing",
+                  "changelog"],
     "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",
                   "decisions/evaluation", "decisions/metrics", "decisions/ddim-parity", "decisions/tirt",
                   "decisions/rooms"],
@@ -53,10 +55,12 @@ def main(argv: list[str] | None = None) -> int:
     out = parser.parse_args(argv).out
     with tempfile.TemporaryDirectory() as scratch:
         pages = Path(scratch) / "pages"
-        lay_out(pages)
-        sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", "-d", f"{scratch}/trees"]
         search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        code = subprocess.run([*sphinx, pages, out], env={**os.environ, "PYTHONPATH": search}, check=False).returncode
+        os.environ["PYTHONPATH"] = search  # of the notebooks' kernels and Sphinx's processes
+        lay_out(pages)
+        shutil.rmtree(pages / "results", ignore_errors=True)
+        sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto", "-d", f"{scratch}/trees"]
+        code = subprocess.run([*sphinx, pages, out], check=False).returncode
     print(f"{out / 'index.html'}" if code == 0 else "the site was not made", file=sys.stderr if code else sys.stdout)
     return code
 
@@ -77,7 +81,9 @@ def lay_out(folder: Path) -> None:
     (folder / "notebooks").mkdir()
     for name in NOTEBOOKS:
         notebook = nbformat.read(ROOT / f"analysis/{name}.ipynb", as_version=4)
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT / "analysis")}}).execute()
+        # The quick start writes a run where it is executed; the others read those of the checkout.
+        start = folder if name == "quickstart" else ROOT / "analysis"
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(start)}}).execute()
         nbformat.write(notebook, folder / f"notebooks/{name}.ipynb")
 
 
@@ -105,7 +111,9 @@ def _page_of(path: str) -> str | None:
     """What a file of the repository is called on the site; None where it is not on it."""
     if path.startswith("docs/") and (ROOT / path).is_file() and not path.endswith(".py"):
         return path.removeprefix("docs/")
-    return {"README.md": "index.md", **PAGES}.get(path)
+    generated = {f"search_spaces/schemas/{name}.json": f"spaces-{name}.md" for name in ("dash", "command")}
+    notebooks = {f"analysis/{name}.ipynb": f"notebooks/{name}.ipynb" for name in NOTEBOOKS}
+    return {"README.md": "index.md", **PAGES, **generated, **notebooks}.get(path)
 
 
 def _keys(trainable: str) -> str:

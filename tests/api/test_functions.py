@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -167,3 +168,19 @@ def test_interrupted_script_resumes_where_it_was(root: Path, tmp_path: Path, num
     assert result.returncode == 0, result.stdout + result.stderr
     assert {name: (arms / name).read_bytes() for name in finished} == finished
     assert len(list(arms.glob("*.json"))) == 16
+
+
+@pytest.mark.slow(40)
+def test_python_of_the_readme_runs(root: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), flags=re.DOTALL)
+    result = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "points" in result.stdout
+    assert (tmp_path / "results/ema/report/index.html").is_file()
