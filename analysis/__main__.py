@@ -69,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RunFolderError, IncomparableError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder that cannot be read, or whose name no file system takes
+        print(f"error: {one_line(f'{error.filename}: {error.strerror or error}')}", file=sys.stderr)
+        return 2
     show(summary, console)
     return 0
 

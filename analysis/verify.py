@@ -13,12 +13,14 @@ from typing import Any
 
 from branchwise.analysis.console import make_console, one_line
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
-from branchwise.analysis.records.damage import RunFolderError, whole_json
+from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
 from branchwise.analysis.statistics.sequential.judging import LookResults
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import ARMS, REPORT
 
 ROUNDING = 1e-9  # relative; another processor may differ by so much
 MOST_NAMED = 3
@@ -99,14 +101,14 @@ def _measure(run: Run) -> Check:
 
 def _records(run: Run) -> Iterator[Check]:
     """The sealed record of each arm against its row in the table."""
-    files = sorted((run.folder / "arms").glob("[!.]*.json"))
+    files = sorted(path_in(run.folder, ARMS).glob("[!.]*.json"))
     if not files:
         return  # of runs made elsewhere
     values = run.arms.set_index("arm")["value"].to_dict()
     for file in files:
         try:
-            record = whole_json(file)
-        except (RunFolderError, ValueError) as error:
+            record = read_json(run.folder, f"{ARMS}/{file.name}", schemas.Record) or {}
+        except RunFolderError as error:
             yield Check("records", False, str(error))
             return
         told, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
@@ -119,10 +121,10 @@ def _records(run: Run) -> Iterator[Check]:
 def _numbers(run: Run) -> Check:
     from branchwise.analysis.report.build import numbers_of
 
-    file = run.folder / "report/ablation.json"
+    file = run.folder / REPORT / "ablation.json"
     try:
-        reported = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        reported = json.loads(read_bytes(run.folder, f"{REPORT}/{file.name}") or b"")
+    except (RecursionError, ValueError) as error:
         return Check("numbers", False, f"{file} cannot be read: {error}")
     difference = next(_differences(reported, json.loads(numbers_of(run.folder)), ""), None)
     if difference:
@@ -196,6 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found += verdicts(args.run_folder, args.require) if args.require is not None else []
     except (RunFolderError, IncomparableError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder that cannot be read, or whose name no file system takes
+        print(f"error: {one_line(f'{error.filename}: {error.strerror or error}')}", file=sys.stderr)
         return 2
     width = max(len(check.name) for check in found)
     for check in found:

@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(options: argparse.Namespace, begun: threading.Event, console: Console) -> int:
     """Returns the exit code of a command that nothing broke off; `begun` is set when measuring begins."""
     with open_storage(options.storage) as storage:
-        plan = plan_measures(storage, options.run, options.arms, options.set, options.grid)
+        plan = plan_measures(
+            storage, options.run, options.arms, options.set, options.grid, options.trust, options.dry_run
+        )
     if not plan.slots and not address_of(options.address) and not options.dry_run:
         raise UserError("; ".join(shortages(plan.space, machine())))
     print_measures(plan, console)
@@ -74,6 +76,7 @@ def parser() -> Parser:
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
+    option("--trust", action="store_true", help="measure a run that this user did not start, by the code that it names")
     return parser
 
 

@@ -109,7 +109,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
 def plan_of(options: argparse.Namespace) -> Plan:
     with open_storage(options.storage) as storage:
         if options.resume is not None:
-            return plan_resumed(storage, options.resume)
+            return plan_resumed(storage, options.resume, options.trust, options.dry_run)
         if options.extend is not None:
             extension = Extension(
                 name=options.extend,
@@ -119,12 +119,12 @@ def plan_of(options: argparse.Namespace) -> Plan:
                 claims=options.claim,
                 confirm=options.confirm,
             )
-            return plan_extended(storage, extension, options.name)
+            return plan_extended(storage, extension, options.name, options.trust, options.dry_run)
         planned_for = None if options.target is None else target(options.target)
         if options.follow_up is not None:
             space = follow_up_space(storage, options.follow_up, options.survivors, options.others, options.set)
         else:
-            space = load_space(options.space, options.set)
+            space = load_space(options.space, options.set, not options.dry_run)
         space = replace(space, reuse=tuple(dict.fromkeys([*space.reuse, *options.reuse])))
         return plan_new(space, storage, options.name, planned_for)
 
@@ -197,7 +197,10 @@ def parser() -> Parser:
     option("--add-baseline", metavar="NAME", action="append", default=[], help="with --extend: a baseline; repeatable")
     option("--claim", metavar="TEXT", action="append", default=[], help="with --extend: a claim on what is added")
     option("--max-hours", metavar="H", type=hours, help="end in order before the run takes longer; over limits.hours")
-    option("--dry-run", action="store_true", help="print what would run and for how long; start and write nothing")
+    option(
+        "--dry-run", action="store_true", help="print what would run and for how long; import, run and write nothing"
+    )
+    option("--trust", action="store_true", help="with --resume or --extend: run what a run of somebody else names")
     option("--for", dest="target", metavar="NxGPU", help="plan for other machines: 8xH100, or 4x24GB of any kind")
     return parser
 
@@ -216,6 +219,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         parser().error("--blocks, --confirm, --add-component, --add-baseline and --claim go with --extend")
     if options.follow_up is None and (options.survivors or options.others != "full"):
         parser().error("--survivors and --others go with --follow-up alone")
+    if options.trust and options.resume is None and options.extend is None:
+        parser().error("--trust goes with --resume and --extend alone: it is about a run that somebody else started")
     return options
 
 

@@ -21,9 +21,9 @@ from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
 from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
 from branchwise.orchestration.run_folder.plan_file import run_named  # noqa: E402
+from branchwise.run_files.sealing import DamagedError  # noqa: E402
 from branchwise.trainables.dash.settings.evaluate import SAMPLERS  # noqa: E402
 from branchwise.trainables.dash.settings.guidance import Scale  # noqa: E402
-from branchwise.trainables.runtime.storage import DamagedError  # noqa: E402
 
 GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 2.0, t_low: 100, t_high: 800}"
 

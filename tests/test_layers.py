@@ -70,10 +70,11 @@ ORDERS = {
     ],
 }
 PACKAGES = {  # what the packages may import of one another
-    "analysis": {"analysis"},
-    "trainables": {"trainables"},
-    "platform/orchestration": {"orchestration", "analysis", "trainables"},
-    "platform": {"orchestration", "analysis", "trainables"},
+    "branchwise/run_files": {"run_files"},
+    "analysis": {"analysis", "run_files"},
+    "trainables": {"trainables", "run_files"},
+    "platform/orchestration": {"orchestration", "analysis", "trainables", "run_files"},
+    "platform": {"orchestration", "analysis", "trainables", "run_files"},
 }
 MOST_MODULES = 12
 

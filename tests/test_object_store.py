@@ -11,7 +11,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from branchwise.trainables.runtime.storage import DamagedError, Storage, storage_at
+from branchwise.run_files.sealing import DamagedError
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 
 @pytest.fixture

@@ -281,7 +281,11 @@ class Trainable(Protocol):
         """Values may be compared where this is equal: what of the column of this name the settings decide."""
 
     def check_inputs(self, spec: Any) -> None:
-        """Raises OSError or ValueError when this machine lacks a file that the settings need."""
+        """Raises OSError or ValueError when this machine lacks a file that the settings need. Imports no code of the
+        user's: a dry run asks, too."""
+
+    def check_code(self, spec: Any) -> None:
+        """Raises ValueError when own code that the settings name cannot be used; may import and run it."""
 
     def data_sha256(self, spec: Any) -> str | None:
         """The SHA-256 of the content of the data that the settings name; None, the default, where that is not known.

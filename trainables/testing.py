@@ -117,6 +117,7 @@ def _plans(trainable: Trainable, spec: Any) -> None:
     )
     assert isinstance(trainable.comparability_key(spec), str), "comparability_key returns a text"
     trainable.check_inputs(spec)
+    trainable.check_code(spec)
     seconds = trainable.estimate_cohort([spec, spec], 1)
     assert math.isfinite(seconds), "estimate_cohort returns seconds"
     assert seconds >= 0, "estimate_cohort returns seconds"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +17,16 @@ from branchwise.analysis.elsewhere.arrange import Arranged, arrange
 from branchwise.analysis.elsewhere.options import BETTER, ImportOptions
 from branchwise.analysis.elsewhere.run_table import RunTable, from_frame
 from branchwise.analysis.elsewhere.sources import read_runs
-from branchwise.analysis.records.damage import SUMS, RunFolderError, sealed, sums
+from branchwise.analysis.records.damage import RunFolderError, read_json
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import vocabulary
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, remove
+from branchwise.run_files.schemas import MAX_TEXT
+from branchwise.run_files.sealing import SUMS, sealed_json, sha256, sha256_of, sums
 
-FORMAT = 2
+TABLE = f"{ARMS_TABLE}.parquet"
 
 
 def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOptions, out: Path | str) -> Path:
@@ -39,28 +41,46 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
     else:
         table = runs if isinstance(runs, RunTable) else read_runs(str(runs))
     arranged = arrange(table, options, source)
+    _refuse_long(arranged, options, source)
     folder = Path(out).resolve()
-    if folder.exists() and not ((folder / "space.yaml").is_file() or (folder.is_dir() and not any(folder.iterdir()))):
-        raise RunFolderError(f"{folder} exists and is not a run folder: choose another with --out")
-    made = (folder / "manifest.json").is_file() and "source" in json.loads((folder / "manifest.json").read_text())
-    if folder.exists() and any(folder.iterdir()) and not made:
-        raise RunFolderError(f"{folder} is the folder of a sweep: choose another with --out")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        beside.chmod(0o755)
-        _write(beside, folder.name, arranged, options, source)
-        run = load_run(beside)
-        for claim in options.claims:
-            try:
-                parse_claim(claim, vocabulary(run))
-            except ValueError as error:
-                raise RunFolderError(f"--claim: {error}") from error
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(beside, folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _refuse_others(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            beside.chmod(0o755)
+            _write(beside, folder.name, arranged, options, source)
+            run = load_run(beside)
+            for claim in options.claims:
+                try:
+                    parse_claim(claim, vocabulary(run))
+                except ValueError as error:
+                    raise RunFolderError(f"--claim: {error}") from error
+            remove(folder)
+            os.rename(beside, folder)
+        finally:
+            remove(beside)
+    except OSError as error:
+        raise RunFolderError(f"--out {folder}: cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _refuse_long(arranged: Arranged, options: ImportOptions, source: str) -> None:
+    texts = {options.value: "column", **{factor.name: "column" for factor in arranged.factors}}
+    texts |= {level: f"a value of {factor.name[:40]}" for factor in arranged.factors for level in factor.levels}
+    for text, what in texts.items():
+        if len(text) > MAX_TEXT:
+            raise RunFolderError(f"{source}: {what}: {text[:40]}... is too long a name; at most {MAX_TEXT} characters")
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raises RunFolderError where `folder` holds something else than runs made elsewhere, and OSError."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / SPACE).is_file():
+        raise RunFolderError(f"{folder} exists and is not a run folder: choose another with --out")
+    if "source" not in (read_json(folder, MANIFEST, schemas.Manifest) or {}):
+        raise RunFolderError(f"{folder} is the folder of a sweep: choose another with --out")
 
 
 def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, source: str) -> None:
@@ -71,11 +91,11 @@ def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, 
         metric=options.value,
         comparability_key=json.dumps({"metric": options.value}),
     )
-    arms.to_parquet(folder / "arms.parquet", index=False)
+    arms.to_parquet(folder / TABLE, index=False)
     space = yaml.safe_dump(_space(name, arranged, options), sort_keys=False, allow_unicode=True)
-    (folder / "space.yaml").write_text(space, encoding="utf-8")
-    plan = _plan(arranged, options) | {"space_sha256": hashlib.sha256(space.encode()).hexdigest()}
-    (folder / "plan.json").write_text(sealed(plan), encoding="utf-8")
+    (folder / SPACE).write_text(space, encoding="utf-8")
+    plan = _plan(arranged, options) | {"space_sha256": sha256(space.encode())}
+    (folder / PLAN).write_bytes(sealed_json(plan))
     manifest = {
         "format": FORMAT,
         "name": name,
@@ -85,8 +105,8 @@ def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, 
         "claims_after_the_runs": bool(options.claims),
         "notes": [f"Effects are on the {arranged.unit.scale} scale: {arranged.unit.reason}.", *arranged.notes],
     }
-    (folder / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
-    (folder / SUMS).write_text(sums(folder, ["arms.parquet"]), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(sealed_json(manifest))
+    (folder / SUMS).write_bytes(sums({TABLE: sha256_of(folder / TABLE)}))
 
 
 def _space(name: str, arranged: Arranged, options: ImportOptions) -> dict[str, Any]:

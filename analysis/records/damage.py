@@ -1,75 +1,111 @@
-"""Is a file of a run folder what the sweep wrote? It is compared with the hash left of it, which older runs lack."""
+"""Reading the files of a run folder: what is damaged, does not fit its schema or leads outside is refused by name."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SUMS = "SHA256SUMS"  # of a run's tables, with the SHA-256 of the list itself in a last line that is a comment
+import yaml
+
+from branchwise.analysis.records.names import printable_tree
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import PLAN, OutsideError, inside, regular_file
+from branchwise.run_files.sealing import SUMS, DamagedError, read_sealed_json, read_sums, sha256_of
 
 
 class RunFolderError(ValueError):
     """A run folder that cannot be read; the message is one sentence that names it."""
 
 
-def whole_json(file: Path) -> Any:
-    """The content of a JSON file, without the SHA-256 that seals it.
+def path_in(folder: Path, name: str) -> Path:
+    """Return the path of `name` in a run folder, or in what lies beside it. Raises RunFolderError where it leads
+    outside."""
+    try:
+        return inside(folder, name)
+    except OSError as error:
+        raise RunFolderError(str(error)) from error
 
-    Raises RunFolderError when it is not what was sealed, and ValueError when it is no JSON.
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """Return the file `name` of a run folder; None where there is none. Raises RunFolderError where it is no file of
+    the folder's own."""
+    try:
+        return regular_file(folder, name)
+    except OutsideError as error:
+        raise RunFolderError(str(error)) from error
+    except OSError as error:
+        raise RunFolderError(f"{folder / name}: {error.strerror or error}") from error
+
+
+def read_bytes(folder: Path, name: str) -> bytes | None:
+    """Return the content of the file `name`; None where there is none. Raises RunFolderError."""
+    file = file_in(folder, name)
+    try:
+        return None if file is None else file.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str, Any] | None:
+    """Return the content of a JSON file without its seal; None where there is none.
+
+    Raises:
+        RunFolderError: It is not what was sealed, or does not fit its schema.
     """
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if isinstance(content, dict) and (seal := content.pop("sha256", None)) is not None:
-        text = json.dumps(content, indent=1).encode()
-        if hashlib.sha256(text).hexdigest() != seal:
-            raise RunFolderError(f"{file} is damaged: its SHA-256 is not the one it was written with; {_mend(file)}")
-    return content
+    content = read_bytes(folder, name)
+    if content is None:
+        return None
+    file = folder / name
+    try:
+        found = read_sealed_json(content, str(file), required=False)
+        checked: dict[str, Any] = (
+            schemas.check_plan(found, str(file)) if schema is schemas.Plan else schemas.check(schema, found, str(file))
+        )
+    except DamagedError as error:
+        raise RunFolderError(f"{error}; {_mend(folder, name)}") from error
+    return dict(printable_tree(checked))
 
 
-def sealed(content: Mapping[str, Any]) -> str:
-    """The text of a JSON file with a SHA-256 of its content, as `whole_json` checks it."""
-    text = json.dumps(content, indent=1).encode()
-    return json.dumps({**content, "sha256": hashlib.sha256(text).hexdigest()}, indent=1)
-
-
-def sums(folder: Path, names: Sequence[str]) -> str:
-    """The text of the list of hashes for these files of `folder`."""
-    lines = "".join(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    return f"{lines}# {hashlib.sha256(lines.encode()).hexdigest()}\n"
+def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
+    """Return the mapping in a YAML file and the bytes of the file; None where there is none. Raises RunFolderError."""
+    content = read_bytes(folder, name)
+    if content is None:
+        return None
+    try:
+        found = yaml.safe_load(content.decode())
+        checked: dict[str, Any] = schemas.check(schemas.SpaceTree, found, str(folder / name))
+    except DamagedError as error:
+        raise RunFolderError(str(error)) from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # Not UTF-8, or not YAML; PyYAML has no error of its own for `!!bool abc`, nor for what is nested too deeply.
+        raise RunFolderError(f"{folder / name} is not valid YAML: {' '.join(str(error).split())}") from error
+    return dict(printable_tree(checked)), content
 
 
 def has_whole(folder: Path, name: str) -> bool:
-    """Whether a run folder has the file `name`. Raises RunFolderError when it, or the list of hashes, is not what the
-    sweep left."""
-    file = folder / name
+    """Return whether a run folder has the file `name`. Raises RunFolderError when it, or the list of hashes, is not
+    what the sweep left."""
+    file = file_in(folder, name)
     expected = _sums(folder).get(name)
-    if not file.is_file():
+    if file is None:
         if expected:
-            raise RunFolderError(f"{file} is missing; {_mend(file)}")
+            raise RunFolderError(f"{folder / name} is missing; {_mend(folder, name)}")
         return False
-    if expected:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != expected:
-            raise RunFolderError(f"{file} is damaged: its SHA-256 is not the one in {SUMS}; {_mend(file)}")
+    if expected and sha256_of(file) != expected:
+        raise RunFolderError(f"{file} is damaged: its SHA-256 is not the one in {SUMS}; {_mend(folder, name)}")
     return True
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each table by the name of its file."""
-    file = folder / SUMS
-    if not file.is_file():
-        return {}
-    lines, _, seal = file.read_bytes().rpartition(b"# ")
-    if hashlib.sha256(lines).hexdigest().encode() + b"\n" != seal:
-        raise RunFolderError(f"{file} is damaged; {_mend(file)}")
-    pairs = [line.split("  ", 1) for line in lines.decode().splitlines()]
-    return {name: expected for expected, name in pairs}
+    """The SHA-256 of each table by the name of its file; empty where there is no list, as in runs of other programs."""
+    content = read_bytes(folder, SUMS)
+    try:
+        return {} if content is None else read_sums(content, str(folder / SUMS))
+    except DamagedError as error:
+        raise RunFolderError(f"{error}; {_mend(folder, SUMS)}") from error
 
 
-def _mend(file: Path) -> str:
-    if file.name == "plan.json":
+def _mend(folder: Path, name: str) -> str:
+    if name == PLAN:
         return "take it from a backup"
-    return f"run_sweep.py --resume {file.parent.name} makes it again"
+    return f"run_sweep.py --resume {folder.name} makes it again"

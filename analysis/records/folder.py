@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,33 +10,40 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
+from branchwise.analysis.console import one_line
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
-from branchwise.analysis.records.damage import RunFolderError, has_whole, whole_json
+from branchwise.analysis.records.damage import RunFolderError, has_whole, read_json, read_space
+from branchwise.analysis.records.names import distinct, printable_table
 from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import with_repeats
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import ARMS_TABLE, BUDGETS_TABLE, MANIFEST, PLAN, SPACE
+from branchwise.run_files.schemas import MAX_CELL
+from branchwise.run_files.sealing import sha256
 
-BUDGETS = "budgets"  # the table of what students were after some of their steps
+MAX_VALUES, MAX_BYTES = 1_000_000_000, 32 << 30  # of a table
+TEXTS = ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparability_key")
+NAMED = ("arm", "kind", "cell", "status")  # must be texts where they are not missing
 
 
 def load_run(folder: Path) -> Run:
     """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
-    if not (folder / "space.yaml").is_file():
-        raise RunFolderError(f"{folder} is not a run folder: it has no space.yaml")
-    space = read_mapping(folder / "space.yaml")
-    manifest = read_mapping(folder / "manifest.json") if (folder / "manifest.json").is_file() else {}
+    found = read_space(folder, SPACE)
+    if found is None:
+        raise RunFolderError(f"{folder} is not a run folder: it has no {SPACE}")
+    space, content = found
+    manifest = read_json(folder, MANIFEST, schemas.Manifest) or {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
     arms = with_repeats(_arms(folder), manifest)
-    plan = read_mapping(folder / "plan.json") if (folder / "plan.json").is_file() else {}
+    plan = read_json(folder, PLAN, schemas.Plan) or {}
     outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
     _complete(folder, arms, outline)
     everything = Part(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
-    written = hashlib.sha256((folder / "space.yaml").read_bytes()).hexdigest()
+    written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
         altered=plan.get("space_sha256", written) != written,
@@ -78,25 +85,10 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
     column, step = column_and_step(outcome)
     if step is None:
         return _numbers(arms, column)
-    budgets = read_table(folder, BUDGETS, ["arm", "step", column])
+    budgets = read_table(folder, BUDGETS_TABLE, ["arm", "step", column])
     if column not in budgets:
         return np.nan
     return arms["arm"].map(budgets[budgets["step"] == step].set_index("arm")[column])
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises RunFolderError."""
-    language = "JSON" if file.suffix == ".json" else "YAML"
-    try:
-        found = whole_json(file) if language == "JSON" else yaml.safe_load(file.read_text(encoding="utf-8"))
-    except RunFolderError:
-        raise
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # Not JSON, or not UTF-8; PyYAML has no error of its own for `!!bool abc`, nor for what is nested too deeply.
-        raise RunFolderError(f"{file} is not valid {language}: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{file} does not hold a mapping")
-    return found
 
 
 def parts(run: Run) -> list[Run]:
@@ -115,26 +107,59 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     if not has_whole(folder, path.name):
         return pd.DataFrame()
     try:
-        if columns is not None:
-            present = pq.read_schema(path).names
-            columns = [column for column in columns if column in present]
-        table: pd.DataFrame = pq.read_table(path, columns=columns, page_checksum_verification=True).to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}") from error
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _refuse_huge(file.metadata, path)
+            if columns is not None:
+                present = file.schema_arrow.names
+                columns = [column for column in columns if column in present]
+            table = printable_table(file.read(columns=columns).to_pandas())
+    except RunFolderError:
+        raise
+    except Exception as error:  # what a damaged or hostile file makes a parser raise has no common type
+        raise RunFolderError(f"{path} cannot be read as Parquet: {one_line(error) or type(error).__name__}") from error
     return table
 
 
+def _refuse_huge(metadata: pq.FileMetaData, path: Path) -> None:
+    """A small file can stand for any number of rows."""
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if metadata.num_rows * max(1, metadata.num_columns) > MAX_VALUES or size > MAX_BYTES:
+        raise RunFolderError(
+            f"{path}: holds {metadata.num_rows:,} rows of {metadata.num_columns:,} columns, {size / 2**30:.1f} GiB "
+            f"unpacked; at most {MAX_VALUES:,} values and {MAX_BYTES >> 30} GiB are read"
+        )
+
+
 def _arms(folder: Path) -> pd.DataFrame:
-    arms = read_table(folder, "arms")
-    for column in ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparability_key", "value_repeats"):
+    arms = read_table(folder, ARMS_TABLE)
+    for column in (*TEXTS, "value_repeats"):
         if column not in arms:
             arms[column] = None
     for column in ("block", "seed", "value", "teacher_value"):
         arms[column] = _numbers(arms, column)
+    _check_texts(folder, arms)
     doubled = arms.loc[arms["arm"].duplicated(), "arm"]
     if len(doubled):
         raise RunFolderError(f"{folder / 'arms.parquet'} has more than one row for arm {doubled.iloc[0]}")
     return arms
+
+
+def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
+    """Raises RunFolderError for a column of names that holds something else, or is longer than a name."""
+    where = folder / f"{ARMS_TABLE}.parquet"
+    for column in TEXTS:
+        for item in distinct(arms[column].dropna()):
+            if not isinstance(item, str):
+                raise RunFolderError(f"{where}: column {column}: must hold texts, not {one_line(repr(item))}")
+            if column in NAMED and len(item) > MAX_CELL:
+                raise RunFolderError(f"{where}: column {column}: {len(item):,} characters; at most {MAX_CELL}")
+    for key in arms["comparability_key"].dropna().unique():
+        try:
+            told = json.loads(key)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise RunFolderError(f"{where}: column comparability_key: must hold JSON objects, not {one_line(key)}")
 
 
 def _numbers(arms: pd.DataFrame, column: str) -> Any:

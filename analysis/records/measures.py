@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from branchwise.analysis.declared.outcomes import column_and_evaluation, under
-from branchwise.analysis.records.folder import load_arms, read_mapping
+from branchwise.analysis.records.damage import file_in, path_in, read_json
+from branchwise.analysis.records.folder import load_arms
 from branchwise.analysis.records.run import Run
-
-FOLDER = "measurements"
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import ARMS_TABLE, MEASURE, MEASUREMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +77,11 @@ def own_description(run: Run) -> str:
 def load_measures(run: Run) -> tuple[Measure, ...]:
     """The measures that were made of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
     found = []
-    for folder in sorted((run.folder / FOLDER).glob("*")):
-        if not (folder / "measure.json").is_file() or not (folder / "arms.parquet").is_file():
+    for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
+        folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")
+        about = read_json(folder, MEASURE, schemas.Measure)
+        if about is None or file_in(folder, f"{ARMS_TABLE}.parquet") is None:
             continue
-        about = read_mapping(folder / "measure.json")
         arms = load_arms(folder, run.outline)
         found.append(
             Measure(

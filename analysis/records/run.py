@@ -14,6 +14,7 @@ import pandas as pd
 
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
+from branchwise.analysis.records.names import printable_tree
 from branchwise.analysis.records.outline import Column, Outline, Part
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
@@ -166,7 +167,7 @@ class Run:
     def comparability(self) -> Mapping[str, Any]:
         """How the results were measured, the same for all; empty when there are none."""
         keys = self.results["comparability_key"].dropna()
-        return dict(json.loads(keys.iloc[0])) if len(keys) else {}
+        return dict(printable_tree(json.loads(keys.iloc[0]))) if len(keys) else {}
 
     @property
     def measure(self) -> str:

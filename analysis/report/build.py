@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from branchwise.analysis.records.comparing import check_comparable, differing_fi
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
+from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
@@ -28,7 +28,7 @@ from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
 from branchwise.analysis.report.plots.evidence import line_plots
-from branchwise.analysis.report.plots.samples import sample_rows
+from branchwise.analysis.report.plots.samples import sample_rows, unread
 from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, with_minus
@@ -36,6 +36,7 @@ from branchwise.analysis.report.wording import for_print, titled, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
 from branchwise.analysis.statistics.power import describe
+from branchwise.run_files.layout import REPORT, remove
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
 MOST_ARMS = 500  # rows of arms in the HTML; the JSON has all
@@ -69,28 +70,36 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         raise RunFolderError("a report needs at least one run folder")
     if out is None and len(folders) > 1:
         raise RunFolderError("a report on several runs belongs to none of them: name a folder for it with --out")
-    target = Path(out).resolve() if out is not None else folders[0] / "report"
-    if target.exists() and not (target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))):
-        raise RunFolderError(f"{target} exists and is not a report: choose another folder")
+    target = Path(out).resolve() if out is not None else folders[0] / REPORT
+    try:
+        if target.exists() and not (target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))):
+            raise RunFolderError(f"{target} exists and is not a report: choose another folder")
+    except OSError as error:
+        raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
     runs = [load_run(folder) for folder in folders]
     check_comparable(runs)
-    analyses = [analyse(part) for run in runs for part in parts(run)]
+    analyses = [_analysed(part) for run in runs for part in parts(run)]
     again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     with style():
         plots = [
             _plots(findings, measured, i if len(analyses) > 1 else None)
             for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
         ]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    running = any(run.progress for run in runs)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    write_files = _write_interim if any(run.progress for run in runs) else _write_all
     try:
-        beside.chmod(0o755)
-        write_files = _write_interim if running else _write_all
-        names = write_files(beside, analyses, again, plots, target)
-        _swap(beside, target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            beside.chmod(0o755)
+            names = write_files(beside, analyses, again, plots, target)
+            _swap(beside, target)
+        finally:
+            remove(beside)
+    except OSError as error:
+        raise RunFolderError(
+            f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
+            "written with --out"
+        ) from error
     return Summary(
         warnings=tuple(_of_run(findings, analyses) + told for findings in analyses for told in findings.warnings),
         answers=tuple(
@@ -126,13 +135,13 @@ def _swap(beside: Path, target: Path) -> None:
     for path in beside.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    if not target.exists():
+    if not target.exists() and not target.is_symlink():
         beside.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     target.rename(old / "report")
     beside.rename(target)
-    shutil.rmtree(old)
+    remove(old)
 
 
 def _write_all(
@@ -171,9 +180,15 @@ def _write_interim(
     return [MARK, "index.html"]
 
 
+def _analysed(part: Run) -> Findings:
+    """The findings of a run, with a note on each picture that cannot be shown."""
+    findings = analyse(part)
+    return replace(findings, notes=(*findings.notes, *unread(part)))
+
+
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
-    analyses = [analyse(part) for part in parts(load_run(run_folder))]
+    analyses = [_analysed(part) for part in parts(load_run(run_folder))]
     again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     return numbers.to_json(_json(analyses, again))
 

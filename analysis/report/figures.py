@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 4, "svg.fonttype": "none", "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.09,  # inches: a browser's letters may be wider than those measured here
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # a name may hold two dollar signs
 }  # fmt: skip
 
 
@@ -97,10 +99,11 @@ def new_grid(
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
     """Render to PNG (300 dpi, for print) and SVG, without dates and with fixed ids: equal inputs give equal files."""
-    _settle(figure)
     png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
-    with matplotlib.rc_context({"svg.hashsalt": name}):
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": name}):
+        warnings.simplefilter("ignore", UserWarning)  # a letter that no font has, names too long for the layout
+        _settle(figure)
+        figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
     return Plot(
         name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(),

@@ -12,6 +12,7 @@ _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#
         CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip
 
 _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number, or between two terms
+_GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
 MOST_COLUMNS = 6  # of a table that stands in one column of a paper
 
@@ -19,16 +20,22 @@ MOST_COLUMNS = 6  # of a table that stands in one column of a paper
 def markdown(table: Table) -> str:
     """A GitHub-flavoured table under its title."""
     align = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
-    lines = [f"## {table.title}", ""]
+    lines = [f"## {_md(table.title)}", ""]
     if table.rows:
         lines += [_md_row(table.columns), _md_row(align), *(_md_row(row) for row in table.rows)]
     else:
         lines.append("None.")
-    return "\n".join([*lines, *(["", table.note] if table.note else [])]) + "\n"
+    return "\n".join([*lines, *(["", _md(table.note)] if table.note else [])]) + "\n"
 
 
 def _md_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_md(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _md(text: str) -> str:
+    """Text made safe for Markdown: neither HTML nor a link, an image or a line of its own."""
+    escaped = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    return " ".join(escaped.split("\n"))
 
 
 def tex(text: str) -> str:
@@ -47,7 +54,7 @@ def latex_table(table: Table) -> str:
     """One float; a wide one spans both columns of a paper that has two, and shrinks to them."""
     align = "".join("l" if i < table.text_columns else "r" for i in range(len(table.columns)))
     rows = "\n".join(
-        " & ".join(_tex_cell(cell, (i, j) in table.best) for j, cell in enumerate(row)) + r" \\"
+        _guarded(" & ".join(_tex_cell(cell, (i, j) in table.best) for j, cell in enumerate(row))) + r" \\"
         for i, row in enumerate(table.rows)
     )
     head = " & ".join(map(tex, table.columns)) + r" \\"
@@ -58,6 +65,11 @@ def latex_table(table: Table) -> str:
         f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{align}}}\n"
         f"\\toprule\n{head}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{{name}}}\n"
     )
+
+
+def _guarded(row: str) -> str:
+    """A row that would else be read as an argument of the line end before it."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
 
 
 def _tex_cell(cell: str, best: bool) -> str:

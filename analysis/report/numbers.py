@@ -22,6 +22,7 @@ from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
 from branchwise.analysis.statistics.screening.stages import survivors
 
 _TABLE = "\ue000table "  # stands for a table until its rows are written
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
 
 
 def csv_columns() -> tuple[str, ...]:
@@ -76,8 +77,14 @@ def csv_text(analyses: Sequence[Findings]) -> str:
     writer.writeheader()
     for findings in analyses:
         for row in csv_rows(findings):
-            writer.writerow(({"run": findings.run.name} if several else {}) | row)
+            named = ({"run": findings.run.name} if several else {}) | row
+            writer.writerow({key: _no_formula(value) for key, value in named.items()})
     return out.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """A text behind an apostrophe where a spreadsheet would read it as a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
 
 
 def findings_json(findings: Findings) -> dict[str, Any]:

@@ -16,12 +16,13 @@ import pandas as pd
 from branchwise.analysis.declared.cells import FULL, TEACHER
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import placed
-from branchwise.analysis.records.folder import BUDGETS, read_table
+from branchwise.analysis.records.folder import read_table
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
 from branchwise.analysis.statistics.claims.values import with_sampling
 from branchwise.analysis.statistics.model import ALPHA, Estimate, mean_estimate, t_estimate
+from branchwise.run_files.layout import BUDGETS_TABLE
 
 BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
 FAR = 3.0  # times the teacher's value, from where students are said to be far from it
@@ -103,7 +104,7 @@ def as_good(run: Run, headline: ScaleResult) -> tuple[str, ...]:
 
 def budgets(run: Run) -> tuple[Budget, ...]:
     """The attribution of each outcome that the run measured along the way, step by step."""
-    table = read_table(run.folder, BUDGETS)
+    table = read_table(run.folder, BUDGETS_TABLE)
     if table.empty or "step" not in table or "steps" not in run.results:
         return ()
     found = []

@@ -25,6 +25,7 @@ from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.unimported import UnimportedTrainable
 
 OWN_KEYS = (  # the others belong to the trainable
     "name", "trainable", "design", "resources", "tracking", "published", "reuse", "limits",
@@ -102,6 +103,7 @@ class Space:
     reuse: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     notices: tuple[str, ...] = field(default=(), compare=False)
+    imports: bool = field(default=True, compare=False)  # whether code of the user's may be imported
 
     @property
     def trainable(self) -> str:
@@ -110,6 +112,11 @@ class Space:
     @property
     def spec(self) -> Any:
         return self.method.spec
+
+    @property
+    def has_trainable(self) -> bool:
+        """Whether the trainable is there, and not what stands in for it in a dry run."""
+        return not isinstance(self.module, UnimportedTrainable)
 
     @property
     def module(self) -> Trainable:
@@ -131,9 +138,12 @@ class Space:
         return to_yaml(tree)
 
 
-def load_space(file: Path | str, overrides: Sequence[str] = ()) -> Space:
-    """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed."""
-    return parse_space(str(file), _read(Path(file)), overrides, str(Path(file).absolute().parent))
+def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = True) -> Space:
+    """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed.
+
+    Without `imports`, no code of the user's is imported: of an own trainable, the space alone is checked.
+    """
+    return parse_space(str(file), _read(Path(file)), overrides, str(Path(file).absolute().parent), imports)
 
 
 def _read(file: Path) -> bytes:
@@ -143,11 +153,13 @@ def _read(file: Path) -> bytes:
         raise UserError(f"{file}: cannot be read: {error}") from error
 
 
-def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder: str = "") -> Space:
+def parse_space(
+    file: str, content: bytes, overrides: Sequence[str] = (), folder: str = "", imports: bool = True
+) -> Space:
     """The space in the content of a file, which errors call `file`, and which was written in `folder`."""
     tree = read_tree(file, content, overrides)
     notices = _rename(tree)
-    module = _trainable(file, tree, folder)
+    module = _trainable(file, tree, folder, imports)
     spec_model = module.Spec
     allowed = [*OWN_KEYS, *spec_model.model_fields]
     for key in tree:
@@ -171,6 +183,7 @@ def parse_space(file: str, content: bytes, overrides: Sequence[str] = (), folder
         reuse=outline.reuse,
         limits=outline.limits,
         notices=tuple(f"{file}: {notice}" for notice in notices),
+        imports=imports,
     )
     if space.resources.workers and not module.WORKERS:
         raise UserError(
@@ -202,13 +215,17 @@ def _rename(tree: dict[str, Any]) -> list[str]:
     return notices
 
 
-def _trainable(file: str, tree: Mapping[str, Any], folder: str) -> Trainable:
+def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -> Trainable:
     name = tree.get("trainable", "dash")
     settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
     try:
         if not isinstance(name, str) or not name:
             raise TypeError("it must be a name")
-        module = load_trainable(name, settings, folder)
+        if name not in BUILT_IN and not imports:
+            stand_in: Any = UnimportedTrainable(name, settings, tree.get("design"))
+            module: Trainable = stand_in
+        else:
+            module = load_trainable(name, settings, folder, imports)
         if not hasattr(module, "Spec"):
             raise AttributeError("it has no Spec")
     except (ImportError, AttributeError, TypeError) as error:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.storage import DamagedError, Storage, storage_at
+from branchwise.trainables.runtime.storage import Storage, storage_at
 
 
 @pytest.fixture(params=["path", "uri"])

@@ -49,6 +49,7 @@ __all__ = [
     "bill_cohort",
     "bill_teacher",
     "block_patch",
+    "check_code",
     "check_features",
     "check_inputs",
     "cohort_key",
@@ -88,12 +89,16 @@ def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
 
 
 def check_inputs(spec: Spec) -> None:
-    """Raises FileNotFoundError or ValueError, saying what to do, when data, weights or a function are missing."""
+    """Raises FileNotFoundError or ValueError, saying what to do, when data or weights are missing."""
     files.check_inputs(spec)
     if isinstance(spec.data, ImageFolder):
         from branchwise.trainables.dash.data import decoded
 
         decoded.check(spec.data)
+
+
+def check_code(spec: Spec) -> None:
+    """Raises ValueError when a feature function of the user's own cannot be used. Imports and calls it."""
     if is_function(spec.features):
         from branchwise.trainables.dash.evaluation import features
 

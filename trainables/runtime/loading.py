@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ BUILT_IN = {
     "surface": "branchwise.trainables.surface",
     "command": "branchwise.trainables.command",
 }
+FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+_searched: list[str] = []  # folders of spaces, where modules are looked for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
 
 
@@ -48,6 +52,7 @@ DEFAULTS: dict[str, Any] = {
     "cohort_key": _all_but_components,
     "check_inputs": _nothing,
     "data_sha256": _nothing,
+    "check_code": _nothing,
     "estimate_cohort": _unknown,
     "measured_at": _no_rows,
     "block_patch": lambda spec, seed: {},
@@ -64,26 +69,40 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def load_trainable(name: str, settings: Mapping[str, Any] | None = None, folder: str = "") -> Trainable:
+def load_trainable(
+    name: str, settings: Mapping[str, Any] | None = None, folder: str = "", imports: bool = True
+) -> Trainable:
     """The trainable called `name`: `dash`, `surface`, `command`, `package.module`, `package.module:function`, or
     `session:function` for one that was registered by this process.
 
     `settings` are the space's own keys, without those of the platform: some trainables take their columns from them.
-    `folder` is where the space lies; what lies there can be imported too. Raises ModuleNotFoundError, AttributeError or
+    `folder` is where the space lies; what lies there can be imported too. Without `imports` it is not put on Python's
+    path, and `name` must be a built-in one. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
     """
     if name.startswith(session.PREFIX):
         return _of_function(session.lookup(name), name, json.dumps(settings or {}))
     here = found_folder(folder)
     path, colon, function = BUILT_IN.get(name, name).partition(":")
-    module = import_from(path, here)
+    module = import_from(path, None if name in BUILT_IN else here)
     if colon:
         if not callable(getattr(module, function, None)):
             raise AttributeError(f"{module.__file__} has no function {function!r}")
         return _of_function(getattr(module, function), name, json.dumps(settings or {}))
+    if here is not None:
+        _searched[:] = dict.fromkeys([*_searched, str(here)])
+        if imports and _names_a_function(settings or {}):
+            _append(here)
     if hasattr(module, "from_settings"):
         return _of_settings(module.from_settings, json.dumps(settings or {}), here)
     return _completed(module)
+
+
+def _names_a_function(settings: Any) -> bool:
+    """Whether settings hold the path of a function of the user's own, which its trainable will import."""
+    if isinstance(settings, Mapping):
+        return any(map(_names_a_function, settings.values()))
+    return isinstance(settings, str) and FUNCTION.match(settings) is not None
 
 
 # Remembered, so that equal settings have one and the same Spec.
@@ -108,8 +127,8 @@ def _completed(found: Any) -> Trainable:
 def import_from(path: str, folder: Path | None) -> Any:
     """The module at a dotted path, which may lie in `folder`. Raises ModuleNotFoundError that says where it was looked
     for."""
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.append(str(folder))  # last: nothing there may shadow what is installed
+    if folder is not None:
+        _append(folder)
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
@@ -120,6 +139,24 @@ def import_from(path: str, folder: Path | None) -> Any:
             f"there is no module {error.name!r} in {' or '.join([*places, 'PYTHONPATH or the installed packages'])}",
             name=error.name,
         ) from error
+
+
+def _append(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last: nothing there may shadow what is installed
+
+
+def find_module(path: str) -> Path | None:
+    """Return the file of the module at a dotted path, which may lie beside a space, without importing anything; None
+    where there is none. (`importlib.util.find_spec` imports the packages on the way.)"""
+    places: Any = [*sys.path, *_searched]
+    parts = path.split(".")
+    for number in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: number + 1]), places)
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or ())
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
 
 def found_folder(folder: str) -> Path | None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
 from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.loading import load_trainable
@@ -23,7 +24,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.stopping import Stopping, keep
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import Storage
 
 REPORT_SECONDS = 1.0  # at least this long between two reports of a worker
 

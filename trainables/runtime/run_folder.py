@@ -20,18 +20,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import (
+    ARMS,
+    FEATURES,
+    FORMAT,
+    LOCK,
+    LOGS,
+    MANIFEST,
+    MEASURE,
+    MEASUREMENTS,
+    PICTURE,
+    PLAN,
+    SPACE,
+    STUDENTS,
+    TEACHERS,
+)
+from branchwise.run_files.sealing import SUMS, DamagedError, read_sealed_json, sha256, sums
 from branchwise.trainables.runtime.processes import scratch_folder
-from branchwise.trainables.runtime.storage import SUMS, DamagedError, Storage, sha256, sums
+from branchwise.trainables.runtime.storage import Storage
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
-FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
-LOCK = "lock.json"
 JOURNAL = "study.journal"
-TEACHERS, FEATURES, LOGS = "teachers", "features", "logs"
 NOT_RUNS = (TEACHERS, FEATURES, LOGS)  # what else lies in a storage
-_SPACE, _PLAN, _MANIFEST = "space.yaml", "plan.json", "manifest.json"
-_MEASUREMENTS, _MEASURE = "measurements", "measure.json"
-_NOT_BEGUN = {LOCK, LOGS, _SPACE}  # all that a run holds before its plan is written
+_NOT_BEGUN = {LOCK, LOGS, SPACE}  # all that a run holds before its plan is written
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class RunFolder:
 
     def begun(self) -> bool:
         """Whether the run has a plan, without which it never began."""
-        return self.files.exists(_PLAN)
+        return self.files.exists(PLAN)
 
     def taken(self) -> bool:
         """Whether a run lies here, or a folder that is none of ours; one that never began may be begun again."""
@@ -69,26 +81,30 @@ class RunFolder:
         return self.files.exists(JOURNAL)
 
     def write_space(self, content: bytes) -> None:
-        self.files.write(_SPACE, content)
+        self.files.write(SPACE, content)
 
     def read_space(self) -> bytes:
-        return self.files.read(_SPACE)
+        return self.files.read(SPACE)
 
     def space_path(self) -> str:
-        return self.path(_SPACE)
+        return self.path(SPACE)
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        self.files.write_json(_PLAN, {"format": FORMAT, **plan})
+        self.files.write_json(PLAN, {"format": FORMAT, **plan})
 
     def read_plan(self) -> Any:
-        return self.files.read_json(_PLAN)
+        return self.parse_plan(self.files.read(PLAN))
+
+    def parse_plan(self, content: bytes) -> Any:
+        """The plan in the bytes of its file. Raises DamagedError."""
+        return schemas.check_plan(read_sealed_json(content, self.plan_path()), self.plan_path())
 
     def plan_path(self) -> str:
-        return self.path(_PLAN)
+        return self.path(PLAN)
 
     def read_originals(self) -> dict[str, bytes]:
         """The files that a run stands on, to be held against what lies there later."""
-        return {name: self.files.read(name) for name in (_SPACE, _PLAN)}
+        return {name: self.files.read(name) for name in (SPACE, PLAN)}
 
     def altered(self, originals: Mapping[str, bytes]) -> list[str]:
         """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
@@ -107,36 +123,40 @@ class RunFolder:
             return None
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        self.files.write_json(_MANIFEST, manifest)
+        self.files.write_json(MANIFEST, manifest)
 
     def read_manifest(self) -> Any:
         """Empty when there is none that can be read."""
-        return _or_nothing(self.files, _MANIFEST)
+        return _or_nothing(self.files, MANIFEST, schemas.Manifest)
 
     # Arms
 
     def record_names(self) -> list[str]:
         """The arms that are finished."""
-        return [name.removesuffix(".json") for name in self.files.names("arms")]
+        return [name.removesuffix(".json") for name in self.files.names(ARMS)]
 
     def has_record(self, arm: str) -> bool:
-        return self.files.exists(f"arms/{arm}.json")
+        return self.files.exists(f"{ARMS}/{arm}.json")
 
     def read_record(self, arm: str) -> Any:
-        return self.files.read_json(f"arms/{arm}.json")
+        """Raises FileNotFoundError, and DamagedError when it is not the record of this arm."""
+        record = _checked(self.files, f"{ARMS}/{arm}.json", schemas.Record)
+        if record["arm"] != arm:
+            raise DamagedError(f"{self.path(f'{ARMS}/{arm}.json')}: arm: must be {arm}, as the file is called")
+        return record
 
     def write_record(self, arm: str, record: Mapping[str, Any]) -> None:
-        self.files.write_json(f"arms/{arm}.json", record)
+        self.files.write_json(f"{ARMS}/{arm}.json", record)
 
     def delete_record(self, arm: str) -> None:
-        self.files.delete(f"arms/{arm}.json")
+        self.files.delete(f"{ARMS}/{arm}.json")
 
     def put_model(self, arm: str, folder: Path) -> None:
-        self.files.put_folder(folder, f"students/{arm}")
+        self.files.put_folder(folder, f"{STUDENTS}/{arm}")
 
     def get_model(self, arm: str, scratch: Path) -> Path:
         """A local folder with the arm's model. Raises FileNotFoundError and DamagedError."""
-        return self.files.get_folder(f"students/{arm}", scratch / "students")
+        return self.files.get_folder(f"{STUDENTS}/{arm}", scratch / "students")
 
     # Cohorts, and the teacher in the folder of its unfinished training
 
@@ -144,7 +164,7 @@ class RunFolder:
         return [name.removesuffix(".json") for name in self.files.names("progress")]
 
     def read_progress(self, cohort: str) -> Any:
-        return self.files.read_json(f"progress/{cohort}.json")
+        return _checked(self.files, f"progress/{cohort}.json", schemas.Progress)
 
     def write_progress(self, cohort: str, report: Mapping[str, Any]) -> None:
         """Written about once a second and worth nothing after a power loss, so nobody waits for the disk."""
@@ -170,7 +190,7 @@ class RunFolder:
         """The values of the arms that have reached the rung at `step` of a search, by arm."""
         rung = f"rungs/{cell}/{step}"
         names = [name.removesuffix(".json") for name in self.files.names(rung)]
-        return {name: float(self.files.read_json(f"{rung}/{name}.json")["value"]) for name in names}
+        return {name: float(_checked(self.files, f"{rung}/{name}.json", schemas.Rung)["value"]) for name in names}
 
     def write_rung_value(self, cell: str, step: int, arm: str, value: float) -> None:
         self.files.write_json(f"rungs/{cell}/{step}/{arm}.json", {"value": value})
@@ -261,14 +281,14 @@ class RunFolder:
         for name in self.files.names(""):
             if name.endswith((".yaml", ".json", ".parquet")) or name == SUMS:
                 (folder / name).write_bytes(self.files.read(name))
-        for measure in self.files.names(_MEASUREMENTS):
-            for file in (_MEASURE, "arms.parquet"):
-                name = f"{_MEASUREMENTS}/{measure}/{file}"
+        for measure in self.files.names(MEASUREMENTS):
+            for file in (MEASURE, "arms.parquet"):
+                name = f"{MEASUREMENTS}/{measure}/{file}"
                 if self.files.exists(name):
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     (folder / name).write_bytes(self.files.read(name))
-        for arm in self.files.names("students"):
-            picture = f"students/{arm}/samples.png"
+        for arm in self.files.names(STUDENTS):
+            picture = f"{STUDENTS}/{arm}/{PICTURE}"
             if self.files.exists(picture):
                 (folder / picture).parent.mkdir(parents=True, exist_ok=True)
                 (folder / picture).write_bytes(self.files.read(picture))
@@ -282,7 +302,7 @@ class Measurements:
 
     @property
     def files(self) -> Storage:
-        return self.run.files / _MEASUREMENTS
+        return self.run.files / MEASUREMENTS
 
     def folder(self, key: str) -> RunFolder:
         """The records and tables of one measure."""
@@ -293,7 +313,7 @@ class Measurements:
         return RunFolder(self.files, "work")
 
     def write_measure(self, key: str, measure: Mapping[str, Any]) -> None:
-        self.folder(key).files.write_json(_MEASURE, measure)
+        self.folder(key).files.write_json(MEASURE, measure)
 
 
 @dataclass(frozen=True)
@@ -337,7 +357,7 @@ class Teachers(ContentAddressed):
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
         place = f"{key}/evaluations/{settings}"
-        stored = dict(_or_nothing(self.files, f"{place}.json"))
+        stored = dict(_or_nothing(self.files, f"{place}.json", schemas.Evaluation))
         if stored.pop(_HAS_FILES, False) and not self.files.has_folder(place):
             return None
         return stored or None
@@ -369,8 +389,13 @@ def runs(storage: Storage) -> list[RunFolder]:
     return [folder for folder in folders if folder.begun()]
 
 
-def _or_nothing(files: Storage, name: str) -> Any:
+def _checked(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
+    """A sealed JSON file that fits its schema. Raises FileNotFoundError and DamagedError."""
+    return schemas.check(schema, files.read_json(name), files.path(name))
+
+
+def _or_nothing(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
     try:
-        return files.read_json(name)
+        return _checked(files, name, schema)
     except (FileNotFoundError, DamagedError):
         return {}

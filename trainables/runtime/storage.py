@@ -7,8 +7,6 @@ checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` read
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -16,20 +14,27 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pyarrow import ArrowException, fs
 
+from branchwise.run_files.layout import inside, remove
+from branchwise.run_files.sealing import (
+    SUMS,
+    DamagedError,
+    read_sealed_json,
+    read_sums,
+    sealed_json,
+    sha256,
+    sha256_of,
+    sums,
+)
+
 RETRY_SECONDS = 30  # for a storage that cannot be reached
-SUMS = "SHA256SUMS"  # of a folder's files; written last, so a folder that has it is whole
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # of URIs
 _LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[^/]*://")
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
-
-
-class DamagedError(ValueError):
-    """A stored file is not what was once written; the message names it."""
 
 
 def storage_at(place: str | Path) -> Storage:
@@ -95,7 +100,7 @@ class Storage:
             with system.open_output_stream(f"{path}/{name}") as stream:
                 stream.write(content)
             return
-        target = self.local / name
+        target = self._replaceable(name)
         beside = _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,37 +119,31 @@ class Storage:
             raise
 
     def read(self, name: str) -> bytes:
-        """Raises FileNotFoundError."""
+        """Raises FileNotFoundError, and OutsideError for a link that leads out of the folder."""
         system, path = self._open()
+        if self.local is not None:
+            self._inside(name)
         with system.open_input_stream(f"{path}/{name}") as stream:
             return bytes(stream.read())
 
     def write_sealed(self, name: str, content: bytes) -> None:
         """Stores `content` with its SHA-256 before it."""
-        self.write(name, _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        self.write(name, _SEAL + sha256(content).encode() + b"\n" + content)
 
     def read_sealed(self, name: str) -> bytes:
         """What `write_sealed` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
         head, _, content = self.read(name).partition(b"\n")
-        if head != _SEAL + hashlib.sha256(content).hexdigest().encode():
+        if head != _SEAL + sha256(content).encode():
             raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
         """Stores an object with the SHA-256 of its text as one more key."""
-        seal = hashlib.sha256(_text(content)).hexdigest()
-        self.write(name, _text({**content, "sha256": seal}), durable=durable)
+        self.write(name, sealed_json(content), durable=durable)
 
     def read_json(self, name: str) -> Any:
         """What `write_json` stored. Raises FileNotFoundError, and DamagedError when it is anything else."""
-        try:
-            content = json.loads(self.read(name))
-            seal = content.pop("sha256")
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise DamagedError(f"{self.path(name)} is damaged: it is cut off or not of this program") from error
-        if hashlib.sha256(_text(content)).hexdigest() != seal:
-            raise DamagedError(f"{self.path(name)} is damaged: its SHA-256 is not the one it was written with")
-        return content
+        return read_sealed_json(self.read(name), self.path(name))
 
     def exists(self, name: str) -> bool:
         system, path = self._open()
@@ -158,13 +157,13 @@ class Storage:
 
     def delete(self, name: str) -> None:
         """Removes a file or a folder; nothing happens when it is not there."""
+        if self.local is not None:
+            remove(self._replaceable(name))
+            return
         system, path = self._open()
         kind = system.get_file_info(f"{path}/{name}").type
         if kind == fs.FileType.Directory:
-            if self.local is None:
-                system.delete_dir(f"{path}/{name}")
-            else:  # something that still writes there must not stop us
-                shutil.rmtree(self.local / name, ignore_errors=True)
+            system.delete_dir(f"{path}/{name}")
         elif kind == fs.FileType.File:
             system.delete_file(f"{path}/{name}")
 
@@ -172,23 +171,20 @@ class Storage:
         """Removes what processes killed while they wrote have left directly in `folder`."""
         if self.local is None:
             return  # an upload that is not closed leaves nothing to see
-        for left in (self.local / folder).glob(".*.tmp"):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        for left in inside(self.local, folder).glob(".*.tmp"):
+            remove(left)
 
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
         files = sorted(file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file())
-        listed = sums({file: _sha256_of(source / file) for file in files if file != SUMS})
+        listed = sums({file: sha256_of(source / file) for file in files if file != SUMS})
         if self.local is None:
             self.delete(f"{name}/{SUMS}")
             for file in files:
                 self.write(f"{name}/{file}", (source / file).read_bytes())
             self.write(f"{name}/{SUMS}", listed)
             return
-        target = self.local / name
+        target = self._replaceable(name)
         beside, old = _beside(target), _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -196,15 +192,15 @@ class Storage:
             (beside / SUMS).write_bytes(listed)
             for path in [*beside.rglob("*"), beside]:
                 _sync(path)
-            if target.exists():
+            if target.exists() or target.is_symlink():
                 target.rename(old)
             beside.rename(target)
             _sync(target.parent)
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            remove(beside)
+            remove(old)
 
     def has_folder(self, name: str) -> bool:
         """Whether `put_folder` has stored `name` to the end."""
@@ -215,17 +211,26 @@ class Storage:
 
         Raises FileNotFoundError when it was never stored, DamagedError when a file is not what was stored.
         """
-        listed = _listed(self.read(f"{name}/{SUMS}"))
-        if listed is None:
-            raise DamagedError(f"{self.path(f'{name}/{SUMS}')} is damaged")
-        folder = self.local / name if self.local is not None else scratch / Path(name).name
+        listed = read_sums(self.read(f"{name}/{SUMS}"), self.path(f"{name}/{SUMS}"))
+        folder = self._inside(name) if self.local is not None else scratch / Path(name).name
         for file, expected in listed.items():
-            if self.local is None:
+            if self.local is not None:
+                inside(folder, file)
+            else:
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file).write_bytes(self.read(f"{name}/{file}"))
-            if not (folder / file).is_file() or _sha256_of(folder / file) != expected:
+            if not (folder / file).is_file() or sha256_of(folder / file) != expected:
                 raise DamagedError(f"{self.path(f'{name}/{file}')} is damaged: its SHA-256 is not the one in {SUMS}")
         return folder
+
+    def _inside(self, name: str) -> Path:
+        """The local path of `name`. Raises OutsideError where a link leads out of this folder."""
+        return inside(Path(self.root), name)
+
+    def _replaceable(self, name: str) -> Path:
+        """The local path of `name`, which may be a link itself: it is replaced, not followed."""
+        self._inside(name.rpartition("/")[0])
+        return Path(self.root) / name
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if self.local is not None:
@@ -257,33 +262,3 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def sums(files: Mapping[str, str]) -> bytes:
-    """Each file's SHA-256 as `sha256sum` writes it, and as a comment the SHA-256 of these lines."""
-    lines = "".join(f"{found}  {file}\n" for file, found in files.items()).encode()
-    return lines + f"# {hashlib.sha256(lines).hexdigest()}\n".encode()
-
-
-def _listed(sums: bytes) -> dict[str, str] | None:
-    """The SHA-256 of each file that `sums` listed; None when it is not the list that was written."""
-    lines, _, seal = sums.rpartition(b"# ")
-    if hashlib.sha256(lines).hexdigest().encode() + b"\n" != seal:
-        return None
-    pairs = [line.split("  ", 1) for line in lines.decode().splitlines()]
-    if any(PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts for _, file in pairs):
-        return None  # whoever wrote that wants files outside the folder
-    return {file: expected for expected, file in pairs}
-
-
-def _sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _text(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=1).encode()

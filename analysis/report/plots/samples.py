@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +14,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from branchwise.analysis.console import printable, shortened
 from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.records.damage import path_in
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import TWO_COLUMNS, Plot, new_figure, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_title, in_order
+from branchwise.run_files.layout import PICTURE, STUDENTS, TEACHERS
 
 Pixels = NDArray[np.uint8]
 
 MOST_ROWS = 16
+MAX_PIXELS = 40_000_000
+MAX_RATIO = 16  # of the sides of a tile
+MAX_ABOUT = 300  # characters
 MOST_TILES = 10  # in a row
 GAP = 0.12  # of a tile, between tiles
 MIDDLE, SMALL = 4.4, 10  # inches of a figure with so many tiles in a row, or fewer
@@ -38,7 +46,7 @@ class Grid:
 
 def sample_rows(run: Run) -> Plot | None:
     """Samples of each cell's arm in the first block that has any, under real images and the teacher's samples."""
-    grids = {name: grid for name, path in _pictures(run).items() if (grid := read_grid(path)) is not None}
+    grids = {name: grid for name, path in pictures(run).items() if isinstance(grid := read_grid(path), Grid)}
     if not grids:
         return None
     shape = next(reversed(grids.values())).tiles.shape[1:]  # the students'
@@ -94,42 +102,66 @@ def _bare(axes: Axes) -> None:
     axes.grid(visible=False)
 
 
-def _pictures(run: Run) -> dict[str, Path]:
-    """Pictures by name, in the order of the rows."""
-    students = {path.parent.name: path for path in (run.folder / "students").glob("*/samples.png")}
-    pictured = run.results[run.results["arm"].isin(set(students))]
+def pictures(run: Run) -> dict[str, Path]:
+    """Pictures by name, in the order of the rows. Raises RunFolderError where one lies outside the folder."""
+    students = {path.parent.name for path in path_in(run.folder, STUDENTS).glob(f"*/{PICTURE}")}
+    pictured = run.results[run.results["arm"].isin(students)]
     first = pictured[pictured["block"] == pictured["block"].min()]
     arms = dict(zip(first["cell"], first["arm"], strict=True))
-    found = {cell: students[arms[cell]] for cell in in_order(run) if cell in arms}
-    teacher = teacher_pictures(run)
-    above = {name: teacher / f"{file}.png" for name, file in (("real images", "real"), (TEACHER, "samples")) if teacher}
-    return {name: path for name, path in above.items() if path.is_file()} | found if found else {}
+    found = {cell: path_in(run.folder, f"{STUDENTS}/{arms[cell]}/{PICTURE}") for cell in in_order(run) if cell in arms}
+    above = {name: path for name, path in _of_teacher(run) if path.exists()}
+    return above | found if found else {}
 
 
-def teacher_pictures(run: Run) -> Path | None:
-    """The folder with the pictures of the first teacher: in the run's own, or beside the run among all teachers."""
+def unread(run: Run) -> list[str]:
+    """Return a sentence for each picture that a report leaves out, and why."""
+    read = {path: read_grid(path) for path in pictures(run).values()}
+    return [f"{path.relative_to(run.folder.parent)} is left out: {why}." for path, why in read.items()
+            if isinstance(why, str)]  # fmt: skip
+
+
+def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
+    """What the first teacher learned from and drew: in the run's own folder, or beside the run among all teachers."""
     described = run.manifest.get("teachers") or [run.manifest.get("teacher")]
-    key = (described[0] or {}).get("key") if isinstance(described[0] or {}, dict) else None
-    beside = [run.folder.parent / "teachers" / str(key)] if key else []
-    return next((folder for folder in (run.folder / TEACHER, *beside) if folder.is_dir()), None)
+    key = (described[0] or {}).get("key")
+    folders = [(run.folder, TEACHER), *([(run.folder.parent, f"{TEACHERS}/{key}")] if key else [])]
+    for root, name in folders:
+        if path_in(root, name).is_dir():
+            yield "real images", path_in(root, f"{name}/real.png")
+            yield TEACHER, path_in(root, f"{name}/{PICTURE}")
+            return
 
 
-def read_grid(path: Path) -> Grid | None:
-    """The tiles of a picture that says how large they are (PNG text `Tile`, WIDTHxHEIGHT); one tile where it does not.
-
-    None where it is no picture.
-    """
+def read_grid(path: Path) -> Grid | str:
+    """Return the tiles of a picture that says how large they are (PNG text `Tile`, WIDTHxHEIGHT); one tile where it
+    does not; why it cannot be shown where it is no picture, or too large."""
     try:
-        with Image.open(path) as image:
-            described = getattr(image, "text", {})
-            pixels = np.asarray(image.convert("RGB"))
-    except OSError:
-        return None
-    width, _, height = str(described.get("Tile", "")).partition("x")
-    tile = (int(height), int(width)) if width.isdigit() and height.isdigit() else pixels.shape[:2]
+        if not path.is_file():
+            return "it is not a regular file"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at here
+            with Image.open(path, formats=("PNG",)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    return f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read"
+                described = getattr(image, "text", {})
+                pixels = np.asarray(image.convert("RGB"))
+    except Exception as error:  # what a damaged or hostile file makes a decoder raise has no common type
+        return f"it cannot be read as PNG ({type(error).__name__})"
+    tile = _tile(str(described.get("Tile", "")), pixels.shape[:2])
+    if max(tile) > MAX_RATIO * min(tile):
+        return f"a tile of {tile[1]} x {tile[0]} pixels cannot be drawn"
     rows, columns = pixels.shape[0] // tile[0], pixels.shape[1] // tile[1]
     cut = pixels[: rows * tile[0], : columns * tile[1]].reshape(rows, tile[0], columns, tile[1], 3)
-    return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), str(described.get("Description", "")))
+    about = shortened(printable(str(described.get("Description", ""))), MAX_ABOUT)
+    return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), about)
+
+
+def _tile(text: str, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The height and width of a tile; the whole picture where the text says none that fits."""
+    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
+    width, height = map(int, found.groups()) if found else (0, 0)
+    return (height, width) if 0 < height <= shape[0] and 0 < width <= shape[1] else (shape[0], shape[1])
 
 
 def _enlarged(tile: Pixels) -> Pixels:

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
 from branchwise.orchestration.time_limit import leave_behind
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.storage import DamagedError
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.storage import DamagedError
 
 READERS = 16  # requests to an object store at a time
 

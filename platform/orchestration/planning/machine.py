@@ -126,6 +126,8 @@ def missing_inputs(space: Space) -> str:
     try:
         for spec in differing.values():
             space.module.check_inputs(spec)
+            if space.imports:
+                space.module.check_code(spec)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

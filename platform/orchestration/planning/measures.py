@@ -18,11 +18,12 @@ from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_othe
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import Storage
 
 MOST_MEASURES = 1000
 TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that slots end together
@@ -71,7 +72,13 @@ class MeasurePlan:
 
 
 def plan_measures(
-    storage: Storage, name: str, chosen: Sequence[str], settings: Sequence[str], grid: Sequence[str]
+    storage: Storage,
+    name: str,
+    chosen: Sequence[str],
+    settings: Sequence[str],
+    grid: Sequence[str],
+    trust: bool = False,
+    dry_run: bool = False,
 ) -> MeasurePlan:
     """The plan of measuring the run called `name` again.
 
@@ -82,11 +89,13 @@ def plan_measures(
     if not run.begun():
         there = ", ".join(other.name for other in runs(storage))
         raise UserError(f"--run {name}: no such run in {storage.root}; there are: {there or 'none'}")
-    space, _ = read_plan(run)
+    space, _ = read_plan("--run", run, trust, dry_run)
+    if not space.has_trainable:
+        raise UserError(f"--run {name}: {space.trainable} is not imported by a dry run, so its measures are not known")
     if not space.module.MEASURED:
         raise UserError(f"--run {name}: trainable {space.trainable} cannot measure a finished model again")
     refuse_other_data(run, space)
-    measures = _measures(space.method, settings, grid)
+    measures = _measures(space.method, settings, grid, space.imports)
     arms = _finished(run, space, chosen)
     plan = MeasurePlan(
         space=space,
@@ -123,7 +132,7 @@ def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
         yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
 
 
-def _measures(method: Method, settings: Sequence[str], grid: Sequence[str]) -> tuple[Measure, ...]:
+def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], imports: bool) -> tuple[Measure, ...]:
     """Every combination of the grid, over the settings; each address once."""
     fixed = {key: value for text in settings for key, value in [_setting("--set", text, method)]}
     axes = [_axis(text, method) for text in grid]
@@ -143,6 +152,8 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str]) -> t
         try:
             key = method.module.evaluation_key(spec)
             method.module.check_inputs(spec)
+            if imports:
+                method.module.check_code(spec)
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
         found.setdefault(key, Measure(key=key, patch=laid, settings=patch, spec=spec))

@@ -172,23 +172,27 @@ def renamed(plan: Plan, taken: Collection[str]) -> Plan:
     return replace(plan, run=new_run(plan.storage, plan.space, None, taken))
 
 
-def plan_resumed(storage: Storage, name: str) -> Plan:
-    """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError."""
+def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
+    """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
+    a run that this user neither started nor says to `trust`."""
     run = run_named(storage, name, "--resume")
     if not run.begun():
         there = ", ".join(other.name for other in runs(storage))
         raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
-    space, cohorts = read_plan(run)
+    space, cohorts = read_plan("--resume", run, trust, dry_run)
     refuse_missing(space.tracking)
     refuse_other_data(run, space)
     teachers = find_teachers(space, storage)
-    refuse_other_teachers(run, teachers)
+    if space.has_trainable:
+        refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
     found = records(run)
     device = device_here(space)
     cost = _cost(space, device)
     left = []
     for cohort, names in cohorts.items():
+        if unknown := [arm for arm in names if arm not in arms]:
+            raise UserError(f"{run.plan_path()}: cohorts.{cohort}: {unknown[0]} is no arm of its space")
         missing = tuple(arms[arm] for arm in names if not finished(found.get(arm)))
         if missing:
             left.append(Cohort(name=cohort, arms=missing, seconds=cost(missing)))

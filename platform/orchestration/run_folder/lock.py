@@ -15,9 +15,11 @@ from typing import Any
 
 from branchwise.orchestration.errors import StorageLostError, TakenOverError, UserError
 from branchwise.orchestration.time_limit import Silence
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import LOCK
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.processes import born, place
-from branchwise.trainables.runtime.run_folder import LOCK
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import Storage
 
 RENEW_SECONDS = 15.0
 LEASE_SECONDS = 60.0  # without a sign of life for so long, a holder on another host is taken for dead
@@ -158,7 +160,7 @@ def _is(folder: Storage, mine: Mapping[str, Any]) -> bool:
 def _holder(folder: Storage) -> Any:
     """Whom the lock names; None when there is none, or none that can be read."""
     try:
-        return folder.read_json(LOCK)
+        return schemas.check(schemas.Lock, folder.read_json(LOCK), folder.path(LOCK))
     except (FileNotFoundError, DamagedError):
         return None
 

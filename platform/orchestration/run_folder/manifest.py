@@ -11,7 +11,8 @@ from branchwise.analysis.statistics.claims.language import seal
 from branchwise.orchestration.checkout import git_commit
 from branchwise.orchestration.run_folder.reuse import circumstances
 from branchwise.orchestration.space import Space
-from branchwise.trainables.runtime.run_folder import FORMAT, RunFolder
+from branchwise.run_files.layout import FORMAT
+from branchwise.trainables.runtime.run_folder import RunFolder
 
 
 def write_manifest(run: RunFolder, space: Space, status: str, **facts: Any) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.yaml_file import read_tree
 from branchwise.orchestration.run_folder.lock import living_holder
 from branchwise.orchestration.run_folder.teachers import Teacher, asked_teachers
+from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse_untrusted, untrusted
 from branchwise.orchestration.space import Space, parse_space
+from branchwise.run_files.layout import FORMAT, PLAN, SPACE
+from branchwise.run_files.sealing import DamagedError, sha256
 from branchwise.trainables import Cohort
 from branchwise.trainables.contract import declared
-from branchwise.trainables.runtime.run_folder import FORMAT, NAME_PATTERN, NOT_RUNS, RunFolder
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
+from branchwise.trainables.runtime.storage import Storage
 
 
 def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[str] = ()) -> RunFolder:
@@ -53,7 +57,7 @@ def write_plan(
     run.write_space(content)
     run.write_plan(
         {
-            "space_sha256": hashlib.sha256(content).hexdigest(),
+            "space_sha256": sha256(content),
             "space_folder": space.folder,
             "data_sha256": data_of(space),
             **space.design.outline(space.method),
@@ -64,25 +68,54 @@ def write_plan(
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }
     )
+    record(run, run.read_originals())
 
 
-def read_plan(run: RunFolder) -> tuple[Space, Mapping[str, Sequence[str]]]:
-    """What `write_plan` wrote: the space, and the arms of each cohort. Raises UserError when it cannot be relied on."""
+def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[Space, Mapping[str, Sequence[str]]]:
+    """What `write_plan` wrote: the space, and the arms of each cohort.
+
+    A dry run imports nothing of the user's; it notes in the space what a run that this user did not start would do.
+
+    Raises UserError when the plan cannot be relied on, or when this user neither started the run nor says `trust`.
+    """
+    originals, plan = _read_files(run)
+    if not dry_run:
+        if not trust:
+            refuse_untrusted(option, run, originals)
+        record(run, originals)
+    space = parse_space(run.space_path(), originals[SPACE], folder=plan["space_folder"], imports=not dry_run)
+    if dry_run and not trust and not is_trusted(originals):
+        notice = f"{untrusted(run, originals)} It asks for --trust"
+        space = replace(space, notices=(*space.notices, notice))
+    return space, plan["cohorts"]
+
+
+def read_space_like(run: RunFolder, space: Space) -> Space | None:
+    """The space of another run; None where its trainable is not that of `space`, whose code is the only one imported.
+
+    Raises UserError when its files cannot be relied on.
+    """
+    originals, _ = _read_files(run)
+    name = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", "dash")
+    return parse_space(run.space_path(), originals[SPACE], folder=space.folder) if name == space.trainable else None
+
+
+def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
+    """The files that a run stands on, and its plan. Raises UserError when they cannot be relied on."""
     refusal = "the run cannot be resumed; start another one with --space"
     try:
-        plan: Any = run.read_plan()
-        content = run.read_space()
+        originals = run.read_originals()
+        plan: Any = run.parse_plan(originals[PLAN])
     except (DamagedError, FileNotFoundError) as error:
         raise UserError(f"{error}: {refusal}") from error
-    if plan["format"] != FORMAT:
-        age = "a later" if plan["format"] > FORMAT else "an earlier"
+    if plan.get("format", 1) != FORMAT:
         raise UserError(
-            f"{run.plan_path()}: format {plan['format']} is of {age} version of this program, which resumes format "
-            f"{FORMAT}; resume it with that version (`python -m analysis` reads both)"
+            f"{run.plan_path()}: format {plan.get('format', 1)} is of an earlier version of this program, which "
+            f"resumes format {FORMAT}; resume it with that version (`python -m analysis` reads both)"
         )
-    if hashlib.sha256(content).hexdigest() != plan["space_sha256"]:
+    if sha256(originals[SPACE]) != plan.get("space_sha256"):
         raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
-    return parse_space(run.space_path(), content, folder=plan.get("space_folder", "")), plan["cohorts"]
+    return originals, {"space_folder": "", "cohorts": {}, **plan}
 
 
 def data_of(space: Space) -> str | None:

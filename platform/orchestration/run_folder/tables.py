@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.orchestration.space import Space
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Column
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
-from branchwise.trainables.runtime.storage import DamagedError
 
 if TYPE_CHECKING:
     from branchwise.analysis.report.build import Summary

@@ -9,8 +9,9 @@ from typing import Any
 from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import Space
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import Teachers
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,10 @@ from branchwise.orchestration.designs.tuning import CellSearch, Knob, Tuning, ob
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tuning.journal import Journal
 from branchwise.orchestration.tuning.warm_start import Earlier
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
-from branchwise.trainables.runtime.storage import DamagedError
 
 WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
 MOST_OF_A_FRONT = 4  # settings of a Pareto front that are confirmed

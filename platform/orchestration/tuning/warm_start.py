@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import CellSearch
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import read_space_like, run_named
 from branchwise.orchestration.run_folder.tables import records
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -34,6 +34,8 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[Earlier, ...]:
 
     Raises UserError for a run that is not there or has no such arm.
     """
+    if not space.has_trainable:
+        return ()  # a dry run cannot tell which of them it could use
     searches = space.design.searches()
     found: list[Earlier] = []
     for name in dict.fromkeys(name for search in searches for name in search.options.warm_start):
@@ -51,8 +53,8 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[Earlier, ...]:
 
 
 def _usable(space: Space, searches: Sequence[CellSearch], run: RunFolder) -> Iterator[Earlier]:
-    theirs, _ = read_plan(run)
-    if theirs.trainable != space.trainable:
+    theirs = read_space_like(run, space)
+    if theirs is None:
         return
     for arm, record in records(run).items():
         if record is None or record["status"] != "done":

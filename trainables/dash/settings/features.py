@@ -6,7 +6,6 @@ Each has a name, which `evaluate.features` gives. A function of the user's own i
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from branchwise.trainables.runtime.loading import find_module
 from branchwise.trainables.runtime.settings import Strict, digest
 
 A_DIMENSION = 10  # samples asked for, for each dimension of the features: below, a Fréchet distance means little
@@ -164,13 +164,10 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 def source_of(function: str) -> Path:
     """The file of a user's function. Raises ValueError when there is no such module."""
     module = function.partition(":")[0]
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"evaluate.features: {function}: {error}") from error
-    if found is None or found.origin is None:
+    found = find_module(module)
+    if found is None:
         raise ValueError(f"evaluate.features: {function}: there is no module {module} on Python's path")
-    return Path(found.origin)
+    return found
 
 
 def source_sha256(function: str) -> str:

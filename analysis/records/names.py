@@ -1,0 +1,53 @@
+"""Names and texts that others wrote: what would steer a terminal, or is no character, is escaped once, on entry.
+
+What a report, a plot or a table shows afterwards is printable; each format only adds its own escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from branchwise.analysis.console import printable
+
+KEPT = "\n\t"  # in a text, as opposed to a name
+
+
+def printable_tree(value: Any) -> Any:
+    """Return the content of a JSON or YAML file with every text and key printable."""
+    if isinstance(value, str):
+        return printable(value, KEPT)
+    if isinstance(value, Mapping):
+        return {printable(key) if isinstance(key, str) else key: printable_tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable_tree(item) for item in value]
+    return value
+
+
+def printable_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its column names and the texts in its cells printable."""
+    table = table.rename(columns=lambda name: printable(str(name)))
+    for name in table.columns[table.columns.duplicated()]:
+        raise ValueError(f"more than one column {name}")
+    return table.assign(**{str(name): _column(column) for name, column in table.items() if _odd(column)})
+
+
+def _odd(column: pd.Series) -> bool:
+    """Whether a column holds a text that is not printable."""
+    if not (pd.api.types.is_string_dtype(column.dtype) or column.dtype == object):
+        return False
+    return any(isinstance(item, str) and not item.isprintable() for item in distinct(column))
+
+
+def distinct(column: pd.Series) -> Any:
+    """Return the values of a column, each once where that can be told."""
+    try:
+        return column.unique()
+    except TypeError:  # lists
+        return column
+
+
+def _column(column: pd.Series) -> pd.Series:
+    return column.map(lambda item: printable(item, KEPT) if isinstance(item, str) else item)

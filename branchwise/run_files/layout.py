@@ -1,0 +1,78 @@
+"""The layout of a run folder, and the one place that resolves what it names: nothing leads outside."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
+SPACE, PLAN, MANIFEST, LOCK = "space.yaml", "plan.json", "manifest.json", "lock.json"
+ARMS, STUDENTS, LOGS, REPORT = "arms", "students", "logs", "report"
+ARMS_TABLE, BUDGETS_TABLE = "arms", "budgets"  # Parquet files without their suffix
+MEASUREMENTS, MEASURE = "measurements", "measure.json"
+TEACHERS, FEATURES = "teachers", "features"  # beside the runs of a storage
+PICTURE = "samples.png"  # what a model drew, in its folder
+MAX_NAME = 255  # characters of a name that becomes a file's
+
+
+class OutsideError(OSError):
+    """A folder names something that does not lie in it; the message says what, and where it leads."""
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of `name` in `folder`, which may be reached by links within the folder alone.
+
+    Args:
+        folder: The folder that names it; may be a link itself.
+        name: A relative path with `/`, as a file of the folder gives it.
+
+    Returns:
+        The path, whether it exists or not.
+
+    Raises:
+        OutsideError: `name` is absolute, has `..`, or a link on the way leads out of the folder.
+    """
+    parts = PurePosixPath(name).parts
+    if "\0" in name or ".." in parts or PurePosixPath(name).is_absolute():
+        raise OutsideError(f"{folder}: names {name!r}, which is not a path inside it")
+    path = str(folder)
+    for part in parts:
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            real, root = os.path.realpath(path), os.path.realpath(folder)
+            if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+                raise OutsideError(f"{path}: a link that leads outside its folder, to {real}; replace it with a copy")
+    return Path(path)
+
+
+def regular_file(folder: Path, name: str) -> Path | None:
+    """Return the path of the file `name` in `folder`; None where there is none.
+
+    Raises:
+        OutsideError: It leads outside the folder, or is a pipe, a device or a folder, which would not end or not read.
+    """
+    path = inside(folder, name)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(mode):
+        raise OutsideError(f"{path}: must be a regular file")
+    return path
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether `text` can name a file or folder on its own: no path, not hidden, no control characters."""
+    return 0 < len(text) <= MAX_NAME and text[0] != "." and "/" not in text and "\\" not in text and text.isprintable()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (never what it leads to) or a folder with all that it holds, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()

@@ -1,0 +1,303 @@
+"""The schema of each JSON file of a run folder: what is read is checked against it before anything uses a value.
+
+Keys that are not listed are kept as they are. A key that a reader relies on stands here, with what it relies on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from branchwise.run_files.layout import FORMAT, is_file_name
+from branchwise.run_files.sealing import DamagedError
+
+MAX_TEXT = 200  # characters of a name
+MAX_CELL = 1000  # of the name of a cell or an arm, which is made of names
+MAX_SHOWN = 80  # characters of a value in a message
+
+
+def _no_path(name: str) -> str:
+    if not is_file_name(name):
+        raise ValueError("must name a file: no path, not hidden, no control characters, at most 255 characters")
+    return name
+
+
+def _time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+FileName = Annotated[str, AfterValidator(_no_path)]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_TEXT)]  # also of HTML ids
+Time = Annotated[str, AfterValidator(_time)]
+Number = float  # may be NaN
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Level = bool | str | None
+Better = Literal["lower", "higher"]
+
+
+class Schema(BaseModel):
+    """What a file must hold; other keys are let through."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Factor(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Name
+    levels: Annotated[list[Name], Field(min_length=2)] = Field(default_factory=lambda: ["off", "on"])
+    reference: str = "off"
+    full: str = "on"
+    doses: list[Number] = []
+    label: Annotated[str, Field(max_length=MAX_TEXT)] = ""
+
+    @model_validator(mode="after")
+    def _levels_that_fit(self) -> _Factor:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError("levels must differ")
+        if self.reference not in self.levels or self.full not in self.levels or self.reference == self.full:
+            raise ValueError(f"reference and full must be two of the levels {', '.join(self.levels)}")
+        if self.doses and len(self.doses) != len(self.levels):
+            raise ValueError("doses must be as many as levels")
+        return self
+
+
+class _Cell(Schema):
+    cell: Annotated[str, Field(min_length=1, max_length=MAX_CELL)]
+    kind: Name
+    components: dict[str, Level]
+
+
+class _Part(Schema):
+    kinds: Annotated[list[str], Field(min_length=1)]
+    name: str
+    question: str
+
+
+class _Column(Schema):
+    name: Name
+    about: str
+    unit: str
+    better: Better | None
+    shown: bool
+    cost: bool = False
+    scale: Literal["log", "logit", "raw", "identity"] = "log"
+
+
+class _Lines(Schema):
+    table: PlainName
+    name: PlainName
+    title: str
+    x: Annotated[list[Name], Field(min_length=1, max_length=2)]
+    x_label: str
+    y: Annotated[list[_Column], Field(min_length=1)]
+    level: Number | None
+    linear: list[str]
+
+
+class _Published(Schema):
+    values: dict[str, Number]
+    source: str
+
+
+class _PlannedTeacher(Schema):
+    key: FileName
+    cells: list[str]
+
+
+class Plan(Schema):
+    """plan.json as the analysis and a resume rely on it."""
+
+    format: int
+    space_sha256: str = ""
+    space_folder: str = ""
+    components: list[Name]
+    factors: list[_Factor] | None = None
+    outcomes: list[Name] | None = None
+    blocks: list[Annotated[int, Field(ge=0)]]
+    cells: list[_Cell]
+    parts: Annotated[list[_Part], Field(min_length=1)]
+    columns: list[_Column]
+    lines: list[_Lines]
+    published: _Published | None = None
+    teachers: list[_PlannedTeacher] | None = None
+    cohorts: dict[FileName, list[FileName]] = {}
+
+    @model_validator(mode="after")
+    def _cells_of_its_factors(self) -> Plan:
+        factors = self.factors or [_Factor(name=name) for name in self.components]
+        names = [factor.name for factor in factors]
+        if names != self.components or len(set(names)) < len(names):
+            raise ValueError(f"components must be the names of the factors, each once: {', '.join(names)}")
+        for i, cell in enumerate(self.cells):
+            if cell.components and set(cell.components) != set(names):
+                raise ValueError(f"cells.{i}.components: must have a level of {', '.join(names)}, or be empty")
+            for factor in factors:
+                level = cell.components.get(factor.name)
+                text = {True: "on", False: "off", None: "off"}.get(level, level)  # type: ignore[arg-type]
+                if factor.name in cell.components and text not in factor.levels:
+                    raise ValueError(f"cells.{i}.components.{factor.name}: must be one of {', '.join(factor.levels)}")
+        if len(set(self.blocks)) < len(self.blocks):
+            raise ValueError("blocks must differ")
+        return self
+
+
+class EarlierPlan(Schema):
+    """plan.json of a version that did not keep the cells."""
+
+    format: int = 1
+    space_sha256: str = ""
+
+
+class _Teacher(Schema):
+    key: FileName | None = None
+    cells: list[str] = []
+    value: Number | None = None
+
+
+class Manifest(Schema):
+    """manifest.json; each key may be missing."""
+
+    name: Name = ""
+    format: int = 1
+    started: Time = ""
+    ended: Time | None = None
+    status: Name = ""
+    source: str = ""
+    claims_sha256: str | None = None
+    claims_after_the_runs: bool = False
+    notes: list[str] = []
+    progress: dict[str, str] | None = None
+    teachers: list[_Teacher] | None = None
+    teacher: _Teacher | None = None
+    arms: int = 0
+    arms_by_status: dict[str, int] | None = None
+    host: str | None = None
+    device: str | None = None
+    git_commit: str | None = None
+
+
+class Record(Schema):
+    """arms/<arm>.json"""
+
+    arm: FileName
+    trial: FileName
+    kind: Name
+    cell: str
+    block: int
+    seed: int
+    components: dict[str, Level]
+    patch: dict[str, Any]
+    teacher: FileName | None = None
+    status: Literal["done", "stopped", "diverged", "failed"]
+    values: dict[str, Any]
+    error: str
+    tables: dict[PlainName, list[dict[str, Any]]]
+    seconds: Finite = 0.0
+
+
+class _RunningArm(Schema):
+    arm: FileName
+    cell: str
+    block: int
+
+
+class Progress(Schema):
+    """progress/<cohort>.json"""
+
+    phase: str
+    step: Finite
+    steps: Finite
+    arms: list[_RunningArm]
+    begun: Finite
+    time: Finite
+    steps_per_second: Finite = 0.0
+
+
+class Rung(Schema):
+    """rungs/<cell>/<step>/<arm>.json"""
+
+    value: Number
+
+
+class Lock(Schema):
+    """lock.json"""
+
+    host: str
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+    token: str
+    renewed: Finite
+    place: str = ""
+    born: str = ""
+
+
+class Measure(Schema):
+    """measurements/<key>/measure.json"""
+
+    settings: dict[PlainName, dict[PlainName, Any]]
+    of_the_sweep: dict[PlainName, dict[PlainName, Any]]
+    as_in_the_sweep: bool
+
+
+class Evaluation(Schema):
+    """teachers/<key>/evaluations/<settings>.json"""
+
+    value: Number
+
+
+class _Design(Schema):
+    kind: str = ""
+    claims: list[str] | None = None
+    components: dict[str, Any] | None = None
+
+
+class SpaceTree(Schema):
+    """space.yaml as the analysis relies on it; a sweep validates all of it."""
+
+    name: Name | None = None
+    design: _Design | None = None
+
+
+def check(model: type[Schema], content: Any, where: str) -> Any:
+    """Return `content` as it is when it fits the schema.
+
+    Args:
+        model: The schema of the file.
+        content: What was read from it.
+        where: How messages call the file.
+
+    Raises:
+        DamagedError: It does not fit; one sentence with the file, the key and what is allowed.
+    """
+    if not isinstance(content, Mapping):
+        raise DamagedError(f"{where}: must hold a mapping")
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        raise DamagedError(f"{where}: {_sentence(error.errors()[0])}") from error
+    return content
+
+
+def check_plan(content: Any, where: str) -> Any:
+    """Return a plan as it is when it fits the schema of the version that wrote it. Raises DamagedError."""
+    version = content.get("format", 1) if isinstance(content, Mapping) else FORMAT
+    if isinstance(version, int) and version > FORMAT:
+        raise DamagedError(
+            f"{where}: format {version} is of a later version of this program, which reads formats up to {FORMAT}; use "
+            "that version"
+        )
+    earlier = isinstance(content, Mapping) and version != FORMAT and "cells" not in content
+    return check(EarlierPlan if earlier else Plan, content, where)
+
+
+def _sentence(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    value = repr(item["input"])
+    shown = "" if len(value) > MAX_SHOWN or item["type"] in ("missing", "value_error") else f", not {value}"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message

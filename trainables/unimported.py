@@ -1,0 +1,106 @@
+"""A trainable of the user's own code as far as the space tells of it: what a dry run plans with, importing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from branchwise.trainables.contract import OUTCOME, Column, Lines
+from branchwise.trainables.function import Options
+from branchwise.trainables.metrics import columns, curves
+from branchwise.trainables.runtime.loading import DEFAULTS
+
+UNKNOWN = "not known: nothing was imported"  # the value of a setting that the space does not give
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UnimportedTrainable:
+    """Takes each setting that the space names; whether the code has it, and its values, the start of a run checks."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any], design: Any) -> None:
+        """Take the name of a module or function, the space's own keys, and its section `design` as it was written."""
+        self._name, self._settings = name, settings
+        design = design if isinstance(design, Mapping) else {}
+        section = "method" if "method" in settings else "settings"
+        tree: dict[str, Any] = {section: {}, "baselines": {"name": ""}, **settings}
+        for key, value in _patched(design):
+            *sections, last = (key if "." in key else f"{section}.{key}").split(".")
+            node = tree
+            for part in sections:
+                below = node.get(part)
+                node[part] = node = dict(below) if isinstance(below, Mapping) else {}
+            node.setdefault(last, value)
+        fields: dict[str, Any] = {}
+        if ":" in name:
+            fields["function"] = (Options, ...)
+            tree.pop("function", None)
+        self.Spec = _model("Spec", tree, fields)
+        self.BASELINES: Mapping[str, Mapping[str, Any]] = {
+            one: {"baselines.name": one} for one in _names(design.get("baselines"))
+        }
+        self._outcomes = [*_names(design.get("outcomes")), *_names(design.get("objectives"))]
+        for attribute, default in DEFAULTS.items():
+            if not hasattr(type(self), attribute) and attribute not in self.__dict__:
+                setattr(self, attribute, default)
+
+    @property
+    def COLUMNS(self) -> Sequence[Column]:  # noqa: N802
+        if ":" in self._name:
+            options = Options.model_validate(self._settings.get("function"))
+            return columns(options.metric, options, options.outcomes)
+        known = {column.name for column in OUTCOME}
+        others = (name.partition("@")[0] for name in self._outcomes)
+        return (*OUTCOME, *(Column(name=name, searchable=True, claimable=True)
+                            for name in dict.fromkeys(others) if name not in known))  # fmt: skip
+
+    @property
+    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+        return curves("value")
+
+    def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
+        return (
+            ("trainable", f"{self._name}: not imported by a dry run; its settings are checked when the run starts"),
+        )
+
+
+def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings that components and searches change, each with the value that it has where nothing is changed."""
+    components = design.get("components")
+    for component in components.values() if isinstance(components, Mapping) else ():
+        if not isinstance(component, Mapping):
+            continue
+        levels = component.get("levels")
+        patches = (
+            [patch for patch in levels.values() if isinstance(patch, Mapping)] if isinstance(levels, Mapping) else []
+        )
+        full = levels.get(component.get("full"), patches[-1]) if patches and isinstance(levels, Mapping) else {}
+        off = component.get("off")
+        for patch in [full, *patches, off if isinstance(off, Mapping) else {}]:
+            for key in patch:
+                yield str(key), full.get(key, UNKNOWN)
+    knobs = design.get("knobs")
+    for key in knobs if isinstance(knobs, Mapping) else ():
+        yield str(key), UNKNOWN
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _names(items: Any) -> list[str]:
+    return [item for item in items if isinstance(item, str)] if isinstance(items, list | Mapping) else []
+
+
+def _model(title: str, tree: Mapping[str, Any], fields: dict[str, Any]) -> type[BaseModel]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in value):
+            section = _model(name, value, {})
+            fields[name] = (section, section())
+        else:
+            fields[name] = (Any, value)
+    return create_model(title, __base__=_Section, **fields)
