@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = make_console()
     try:
         options = parse(arguments)
-        space = load_space(options.space, options.set)
+        space = load_space(options.space, options.set, imports=not options.dry_run)
         needed = space.module.lacking(space.spec)
         if not needed:
             console.print(f"{options.space}: nothing is missing.", highlight=False)

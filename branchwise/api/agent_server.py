@@ -95,7 +95,7 @@ def plan(workplace: Workplace, space: str) -> dict[str, Any]:
     from branchwise.orchestration.space import load_space
     from branchwise.trainables.runtime.storage import storage_at
 
-    planned = plan_new(load_space(workplace.path(space)), storage_at(str(workplace.storage)), None)
+    planned = plan_new(load_space(workplace.path(space), imports=False), storage_at(str(workplace.storage)), None)
     return {
         "name": planned.run.name,
         "arms": planned.total,

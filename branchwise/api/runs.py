@@ -272,7 +272,7 @@ def resume(
     with input_errors():
         source = locate(function)[2] if function is not None else ""
         with open_storage(str(storage)) as opened:
-            resumed = plan_resumed(opened, name)
+            resumed = plan_resumed(opened, name, trust)
             options = getattr(resumed.space.spec, "function", None)
             if function is not None and source and getattr(options, "source", "") != source:
                 raise InputError(f"function: its code is not that of the run {name}; resume with the code of the run")

@@ -7,6 +7,7 @@ ends whatever bears its mark in the environment; it knows by the end of a pipe, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import selectors
@@ -24,6 +25,7 @@ GRACE_SECONDS = 5.0  # between asking a program to end and ending it
 LOOK_SECONDS = 0.5  # how often a program that prints nothing is looked at
 MAX_DRAIN_SECONDS = 2.0  # for the output that a program has left in its pipes when it ended
 MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
+PR_SET_CHILD_SUBREAPER = 36
 MARK = "BRANCHWISE_OWNER"  # of all programs of a process
 PROGRAM_MARK = "BRANCHWISE_PROGRAM"  # of one program and its children
 _LINE_ENDS = re.compile(rb"[\r\n\x08]+")  # progress bars go back by \r, or by a \x08 for each character
@@ -96,11 +98,12 @@ def run_program(
         FileNotFoundError, PermissionError: There is no such program.
         TimeoutError: It ran for `time_limit` seconds.
     """
-    mark = uuid.uuid4().hex
+    mark, owner_mark = uuid.uuid4().hex, _mark(os.getpid())  # its reaper starts before this process adopts orphans
+    before = _adopt_orphans()
     process = subprocess.Popen(
         words,
         cwd=cwd,
-        env={**env, MARK: _mark(os.getpid()), PROGRAM_MARK: mark},
+        env={**env, MARK: owner_mark, PROGRAM_MARK: mark},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -119,7 +122,9 @@ def run_program(
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
-    return process.wait()
+        code = process.wait()
+        _kill_adopted(before)  # and what has no mark in its environment any more
+    return code
 
 
 def _read(
@@ -212,6 +217,39 @@ def _kill_marked(mark: str) -> None:
         if not found:
             return
         time.sleep(0.02)
+
+
+def _adopt_orphans() -> set[int]:
+    """Have what a program leaves running become this process's child where the system allows it (Linux); return the
+    children that it has before."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return _children()
+
+
+def _kill_adopted(before: set[int]) -> None:
+    """End the children that came since, and theirs, which become children as they are orphaned."""
+    for _ in range(50):
+        found = _children() - before
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process, os.WNOHANG)
+        if not found:
+            return
+        time.sleep(0.02)
+
+
+def _children() -> set[int]:
+    return {int(name) for name in _listed("/proc") if name.isdigit() and _parent(name) == os.getpid()}
+
+
+def _parent(process: str) -> int:
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return 0
 
 
 def _listed(folder: str) -> list[str]:

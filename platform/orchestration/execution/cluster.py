@@ -66,8 +66,13 @@ def address_of(option: str | None) -> str | None:
     """
     address = option if option is not None else os.environ.get("RAY_ADDRESS") or None
     if address is not None:
-        check_address(address)
+        check_address(address, source_of(option))
     return address
+
+
+def source_of(option: str | None) -> str:
+    """What named the cluster: the option, or the environment."""
+    return "--address" if option is not None else "RAY_ADDRESS"
 
 
 @contextmanager
@@ -81,16 +86,16 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
         with _caller_cluster(address, log) as on:
             yield on
         return
-    address = address_of(address)
+    source, address = source_of(address), address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     runtime_env = _runtime_env(space) if address else _quoted_python()
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     _private_token()
     if address:
-        _refuse_silence(address)
+        _refuse_silence(address, source)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
+    with log.open("a", encoding="utf-8") as stream, redirect_stdout(stream), redirect_stderr(stream):
         import ray  # noqa: F401  # its chatter while it is imported goes to the log, too
 
         _log_to(stream)
@@ -98,7 +103,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
         try:
             context = connect(address, runtime_env)
         except Exception as error:  # Ray raises just that where a node does not start in time
-            raise UserError(refusal(address, error)) from error
+            raise UserError(refusal(address, error, source)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
             interrupts.note()
             raise KeyboardInterrupt from stop
@@ -258,7 +263,7 @@ def node_here() -> str | None:
     return None if outside else ray.get_runtime_context().get_node_id()
 
 
-def _refuse_silence(address: str) -> None:
+def _refuse_silence(address: str, source: str) -> None:
     """Raises UserError when nothing listens at HOST:PORT, where Ray itself would try for long and then abort."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address in ("auto", "local") or not host or not port.isdigit():
@@ -271,17 +276,17 @@ def _refuse_silence(address: str) -> None:
                 if len(answer) < 9 or answer[3] != HTTP2_SETTINGS:
                     raise OSError("what listens there is no part of Ray; a cluster's port is 6379 unless it was set")
     except (OSError, OverflowError) as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there: {error}") from error
+        raise UserError(f"{source} {address}: no Ray cluster answers there: {error}") from error
 
 
-def refusal(address: str | None, error: Exception) -> str:
+def refusal(address: str | None, error: Exception, source: str = "--address") -> str:
     said = str(error).strip()
     said = said.splitlines()[-1] if "Traceback" in said else " ".join(said.split())
     if "ersion mismatch" in said:
-        return f"--address {address}: versions must be the same on both sides: {said}"
+        return f"{source} {address}: versions must be the same on both sides: {said}"
     if "Failed to connect to Ray cluster" in said:
         said += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
-    return f"--address {address}: no Ray cluster answers there: {said}" if address else f"Ray does not start: {said}"
+    return f"{source} {address}: no Ray cluster answers there: {said}" if address else f"Ray does not start: {said}"
 
 
 def _quoted_python() -> dict[str, Any] | None:

@@ -41,14 +41,11 @@ def open_storage(place: str | None) -> Iterator[Storage]:
         raise UserError(f"{option}: {error}") from error
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, source: str = "--address") -> None:
     """Raises UserError, which does not repeat what may hold credentials, unless it names a Ray cluster."""
     if not _ADDRESS.fullmatch(address):
         told = "" if _may_hold_secrets(address) else f" {address}"
-        raise UserError(
-            f"--address{told}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options (RAY_ADDRESS "
-            "in the environment counts as one)"
-        )
+        raise UserError(f"{source}{told}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options")
 
 
 def _may_hold_secrets(place: str) -> bool:

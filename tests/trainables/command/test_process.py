@@ -144,3 +144,27 @@ def test_time_limit_holds_while_lines_are_slow_to_read(tmp_path: Path) -> None:
     text = "import sys; sys.stdout.write('line\\n' * 10_000)"
     with pytest.raises(TimeoutError):
         run(tmp_path, text, "slow-lines", on_line=lambda line: time.sleep(0.01), time_limit=1.0)
+
+
+def test_a_child_with_a_cleared_environment_ends_too(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        code = 'import time; time.sleep(600)'\n"
+        "        os.execve(sys.executable, [sys.executable, '-c', code, sys.argv[1]], {})\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    mark = str(tmp_path)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        with (tmp_path / "log").open("wb") as log:
+            words = [sys.executable, "-c", script, mark]
+            assert run_program(words, cwd=tmp_path, env=os.environ, log=log, on_line=lambda line: None) == 0
+        assert not alive(mark)
+        assert other.poll() is None, "what was there before is left alone"
+    finally:
+        other.kill()
+        other.wait()
