@@ -118,7 +118,7 @@ def smoke(device: str) -> str:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--cpu", action="store_true", help="check the CPU although there is a GPU")
     return parser.parse_args(arguments)
 

@@ -255,6 +255,7 @@ def resume(
     storage: str | Path = RESULTS,
     address: str | None = None,
     progress: bool = True,
+    trust: bool = False,
 ) -> Study:
     """Resume a run by its name; finished arms are kept.
 
@@ -264,9 +265,10 @@ def resume(
         storage: Folder of runs.
         address: As for `ablate`.
         progress: As for `ablate`.
+        trust: Run the command or module of a run that this user did not start, as its folder names it.
 
     Raises:
-        InputError: There is no such run, or its function is another.
+        InputError: There is no such run, its function is another, or this user did not start it.
         RunError: The run could not be finished.
     """
     with input_errors():

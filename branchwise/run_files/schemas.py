@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -86,7 +87,8 @@ class _Column(Schema):
     better: Better | None
     shown: bool
     cost: bool = False
-    scale: Literal["log", "logit", "raw", "identity"] = "log"
+    scale: Literal["log", "logit", "identity"] = "log"
+    range: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Lines(Schema):
@@ -103,6 +105,18 @@ class _Lines(Schema):
 class _Published(Schema):
     values: dict[str, Number]
     source: str
+
+
+class _Looks(Schema):
+    blocks: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)]
+    spending: Literal["obrien_fleming", "quadratic"]
+    futility: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> _Looks:
+        if any(later <= earlier for earlier, later in pairwise(self.blocks)):
+            raise ValueError("looks must come after rising numbers of blocks")
+        return self
 
 
 class _PlannedTeacher(Schema):
@@ -124,6 +138,7 @@ class Plan(Schema):
     parts: Annotated[list[_Part], Field(min_length=1)]
     columns: list[_Column]
     lines: list[_Lines]
+    looks: _Looks | None = None
     published: _Published | None = None
     teachers: list[_PlannedTeacher] | None = None
     cohorts: dict[FileName, list[FileName]] = {}
@@ -160,6 +175,11 @@ class _Teacher(Schema):
     value: Number | None = None
 
 
+class _FinishedLook(Schema):
+    blocks: int
+    decided: list[str]
+
+
 class Manifest(Schema):
     """manifest.json; each key may be missing."""
 
@@ -175,6 +195,9 @@ class Manifest(Schema):
     progress: dict[str, str] | None = None
     teachers: list[_Teacher] | None = None
     teacher: _Teacher | None = None
+    looks: list[_FinishedLook] | None = None
+    stopped_after: int = 0
+    stopped_because: Literal["decided", "futile", "max"] = "max"
     arms: int = 0
     arms_by_status: dict[str, int] | None = None
     host: str | None = None

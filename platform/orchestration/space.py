@@ -24,6 +24,7 @@ from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
+from branchwise.trainables.runtime.session import is_registered
 from branchwise.trainables.runtime.settings import Many, Strict
 from branchwise.trainables.unimported import UnimportedTrainable
 
@@ -221,7 +222,7 @@ def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -
     try:
         if not isinstance(name, str) or not name:
             raise TypeError("it must be a name")
-        if name not in BUILT_IN and not imports:
+        if name not in BUILT_IN and not imports and not is_registered(name):
             stand_in: Any = UnimportedTrainable(name, settings, tree.get("design"))
             module: Trainable = stand_in
         else:

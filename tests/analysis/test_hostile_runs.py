@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin
 from branchwise.analysis.__main__ import main
 from branchwise.analysis.console import make_console
 from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.table import Asked
+from branchwise.analysis.elsewhere.options import ImportOptions
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.outline import outline_of_plan
@@ -266,7 +266,7 @@ def test_hostile_names_do_no_harm(tmp_path: Path, capsys: Any, recwarn: Any) -> 
             value = 1.0 + sum(on) + 0.1 * seed + 0.01 * mask * seed
             rows.append({HOSTILE[0]: on[0], HOSTILE[1]: HOSTILE[4] if on[1] else HOSTILE[6], "seed": seed,
                          HOSTILE[3]: value, HOSTILE[5]: HOSTILE[2]})  # fmt: skip
-    asked = Asked(components=HOSTILE[:2], block="seed", value=HOSTILE[3], direction="maximize",
+    asked = ImportOptions(components=HOSTILE[:2], block="seed", value=HOSTILE[3], direction="maximize",
                   reference={HOSTILE[1]: HOSTILE[6]})  # fmt: skip
     summary = build_report([run_from_table(pd.DataFrame(rows), asked, tmp_path / "out\x1b]0;x\x07")])
     show(summary, make_console())

@@ -23,7 +23,7 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import check_address
-from branchwise.orchestration.planning.machine import Cluster, machine
+from branchwise.orchestration.planning.machine import Cluster, machine, without_docstrings
 from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.time_limit import leave_behind
@@ -82,6 +82,8 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
     sent our packages, and the trainable's or the folder of the `space`.
     """
+    if stripped := without_docstrings():
+        raise UserError(stripped)
     if initialized():
         with _caller_cluster(address, log) as on:
             yield on

@@ -113,7 +113,7 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     yield "run", run.root
     yield "state", _state(seen, manifest, now)
     if seen.started:
-        yield "started", f"{_local_time(seen.started)} on {manifest['host']}"
+        yield "started", f"{_local_time(seen.started)} on {manifest.get('host') or 'an unknown host'}"
     if state is None:
         state = RunState(run)
         state.look()
@@ -128,7 +128,8 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         yield "looks", "; ".join(f"after {at['blocks']} blocks decided {_names(at['decided'])}" for at in looks)
     if "stopped_after" in manifest:
         why = {"decided": "everything was decided", "futile": "nothing open had a chance", "max": "the last look"}
-        yield "ended", f"by the look after {manifest['stopped_after']} blocks: {why[manifest['stopped_because']]}"
+        because = why[manifest.get("stopped_because", "max")]
+        yield "ended", f"by the look after {manifest['stopped_after']} blocks: {because}"
     if seen.holder:
         yield from _running(storage, state, manifest, seen.total, now)
     elif len(state.records) < seen.total or seen.state != "finished":

@@ -35,7 +35,9 @@ class Extension:
     confirm: bool = False
 
 
-def plan_extended(storage: Storage, extension: Extension, name: str | None) -> Plan:
+def plan_extended(
+    storage: Storage, extension: Extension, name: str | None, trust: bool = False, dry_run: bool = False
+) -> Plan:
     """Plan the run that adds to another one. Writes nothing.
 
     Raises:
@@ -45,7 +47,7 @@ def plan_extended(storage: Storage, extension: Extension, name: str | None) -> P
     run = run_named(storage, extension.name, "--extend")
     if not run.begun():
         raise UserError(f"{option}: no such run in {storage.root}; --list names those there are")
-    old = read_plan(run)[0]
+    old = read_plan("--extend", run, trust, dry_run)[0]
     manifest = run.read_manifest()
     if manifest.get("status") != "finished":
         raise UserError(f"{option}: it is not finished; finish it first with --resume {extension.name}")
@@ -56,7 +58,7 @@ def plan_extended(storage: Storage, extension: Extension, name: str | None) -> P
     tree = read_tree(run.space_path(), old.resolved().encode())
     ran = int(manifest.get("stopped_after") or old.design.max_blocks)
     added = _add(option, tree, extension, old, ran)
-    space = parse_space(f"{option}: {run.space_path()}", to_yaml(tree).encode(), folder=old.folder)
+    space = parse_space(f"{option}: {run.space_path()}", to_yaml(tree).encode(), folder=old.folder, imports=old.imports)
     extends = None if extension.confirm else {"run": extension.name, "blocks": ran, **added}
     return plan_new(space, storage, name, extends=extends)
 

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from branchwise.orchestration.space import Space
@@ -99,11 +100,20 @@ def shortages(space: Space, on: Cluster) -> list[str]:
     return short
 
 
+def without_docstrings() -> str:
+    """Why Ray cannot be imported by a Python that has removed docstrings; empty where it has not."""
+    if sys.flags.optimize < 2:
+        return ""
+    return "PYTHONOPTIMIZE=2 (python -OO) removes docstrings, without which Ray does not start; unset it, or use 1"
+
+
 def tight_limits() -> str:
-    """Which limit of this process is too tight for a Ray cluster here, and what to do; empty when none.
+    """Which limit or mode of this process keeps a Ray cluster from starting here, and what to do; empty when none.
 
     Raises the one on open files itself where it may.
     """
+    if stripped := without_docstrings():
+        return stripped
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
         if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:

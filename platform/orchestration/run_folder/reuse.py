@@ -11,7 +11,7 @@ from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.code import code_sha256
-from branchwise.orchestration.run_folder.plan_file import read_plan, run_named
+from branchwise.orchestration.run_folder.plan_file import read_space_like, run_named
 from branchwise.orchestration.run_folder.tables import Record, records
 from branchwise.orchestration.space import Space
 from branchwise.trainables import Arm
@@ -47,6 +47,8 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
     Raises:
         UserError: A source does not exist, or its arms were made by other code or on another machine.
     """
+    if not space.has_trainable:
+        return []  # a dry run cannot tell which of them are equal
     wanted = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
     here = circumstances(space) if sources else {}
     found: dict[str, ReusedArm] = {}
@@ -54,9 +56,9 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
         run = run_named(storage, source, "reuse")
         if not run.begun():
             raise UserError(f"reuse {source}: no such run in {storage.root}; --list names those there are")
-        other = read_plan(run)[0]
-        if other.trainable != space.trainable:
-            raise UserError(f"reuse {source}: its trainable is {other.trainable}; it must be {space.trainable}")
+        other = read_space_like(run, space)
+        if other is None:
+            raise UserError(f"reuse {source}: its trainable is another one; it must be {space.trainable}")
         _refuse_others(source, run.read_manifest(), here)
         for record in records(run).values():
             if record is None or record["status"] != "done" or record["kind"] == "search":
