@@ -6,8 +6,8 @@ import re
 
 from branchwise.analysis.console import one_line
 from branchwise.orchestration.errors import ArmsFailAlikeError
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
-from branchwise.trainables.runtime.storage import DamagedError
 
 ENOUGH = 2  # failed arms, with none that did not fail
 
