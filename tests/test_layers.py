@@ -21,6 +21,7 @@ ORDERS = {
         "dash",
         "command",
         "function",
+        "unimported",
         "callbacks",
         "testing",
     ],
