@@ -43,7 +43,17 @@ def run(storage: Storage) -> RunFolder:
     run.write_manifest({**manifest, "ended": None, "teachers": [{"key": "abc"}]})
     for arm, seconds, value in (("full-b0", 100.0, 0.5), ("base-b0", 110.0, 1.5)):
         values = {"value": value, "metric": "fd_digits64"}
-        run.write_record(arm, {"arm": arm, "trial": "t0000", "seconds": seconds, "status": "done", "values": values})
+        known = {
+            "arm": arm,
+            "trial": "t0000",
+            "kind": "cell",
+            "cell": arm[:-3],
+            "block": 0,
+            "seed": 0,
+            "components": {},
+        }
+        ended = {"seconds": seconds, "status": "done", "values": values, "error": "", "tables": {}}
+        run.write_record(arm, {**known, "components": {}, "patch": {}, **ended})
     report = {"phase": "train", "step": 50, "steps": 100, "steps_per_second": 2.0, "begun": now - 45, "time": now}
     run.write_progress("t0000", {**report, "step": 100, "arms": COHORTS["t0000"]})
     run.write_progress("t0001", {**report, "arms": COHORTS["t0001"]})
@@ -75,6 +85,7 @@ def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
         run.delete_record(arm["arm"])
     run.files.delete("progress")
     report = {"phase": "train", "step": 10, "steps": 100, "steps_per_second": 5.0, "begun": 0, "time": time.time()}
+    report["arms"] = []
     Teachers(storage).unfinished("abc").write_progress("teacher", report)
     told = dict(describe(storage, run))
     assert told["teacher"] == "train 10/100, 5.0 steps/s"

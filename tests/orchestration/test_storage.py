@@ -151,8 +151,9 @@ def test_a_progress_report_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     run = RunFolder(storage_at(tmp_path), "run")
-    run.write_progress("t0000", {"step": 1})
+    report = {"phase": "train", "step": 1, "steps": 2, "arms": [], "begun": 0.0, "time": 1.0}
+    run.write_progress("t0000", report)
     assert synced == []
-    assert run.read_progress("t0000") == {"step": 1}
+    assert run.read_progress("t0000") == report
     run.write_record("full-b0", {"status": "done"})
     assert len(synced) == 2, "the file, and the folder that names it"

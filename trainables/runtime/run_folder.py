@@ -93,7 +93,10 @@ class RunFolder:
         self.files.write_json(PLAN, {"format": FORMAT, **plan})
 
     def read_plan(self) -> Any:
-        return self.parse_plan(self.files.read(PLAN))
+        return self.parse_plan(self.read_plan_file())
+
+    def read_plan_file(self) -> bytes:
+        return self.files.read(PLAN)
 
     def parse_plan(self, content: bytes) -> Any:
         """The plan in the bytes of its file. Raises DamagedError."""

@@ -14,7 +14,7 @@ from branchwise.orchestration.run_folder.teachers import Teacher, asked_teachers
 from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse_untrusted, untrusted
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.run_files.layout import FORMAT, PLAN, SPACE
-from branchwise.run_files.sealing import DamagedError, sha256
+from branchwise.run_files.sealing import DamagedError, read_sealed_json, sha256
 from branchwise.trainables import Cohort
 from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
@@ -103,9 +103,15 @@ def read_space_like(run: RunFolder, space: Space) -> Space | None:
 def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
     """The files that a run stands on, and its plan. Raises UserError when they cannot be relied on."""
     refusal = "the run cannot be resumed; start another one with --space"
+    altered = f"{run.space_path()}: changed since this run started: {refusal}"
     try:
-        originals = run.read_originals()
-        plan: Any = run.parse_plan(originals[PLAN])
+        content = run.read_plan_file()
+        sealed = read_sealed_json(content, run.plan_path())
+        space = run.read_space()
+        dated = isinstance(sealed, Mapping) and sealed.get("format") == FORMAT
+        if dated and sealed.get("space_sha256", "") not in ("", sha256(space)):
+            raise UserError(altered)
+        plan: Any = run.parse_plan(content)
     except (DamagedError, FileNotFoundError) as error:
         raise UserError(f"{error}: {refusal}") from error
     if plan.get("format", 1) != FORMAT:
@@ -113,8 +119,9 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
             f"{run.plan_path()}: format {plan.get('format', 1)} is of an earlier version of this program, which "
             f"resumes format {FORMAT}; resume it with that version (`python -m analysis` reads both)"
         )
-    if sha256(originals[SPACE]) != plan.get("space_sha256"):
-        raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
+    if not plan.get("space_sha256"):
+        raise UserError(altered)
+    originals = {PLAN: content, SPACE: space}
     return originals, {"space_folder": "", "cohorts": {}, **plan}
 
 
