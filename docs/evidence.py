@@ -72,7 +72,7 @@ def keep_tables(run_folder: Path, kept: Path) -> None:
     Raises:
         ValueError: If they take more than MAX_BYTES.
     """
-    from branchwise.analysis.records.damage import SUMS, sums
+    from branchwise.run_files.sealing import SUMS, sha256_of, sums
 
     names = [name for name in DOCUMENTS if (run_folder / name).is_file()]
     tables = sorted(path.name for path in run_folder.glob("*.parquet") if path.stem in TABLES)
@@ -88,9 +88,9 @@ def keep_tables(run_folder: Path, kept: Path) -> None:
     for name in (*names, *tables, *measured):
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run_folder / name, kept / name)
-    (kept / SUMS).write_text(sums(kept, tables), encoding="utf-8")
+    (kept / SUMS).write_bytes(sums({name: sha256_of(kept / name) for name in tables}))
     for folder in {(kept / name).parent for name in measured}:
-        (folder / SUMS).write_text(sums(folder, ["arms.parquet"]), encoding="utf-8")
+        (folder / SUMS).write_bytes(sums({"arms.parquet": sha256_of(folder / "arms.parquet")}))
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) ->
 def test_trust_is_for_resumes(surface_space: Path, sweep: Sweep) -> None:
     code, said = sweep("--space", surface_space, "--trust")
     assert code == 2
-    assert "--trust goes with --resume alone" in said
+    assert "--trust goes with --resume and --extend alone" in said
 
 
 def test_a_note_of_another_user_is_none(surface_space: Path, tmp_path: Path, state: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
-from branchwise.analysis.records.damage import sealed
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.tables import attribution_table, claims_table
 from branchwise.analysis.statistics.attribution import headline_effect
 from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.run_files.sealing import sealed_json
 
 Values = dict[tuple[bool, bool], list[float]]
 
@@ -47,7 +47,7 @@ def write_run(folder: Path, values: Values, claims: Sequence[str] = (), **column
         "cells": [{"cell": name, "kind": "cell", "components": {"a": on[0], "b": on[1]}} for on, name in names.items()],
         "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
     }  # fmt: skip
-    (folder / "plan.json").write_text(sealed(plan))
+    (folder / "plan.json").write_bytes(sealed_json(plan))
     (folder / "space.yaml").write_text(yaml.safe_dump({"name": "run", "design": {"claims": list(claims)}}))
     return folder
 

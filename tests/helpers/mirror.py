@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.records.damage import sealed
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.run_files.sealing import sealed_json
 
 SWAPPED = {"lowers": "raises", "raises": "lowers", "lower": "higher", "higher": "lower"}
 
@@ -33,7 +33,7 @@ def declare(folder: Path, better: str) -> Path:
     for column in plan["columns"]:
         if column["name"] == "value":
             column |= {"better": better, "scale": "identity"}
-    (folder / "plan.json").write_text(sealed(plan))
+    (folder / "plan.json").write_bytes(sealed_json(plan))
     return folder
 
 

@@ -20,9 +20,10 @@ from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
 from branchwise.orchestration.run_folder.lock import living_holder
 from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers, runs
-from branchwise.trainables.runtime.storage import DamagedError, Storage
+from branchwise.trainables.runtime.storage import Storage
 
 WATCH_SECONDS = 2.0
 
