@@ -127,7 +127,7 @@ class _PlannedTeacher(Schema):
 class Plan(Schema):
     """plan.json as the analysis and a resume rely on it."""
 
-    format: int
+    format: int = FORMAT
     space_sha256: str = ""
     space_folder: str = ""
     components: list[Name]
