@@ -44,7 +44,7 @@ def follow_up_space(
     run = run_named(storage, name, "--follow-up")
     if not run.begun():
         raise UserError(f"--follow-up {name}: no such run in {storage.root}; --list shows its runs")
-    screening, _ = read_plan(run)
+    screening, _ = read_plan("--follow-up", run, trust=False, dry_run=False)
     design = screening.design
     if not isinstance(design, Screening):
         raise UserError(f"--follow-up {name}: a run of kind {design.kind}; only a screening has a follow-up")
