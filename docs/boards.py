@@ -1,6 +1,6 @@
 """The verdicts of several runs on the same claims side by side, as a Markdown table.
 
-python docs/boards.py digits=docs/evidence/digits/ablation.json fashion=docs/evidence/fashion/ablation.json
+python docs/boards.py digits=docs/evidence/digits/ablation.json
 """
 
 from __future__ import annotations

@@ -45,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.with_name(f"{args.out.name}.json").write_text(numbers_of(kept), encoding="utf-8")
         return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.run_folder.parent) as scratch:  # where its links lead up to the run
-        report = Path(scratch) / "report"
+    with tempfile.TemporaryDirectory() as scratch:
+        run_folder, report = Path(scratch) / args.run_folder.name, Path(scratch) / "report"
+        shutil.copytree(args.run_folder, run_folder, symlinks=True)
+        forget_machine(run_folder)
         try:
-            build_report([args.run_folder], report)
+            build_report([run_folder], report)
         except RunFolderError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.with_name(f"{args.out.name}.html").write_text(page, encoding="utf-8")
         shutil.copy(report / "ablation.json", args.out.with_name(f"{args.out.name}.json"))
         try:
-            keep_tables(args.run_folder, kept)
+            keep_tables(run_folder, kept)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -88,9 +90,22 @@ def keep_tables(run_folder: Path, kept: Path) -> None:
     for name in (*names, *tables, *measured):
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(run_folder / name, kept / name)
+    forget_machine(kept)
     (kept / SUMS).write_bytes(sums({name: sha256_of(kept / name) for name in tables}))
     for folder in {(kept / name).parent for name in measured}:
         (folder / SUMS).write_bytes(sums({"arms.parquet": sha256_of(folder / "arms.parquet")}))
+
+
+def forget_machine(run_folder: Path) -> None:
+    """Drop the paths and the host of the machine from plan and manifest; no number depends on them."""
+    from branchwise.run_files.sealing import read_sealed_json, sealed_json
+
+    changes: dict[str, dict[str, object]] = {"plan.json": {"space_folder": ""}, "manifest.json": {"argv": [], "host": ""}}
+    for name, values in changes.items():
+        file = run_folder / name
+        if file.is_file():
+            content = read_sealed_json(file.read_bytes(), str(file), required=False)
+            file.write_bytes(sealed_json(content | {key: value for key, value in values.items() if key in content}))
 
 
 if __name__ == "__main__":

@@ -86,6 +86,15 @@ def chain_table(findings: Findings) -> Table:
     )  # fmt: skip
 
 
+def _second_verdict(p: float, same_sign: bool) -> str:
+    """What the fresh seeds say of an effect that the screening found."""
+    if isnan(p):
+        return DASH
+    if p > ALPHA:
+        return "not shown"
+    return "confirmed" if same_sign else "reversed"
+
+
 def stages_table(findings: Findings) -> Table:
     """Of a follow-up: what the screening said of each component, and what the fresh seeds say."""
     first = findings.run.first_stage
@@ -97,7 +106,7 @@ def stages_table(findings: Findings) -> Table:
     for effect in sorted(first.effects, key=lambda effect: effect.rank):
         if effect.component in display:
             row = judged[effect.component]
-            verdict = DASH if isnan(row.p_holm) else "confirmed" if row.p_holm <= ALPHA else "not shown"
+            verdict = _second_verdict(row.p_holm, effect.value * row.effect.value > 0)
             second = (effect_text(display[effect.component].effect, scale), p_text(row.p_holm), verdict)
         else:
             second = (f"held {first.others}", DASH, "not confirmed")
