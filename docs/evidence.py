@@ -100,7 +100,10 @@ def forget_machine(run_folder: Path) -> None:
     """Drop the paths and the host of the machine from plan and manifest; no number depends on them."""
     from branchwise.run_files.sealing import read_sealed_json, sealed_json
 
-    changes: dict[str, dict[str, object]] = {"plan.json": {"space_folder": ""}, "manifest.json": {"argv": [], "host": ""}}
+    changes: dict[str, dict[str, object]] = {
+        "plan.json": {"space_folder": ""},
+        "manifest.json": {"argv": [], "host": ""},
+    }
     for name, values in changes.items():
         file = run_folder / name
         if file.is_file():

@@ -39,7 +39,7 @@ from branchwise.orchestration.planning.extending import Extension, plan_extended
 from branchwise.orchestration.planning.follow_up import follow_up_space  # noqa: E402
 from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
-from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.orchestration.space import load_space, refuse_limited_search  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,6 +99,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     space = plan.space
     if options.max_hours is not None:
         space = replace(space, limits=space.limits.model_copy(update={"hours": options.max_hours}))
+        refuse_limited_search("--max-hours", space)
     if space.limits.cost is not None and plan.price is None:
         raise UserError(
             f"limits.cost: planning/gpus.yaml names no price for {space.name}'s GPU; add it, or use limits.hours"

@@ -161,7 +161,7 @@ class Run:
     @property
     def metric(self) -> str:
         named = self.arms["metric"].dropna()
-        return str(named.iloc[0]) if len(named) else "distance"
+        return str(named.iloc[0]) if len(named) else "value"
 
     @property
     def comparability(self) -> Mapping[str, Any]:

@@ -139,6 +139,14 @@ class Space:
         return to_yaml(tree)
 
 
+def refuse_limited_search(where: str, space: Space) -> None:
+    """Raise UserError where a search has limits: what it takes until it ends is not metered."""
+    if space.design.searches() and space.limits.model_dump(exclude_none=True):
+        raise UserError(
+            f"{where}: not allowed with design.kind {space.design.kind}; bound a search by its number of arms"
+        )
+
+
 def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = True) -> Space:
     """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed.
 
@@ -195,6 +203,7 @@ def parse_space(
         key = "gpu_hours" if space.limits.gpu_hours else "cost"
         raise UserError(f"{file}: limits.{key}: is of GPUs, and resources.gpus_per_trial is 0; use limits.hours")
     space.design.check(space.method)
+    refuse_limited_search(f"{file}: limits", space)
     if space.design.searches() and (by_block := space.module.block_patch(space.spec, 0)):
         raise UserError(
             f"{file}: {', '.join(by_block)}: block is not allowed with design.kind {space.design.kind}, which searches "

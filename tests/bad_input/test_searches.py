@@ -35,6 +35,7 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
         ("uniform: [0.1, 3.0]", "choice: [1.0]", ["a choice needs at least two values"]),
         ("uniform: [0.1, 3.0]", "choice: [1, 1.0]", ["must not name a value twice"]),
         ("arms: 24", "arms: 0", ["design.arms"]),
+        ("design:", "limits: {hours: 1}\ndesign:", ["limits: not allowed with design.kind search"]),
         ("arms: 24", "arms: 24\n  algorithm: tpe", ["design.algorithm", "optuna_tpe"]),
         ("arms: 24", "arms: 24\n  start: [{anchor: 1}]", ["start[0]", "anchor_weight"]),
         ("uncond_weight: {", "uncond_wieght: {", ["uncond_wieght", "uncond_weight"]),
