@@ -54,11 +54,13 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     if not estimate.has_interval:
         return number(factor * estimate.value)
     half = factor * (estimate.high / 2 - estimate.low / 2)
+    if half <= 1e-12 * abs(factor * estimate.value):  # known exactly, as the share of an only component
+        return number(factor * estimate.value)
     if abs(factor * estimate.value) >= 1e6 or 0 < half < 1e-7:
-        digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value and half > 0 else 0)
+        digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value else 0)
         value, low, high = (f"{factor * x:.{min(digits, 15)}g}" for x in (estimate.value, estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
-    decimals = min(max(1 - floor(log10(half)), 0), 8) if half > 0 else 3
+    decimals = min(max(1 - floor(log10(half)), 0), 8)
     value, low, high = (_fixed(factor * x, decimals) for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
