@@ -26,9 +26,14 @@ from branchwise.trainables.runtime.storage import storage_at
 
 RECORD = {
     "arm": "full-b0",
+    "trial": "t0000",
+    "kind": "cell",
     "cell": "full",
     "block": 0,
+    "seed": 0,
+    "components": {},
     "status": "done",
+    "error": "",
     "patch": {"anchor_weight": 0.1},
     "values": {"value": 1.5, "steps": 20, "metric": "surface", "rho": None},
     "tables": {"curves": [{"step": step, "loss": 1.0 / (1 + step)} for step in range(3)]},

@@ -63,6 +63,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     net = unet.build(spec.teacher, (3, 32, 32), 10, seed=0)
     (tmp_path / "teacher").mkdir()
     checkpoint.save_model(tmp_path / "teacher", net, torch.zeros(1000))
+    (tmp_path / "teacher/teacher.json").write_text("{}")
     return tmp_path / "teacher"
 
 
