@@ -249,7 +249,7 @@ def test_pictures_for_the_readme(root, tmp_path):
         assert "#222222" not in dark
         assert "<text" not in light
     assert first.stdout.count("prefers-color-scheme: dark") == 2
-    assert "uncond_branch.share &gt; 0.60: supported" in first.stdout
+    assert "uncond_branch.share &gt; 0.60: not shown" in first.stdout
     subprocess.run([*command, str(tmp_path / "b")], capture_output=True, check=True)
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

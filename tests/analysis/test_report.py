@@ -299,7 +299,7 @@ def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("branchwise.analysis.report.build.write", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(RunFolderError, match="the report cannot be written: no space left on device"):
         build_report([folder])
     assert {path.name: path.read_bytes() for path in (folder / "report").iterdir()} == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []

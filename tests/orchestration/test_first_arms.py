@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,12 @@ from branchwise.orchestration.errors import ArmsFailAlikeError
 from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
+
+
+def write(run: RunFolder, name: str, status: str, error: str, **facts: Any) -> None:
+    """Write the record of an arm of the full method, unless `facts` say otherwise."""
+    arm = {"arm": name, "trial": "t0000", "kind": "cell", "cell": "full", "block": 0, "seed": 0, "components": {}}
+    run.write_record(name, arm | {"patch": {}, "status": status, "values": {}, "error": error, "tables": {}} | facts)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for number, (status, error) in enumerate(records):
-        run.write_record(f"full-b{number}", {"status": status, "error": error, "kind": "cell", "patch": {}})
+        write(run, f"full-b{number}", status, error)
         if stops and number == 1:
             with pytest.raises(ArmsFailAlikeError, match=r"branchwise try space\.yaml --arm full-b0"):
                 watch.check()
@@ -39,7 +46,7 @@ def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops
 def test_the_last_arms_are_not_stopped(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     for name in ("full-b0", "base-b0"):
-        run.write_record(name, {"status": "failed", "error": "no", "kind": "cell", "patch": {}})
+        write(run, name, "failed", "no")
     FirstArms(run, 2, "space.yaml").check()
 
 
@@ -47,8 +54,8 @@ def test_arms_with_other_settings_alone_stop_nothing(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for name in ("search-0003", "search-0001"):  # out of memory at once, while the others train
-        run.write_record(name, {"status": "failed", "error": "no", "kind": "search", "patch": {"width": 9}})
+        write(run, name, "failed", "no", kind="search", patch={"width": 9})
         watch.check()
-    run.write_record("search-0000", {"status": "failed", "error": "no", "kind": "search", "patch": {"width": 1}})
+    write(run, "search-0000", "failed", "no", kind="search", patch={"width": 1})
     with pytest.raises(ArmsFailAlikeError):
         watch.check()
