@@ -127,7 +127,7 @@ def test_every_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
             main([name, "--help"])
         assert ended.value.code == 0, name
     assert main(["runn"]) == 2
-    assert "branchwise: runn: unknown command; there are init, run," in capsys.readouterr().err
+    assert "branchwise: runn: unknown command; there are init, try, run," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

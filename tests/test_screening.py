@@ -25,6 +25,7 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.space import Space, load_space, parse_space
 from branchwise.trainables import surface
+from branchwise.trainables.runtime.ray_worker import record_of
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 THREE = "{a: {parts.x1: false}, b: {parts.x1: true}, c: {noise.block: 2}}"
@@ -47,10 +48,7 @@ def carry_out(space: Space, storage: Storage, lose: Sequence[str] = ()) -> Path:
     write_plan(plan.run, space, plan.cohorts)
     for arm in plan.arms:
         if arm.name not in lose:
-            result = surface._outcome(arm, 1.0, "")
-            record = {**arm.described(), "cohort": "t0", "status": result.status, "error": "", "tables": {},
-                      "values": dict(result.values), "seconds": 0.0}  # fmt: skip
-            plan.run.write_record(arm.name, record)
+            plan.run.write_record(arm.name, record_of(arm, "t0000", surface._outcome(arm, 1.0, "")))
     collect(plan.run, space, {arm.name: i for i, arm in enumerate(plan.arms)}, ())
     write_manifest(plan.run, space, status="finished", arms=len(plan.arms))
     return Path(plan.run.root)
