@@ -145,6 +145,7 @@ def test_a_worker_leaves_a_line_among_the_logs_of_its_run(
 ) -> None:
     storage = storage_at(tmp_path / "storage")
     Teachers(storage).put(teacher_folder, "key")
+    Teachers(storage).write_evaluation("key", dash.evaluation_key(spec), {"metric": "fd", "value": 1.0})
     settings = spec.model_dump(mode="json")
     job = Job(trainable="dash", spec=settings, storage=storage.root, run="run", workers=0, threads=1, gpus=0.0)
     short_of_memory(monkeypatch, most=1)
