@@ -67,6 +67,7 @@ def as_one_interrupt() -> Iterator[None]:
             # Once a program has done its work, it is too late to interrupt it.
             signal.signal(number, signal.SIG_IGN if handler is _leave_at_once else handler)
         os.close(writing)
+        _request = _Request()  # a later sweep of this process was not interrupted
 
 
 @contextmanager
@@ -80,9 +81,12 @@ def deferred() -> Iterator[None]:
     check()
 
 
-def check() -> None:
-    """Raises KeyboardInterrupt when a signal has arrived and nobody has heard of it."""
-    if _request.arrived and not _request.raised and not _request.deferring:
+def check(swallowed: bool = False) -> None:
+    """Raises KeyboardInterrupt when a signal has arrived and nobody has heard of it.
+
+    swallowed: also when one was raised already, where that would have left the caller: a library has caught it.
+    """
+    if _request.arrived and (swallowed or not _request.raised) and not _request.deferring:
         _request.raised = True
         raise KeyboardInterrupt
 

@@ -133,6 +133,7 @@ def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None
         sitting.begun, sitting.originals = True, plan.run.read_originals()
         return
     with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
+        interrupts.check(swallowed=True)  # Ray's imports have bare excepts
         with interrupts.deferred():
             _begin(sitting, on, console)
         if on.dashboard:

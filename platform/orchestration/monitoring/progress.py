@@ -64,7 +64,7 @@ def watch(
             thread.start()
             leave_behind(thread)
         while not ended.wait(REFRESH_SECONDS) and not failure:
-            interrupts.check()
+            interrupts.check(swallowed=True)
             check()
     finally:
         stop.set()
