@@ -222,6 +222,9 @@ def test_ray_results_are_analysed(tmp_path: Path) -> None:
         ray.shutdown()
     expected = bw.analyze(runs(), **ANALYZE).effects
     pd.testing.assert_frame_equal(bw.analyze(results, **ANALYZE).effects, expected)
+    for written in Path(results.experiment_path).rglob("params.json"):
+        written.unlink()  # as where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set
+    pd.testing.assert_frame_equal(bw.analyze(results, **ANALYZE).effects, expected)
 
 
 def test_wandb_runs_are_analysed() -> None:

@@ -33,14 +33,21 @@ def make_train(bonus: float) -> Callable[..., dict[str, float]]:
     return train
 
 
+def environment() -> dict[str, str]:
+    """Of this process, without what pytest itself keeps there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+
+
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    """A Ray that the caller has started, and that must still be there afterwards."""
+    """A Ray that the caller has started, and that must be there afterwards as it was, with the same environment."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    before = environment()
     yield
     assert ray.is_initialized()
+    assert environment() == before
     ray.shutdown()
 
 

@@ -80,14 +80,26 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
 
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
-    sent our packages, and the trainable's or the folder of the `space`.
+    sent our packages, and the trainable's or the folder of the `space`. Environment variables that it sets are as
+    before at the end: the caller's own Ray Tune code in the same process still writes its results.
     """
     if stripped := without_docstrings():
         raise UserError(stripped)
-    if initialized():
-        with _caller_cluster(address, log) as on:
-            yield on
-        return
+    before = dict(os.environ)
+    try:
+        with _caller_cluster(address, log) if initialized() else _own_cluster(address, log, space) as described:
+            yield described
+    finally:
+        for name in (*SETTINGS, "PYTHONPATH"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
+
+
+@contextmanager
+def _own_cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
+    """A cluster that is started or joined here, and left or shut down at the end."""
     source, address = source_of(address), address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
