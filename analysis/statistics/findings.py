@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
-from branchwise.analysis.statistics.power import DESIGNS, EffectSD, Plan, Repeats, plan
+from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, tested
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential import extended
 from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
@@ -185,14 +185,11 @@ def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
 
 
 def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | None:
-    blocks, tested = headline.fit.n_blocks, next((row.tested for row in headline.rows if row.tested), None)
-    if headline.scale != "log" or tested is None or blocks < 1:
+    contrasts = [(row.tested, row.tested_weights) for row in headline.rows if row.tested]
+    of, blocks = tested(contrasts), headline.fit.n_blocks
+    if headline.scale != "log" or of is None or blocks < 1 or ranks_only(headline.fit, run.grid):
         return None
-    if ranks_only(headline.fit, run.grid):
-        return None
-    further, judged = further_hypotheses(claims, run.components, tested), sum(1 for row in headline.rows if row.tested)
-    cells = len(run.grid.planned)
-    return plan(judged, blocks, DESIGNS[tested], effect_sd(run, headline), further, cells)
+    return plan(of, blocks, effect_sd(run, headline), further_hypotheses(claims, run.components, contrasts[0][0]))
 
 
 def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:

@@ -8,24 +8,18 @@ blocks comes from an earlier run of at least five blocks.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, lgamma, log, log1p, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Design = Literal["factorial", "leave_one_out", "add_one_in", "screening"]
-DESIGNS: dict[str, Design] = {  # by the effect that is tested
-    "shapley": "factorial",
-    "leave_one_out": "leave_one_out",
-    "add_one_in": "add_one_in",
-    "main_effect": "screening",
-}
-EFFECTS: dict[Design, str] = {
-    "factorial": "Shapley value",
+EFFECTS = {  # by the effect that is tested; components of a design with excluded cells may have different ones
+    "shapley": "Shapley value",
     "leave_one_out": "leave-one-out effect",
     "add_one_in": "add-one-in effect",
-    "screening": "main effect",
+    "main_effect": "main effect",
+    "mixed": "effect",
 }
 ALPHA = 0.05
 POWER = 0.8
@@ -62,27 +56,37 @@ class Repeats:
 class Plan:
     """What a design can see. Effects are on the log scale, or in residual SDs when `effect_sd` is None."""
 
-    design: Design
+    effect: str  # what is tested of each component: a key of EFFECTS
     blocks: int
     hypotheses: int
     effect_sd: EffectSD | None
-    detectable: float  # smallest Shapley value (factorial) or leave-one-out effect seen with 80% power
+    detectable: float  # smallest effect seen with 80% power
     detectable_next: float  # the same with one more block
     half_width: float  # expected half-width of its 95% interval
     half_width_next: float
 
 
-def variance_factor(components: int, design: Design, cells: int = 0) -> float:
-    """Sum of squared weights of the design's headline contrast: its variance in a block, in residual variances, where
-    effects do not differ between blocks. cells: of a screening."""
-    if design == "screening":
-        return 4 / cells
-    if design != "factorial":
-        return 2.0
-    from branchwise.analysis.statistics.contrasts import shapley
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What a design tests of its components: the effect, how many, and the mean variance of its contrast in a block, in
+    residual variances, where effects do not differ between blocks."""
 
-    weights = shapley(0, components)
-    return float(weights @ weights)
+    effect: str
+    components: int
+    variance: float
+
+
+def tested(contrasts: Sequence[tuple[str, Mapping[str, float]]]) -> Tested | None:
+    """Of the effect of each component that can be estimated and its weights by cell; None where there is none."""
+    if not contrasts:
+        return None
+    effects = {effect for effect, _ in contrasts}
+    squares = [sum(weight**2 for weight in weights.values()) for _, weights in contrasts]
+    return Tested(
+        effect=effects.pop() if len(effects) == 1 else "mixed",
+        components=len(contrasts),
+        variance=sum(squares) / len(squares),
+    )
 
 
 def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1) -> float:
@@ -141,27 +145,38 @@ def half_width(effect_sd: float, blocks: int) -> float:
     return float(stdtrit(df, 1 - ALPHA / 2)) * mean_of_sd * effect_sd / sqrt(blocks)
 
 
-def plan(
-    components: int,
-    blocks: int,
-    design: Design = "factorial",
-    effect_sd: EffectSD | None = None,
-    claims: int = 0,
-    cells: int = 0,
-) -> Plan:
+def average_power(planned: Plan) -> float:
+    """Power at `detectable` averaged over what the SD may truly be, which comes from `effect_sd.df` degrees of freedom.
+
+    Over the scaled inverse chi-squared distribution, by its quantiles: what many pilots of that size get on average.
+    """
+    from scipy.special import chdtri
+
+    noise = planned.effect_sd
+    assert noise is not None
+    count = 200
+    quantiles = (float(chdtri(noise.df, (i + 0.5) / count)) for i in range(count))
+    powers = [
+        power(planned.detectable, noise.sd * sqrt(noise.df / one), planned.blocks, planned.hypotheses)
+        for one in quantiles
+    ]
+    return sum(powers) / count
+
+
+def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0) -> Plan:
     """What `blocks` blocks of the design can see, and what one more would buy.
 
-    claims: tests declared beside the headline effect of each component. cells: of a screening. ValueError for fewer
-    than one component or block, or an SD that is not above 0.
+    claims: tests declared beside the tested effect of each component. ValueError for fewer than one component or
+    block, or an SD that is not above 0.
     """
-    if components < 1 or blocks < 1:
+    if of.components < 1 or blocks < 1:
         raise ValueError("a plan takes at least one component and one block")
     if effect_sd is not None and not effect_sd.sd > 0:
         raise ValueError("the SD of an effect is above 0")
-    hypotheses = components + claims
-    sd = sqrt(variance_factor(components, design, cells)) if effect_sd is None else effect_sd.sd
+    hypotheses = of.components + claims
+    sd = sqrt(of.variance) if effect_sd is None else effect_sd.sd
     return Plan(
-        design=design, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
+        effect=of.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
         detectable=smallest_detectable(sd, blocks, hypotheses),
         detectable_next=smallest_detectable(sd, blocks + 1, hypotheses),
         half_width=half_width(sd, blocks), half_width_next=half_width(sd, blocks + 1),
@@ -170,8 +185,8 @@ def plan(
 
 def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
-    what = EFFECTS[planned.design]
-    one = f"{'an' if what.startswith('a') else 'a'} {what}"
+    what = EFFECTS[planned.effect]
+    one = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses
     test = f"{what}, by block, 80% power, 5% level" + (f" shared by {number} hypotheses" if number > 1 else "")
     more, noise = _effect(planned.detectable_next, planned), planned.effect_sd
@@ -206,6 +221,10 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
             f"The noise is that of {noise.run}: effects had an SD of {noise.sd:.3f} between blocks (log, "
             f"{noise.df:.0f} degrees of freedom)."
         )
+        if isfinite(planned.detectable) and (average := average_power(planned)) < POWER - 0.005:
+            lines.append(
+                f"The power is {POWER:.0%} if that SD is exact; allowing for its uncertainty, {average:.0%} on average."
+            )
     if repeats:
         lines.append(
             f"Sampling each student {2 * repeats.now} times instead of {repeats.now} would take about "
@@ -221,13 +240,13 @@ def _effect(effect: float, planned: Plan) -> str:
 
 
 def earlier_noise(
-    storage: Path, space: Mapping[str, Any], design: Design = "factorial", cells: int = 0
+    storage: Path, space: Mapping[str, Any], effect: str = "shapley", cells: int = 0
 ) -> tuple[EffectSD | None, Repeats | None]:
     """Noise from the newest report under `storage` (`<run>/report/ablation.json`) that fits the planned space.
 
-    Only runs with the same settings count, for noise depends on all of them, those of the same design, for the SD is
-    that of its effects, and only those with enough degrees of freedom. Reports that cannot be read as such are passed
-    over: they are not this run's business.
+    Only runs with the same settings count, for noise depends on all of them, those that test the same effect, for the
+    SD is that of its contrast, and only those with enough degrees of freedom. Reports that cannot be read as such are
+    passed over: they are not this run's business.
     """
     paths = sorted(storage.glob("*/report/ablation.json"), key=lambda path: -path.stat().st_mtime)
     for path in paths:
@@ -235,21 +254,21 @@ def earlier_noise(
             report = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
             continue
-        noise = _noise(report, space, design, cells) if isinstance(report, dict) else None
+        noise = _noise(report, space, effect, cells) if isinstance(report, dict) else None
         if noise is not None:
             return noise, _repeats(report["model"].get("repeats"))
     return None, None
 
 
-def _noise(report: Mapping[str, Any], space: Mapping[str, Any], design: Design, cells: int) -> EffectSD | None:
+def _noise(report: Mapping[str, Any], space: Mapping[str, Any], effect: str, cells: int) -> EffectSD | None:
     model, settings = report.get("model"), report.get("space")
     if not isinstance(model, dict) or not isinstance(settings, dict):
         return None
     found = model.get("effect_sd")
     if not isinstance(found, dict) or any(settings.get(part) != space.get(part) for part in SAME):
         return None
-    same_cells = design != "screening" or model.get("cells") == cells
-    if (model.get("plan") or {}).get("design", design) != design or not same_cells:
+    same_cells = effect not in ("main_effect", "mixed") or model.get("cells") == cells
+    if (model.get("plan") or {}).get("effect", effect) != effect or not same_cells:
         return None
     sd, df = found.get("sd"), found.get("df")
     if not isinstance(sd, float) or not isinstance(df, int | float) or not sd > 0 or df < LEAST_DF - 1e-6:

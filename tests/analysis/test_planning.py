@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -13,11 +14,25 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from branchwise.analysis.declared.factors import Factor, Grid
 from branchwise.analysis.statistics import power
+from branchwise.analysis.statistics.contrasts import headline_effect
 from branchwise.analysis.statistics.power import EffectSD, Repeats
 
 ROOT = Path(__file__).parents[2]
 KNOWN = EffectSD(run="earlier", sd=0.06, df=14)
+
+
+def factorial_of(components: int) -> power.Tested:
+    factors = tuple(Factor(name=name) for name in "abcdef"[:components])
+    grid = Grid(factors=factors, planned=frozenset(itertools.product(("on", "off"), repeat=components)))
+    found = power.tested([headline_effect(grid, i) for i in range(components)])
+    assert found is not None
+    return found
+
+
+SHAPLEY = factorial_of(3)
+LEAVE_ONE_OUT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
 
 
 @pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
@@ -49,8 +64,23 @@ def test_power_is_a_number_however_large_the_effect(blocks, shift):
 
 def test_variance_factor_of_two_components():
     """Shapley of a in {a, b}: half of v(a) - v(base) plus half of v(full) - v(b)."""
-    assert power.variance_factor(2, "factorial") == pytest.approx(4 * 0.25)
-    assert power.variance_factor(1, "factorial") == pytest.approx(2.0)
+    assert factorial_of(2).variance == pytest.approx(4 * 0.25)
+    assert factorial_of(1).variance == pytest.approx(2.0)
+
+
+def test_plans_follow_what_excluded_designs_test():
+    """Four components, the full method and the cells with one or two of them: no leave-one-out or add-one-in effect,
+    and main effects over three pairs of cells."""
+    factors = tuple(Factor(name=name) for name in "abcd")
+    cells = frozenset(one for one in itertools.product(("on", "off"), repeat=4) if one.count("on") in (1, 2, 4))
+    grid = Grid(factors=factors, planned=cells)
+    assert power.tested([headline_effect(grid, i) for i in range(4)]) == power.Tested(
+        effect="main_effect", components=4, variance=pytest.approx(6 / 9)
+    )
+    mixed = power.tested([("leave_one_out", {"full": 1.0, "b": -1.0}), ("main_effect", {"full": 0.5, "b": -0.5})])
+    assert mixed == power.Tested(effect="mixed", components=2, variance=1.25)
+    assert "interval of an effect" in power.describe(power.plan(mixed, 5))[1]
+    assert power.tested([]) is None
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 20])
@@ -74,9 +104,9 @@ def test_effects_out_of_reach():
 @pytest.mark.parametrize(("blocks", "expected"), [(3, 1.64), (5, 0.87)])
 def test_half_width_is_the_mean_over_runs(blocks, expected):
     """Of a Shapley value of three components, in residual SDs."""
-    planned = power.plan(3, blocks)
+    planned = power.plan(SHAPLEY, blocks)
     assert planned.half_width == pytest.approx(expected, abs=0.005)
-    sd = math.sqrt(power.variance_factor(3, "factorial"))
+    sd = math.sqrt(SHAPLEY.variance)
     sample = np.random.default_rng(1).normal(0, sd, (50_000, blocks)).std(axis=1, ddof=1)
     half = stats.t.ppf(0.975, blocks - 1) * sample.mean() / math.sqrt(blocks)
     assert planned.half_width == pytest.approx(half, rel=0.01)
@@ -93,23 +123,35 @@ def test_a_promised_power_is_about_right():
         assert np.mean(promised) > (0.6 if df == 4 else 0.7)
 
 
+@pytest.mark.parametrize(("df", "expected"), [(4, 0.66), (14, 0.76)])
+def test_a_plan_says_its_power_on_average(df, expected):
+    """Simulated pilots: the SD that each finds, the effect that it calls detectable, and the power at the true SD."""
+    sds = np.sqrt(np.random.default_rng(3).chisquare(df, 2000) / df)
+    ratio = power.smallest_detectable(1.0, 6, 4)
+    found = np.mean([power.power(ratio * float(sd), 1.0, 6, 4) for sd in sds])
+    planned = power.plan(SHAPLEY, 6, effect_sd=EffectSD(run="pilot", sd=0.06, df=df), claims=1)
+    assert power.average_power(planned) == pytest.approx(found, abs=0.015)
+    assert power.average_power(planned) == pytest.approx(expected, abs=0.03)
+    assert f"{power.average_power(planned):.0%} on average" in power.describe(planned)[-1]
+
+
 def test_claims_take_their_share_of_the_level():
-    assert power.plan(3, 5, claims=3).detectable > power.plan(3, 5).detectable
+    assert power.plan(SHAPLEY, 5, claims=3).detectable > power.plan(SHAPLEY, 5).detectable
 
 
 def test_sentences():
-    told = " ".join(power.describe(power.plan(3, 5, effect_sd=KNOWN, claims=1)))
+    told = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=KNOWN, claims=1)))
     assert "With 5 seeds, effects of" in told
     assert "shared by 4 hypotheses" in told
     assert "one more seed" in told
     assert "10%:" in told
     assert "upper" not in told
-    unknown = " ".join(power.describe(power.plan(3, 3)))
+    unknown = " ".join(power.describe(power.plan(SHAPLEY, 3)))
     assert "residual SDs" in unknown
     assert "%:" not in unknown
-    assert "gives no intervals" in power.describe(power.plan(3, 1, effect_sd=KNOWN))[0]
-    assert "leave-one-out effect" in power.describe(power.plan(3, 3, "leave_one_out"))[0]
-    priced = power.describe(power.plan(3, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
+    assert "gives no intervals" in power.describe(power.plan(SHAPLEY, 1, effect_sd=KNOWN))[0]
+    assert "leave-one-out effect" in power.describe(power.plan(LEAVE_ONE_OUT, 3))[0]
+    priced = power.describe(power.plan(SHAPLEY, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
     assert "4 times instead of 2" in priced
     assert "1.5 s more an arm" in priced
     assert "8%" in priced
@@ -117,13 +159,13 @@ def test_sentences():
 
 def test_plans_say_nothing_that_does_not_help():
     """An SD of one block difference, and effects beyond 100%, are no numbers to plan with."""
-    few = power.describe(power.plan(3, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
+    few = power.describe(power.plan(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
     assert few == ["Too few blocks to plan from: an SD between blocks takes 5 or more."]
-    wide = power.describe(power.plan(3, 5, effect_sd=EffectSD(run="r", sd=1.5, df=4)))
+    wide = power.describe(power.plan(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1.5, df=4)))
     assert "no effect below 100% is detectable" in wide[0]
     assert "Seeds needed to detect a change of 100%:" in wide[1]
     assert len(wide) == 2
-    huge = power.describe(power.plan(3, 5, effect_sd=EffectSD(run="r", sd=1e6, df=4)))
+    huge = power.describe(power.plan(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1e6, df=4)))
     assert "e+" not in " ".join(huge[1:])
 
 
@@ -131,7 +173,11 @@ def test_plans_say_nothing_that_does_not_help():
 def test_plans_that_make_no_sense_are_refused(wrong):
     components, blocks, sd = wrong
     with pytest.raises(ValueError, match=r"at least one|above 0"):
-        power.plan(components, blocks, effect_sd=None if sd is None else EffectSD(run="", sd=sd, df=9))
+        power.plan(
+            power.Tested(effect="shapley", components=components, variance=1),
+            blocks,
+            effect_sd=None if sd is None else EffectSD(run="", sd=sd, df=9),
+        )
 
 
 def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0, df: float = 4) -> None:
@@ -163,8 +209,10 @@ def test_noise_of_another_training_length_or_of_few_blocks_is_no_forecast(tmp_pa
 
 
 def test_planning_needs_neither_pandas_nor_torch():
-    code = ("import sys; from branchwise.analysis.statistics import power; power.plan(3, 3, "
-            "effect_sd=power.EffectSD(run='', sd=0.1, df=4)); "
-            "print(sorted({'pandas', 'torch', 'ray', 'scipy.stats', 'matplotlib'} & set(sys.modules)))")  # fmt: skip
+    code = """import sys
+from branchwise.analysis.statistics import power
+of = power.Tested(effect="shapley", components=3, variance=1.0)
+power.plan(of, 3, effect_sd=power.EffectSD(run="", sd=0.1, df=4))
+print(sorted({"pandas", "torch", "ray", "scipy.stats", "matplotlib"} & set(sys.modules)))"""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout == "[]\n"

@@ -106,14 +106,13 @@ def _sensitivity(plan: Plan) -> list[str]:
     grid = design.grid()
     if not design.judged():
         return []
-    tested = [one for one, _ in (headline_effect(grid, i) for i in range(len(grid.components))) if one]
+    contrasts = (headline_effect(grid, i) for i in range(len(grid.components)))
+    tested = power.tested([(effect, weights) for effect, weights in contrasts if effect])
     if not tested:
         return []
-    further = design.further_hypotheses(plan.space.method)
-    kind, cells = power.DESIGNS[tested[0]], len(grid.planned)
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
-    noise, repeats = power.earlier_noise(local, tree, kind, cells) if local else (None, None)
-    planned = power.plan(len(tested), design.max_blocks, kind, noise, further, cells)
+    noise, repeats = power.earlier_noise(local, tree, tested.effect, len(grid.planned)) if local else (None, None)
+    planned = power.plan(tested, design.max_blocks, noise, design.further_hypotheses(plan.space.method))
     return power.describe(planned, repeats)
 
 
