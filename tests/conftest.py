@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Variables that decide what our code does. Libraries set others of their own when they are imported.
+OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_", "TUNE_", "XDG_")
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -33,6 +36,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What this user has started is noted in a folder of the tests' own."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_process() -> Iterator[None]:
+    """A module leaves the environment and the folder of the process as it found them, for those that come after it."""
+    environment, folder = dict(os.environ), Path.cwd()
+    yield
+    changed = sorted(name for name, _ in set(environment.items()) ^ set(os.environ.items()) if name.startswith(OURS))
+    moved = Path.cwd() != folder
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    assert not changed, f"the environment was left changed: {', '.join(changed)}"
+    assert not moved, "the working directory was left changed"
 
 
 @pytest.fixture
@@ -70,6 +87,22 @@ def sweep(start_sweep: Callable[..., subprocess.Popen[str]]) -> Callable[..., tu
         finally:
             process.kill()
         return process.returncode, output
+
+    return run
+
+
+@pytest.fixture
+def sweep_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """As `sweep`, in this process, which saves the imports: for what ends before Ray starts, or shares a Ray."""
+    import run_sweep
+
+    monkeypatch.setenv("COLUMNS", "80")  # as where the output is no terminal
+
+    def run(*arguments: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run_sweep.main([*map(str, arguments)])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
 
     return run
 

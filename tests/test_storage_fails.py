@@ -41,21 +41,23 @@ def fill(folder: Path) -> None:
             return
 
 
-def test_a_full_storage_is_refused_before_anything_starts(sweep: Sweep, surface_space: Path, small: Path) -> None:
+def test_a_full_storage_is_refused_before_anything_starts(sweep_here: Sweep, surface_space: Path, small: Path) -> None:
     fill(small)
-    code, output = sweep("--space", surface_space, "--storage", small)
+    code, output = sweep_here("--space", surface_space, "--storage", small)
     assert code == 2
     assert "cannot be written: No space left on device" in output
     assert "Traceback" not in output
 
 
-def test_a_read_only_storage_is_refused_before_anything_starts(sweep: Sweep, surface_space: Path, small: Path) -> None:
+def test_a_read_only_storage_is_refused_before_anything_starts(
+    sweep_here: Sweep, surface_space: Path, small: Path
+) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small], check=True)
-    code, output = sweep("--space", surface_space, "--storage", small)
+    code, output = sweep_here("--space", surface_space, "--storage", small)
     assert code == 2
     assert "cannot be written: Read-only file system" in output
     assert "Traceback" not in output
-    assert sweep("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
+    assert sweep_here("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
 
 
 def test_a_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,10 +47,10 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(sweep: Sweep, surface_space
     ],
 )
 def test_bad_arguments_exit_with_2_and_write_nothing(
-    sweep: Sweep, surface_space: Path, tmp_path: Path, arguments: list[str]
+    sweep_here: Sweep, surface_space: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
     given = [argument.format(space=surface_space) for argument in arguments]
-    code, output = sweep(*given, "--storage", tmp_path / "runs")
+    code, output = sweep_here(*given, "--storage", tmp_path / "runs")
     assert code == 2, output
     assert output.strip()
     assert "Traceback" not in output
@@ -192,17 +192,17 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
 
 
 def test_a_plan_is_held_against_this_machine_only_when_it_runs_here(
-    sweep: Callable[..., tuple[int, str]], surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep_here: Sweep, surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     large = ("--space", surface_space, "--storage", tmp_path / "runs", "--set", "resources.cpus_per_trial=4096")
-    code, output = sweep(*large)
+    code, output = sweep_here(*large)
     assert (code, len(output.splitlines())) == (2, 1), output
-    code, output = sweep(*large, "--dry-run")
+    code, output = sweep_here(*large, "--dry-run")
     assert code == 2
     assert "not here" in output
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as within a Ray job, whose driver may have a small machine
-    code, output = sweep(*large, "--dry-run")
+    code, output = sweep_here(*large, "--dry-run")
     assert code == 0
     assert "not here" not in output
     assert not (tmp_path / "runs").exists()

@@ -56,16 +56,23 @@ def outlined() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its renderings, and the
-    figure they are of."""
+    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its SVG, and the figure
+    that it is of."""
 
     name: str
     title: str
     alt: str
-    png: bytes
     svg: str
     width: float  # inches
     figure: Figure = field(repr=False, compare=False)
+
+    def png(self) -> bytes:
+        """The plot at 300 dpi, for print. An interim page, renewed at every block, does without it."""
+        png = io.BytesIO()
+        with warnings.catch_warnings(), style():
+            warnings.simplefilter("ignore", UserWarning)
+            self.figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
+        return png.getvalue()
 
     @property
     def wide(self) -> bool:
@@ -98,24 +105,22 @@ def new_grid(
 
 
 def render(figure: Figure, name: str, title: str, alt: str) -> Plot:
-    """Render to PNG (300 dpi, for print) and SVG, without dates and with fixed ids: equal inputs give equal files."""
-    png, svg = io.BytesIO(), io.StringIO()
+    """Lay the figure out and render it to SVG, without dates and with fixed ids: equal inputs give equal files."""
+    svg = io.StringIO()
     with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": name}):
         warnings.simplefilter("ignore", UserWarning)  # a letter that no font has, names too long for the layout
         _settle(figure)
-        figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None}, transparent=True)
-    return Plot(
-        name=name, title=title, alt=alt, png=png.getvalue(), svg=svg.getvalue(),
-        width=figure.get_figwidth(), figure=figure,
-    )  # fmt: skip
+    return Plot(name=name, title=title, alt=alt, svg=svg.getvalue(), width=figure.get_figwidth(), figure=figure)
 
 
 def _settle(figure: Figure) -> None:
     """Lays the figure out once and rounds what the solver found: its last bits differ from call to call, and ids with
     them."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)  # unlike "none", after which every file would be drawn twice
     for axes in figure.axes:
         left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
         axes.set_position((left, bottom, width, height))
@@ -145,7 +150,7 @@ def write(plots: Sequence[Plot], folder: Path) -> list[str]:
     """Writes the files of the plots; returns their names."""
     names = []
     for plot in plots:
-        contents = {"png": plot.png, "svg": plot.svg.encode()}
+        contents = {"png": plot.png(), "svg": plot.svg.encode()}
         for end, content in contents.items():
             (folder / f"{plot.name}.{end}").write_bytes(content)
             names.append(f"{plot.name}.{end}")

@@ -100,9 +100,9 @@ def test_a_function(tmp_path: Path, old: str, new: str, words: list[str]) -> Non
     refused(tmp_path / "space.yaml", FUNCTION, old, new, words)
 
 
-def test_a_program_that_is_not_there_starts_nothing(sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_a_program_that_is_not_there_starts_nothing(sweep_here: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(COMMAND.replace("run: [python", "run: [no-such-program"))
-    code, output = sweep("--space", tmp_path / "space.yaml", "--storage", tmp_path / "runs")
+    code, output = sweep_here("--space", tmp_path / "space.yaml", "--storage", tmp_path / "runs")
     assert code == 2
     assert "command.run: no program 'no-such-program'" in output
     assert not (tmp_path / "runs").exists()
