@@ -8,18 +8,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from branchwise.run_files.layout import RESULTS
+
 ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, W&B, Ray Tune, Optuna or DVC left"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def parser(program: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of `branchwise analyze` and of `python -m analysis`."""
     parser = argparse.ArgumentParser(
-        prog="python -m analysis",
+        prog=program or "python -m analysis",
+        allow_abbrev=False,
         description="Rebuild the report of a run, compare several runs in one report, or analyse runs that were made "
         "elsewhere. Needs neither Ray nor torch.",
     )
     parser.add_argument(
-        "run_folder", nargs="+", metavar="RUN", help="folder of a run: <storage>/<name>; or runs made elsewhere"
+        "run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or runs made elsewhere"
     )
+    parser.add_argument("--storage", default=RESULTS, metavar="DIR", help="where runs are kept (default: ./results)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -51,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of the whole method (default: the other value, the last); repeatable",
     )
     other.add_argument("--claim", action="append", default=[], help="to be judged, as exploratory; repeatable")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Return the exit code: 0, or 2 for bad input."""
+    args = parser(program).parse_args(argv)
 
     # After the arguments are read: --help stays quick.
     from branchwise.analysis.console import make_console, one_line
@@ -65,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.value or args.components:
             summary = build_report([_from_elsewhere(args)])
         else:
-            summary = build_report([_folder(name) for name in args.run_folder], args.out)
+            summary = build_report([_folder(name, args.storage) for name in args.run_folder], args.out)
     except (RunFolderError, IncomparableError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -76,14 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, storage: str) -> Path:
     from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.records.folder import find_run
 
     if Path(name).is_file():
         raise RunFolderError(
             f"{name} is no run folder; for {ELSEWHERE}, say --components, --block, --value and --direction"
         )
-    return Path(name)
+    return find_run(name, Path(storage))
 
 
 def _from_elsewhere(args: argparse.Namespace) -> Path:

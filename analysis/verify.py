@@ -14,13 +14,13 @@ from typing import Any
 from branchwise.analysis.console import make_console, one_line
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
-from branchwise.analysis.records.folder import load_run, parts
+from branchwise.analysis.records.folder import find_run, load_run, parts
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
 from branchwise.analysis.statistics.sequential.judging import LookResults
 from branchwise.run_files import schemas
-from branchwise.run_files.layout import ARMS, REPORT
+from branchwise.run_files.layout import ARMS, REPORT, RESULTS
 
 ROUNDING = 1e-9  # relative; another processor may differ by so much
 MOST_NAMED = 3
@@ -177,25 +177,35 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 when everything holds, 1 when something does not, 2 for bad input."""
+def parser(program: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of `branchwise verify` and of `python -m analysis.verify`."""
     parser = argparse.ArgumentParser(
-        prog="branchwise verify",
+        prog=program or "python -m analysis.verify",
+        allow_abbrev=False,
         description="Check that a run's claims are those that were sealed before it, that it has the arms that it "
         "planned, all measured alike, and that its report is what they give. Exit code 1 when something does not hold.",
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a run: <storage>/<name>")
+    parser.add_argument("run", metavar="RUN", help="name of a run, or its folder")
+    parser.add_argument(
+        "--storage", type=Path, default=Path(RESULTS), metavar="DIR", help="where runs are kept (default: ./results)"
+    )
     parser.add_argument(
         "--require",
         nargs="*",
         metavar="CLAIM",
         help="exit code 1 as well when one of these claims is not supported; without any, all claims of the run",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Return the exit code: 0 when everything holds, 1 when something does not, 2 for bad input."""
+    args = parser(program).parse_args(argv)
     console = make_console()
     try:
-        found = checks(args.run_folder)
-        found += verdicts(args.run_folder, args.require) if args.require is not None else []
+        folder = find_run(args.run, args.storage)
+        found = checks(folder)
+        found += verdicts(folder, args.require) if args.require is not None else []
     except (RunFolderError, IncomparableError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -1,72 +1,95 @@
-"""`branchwise COMMAND`: the commands of the checkout as subcommands of one program."""
+"""`branchwise COMMAND`: the one table of commands, for the program, its help, its completion and the docs."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from branchwise.orchestration import interrupts
+from branchwise.orchestration.input import sweep_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A subcommand: the module whose `main` it calls, behind which `option`, and what it does."""
+    """A subcommand: what it does, and the module with its `parser(program)` and `main(arguments, program)`.
 
+    Commands on sweeps have their options in `sweep_commands`, and `run_sweep` carries them out.
+    """
+
+    help: str
     module: str
-    option: str = ""
-    about: str
+    argument: str = ""
     needs_ray: bool = False
+
+    @property
+    def on_sweeps(self) -> bool:
+        """Whether `sweep_commands` has its options."""
+        return self.module == SWEEP
 
 
 SWEEP = "branchwise.commands.run_sweep"
+
+
+def _sweep(name: str) -> Command:
+    command = sweep_commands.COMMANDS[name]
+    return Command(help=command.help, module=SWEEP, argument=command.argument, needs_ray=name in sweep_commands.RUNNING)
+
+
 COMMANDS = {
-    "init": Command(module="branchwise.commands.init_space", about="write a commented space for a script"),
-    "try": Command(module="branchwise.commands.try_space", about="run one arm of a space here: try SPACE [--arm NAME]"),
-    "run": Command(
-        module=SWEEP, option="--space", about="run the sweep of a space: run FILE [options]", needs_ray=True
+    "init": Command(
+        help="write a space for a script; --try runs it to find the metric",
+        module="branchwise.commands.init_space",
+        argument="SCRIPT",
     ),
-    "follow-up": Command(
-        module=SWEEP, option="--follow-up", about="confirm what a screening left: follow-up NAME", needs_ray=True
-    ),
-    "resume": Command(module=SWEEP, option="--resume", about="resume a run: resume NAME", needs_ray=True),
-    "extend": Command(
-        module=SWEEP,
-        option="--extend",
-        about="add seeds, components or baselines: extend NAME --blocks N",
-        needs_ray=True,
-    ),
-    "status": Command(module=SWEEP, option="--status", about="progress and time left of a run: status NAME"),
-    "watch": Command(module=SWEEP, option="--watch", about="the same until the run ends: watch NAME"),
-    "list": Command(module=SWEEP, option="--list", about="the runs of a storage, and their state"),
+    "try": Command(help="run one arm of a space here", module="branchwise.commands.try_space", argument="SPACE"),
+    "plan": _sweep("plan"),
+    "run": _sweep("run"),
+    "status": _sweep("status"),
+    "watch": _sweep("watch"),
+    "list": _sweep("list"),
+    "resume": _sweep("resume"),
+    "extend": _sweep("extend"),
+    "follow-up": _sweep("follow-up"),
     "analyze": Command(
-        module="branchwise.analysis.__main__", about="rebuild the report of runs, or analyse runs made elsewhere"
+        help="rebuild the report of runs, or analyze runs made elsewhere",
+        module="branchwise.analysis.__main__",
+        argument="RUN|TABLE",
     ),
     "verify": Command(
-        module="branchwise.analysis.verify", about="check a run's sealed claims, arms and numbers; for CI"
+        help="check a run's claims, arms and numbers against its seals; for CI",
+        module="branchwise.analysis.verify",
+        argument="RUN",
     ),
-    "mcp": Command(module="branchwise.api.agent_server", about="serve plans, runs and verdicts to agents, by MCP"),
+    "doctor": Command(help="check that this machine computes what it should", module="branchwise.commands.doctor"),
+    "calibrate": Command(help="benchmark this machine; plans use the rates", module="branchwise.commands.calibrate"),
+    "mcp": Command(help="serve plans, runs and verdicts to agents", module="branchwise.api.agent_server"),
     "schema": Command(
+        help="print the JSON Schema of spaces or of a document",
         module="branchwise.commands.space_schema",
-        about="the JSON Schema of a trainable's spaces, or of the report's JSON",
+        argument="WHAT",
     ),
-    "train-teacher": Command(module="branchwise.commands.train_teacher", about="train a teacher alone", needs_ray=True),
     "measure": Command(
+        help="measure the students of a run again",
         module="branchwise.commands.measure",
-        option="--run",
-        about="measure the students of a run again: measure NAME [options]",
+        argument="NAME",
         needs_ray=True,
     ),
-    "fetch": Command(module="branchwise.commands.fetch", about="download the data and weights that a space lacks"),
-    "propose": Command(module="branchwise.commands.propose", about="write a space for a folder of images"),
-    "calibrate": Command(module="branchwise.commands.calibrate", about="measure how fast this machine is, for plans"),
-    "doctor": Command(module="branchwise.commands.doctor", about="check that this machine computes what it should"),
-    "sample": Command(module="branchwise.commands.sample", about="draw samples from a model folder"),
+    "train-teacher": Command(help="train a teacher alone", module="branchwise.commands.train_teacher", needs_ray=True),
+    "fetch": Command(help="download the data and weights that a space lacks", module="branchwise.commands.fetch"),
+    "propose": Command(help="write a space for a folder of images", module="branchwise.commands.propose"),
+    "sample": Command(help="draw samples from a model folder", module="branchwise.commands.sample"),
     "import-reference": Command(
-        module="branchwise.commands.import_reference", about="make a teacher of a checkpoint of the DASH authors"
+        help="make a teacher of a checkpoint of the DASH authors", module="branchwise.commands.import_reference"
     ),
 }
 COMPLETION = "completion"
@@ -74,24 +97,33 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code of the subcommand; 2 when there is no such one."""
+    """Return the exit code of the subcommand; 2 when there is none of that name."""
     given = sys.argv[1:] if arguments is None else arguments
     name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in COMMANDS:
         if arguments is None and COMMANDS[name].needs_ray:
             interrupts.leave_while_starting()  # their imports take a second
         return _call(name, COMMANDS[name], rest)
-    if name == COMPLETION and rest and rest[0] in SHELLS:
-        return _complete(rest[0])
+    if name == COMPLETION:
+        return _complete(rest)
     if name in ("-h", "--help"):
-        print(_help())
+        print(usage())
         return 0
     if name == "--version":
-        print(f"branchwise {metadata.version('branchwise')}")
+        print(f"branchwise {version()}")
         return 0
-    known = ", ".join([*COMMANDS, f"{COMPLETION} {{{','.join(SHELLS)}}}"])
-    print(f"branchwise: {' '.join(given[:2])}: unknown command; there are {known}", file=sys.stderr)
+    close = difflib.get_close_matches(name, [*COMMANDS, COMPLETION], n=1)
+    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join([*COMMANDS, COMPLETION])}"
+    print(f"branchwise: {name}: unknown command; {advice}", file=sys.stderr)
     return 2
+
+
+def version() -> str:
+    """Return the version; that of a checkout which is not installed is not known."""
+    try:
+        return metadata.version("branchwise")
+    except metadata.PackageNotFoundError:
+        return "(a checkout that is not installed)"
 
 
 def _call(name: str, command: Command, rest: list[str]) -> int:
@@ -99,32 +131,45 @@ def _call(name: str, command: Command, rest: list[str]) -> int:
     if command.needs_ray and starts and importlib.util.find_spec("ray") is None:
         print(f"branchwise {name}: Ray is not installed; pip install 'branchwise[run]'", file=sys.stderr)
         return 2
-    # What a command takes first, a file or a name, stands behind its option.
-    takes = command.option and (command.option == "--list" or (rest and not rest[0].startswith("-")))
-    code: int = importlib.import_module(command.module).main([command.option, *rest] if takes else rest)
-    return code
+    function: Callable[[list[str], str], int] = importlib.import_module(command.module).main
+    return function(rest, name if command.on_sweeps else f"branchwise {name}")
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    rows = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
-    rows.append(f"  {COMPLETION:<{width}}  what to source for completion: {COMPLETION} {'|'.join(SHELLS)}")
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a subcommand."""
+    command = COMMANDS[name]
+    if command.on_sweeps:
+        return sweep_commands.parser_of(name)
+    parser: argparse.ArgumentParser = importlib.import_module(command.module).parser(f"branchwise {name}")
+    return parser
+
+
+def usage() -> str:
+    """Return the help of the program: a line for each command."""
+    rows = [(f"{name} {command.argument}".rstrip(), command.help) for name, command in COMMANDS.items()]
+    rows.append((f"{COMPLETION} {'|'.join(SHELLS)}", "print what a shell sources for completion"))
+    width = max(len(call) for call, _ in rows)
+    lines = [f"  {call:<{width}}  {help_}" for call, help_ in rows]
     about = "Which part of the method did it? Ablations as designs, with intervals."
     return "\n".join(
-        ["usage: branchwise COMMAND ...", "", about, "", *rows, "", "branchwise COMMAND --help tells more."]
+        ["usage: branchwise COMMAND ...", "", about, "", *lines, "", "branchwise COMMAND --help lists its options."]
     )
 
 
-def _complete(shell: str) -> int:
+def _complete(rest: Sequence[str]) -> int:
+    if len(rest) != 1 or rest[0] not in SHELLS:
+        print(f"branchwise {COMPLETION}: name one shell: {', '.join(SHELLS)}", file=sys.stderr)
+        return 2
     import shtab
 
     parser = argparse.ArgumentParser(prog="branchwise")
     commands = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        made = getattr(importlib.import_module(command.module), "parser", None)
-        one = commands.add_parser(name, parents=[made()] if made else [], add_help=not made, help=command.about)
-        one.add_argument("first", nargs="?").complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, shell=shell))
+        one = commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=command.help)
+        for action in one._actions:
+            if not action.option_strings:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, shell=rest[0]))
     return 0
 
 

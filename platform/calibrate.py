@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import statistics
 import sys
@@ -20,7 +19,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.planning.gpus import name_in_table  # noqa: E402
 from branchwise.orchestration.planning.machine import gpu_names, machine  # noqa: E402
 from branchwise.orchestration.planning.rates import add_rates, processor  # noqa: E402
@@ -31,10 +30,10 @@ SECONDS = 100.0  # of measuring; imports come on top
 IDENTITY = ("kind", "net", "rows", "precision", "mode", "threads")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the rates are stored, 2 bad input."""
     try:
-        options = parse(arguments)
+        options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set)
         names = gpu_names()
         on_gpu = space.resources.gpus_per_trial > 0 and bool(names) and not options.cpu
@@ -51,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:
-        print(f"calibrate: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'calibrate'}: {one_line(error)}", file=sys.stderr)
         return 2
     about = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
     file = add_rates(device, rates, about)
@@ -78,14 +77,14 @@ def averaged(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any
     ]
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, default=ROOT / "search_spaces/ablation.yaml")
     option("--cpu", action="store_true", help="measure the CPU although the space asks for GPUs")
     option("--seconds", metavar="S", type=float, default=SECONDS, help=f"about as long (default: {SECONDS:g})")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":

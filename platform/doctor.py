@@ -6,7 +6,6 @@ It needs torch, diffusers and pydantic. What takes Ray is left out, and said so,
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.metadata
 import os
@@ -22,17 +21,22 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.orchestration.errors import UserError  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
+
 NEEDED = ("torch", "diffusers", "pydantic")
 PACKAGES = (*NEEDED, "torchvision", "ray", "torch-fidelity")
 SMOKE_SECONDS = 300
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 nothing failed, 2 a library is missing, 3 a check failed."""
-    options = parse(arguments)
-    missing = [name for name in NEEDED if not importable(name)]
-    if missing:
-        print(f"doctor: {', '.join(missing)} cannot be imported; install what is missing", file=sys.stderr)
+    try:
+        options = parser(program).parse_args(arguments)
+        if missing := [name for name in NEEDED if not importable(name)]:
+            raise UserError(f"{', '.join(missing)} cannot be imported; install what is missing")
+    except UserError as error:
+        print(f"{program or 'doctor'}: {error}", file=sys.stderr)
         return 2
     import torch
 
@@ -117,10 +121,10 @@ def smoke(device: str) -> str:
     return next((line for line in lines if "arms done" in line), "done")
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cpu", action="store_true", help="check the CPU although there is a GPU")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":

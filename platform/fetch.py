@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -18,16 +17,16 @@ from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedCol
 
 from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables import Needed  # noqa: E402
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 all is there, 2 bad input, 3 something could not be fetched, 130 interrupted."""
     console = make_console()
     try:
-        options = parse(arguments)
+        options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set, imports=not options.dry_run)
         needed = space.module.lacking(space.spec)
         if not needed:
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(announced(one), highlight=False, soft_wrap=True)
         return 0 if options.dry_run else fetch(needed, console)
     except UserError as error:
-        print(f"fetch: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'fetch'}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("Interrupted. What was not whole is gone; the same command starts it again.")
@@ -69,17 +68,13 @@ def fetch(needed: Sequence[Needed], console: Console) -> int:
     return 3 if failed else 0
 
 
-def parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space whose data and weights are fetched")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
     option("--dry-run", action="store_true", help="say what would be fetched; fetch nothing")
     return parser
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,14 +14,14 @@ from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary  # noqa: E402
 from branchwise.orchestration.authoring.try_script import try_script  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
     try:
-        options = parse(arguments)
+        options = parser(program).parse_args(arguments)
         out = options.out or options.script.with_suffix(".yaml")
         if out.exists():
             raise UserError(f"{out} exists already; choose another --out")
@@ -37,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     except UserError as error:
-        print(f"init: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'init'}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -49,12 +48,12 @@ def _advice(out: Path, text: str) -> str:
     try:
         parse_space(str(out), text.encode(), folder=str(out.absolute().parent))
     except UserError as error:
-        return f"{one_line(error)}: complete the file, then see what would run: branchwise run {out} --dry-run"
+        return f"{one_line(error)}: complete the file, then see what would run: branchwise plan {out}"
     return f"{out}: read it, then run one arm: branchwise try {out}"
 
 
-def parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     parser.add_argument("script", type=Path, help="the script that trains, e.g. train.py")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the space (default: the script's name with .yaml)")
     parser.add_argument(
@@ -64,10 +63,6 @@ def parser() -> Parser:
         help="run the script with its defaults, to find its metric and to check seeds and components",
     )
     return parser
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

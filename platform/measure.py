@@ -25,23 +25,24 @@ from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
 from branchwise.orchestration.execution.measures import measure_again, same_as_the_sweep  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
+from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
 from branchwise.orchestration.planning.machine import machine, shortages  # noqa: E402
 from branchwise.orchestration.planning.measures import plan_measures  # noqa: E402
 from branchwise.orchestration.run_folder.tables import report  # noqa: E402
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
     with interrupts.as_one_interrupt():
         console, begun = make_console(), threading.Event()
         try:
-            return measure(parse(arguments), begun, console)
+            return measure(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:
             ending = ending_of(error, begun.is_set())
             kept = ". What is measured is kept; the same command continues with what is missing"
-            print(f"measure: {ending.sentence}{kept if begun.is_set() else ''}", file=sys.stderr)
+            print(f"{program or 'measure'}: {ending.sentence}{kept if begun.is_set() else ''}", file=sys.stderr)
             return ending.code
 
 
@@ -63,25 +64,24 @@ def measure(options: argparse.Namespace, begun: threading.Event, console: Consol
     return 3 if missing else 0
 
 
-def parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
-    option("--run", metavar="NAME", required=True, help="the run whose students are measured")
+    if program:
+        option("run", metavar="NAME", help="the run whose students are measured")
+    else:
+        option("--run", metavar="NAME", required=True, help="the run whose students are measured")
     option("--arms", metavar="NAME", nargs="+", default=[], help="only these arms, or all arms of these cells")
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="another value, e.g. evaluate.samples=2000")
     option("--grid", metavar="KEY=V,V,...", action="append", default=[],
            help="several values, e.g. evaluate.guidance=1,1.5,2; of several grids every combination")  # fmt: skip
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: ./results)")
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--dry-run", action="store_true", help="print what would be measured and for how long; write nothing")
     option("--trust", action="store_true", help="measure a run that this user did not start, by the code that it names")
     return parser
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -15,20 +14,20 @@ if __name__ == "__main__":  # not as a part of the installed package
 
 from branchwise.analysis.console import one_line, printable  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
 
 MAX_NAMED = 20  # classes
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
     try:
-        options = parse(arguments)
+        options = parser(program).parse_args(arguments)
         if options.out.exists():
             raise UserError(f"--out {options.out}: exists already; choose another file")
     except UserError as error:
-        print(f"propose: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'propose'}: {one_line(error)}", file=sys.stderr)
         return 2
     from branchwise.trainables.dash.data.proposal import look, space_text  # Pillow: not before it is needed
 
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.write_text(text)
     except (ValueError, UserError, OSError) as error:
         for line in str(error).splitlines():
-            print(f"propose: {printable(line)}", file=sys.stderr)
+            print(f"{program or 'propose'}: {printable(line)}", file=sys.stderr)
         return 2
     colour = "colour" if found.channels == 3 else "grey"
     print(
@@ -49,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"Classes: {one_line(class_names(found.classes, found.counts))}")
     for note in found.notes:
         print(f"Note: {one_line(note)}")
-    print(f"What would run, and for how long: python platform/run_sweep.py --space {options.out} --dry-run")
+    print(f"What would run, and for how long: branchwise plan {options.out}")
     return 0
 
 
@@ -59,16 +58,12 @@ def class_names(names: Sequence[str], counts: Sequence[int]) -> str:
     return told + (f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else "")
 
 
-def parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--images", metavar="DIR", type=Path, required=True, help="the folder of images")
     option("--out", metavar="FILE", type=Path, required=True, help="the space to write; it must not exist yet")
     return parser
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError  # noqa: E402
 
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
+from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
 from branchwise.orchestration.run_folder.plan_file import run_named  # noqa: E402
 from branchwise.run_files.sealing import DamagedError  # noqa: E402
@@ -28,10 +29,10 @@ from branchwise.trainables.dash.settings.guidance import Scale  # noqa: E402
 GUIDANCE = "a scale (1 is none), {w_min: 1.0, w_max: 4.0, beta: 5.0} or {scale: 2.0, t_low: 100, t_high: 800}"
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the grid is written, 2 bad input."""
     try:
-        options = parse(arguments)
+        options = parse(arguments, program)
         with ExitStack() as stack:
             model = options.model or model_of_arm(options, Path(stack.enter_context(TemporaryDirectory())))
             from branchwise.trainables.dash.evaluation.grids import sample_model  # torch: not before it is needed
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
                 batch=options.batch,
             )
     except (UserError, OSError, ValueError) as error:
-        print(f"sample: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'sample'}: {one_line(error)}", file=sys.stderr)
         return 2
     print(options.out)
     return 0
@@ -77,14 +78,14 @@ def guidance_of(text: str) -> Any:
         raise UserError(f"--guidance {text}: must be {GUIDANCE}") from error
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="DIR", type=Path, help="the folder of a student or a teacher")
     what.add_argument("--run", metavar="NAME", help="a run, of which --arm names the student")
     option("--arm", metavar="NAME", help="an arm of the run, e.g. full-b0")
-    option("--storage", metavar="DIR|URI", help="where runs are kept (default: results/ of this checkout)")
+    option("--storage", metavar="DIR|URI", help="where runs are kept (default: ./results)")
     option("--class", dest="label", metavar="K", type=int, help="only this class, from 0 (default: every class)")
     option("--n", metavar="N", type=at_least_one, default=8, help="images of each class (default: 8)")
     option("--guidance", metavar="W", default="1", help=f"{GUIDANCE} (default: 1)")
@@ -93,9 +94,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     option("--seed", metavar="N", type=seed, default=0)
     option("--batch", metavar="N", type=at_least_one, default=100, help="images sampled at once (default: 100)")
     option("--out", metavar="FILE", type=Path, required=True, help="the PNG to write")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None, program: str | None) -> argparse.Namespace:
+    options = parser(program).parse_args(arguments)
     if (options.run is None) != (options.arm is None):
-        parser.error("--run and --arm go together")
+        raise UserError("--run and --arm go together (see --help)")
     return options
 
 

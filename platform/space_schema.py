@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,15 +17,15 @@ from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.analysis.report import REPORT_SCHEMA  # noqa: E402
 from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables import BUILT_IN, load_trainable  # noqa: E402
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0, or 2 for bad input."""
     try:
-        options = parse(arguments)
+        options = parser(program).parse_args(arguments)
         if options.what == "report":
             schema = json.loads(REPORT_SCHEMA.read_text(encoding="utf-8"))
         elif Path(options.what).suffix in (".yaml", ".yml"):
@@ -35,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             schema = _of_trainable(options.what)
     except UserError as error:
-        print(f"schema: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'schema'}: {one_line(error)}", file=sys.stderr)
         return 2
     print(json.dumps(schema, indent=1))
     return 0
@@ -50,16 +49,12 @@ def _of_trainable(name: str) -> dict[str, object]:
         raise UserError(f"{name}: is none of {known}, a module, a function or a space file (.yaml): {error}") from error
 
 
-def parser() -> Parser:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     parser.add_argument(
         "what", metavar="TRAINABLE|FILE|report", help="dash, command, package.module, ..., a space file, or `report`"
     )
     return parser
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    return parser().parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -20,30 +20,31 @@ if __name__ == "__main__":
 from rich.console import Console  # noqa: E402
 
 from branchwise.analysis.console import make_console  # noqa: E402
-from branchwise.orchestration.checkout import RESULTS  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
 from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
 from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser, open_storage  # noqa: E402
+from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
 from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs, tight_limits  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
+from branchwise.run_files.layout import RESULTS  # noqa: E402
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
     with interrupts.as_one_interrupt():
         console, begun = make_console(), threading.Event()
         try:
-            train(parse(arguments), begun, console)
+            train(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:
             ending = ending_of(error, begun.is_set())
             further = ". The same command continues from the last checkpoint" if begun.is_set() else ""
-            print(f"train_teacher: {ending.sentence}{further}", file=sys.stderr)
+            print(f"{program or 'train_teacher'}: {ending.sentence}{further}", file=sys.stderr)
             return ending.code
         return 0
 
@@ -58,7 +59,7 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
     lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
     if not address_of(options.address) and any(lacking):
         raise UserError("; ".join(filter(None, lacking)))
-    log = RESULTS / "logs/teacher.log" if storage.local is None else storage.local / "logs/teacher.log"
+    log = Path(RESULTS, "logs/teacher.log") if storage.local is None else storage.local / "logs/teacher.log"
     with cluster(options.address, log, space) as on, Display(console) as display:
         if short := gpus_missing(space, on):
             raise UserError(short)
@@ -79,16 +80,16 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
         console.print(f"Teacher: {storage.path(f'teachers/{ready.key}')}", highlight=False, soft_wrap=True)
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    parser = Parser(prog=program, description=__doc__)
     option = parser.add_argument
     option("--space", metavar="FILE", type=Path, required=True, help="the space that describes the teachers")
-    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: results/ of this checkout)")
+    option("--storage", metavar="DIR|URI", help="where runs and teachers are kept (default: ./results)")
     option(
         "--address", metavar="ADDR", help="a running Ray cluster: auto, HOST:PORT, ray://HOST:PORT (default: a new one)"
     )
     option("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space; repeatable")
-    return parser.parse_args(arguments)
+    return parser
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ if __name__ == "__main__":  # not as a part of the installed package
 from branchwise.analysis.console import one_line, printable  # noqa: E402
 from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
-from branchwise.orchestration.input.command_line import Parser  # noqa: E402
+from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.trainables.runtime.processes import scratch_folder  # noqa: E402
 
 LAST_LINES = 20  # of a failed arm's output
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the arm is done, 2 bad input and nothing was run, 3 the arm failed or diverged."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set)
         arm = arm_named(space, options.arm)
         space.module.check_inputs(space.spec)
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             trial = run_arm(space, arm, scratch)
             print(f"{arm.name} (seed {arm.seed}): {outcome(trial)}, {time.monotonic() - started:.1f} s")
     except (UserError, OSError) as error:
-        print(f"try: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'try'}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -53,8 +53,8 @@ def outcome(trial: ArmTrial) -> str:
     return f"{result.status}: {one_line(result.error)}"
 
 
-def parser() -> Parser:
-    made = Parser(description=__doc__, allow_abbrev=False)
+def parser(program: str | None = None) -> Parser:
+    made = Parser(prog=program, description=__doc__)
     made.add_argument("space", type=Path, metavar="SPACE", help="the space, e.g. train.yaml")
     made.add_argument(
         "--arm", metavar="NAME", help="the arm, e.g. base-b0 (default: the full method on the first seed)"

@@ -104,7 +104,7 @@ def test_cifar10_quick_from_missing_files_to_the_report(root: Path, tmp_path: Pa
     code, output = sweep("--dry-run")
     assert code == 2, output
     assert f"cifar10 is not in {data}" in output
-    assert "platform/fetch.py --space FILE" in output
+    assert "branchwise fetch --space FILE" in output
 
     write_cifar(data / "cifar-10-batches-py", pictures.make_folder(tmp_path / "pictures", 32, grey=False, each=150))
     code, output = sweep()

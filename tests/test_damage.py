@@ -99,7 +99,7 @@ def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
     said = capsys.readouterr()
     assert said.out == ""
     assert f"{table}.parquet is damaged" in said.err
-    assert "--resume run makes it again" in said.err
+    assert "`branchwise resume run` makes it again" in said.err
     assert not Path(f"{run.root}-report").exists()
     assert resume()[0] == 0
     assert file.read_bytes() == whole

@@ -135,7 +135,7 @@ def test_calibrated_plans_say_so_and_follow_what_was_measured(
     import run_sweep
 
     assert run_sweep.main(["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]) == 0
-    assert "by rates that platform/calibrate.py measured" in " ".join(capsys.readouterr().out.split())
+    assert "by rates that `branchwise calibrate` measured" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,7 +172,7 @@ def test_the_features_of_a_classifier_and_of_a_function_of_the_users(
         (["--set", "evaluate.features=own_features:many"], ["640 is too few", "576 dimensions", "5760"]),
         (
             ["--set", "evaluate.features=inception", "--set", "evaluate.samples=10000"],
-            ["inception", "platform/fetch.py"],
+            ["inception", "branchwise fetch"],
         ),
         (["--grid", "evaluate.guidance=1,2", "--set", "evaluate.guidance=3"], ["evaluate.guidance", "twice"]),
         (["--grid", "evaluate.guidance"], ["KEY.KEY=VALUE"]),

@@ -100,7 +100,7 @@ def test_from_a_script_to_a_plan_without_ray(installed: Path, tmp_path: Path) ->
     begun = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
     assert begun.returncode == 0, begun.stderr
     again = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
-    assert (again.returncode, again.stderr) == (2, "init: train.yaml exists already; choose another --out\n")
+    assert (again.returncode, again.stderr) == (2, "branchwise init: train.yaml exists already; choose another --out\n")
     planned = run(installed / "branchwise", "run", "train.yaml", "--dry-run", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert "python train.py --seed {seed} --lr 0.1 --ema" in planned.stdout
@@ -126,8 +126,11 @@ def test_every_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as ended:
             main([name, "--help"])
         assert ended.value.code == 0, name
+        assert capsys.readouterr().out.startswith(f"usage: branchwise {name} ")
     assert main(["runn"]) == 2
-    assert "branchwise: runn: unknown command; there are init, try, run," in capsys.readouterr().err
+    assert capsys.readouterr().err == "branchwise: runn: unknown command; did you mean run?\n"
+    assert main(["sweep"]) == 2
+    assert "sweep: unknown command; there are init, try, plan, run," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

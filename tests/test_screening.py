@@ -250,7 +250,7 @@ def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) ->
 
 
 def test_follow_up_from_python_refuses_in_the_same_words(tmp_path: Path) -> None:
-    with pytest.raises(bw.InputError, match="--follow-up absent: no such run"):
+    with pytest.raises(bw.InputError, match="run absent: no such run"):
         bw.follow_up("absent", storage=tmp_path)
     with pytest.raises(bw.InputError, match="others: 'half' is not allowed"):
         bw.follow_up("absent", others="half", storage=tmp_path)

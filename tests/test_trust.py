@@ -142,7 +142,7 @@ def test_a_dry_run_still_checks_what_the_space_tells(folder: Path, sweep: Sweep)
 def test_what_this_user_started_is_resumed(surface_space: Path, tmp_path: Path) -> None:
     plan = plan_new(load_space(surface_space), storage_at(tmp_path / "storage"), "own")
     write_plan(plan.run, plan.space, plan.cohorts)
-    assert read_plan("--resume", plan.run, trust=False, dry_run=False)[0] == plan.space
+    assert read_plan("run", plan.run, trust=False, dry_run=False)[0] == plan.space
 
 
 def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) -> None:
@@ -150,7 +150,7 @@ def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) ->
     file.write_text(COMMAND)
     plan = plan_new(load_space(file), storage_at(tmp_path / "storage"), "received")
     write_plan(plan.run, plan.space, plan.cohorts)
-    read_plan("--resume", plan.run, trust=False, dry_run=False)
+    read_plan("run", plan.run, trust=False, dry_run=False)
     space = yaml.safe_load(plan.run.read_space())
     space["command"]["run"] = ["curl", "{mark}"]
     content = yaml.safe_dump(space).encode()
@@ -160,14 +160,14 @@ def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) ->
     code, said = sweep("--resume", "received")
     assert code == 2
     assert "curl {mark}" in said
-    read_plan("--resume", plan.run, trust=True, dry_run=False)
-    read_plan("--resume", plan.run, trust=False, dry_run=False)  # trusted once, it stays so
+    read_plan("run", plan.run, trust=True, dry_run=False)
+    read_plan("run", plan.run, trust=False, dry_run=False)  # trusted once, it stays so
 
 
 def test_trust_is_for_resumes(surface_space: Path, sweep: Sweep) -> None:
     code, said = sweep("--space", surface_space, "--trust")
     assert code == 2
-    assert "--trust goes with --resume and --extend alone" in said
+    assert "--trust: does not go with --space; it goes with --resume, --extend" in said
 
 
 def test_a_note_of_another_user_is_none(surface_space: Path, tmp_path: Path, state: Path) -> None:

@@ -110,4 +110,4 @@ def _sums(folder: Path) -> dict[str, str]:
 def _mend(folder: Path, name: str) -> str:
     if name == PLAN:
         return "take it from a backup"
-    return f"run_sweep.py --resume {folder.name} makes it again"
+    return f"`branchwise resume {folder.name}` makes it again"

@@ -30,6 +30,21 @@ TEXTS = ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparabi
 NAMED = ("arm", "kind", "cell", "status")  # must be texts where they are not missing
 
 
+def find_run(name: str, storage: Path) -> Path:
+    """Return the folder of a run that a user names: its path, or its name in `storage`.
+
+    Raises:
+        RunFolderError: Neither is there.
+    """
+    path, named = Path(name), storage / name
+    for folder in (path, named):
+        if (folder / SPACE).is_file() or (folder / PLAN).is_file():
+            return folder
+    if path.exists() or len(path.parts) != 1:
+        return path  # its reader says what it lacks
+    raise RunFolderError(f"{name} is not a run folder, nor a run in {storage}; `branchwise list` names the runs")
+
+
 def load_run(folder: Path) -> Run:
     """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
     found = read_space(folder, SPACE)

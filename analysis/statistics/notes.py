@@ -143,7 +143,7 @@ def _of_a_fraction(run: Run, headline: ScaleResult) -> list[str]:
         notes.append(
             f"Ranking only: no component is judged from {blocks} block{'' if blocks == 1 else 's'}; verdicts take "
             f"{MIN_BLOCKS}. "
-            "What leads a ranking may be noise: confirm it on fresh seeds (--follow-up)."
+            "What leads a ranking may be noise: confirm it on fresh seeds (`branchwise follow-up`)."
         )
     empty = [cell for cell in run.planned if cell not in headline.fit.cells]
     if empty and len(run.results):

@@ -241,16 +241,16 @@ def build_server(root: Path) -> Any:
     return server
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(program: str | None = None) -> argparse.ArgumentParser:
     """The command line of `branchwise mcp`."""
-    parser = argparse.ArgumentParser(prog="branchwise mcp", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=program or "branchwise mcp", description=__doc__, allow_abbrev=False)
     parser.add_argument("--root", type=Path, default=Path(), help="folder that the tools may see (default: this one)")
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Serve until the client closes the connection. Returns the exit code."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     if not options.root.is_dir():
         print(f"branchwise mcp: --root {options.root}: must be a folder", file=sys.stderr)
         return 2

@@ -25,12 +25,11 @@ from branchwise.orchestration.planning.follow_up import follow_up_space
 from branchwise.orchestration.planning.plan import Plan, describe, obstacle_here, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.orchestration.space import Space
+from branchwise.run_files.layout import RESULTS
 from branchwise.trainables.runtime.storage import Storage
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RESULTS = "results"  # where runs are stored unless the caller names a folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+RESULTS = "results"  # the folder of runs, unless the user names another storage
 FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
 SPACE, PLAN, MANIFEST, LOCK = "space.yaml", "plan.json", "manifest.json", "lock.json"
 ARMS, STUDENTS, LOGS, REPORT = "arms", "students", "logs", "report"

@@ -6,8 +6,6 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout; of an installed package, the folder it lies in
-IN_CHECKOUT = (ROOT / "platform/run_sweep.py").is_file()
-RESULTS = (ROOT if IN_CHECKOUT else Path.cwd()) / "results"  # where runs are kept unless the user says where
 
 
 def git_commit() -> str | None:

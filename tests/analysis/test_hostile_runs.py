@@ -332,7 +332,7 @@ def test_verify_advises_the_run_itself(run: Path, capsys: Any) -> None:
     (run / "arms").mkdir()
     (run / "arms/full-b0.json").write_bytes(sealed_json({"arm": "full-b0"}).replace(b"full", b"fall"))
     assert verify([str(run)]) == 1
-    assert f"--resume {run.name} makes it again" in capsys.readouterr().out
+    assert f"`branchwise resume {run.name}` makes it again" in capsys.readouterr().out
 
 
 def test_a_link_in_the_place_of_a_report_is_replaced(run: Path, tmp_path: Path) -> None:

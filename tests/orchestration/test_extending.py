@@ -99,7 +99,7 @@ def test_refusals(done: Plan, storage: Storage, extension: Extension, message: s
 
 def test_unfinished_run_is_resumed_first(done: Plan, storage: Storage) -> None:
     write_manifest(done.run, done.space, status="interrupted")
-    with pytest.raises(UserError, match="--resume first"):
+    with pytest.raises(UserError, match="branchwise resume first"):
         plan_extended(storage, Extension(name="first", blocks=5), None)
 
 

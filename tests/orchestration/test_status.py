@@ -1,4 +1,4 @@
-"""--status, --watch and --list: the state of a run from its folder alone."""
+"""`status`, `watch` and `list`: the state of a run from its folder alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from rich.console import Console
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring import status
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.monitoring.status import describe, overview, print_state, seconds_left, watch_state
+from branchwise.orchestration.monitoring.status import (
+    describe,
+    latest_run,
+    overview,
+    print_list,
+    print_state,
+    seconds_left,
+    watch_state,
+)
 from branchwise.orchestration.monitoring.terminal import print_interrupted
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
@@ -110,7 +118,7 @@ def test_a_run_that_does_not_run(
     run.write_manifest({**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
     told = dict(describe(storage, run))
     assert told["state"].startswith(state)
-    assert told["to resume"] == "--resume sweep"
+    assert told["to resume"] == "branchwise resume sweep"
 
 
 def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:
@@ -149,9 +157,9 @@ def test_what_is_left_is_unknown_at_first(run: RunFolder) -> None:
 
 def test_no_such_run(storage: Storage, run: RunFolder) -> None:
     console = Console(quiet=True)
-    with pytest.raises(UserError, match="--status other: no such run"):
+    with pytest.raises(UserError, match="run other: no such run"):
         print_state(storage, "other", console)
-    with pytest.raises(UserError, match="--status"):
+    with pytest.raises(UserError, match=r"run \.\./up: a name"):
         print_state(storage, "../up", console)
     print_state(storage, "sweep", console)
 
@@ -169,8 +177,17 @@ def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolde
 
 
 def test_an_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
-    print_state(storage, None, Console())
+    print_list(storage, Console())
     assert "no runs" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no runs"):
+        print_state(storage, None, Console())
+
+
+def test_status_without_a_name_shows_the_run_started_last(storage: Storage, run: RunFolder) -> None:
+    other = RunFolder(storage, "a-later-one")
+    other.write_plan({"space_sha256": ""})
+    other.write_manifest({**run.read_manifest(), "started": "2026-01-02T03:04:06+00:00"})
+    assert latest_run(storage).name == "a-later-one"
 
 
 def test_an_interrupt_tells_what_continues_where_and_how(

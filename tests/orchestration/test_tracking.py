@@ -122,7 +122,7 @@ def test_a_tool_that_fails_does_not_stop_a_sweep(run: RunFolder, alone: None, mo
 
     monkeypatch.setattr(mlflow_tracker, "log", refuse)
     said = " ".join(tell(run, "mlflow").split())
-    assert "mlflow: logging failed and is disabled; --resume backfills it: no server answers" in said
+    assert "mlflow: logging failed and is disabled; `branchwise resume` backfills it: no server answers" in said
     assert run.files.names("tracking/mlflow") == []
     assert run.files.names("tensorboard") == ["full-b0"]
     monkeypatch.setattr(mlflow_tracker, "log", lambda *_: None)

@@ -52,8 +52,8 @@ def notes(run: Run) -> list[str]:
             rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {ALPHA:.0%}"
         found.append(
             f"Exploratory: {name} was judged after {before} blocks, and adding seeds after a verdict"
-            f"{rate or ' errs more often than 5%'}. To confirm, run fresh seeds alone: --extend {name} --blocks N "
-            "--confirm."
+            f"{rate or ' errs more often than 5%'}. To confirm, run fresh seeds alone: branchwise extend "
+            f"{name} --blocks N --confirm."
         )
     added = [*extends.get("components", ()), *extends.get("baselines", ())]
     if added:

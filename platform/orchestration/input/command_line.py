@@ -1,32 +1,23 @@
-"""What the command lines share: bad arguments become a UserError, and so does a storage that cannot be used."""
+"""What command lines share: storages and addresses that cannot be used become a UserError."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-from branchwise.orchestration.checkout import RESULTS
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
+from branchwise.run_files.layout import RESULTS
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 _ADDRESS = re.compile(r"auto|local|(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises UserError where argparse would print its usage and exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
-
-
 @contextmanager
 def open_storage(place: str | None) -> Iterator[Storage]:
-    """The storage that --storage names, else results/ of this checkout, or here. Raises UserError."""
+    """The storage that --storage names, else ./results. Raises UserError."""
     # What may hold credentials is not repeated: the message may be logged.
     option = "--storage" if place is None or _may_hold_secrets(place) else f"--storage {place}"
     try:

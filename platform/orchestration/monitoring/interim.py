@@ -29,7 +29,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
 PAUSE = 10  # times what making a report took, before the next one: a tenth of one core at most goes into them
-TOLD = ("started", "arms", "teacher", "speed", "left")  # of what `--status` says
+TOLD = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 
 @contextmanager

@@ -41,17 +41,15 @@ class Overview:
 
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
-    """The state of the run of this name, or a line for every run. Raises UserError when there is no such run."""
-    if name is None:
-        _print_list(storage, console)
-        return
-    console.print(_grid(storage, RunState(_begun(storage, name, "--status"))), highlight=False)
+    """Print the state of the run called `name`, or of the one started last. Raises UserError when there is none."""
+    run = latest_run(storage) if name is None else run_begun(storage, name)
+    console.print(_grid(storage, RunState(run)), highlight=False)
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
     """Shows the state of a run until nobody runs it any more; whether it has finished. Raises UserError when there is
     no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
-    state = RunState(_begun(storage, name, "--watch"))
+    state = RunState(run_begun(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
         while overview(state.run).holder:
             time.sleep(WATCH_SECONDS)
@@ -61,10 +59,19 @@ def watch_state(storage: Storage, name: str, console: Console) -> bool:
     return overview(state.run).state == "finished"
 
 
-def _begun(storage: Storage, name: str, option: str) -> RunFolder:
-    run = run_named(storage, name, option)
+def latest_run(storage: Storage) -> RunFolder:
+    """Return the run of the storage that was started last. Raises UserError when there is none."""
+    started = [(overview(run).started, run.name, run) for run in runs(storage)]
+    if not started:
+        raise UserError(f"{storage.root}: no runs")
+    return max(started, key=lambda one: one[:2])[2]
+
+
+def run_begun(storage: Storage, name: str) -> RunFolder:
+    """Return the run called `name`. Raises UserError when there is none."""
+    run = run_named(storage, name, "run")
     if not run.begun():
-        raise UserError(f"{option} {name}: no such run in {storage.root}; --list names those there are")
+        raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` names those there are")
     return run
 
 
@@ -78,7 +85,8 @@ def _grid(storage: Storage, state: RunState) -> rich.table.Table:
     return grid
 
 
-def _print_list(storage: Storage, console: Console) -> None:
+def print_list(storage: Storage, console: Console) -> None:
+    """Print a line for every run."""
     table = rich.table.Table("run", "state", "arms with a result", "started", box=None, padding=(0, 2, 0, 0))
     for folder in runs(storage):
         run = overview(folder)
@@ -108,7 +116,7 @@ def overview(run: RunFolder) -> Overview:
 
 
 def describe(storage: Storage, run: RunFolder, state: RunState | None = None) -> Iterator[tuple[str, str]]:
-    """What `--status` prints, a row at a time; `state` is what is known of its arms already, so that no record is read
+    """What `status` prints, a row at a time; `state` is what is known of its arms already, so that no record is read
     again."""
     seen, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
@@ -134,7 +142,7 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     if seen.holder:
         yield from _running(storage, state, manifest, seen.total, now)
     elif len(state.records) < seen.total or seen.state != "finished":
-        yield "to resume", f"--resume {seen.name}"
+        yield "to resume", f"branchwise resume {seen.name}"
     if run.has_report():
         yield "report", run.report_path()
     values = {arm: value for arm, record in state.records.items() if (value := _value(record)) is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -73,8 +74,8 @@ def _basis(plan: Plan) -> str:
         return ""  # the bill for a target tells of its rates
     share = measured_share(plan)
     if share > 0.99:
-        return ", by rates that platform/calibrate.py measured"
-    return f", {share:.0%} of it by rates of these very nets; platform/calibrate.py --space FILE measures the others"
+        return ", by rates that `branchwise calibrate` measured"
+    return f", {share:.0%} of it by rates of these very nets; `branchwise calibrate --space FILE` measures the others"
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
@@ -171,15 +172,15 @@ def print_limited(
     console.print(f"To go on: {more}", highlight=False, soft_wrap=True, markup=False)
 
 
-def print_lost(plan: Plan, sentence: str, storage: str | None, resumable: bool) -> None:
-    """What the sweep has lost, what is kept, and how to resume."""
+def print_lost(plan: Plan, sentence: str, storage: str | None, resumable: bool, program: str) -> None:
+    """What the sweep has lost, what is kept, and how to resume; `program` is what was called."""
     try:
         number = len(plan.run.record_names())
         kept = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
     except OSError:  # it may be the storage that is lost
         kept = "Finished arms are kept"
     advice = f"To resume: {resuming(plan, storage)}" if resumable else "Resuming would end in the same way"
-    print(f"run_sweep: {sentence}. {kept}. {advice}", file=sys.stderr)
+    print(f"{program}: {sentence}. {kept}. {advice}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
@@ -199,6 +200,8 @@ def resuming(plan: Plan, storage: str | None) -> str:
     """The command that resumes the sweep of `plan`, from whatever folder it is given."""
     program = Path(sys.argv[0]).resolve()
     as_script = program.suffix == ".py"
-    command = [sys.executable, str(program), "--resume"] if as_script else [str(program), "resume"]
+    on_path = shutil.which("branchwise")
+    installed = "branchwise" if on_path and Path(on_path).resolve() == program else str(program)
+    command = [sys.executable, str(program), "--resume"] if as_script else [installed, "resume"]
     command.append(plan.run.name)
     return shlex.join([*command, *(["--storage", plan.storage.root] if storage else [])])

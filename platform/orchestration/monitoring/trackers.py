@@ -35,7 +35,9 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
         except Exception as error:  # a tracker that fails, in whatever way, is no reason to lose a sweep
             broken.add(name)
             said = " ".join(str(error).split())
-            console.print(f"{name}: logging failed and is disabled; --resume backfills it: {said}", markup=False)
+            console.print(
+                f"{name}: logging failed and is disabled; `branchwise resume` backfills it: {said}", markup=False
+            )
 
     with ThreadPoolExecutor(1) as pool:
         pending: list[Future[None]] = []

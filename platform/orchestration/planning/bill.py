@@ -121,7 +121,7 @@ def _peaks(bills: Sequence[Bill]) -> dict[str, float]:
 def _basis(device: Device, bills: Sequence[Bill]) -> str:
     measured = _measured(bills)
     if measured > 0.99:
-        return "measured by platform/calibrate.py"
+        return "measured by `branchwise calibrate`"
     shares = ", ".join(f"{part:.0%} of {name}" for name, part in device.efficiency.items() if name in device.flops)
     launches = ", ".join(f"{seconds * 1e6:g} us {mode}" for mode, seconds in device.launch_seconds.items())
     known = f"measured for {measured:.0%} of the time, else " if measured else ""

@@ -43,18 +43,18 @@ def plan_extended(
     Raises:
         UserError: There is no such run, it is not finished, or what is added does not fit it.
     """
-    option = f"--extend {extension.name}"
-    run = run_named(storage, extension.name, "--extend")
+    option = f"run {extension.name}"
+    run = run_named(storage, extension.name, "run")
     if not run.begun():
-        raise UserError(f"{option}: no such run in {storage.root}; --list names those there are")
-    old = read_plan("--extend", run, trust, dry_run)[0]
+        raise UserError(f"{option}: no such run in {storage.root}; `branchwise list` names those there are")
+    old = read_plan("run", run, trust, dry_run)[0]
     manifest = run.read_manifest()
     if manifest.get("status") != "finished":
-        raise UserError(f"{option}: it is not finished; finish it first with --resume {extension.name}")
+        raise UserError(f"{option}: not finished; finish it first: branchwise resume {extension.name}")
     if old.design.searches():
-        raise UserError(f"{option}: a {old.design.kind} run cannot grow; start another one with --space")
+        raise UserError(f"{option}: a {old.design.kind} run cannot grow; start another one with `branchwise run`")
     if extension.components and old.design.kind == "screening":
-        raise UserError(f"{option}: a fraction is of its own components; screen all of them in a new run with --space")
+        raise UserError(f"{option}: a fraction is of its own components; screen all of them in a new run")
     tree = read_tree(run.space_path(), old.resolved().encode())
     ran = int(manifest.get("stopped_after") or old.design.max_blocks)
     added = _add(option, tree, extension, old, ran)

@@ -41,25 +41,25 @@ def follow_up_space(
     Raises:
         UserError: when there is no such screening, it is not finished, or nothing survives.
     """
-    run = run_named(storage, name, "--follow-up")
+    run = run_named(storage, name, "run")
     if not run.begun():
-        raise UserError(f"--follow-up {name}: no such run in {storage.root}; --list shows its runs")
-    screening, _ = read_plan("--follow-up", run, trust=False, dry_run=False)
+        raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` shows its runs")
+    screening, _ = read_plan("run", run, trust=False, dry_run=False)
     design = screening.design
     if not isinstance(design, Screening):
-        raise UserError(f"--follow-up {name}: a run of kind {design.kind}; only a screening has a follow-up")
+        raise UserError(f"run {name}: a run of kind {design.kind}; only a screening has a follow-up")
     findings = _findings(run)
     if not len(findings.run.results):
-        raise UserError(f"--follow-up {name}: no arm has finished; resume it first (--resume {name})")
+        raise UserError(f"run {name}: no arm has finished; resume it first: branchwise resume {name}")
     if findings.run.missing:
         raise UserError(
-            f"--follow-up {name}: {len(findings.run.missing)} of its arms are missing; resume it first "
-            f"(--resume {name})"
+            f"run {name}: {len(findings.run.missing)} of its arms are missing; resume it first: "
+            f"branchwise resume {name}"
         )
     chosen = _chosen(name, components, findings)
     tree = _tree(name, screening, design, findings, chosen, others)
     folder = run.read_plan().get("space_folder", "")
-    return parse_space(f"--follow-up {name}", to_yaml(tree).encode(), overrides, folder)
+    return parse_space(f"follow-up of {name}", to_yaml(tree).encode(), overrides, folder)
 
 
 def _findings(run: RunFolder) -> Findings:
@@ -86,7 +86,7 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
         chosen = survivors(rows)
         if not chosen:
             raise UserError(
-                f"--follow-up {name}: no main effect is significant, so nothing survives; to follow up a ranking, name "
+                f"run {name}: no main effect is significant, so nothing survives; to follow up a ranking, name "
                 f"at most {MAX_SURVIVORS} components with --survivors (by size: {ranking})"
             )
         return chosen
@@ -122,7 +122,7 @@ def _tree(
         if row.effect.known
     }
     if missing := [one for one in chosen if one not in effects]:
-        raise UserError(f"--follow-up {name}: the main effect of {missing[0]} is not known; resume the screening first")
+        raise UserError(f"run {name}: the main effect of {missing[0]} is not known; resume the screening first")
     components = tree["design"]["components"]
     return tree | {
         "name": f"{screening.name[: MAX_NAME - 10]}-follow-up",

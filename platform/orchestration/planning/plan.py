@@ -175,11 +175,11 @@ def renamed(plan: Plan, taken: Collection[str]) -> Plan:
 def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
     a run that this user neither started nor says to `trust`."""
-    run = run_named(storage, name, "--resume")
+    run = run_named(storage, name, "run")
     if not run.begun():
         there = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"--resume {name}: no such run in {storage.root}; there are: {there or 'none'}")
-    space, cohorts = read_plan("--resume", run, trust, dry_run)
+        raise UserError(f"run {name}: no such run in {storage.root}; there are: {there or 'none'}")
+    space, cohorts = read_plan("run", run, trust, dry_run)
     refuse_missing(space.tracking)
     refuse_other_data(run, space)
     teachers = find_teachers(space, storage)

@@ -29,7 +29,9 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
     if name is not None:
         run = run_named(storage, name, "--name")
         if run.taken():
-            raise UserError(f"--name {name}: {run.root} exists already; choose another or use --resume {name}")
+            raise UserError(
+                f"--name {name}: {run.root} exists already; choose another, or continue it: branchwise resume {name}"
+            )
         return run
     number = 1
     while True:
@@ -117,7 +119,7 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
     if plan.get("format", 1) != FORMAT:
         raise UserError(
             f"{run.plan_path()}: format {plan.get('format', 1)} is of an earlier version of this program, which "
-            f"resumes format {FORMAT}; resume it with that version (`python -m analysis` reads both)"
+            f"resumes format {FORMAT}; resume it with that version (`branchwise analyze` reads both)"
         )
     if not plan.get("space_sha256"):
         raise UserError(altered)

@@ -45,7 +45,7 @@ def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.Mo
     with pytest.raises(FileNotFoundError) as raised:
         pretrained.load("inception", "cpu")
     net = PRETRAINED["inception"]
-    for part in (str(tmp_path), net.url, "95,628,359 bytes", net.sha256, "python platform/fetch.py --space FILE"):
+    for part in (str(tmp_path), net.url, "95,628,359 bytes", net.sha256, "branchwise fetch --space FILE"):
         assert part in str(raised.value)
 
 

@@ -12,7 +12,7 @@ from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_
 from branchwise.trainables.dash.settings.spec import Spec
 
 INCEPTION_VARIABLE = "BRANCHWISE_INCEPTION_WEIGHTS"
-FETCH = "`python platform/fetch.py --space FILE`"
+FETCH = "`branchwise fetch --space FILE`"
 
 
 def check_inputs(spec: Spec) -> None:
