@@ -40,6 +40,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         "--scale", choices=("log", "logit", "identity"), help="of effects (default: one that suits the values)"
     )
     other.add_argument("--range", default="", metavar="LOW,HIGH", help="of the result's values: 0,100 for per cent")
+    other.add_argument(
+        "--at", metavar="WHICH", help="value of the result's history: last (default), best (optimistic) or a step"
+    )
     other.add_argument("--experiment", metavar="NAME", help="experiment or study, where a source holds several")
     other.add_argument(
         "--reference",
@@ -120,6 +123,7 @@ def _from_elsewhere(args: argparse.Namespace) -> Path:
         reference=split_levels("--reference", args.reference, components),
         full=split_levels("--full", args.full, components),
         claims=args.claim,
+        at=args.at,
     )
     path = Path(source.removeprefix("sqlite:///"))
     return run_from_table(source, options, args.out or path.with_name(f"{path.stem}-ablation"))

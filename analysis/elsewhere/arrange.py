@@ -12,6 +12,7 @@ import pandas as pd
 from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, cell_of
 from branchwise.analysis.elsewhere.columns import find_column, short_name
+from branchwise.analysis.elsewhere.history.choice import choose_values, is_step
 from branchwise.analysis.elsewhere.levels import factor_of
 from branchwise.analysis.elsewhere.notes import offer, other_settings, unequal_lengths
 from branchwise.analysis.elsewhere.options import BETTER, ImportOptions, suggest
@@ -52,6 +53,7 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     if len(used) < len(options.components) + 2:
         raise RunFolderError(f"{source}: components, block and value must be different columns")
     options = _by_name(options, components)
+    runs = choose_values(runs, value, block, used, options, source)
     selected = select(runs, components, block, value, source)
     factors, levels = [], {}
     for name, column in selected.components.items():
@@ -69,7 +71,8 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     ended = runs.filter(np.isin(np.arange(len(runs)), selected.rows[finished]))
     states = {name for name in runs.names if name == runs.state or re.fullmatch("state|status", name, re.IGNORECASE)}
     ignored = {*used, *states, *filter(None, (runs.run_id, runs.parent))}
-    notes = (*selected.notes, *unit.notes, *unequal_lengths(ended, used), *other_settings(kept, cell, order, ignored),
+    lengths = [] if is_step(options.at) else unequal_lengths(ended, used)
+    notes = (*selected.notes, *unit.notes, *lengths, *other_settings(kept, cell, order, ignored),
              *_unlike_blocks(arms, selected.block, block))  # fmt: skip
     return Arranged(factors=tuple(factors), arms=arms, unit=unit, notes=notes)
 

@@ -29,6 +29,8 @@ class ImportOptions:
         reference: Of a component, the level that the others are compared with.
         full: Of a component, the level of the whole method.
         claims: Claims to be judged, as exploratory ones.
+        at: Which value of a metric's history is the result: `last`, `best` or the number of a step; None for the one
+            that the source itself keeps, which is the last one or the tool's summary.
     """
 
     components: Sequence[str]
@@ -41,6 +43,7 @@ class ImportOptions:
     reference: Mapping[str, str] | None = None
     full: Mapping[str, str] | None = None
     claims: Sequence[str] = ()
+    at: str | None = None
 
 
 def split_names(text: str) -> list[str]:

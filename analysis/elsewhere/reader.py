@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,11 @@ class Reader:
         reads: What it reads, for messages.
         recognizes: Whether a file or folder is of this kind, by its content.
         read: The runs in it. Opens nothing for writing; raises RunFolderError for what it refuses.
+        folders: The folders of the runs in a folder; None where it reads files alone.
     """
 
     name: str
     reads: str
     recognizes: Callable[[Path], bool]
     read: Callable[[Path], RunTable]
+    folders: Callable[[Path], Iterable[Path]] | None = None

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from branchwise.analysis.elsewhere.history.points import History, MetricLog
+
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Kind = Literal["setting", "metric"]
@@ -59,6 +61,7 @@ class RunTable:
         parent: The column with the `run_id` of the run that started this one.
         repeated: Names that stand for several different columns, which nobody can tell apart.
         decimal_comma: Whether the file's separator leaves the comma for decimals.
+        history: The histories of its metrics, where the source has them.
         notes: What a reader of the report must know of how the file was read.
     """
 
@@ -70,6 +73,7 @@ class RunTable:
     parent: str | None = None
     repeated: frozenset[str] = frozenset()
     decimal_comma: bool = False
+    history: History | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -109,7 +113,10 @@ class RunTable:
 
     def filter(self, mask: Mask) -> RunTable:
         """The rows where `mask` is true."""
-        return self if mask.all() else replace(self, table=self.table.filter(pa.array(mask)))
+        if mask.all():
+            return self
+        history = self.history.take(mask) if self.history else None
+        return replace(self, table=self.table.filter(pa.array(mask)), history=history)
 
 
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:
@@ -119,6 +126,33 @@ def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> Run
     kinds: dict[str, Kind] = {name: "setting" for name in names if name.startswith(SETTING)}
     kinds |= attributes.pop("kinds", {})
     return RunTable(table=pa.table(columns, names=names), kinds=kinds, **attributes)
+
+
+def from_log(
+    facts: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, Any]], log: MetricLog, **attributes: Any
+) -> RunTable:
+    """A table of runs whose metrics were logged step by step: their last values, with the histories.
+
+    Args:
+        facts: Of each run its name, state and the like; every run has the same ones.
+        settings: Of each run its settings, by their whole names, nested or not.
+        log: The metrics; its rows are the places of the runs in `facts`.
+        attributes: Further attributes of the RunTable.
+    """
+    records: list[dict[str, Any]] = [dict(run) for run in facts]
+    keys = {metric_name(key, facts[0] if facts else ()): key for key in log.names}
+    for name, key in keys.items():
+        for row, value in log.last(key).items():
+            records[row][name] = value
+    for record, run in zip(records, settings, strict=True):
+        record |= as_settings(run)
+    history = History(load=lambda name: log.points(keys.get(name, "")))
+    return from_records(records, kinds=dict.fromkeys(keys, "metric"), history=history, **attributes)
+
+
+def metric_name(key: str, facts: Iterable[str]) -> str:
+    """The column of a metric, which must not take the place of a fact or look like a setting."""
+    return f"metrics.{key}" if key in facts or key.startswith(SETTING) else key
 
 
 def from_frame(frame: pd.DataFrame) -> RunTable:

@@ -10,7 +10,7 @@ from branchwise.analysis.elsewhere.files import csv_file, json_file, parquet
 from branchwise.analysis.elsewhere.files.sqlite_file import is_database, tables
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import RunTable, listed
-from branchwise.analysis.elsewhere.trackers import mlflow, optuna, ray_tune
+from branchwise.analysis.elsewhere.trackers import mlflow, optuna, ray_tune, tensorboard, wandb
 from branchwise.analysis.records.damage import RunFolderError
 
 # In this order: the first that recognizes a source reads it.
@@ -20,6 +20,8 @@ READERS: tuple[Reader, ...] = (
     mlflow.DATABASE,
     optuna.DATABASE,
     optuna.JOURNAL,
+    wandb.READER,
+    tensorboard.READER,
     parquet.READER,
     json_file.READER,
     csv_file.READER,

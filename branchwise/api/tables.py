@@ -28,6 +28,7 @@ def analyze(
     reference: Mapping[str, str] | None = None,
     full: Mapping[str, str] | None = None,
     claims: Sequence[str] = (),
+    at: str | int | None = None,
     out: str | Path | None = None,
 ) -> Study:
     """Analyse runs made elsewhere, one row or object per run.
@@ -44,6 +45,8 @@ def analyze(
         value_range: Lowest and highest value of the result, such as `(0, 100)` for per cent.
         reference: By component, the value that others are compared with; by default off, False, None or the smallest.
         full: By component, its value in the full method; by default the last one.
+        at: Value of the result's history: "last", "best" (optimistic) or a step; by default the one that the source
+            keeps, which is the last one, for W&B the run's summary.
         claims: Statements to be judged. They came after the runs, so their verdicts are exploratory.
         out: Folder for the analysis; by default a temporary one.
 
@@ -77,6 +80,7 @@ def analyze(
             reference=dict(reference or {}),
             full=dict(full or {}),
             claims=list(claims),
+            at=None if at is None else str(at),
         )
         target = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="branchwise-")) / "analysis"
         return load(run_from_table(source, options, target))
@@ -145,37 +149,21 @@ def _of_optuna(study: Any) -> RunTable:
 
 
 def _of_wandb(runs: Any) -> RunTable:
-    from branchwise.analysis.elsewhere.run_table import as_settings, from_records
+    from branchwise.analysis.elsewhere.trackers.wandb import table_of_api
 
-    rows = []
-    for run in runs:
+    every = list(runs)
+    for run in every:
         if not all(hasattr(run, part) for part in ("id", "name", "config", "summary", "state")):
             raise InputError(f"runs: {type(run).__name__} is not a W&B run; pass wandb.Api().runs(...)")
-        config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
-        summary = {key: value for key, value in dict(run.summary).items() if not key.startswith("_")}
-        rows.append({"id": run.id, "name": run.name, "state": run.state, **summary, **as_settings(config)})
-    return from_records(rows, state="state", run_id="id")
+    return table_of_api(every)
 
 
 def _of_mlflow(experiment: Any) -> RunTable:
     from mlflow import MlflowClient
 
-    from branchwise.analysis.elsewhere.run_table import as_settings, from_records
+    from branchwise.analysis.elsewhere.trackers.mlflow import table_of_client
 
-    client, rows, page = MlflowClient(), [], None
-    while page is None or page.token:
-        page = client.search_runs([experiment.experiment_id], page_token=page.token if page else None)
-        rows += [
-            {
-                "run_id": run.info.run_id,
-                "state": run.info.status,
-                "parent": run.data.tags.get("mlflow.parentRunId", ""),
-                **run.data.metrics,
-                **as_settings(run.data.params),
-            }
-            for run in page
-        ]
-    return from_records(rows, state="state", run_id="run_id", parent="parent")
+    return table_of_client(MlflowClient(), experiment.experiment_id)
 
 
 _READERS: dict[tuple[str, str], Callable[[Any], Any]] = {

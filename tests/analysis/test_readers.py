@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import shutil
@@ -19,24 +18,15 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from run_tables import columns, digest
 
-from branchwise.analysis.elsewhere.run_table import RunTable, from_frame
+from branchwise.analysis.elsewhere.run_table import from_frame
 from branchwise.analysis.elsewhere.sources import READERS, read_runs
 from branchwise.analysis.records.damage import RunFolderError
 
 IN_FOLDER = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELL = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8).map(str.strip)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
-
-
-def digest(path: Path) -> dict[str, str]:
-    """The SHA-256 of a file, or of each file of a folder, and of what lies beside it."""
-    files = [file for file in path.parent.rglob("*") if file.is_file()]
-    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def columns(runs: RunTable) -> dict[str, list[str]]:
-    return {name: [runs.cell(name, row) for row in range(len(runs))] for name in runs.names}
 
 
 def numbers(words: list[str]) -> list[float]:
@@ -160,6 +150,12 @@ def test_mlflow_reads_back(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
         loss = found["val/loss"][i]
         read[run] = (found["state"][i].upper(), found["config.seed"][i], exactly(float(loss) if loss else None))
     assert read == through_client(client)
+    assert runs.history
+    points = runs.history.points("val/loss")
+    for i, run in enumerate(found["run_id"]):
+        logged = sorted((one.step, exactly(one.value)) for one in client.get_metric_history(run, "val/loss"))
+        mine = zip(points.steps[points.rows == i].tolist(), points.values[points.rows == i].tolist(), strict=True)
+        assert [(int(step), exactly(value)) for step, value in mine] == logged
     assert set(found["config.model/lr"]) == {"", "1.10"}
     assert set(found["experiment"]) == {"kept"}
     assert runs.kinds["val/loss"] == "metric"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from branchwise.analysis.elsewhere.files.sqlite_file import is_database, open_copy, tables
+from branchwise.analysis.elsewhere.history.points import History, MetricLog, Points
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import SETTING, RunTable, from_records
 from branchwise.analysis.records.damage import RunFolderError
@@ -44,7 +46,8 @@ def read_database(path: Path) -> RunTable:
         for run, key, text in _latest_metrics(database):
             if run in rows:
                 rows[run][_metric(key)] = text
-    return _table(list(rows.values()))
+    places = {run: place for place, run in enumerate(rows)}
+    return _table(list(rows.values()), lambda name: _points_of_database(path, places, _key(name)))
 
 
 def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
@@ -61,6 +64,36 @@ def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
 
 def _metric(key: str) -> str:
     return f"metrics.{key}" if key in _OWN or key.startswith((SETTING, "tags.")) else key
+
+
+def _key(name: str) -> str:
+    """The metric of a column."""
+    key = name.removeprefix("metrics.")
+    return key if _metric(key) == name else name
+
+
+def _points_of_database(path: Path, places: dict[str, int], key: str) -> Points:
+    log = MetricLog()
+    with open_copy(path) as database:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
+        step, is_nan = ("step" if "step" in columns else "0"), ("is_nan" if "is_nan" in columns else "0")
+        query = f"SELECT run_uuid, {step}, value, {is_nan} FROM metrics WHERE key = ? ORDER BY {step}, timestamp, value"
+        for run, at, value, nan in database.execute(query, (key,)):
+            if run in places:
+                infinite = abs(value) >= LARGEST
+                number = math.nan if nan else math.copysign(math.inf, value) if infinite else value
+                log.add(key, places[run], at, float(number))
+    return log.points(key)
+
+
+def _points_of_folders(folders: list[Path], key: str) -> Points:
+    log = MetricLog()
+    for place, folder in enumerate(folders):
+        file = folder / "metrics" / key
+        if file.is_file() and key:
+            for (step, _, value), _ in sorted(_lines_of_file(file), key=lambda line: line[0][:2]):
+                log.add(key, place, step, value)
+    return log.points(key)
 
 
 def _latest_metrics(database: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
@@ -87,7 +120,7 @@ def recognizes_folder(path: Path) -> bool:
 
 
 def read_folder(path: Path) -> RunTable:
-    rows, experiments = [], dict[Path, tuple[str, str]]()
+    rows, folders, experiments = [], list[Path](), dict[Path, tuple[str, str]]()
     for folder in _run_folders(path):
         run = _meta(folder)
         above = folder.parent
@@ -109,7 +142,8 @@ def read_folder(path: Path) -> RunTable:
         for key, file in _files(folder / "metrics"):
             row[_metric(key)] = _latest_of_file(file)
         rows.append(row)
-    return _table(rows)
+        folders.append(folder)
+    return _table(rows, lambda name: _points_of_folders(folders, _key(name)))
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
@@ -141,28 +175,59 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _latest_of_file(file: Path) -> str:
-    """The value at the largest step of a metric's file, whose lines are `time value step`."""
+    """The value at the largest step of a metric's file."""
     latest: tuple[tuple[float, float, float], str] | None = None
+    for order, word in _lines_of_file(file):
+        if latest is None or order[:2] > latest[0][:2] or (order[:2] == latest[0][:2] and not order[2] < latest[0][2]):
+            latest = (order, word)
+    return latest[1] if latest else ""
+
+
+def _lines_of_file(file: Path) -> Iterator[tuple[tuple[float, float, float], str]]:
+    """The step, time and value of each line, which are `time value step`, and the value as it is spelled."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
         if not words:
             continue
         try:
             value = float(words[1])
-            order = (float(words[2]) if len(words) > 2 else 0.0, float(words[0]), value)
+            yield (float(words[2]) if len(words) > 2 else 0.0, float(words[0]), value), words[1]
         except (IndexError, ValueError):
             raise RunFolderError(f"{file}, line {number}: it must be `time value step`, not {line!r}") from None
-        if latest is None or order[:2] > latest[0][:2] or (order[:2] == latest[0][:2] and not order[2] < latest[0][2]):
-            latest = (order, words[1])
-    return latest[1] if latest else ""
 
 
-def _table(rows: list[dict[str, Any]]) -> RunTable:
+def table_of_client(client: Any, experiment: str) -> RunTable:
+    """The runs of an experiment, through MLflow's own client."""
+    rows, page = [], None
+    while page is None or page.token:
+        page = client.search_runs([experiment], page_token=page.token if page else None)
+        for run in page:
+            row = {
+                "run_id": run.info.run_id, "name": run.info.run_name or "", "state": run.info.status,
+                "parent": run.data.tags.get(PARENT, ""),
+            }  # fmt: skip
+            row |= {SETTING + key: text for key, text in run.data.params.items()}
+            row |= {_metric(key): value for key, value in run.data.metrics.items()}
+            rows.append(row)
+
+    def load(name: str) -> Points:
+        log, key = MetricLog(), _key(name)
+        for place, row in enumerate(rows):
+            for point in sorted(
+                client.get_metric_history(row["run_id"], key), key=lambda one: (one.step, one.timestamp)
+            ):
+                log.add(key, place, point.step, point.value)
+        return log.points(key)
+
+    return _table(rows, load)
+
+
+def _table(rows: list[dict[str, Any]], load: Callable[[str], Points]) -> RunTable:
     names = dict.fromkeys(name for row in rows for name in row)
     metrics = [name for name in names if name not in _OWN and not name.startswith((SETTING, "tags."))]
     return from_records(
-        rows, kinds=dict.fromkeys(metrics, "metric"), state="state", experiment="experiment", run_id="run_id",
-        parent="parent",
+        rows, kinds=dict.fromkeys(metrics, "metric"), state="state", run_id="run_id", parent="parent",
+        experiment="experiment" if "experiment" in names else None, history=History(load=load),
     )  # fmt: skip
 
 

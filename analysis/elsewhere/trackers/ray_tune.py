@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from branchwise.analysis.elsewhere.history.points import History, MetricLog, Points
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import SETTING, RunTable, as_settings, count, from_records, listed
 from branchwise.analysis.records.damage import RunFolderError
@@ -54,7 +55,32 @@ def read(path: Path) -> RunTable:
         experiment="experiment",
         run_id="trial",
         notes=notes,
+        history=History(load=lambda name: _points(trials, name)),
     )
+
+
+def _points(trials: list[Trial], name: str) -> Points:
+    """The results of each trial's metric; a trial that was resumed reports some iterations again."""
+    log, key = MetricLog(), name.removeprefix("metrics.")
+    for row, trial in enumerate(trials):
+        for place, result in enumerate(_results(trial.folder / RESULTS), start=1):
+            value = _slashed(result).get(key)
+            if isinstance(value, int | float):
+                log.add(key, row, result.get("training_iteration", place), value)
+    return log.points(key)
+
+
+def _results(file: Path) -> Iterator[Mapping[str, Any]]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                result = json.loads(line)
+            except ValueError:
+                continue  # what is cut off is noted when the last result is read
+            if isinstance(result, Mapping):
+                yield result
 
 
 def _row(path: Path, trial: Trial, ends_are_told: bool) -> dict[str, Any]:

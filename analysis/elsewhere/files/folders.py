@@ -1,0 +1,28 @@
+"""Folders of runs: walked in one order, without links to folders, which could lead round or twice to one run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_PARTS = re.compile(r"[0-9]{1,300}|[^0-9]+")
+
+
+def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder below `path` with the names of its folders, which the caller may shorten, and of its files."""
+    for folder, folders, files in os.walk(path):
+        folders.sort(key=_in_order)
+        yield Path(folder), folders, sorted(files, key=_in_order)
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """A key by which `2` comes before `10`, and `version_2` before `version_10`."""
+    return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in _PARTS.findall(name)]
+
+
+def relative(folder: Path, path: Path) -> str:
+    """How messages name a folder below `path`."""
+    name = folder.relative_to(path).as_posix()
+    return path.resolve().name if name == "." else name

@@ -1,0 +1,242 @@
+"""What trackers left on the disk is read back exactly, and not touched; what cannot be read is refused or noted."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorboardX
+import wandb
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_tables import columns, digest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary import Writer
+
+from branchwise.analysis.elsewhere.run_table import RunTable
+from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.records.damage import RunFolderError
+
+IN_FOLDER = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def event_file(folder: Path) -> Path:
+    return next(file for file in folder.iterdir() if "tfevents" in file.name)
+
+
+def log_to_tensorboard(folder: Path, **hparams: Any) -> None:
+    """A run as PyTorch's writer and its like leave it: hyperparameters in a folder of their own below."""
+    with tensorboardX.SummaryWriter(str(folder)) as writer:
+        for step in range(4):
+            writer.add_scalar("loss", 1 / (1 + step), step)
+            writer.add_scalar("val/acc", math.nan if step == 1 else 0.1 * step + len(hparams), 10 * step)
+        writer.add_histogram("weights", [1.0, 2.0], 3)
+        writer.add_text("note", "a text")
+        if hparams:
+            writer.add_hparams(hparams, {"hparam/acc": 0.5}, name="hparams")
+
+
+def of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Each scalar of a folder as TensorBoard itself reads it."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "in/runs"
+    for seed in (0, 1):
+        log_to_tensorboard(path / f"r{seed}", seed=seed, ema=bool(seed), version="1.10", lr=1e-5)
+    (path / "r1/validation").mkdir()
+    with tensorboardX.SummaryWriter(str(path / "r1/validation")) as writer:
+        writer.add_scalar("loss", 7.5, 2)
+    before = digest(path)
+    runs = read_runs(str(path))
+    assert digest(path) == before
+    found = columns(runs)
+    assert found["run"] == ["r0", "r1"]
+    assert found["state"] == ["success", "success"]
+    assert found["config.ema"] == ["False", "True"]
+    assert found["config.version"] == ["1.10", "1.10"]
+    assert found["config.lr"] == ["1e-05", "1e-05"]
+    assert found["validation/loss"] == ["", "7.5"]
+    assert runs.kinds["config.seed"] == "setting"
+    assert runs.kinds["loss"] == "metric"
+    assert "weights" not in found
+    assert runs.history
+    for row, name in enumerate(found["run"]):
+        for tag, points in of_tensorboard(path / name).items():
+            history = runs.history.points(tag)
+            own = history.rows == row
+            mine = zip(history.steps[own].tolist(), history.values[own].tolist(), strict=True)
+            assert repr([(int(step), value) for step, value in mine]) == repr(points)
+            assert repr(float(found[tag][row])) == repr(points[-1][1])
+
+
+@IN_FOLDER
+@given(points=st.dictionaries(st.integers(0, 2**40), st.floats(width=32), min_size=1, max_size=8))
+def test_scalars_as_tensors_read_back(points: dict[int, float], tmp_path: Path) -> None:
+    """TensorFlow's format keeps a scalar as a tensor."""
+    folder = tmp_path / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    writer = Writer(str(folder))
+    for step, value in points.items():
+        writer.add_scalar("loss", value, step=step)
+    writer.close()
+    (folder / "hparams.yaml").write_text("seed: 007\nema: null\nopt: {lr: 1e-3}\nbetas: !!python/tuple [0.9, 0.99]\n")
+    runs = read_runs(str(folder))
+    found = columns(runs)
+    assert [found[f"config.{name}"] for name in ("seed", "ema", "opt.lr")] == [["007"], ["None"], ["1e-3"]]
+    assert json.loads(found["config.betas"][0]) == ["0.9", "0.99"]
+    assert runs.history
+    history = runs.history.points("loss")
+    read = zip(history.steps.tolist(), history.values.tolist(), strict=True)
+    assert repr([(int(step), value) for step, value in read]) == repr(sorted(points.items(), key=lambda one: one[0]))
+
+
+def test_event_files_without_hyperparameters_are_refused(tmp_path: Path) -> None:
+    log_to_tensorboard(tmp_path / "runs/lr=0.1,seed=3")
+    with pytest.raises(RunFolderError, match=r"1 run and no hyperparameters.*not guessed.*add_hparams"):
+        read_runs(str(tmp_path / "runs"))
+
+
+CUTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "within the last record": (lambda data: data[:-7], "cut off and left out in 1 run"),
+    "within the last length": (lambda data: data + b"\x20\x00", "cut off and left out in 1 run"),
+    "a value": (lambda data: data[:-7] + bytes([data[-7] ^ 1]) + data[-6:], "damaged.* not known, in 1 run"),
+    "a length": (lambda data: data[:40] + b"\xff" + data[41:], "damaged.* not known, in 1 run"),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_damaged_event_files_are_noted(cut: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs/a"
+    with tensorboardX.SummaryWriter(str(folder)) as writer:
+        for step in range(4):
+            writer.add_scalar("loss", step, step)
+    (folder / "hparams.yaml").write_text("seed: 1\n")
+    (tmp_path / "runs/b").mkdir()
+    shutil.copytree(folder, tmp_path / "runs/b", dirs_exist_ok=True)
+    damage, note = CUTS[cut]
+    file = event_file(folder)
+    (length,) = struct.unpack("<Q", file.read_bytes()[:8])
+    assert length + 16 < 45, "the first record ends before the second's content"
+    file.write_bytes(damage(file.read_bytes()))
+    runs = read_runs(str(tmp_path / "runs"))
+    found = columns(runs)
+    assert any(re.search(note, one) for one in runs.notes)
+    assert found["loss"][1] == "3.0"
+    if "damaged" in note:
+        assert found["state"] == ["interrupted", ""]
+    else:
+        assert found["loss"][0] == ("2.0" if cut == "within the last record" else "3.0")
+
+
+def test_a_restart_voids_later_points(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for first, purge in ((0, None), (2, 2)):
+        with tensorboardX.SummaryWriter(str(folder), purge_step=purge, filename_suffix=f".{first}") as writer:
+            for step in range(first, first + (5 if purge is None else 1)):
+                writer.add_scalar("loss", 10 * first + step, step)
+    (folder / "hparams.yaml").write_text("seed: 1\n")
+    runs = read_runs(str(folder))
+    assert runs.history
+    assert (
+        runs.history.points("loss").steps.tolist()
+        == [event[0] for event in of_tensorboard(folder)["loss"]]
+        == [0, 1, 2]
+    )
+    assert columns(runs)["loss"] == ["22.0"]
+
+
+NUMBERS = st.floats() | st.integers(-(2**62), 2**62)
+VALUES = st.none() | st.booleans() | NUMBERS | st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")))
+KEYS = st.text("abcé_", min_size=1, max_size=4).map(lambda key: f"k{key}")
+
+
+def plain(value: Any) -> Any:
+    """A setting as W&B keeps it: NaN becomes null, and whole floats lose their point."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def flat(tree: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def same(word: str, value: Any) -> bool:
+    """Whether a cell says what was written."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return (type(value) is int and word == str(value)) or repr(float(word)) == repr(float(value) + 0.0)
+    return word == str(value)
+
+
+def offline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(folder))
+
+
+def read_wandb(path: Path) -> tuple[RunTable, dict[str, list[str]]]:
+    before = digest(path)
+    runs = read_runs(str(path))
+    assert digest(path) == before
+    return runs, columns(runs)
+
+
+def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(tmp_path / "in", monkeypatch)
+    (tmp_path / "in").mkdir()
+    written = []
+
+    @settings(max_examples=2, deadline=None, database=None, derandomize=True)
+    @given(
+        config=st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=3), min_size=12, max_size=12),
+        history=st.lists(NUMBERS, min_size=3, max_size=9),
+    )
+    def write(config: dict[str, Any], history: list[float]) -> None:
+        with wandb.init(project="p", config={**config, "loss": "a setting"}) as run:
+            for value in history:
+                run.log({"loss": value, "nested": {"acc": value, "note": "x"}})
+        written.append((run.id, config, history))
+
+    write()
+    run = wandb.init(project="p", id="failing", config={"seed": 2**60 + 1})
+    run.log({"loss": 1.0})
+    run.summary["loss"] = 0.25
+    run.finish(exit_code=3)
+    path = shutil.copytree(tmp_path / "in/wandb", tmp_path / "copy/wandb", symlinks=True)  # its service writes logs on
+    runs, found = read_wandb(path)
+    assert runs.history
+    assert found["id"] == [name for name, *_ in written] + ["failing"]
+    assert found["state"] == ["finished"] * len(written) + ["failed"]
+    assert found["config.seed"][-1] == str(2**60 + 1)
+    assert found["loss"][-1] == "0.25", "the summary that the script sets"
+    assert (runs.kinds["loss"], runs.kinds["config.loss"]) == ("metric", "setting")
+    for row, (_, config, history) in enumerate(written):
+        for name, value in flat(plain(config)).items():
+            assert same(found[name][row], value), (name, value)
+        for name in ("loss", "nested.acc"):
+            points = runs.history.points(name)
+            values = points.values[points.rows == row].tolist()
+            assert [repr(value) for value in values] == [repr(float(value) + 0.0) for value in history]
+            assert same(found[name][row], history[-1])
+    file = next(path.glob("*/run-failing.wandb"))
+    file.write_bytes(file.read_bytes()[:-9])
+    runs, found = read_wandb(path.parent)
+    assert found["state"][-1] == "running", "its exit is cut off"
+    assert any("log is cut off" in note and "failing" in note for note in runs.notes)
