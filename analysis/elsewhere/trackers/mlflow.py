@@ -46,8 +46,8 @@ def read_database(path: Path) -> RunTable:
         for run, key, text in _latest_metrics(database):
             if run in rows:
                 rows[run][_metric(key)] = text
-    places = {run: place for place, run in enumerate(rows)}
-    return _table(list(rows.values()), lambda name: _points_of_database(path, places, _key(name)))
+    row_of = {run: i for i, run in enumerate(rows)}
+    return _table(list(rows.values()), lambda name: _points_of_database(path, row_of, _key(name)))
 
 
 def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
@@ -72,27 +72,27 @@ def _key(name: str) -> str:
     return key if _metric(key) == name else name
 
 
-def _points_of_database(path: Path, places: dict[str, int], key: str) -> Points:
+def _points_of_database(path: Path, row_of: dict[str, int], key: str) -> Points:
     log = MetricLog()
     with open_copy(path) as database:
         columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
         step, is_nan = ("step" if "step" in columns else "0"), ("is_nan" if "is_nan" in columns else "0")
         query = f"SELECT run_uuid, {step}, value, {is_nan} FROM metrics WHERE key = ? ORDER BY {step}, timestamp, value"
         for run, at, value, nan in database.execute(query, (key,)):
-            if run in places:
+            if run in row_of:
                 infinite = abs(value) >= LARGEST
                 number = math.nan if nan else math.copysign(math.inf, value) if infinite else value
-                log.add(key, places[run], at, float(number))
+                log.add(key, row_of[run], at, float(number))
     return log.points(key)
 
 
 def _points_of_folders(folders: list[Path], key: str) -> Points:
     log = MetricLog()
-    for place, folder in enumerate(folders):
+    for i, folder in enumerate(folders):
         file = folder / "metrics" / key
         if file.is_file() and key:
             for (step, _, value), _ in sorted(_lines_of_file(file), key=lambda line: line[0][:2]):
-                log.add(key, place, step, value)
+                log.add(key, i, step, value)
     return log.points(key)
 
 
@@ -212,11 +212,11 @@ def table_of_client(client: Any, experiment: str) -> RunTable:
 
     def load(name: str) -> Points:
         log, key = MetricLog(), _key(name)
-        for place, row in enumerate(rows):
+        for i, row in enumerate(rows):
             for point in sorted(
                 client.get_metric_history(row["run_id"], key), key=lambda one: (one.step, one.timestamp)
             ):
-                log.add(key, place, point.step, point.value)
+                log.add(key, i, point.step, point.value)
         return log.points(key)
 
     return _table(rows, load)

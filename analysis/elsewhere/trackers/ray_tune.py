@@ -63,10 +63,10 @@ def _points(trials: list[Trial], name: str) -> Points:
     """The results of each trial's metric; a trial that was resumed reports some iterations again."""
     log, key = MetricLog(), name.removeprefix("metrics.")
     for row, trial in enumerate(trials):
-        for place, result in enumerate(_results(trial.folder / RESULTS), start=1):
+        for i, result in enumerate(_results(trial.folder / RESULTS), start=1):
             value = _slashed(result).get(key)
             if isinstance(value, int | float):
-                log.add(key, row, result.get("training_iteration", place), value)
+                log.add(key, row, result.get("training_iteration", i), value)
     return log.points(key)
 
 
