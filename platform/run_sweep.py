@@ -36,7 +36,7 @@ from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_outcome,
     print_plan,
 )
-from branchwise.orchestration.planning.extending import Extension, plan_extended  # noqa: E402
+from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended  # noqa: E402
 from branchwise.orchestration.planning.follow_up import follow_up_space  # noqa: E402
 from branchwise.orchestration.planning.gpus import target  # noqa: E402
 from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
@@ -149,11 +149,15 @@ def plan_rest(options: argparse.Namespace, storage: Storage, dry_run: bool) -> P
 
 def plan_extension(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
     """Plan what is added to a finished run."""
+    name, components = options.subject, parse_added("--add-component", options.subject, options.add_component)
+    if len({key for tree in components for key in tree}) < len(components):
+        raise UserError(f"run {name}: --add-component: each component must have a name of its own")
     extension = Extension(
-        name=options.subject,
+        name=name,
         blocks=options.blocks,
-        components=options.add_component,
+        components={key: component for tree in components for key, component in tree.items()},
         baselines=options.add_baseline,
+        cells=parse_added("--add-cell", name, options.add_cell),
         claims=options.claim,
         confirm=options.confirm,
     )

@@ -20,7 +20,7 @@ from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.links import arm_rows, folder_links
-from branchwise.analysis.report.looks import looks_table
+from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
@@ -52,6 +52,7 @@ class Summary:
     cells: tuple[Table, ...]  # one a run
     claims: Table
     looks: tuple[Table, ...]  # one a run; of a run that declared none, empty
+    decided: tuple[Table, ...]  # one a run; of a run that grew out of no other, empty
     measures: tuple[Table, ...]  # of models that were measured again
     notes: tuple[str, ...]
     folder: Path
@@ -109,6 +110,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=tables.claims_table(analyses),
         looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
+        decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
         measures=tuple(table for measured in again for table in _measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
@@ -206,7 +208,7 @@ def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> 
     shown = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
-        looks = [table for table in (looks_table(findings),) if table.rows]
+        looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
         each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
@@ -272,6 +274,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
         "scale": findings.headline.scale,
         "question": run.part.question,
         "looks": with_titles(looks_table(findings), [findings]),
+        "decided": with_titles(decided_table(findings), [findings]),
         "effects": [with_titles(table, [findings]) for table in tables.effect_tables(findings)],
         "cells": with_titles(tables.cell_table(findings), [findings]),
         "checks": [with_titles(table, [findings]) for table in tables.check_tables(findings)],

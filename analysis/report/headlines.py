@@ -12,7 +12,7 @@ from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import ALPHA, holm
 from branchwise.analysis.statistics.screening.effects import ranks_only
-from branchwise.analysis.statistics.sequential.extended import grew, judged_before
+from branchwise.analysis.statistics.sequential.extended import decided_before, grew
 from branchwise.analysis.statistics.standing import BASELINE
 
 WHICH: dict[Quantity, str] = {
@@ -82,10 +82,14 @@ def _of_ranking(findings: Findings) -> Iterator[str]:
 def _of_components(findings: Findings) -> Iterator[str]:
     shown, outcome = natural(findings), findings.run.primary
     pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
+    before = {one.component: one for one in decided_before(findings.run) if one.outcome == outcome.name}
     for row, told in sorted(pairs, key=lambda pair: -pair[0].effect.value):
         worth, p, name = effect_text(told.effect, shown), p_is(row.p_holm), titled(row.component, findings)
-        if row.component in judged_before(findings.run):
-            yield f"{name}: {worth}, as judged in {(findings.run.outline.extends or {})['run']}; not tested again."
+        if old := before.get(row.component):
+            yield (
+                f"{name}: {worth}; decided before the extension, in {old.run}: {old.verdict} ({p_is(old.p_holm)}); not "
+                "tested again."
+            )
         elif findings.looks and not findings.looks.blocks:
             yield f"{name}: not judged: {findings.looks.progress}."
         elif findings.run.unfinished:

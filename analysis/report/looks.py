@@ -10,6 +10,7 @@ from branchwise.analysis.report.text import DASH, Table, p_text
 from branchwise.analysis.report.wording import effect_text, natural
 from branchwise.analysis.statistics.claims.testing import widened
 from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.sequential.extended import decided_before
 from branchwise.analysis.statistics.sequential.judging import Hypothesis
 
 
@@ -30,6 +31,17 @@ def looks_table(findings: Findings) -> Table:
         "Intervals that are valid at every look use the level of the last one; plain intervals cover less after "
         "looking. Chance: of what is open to be decided by the last look, under the trend so far. Estimates are not "
         "corrected for stopping.",
+    )  # fmt: skip
+
+
+def decided_table(findings: Findings) -> Table:
+    """What was decided before the run grew; empty for a run that grew out of no other."""
+    rows = tuple((one.text, one.run, one.verdict, p_text(one.p_holm)) for one in decided_before(findings.run))
+    return Table(
+        title="Decided before the extension", name="decided", columns=("hypothesis", "run", "verdict", "p (Holm)"),
+        rows=rows, text_columns=3,
+        note="Each verdict stays as that run gave it. Nothing here is tested again: in the other tables its p is that "
+        "of then or a larger one, and an effect that the new arms have changed has none.",
     )  # fmt: skip
 
 

@@ -124,6 +124,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
         "claims_edited": findings.edited,
         "looks": asdict(findings.looks) if findings.looks else None,
+        "extends": run.outline.extends,
         "screening": screening_json(findings),
         "first_stage": asdict(run.first_stage) if run.first_stage else None,
         "agreement": [asdict(row) for row in findings.agreement],

@@ -20,7 +20,7 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
         console.print(Text.assemble(("warning:", "bold red"), f" {printable(warning)}"), highlight=False)
     if summary.claims.rows:
         console.print(rich_table(summary.claims))
-    for table in summary.looks:
+    for table in (*summary.looks, *summary.decided):
         if table.rows:
             console.print(rich_table(table))
     for sentence in summary.answers:

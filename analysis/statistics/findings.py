@@ -77,7 +77,9 @@ def analyse(run: Run) -> Findings:
         evidence = evidence_of(run)
     else:
         evidence = evidence_of(run)
-        verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished)
+        judged = extended.judged_components(run)
+        verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished, judged)
+    verdicts, outcomes = extended.with_decisions(run, verdicts, outcomes)
     verdicts = extended.exploratory(run, verdicts)
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)

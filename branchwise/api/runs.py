@@ -17,10 +17,11 @@ from rich.console import Console
 from branchwise.analysis.console import make_console
 from branchwise.api.errors import InputError, RunError, input_errors
 from branchwise.api.hyperparameters import hyperparameter_trees
-from branchwise.api.spaces import Function, build_space, component_trees, locate
+from branchwise.api.spaces import Function, build_space, component_trees, locate, plain
 from branchwise.api.study import Study, load
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.planning.extending import Extension, plan_extended
 from branchwise.orchestration.planning.follow_up import follow_up_space
 from branchwise.orchestration.planning.plan import Plan, describe, obstacle_here, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.plan_file import run_named
@@ -274,10 +275,62 @@ def resume(
         source = locate(function)[2] if function is not None else ""
         with open_storage(str(storage)) as opened:
             resumed = plan_resumed(opened, name, trust)
-            options = getattr(resumed.space.spec, "function", None)
-            if function is not None and source and getattr(options, "source", "") != source:
-                raise InputError(f"function: its code is not that of the run {name}; resume with the code of the run")
+            _check_source(resumed, source, name)
             return _execute(resumed, address, progress)
+
+
+def extend_run(
+    folder: Path,
+    function: Function | None,
+    *,
+    blocks: int | None,
+    confirm: bool,
+    added: Mapping[str, Any],
+    name: str | None,
+    address: str | None,
+    progress: bool,
+    trust: bool,
+) -> Study:
+    """Run what `Study.extend` adds to the run in `folder`; `added` has its further arguments."""
+    if isinstance(added["claims"], str):
+        raise InputError(f"claims: must be a list of texts, such as [{added['claims']!r}]")
+    if blocks is not None and (isinstance(blocks, bool) or not isinstance(blocks, int)):
+        raise InputError(f"blocks: {blocks!r} is not allowed; it must be a whole number")
+    run = folder.resolve()
+    extension = Extension(
+        name=run.name,
+        blocks=blocks,
+        components=plain(component_trees(added["components"] or {})),
+        baselines=[added["baselines"]] if isinstance(added["baselines"], str) else list(added["baselines"]),
+        cells=_cells(added["cells"]),
+        claims=list(added["claims"]),
+        confirm=confirm,
+    )
+    with input_errors():
+        source = locate(function)[2] if function is not None else ""
+        with open_storage(str(run.parent)) as opened:
+            prepared = plan_extended(opened, extension, name, trust)
+            _check_source(prepared, source, run.name)
+            return _execute(prepared, address, progress)
+
+
+def _cells(cells: Any) -> list[dict[str, str]]:
+    """The level of each component in each added cell; `True` and `False` are on and off."""
+    listed = [cells] if isinstance(cells, Mapping) else list(cells)
+    words = {True: "on", False: "off"}
+    for cell in listed:
+        if not isinstance(cell, Mapping) or not cell or not all(isinstance(v, str | bool) for v in cell.values()):
+            raise InputError(f"add_cell: {cell!r} is not allowed; it must be a dict of component and level")
+    return [
+        {str(key): words[value] if isinstance(value, bool) else value for key, value in cell.items()} for cell in listed
+    ]
+
+
+def _check_source(prepared: Plan, source: str, name: str) -> None:
+    """Raises InputError where a session's function is not the one that the run started with."""
+    options = getattr(prepared.space.spec, "function", None)
+    if source and getattr(options, "source", "") != source:
+        raise InputError(f"function: its code is not that of the run {name}; give the code of the run")
 
 
 def follow_up(

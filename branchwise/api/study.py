@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,6 +143,65 @@ class Study:
         """The report's page, which opens in a browser."""
         return self.folder / "report" / "index.html"
 
+    def extend(
+        self,
+        *,
+        blocks: int | None = None,
+        confirm: bool = False,
+        add_component: Mapping[str, Any] | None = None,
+        add_baseline: str | Sequence[str] = (),
+        add_cell: Mapping[str, str] | Sequence[Mapping[str, str]] = (),
+        claims: Sequence[str] = (),
+        function: Callable[..., Any] | None = None,
+        name: str | None = None,
+        address: str | None = None,
+        progress: bool = True,
+        trust: bool = False,
+    ) -> Study:
+        """Add seeds, components, baselines or cells, as a new run beside this one that takes its finished arms.
+
+        More seeds make every verdict exploratory, for this run was already judged. What is added is judged in a family
+        of its own, with `claims`; what was decided before stays as it was.
+
+        Args:
+            blocks: Seeds in all, more than this run has.
+            confirm: Run the further seeds alone, and judge the same claims on them, sealed anew.
+            add_component: `{"warmup": {"warmup_steps": 0}}`, as `components` of `ablate`.
+            add_baseline: Names of baselines that the trainable declares.
+            add_cell: `{"ema": "off", "warmup": "off"}`, a combination that the design did not run; components that are
+                not named are at their full level.
+            claims: Statements on what is added, sealed before its first arm runs.
+            function: The run's function, where a Python session defined it; it must be the same code.
+            name: Name of the new run; by default the space's, numbered.
+            address: As for `ablate`.
+            progress: As for `ablate`.
+            trust: Run the command or module of a run that this user did not start, as its folder names it.
+
+        Returns:
+            The finished run.
+
+        Raises:
+            InputError: This run is not finished, or what is added does not fit it.
+            RunError: The new run could not be finished.
+
+        Example:
+            >>> study.extend(blocks=10, confirm=True)  # doctest: +SKIP
+        """
+        from branchwise.api.runs import extend_run
+
+        added = {"components": add_component, "baselines": add_baseline, "cells": add_cell, "claims": claims}
+        return extend_run(
+            self.folder,
+            function,
+            blocks=blocks,
+            confirm=confirm,
+            added=added,
+            name=name,
+            address=address,
+            progress=progress,
+            trust=trust,
+        )
+
     def plot(self, name: str = "effects") -> Figure:
         """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions".
 
@@ -164,10 +223,16 @@ class Study:
 
     def _tables(self) -> Sequence[Table]:
         from branchwise.analysis.report import tables
+        from branchwise.analysis.report.looks import decided_table
         from branchwise.analysis.report.wording import with_titles
 
         analyses = [self._findings]
-        shown = [tables.claims_table(analyses), tables.attribution_table(analyses), tables.cell_table(self._findings)]
+        shown = [
+            tables.claims_table(analyses),
+            decided_table(self._findings),
+            tables.attribution_table(analyses),
+            tables.cell_table(self._findings),
+        ]
         return [with_titles(table, analyses) for table in shown if table.rows]
 
     def __repr__(self) -> str:

@@ -119,6 +119,31 @@ class _Looks(Schema):
         return self
 
 
+class _Decision(Schema):
+    run: Name
+    hypothesis: str
+    text: str
+    component: str
+    outcome: str
+    weights: dict[str, Finite]
+    verdict: str
+    p_holm: Annotated[float, Field(ge=0, le=1)] | None
+
+
+class _Extends(Schema):
+    """The run that a run adds to, or confirms."""
+
+    run: Name
+    blocks: Annotated[int, Field(ge=0)]  # after which seeds were first judged; of a confirmation, in all
+    components: list[Name] = []
+    baselines: list[Name] = []
+    cells: list[Annotated[str, Field(min_length=1, max_length=MAX_CELL)]] = []
+    decided: list[_Decision] = []
+    confirmation: bool = False
+    earlier: list[Name] = []  # confirmations of the same run
+    first_seed: Annotated[int, Field(ge=0)] = 0
+
+
 class _PlannedTeacher(Schema):
     key: FileName
     cells: list[str]
@@ -139,6 +164,7 @@ class Plan(Schema):
     columns: list[_Column]
     lines: list[_Lines]
     looks: _Looks | None = None
+    extends: _Extends | None = None
     published: _Published | None = None
     teachers: list[_PlannedTeacher] | None = None
     cohorts: dict[FileName, list[FileName]] = {}

@@ -17,6 +17,7 @@ from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.statistics.claims.language import seal
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.sequential.boundaries import exact_levels
+from branchwise.analysis.statistics.sequential.extended import decisions
 from branchwise.analysis.verify import checks
 
 LOOKS = Looks(blocks=(4, 5, 6, 7, 8), spending="obrien_fleming")
@@ -159,12 +160,43 @@ def test_seeds_added_after_a_verdict_are_exploratory(make_run: MakeRun) -> None:
         assert bool(told) == (before == 5)
 
 
-def test_what_was_judged_before_is_not_tested_again(make_run: MakeRun) -> None:
-    folder = make_run(effects=TWO, blocks=5, sd=0.02)
+def extended(folder: Path, before: Findings, blocks: int, **added: list[str]) -> Findings:
+    """The run in `folder`, grown out of the one of `before`."""
     plan = json.loads((folder / "plan.json").read_text())
     plan.pop("sha256", None)
-    extends = {"run": "first", "blocks": 5, "components": [], "baselines": ["scratch"]}
+    extends = {"run": before.run.name, "blocks": blocks, "decided": decisions(before), **added}
     (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
-    told = [sentence for sentence in answers(analyse(load_run(folder))) if sentence.startswith(("anchor", "other"))]
+    return analyse(load_run(folder))
+
+
+def test_growing_never_makes_a_p_less_strict(make_run: MakeRun) -> None:
+    claims = [*CLAIMS, "other.shapley > 0.3", "other.share > 0.2"]
+    before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.1, claims=claims)))
+    was = {row.component: row.p_holm for row in before.headline.rows}
+    assert was["anchor"] > before.headline.rows[0].effect.p
+    after = extended(make_run("second", effects=TWO, blocks=5, sd=0.1), before, 5, baselines=["scratch"])
+    assert {row.component: row.p_holm for row in after.headline.rows} == was
+    grown = extended(make_run("third", effects=TWO, blocks=10, sd=0.01, claims=claims), before, 5)
+    for row in grown.headline.rows:
+        assert row.p_holm >= was[row.component] > row.effect.p
+    for verdict, old in zip(grown.verdicts, before.verdicts, strict=True):
+        assert verdict.test.p_holm >= old.test.p_holm
+        assert verdict.reason == f"{old.status} before the extension, in first"
+    summary = build_report([after.run.folder])
+    assert [row[0] for row in summary.decided[0].rows] == [*claims, "anchor.shapley", "other.shapley"]
+    numbers = json.loads((after.run.folder / "report" / "ablation.json").read_text())
+    assert {row["component"]: row["p_holm"] for row in numbers["components"]} == was
+    told = [sentence for sentence in answers(after) if sentence.startswith(("anchor", "other"))]
     assert len(told) == 2
-    assert all(sentence.endswith("as judged in first; not tested again.") for sentence in told)
+    assert all("decided before the extension, in first" in one and "not tested again" in one for one in told)
+
+
+def test_an_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
+    before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.05)))
+    folder = make_run("second", effects=TWO | {"more": 0.3}, blocks=5, sd=0.05, claims=["more.shapley > 0"])
+    after = extended(folder, before, 5, components=["more"])
+    p = {row.component: row.p_holm for row in after.headline.rows}
+    assert np.isnan(p["anchor"])
+    assert np.isnan(p["other"])
+    assert p["more"] == next(row.effect.p for row in after.headline.rows if row.component == "more")
+    assert [verdict.status for verdict in after.verdicts] == ["supported"]

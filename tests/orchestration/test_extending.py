@@ -11,7 +11,7 @@ import pytest
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Limits, Meter, Spent, passed
-from branchwise.orchestration.planning.extending import Extension, plan_extended
+from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended
 from branchwise.orchestration.planning.plan import Plan, describe, plan_new
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
@@ -22,6 +22,8 @@ from branchwise.orchestration.tuning.queue import Metered
 from branchwise.trainables import Arm, Cohort, Result
 from branchwise.trainables.runtime.ray_worker import record_of
 from branchwise.trainables.runtime.storage import Storage, storage_at
+
+WARM = {"warm": {"off": {"train.steps": 2}}}
 
 
 @pytest.fixture
@@ -46,7 +48,15 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
     assert plan.run.name == "surface-ablation"
     assert {arm.block for cohort in plan.cohorts for arm in cohort.arms} == {3, 4}
     assert {one.arm.name for one in plan.reused} == {arm.name for arm in done.arms}
-    assert plan.extends == {"run": "first", "blocks": 3, "components": [], "baselines": []}
+    assert plan.extends is not None
+    decided = plan.extends["decided"]
+    assert plan.extends | {"decided": []} == {
+        "run": "first", "blocks": 3, "components": [], "baselines": [], "cells": [], "decided": []
+    }  # fmt: skip
+    assert [one["text"] for one in decided] == [
+        "uncond_branch.share > 0.60", "uncond_branch.shapley", "anchor.shapley", "curriculum_transfer.shapley"
+    ]  # fmt: skip
+    assert {one["run"] for one in decided} == {"first"}
     assert plan.space.design.component_names() == done.space.design.component_names()
     assert dict(describe(plan))["reused"] == "27 finished arms (27 of first); 18 to run"
     copy_records(plan.run, plan.reused)
@@ -60,14 +70,72 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
 
 def test_confirmation_takes_fresh_seeds_alone(done: Plan, storage: Storage) -> None:
     plan = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "fresh")
-    assert plan.extends is None
+    assert plan.extends == {"run": "first", "confirmation": True, "earlier": [], "blocks": 5, "first_seed": 3}
     assert not plan.reused
     assert sorted({arm.seed for arm in plan.arms}) == [3, 4]
     assert plan.space.design.claims == done.space.design.claims  # type: ignore[attr-defined]
 
 
+def begin(plan: Plan, status: str = "finished") -> None:
+    write_plan(plan.run, plan.space, plan.cohorts, plan.extends)
+    write_manifest(plan.run, plan.space, status=status, arms=len(plan.arms))
+
+
+def test_confirmation_avoids_seeds_that_were_looked_at(done: Plan, storage: Storage) -> None:
+    begin(plan_extended(storage, Extension(name="first", blocks=5), "more"))
+    fresh = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "fresh")
+    assert sorted({arm.seed for arm in fresh.arms}) == [5, 6]
+    begin(fresh, "running")
+    second = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "second")
+    assert sorted({arm.seed for arm in second.arms}) == [7, 8]
+    assert second.extends is not None
+    assert second.extends["earlier"] == ["fresh"]
+
+
+def test_exploratory_seeds_stay_so_in_whatever_grows_out_of_them(done: Plan, storage: Storage) -> None:
+    more = plan_extended(storage, Extension(name="first", blocks=4), "more")
+    copy_records(more.run, more.reused)
+    for arm in more.arms[27:]:
+        result = Result(status="done", values={"metric": "surface", "value": 30.0 + len(arm.name)})
+        more.run.write_record(arm.name, record_of(arm, "t0000", result))
+    begin(more)
+    third = plan_extended(storage, Extension(name="more", blocks=5), "third")
+    assert third.extends is not None
+    assert third.extends["blocks"] == 3
+    assert {one["run"] for one in third.extends["decided"]} == {"first"}
+
+
+def test_added_cell_is_the_only_new_arm(storage: Storage, surface_space: Path) -> None:
+    first = plan_new(load_space(surface_space, ["design.kind=leave_one_out", "design.claims=[]"]), storage, "loo")
+    for number, arm in enumerate(first.arms):
+        result = Result(status="done", values={"metric": "surface", "value": 20.0 + number % 7})
+        first.run.write_record(arm.name, record_of(arm, "t0000", result))
+    begin(first)
+    cell = {"anchor": "off", "uncond_branch": "off"}
+    added = Extension(name="loo", cells=[cell], claims=["full.value < curriculum_transfer.value"])
+    plan = plan_extended(storage, added, None)
+    assert len(plan.reused) == len(first.arms) == 15
+    assert [arm.cell for cohort in plan.cohorts for arm in cohort.arms] == ["curriculum_transfer"] * 3
+    assert plan.extends is not None
+    assert plan.extends["cells"] == ["curriculum_transfer"]
+    with pytest.raises(UserError, match="must be on what is added \\(curriculum_transfer\\)"):
+        plan_extended(storage, replace(added, claims=["full.value < uncond_branch+anchor.value"]), None)
+    with pytest.raises(UserError, match="is a cell of the design already"):
+        plan_extended(storage, replace(added, cells=[{"anchor": "off"}]), None)
+    with pytest.raises(UserError, match="nothing is no component of it"):
+        plan_extended(storage, replace(added, cells=[{"nothing": "off"}]), None)
+
+
+def test_texts_of_components_and_cells_are_checked() -> None:
+    assert parse_added("--add-cell", "first", ["{anchor: off}"]) == [{"anchor": "off"}]
+    assert parse_added("--add-component", "first", ["warm: {off: {train.steps: 2}}"]) == [WARM]
+    for option, text in (("--add-cell", "anchor"), ("--add-cell", "{anchor: [off]}"), ("--add-component", "[")):
+        with pytest.raises(UserError, match=f"run first: {option} .*: must be"):
+            parse_added(option, "first", [text])
+
+
 def test_new_component_keeps_the_cells_that_ran(done: Plan, storage: Storage) -> None:
-    added = Extension(name="first", components=["warm: {off: {train.steps: 2}}"], claims=["warm.shapley > 0"])
+    added = Extension(name="first", components=WARM, claims=["warm.shapley > 0"])
     plan = plan_extended(storage, added, None)
     assert len(plan.arms) == 3 * 17
     assert len(plan.reused) == 27
@@ -80,12 +148,15 @@ def test_new_component_keeps_the_cells_that_ran(done: Plan, storage: Storage) ->
         (Extension(name="first"), "nothing to add"),
         (Extension(name="first", blocks=3), "it has 3 blocks; more are needed"),
         (Extension(name="first", blocks=5, claims=["anchor.shapley > 0"]), "use --confirm"),
-        (Extension(name="first", components=["anchor: {off: {anchor_weight: 0}}"]), "is a component of it already"),
-        (Extension(name="first", components=["["]), "must be NAME: {off: {KEY: VALUE}}"),
+        (Extension(name="first", components={"anchor": {"off": {"anchor_weight": 0}}}), "is a component of it already"),
         (Extension(name="first", baselines=["scratch"]), "is a baseline of it already"),
         (Extension(name="first", baselines=["none"], claims=["none.value > 1"]), "'none' is not allowed"),
         (
-            Extension(name="first", components=["warm: {off: {train.steps: 2}}"], claims=["anchor.shapley > 0"]),
+            Extension(name="first", components=WARM, claims=["anchor.shapley > 0"]),
+            "must be on what is added",
+        ),
+        (  # the claim of the arms that ran, under their new names
+            Extension(name="first", components=WARM, claims=["full.value < warm.value"]),
             "must be on what is added",
         ),
         (Extension(name="first", confirm=True, baselines=["none"]), "it goes with --blocks"),

@@ -6,7 +6,7 @@ a p-value of its own it is not shown, and the reason is given; a plan that is no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, log1p, nan
 from typing import Literal
@@ -71,7 +71,7 @@ def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verd
     """
     verdicts = []
     for claim in claims:
-        weights = _weights(claim, grid)
+        weights = claim_weights(claim, grid)
         test, reason = _test(claim, evidence, weights), ""
         if evidence.with_worst is not None and not isnan(test.p):
             test, reason = _agreeing(test, _test(claim, evidence.with_worst, weights))
@@ -87,7 +87,10 @@ def _agreeing(test: Test, other: Test) -> tuple[Test, str]:
 
 
 def settle(
-    verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], unfinished: str = ""
+    verdicts: Sequence[Verdict],
+    outcomes: Sequence[ScaleResult],
+    unfinished: str = "",
+    judged: Collection[str] = (),
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
@@ -101,11 +104,12 @@ def settle(
         verdicts: From `judge`.
         outcomes: The attribution of each outcome, the primary one first.
         unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
+        judged: Components that another run has judged: they have no place in this family.
     """
     if unfinished:
         waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
         return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
-    keys = [[_row_key(scale, row) for row in scale.rows] for scale in outcomes]
+    keys = [[_row_key(scale, row, judged) for row in scale.rows] for scale in outcomes]
     claim_keys = [_hypothesis(verdict, outcomes[0].outcome.name) for verdict in verdicts]
     rows = [key for key in keys[0] if key is not None] if keys else []
     first = list(dict.fromkeys((*rows, *claim_keys)))
@@ -129,8 +133,10 @@ def settle(
     )
 
 
-def _row_key(scale: ScaleResult, row: ComponentRow) -> Hashable | None:
-    return _key(scale.outcome.name, row.tested_weights, 0.0) if row.tested else None
+def _row_key(scale: ScaleResult, row: ComponentRow, judged: Collection[str]) -> Hashable | None:
+    if not row.tested or row.component in judged:
+        return None
+    return _key(scale.outcome.name, row.tested_weights, 0.0)
 
 
 def _adjusted_rows(
@@ -179,7 +185,8 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
     return contrasts.by_cell(vector, grid.corners or factorial_cells(grid.components))
 
 
-def _weights(claim: Claim, grid: Grid) -> dict[str, float]:
+def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
+    """Weights by cell of what a claim speaks of; of a share, those of its numerator."""
     if claim.scale == "value":
         return {term.names[0]: term.coefficient for term in claim.terms}
     total: dict[str, float] = {}

@@ -1,29 +1,152 @@
-"""What is said of a run that grew out of another one."""
+"""What is said of a run that grew out of another one, or that confirms one on fresh seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import isclose, isnan, nan
+from typing import TYPE_CHECKING, Any
 
 from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import error_of
 
+if TYPE_CHECKING:
+    from branchwise.analysis.statistics.findings import Findings
+
 MIN_BLOCKS = 3  # below, the levels of a second look are not computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A hypothesis that was judged before the run grew.
+
+    Attributes:
+        run: The run that judged it.
+        hypothesis: The claim in its canonical form, or `anchor.shapley`; for a further outcome `anchor.shapley(rho)`.
+        text: The claim as it was written; else the hypothesis.
+        component: The component whose effect it is; empty for a claim.
+        outcome: The outcome of that effect.
+        weights: Of that effect, by cell.
+        verdict: As the run judged it.
+        p_holm: Adjusted over the family of that run; NaN where it had no test.
+    """
+
+    run: str
+    hypothesis: str
+    text: str
+    component: str = ""
+    outcome: str = ""
+    weights: Mapping[str, float]
+    verdict: str
+    p_holm: float
 
 
 def grew(run: Run) -> bool:
     """Whether seeds were added to those that had been looked at."""
     extends = run.outline.extends
-    return bool(extends) and len(run.outline.blocks) > int((extends or {})["blocks"])
+    return bool(extends and not extends.get("confirmation")) and len(run.outline.blocks) > int(
+        (extends or {})["blocks"]
+    )
 
 
-def judged_before(run: Run) -> tuple[str, ...]:
-    """The components that the extended run has judged: a further baseline or component gives no second chance."""
+def decided_before(run: Run) -> tuple[Decision, ...]:
+    """What was judged before the run grew, as its plan keeps it."""
+    rows = (run.outline.extends or {}).get("decided") or ()
+    names = [field.name for field in fields(Decision)]
+    return tuple(
+        Decision(**{name: row[name] for name in names} | {"p_holm": nan if row["p_holm"] is None else row["p_holm"]})
+        for row in rows
+    )
+
+
+def added(run: Run) -> tuple[str, ...]:
+    """The components, baselines and cells that this run adds to another one."""
     extends = run.outline.extends or {}
-    added = (*extends.get("components", ()), *extends.get("baselines", ()))
-    return tuple(name for name in run.components if name not in added) if added and not grew(run) else ()
+    return tuple(name for key in ("components", "baselines", "cells") for name in extends.get(key, ()))
+
+
+def judged_components(run: Run) -> tuple[str, ...]:
+    """The components that have no place in the family of this run: one that it extends has judged them."""
+    if not added(run) or grew(run):
+        return ()
+    return tuple(dict.fromkeys(one.component for one in decided_before(run) if one.component))
+
+
+def decisions(findings: Findings) -> list[dict[str, Any]]:
+    """Everything that a run has judged, with what was decided before it grew itself; plain values for a plan."""
+    run = findings.run
+    found: dict[str, Decision] = {}
+    for one in (*decided_before(run), *_decisions(findings)):
+        found.setdefault(one.hypothesis, one)  # a later run gives none of them another chance
+    return [asdict(one) | {"p_holm": None if isnan(one.p_holm) else one.p_holm} for one in found.values()]
+
+
+def _decisions(findings: Findings) -> Iterator[Decision]:
+    run = findings.run
+    for verdict in findings.verdicts:
+        yield Decision(
+            run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
+            verdict=verdict.status, p_holm=verdict.test.p_holm,
+        )  # fmt: skip
+    for number, scale in enumerate(findings.outcomes):
+        behind = f"({scale.outcome.name})" if number else ""
+        for row in scale.rows:
+            if row.tested:
+                name = f"{row.component}.{row.tested}{behind}"
+                yield Decision(
+                    run=run.name, hypothesis=name, text=name, component=row.component, outcome=scale.outcome.name,
+                    weights=row.tested_weights, verdict=_verdict(row, run), p_holm=row.p_holm,
+                )  # fmt: skip
+
+
+def _verdict(row: ComponentRow, run: Run) -> str:
+    if grew(run):
+        return "exploratory"
+    if not row.p_holm <= ALPHA:
+        return "not shown"
+    return "better" if row.effect.value > 0 else "worse"
+
+
+def with_decisions(
+    run: Run, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult]
+) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
+    """The results, with what was judged before at its p-value of then, or a larger one: growing never lowers it."""
+    before = decided_before(run)
+    claims = {one.hypothesis: one for one in before if not one.component}
+    effects = {(one.outcome, one.component): one for one in before if one.component}
+    settled = []
+    for verdict in verdicts:
+        found = verdict
+        if old := claims.get(verdict.claim.canonical):
+            test = replace(verdict.test, p_holm=_stricter(old.p_holm, verdict.test.p_holm))
+            reason = "; ".join(filter(None, [verdict.reason, f"{old.verdict} before the extension, in {old.run}"]))
+            found = replace(verdict, test=test, reason=reason)
+        settled.append(found)
+    scales = []
+    for scale in outcomes:
+        rows = tuple(_decided_row(row, effects.get((scale.outcome.name, row.component))) for row in scale.rows)
+        scales.append(replace(scale, rows=rows))
+    return tuple(settled), tuple(scales)
+
+
+def _decided_row(row: ComponentRow, old: Decision | None) -> ComponentRow:
+    if old is None:
+        return row
+    if not _same(old.weights, row.tested_weights):  # another effect of a component that was judged
+        return replace(row, p_holm=nan)
+    return replace(row, p_holm=_stricter(old.p_holm, row.effect.p if isnan(row.p_holm) else row.p_holm))
+
+
+def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return one.keys() == other.keys() and all(isclose(one[cell], other[cell], abs_tol=1e-9) for cell in one)
+
+
+def _stricter(old: float, new: float) -> float:
+    """The larger p-value; NaN where there was none before."""
+    return old if isnan(old) or isnan(new) else max(old, new)
 
 
 def exploratory(run: Run, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -44,6 +167,8 @@ def notes(run: Run) -> list[str]:
     extends = run.outline.extends
     if not extends:
         return found
+    if extends.get("confirmation"):
+        return [*found, _confirmation(extends)]
     name, before, now = extends["run"], int(extends["blocks"]), len(run.outline.blocks)
     if grew(run):
         rate = ""
@@ -55,10 +180,21 @@ def notes(run: Run) -> list[str]:
             f"{rate or ' errs more often than 5%'}. To confirm, run fresh seeds alone: branchwise extend "
             f"{name} --blocks N --confirm."
         )
-    added = [*extends.get("components", ()), *extends.get("baselines", ())]
-    if added:
+    if new := added(run):
         found.append(
-            f"This run adds {', '.join(added)} to {name}: its verdicts are a family of their own, and those of {name} "
+            f"This run adds {', '.join(new)} to {name}: its verdicts are a family of their own, and those of {name} "
             "stay as they were."
         )
     return found
+
+
+def _confirmation(extends: Mapping[str, Any]) -> str:
+    first, earlier = int(extends["first_seed"]), list(extends.get("earlier") or ())
+    told = f"Confirms {extends['run']} on fresh seeds, from {first} on, which no run of the storage had used."
+    if earlier:
+        rate = 1 - (1 - ALPHA) ** (len(earlier) + 1)
+        told += (
+            f" It is confirmation {len(earlier) + 1} (before: {', '.join(earlier)}): where an effect is zero, one or "
+            f"more of {len(earlier) + 1} confirmations err in {rate:.1%} of cases."
+        )
+    return told

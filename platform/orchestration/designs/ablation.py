@@ -31,6 +31,7 @@ class Ablation(Design):
 
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
     exclude: Many[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
+    further_cells: Many[dict[Word, str]] = ()  # combinations beyond the design's own: the level of every component
     baselines: Many[str] = ()
     outcomes: Annotated[Many[str], Field(min_length=1)] = ("value",)  # the primary one first
     claims: Annotated[Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100)] = ()
@@ -50,6 +51,11 @@ class Ablation(Design):
     @abstractmethod
     def combinations(self) -> Iterator[Mapping[str, str]]:
         """The level of each component in each cell."""
+
+    def every_cell(self) -> Iterator[Mapping[str, str]]:
+        """The level of each component in each cell: those of the design, then the further ones."""
+        yield from self.combinations()
+        yield from self.further_cells
 
     def component_names(self) -> tuple[str, ...]:
         return tuple(self.components)
@@ -91,7 +97,7 @@ class Ablation(Design):
 
     def grid(self) -> Grid:
         """The components, and the cells that the design runs of them."""
-        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.combinations())
+        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.every_cell())
         return Grid(factors=self.factors(), planned=planned)
 
     def settings(self) -> list[str]:
@@ -104,7 +110,7 @@ class Ablation(Design):
     def component_cells(self) -> tuple[Cell, ...]:
         """A cell for each combination of levels."""
         cells, factors = [], self.factors()
-        for levels in self.combinations():
+        for levels in self.every_cell():
             patches = [component.patch(levels[name]) for name, component in self.components.items()]
             patch = {key: value for settings in patches for key, value in settings.items()}
             states = {one.name: levels[one.name] == ON if one.is_switch else levels[one.name] for one in factors}
@@ -120,13 +126,13 @@ class Ablation(Design):
         )
 
     def total(self) -> int:
-        return self.max_blocks * (len(list(self.combinations())) + len(self.baselines))
+        return self.max_blocks * (len(list(self.every_cell())) + len(self.baselines))
 
     def parts(self) -> tuple[Part, ...]:
         return (Part(kinds=("cell", "baseline")),)
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
-        cells, baselines = len(list(self.combinations())), ""
+        cells, baselines = len(list(self.every_cell())), ""
         if self.baselines:
             baselines = f" + {len(self.baselines)} baselines ({', '.join(self.baselines)})"
         yield "components", ", ".join(map(str, self.factors()))
@@ -152,6 +158,7 @@ class Ablation(Design):
             component.check(name, method)
         check_apart(self.components, method)
         self._check_exclusions(method)
+        self._check_further_cells(method)
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
             method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
@@ -216,6 +223,21 @@ class Ablation(Design):
                 raise UserError(f"{where}: leaves no cell with {factor.name} {gone[0]}; exclude less")
         if all(any(one[factor.name] != factor.full for factor in self.factors()) for one in left):
             raise UserError(f"{where}: leaves out the full method, which every effect is measured from")
+
+    def _check_further_cells(self, method: Method) -> None:
+        """Raises UserError for a cell that is incomplete, or a cell of the design anyway."""
+        levels = {factor.name: factor.levels for factor in self.factors()}
+        cells = [dict(one) for one in self.combinations()] if self.further_cells else []
+        for index, cell in enumerate(self.further_cells):
+            where = f"{method.file}: design.further_cells[{index}]"
+            if wrong := [f"{name}: {level}" for name, level in cell.items() if level not in levels.get(name, ())]:
+                allowed = "; ".join(f"{name}: {', '.join(each)}" for name, each in levels.items())
+                raise UserError(f"{where}: {wrong[0]} is not allowed; it must be a component's level ({allowed})")
+            if missing := [name for name in levels if name not in cell]:
+                raise UserError(f"{where}: has no level of {missing[0]}; it must have one of every component")
+            if cell in cells:
+                raise UserError(f"{where}: {cell_of(self.factors(), cell)} is a cell of the design already")
+            cells.append(dict(cell))
 
     def _check_outcomes(self, method: Method) -> None:
         allowed = [column.name for column in method.module.COLUMNS if column.claimable]

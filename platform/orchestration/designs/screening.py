@@ -52,6 +52,8 @@ class Screening(Ablation):
                 f"{where}.exclude: not allowed in a screening, whose every run counts; leave the key out, or switch "
                 "components that depend on each other as one"
             )
+        if self.further_cells:
+            raise UserError(f"{where}.further_cells: not allowed in a screening, whose cells are those of a fraction")
         for factor in self.factors():
             if len(factor.levels) != 2:
                 raise UserError(

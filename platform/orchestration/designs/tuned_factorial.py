@@ -27,6 +27,8 @@ class TunedFactorial(Tuning, Ablation):
         return sorted({*Ablation.settings(self), *self.knobs})
 
     def check(self, method: Method) -> None:
+        if self.further_cells:
+            raise UserError(f"{method.file}: design.further_cells: not allowed with design.kind {self.kind}")
         Ablation.check(self, method)
         self.check_search(method)
         for search in self.searches():

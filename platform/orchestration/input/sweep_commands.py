@@ -66,7 +66,7 @@ COMMANDS = {
         argument_help="run to resume",
     ),
     "extend": SweepCommand(
-        help="add seeds, components or baselines to a finished run",
+        help="add seeds, components, baselines or cells to a finished run",
         argument="NAME",
         script="--extend",
         argument_help="finished run",
@@ -169,6 +169,15 @@ OPTIONS = (
         flag="--add-baseline",
         commands=("extend",),
         settings={"metavar": "NAME", **_REPEATABLE, "help": "a baseline; repeatable"},
+    ),
+    Option(
+        flag="--add-cell",
+        commands=("extend",),
+        settings={
+            "metavar": "YAML",
+            **_REPEATABLE,
+            "help": "'{COMPONENT: LEVEL, ...}', a combination that it did not run, others at full; repeatable",
+        },
     ),
     Option(
         flag="--claim",

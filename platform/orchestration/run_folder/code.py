@@ -32,9 +32,12 @@ def own_files(space: Space) -> list[Path]:
 def code_sha256(space: Space) -> str | None:
     """Hash the platform's trainables and the files of the user's own; None where those cannot be known, or are too many
     to be read."""
-    if space.trainable.startswith(session.PREFIX):
-        return None  # a function of a session: its code lies in no file
     digest, number = hashlib.sha256(), 0
+    if space.trainable.startswith(session.PREFIX):  # a function of a session: its code lies in no file
+        source = space.spec.function.source
+        if not source:
+            return None
+        digest.update(source.encode())
     for top in (ROOT / "branchwise/trainables", *own_files(space)):
         for file in _scripts(top):
             number += 1

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from branchwise.orchestration.designs.method import TeacherAddress
+from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.teachers import Teacher
 from branchwise.orchestration.space import Space
 from branchwise.run_files.sealing import DamagedError
@@ -147,3 +148,24 @@ def report(run: RunFolder) -> Summary:
         summary = build_report([folder])
         run.write_report(summary.folder)
         return summary
+
+
+def verdicts_of(run: RunFolder) -> list[dict[str, Any]]:
+    """Return what a finished run has decided, as the plan of a run that grows out of it keeps it.
+
+    Raises:
+        UserError: The run cannot be analysed.
+    """
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.records.folder import load_run
+    from branchwise.analysis.statistics.findings import analyse
+    from branchwise.analysis.statistics.sequential.extended import decisions
+
+    try:
+        if run.files.local is not None:
+            return decisions(analyse(load_run(run.files.local)))
+        with scratch_folder() as scratch:
+            run.copy_for_report(scratch / run.name)
+            return decisions(analyse(load_run(scratch / run.name)))
+    except RunFolderError as error:
+        raise UserError(str(error)) from error

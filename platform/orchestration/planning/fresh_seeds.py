@@ -1,0 +1,59 @@
+"""Which seeds no run of a storage has used: a confirmation takes those alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from branchwise.orchestration.designs.tuning import FRESH_SEED
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.input.yaml_file import read_tree
+from branchwise.orchestration.space import OWN_KEYS, Space
+from branchwise.run_files.sealing import DamagedError
+from branchwise.trainables.runtime.run_folder import RunFolder, runs
+from branchwise.trainables.runtime.storage import Storage
+
+
+def first_fresh_seed(storage: Storage, space: Space, first: int, blocks: int) -> int:
+    """Return the lowest seed from `first` on, from which `blocks` seeds were used by no run with equal settings."""
+    settings = _settings(read_tree(space.method.file, space.resolved().encode()))
+    used = {seed for run in runs(storage) for seed in _seeds(run, settings)}
+    while taken := used.intersection(range(first, first + blocks)):
+        first = max(taken) + 1
+    return first
+
+
+def confirmations_of(storage: Storage, name: str) -> list[str]:
+    """Return the names of the runs that confirm the run of this name."""
+    return [run.name for run in runs(storage) if _confirms(run, name)]
+
+
+def _confirms(run: RunFolder, name: str) -> bool:
+    try:
+        extends = run.read_plan().get("extends") or {}
+    except (DamagedError, OSError):
+        return False
+    return bool(extends.get("confirmation")) and extends.get("run") == name
+
+
+def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
+    """The seeds of a run that differs in nothing but its design."""
+    try:
+        tree = read_tree(run.space_path(), run.read_space())
+        blocks = len(run.read_plan()["blocks"])
+    except (DamagedError, KeyError, OSError, UserError):
+        return  # it cannot be read, and so it cannot be analysed
+    design = tree.get("design") or {}
+    if _settings(tree) != settings or not isinstance(design, Mapping):
+        return
+    first = int(design.get("first_seed", 0))
+    if "knobs" in design:
+        seed = int(design.get("seed", 0))
+        yield from range(seed, seed + int(design.get("seeds", 1)))
+        first += FRESH_SEED
+    yield from range(first, first + blocks)
+
+
+def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arms of a space have in common: its trainable and that one's settings."""
+    return {key: value for key, value in tree.items() if key not in OWN_KEYS or key == "trainable"}
