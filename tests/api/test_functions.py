@@ -84,6 +84,21 @@ def test_closure_is_ablated_in_a_running_ray(tmp_path: Path, ray_session: None) 
     with pytest.raises(bw.InputError, match=r"other settings: design\.blocks"):
         bw.ablate(make_train(0.05), **arguments | {"seeds": 4})
     assert bw.verify(study.folder).holds.all()
+    for wrong, message in (
+        ({"add_cell": {"ema": 1}}, "add_cell: .* must be a dict of component and level"),
+        ({"add_cell": {"ema": False}}, "aug is a cell of the design already"),
+        ({"blocks": 3}, "it has 3 blocks; more are needed"),
+        ({"blocks": 4, "claims": "ema.shapley > 0"}, "claims: must be a list"),
+        ({"blocks": 4, "function": make_train(0.06)}, "function: its code is not that of the run closure"),
+    ):
+        with pytest.raises(bw.InputError, match=message):
+            study.extend(**wrong, progress=False)
+    grown = study.extend(add_component={"rate": {"lr": 0.3}}, claims=["rate.shapley > 0"], progress=False)
+    assert grown.arms["reused_from"].eq("closure").sum() == 12
+    assert len(grown.arms) == 24
+    assert list(grown.claims.verdict) == ["supported"]
+    assert grown.effects.set_index("component").p_holm.isna().to_dict() == {"ema": True, "aug": True, "rate": False}
+    assert "Decided before the extension" in repr(grown)
 
 
 @pytest.mark.slow(30)
