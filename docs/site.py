@@ -38,7 +38,7 @@ CONTENTS = {
     "Your own method": ["own-script", "own-trainable", "lightning", "hugging-face", "own-images", "runs-elsewhere",
                         "examples"],
     "Spaces": ["spaces", "spaces-dash", "spaces-command", "search-spaces", "screening", "add-seeds", "measure"],
-    "Statistics": ["statistics", "decisions/intervals", "decisions/claims"],
+    "Statistics": ["claims", "statistics", "decisions/intervals", "decisions/claims"],
     "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
     "Reference": ["commands", "api", "run-folder", "glossary", "agents", "speed", "limits", "security", "contributing",

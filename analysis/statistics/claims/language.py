@@ -14,9 +14,9 @@ A quantity is of the primary outcome; of another one with its name behind it: `u
 `full.value(rho)`, after 100 training steps `anchor.effect(mse_cond@100)`, under the named evaluation `weak`
 `uncond_branch.share(value(weak))`. An evaluation's name alone stands for the primary column under it:
 `full.value(weak)`. A side of a comparison is a sum of numbers and [number *] quantities of one kind and outcome.
-Numbers are in the unit of the tables: effects on the log scale in per cent (`5%`, or 0.05), effects on rates in the
-metric's unit or in `points` (`2 points`), other effects and values in the metric's unit, shares in per cent. Plain
-Python, so a space is checked in no time.
+Numbers are in the unit of the tables: effects on the log scale in per cent (`5%`, or 0.05), effects on rates in points
+(`2 points`), other effects and values in the metric's unit, shares in per cent. Plain Python, so a space is checked in
+no time.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from math import isfinite, log1p
 from typing import Literal
 
@@ -159,11 +160,11 @@ class _Parser:
         owner = "+".join(f"{name}={level}" if level else name for name, level in pieces)
         if attribute == "value":
             if owner not in self.known.cells:
-                raise ValueError(f"{owner} is no cell of this run; allowed are {', '.join(self.known.cells) or 'none'}")
+                raise ValueError(f"{owner} is no cell of this run; {_allowed(owner, self.known.cells)}")
             return "value", (owner,)
         if attribute not in COMPONENT_QUANTITIES:
-            allowed = ", ".join((*COMPONENT_QUANTITIES, "value"))
-            raise ValueError(f"{attribute} is no quantity; allowed are {allowed} and interaction(a, b)")
+            allowed = _allowed(attribute, (*COMPONENT_QUANTITIES, "value"))
+            raise ValueError(f"{attribute} is no quantity; {allowed} and interaction(a, b)")
         name, level = pieces[0] if len(pieces) == 1 else (owner, "")
         factor = self.known.grid.factor(self.component(name))
         if level:
@@ -198,10 +199,8 @@ class _Parser:
             return ""
         name = self.under_evaluation(name)
         if name not in self.known.outcomes:
-            allowed = ", ".join(self.known.outcomes)
-            raise ValueError(
-                f"{name!r} is no outcome of this run; allowed are {allowed} (design.outcomes declares them)"
-            )
+            allowed = _allowed(name, self.known.outcomes)
+            raise ValueError(f"{name!r} is no outcome of this run; {allowed} (design.outcomes declares them)")
         return "" if name == self.known.primary else name
 
     def under_evaluation(self, name: str) -> str:
@@ -224,8 +223,8 @@ class _Parser:
 
     def component(self, name: str) -> str:
         if name not in self.known.grid.components:
-            allowed = ", ".join(self.known.grid.components) or "none"
-            raise ValueError(f"{name or 'the end'!r} is no component; allowed are {allowed}")
+            allowed = _allowed(name, self.known.grid.components)
+            raise ValueError(f"{name or 'the end'!r} is no component; {allowed}")
         return name
 
     def require_cells(self, quantity: str, name: str) -> None:
@@ -256,6 +255,8 @@ class _Parser:
         number, unit = constant
         points = self.known.points.get(terms[0].outcome or self.known.primary)
         if not unit:
+            if scale == "effect" and points is not None and number:
+                raise ValueError(f"{number:g} has no unit: effects on this rate are in points, such as 2 points")
             return number
         if unit == "points":
             if scale != "effect" or points is None:
@@ -306,6 +307,13 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         tokens.append((kind, _unquoted(match.group(kind)) if kind == "word" else match.group(kind)))
         at = match.end()
     return tokens
+
+
+def _allowed(name: str, names: Collection[str]) -> str:
+    """What may stand in the place of an unknown name, the nearest one first."""
+    (nearest,) = get_close_matches(name, names, n=1) or ("",)
+    suggestion = f"did you mean {nearest}? " if nearest else ""
+    return f"{suggestion}allowed are {', '.join(names) or 'none'}"
 
 
 def _unquoted(name: str) -> str:

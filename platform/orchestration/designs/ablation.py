@@ -24,6 +24,13 @@ from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import Many
 
 MOST_CELLS = 1024
+CLAIMS = (
+    "Statements, sealed before the run and tested after it: NAME.QUANTITY compared with a number or another quantity, "
+    "or equivalent(NAME, MARGIN). Quantities of a component: shapley, share, effect, leave_one_out, add_one_in, trend, "
+    "interaction(A, B); of a level: NAME=LEVEL.effect; of a cell: value. Numbers: 5% on the log scale, 2 points on "
+    "rates, 60% of shares, else the metric's unit. Another outcome follows in parentheses: full.value(mse). See "
+    "docs/claims.md."
+)
 
 
 class Ablation(Design):
@@ -34,7 +41,9 @@ class Ablation(Design):
     further_cells: Many[dict[Word, str]] = ()  # combinations beyond the design's own: the level of every component
     baselines: Many[str] = ()
     outcomes: Annotated[Many[str], Field(min_length=1)] = ("value",)  # the primary one first
-    claims: Annotated[Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100)] = ()
+    claims: Annotated[
+        Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100, description=CLAIMS)
+    ] = ()
     first_seed: NonNegativeInt = 0  # of block 0; the others follow
 
     @field_validator("components", mode="before")
