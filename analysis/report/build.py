@@ -31,7 +31,8 @@ from branchwise.analysis.report.plots.evidence import line_plots
 from branchwise.analysis.report.plots.samples import sample_rows, unread
 from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.text import Table, with_minus
+from branchwise.analysis.report.paper import PaperOptions, write_paper
+from branchwise.analysis.report.text import Table, number_style, with_minus
 from branchwise.analysis.report.wording import for_print, titled, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
@@ -116,6 +117,28 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         folder=target,
         paths=tuple(target / name for name in names),
     )
+
+
+def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions) -> list[Path]:
+    """Write the tables, figures and numbers of a paper on these runs into a folder of its own.
+
+    Raises:
+        RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
+        IncomparableError: The runs' values were measured differently.
+    """
+    runs = [load_run(Path(one).resolve()) for one in run_folders]
+    check_comparable(runs)
+    if running := [run.name for run in runs if run.progress]:
+        raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
+    analyses = [_analysed(part) for run in runs for part in parts(run)]
+    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    with style(), number_style(options.style):
+        plots = [
+            plot
+            for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
+            for plot in _plots(findings, measured, i if len(analyses) > 1 else None)
+        ]
+        return write_paper(analyses, report_tables(analyses, again), plots, folder, options)
 
 
 def _measure_tables(measured: Remeasured) -> list[Table]:

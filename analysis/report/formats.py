@@ -9,11 +9,14 @@ from branchwise.analysis.report.text import CHECK, DASH, Table
 
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$",  # noqa: RUF001
+        "“": "``", "”": "''",  # as in notes
         CHECK: r"$\bullet$", DASH: "--", "<": r"$<$", ">": r"$>$", "|": r"$|$"}  # fmt: skip
 
 _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number, or between two terms
 _GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
+MAX_UNWRAPPED = 40  # characters of a column of words that is set on one line
+WRAPPED = 0.8  # of the line, shared by columns of words that are longer
 MOST_COLUMNS = 6  # of a table that stands in one column of a paper
 
 
@@ -52,7 +55,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 def latex_table(table: Table) -> str:
     """One float; a wide one spans both columns of a paper that has two, and shrinks to them."""
-    align = "".join("l" if i < table.text_columns else "r" for i in range(len(table.columns)))
+    align = "".join(_alignment(table, i) for i in range(len(table.columns)))
     rows = "\n".join(
         _guarded(" & ".join(_tex_cell(cell, (i, j) in table.best) for j, cell in enumerate(row))) + r" \\"
         for i, row in enumerate(table.rows)
@@ -65,6 +68,14 @@ def latex_table(table: Table) -> str:
         f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{align}}}\n"
         f"\\toprule\n{head}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}}}\n\\end{{{name}}}\n"
     )
+
+
+def _alignment(table: Table, i: int) -> str:
+    """Left for words, right for numbers; words that would not fit beside the other columns get lines of their own."""
+    if i >= table.text_columns:
+        return "r"
+    longest = max((len(row[i]) for row in table.rows), default=0)
+    return f"p{{{WRAPPED / table.text_columns:.2g}\\linewidth}}" if longest > MAX_UNWRAPPED else "l"
 
 
 def _guarded(row: str) -> str:

@@ -82,6 +82,15 @@ def csv_text(analyses: Sequence[Findings]) -> str:
     return out.getvalue()
 
 
+def csv_frame(table: pd.DataFrame) -> str:
+    """A table as CSV, its texts safe to open in a spreadsheet."""
+    safe = table.rename(columns=_no_formula)
+    for name in safe.columns[safe.dtypes == object]:
+        safe[name] = safe[name].map(_no_formula)
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
 def _no_formula(value: Any) -> Any:
     """A text behind an apostrophe where a spreadsheet would read it as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value

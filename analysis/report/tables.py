@@ -11,7 +11,9 @@ from math import isnan, nan
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
 from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
-from branchwise.analysis.report.text import CHECK, DASH, TIMES, Table, mean_sd, number, p_text, with_interval
+from branchwise.analysis.report.text import (
+    CHECK, DASH, TIMES, Table, in_percent, mean_sd, number, p_text, with_interval,
+)  # fmt: skip
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
@@ -169,11 +171,13 @@ def cell_table(findings: Findings) -> Table:
     better = f"better than {reference} by"
     published = run.outline.published
     beside = ("published",) if published else ()
-    value = f"{run.primary.title} (mean ± SD)"
+    factor = (run.primary.points or 1.0) if in_percent() else 1.0
+    value = f"{run.primary.title}{' in %' if in_percent() and run.primary.points else ''} (mean ± SD)"
     columns = ("cell", *components, "seeds", value, *beside, better, *shown)
     scale = natural(findings)
     rows = tuple(
-        (row.cell, *(_marks(row, findings) if components else ()), _seeds(row), mean_sd(row.mean, row.sd),
+        (row.cell, *(_marks(row, findings) if components else ()), _seeds(row),
+         mean_sd(factor * row.mean, factor * row.sd),
          *(number(published.get(row.cell, nan)) for _ in beside),
          effect_text(scale.relative.get(row.cell, Estimate()), scale),
          *(number(row.shown.get(name, nan)) for name in shown))

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from math import floor, isnan, log10
 
 from branchwise.analysis.statistics.model import Estimate
 
 DASH = "–"  # noqa: RUF001
+MAX_FURTHER_DECIMALS = 3  # so that a bound keeps its sign
 CHECK = "✓"
 TIMES = " × "  # noqa: RUF001
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberStyle:
+    """How tables print numbers: significant digits of an SD or half-width, and whether mean rates are in per cent."""
+
+    digits: int = 2
+    percent: bool = False
+
+
+_DEFAULT = NumberStyle()
+_STYLE: ContextVar[NumberStyle] = ContextVar("number style", default=_DEFAULT)
+
+
+@contextmanager
+def number_style(chosen: NumberStyle) -> Iterator[None]:
+    """Print the numbers of all tables that are made meanwhile in this style."""
+    token = _STYLE.set(chosen)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+def in_percent() -> bool:
+    """Whether mean rates are printed in per cent."""
+    return _STYLE.get().percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +79,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
-    """`value [low, high]` to two digits of the half-width; the value alone, or a dash, where the rest is not known."""
+    """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value alone,
+    or a dash, where the rest is not known."""
     if not estimate.known:
         return DASH
     if not estimate.has_interval:
@@ -60,9 +92,23 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
         digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value else 0)
         value, low, high = (f"{factor * x:.{min(digits, 15)}g}" for x in (estimate.value, estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
-    decimals = min(max(1 - floor(log10(half)), 0), 8)
-    value, low, high = (_fixed(factor * x, decimals) for x in (estimate.value, estimate.low, estimate.high))
+    numbers = [factor * x for x in (estimate.value, estimate.low, estimate.high)]
+    decimals = _decimals(half)
+    while decimals < _decimals(half) + MAX_FURTHER_DECIMALS and any(_loses_sign(x, decimals) for x in numbers[1:]):
+        decimals += 1
+    if any(_loses_sign(x, decimals) for x in numbers[1:]):
+        decimals = _decimals(half)
+    value, low, high = (_fixed(x, decimals) for x in numbers)
     return f"{value} [{low}, {high}]"
+
+
+def _decimals(spread: float) -> int:
+    """Decimals that show the style's digits of an SD or half-width."""
+    return min(max(_STYLE.get().digits - 1 - floor(log10(spread)), 0), 8)
+
+
+def _loses_sign(value: float, decimals: int) -> bool:
+    return value != 0 and not float(f"{value:.{decimals}f}")
 
 
 def _fixed(value: float, decimals: int) -> str:
@@ -86,7 +132,27 @@ def p_is(p: float) -> str:
 
 
 def mean_sd(mean: float, sd: float) -> str:
-    """`mean ± SD`, the mean alone where there is no SD."""
+    """`mean ± SD` to two digits of the SD, both with the same decimals; the mean alone where there is no SD."""
     if isnan(mean):
         return DASH
-    return number(mean) if isnan(sd) else f"{number(mean)} ± {number(sd, 2)}"
+    if isnan(sd) or sd < 1e-7 or abs(mean) >= 1e6:
+        return number(mean) if isnan(sd) else f"{number(mean)} ± {number(sd, 2)}"
+    decimals = _decimals(sd)
+    return f"{_fixed(mean, decimals)} ± {_fixed(sd, decimals)}"
+
+
+def without_empty_columns(table: Table) -> Table:
+    """The table without columns that hold nothing but dashes."""
+    kept = [i for i in range(len(table.columns)) if i == 0 or any(row[i] not in ("", DASH) for row in table.rows)]
+    return keep_columns(table, kept)
+
+
+def keep_columns(table: Table, kept: Sequence[int]) -> Table:
+    """The table with these columns alone, by position."""
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+        text_columns=sum(i < table.text_columns for i in kept),
+        best=tuple((row, kept.index(column)) for row, column in table.best if column in kept),
+    )

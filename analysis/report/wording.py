@@ -48,6 +48,18 @@ def percent_text(effect: float, outcome: Outcome) -> str:
     return f"{worth:.1f}" if abs(worth) < 1e6 else f"{worth:.1e}"
 
 
+def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float, str]:
+    """The estimate, its bounds and their unit as tables print them: per cent on the log scale, points of a rate, else
+    the metric's own unit."""
+    numbers = (estimate.value, estimate.low, estimate.high)
+    if scale.scale == "log":
+        value, low, high = (percent(number, scale.outcome) for number in numbers)
+        return value, low, high, "%"
+    factor, unit = (scale.outcome.points or 1.0, "points") if is_rate(scale) else (1.0, scale.outcome.title)
+    value, low, high = (factor * number for number in numbers)
+    return value, low, high, unit
+
+
 def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     """`31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]` or the number with its interval; positive is better."""
     if not estimate.known:

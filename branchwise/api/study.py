@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from branchwise.analysis.report.figures import Plot
     from branchwise.analysis.report.text import Table
     from branchwise.analysis.statistics.findings import Findings
-    from branchwise.analysis.statistics.model import Estimate
 
 PLOTS = ("effects", "claims", "cells", "waterfall", "interactions")
 
@@ -71,12 +70,12 @@ class Study:
         """
         import pandas as pd
 
-        from branchwise.analysis.report.wording import natural
+        from branchwise.analysis.report.wording import in_unit, natural
 
         shown = natural(self._findings)
         rows = []
         for row, displayed in zip(self._findings.headline.rows, shown.rows, strict=True):
-            effect, low, high, unit = _in_unit(displayed.effect, shown)
+            effect, low, high, unit = in_unit(displayed.effect, shown)
             rows.append(
                 {
                     "component": row.component,
@@ -97,14 +96,9 @@ class Study:
     @property
     def cells(self) -> pd.DataFrame:
         """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
-        import pandas as pd
+        from branchwise.analysis.report import tidy
 
-        components = self._findings.run.components
-        rows = []
-        for row in self._findings.cells:
-            levels = dict(zip(components, row.levels or [None] * len(components), strict=True))
-            rows.append({"cell": row.cell, **levels, "n": row.n, "mean": row.mean, "sd": row.sd, **row.shown})
-        return pd.DataFrame(rows)
+        return tidy.cells(self._findings)
 
     @property
     def arms(self) -> pd.DataFrame:
@@ -115,23 +109,9 @@ class Study:
     @property
     def claims(self) -> pd.DataFrame:
         """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
-        import pandas as pd
+        from branchwise.analysis.report import tidy
 
-        rows = [
-            {
-                "claim": verdict.claim.text,
-                "verdict": verdict.status,
-                "estimate": verdict.test.estimate.value,
-                "low": verdict.test.estimate.low,
-                "high": verdict.test.estimate.high,
-                "p": verdict.test.p,
-                "p_holm": verdict.test.p_holm,
-                "reason": verdict.test.reason or verdict.reason,
-            }
-            for verdict in self._findings.verdicts
-        ]
-        columns = ["claim", "verdict", "estimate", "low", "high", "p", "p_holm", "reason"]
-        return pd.DataFrame(rows, columns=columns)
+        return tidy.claims(self._findings)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -292,19 +272,6 @@ def verify(folder: str | Path) -> pd.DataFrame:
     with input_errors():
         rows = [{"check": one.name, "holds": one.holds, "detail": one.told} for one in checks(Path(folder))]
     return pd.DataFrame(rows, columns=["check", "holds", "detail"])
-
-
-def _in_unit(estimate: Estimate, scale: Any) -> tuple[float, float, float, str]:
-    """The estimate as tables print it: per cent on the log scale, points of a rate, else the metric's own unit."""
-    from branchwise.analysis.report.wording import is_rate, percent
-
-    numbers = (estimate.value, estimate.low, estimate.high)
-    if scale.scale == "log":
-        value, low, high = (percent(number, scale.outcome) for number in numbers)
-        return value, low, high, "%"
-    factor, unit = (scale.outcome.points or 1.0, "points") if is_rate(scale) else (1.0, scale.outcome.title)
-    value, low, high = (factor * number for number in numbers)
-    return value, low, high, unit
 
 
 def _plotters() -> dict[str, Callable[[Findings], Plot | None]]:
