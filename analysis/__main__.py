@@ -7,8 +7,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from branchwise.run_files.layout import RESULTS
+
+if TYPE_CHECKING:
+    from branchwise.analysis.report.text import Table
 
 ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, W&B, Ray Tune, Optuna or DVC left"
 
@@ -58,7 +62,22 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         metavar="A=Y",
         help="of the whole method (default: the other value, the last); repeatable",
     )
-    other.add_argument("--claim", action="append", default=[], help="to be judged, as exploratory; repeatable")
+    parser.add_argument(
+        "--claim", action="append", default=[], metavar="TEXT", help="test this claim too, as exploratory; repeatable"
+    )
+    paper = parser.add_argument_group("a paper's files, in the place of the report")
+    paper.add_argument(
+        "--paper", type=Path, metavar="DIR", help="write LaTeX tables, figures as PDF and tidy CSV files to this folder"
+    )
+    paper.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="TABLE=A,B",
+        help="columns of a table, such as cells=seeds,accuracy (default: all that hold something); repeatable",
+    )
+    paper.add_argument("--digits", type=int, default=2, metavar="N", help="of SDs and intervals (default: 2)")
+    paper.add_argument("--percent", action="store_true", help="print mean rates in per cent")
     return parser
 
 
@@ -71,14 +90,17 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.build import build_report
-    from branchwise.analysis.report.terminal import show
+    from branchwise.analysis.report.terminal import rich_table, show
 
     console = make_console()
     try:
-        if args.value or args.components:
-            summary = build_report([_from_elsewhere(args)])
-        else:
-            summary = build_report([_folder(name, args.storage) for name in args.run_folder], args.out)
+        imported = bool(args.value or args.components)
+        _refuse_unused(args, imported)
+        folders = [_from_elsewhere(args)] if imported else [_folder(name, args.storage) for name in args.run_folder]
+        explored = [] if imported else _explored(folders, args.claim)
+        if args.paper:
+            return _write_paper(folders, args)
+        summary = build_report(folders, None if imported else args.out)
     except (RunFolderError, IncomparableError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -86,6 +108,46 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         print(f"error: {one_line(f'{error.filename}: {error.strerror or error}')}", file=sys.stderr)
         return 2
     show(summary, console)
+    for table in explored:
+        console.print(rich_table(table))
+    return 0
+
+
+def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
+    """Raises RunFolderError for an option that would change nothing."""
+    from branchwise.analysis.records.damage import RunFolderError
+
+    usual = vars(parser().parse_args(["RUN"]))
+    unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full"]
+    unused += ["out"] if args.paper and not imported else [] if args.paper else ["columns", "digits", "percent"]
+    for name in unused:
+        if getattr(args, name) != usual[name]:
+            needs = "--paper" if name in ("columns", "digits", "percent") else "--components and --value"
+            raise RunFolderError(
+                "--out: not used with --paper" if name == "out" else f"--{name}: only used with {needs}"
+            )
+
+
+def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
+    """A table of exploratory claims for each run."""
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.records.folder import load_run, parts
+    from branchwise.analysis.report.tables import exploratory_table
+    from branchwise.analysis.statistics.findings import analyse, explore
+
+    try:
+        runs = [part for folder in folders for part in parts(load_run(folder))] if claims else []
+        return [exploratory_table(analyse(run), explore(run, claims)) for run in runs]
+    except ValueError as error:
+        raise RunFolderError(f"--claim: {error}") from error
+
+
+def _write_paper(folders: Sequence[Path], args: argparse.Namespace) -> int:
+    from branchwise.analysis.report.build import build_paper
+    from branchwise.analysis.report.paper import read_options
+
+    for path in build_paper(folders, args.paper, read_options(args.columns, args.digits, args.percent)):
+        print(path)
     return 0
 
 

@@ -41,7 +41,7 @@ CONTENTS = {
     "Statistics": ["claims", "statistics", "decisions/intervals", "decisions/claims"],
     "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],
-    "Reference": ["commands", "api", "run-folder", "glossary", "agents", "speed", "limits", "security", "contributing",
+    "Reference": ["commands", "api", "run-folder", "paper", "glossary", "agents", "speed", "limits", "security", "contributing",
                   "changelog"],
     "Decisions": ["decisions/digits", "decisions/fashion", "decisions/paper-settings", "decisions/baselines",
                   "decisions/evaluation", "decisions/metrics", "decisions/ddim-parity", "decisions/tirt",

@@ -16,7 +16,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report import formats, numbers, tables
+from branchwise.analysis.report import formats, numbers, tables, tidy
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.links import arm_rows, folder_links
@@ -24,6 +24,7 @@ from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
+from branchwise.analysis.report.paper import PaperOptions, write_paper
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
@@ -31,7 +32,6 @@ from branchwise.analysis.report.plots.evidence import line_plots
 from branchwise.analysis.report.plots.samples import sample_rows, unread
 from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.paper import PaperOptions, write_paper
 from branchwise.analysis.report.text import Table, number_style, with_minus
 from branchwise.analysis.report.wording import for_print, titled, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
@@ -185,6 +185,7 @@ def _write_all(
         "ablation.tex": formats.latex(printed),
         **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
         "ablation.json": numbers.to_json(_json(analyses, again)),
+        **{f"{name}.csv": numbers.csv_frame(table) for name, table in tidy.all_tables(analyses).items()},
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -16,7 +16,6 @@ _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number,
 _GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
 MAX_UNWRAPPED = 40  # characters of a column of words that is set on one line
-WRAPPED = 0.8  # of the line, shared by columns of words that are longer
 MOST_COLUMNS = 6  # of a table that stands in one column of a paper
 
 
@@ -55,9 +54,17 @@ def latex(tables: Sequence[Table]) -> str:
 
 def latex_table(table: Table) -> str:
     """One float; a wide one spans both columns of a paper that has two, and shrinks to them."""
-    align = "".join(_alignment(table, i) for i in range(len(table.columns)))
+    wrapped = _wrapped(table)
+    width = f"p{{{min(0.45, 0.7 / max(1, len(wrapped))):.2f}\\linewidth}}"
+    align = "".join(width if i in wrapped else "lr"[i >= table.text_columns] for i in range(len(table.columns)))
     rows = "\n".join(
-        _guarded(" & ".join(_tex_cell(cell, (i, j) in table.best) for j, cell in enumerate(row))) + r" \\"
+        _guarded(
+            " & ".join(
+                (r"\raggedright " if j in wrapped else "") + _tex_cell(cell, (i, j) in table.best)
+                for j, cell in enumerate(row)
+            )
+        )
+        + r" \\"
         for i, row in enumerate(table.rows)
     )
     head = " & ".join(map(tex, table.columns)) + r" \\"
@@ -70,12 +77,9 @@ def latex_table(table: Table) -> str:
     )
 
 
-def _alignment(table: Table, i: int) -> str:
-    """Left for words, right for numbers; words that would not fit beside the other columns get lines of their own."""
-    if i >= table.text_columns:
-        return "r"
-    longest = max((len(row[i]) for row in table.rows), default=0)
-    return f"p{{{WRAPPED / table.text_columns:.2g}\\linewidth}}" if longest > MAX_UNWRAPPED else "l"
+def _wrapped(table: Table) -> list[int]:
+    """The columns of words that would not fit next to the others: they get lines of their own."""
+    return [i for i in range(table.text_columns) if max((len(r[i]) for r in table.rows), default=0) > MAX_UNWRAPPED]
 
 
 def _guarded(row: str) -> str:

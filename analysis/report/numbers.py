@@ -84,9 +84,7 @@ def csv_text(analyses: Sequence[Findings]) -> str:
 
 def csv_frame(table: pd.DataFrame) -> str:
     """A table as CSV, its texts safe to open in a spreadsheet."""
-    safe = table.rename(columns=_no_formula)
-    for name in safe.columns[safe.dtypes == object]:
-        safe[name] = safe[name].map(_no_formula)
+    safe = table.rename(columns=_no_formula).map(_no_formula)
     text: str = safe.to_csv(index=False, lineterminator="\n")
     return text
 

@@ -12,7 +12,15 @@ from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
 from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
 from branchwise.analysis.report.text import (
-    CHECK, DASH, TIMES, Table, in_percent, mean_sd, number, p_text, with_interval,
+    CHECK,
+    DASH,
+    TIMES,
+    Table,
+    in_percent,
+    mean_sd,
+    number,
+    p_text,
+    with_interval,
 )  # fmt: skip
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
@@ -232,6 +240,20 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         note="Judged by block, two-sided at the 5% level, adjusted over all claims and tested effects together; "
         "equivalence by two one-sided tests. Claims and intervals are about the mean over seeds. Effects: positive = "
         f"better.{_of_teachers(analyses)}",
+    )
+
+
+def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
+    """Claims that were written for a finished run, with the numbers behind them."""
+    return Table(
+        title="Exploratory claims, written after the run",
+        columns=("claim", "verdict", "evidence", "p (Holm)"),
+        rows=tuple(
+            (one.claim.text, verdict_text(one), evidence(one, findings), p_text(one.test.p_holm)) for one in verdicts
+        ),
+        text_columns=3,
+        note="Adjusted among themselves alone. They were chosen with the results at hand, so they confirm nothing; a "
+        "confirmation takes fresh seeds.",
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
+from collections.abc import Iterator, Sequence
+from math import isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -14,44 +14,43 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 QUANTITIES = ("shapley", "main_effect", "leave_one_out", "add_one_in")
-EFFECTS = ("outcome", "component", "quantity", "tested", "effect", "low", "high", "unit", "next_seed_low",
-           "next_seed_high", "p", "p_holm", "share", "share_low", "share_high")  # fmt: skip
+EFFECTS = ("outcome", "component", "quantity", "estimate", "low", "high", "unit", "p", "p_holm", "next_seed_low",
+           "next_seed_high")  # fmt: skip
 CLAIMS = ("claim", "verdict", "estimate", "low", "high", "p", "p_holm", "reason")
 
 
 def effects(findings: Findings) -> pd.DataFrame:
     """One row per outcome, component and quantity that the design can estimate.
 
-    Positive effects are improvements. `tested`: whether the effect is the one that is tested against zero; it alone has
-    `p_holm`, and `share` of the total gain. `next_seed_low` and `next_seed_high`: prediction interval for one further
-    seed.
+    Positive effects are improvements; a share is a fraction of the total gain. The quantity that is tested against zero
+    has `p_holm`, the others `p` alone. `next_seed_low` and `next_seed_high` bound the effect on one further seed.
     """
-    rows = [
-        row
-        for i, scale in enumerate(findings.outcomes)
-        for tested, displayed in zip(scale.rows, natural(findings, i).rows, strict=True)
-        for row in _effect_rows(scale, natural(findings, i), tested, displayed)
-    ]
+    rows = []
+    for i, scale in enumerate(findings.outcomes):
+        displayed = natural(findings, i)
+        for row, row_displayed in zip(scale.rows, displayed.rows, strict=True):
+            common = {"outcome": scale.outcome.name, "component": row.component}
+            rows += [common | numbers for numbers in _quantities(scale, displayed, row, row_displayed)]
     return pd.DataFrame(rows, columns=list(EFFECTS))
 
 
-def _effect_rows(
+def _quantities(
     scale: ScaleResult, displayed_scale: ScaleResult, row: ComponentRow, displayed: ComponentRow
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     for quantity in QUANTITIES:
         estimate: Estimate = getattr(displayed, quantity)
         if isnan(estimate.value):
             continue
-        tested = quantity == row.tested
-        effect, low, high, unit = in_unit(estimate, displayed_scale)
+        value, low, high, unit = in_unit(estimate, displayed_scale)
         _, next_low, next_high, _ = in_unit(estimate.for_next_seed(scale.fit.n_blocks), displayed_scale)
         yield {
-            "outcome": scale.outcome.name, "component": row.component, "quantity": quantity, "tested": tested,
-            "effect": effect, "low": low, "high": high, "unit": unit,
-            "next_seed_low": next_low, "next_seed_high": next_high, "p": getattr(row, quantity).p,
-            **({"p_holm": row.p_holm, "share": row.share.value, "share_low": row.share.low,
-                "share_high": row.share.high} if tested else {}),
+            "quantity": quantity, "estimate": value, "low": low, "high": high, "unit": unit,
+            "p": getattr(row, quantity).p, "p_holm": row.p_holm if quantity == row.tested else nan,
+            "next_seed_low": next_low, "next_seed_high": next_high,
         }  # fmt: skip
+    if not isnan(row.share.value):
+        share = {"estimate": row.share.value, "low": row.share.low, "high": row.share.high, "p": row.share.p}
+        yield {"quantity": "share", "unit": "of the gain", **share}
 
 
 def cells(findings: Findings) -> pd.DataFrame:

@@ -97,6 +97,21 @@ def analyse(run: Run) -> Findings:
     )  # fmt: skip
 
 
+def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
+    """Test claims that were written after the run, adjusted among themselves: each is exploratory, whatever its p.
+
+    Raises:
+        ValueError: A text is no claim that this run can test.
+    """
+    known = vocabulary(run)
+    evidence = evidence_of(run)
+    bare = [replace(scale, rows=()) for scale in evidence.outcomes]
+    verdicts, _ = settle(judge([parse_claim(text, known) for text in texts], evidence, run.grid), bare, run.unfinished)
+    return tuple(
+        verdict if verdict.status == "not judged" else replace(verdict, status="exploratory") for verdict in verdicts
+    )
+
+
 def evidence_of(run: Run) -> Evidence:
     """What the claims of a run are judged by, before any adjustment for their number."""
     outcomes, notes, resolutions = [], [], {}
