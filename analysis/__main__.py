@@ -144,7 +144,7 @@ def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
 
 def _write_paper(folders: Sequence[Path], args: argparse.Namespace) -> int:
     from branchwise.analysis.report.build import build_paper
-    from branchwise.analysis.report.paper import read_options
+    from branchwise.analysis.report.exports.paper import read_options
 
     for path in build_paper(folders, args.paper, read_options(args.columns, args.digits, args.percent)):
         print(path)

@@ -103,7 +103,7 @@ def test_from_a_script_to_a_plan_without_ray(installed: Path, tmp_path: Path) ->
     assert (again.returncode, again.stderr) == (2, "branchwise init: train.yaml exists already; choose another --out\n")
     planned = run(installed / "branchwise", "run", "train.yaml", "--dry-run", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
-    assert "python train.py --seed {seed} --lr 0.1 --ema" in planned.stdout
+    assert "python train.py --seed={seed} --lr=0.1" in planned.stdout
     assert str(tmp_path / "results/train") in planned.stdout.replace("\n", "")
     ran = run(installed / "branchwise", "run", "train.yaml", cwd=tmp_path)
     assert (ran.returncode, ran.stderr) == (2, "branchwise run: Ray is not installed; pip install 'branchwise[run]'\n")

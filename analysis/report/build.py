@@ -16,7 +16,9 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report import formats, numbers, tables, tidy
+from branchwise.analysis.report import formats, numbers, tables
+from branchwise.analysis.report.exports import tidy
+from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
 from branchwise.analysis.report.figures import Plot, inline_svg, style, write
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.links import arm_rows, folder_links
@@ -24,7 +26,6 @@ from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
-from branchwise.analysis.report.paper import PaperOptions, write_paper
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots

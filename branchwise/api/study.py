@@ -96,7 +96,7 @@ class Study:
     @property
     def cells(self) -> pd.DataFrame:
         """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
-        from branchwise.analysis.report import tidy
+        from branchwise.analysis.report.exports import tidy
 
         return tidy.cells(self._findings)
 
@@ -109,7 +109,7 @@ class Study:
     @property
     def claims(self) -> pd.DataFrame:
         """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
-        from branchwise.analysis.report import tidy
+        from branchwise.analysis.report.exports import tidy
 
         return tidy.claims(self._findings)
 

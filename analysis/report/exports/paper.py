@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from branchwise.analysis.records.damage import RunFolderError
-from branchwise.analysis.report import formats, tidy
+from branchwise.analysis.report import formats
+from branchwise.analysis.report.exports import tidy
 from branchwise.analysis.report.figures import Plot
 from branchwise.analysis.report.numbers import csv_frame
 from branchwise.analysis.report.text import NumberStyle, Table, keep_columns, without_empty_columns
