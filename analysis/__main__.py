@@ -4,14 +4,17 @@ programs made, `python -m analysis RUNS --components A,B --block SEED --value ME
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, print_error, wants_json
 from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
+    from branchwise.analysis.report.build import Summary
     from branchwise.analysis.report.text import Table
 
 ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, W&B, Ray Tune, Optuna or DVC left"
@@ -19,9 +22,8 @@ ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise analyze` and of `python -m analysis`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program or "python -m analysis",
-        allow_abbrev=False,
         description="Rebuild the report of a run, compare several runs in one report, or analyse runs that were made "
         "elsewhere. Needs neither Ray nor torch.",
     )
@@ -78,12 +80,21 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     )
     paper.add_argument("--digits", type=int, default=2, metavar="N", help="of SDs and intervals (default: 2)")
     paper.add_argument("--percent", action="store_true", help="print mean rates in per cent")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Return the exit code: 0, or 2 for bad input."""
-    args = parser(program).parse_args(argv)
+
+    def refuse(message: str) -> int:
+        print_error(program or "error", message, 2, as_json=wants_json(argv))
+        return 2
+
+    try:
+        args = parser(program).parse_args(argv)
+    except ArgumentsError as error:
+        return refuse(str(error))
 
     # After the arguments are read: --help stays quick.
     from branchwise.analysis.console import make_console, one_line
@@ -102,11 +113,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
             return _write_paper(folders, args)
         summary = build_report(folders, None if imported else args.out)
     except (RunFolderError, IncomparableError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+        return refuse(one_line(error))
     except OSError as error:  # a folder that cannot be read, or whose name no file system takes
-        print(f"error: {one_line(f'{error.filename}: {error.strerror or error}')}", file=sys.stderr)
-        return 2
+        return refuse(one_line(f"{error.filename}: {error.strerror or error}"))
+    if args.json:
+        print_document(_document(summary, explored))
+        return 0
     show(summary, console)
     for table in explored:
         console.print(rich_table(table))
@@ -120,6 +132,8 @@ def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
     usual = vars(parser().parse_args(["RUN"]))
     unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full"]
     unused += ["out"] if args.paper and not imported else [] if args.paper else ["columns", "digits", "percent"]
+    if args.paper and args.json:
+        raise RunFolderError("--json: not used with --paper, which prints the paths of its files")
     for name in unused:
         if getattr(args, name) != usual[name]:
             needs = "--paper" if name in ("columns", "digits", "percent") else "--components and --value"
@@ -149,6 +163,17 @@ def _write_paper(folders: Sequence[Path], args: argparse.Namespace) -> int:
     for path in build_paper(folders, args.paper, read_options(args.columns, args.digits, args.percent)):
         print(path)
     return 0
+
+
+def _document(summary: Summary, explored: Sequence[Table]) -> dict[str, Any]:
+    return {
+        "report": str(summary.folder),
+        "warnings": summary.warnings,
+        "answers": summary.answers,
+        "notes": summary.notes,
+        "exploratory": [dict(zip(table.columns, row, strict=True)) for table in explored for row in table.rows],
+        "results": json.loads((summary.folder / "ablation.json").read_bytes()),
+    }
 
 
 def _folder(name: str, storage: str) -> Path:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -32,11 +32,13 @@ class Terminal(Console):
             os.dup2(nothing.fileno(), self.file.fileno())
 
 
-def make_console() -> Terminal:
-    """A terminal of the user's width; 120 columns where there is none, so that logs keep their tables whole."""
+def make_console(stream: TextIO | None = None) -> Terminal:
+    """A terminal of the user's width, on stdout unless another stream is given; 120 columns where there is none, so
+    that logs keep their tables whole."""
     _mend_streams()
     # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.
-    return Terminal(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    stream = stream or sys.stdout
+    return Terminal(file=stream, width=None if stream.isatty() else 120)
 
 
 def _mend_streams() -> None:

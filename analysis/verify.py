@@ -19,6 +19,7 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
 from branchwise.analysis.statistics.sequential.judging import LookResults
+from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, print_error, wants_json
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
 
@@ -179,9 +180,8 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of `branchwise verify` and of `python -m analysis.verify`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program or "python -m analysis.verify",
-        allow_abbrev=False,
         description="Check that a run's claims are those that were sealed before it, that it has the arms that it "
         "planned, all measured alike, and that its report is what they give. Exit code 1 when something does not hold.",
     )
@@ -195,27 +195,36 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         metavar="CLAIM",
         help="exit code 1 as well when one of these claims is not supported; without any, all claims of the run",
     )
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Return the exit code: 0 when everything holds, 1 when something does not, 2 for bad input."""
-    args = parser(program).parse_args(argv)
+
+    def refuse(message: str) -> int:
+        print_error(program or "error", message, 2, as_json=wants_json(argv))
+        return 2
+
     console = make_console()
     try:
+        args = parser(program).parse_args(argv)
         folder = find_run(args.run, args.storage)
         found = checks(folder)
         found += verdicts(folder, args.require) if args.require is not None else []
-    except (RunFolderError, IncomparableError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    except (RunFolderError, IncomparableError, ArgumentsError) as error:
+        return refuse(one_line(error))
     except OSError as error:  # a folder that cannot be read, or whose name no file system takes
-        print(f"error: {one_line(f'{error.filename}: {error.strerror or error}')}", file=sys.stderr)
-        return 2
+        return refuse(one_line(f"{error.filename}: {error.strerror or error}"))
+    holds = all(check.holds for check in found)
+    if args.json:
+        results = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in found]
+        print_document({"run": str(folder), "holds": holds, "checks": results})
+        return 0 if holds else 1
     width = max(len(check.name) for check in found)
     for check in found:
         console.print(f"{'holds' if check.holds else 'FAILS':<6}  {check.name:<{width}}  {one_line(check.told)}")
-    return 0 if all(check.holds for check in found) else 1
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

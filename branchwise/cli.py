@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.input import sweep_commands
@@ -173,5 +173,14 @@ def _complete(rest: Sequence[str]) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """The installed `branchwise`: a reader that goes away is no error, and nothing that hangs holds the exit up."""
+    try:
+        code = main()
+    except BrokenPipeError:  # of `branchwise ... | head`
+        code = 0
+    interrupts.leave(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
+from branchwise.command_io import JSON_HELP, print_document, print_error, wants_json  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 
@@ -36,22 +37,25 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         if missing := [name for name in NEEDED if not importable(name)]:
             raise UserError(f"{', '.join(missing)} cannot be imported; install what is missing")
     except UserError as error:
-        print(f"{program or 'doctor'}: {error}", file=sys.stderr)
+        print_error(program or "doctor", str(error), 2, as_json=wants_json(arguments))
         return 2
     import torch
 
     from branchwise.trainables.dash.machine import checks
 
     device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda:0"
-    print("\n".join(versions()), flush=True)
-    outcomes = []
-    for check in checks.run(device):
-        show(check.name, check.state, check.detail)
-        outcomes.append(check.state)
-    check = checks.checked("a sweep with gpus_per_trial: 1", lambda: smoke(device))
-    show(check.name, check.state, check.detail)
-    outcomes.append(check.state)
-    print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
+    if not options.json:
+        print("\n".join(versions()), flush=True)
+    found = []
+    for check in (*checks.run(device), checks.checked("a sweep with gpus_per_trial: 1", lambda: smoke(device))):
+        found.append({"check": check.name, "state": check.state, "detail": check.detail})
+        if not options.json:
+            show(check.name, check.state, check.detail)
+    outcomes = [check["state"] for check in found]
+    if options.json:
+        print_document({"device": device, "versions": versions(), "checks": found})
+    else:
+        print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
     return 3 if "failed" in outcomes else 0
 
 
@@ -124,6 +128,7 @@ def smoke(device: str) -> str:
 def parser(program: str | None = None) -> Parser:
     parser = Parser(prog=program, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cpu", action="store_true", help="check the CPU although there is a GPU")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
 

@@ -22,13 +22,17 @@ if __name__ == "__main__":
 from rich.console import Console  # noqa: E402
 
 from branchwise.analysis.console import make_console  # noqa: E402
+from branchwise.command_io import print_document, print_error, wants_json  # noqa: E402
+from branchwise.documents import Document  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
 from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
-from branchwise.orchestration.execution.sweep import run_sweep  # noqa: E402
+from branchwise.orchestration.execution.sweep import Outcome, run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.sweep_commands import program_name, read_options  # noqa: E402
-from branchwise.orchestration.monitoring.status import print_list, print_state, watch_state  # noqa: E402
+from branchwise.orchestration.monitoring.documents import list_document, plan_document, status_document  # noqa: E402
+from branchwise.orchestration.monitoring.events import Events  # noqa: E402
+from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, run_begun, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_interrupted,
     print_limited,
@@ -58,7 +62,7 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
         except BaseException as error:
             ending = ending_of(error, begun=False)
             said = f"{ending.sentence} before anything had started" if ending.interrupted else ending.sentence
-            print(f"{program_name(name)}: {said}", file=sys.stderr)
+            print_error(program_name(name), said, ending.code, as_json=wants_json(arguments))
             return ending.code
 
 
@@ -74,11 +78,24 @@ def show_state(options: argparse.Namespace, console: Console) -> int:
     with open_storage(options.storage) as storage:
         if options.command == "watch":
             return 0 if watch_state(storage, options.subject, console) else 3
-        if options.command == "list":
+        if options.json:
+            print_state_document(options, storage)
+        elif options.command == "list":
             print_list(storage, console)
         else:
             print_state(storage, options.subject, console)
     return 0
+
+
+def print_state_document(options: argparse.Namespace, storage: Storage) -> None:
+    """Print the document of `status --json` or `list --json`."""
+    if options.command == "list":
+        document: Document = list_document(storage)
+    else:
+        document = status_document(
+            latest_run(storage) if options.subject is None else run_begun(storage, options.subject)
+        )
+    print_document(document.model_dump())
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -89,14 +106,23 @@ def run(options: argparse.Namespace, console: Console) -> int:
     obstacle = "" if elsewhere else obstacle_here(plan)
     if obstacle and not dry_run:
         raise UserError(obstacle)
+    as_lines = not dry_run and options.progress == "json"
+    events = Events(sys.stdout if as_lines else None)
+    if as_lines:
+        console = make_console(sys.stderr)
     try:
-        print_plan(plan, obstacle, console)
+        if options.json:
+            print_document(plan_document(plan, obstacle).model_dump())
+        else:
+            print_plan(plan, obstacle, console)
     except OSError as error:  # before hours of work whose table nobody could read
         raise UserError(f"stdout cannot be written: {error.strerror}") from error
     if dry_run:
         return 2 if obstacle else 0
     started = time.monotonic()
-    outcome = run_sweep(plan, options.address, console)  # execution: sweep -> teacher, search, trials -> trainables
+    outcome = run_sweep(
+        plan, options.address, console, events
+    )  # execution: sweep -> teacher, search, trials -> trainables
     if outcome.ending.interrupted:
         print_interrupted(outcome.plan, options.storage, console)
     elif outcome.limit and outcome.summary is not None:
@@ -106,7 +132,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     else:
         seconds = time.monotonic() - started
         print_outcome(outcome.plan, outcome.counts, outcome.summary, seconds, options.storage, console)
+    announce_end(outcome, events)
     return outcome.ending.code
+
+
+def announce_end(outcome: Outcome, events: Events) -> None:
+    """Write the last lines of `--progress json`."""
+    if outcome.limit:
+        events.limit(outcome.limit)
+    state = str(outcome.plan.run.read_manifest().get("status", "damaged"))
+    finished = (
+        sum(number for status, number in outcome.counts.items() if status != "missing") if outcome.counts else None
+    )
+    events.done(outcome.ending.code, state, finished, outcome.ending.sentence)
 
 
 def make_plan(options: argparse.Namespace, dry_run: bool) -> Plan:

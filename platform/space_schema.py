@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Prints the JSON Schema of the spaces of a trainable, for editors: # yaml-language-server: $schema=FILE
 
-`report` prints that of a report's ablation.json."""
+`report` prints that of a report's ablation.json; plan, status, list, analyze, verify, doctor, error and progress print
+those of what `--json` and `--progress json` print."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 
 from branchwise.analysis.console import one_line  # noqa: E402
 from branchwise.analysis.report import REPORT_SCHEMA  # noqa: E402
+from branchwise.documents import DOCUMENTS, json_schema  # noqa: E402
 from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
@@ -28,6 +30,8 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         options = parser(program).parse_args(arguments)
         if options.what == "report":
             schema = json.loads(REPORT_SCHEMA.read_text(encoding="utf-8"))
+        elif options.what in DOCUMENTS:
+            schema = json_schema(options.what)
         elif Path(options.what).suffix in (".yaml", ".yml"):
             space = load_space(options.what)
             schema = schema_of(space.trainable, space)
@@ -45,14 +49,16 @@ def _of_trainable(name: str) -> dict[str, object]:
         load_trainable(name, {}, str(Path.cwd()))
         return schema_of(name)
     except (ImportError, AttributeError, TypeError) as error:
-        known = ", ".join(BUILT_IN)
+        known = ", ".join([*BUILT_IN, "report", *DOCUMENTS])
         raise UserError(f"{name}: is none of {known}, a module, a function or a space file (.yaml): {error}") from error
 
 
 def parser(program: str | None = None) -> Parser:
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument(
-        "what", metavar="TRAINABLE|FILE|report", help="dash, command, package.module, ..., a space file, or `report`"
+        "what",
+        metavar="WHAT",
+        help="dash, command, package.module, ..., a space file, report, or plan, status, ...",
     )
     return parser
 

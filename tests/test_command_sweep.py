@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pandas as pd
 import pytest
+
+from branchwise.documents import json_schema
 
 pytestmark = pytest.mark.long(60)
 
@@ -120,8 +123,14 @@ def test_nothing_is_lost_or_left_when_driver_and_script_are_killed(
     driver.wait()  # type: ignore[attr-defined]
     finished = {file.name: file.read_bytes() for file in arms.glob("*.json")}
     wait_for(lambda: not alive(mark), 60)
-    code, output = sweep("--resume", "scripts", "--storage", storage)
+    code, output = sweep("--resume", "scripts", "--storage", storage, "--progress", "json")
     assert code == 0, output
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith('{"schema_version"')]
+    for line in lines:
+        jsonschema.validate(line, json_schema("progress"))
+    assert (lines[0]["event"], lines[0]["arms_finished"]) == ("planned", len(finished))
+    assert sum(line["event"] == "arm_finished" for line in lines) == 6 - len(finished)
+    assert (lines[-1]["event"], lines[-1]["exit_code"], lines[-1]["status"]) == ("done", 0, "finished")
     table = pd.read_parquet(storage / "scripts/arms.parquet")
     assert len(table) == 6
     assert set(table["status"]) == {"done"}

@@ -72,10 +72,10 @@ ORDERS = {
 }
 PACKAGES = {  # what the packages may import of one another
     "branchwise/run_files": {"run_files"},
-    "analysis": {"analysis", "run_files"},
+    "analysis": {"analysis", "run_files", "command_io"},
     "trainables": {"trainables", "run_files"},
-    "platform/orchestration": {"orchestration", "analysis", "trainables", "run_files"},
-    "platform": {"orchestration", "analysis", "trainables", "run_files"},
+    "platform/orchestration": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
+    "platform": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
 }
 MOST_MODULES = 12
 

@@ -23,6 +23,7 @@ from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import job_of, run_cohorts
 from branchwise.orchestration.execution.watchdog import Watchdog, altered
 from branchwise.orchestration.limits import Meter
+from branchwise.orchestration.monitoring.events import Events
 from branchwise.orchestration.monitoring.gauges import Gauges
 from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display, watch
@@ -64,14 +65,16 @@ class _Sitting:
     originals: Mapping[str, bytes] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter.without_limits)
     limit: str = ""  # the one that has ended the sweep
+    events: Events = field(default_factory=Events)
 
 
-def run_sweep(plan: Plan, address: str | None, console: Console) -> Outcome:
+def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> Outcome:
     """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
     left. Raises UserError, OSError or KeyboardInterrupt when nothing was begun, and errors that nobody foresaw."""
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
             sitting = stack.enter_context(_sat_down(plan))
+            sitting.events = events or Events()
         try:
             _carry_out(sitting, address, console)
             with interrupts.deferred():
@@ -131,11 +134,13 @@ def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None
     plan = sitting.plan
     if plan.nothing_left:
         sitting.begun, sitting.originals = True, plan.run.read_originals()
+        sitting.events.begin(plan)
         return
     with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
         interrupts.check(swallowed=True)  # Ray's imports have bare excepts
         with interrupts.deferred():
             _begin(sitting, on, console)
+        sitting.events.begin(sitting.plan)
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         _work(sitting, on, console)
@@ -201,7 +206,11 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
         interim_reports(plan, console) as report_again,
-        Display(console, (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again)) as display,
+        Display(
+            console,
+            (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again, sitting.events),
+            sitting.events.teacher,
+        ) as display,
         Watchdog(plan.space, on, sitting.lease, lambda: plan.run.altered(sitting.originals)) as watchdog,
         watchdog.explaining(),
     ):
@@ -254,7 +263,9 @@ def _work_by_looks(
         with interrupts.deferred():
             results = results_at(plan, blocks)
             print_look(results, console)
-            write_manifest(plan.run, plan.space, status="running", **facts(results))
+            seen = facts(results)
+            write_manifest(plan.run, plan.space, status="running", **seen)
+            sitting.events.look(results.blocks[-1], seen["looks"][-1]["decided"])
         if results.ended:
             sitting.plan = shortened(plan, results.blocks[-1])
             return

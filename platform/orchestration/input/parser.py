@@ -1,18 +1,15 @@
-"""The parser of every command line: bad arguments become a UserError, and each command names itself."""
+"""The parser of the platform's command lines: bad arguments become a UserError."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from branchwise import command_io
 from branchwise.orchestration.errors import UserError
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises UserError where argparse would print its usage and exit; options are not abbreviated."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **settings})
+class Parser(command_io.Parser):
+    """Raises UserError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")

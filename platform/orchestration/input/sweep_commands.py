@@ -12,6 +12,7 @@ from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+from branchwise.command_io import JSON_HELP
 from branchwise.orchestration.input.parser import Parser
 
 RUNNING = ("run", "follow-up", "resume", "extend")  # these start arms
@@ -204,6 +205,20 @@ OPTIONS = (
         settings={**_FLAG, "help": "run what a run of somebody else names"},
     ),
     Option(
+        flag="--json",
+        commands=(*PLANNING, "status", "list"),
+        settings={**_FLAG, "help": JSON_HELP},
+    ),
+    Option(
+        flag="--progress",
+        commands=RUNNING,
+        settings={
+            "choices": ("text", "json"),
+            "default": "text",
+            "help": "json: a JSON line per event on stdout, all else on stderr (default: text)",
+        },
+    ),
+    Option(
         flag="--for",
         commands=NEW,
         settings={"dest": "target", "metavar": "NxGPU", "help": "plan for other machines: 8xH100, or 4x24GB of any"},
@@ -280,6 +295,8 @@ def read_options(name: str | None, arguments: list[str] | None) -> argparse.Name
                 )
     if getattr(options, "target", None) and options.command != "plan" and not options.dry_run:
         parser.error("--for: goes with --dry-run; only a plan can be made for machines that are not here")
+    if options.command in RUNNING and options.json and not options.dry_run:
+        parser.error("--json: goes with --dry-run; a sweep that runs has --progress json")
     return options
 
 

@@ -77,13 +77,21 @@ def watch(
 class Display:
     """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
 
-    `followers` see what was looked at. `pulse` changes whenever something that runs has reported.
+    `followers` see what was looked at; `on_training` is called with the name of a model that arms need, such as the
+    teacher, when it is `training` and when it is `ready`. `pulse` changes whenever something that runs has reported.
     """
 
-    def __init__(self, console: Console, followers: Sequence[Follower] = ()) -> None:
+    def __init__(
+        self,
+        console: Console,
+        followers: Sequence[Follower] = (),
+        on_training: Callable[[str, str], None] = lambda name, status: None,
+    ) -> None:
         self.pulse: Hashable = None
         self._console = console
         self._followers = followers
+        self._on_training = on_training
+        self._in_training: set[str] = set()
         self._state: RunState | None = None
         self._stack = ExitStack()
         self._bars = Progress(
@@ -114,6 +122,9 @@ class Display:
 
     def training(self, name: str, unfinished: RunFolder, which: str = "") -> None:
         """Shows the progress of what trains under this name, from the folder its training writes to."""
+        if name + which not in self._in_training:
+            self._in_training.add(name + which)
+            self._on_training(which + name, "training")
         state = read_progress(unfinished, name)
         if not state:
             self._show(name, None, f"{which}starting Ray Train workers, which takes about 15 s")
@@ -129,6 +140,7 @@ class Display:
     def trained(self, name: str) -> None:
         """Shows that what trained under this name is ready."""
         self._show(name, 1.0, "ready")
+        self._on_training(name, "ready")
 
     def measures(self, partly: float, done: int, total: int) -> None:
         """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""

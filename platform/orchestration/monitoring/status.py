@@ -145,11 +145,19 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         yield "to resume", f"branchwise resume {seen.name}"
     if run.has_report():
         yield "report", run.report_path()
+    if best := best_arm(run, state):
+        arm, metric, value = best
+        yield "best so far", f"{value:.4g} {metric}, {arm}"
+
+
+def best_arm(run: RunFolder, state: RunState) -> tuple[str, str, float] | None:
+    """Return arm, metric and value of the best arm so far, in the metric's direction; None without a value."""
     values = {arm: value for arm, record in state.records.items() if (value := _value(record)) is not None}
-    if values:
-        sign = -1.0 if _higher_is_better(run) else 1.0
-        best = min(values, key=lambda arm: (sign * values[arm], arm))
-        yield "best so far", f"{values[best]:.4g} {state.records[best]['values']['metric']}, {best}"
+    if not values:
+        return None
+    sign = -1.0 if _higher_is_better(run) else 1.0
+    arm = min(values, key=lambda name: (sign * values[name], name))
+    return arm, str(state.records[arm]["values"]["metric"]), values[arm]
 
 
 def _higher_is_better(run: RunFolder) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,34 +27,39 @@ if TYPE_CHECKING:  # pandas and matplotlib come with them
 
 
 def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
-    """What will run, on what, and for how long; and the obstacle to it on this machine, where there is one."""
-    space, design = plan.space, plan.space.design
+    """Print what will run, on what, for how long, and the obstacle to it, where there is one."""
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
-    grid.add_row("sweep", f"{space.name} ({design.kind}, {space.trainable})")
-    for name, text in describe(plan):
-        grid.add_row(name, text)
-    for index, sentence in enumerate(_sensitivity(plan)):
-        grid.add_row("" if index else "detects", sentence)
-    for index, sentence in enumerate(_price(plan)):
-        grid.add_row("" if index else "price", sentence)
-    for teacher in plan.teachers:
-        grid.add_row("teacher", f"{teacher.key}, {_teacher(plan, teacher)}")
-    for arm in plan.damaged:
-        grid.add_row("damaged", f"arms/{arm}.json; the arm runs again")
-    for name, text in space.module.describe_models(space.spec):
-        grid.add_row(name, text)
-    if plan.target:
-        for name, text in describe_bill(plan, plan.target):
-            grid.add_row(name, text)
-    grid.add_row("time", _time(plan))
-    if obstacle:
-        grid.add_row("not there" if plan.target else "not here", obstacle)
-    for notice in space.notices:
-        grid.add_row("notice", notice)
-    grid.add_row("results", plan.run.root)
+    before = ""
+    for name, text in plan_rows(plan, obstacle):
+        grid.add_row("" if name == before and name in ("detects", "price") else name, text)
+        before = name
     console.print(grid, highlight=False)
+
+
+def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a plan: a name and a sentence."""
+    space, design = plan.space, plan.space.design
+    yield "sweep", f"{space.name} ({design.kind}, {space.trainable})"
+    yield from describe(plan)
+    for sentence in _sensitivity(plan):
+        yield "detects", sentence
+    for sentence in _price(plan):
+        yield "price", sentence
+    for teacher in plan.teachers:
+        yield "teacher", f"{teacher.key}, {_teacher(plan, teacher)}"
+    for arm in plan.damaged:
+        yield "damaged", f"arms/{arm}.json; the arm runs again"
+    yield from space.module.describe_models(space.spec)
+    if plan.target:
+        yield from describe_bill(plan, plan.target)
+    yield "time", _time(plan)
+    if obstacle:
+        yield "not there" if plan.target else "not here", obstacle
+    for notice in space.notices:
+        yield "notice", notice
+    yield "results", plan.run.root
 
 
 def _time(plan: Plan) -> str:

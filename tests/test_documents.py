@@ -1,0 +1,223 @@
+"""`--json` and `--progress json`: one document or line on stdout, by its schema, whatever happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+
+from branchwise.cli import main
+from branchwise.command_io import finite, write_json
+from branchwise.documents import DOCUMENTS, json_schema
+from branchwise.orchestration.monitoring.events import Events
+from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.trainables.dash.machine import checks
+from branchwise.trainables.dash.machine.checks import Check
+from branchwise.trainables.runtime.run_folder import RunFolder
+from branchwise.trainables.runtime.storage import storage_at
+
+Printed = Callable[..., tuple[int, Any, str]]
+
+
+def strict(text: str) -> Any:
+    """JSON without bare NaN and infinity."""
+
+    def refuse(name: str) -> None:
+        pytest.fail(f"bare {name}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Printed:
+    """Runs a command and returns its exit code, the one document on stdout, and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, schema: str = "") -> tuple[int, Any, str]:
+        code = main(list(map(str, arguments)))
+        output = capsys.readouterr()
+        document = strict(output.out)
+        jsonschema.validate(document, json_schema(schema or ("error" if code == 2 else str(arguments[0]))))
+        return code, document, output.err
+
+    return run
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_schemas_are_schemas_and_print_themselves(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json_schema(name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert main(["schema", name]) == 0
+    assert strict(capsys.readouterr().out) == schema
+    assert schema["properties"]["schema_version"]["const"] == 1
+    for wrong in ({}, {"schema_version": 2}, {"schema_version": 1, "unknown": 0}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+
+
+def test_a_plan(printed: Printed, surface_space: Path) -> None:
+    code, plan, said = printed("plan", surface_space, "--json")
+    assert (code, said, plan["run"], plan["obstacle"]) == (0, "", "surface-ablation", None)
+    assert plan["arms"] == plan["arms_left"] > 0
+    assert printed("run", surface_space, "--dry-run", "--json", schema="plan")[1] == plan
+
+
+def test_a_plan_that_cannot_start(printed: Printed, surface_space: Path) -> None:
+    code, plan, _ = printed("plan", surface_space, "--json", "--set", "resources.cpus_per_trial=999", schema="plan")
+    assert code == 2
+    assert "999" in plan["obstacle"]
+
+
+def test_states_of_runs(printed: Printed, root: Path, tmp_path: Path) -> None:
+    assert printed("list", "--json")[1]["runs"] == []
+    runs = root / "tests/data/runs"
+    listed = printed("list", "--storage", runs, "--json")[1]["runs"]
+    assert "ablation" in {run["run"] for run in listed}
+    _, state, _ = printed("status", "ablation", "--storage", runs, "--json")
+    assert state["run"] == "ablation"
+    assert state["seconds_left"] is state["pid"] is None
+
+
+def test_a_running_run(printed: Printed, tmp_path: Path) -> None:
+    run = RunFolder(storage_at(tmp_path / "results"), "sweep")
+    run.write_plan({"space_sha256": ""})
+    run.write_manifest({"status": "running", "arms": 4, "started": "2026-01-02T03:04:05+00:00", "host": "there"})
+    _, state, _ = printed("status", "--json")
+    assert (state["state"], state["arms"], state["best"], state["running"]) == ("stopped", 4, None, [])
+
+
+def test_an_analysis_and_a_verification(printed: Printed, root: Path, tmp_path: Path) -> None:
+    run = root / "tests/data/runs/ablation"
+    code, found, _ = printed("analyze", run, "--out", tmp_path / "report", "--json", "--claim", "anchor.shapley > 0")
+    assert code == 0
+    assert found["results"]["format"] == 2
+    assert len(found["exploratory"]) == 1
+    assert Path(found["report"], "index.html").is_file()
+    code, verified, _ = printed("verify", run, "--json", schema="verify")
+    assert code == (0 if verified["holds"] else 1)
+    assert verified["holds"] == all(check["holds"] for check in verified["checks"])
+
+
+def test_a_doctor(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Check("a", "passed", "fine"), Check("b", "failed", "no")]
+    monkeypatch.setattr(checks, "run", lambda device: iter(found))
+    code, document, _ = printed("doctor", "--cpu", "--json", schema="doctor")
+    assert code == 3
+    assert [check["state"] for check in document["checks"]][:2] == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "nope", "--json"],
+        ["status", "--json"],
+        ["status", "--json", "../up"],
+        ["plan", "nope.yaml", "--json"],
+        ["plan", "--json"],
+        ["run", "nope.yaml", "--json"],
+        ["resume", "nope", "--dry-run", "--json"],
+        ["list", "--storage", "ftp://x/y", "--json"],
+        ["list", "--jsn", "--json"],
+        ["analyze", "nope", "--json"],
+        ["analyze", "--json"],
+        ["verify", "nope", "--json"],
+        ["verify", "--json"],
+        ["doctor", "--json", "now"],
+    ],
+)
+def test_errors_are_documents(printed: Printed, arguments: list[str], tmp_path: Path) -> None:
+    code, document, said = printed(*arguments)
+    assert code == document["exit_code"] == 2
+    assert said == f"branchwise {arguments[0]}: {document['error']}\n"
+    assert not any(tmp_path.iterdir())
+
+
+def test_numbers_that_are_not_finite_are_null() -> None:
+    assert finite({"a": [math.nan, (math.inf, 1.5)], 2: -math.inf}) == {"a": [None, [None, 1.5]], "2": None}
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        assert not write_json({"a": 1}, stream)
+        stream.write("more")  # goes nowhere
+
+
+def test_a_closed_pipe_leaves_no_traceback() -> None:
+    command = [sys.executable, "-m", "branchwise.cli", "schema", "plan"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    lines = [strict(line) for line in stream.getvalue().splitlines()]
+    for line in lines:
+        jsonschema.validate(line, json_schema("progress"))
+    return lines
+
+
+def cohort(name: str, *arms: str) -> Any:
+    return SimpleNamespace(name=name, arms=[SimpleNamespace(name=arm) for arm in arms])
+
+
+def test_events_follow_a_run(tmp_path: Path) -> None:
+    run = RunFolder(storage_at(tmp_path), "sweep")
+
+    def record(arm: str, trial: str, **more: Any) -> None:
+        known = {"arm": arm, "trial": trial, "kind": "cell", "cell": arm[:-3], "block": 0, "seed": 0, "patch": {}}
+        ended = {"seconds": 1.0, "status": "done", "values": {"value": 0.5}, "error": "", "tables": {}}
+        run.write_record(arm, {**known, "components": {}, **ended, **more})
+
+    record("earlier-b0", "t0000")
+    plan: Any = SimpleNamespace(
+        run=run, total=4, cohorts=[cohort("t0001", "full-b0", "base-b0"), cohort("t0002", "ema-b0")],
+        teacher_seconds=0.0, arm_seconds=4.0, startup_seconds=1.0,
+    )  # fmt: skip
+    stream = io.StringIO()
+    events, state = Events(stream), RunState(run)
+    events.begin(plan)
+    report = {"phase": "train", "step": 1, "steps": 2, "begun": 0.0, "time": 1.0}
+    run.write_progress(
+        "t0001", {**report, "arms": [{"arm": name, "cell": "", "block": 0} for name in ("full-b0", "base-b0")]}
+    )
+    events(state, state.look())
+    record("full-b0", "t0001")
+    events(state, state.look())
+    record("base-b0", "t0001", values={"value": math.nan}, status="diverged", error="loss is NaN")
+    record("ema-b0", "t0002")  # so quick that nobody saw it running
+    events(state, state.look())
+    events.look(4, ["ema"])
+    events.limit("limits.hours: 1")
+    events.done(3, "limited", None, "")
+    lines = lines_of(stream)
+    assert [(line["event"], line.get("name")) for line in lines] == [
+        ("planned", None),
+        ("cohort_started", "t0001"),
+        ("arm_finished", "full-b0"),
+        ("arm_failed", "base-b0"),
+        ("cohort_started", "t0002"),
+        ("arm_finished", "ema-b0"),
+        ("cohort_finished", "t0001"),
+        ("cohort_finished", "t0002"),
+        ("look", None),
+        ("limit", None),
+        ("done", None),
+    ]
+    assert (lines[0]["arms_finished"], lines[0]["seconds_left"]) == (1, 5.0)
+    assert lines[3]["message"] == "loss is NaN"
+    assert (lines[-1]["exit_code"], lines[-1]["arms_finished"]) == (3, 4)
