@@ -97,6 +97,12 @@ def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
     return next((teacher for teacher in teachers(arms, column) if teacher.name == TEACHER), None)
 
 
+def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
+    """Whether intervals cover other teachers, since every block trained its own."""
+    found = teachers(arms, column)
+    return bool(found) and all(teacher.for_each_block for teacher in found)
+
+
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
     """What intervals cover: one teacher, or other teachers too; and whose each is where cells have different ones."""
     found = teachers(arms, column)

@@ -8,24 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from branchwise.analysis.records.comparing import check_comparable, differing_fields
+from branchwise.analysis.records.comparing import check_comparable
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import formats, numbers, tables
 from branchwise.analysis.report.exports import tidy
+from branchwise.analysis.report.exports.page import html, measure_tables
 from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
-from branchwise.analysis.report.figures import Plot, inline_svg, style, write
+from branchwise.analysis.report.figures import Plot, style, write
 from branchwise.analysis.report.headlines import answers
-from branchwise.analysis.report.links import arm_rows, folder_links
 from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.plots import measure_plots
-from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.plots.attribution import attribution_plots
 from branchwise.analysis.report.plots.cells import cell_forest
 from branchwise.analysis.report.plots.doses import dose_plots
@@ -33,15 +29,13 @@ from branchwise.analysis.report.plots.evidence import line_plots
 from branchwise.analysis.report.plots.samples import sample_rows, unread
 from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
-from branchwise.analysis.report.text import Table, number_style, with_minus
-from branchwise.analysis.report.wording import for_print, titled, with_titles
+from branchwise.analysis.report.text import Table, number_style
+from branchwise.analysis.report.wording import for_print, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
-from branchwise.analysis.statistics.power import describe
 from branchwise.run_files.layout import REPORT, remove
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
-MOST_ARMS = 500  # rows of arms in the HTML; the JSON has all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +107,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         claims=tables.claims_table(analyses),
         looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
         decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
-        measures=tuple(table for measured in again for table in _measure_tables(measured)),
+        measures=tuple(table for measured in again for table in measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
         paths=tuple(target / name for name in names),
@@ -140,11 +134,6 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
             for plot in _plots(findings, measured, i if len(analyses) > 1 else None)
         ]
         return write_paper(analyses, report_tables(analyses, again), plots, folder, options)
-
-
-def _measure_tables(measured: Remeasured) -> list[Table]:
-    by_cell = evaluation_table(measured)
-    return [holds_table(measured), *([by_cell] if by_cell.rows else []), best_table(measured)]
 
 
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
@@ -235,7 +224,7 @@ def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> 
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
-        each += [table for table in (*_measure_tables(measured), efficiency_table(findings.run)) if table.rows]
+        each += [table for table in (*measure_tables(measured), efficiency_table(findings.run)) if table.rows]
         shown += [_titled(table, findings, analyses) for table in each]
     return shown
 
@@ -252,68 +241,3 @@ def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> T
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     """Whose a sentence or table is, where there are several."""
     return f"{findings.run.name}: " if len(analyses) > 1 else ""
-
-
-def html(
-    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
-) -> str:
-    """The page as one self-contained string; every text of a run is escaped by the template. target: its folder."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["minus"] = with_minus
-    runs = [
-        _page_run(findings, group, measured, target)
-        for findings, group, measured in zip(analyses, plots, again, strict=True)
-    ]
-    for i, run in enumerate(runs, start=1):
-        run["key"] = f"run{i}-" if len(runs) > 1 else ""
-    running = any(findings.run.progress for findings in analyses)
-    return environment.get_template("interim.html.j2" if running else "report.html.j2").render(
-        title=" against ".join(findings.run.name for findings in analyses),
-        runs=runs,
-        attribution=with_titles(tables.attribution_table(analyses), analyses),
-        claims=tables.claims_table(analyses),
-        differing=differing_fields([findings.run for findings in analyses]),
-    )
-
-
-def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, target: Path) -> dict[str, object]:
-    run = findings.run
-    keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
-    return {
-        "name": run.name,
-        "progress": run.progress,
-        "claims": run.claims,
-        "metric": run.metric,
-        "measure": run.measure,
-        "warnings": findings.warnings,
-        "answers": answers(findings),
-        "notes": findings.notes,
-        "done": len(run.results),
-        "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
-        "searched": int((run.arms["kind"] == "search").sum()),
-        "blocks": findings.headline.fit.n_blocks,
-        "outcome": findings.run.primary,
-        "scale": findings.headline.scale,
-        "question": run.part.question,
-        "looks": with_titles(looks_table(findings), [findings]),
-        "decided": with_titles(decided_table(findings), [findings]),
-        "effects": [with_titles(table, [findings]) for table in tables.effect_tables(findings)],
-        "cells": with_titles(tables.cell_table(findings), [findings]),
-        "checks": [with_titles(table, [findings]) for table in tables.check_tables(findings)],
-        "search": search_tables(run),
-        "measures": _measure_tables(measured),
-        "efficiency": efficiency_table(run),
-        "measured": [axis.name for axis in measured.axes],
-        "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
-        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
-        "lines": [lines.name for lines in run.outline.lines],
-        "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],
-        "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},
-        "arms": arm_rows(run, target, MOST_ARMS),
-        "hidden_arms": max(len(run.arms) - MOST_ARMS, 0),
-        "links": folder_links(run, target),
-        "facts": {key: run.manifest[key] for key in keys if run.manifest.get(key) not in (None, "")},
-    }

@@ -10,6 +10,7 @@ from math import isnan, nan
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
+from branchwise.analysis.records.teachers import has_teacher_for_each_block
 from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
 from branchwise.analysis.report.text import (
     CHECK,
@@ -258,7 +259,8 @@ def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
 
 
 def _of_teachers(analyses: Sequence[Findings]) -> str:
-    if not any(TEACHER in verdict.weights for findings in analyses for verdict in findings.verdicts):
+    named = [one for one in analyses if any(TEACHER in verdict.weights for verdict in one.verdicts)]
+    if not named or all(has_teacher_for_each_block(one.run.arms, f"teacher_{one.run.primary.name}") for one in named):
         return ""
     return " One teacher is one teacher: its value varies by its sampling, as measured, and says nothing of others."
 

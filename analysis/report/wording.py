@@ -11,11 +11,27 @@ from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.text import DASH, TIMES, Table, with_interval
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import Estimate
+from branchwise.analysis.statistics.model import ALPHA, Estimate
 
 MAX_EXPONENT = 700.0  # of e, in a double
 
 NEXT_SEED = "one further seed"
+
+
+def conclusion(findings: Findings) -> str:
+    """Which component has the largest effect that is clear of zero, in one line for the title of a figure."""
+    scale = natural(findings)
+    clear = [
+        (abs(row.effect.value), displayed)
+        for row, displayed in zip(findings.headline.rows, scale.rows, strict=True)
+        if row.p_holm <= ALPHA
+    ]
+    if not clear:
+        return "No component has an effect that is clear of zero"
+    row = max(clear, key=lambda pair: pair[0])[1]
+    helps = row.effect.value > 0
+    size = (effect_text(row.effect, scale) if helps else harm_text(row.effect, scale)).partition(" [")[0]
+    return f"{titled(row.component, findings)} {verb(scale.outcome, helps)} {scale.outcome.title} most, by {size}"
 
 
 def verb(outcome: Outcome, helps: bool = True) -> str:

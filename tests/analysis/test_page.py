@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 from urllib.parse import unquote
 
 import pandas as pd
@@ -22,9 +25,25 @@ def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
             e => e.getBoundingClientRect().height < 50).length""",
         "drawn": "document.querySelectorAll('figure svg').length",
         "wide": "document.documentElement.scrollWidth > innerWidth",
+        "ordered": """['ascending', 'descending'].map(order => {
+            const table = document.querySelector('#table-cells table');
+            const at = [...table.tHead.rows[0].cells].findIndex(head => head.textContent.includes('mean'));
+            table.tHead.rows[0].cells[at].click();
+            const numbers = [...table.tBodies[0].rows].map(row => parseFloat(row.cells[at].textContent));
+            const sign = order === 'ascending' ? 1 : -1;
+            return numbers.filter(x => !isNaN(x)).every((x, i, all) => !i || sign * (x - all[i - 1]) >= 0);
+        })""",
     }
     page = (whole / "report/index.html").read_text()
-    assert probed(page, probe, tmp_path, 1200) == {"requests": [], "flat": 0, "drawn": 9, "wide": False}
+    expected = {"requests": [], "flat": 0, "drawn": 9, "wide": False, "ordered": [True, True]}
+    assert probed(page, probe, tmp_path, 1200) == expected
+
+
+def test_page_runs_no_script_but_its_own(whole: Path) -> None:
+    page = (whole / "report/index.html").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
 
 
 def test_contents_lead_to_what_is_there(whole):

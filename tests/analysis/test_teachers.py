@@ -9,6 +9,7 @@ import pytest
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.tables import claims_table
 from branchwise.analysis.statistics.findings import analyse
 
 LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from one teacher, all others from another
@@ -92,3 +93,15 @@ def test_a_claim_compares_with_the_teacher_of_each_block(make_run):
 def test_one_teacher_of_all_blocks_is_said_to_be_one(make_run):
     notes = analyse(load_run(make_run(blocks=3))).notes
     assert any("All blocks learned from one teacher" in note for note in notes)
+
+
+def test_note_on_one_teacher_is_for_runs_with_one(make_run):
+    claims = ["full.value < 2 * teacher.value"]
+    one = make_run(blocks=5, claims=claims)
+    each = make_run(name="each", blocks=5, claims=claims)
+    arms = pd.read_parquet(each / "arms.parquet")
+    arms["teacher"] = [f"t{block}" for block in arms["block"]]
+    arms["teacher_value"] = 24.0 + arms["block"]
+    arms.to_parquet(each / "arms.parquet")
+    notes = [claims_table([analyse(load_run(folder))]).note for folder in (one, each)]
+    assert ["One teacher is one teacher" in note for note in notes] == [True, False]

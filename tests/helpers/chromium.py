@@ -41,8 +41,8 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
     """Values of JavaScript expressions in a report `width` pixels wide. A complaint on the console is an error."""
     values = ", ".join(f"{name}: {expression}" for name, expression in probe.items())
     script = f"addEventListener('load', () => {{ document.title = 'probed ' + JSON.stringify({{ {values} }}) }})"
-    # The page itself allows no script: the probe needs that one word changed.
-    page = page.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
+    # The page allows no script but its own: the probe needs that changed.
+    page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page)
     (folder / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
     elements, complaints = opened(folder / "frame.html", folder / "profile", *options)

@@ -12,7 +12,7 @@ from branchwise.analysis.report.figures import COLOURS, INK, ONE_COLUMN, TWO_COL
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
 from branchwise.analysis.report.plots.palette import FULL_COLOUR, cell_colour, component_title
 from branchwise.analysis.report.text import TIMES, with_minus
-from branchwise.analysis.report.wording import effect_text, natural
+from branchwise.analysis.report.wording import conclusion, effect_text, natural
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
@@ -56,7 +56,7 @@ def attribution_bars(findings: Findings) -> Plot | None:
     _legend_below(figure, axes)
     told = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in found if r.effect.known)
     alt = f"Shapley values, leave-one-out and add-one-in with 95% intervals; right of zero the component helps. {told}."
-    return render(figure, "attribution", "Worth of each component", alt)
+    return render(figure, "attribution", conclusion(findings), alt)
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
@@ -100,7 +100,7 @@ def waterfall(findings: Findings) -> Plot | None:
         f"Shapley values as steps from the base cell to the full method, on the {mean} over seeds, "
         f"{scale.outcome.better} being better; blue makes it better, orange worse."
     )
-    return render(figure, "waterfall", "From base to full", alt)
+    return render(figure, "waterfall", f"From base to full: {steps[0]:.3g} to {steps[-1]:.3g}", alt)
 
 
 def _value(v: float, scale: ScaleResult) -> float:

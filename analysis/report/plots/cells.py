@@ -13,6 +13,7 @@ from branchwise.analysis.declared.factors import OFF, ON
 from branchwise.analysis.report.figures import GRID, INK, TWO_COLUMNS, Plot, new_figure, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
 from branchwise.analysis.report.plots.palette import cell_colour, component_title
+from branchwise.analysis.report.text import number
 from branchwise.analysis.report.wording import natural
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
@@ -51,7 +52,8 @@ def cell_forest(findings: Findings) -> Plot | None:
         f"the teacher and of real images (diamonds) where known. Right: change against {scale.reference} with 95% "
         "intervals by block, right being better."
     )
-    return render(figure, "cells", "Cells", alt)
+    best = (min if findings.run.primary.better == "lower" else max)(cells, key=lambda row: row.mean)
+    return render(figure, "cells", f"The best mean is that of {best.cell}: {number(best.mean)}", alt)
 
 
 def _matrix(axes: Axes, shown: Sequence[CellRow], findings: Findings) -> None:

@@ -1,0 +1,123 @@
+"""The report's page: one HTML file that opens offline."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from branchwise.analysis.records.comparing import differing_fields
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.report import tables
+from branchwise.analysis.report.figures import Plot, inline_svg
+from branchwise.analysis.report.headlines import answers
+from branchwise.analysis.report.links import arm_rows, folder_links
+from branchwise.analysis.report.looks import decided_table, looks_table
+from branchwise.analysis.report.measures.efficiency import efficiency_table
+from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
+from branchwise.analysis.report.search import search_tables
+from branchwise.analysis.report.text import Table, with_minus
+from branchwise.analysis.report.wording import titled, with_titles
+from branchwise.analysis.statistics.findings import Findings
+from branchwise.analysis.statistics.measures.effects import Remeasured
+from branchwise.analysis.statistics.power import describe
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+SCRIPT = TEMPLATES / "page.js"
+MAX_ARMS = 500  # rows of arms in the HTML; the JSON has all
+
+
+def measure_tables(measured: Remeasured) -> list[Table]:
+    """Return the tables on models that were measured again."""
+    by_cell = evaluation_table(measured)
+    return [holds_table(measured), *([by_cell] if by_cell.rows else []), best_table(measured)]
+
+
+def html(
+    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
+) -> str:
+    """The page as one self-contained string; every text of a run is escaped by the template. target: its folder."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["minus"] = with_minus
+    runs = [
+        _page_run(findings, group, measured, target)
+        for findings, group, measured in zip(analyses, plots, again, strict=True)
+    ]
+    for i, run in enumerate(runs, start=1):
+        run["key"] = f"run{i}-" if len(runs) > 1 else ""
+    running = any(findings.run.progress for findings in analyses)
+    script = SCRIPT.read_text(encoding="utf-8")
+    return environment.get_template("interim.html.j2" if running else "report.html.j2").render(
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+        title=" against ".join(findings.run.name for findings in analyses),
+        runs=runs,
+        attribution=with_titles(tables.attribution_table(analyses), analyses),
+        claims=tables.claims_table(analyses),
+        differing=differing_fields([findings.run for findings in analyses]),
+    )
+
+
+def costs(run: Run) -> dict[str, str]:
+    """What the run took, as its manifest and records say."""
+    rows: dict[str, str] = {"arms": f"{len(run.arms):,}"}
+    started, ended = (run.manifest.get(key) for key in ("started", "ended"))
+    if isinstance(started, str) and isinstance(ended, str):
+        with suppress(ValueError):
+            seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+            rows["time"] = str(timedelta(seconds=round(seconds)))
+    if "run_seconds" in run.arms and run.arms["run_seconds"].notna().any():
+        rows["in arms"] = str(timedelta(seconds=round(float(run.arms["run_seconds"].sum()))))
+    if device := run.manifest.get("device"):
+        rows["device"] = str(device)
+    return rows
+
+
+def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, target: Path) -> dict[str, object]:
+    run = findings.run
+    keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
+    return {
+        "name": run.name,
+        "progress": run.progress,
+        "claims": run.claims,
+        "metric": run.metric,
+        "measure": run.measure,
+        "warnings": findings.warnings,
+        "answers": answers(findings),
+        "notes": findings.notes,
+        "done": len(run.results),
+        "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
+        "searched": int((run.arms["kind"] == "search").sum()),
+        "blocks": findings.headline.fit.n_blocks,
+        "outcome": findings.run.primary,
+        "scale": findings.headline.scale,
+        "question": run.part.question,
+        "looks": with_titles(looks_table(findings), [findings]),
+        "decided": with_titles(decided_table(findings), [findings]),
+        "effects": [with_titles(table, [findings]) for table in tables.effect_tables(findings)],
+        "cells": with_titles(tables.cell_table(findings), [findings]),
+        "checks": [with_titles(table, [findings]) for table in tables.check_tables(findings)],
+        "search": search_tables(run),
+        "measures": measure_tables(measured),
+        "efficiency": efficiency_table(run),
+        "measured": [axis.name for axis in measured.axes],
+        "plan": describe(findings.plan, findings.repeats) if findings.plan else [],
+        "figures": {plot.name.split("-")[-1]: (plot, Markup(inline_svg(plot))) for plot in plots},
+        "lines": [lines.name for lines in run.outline.lines],
+        "weights": [(titled(row.component, findings), row.weights) for row in findings.headline.rows],
+        "arms_of": {row.cell: row.arms for row in findings.cells if row.arms},
+        "arms": arm_rows(run, target, MAX_ARMS),
+        "hidden_arms": max(len(run.arms) - MAX_ARMS, 0),
+        "links": folder_links(run, target),
+        "costs": costs(run),
+        "facts": {key: run.manifest[key] for key in keys if run.manifest.get(key) not in (None, "")},
+    }
