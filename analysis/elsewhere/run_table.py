@@ -89,7 +89,8 @@ class RunTable:
         encoded = pc.dictionary_encode(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
         words = [str(word).strip() for word in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        return Words(codes=codes, words=tuple(words)).rename(words)
+        column_words = Words(codes=codes, words=tuple(words))
+        return column_words if len(set(words)) == len(words) else column_words.rename(words)
 
     def as_floats(self, name: str) -> NDArray[np.float64] | None:
         """A column as numbers, NaN where it is empty; None where a word is no number as programs print it."""
@@ -122,7 +123,7 @@ class RunTable:
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:
     """A table of one mapping per run; what a run lacks is empty. Names that begin with `config.` are settings."""
     names = list(dict.fromkeys(name for record in records for name in record))
-    columns = [pa.array([as_text(record.get(name)) for record in records], pa.string()) for name in names]
+    columns = [pa.array(_texts([record.get(name) for record in records]), pa.string()) for name in names]
     kinds: dict[str, Kind] = {name: "setting" for name in names if name.startswith(SETTING)}
     kinds |= attributes.pop("kinds", {})
     return RunTable(table=pa.table(columns, names=names), kinds=kinds, **attributes)
@@ -155,6 +156,14 @@ def metric_name(key: str, facts: Iterable[str]) -> str:
     return f"metrics.{key}" if key in facts or key.startswith(SETTING) else key
 
 
+def joined(parts: Sequence[RunTable], **attributes: Any) -> RunTable:
+    """The runs of several tables, one after another; what one of them lacks is empty."""
+    kinds = {name: kind for part in parts for name, kind in part.kinds.items()}
+    table = pa.concat_tables([part.table for part in parts], promote_options="default")
+    columns = [pc.fill_null(column, "") for column in table.columns]
+    return RunTable(table=pa.table(columns, names=table.column_names), kinds=kinds, **attributes)
+
+
 def from_frame(frame: pd.DataFrame) -> RunTable:
     """A table of a DataFrame; levels of its index that have names are columns, too."""
     if any(name is not None for name in frame.index.names):
@@ -174,6 +183,12 @@ def from_columns(names: Sequence[str], columns: Sequence[Any], **attributes: Any
         elif not column.equals(kept[name]):
             repeated.add(name)
     return RunTable(table=pa.table(list(kept.values()), names=list(kept)), repeated=frozenset(repeated), **attributes)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    if set(map(type, values)) <= {str, int, float, bool, type(None)}:
+        return ["" if value is None else str(value) for value in values]
+    return list(map(as_text, values))
 
 
 def as_text(value: Any) -> str:

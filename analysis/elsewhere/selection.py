@@ -71,7 +71,8 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     """
     ends = endings(runs, state_columns(runs, {*components.values(), block, value}, source))
     numbers = _numbers(runs, value, ends, source)
-    reasons = _reasons(numbers, runs.words(value), ends, value)
+    missing = ~np.isfinite(numbers.values)
+    reasons = _reasons(numbers, missing, runs.filter(missing).words(value), ends, value)
     notes: list[str] = []
     read: dict[str, Words] = {}
     for name, column in (*components.items(), (block, block)):
@@ -116,14 +117,12 @@ def _numbers(runs: RunTable, value: str, ends: Words, source: str) -> Numbers:
         raise RunFolderError(f"{source}, {runs.label(row)}: {value} is {shorten(error.word, 60)!r}; {error}") from None
 
 
-def _reasons(numbers: Numbers, column: Words, ends: Words, value: str) -> Words:
-    """Why each run has no result, "" for one that has."""
-    missing = ~np.isfinite(numbers.values)
+def _reasons(numbers: Numbers, missing: Mask, column: Words, ends: Words, value: str) -> Words:
+    """Why each run has no result, "" for one that has; `column` has the results of the runs that are `missing`."""
     words = [*(f"it ended as {word}" if word else "" for word in ends.words), f"it has no {value}"]
-    shown, positions = np.unique(column.codes[missing], return_inverse=True)  # a few of a million distinct results
-    words += [f"{value} is {shorten(column.words[code], 30)}" for code in shown]
+    words += [f"{value} is {shorten(word, 30)}" for word in column.words]
     no_value = np.full(len(missing), len(ends.words))
-    no_value[missing] = np.where(numbers.empty[missing], len(ends.words), positions + len(ends.words) + 1)
+    no_value[missing] = np.where(numbers.empty[missing], len(ends.words), column.codes + len(ends.words) + 1)
     codes = np.where(ends.codes != _code(ends, ""), ends.codes, np.where(missing, no_value, _code(ends, "")))
     return Words(codes=codes, words=tuple(words)).rename(words)
 

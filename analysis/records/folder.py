@@ -16,7 +16,7 @@ from branchwise.analysis.console import one_line
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.damage import RunFolderError, has_whole, read_json, read_space
-from branchwise.analysis.records.names import distinct, printable_table
+from branchwise.analysis.records.names import distinct, is_plain, printable_table
 from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import with_repeats
@@ -89,10 +89,21 @@ def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
         return
     planned = {tuple(cell.levels.get(name) for name in components): cell.cell for cell in outline.cells if cell.levels}
     with_components = arms["kind"].isin(RESULT_KINDS) & arms[columns].notna().all(axis=1)
-    states = (tuple(map(level_of, row)) for row in arms.loc[with_components, columns].itertuples(index=False))
-    arms.loc[with_components, "cell"] = [
-        planned.get(state, cell) for state, cell in zip(states, arms.loc[with_components, "cell"], strict=True)
-    ]
+    rows = arms.loc[with_components]
+    codes, states = np.zeros(len(rows), dtype=np.int64), [()]
+    for column in columns:
+        code, levels = pd.factorize(_levels(rows[column]))
+        codes = codes * len(levels) + code
+        states = [(*state, level_of(level)) for state in states for level in levels]
+    present, positions = np.unique(codes, return_inverse=True)
+    names = np.array([planned.get(states[code]) for code in present], dtype=object)[positions]
+    arms.loc[with_components, "cell"] = np.where(pd.isna(names), rows["cell"].to_numpy(dtype=object), names)
+
+
+def _levels(column: pd.Series) -> pd.Series:
+    """The levels of a component, in a form whose distinct values are found at once."""
+    is_simple = column.dtype == bool or isinstance(column.dtype, pd.StringDtype)
+    return column if is_simple else column.map(level_of)
 
 
 def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
@@ -163,6 +174,8 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
     """Raises RunFolderError for a column of names that holds something else, or is longer than a name."""
     where = folder / f"{ARMS_TABLE}.parquet"
     for column in TEXTS:
+        if is_plain(arms[column], MAX_CELL if column in NAMED else None):
+            continue
         for item in distinct(arms[column].dropna()):
             if not isinstance(item, str):
                 raise RunFolderError(f"{where}: column {column}: must hold texts, not {one_line(repr(item))}")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from branchwise.analysis.console import printable
 
@@ -36,9 +38,22 @@ def printable_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def _odd(column: pd.Series) -> bool:
     """Whether a column holds a text that is not printable."""
-    if not (pd.api.types.is_string_dtype(column.dtype) or column.dtype == object):
+    if not (pd.api.types.is_string_dtype(column.dtype) or column.dtype == object) or is_plain(column):
         return False
     return any(isinstance(item, str) and not item.isprintable() for item in distinct(column))
+
+
+def is_plain(column: pd.Series, max_length: int | None = None) -> bool:
+    """Return whether a column certainly holds printable ASCII alone, of at most `max_length` characters.
+
+    Arrow looks through a million of texts at once; a column that is not plain takes a look at each value.
+    """
+    if not isinstance(column.dtype, pd.StringDtype):
+        return False
+    texts = pa.array(column, from_pandas=True)
+    if not pc.all(pc.ascii_is_printable(texts), min_count=0).as_py():
+        return False
+    return max_length is None or (pc.max(pc.binary_length(texts)).as_py() or 0) <= max_length
 
 
 def distinct(column: pd.Series) -> Any:

@@ -131,7 +131,7 @@ class Run:
     def cells(self) -> tuple[str, ...]:
         """Planned cells, and those that were found as the run went."""
         seen = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
-        return tuple(dict.fromkeys((*self.planned, *seen)))
+        return tuple(dict.fromkeys((*self.planned, *seen.unique())))
 
     def levels(self, cell: str) -> Mapping[str, str] | None:
         """The level of each component in a cell; None for one without components."""
@@ -180,10 +180,13 @@ class Run:
         """Planned arms without a row. Those that a search leads to are named as it goes, and never missing."""
         rows = (*self.planned, *self.baselines)
         counted = self.arms[self.arms["kind"] != "search"]
-        present = set(zip(counted["cell"], counted["block"], strict=True))
-        return tuple(
-            f"{cell}-b{block}" for block in self.outline.blocks for cell in rows if (cell, block) not in present
-        )
+        blocks = np.array(self.outline.blocks)
+        there = counted.groupby("cell")["block"]
+        present = {cell: np.isin(blocks, of_cell) for cell, of_cell in there.unique().items()}
+        absent = np.array([~present.get(cell, np.zeros(len(blocks), dtype=bool)) for cell in rows])
+        if not absent.any():
+            return ()
+        return tuple(f"{rows[column]}-b{blocks[block]}" for block, column in np.argwhere(absent.T))
 
     @cached_property
     def unfinished(self) -> str:

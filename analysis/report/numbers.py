@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from json.encoder import encode_basestring
 from math import isfinite, isnan, nan
 from typing import Any
 
@@ -239,13 +240,24 @@ def to_json(value: Any) -> str:
 
 def _rows(table: pd.DataFrame) -> str:
     """A table as a JSON list: column by column and each distinct value once, since there may be a million rows."""
-    columns, encode = [], json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    columns = []
     for name in table:
-        codes, distinct = pd.factorize(table[name].to_numpy(dtype=object))
-        texts = [encode(_plain(item, [])) for item in distinct]
-        cells = [f"{json.dumps(str(name))}: {text}" for text in (*texts, "null")]  # code -1: no value
+        is_number = table[name].dtype in (np.dtype(np.float64), np.dtype(np.int64))
+        codes, distinct = pd.factorize(table[name].to_numpy(dtype=None if is_number else object))
+        start = f"{json.dumps(str(name))}: "
+        cells = [start + text for text in (*_texts(distinct.tolist()), "null")]  # code -1: no value
         columns.append(np.array(cells, dtype=object)[codes])
     return "[\n  {" + "},\n  {".join(map(", ".join, zip(*columns, strict=True))) + "}\n ]" if len(table) else "[]"
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """Each value as JSON; where all are texts or all are numbers, without a look at the kind of each."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return list(map(encode_basestring, values))
+    if kinds <= {float, int}:
+        return [repr(value) if isfinite(value) else "null" for value in values]
+    return [json.dumps(_plain(value, []), ensure_ascii=False, allow_nan=False) for value in values]
 
 
 def _plain(value: Any, tables: list[str]) -> Any:

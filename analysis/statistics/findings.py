@@ -221,7 +221,7 @@ def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
 
 def _more_repeats(run: Run, variance: Variance) -> Repeats | None:
     """None unless the sampling noise was measured and the arms tell how long their evaluation took."""
-    counts = [len(values) for values in run.results["value_repeats"] if np.ndim(values) == 1]
+    counts = [len(values) for values in run.results["value_repeats"].dropna() if np.ndim(values) == 1]
     seconds = float(run.results["eval_seconds"].mean()) if "eval_seconds" in run.results else nan
     known = variance.sampling > 0 and variance.residual > 0 and seconds > 0
     if not counts or not known:

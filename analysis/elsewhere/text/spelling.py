@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isinf
@@ -78,6 +78,8 @@ def _booleans(words: Sequence[str]) -> Mapping[str, str]:
 
 def _number(word: str) -> str:
     """A number that a program printed in its shortest form; any other word as it is."""
+    if word.isdigit() and word.isascii() and (word[0] != "0" or word == "0"):
+        return word  # of a million distinct seeds nearly all
     if not _PRINTED.fullmatch(word):
         return word
     exact, value = Decimal(word), float(word)
@@ -98,15 +100,18 @@ def _notes(name: str, read: Mapping[str, str]) -> list[str]:
     for new, several in spellings.items():
         if len(several) > 1:
             notes.append(f"{name}: {listed(several)} are read as one level, {new or 'no value'}.")
-    numbers, letters = defaultdict(list), defaultdict(list)
-    for new in spellings:
-        letters[new.lower()].append(new)
-        if _NUMBER.fullmatch(new):
-            numbers[Decimal(new)].append(new)
-    for several in numbers.values():
-        if len(several) > 1:
+    numbers = [word for word in spellings if _NUMBER.fullmatch(word)]
+    if len(set(map(float, numbers))) < len(numbers):  # equal decimals are equal floats, and those are quick to compare
+        for several in _equal(numbers, Decimal):
             notes.append(f"{name}: {listed(several)} are equal as numbers and differ as text: they are kept apart.")
-    for several in letters.values():
-        if len(several) > 1:
-            notes.append(f"{name}: {listed(several)} differ in the case of letters alone: they are kept apart.")
+    for several in _equal(spellings, str.lower):
+        notes.append(f"{name}: {listed(several)} differ in the case of letters alone: they are kept apart.")
     return notes
+
+
+def _equal(words: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:
+    """The words that share a key with another one."""
+    groups = defaultdict(list)
+    for word in words:
+        groups[key(word)].append(word)
+    return [several for several in groups.values() if len(several) > 1]
