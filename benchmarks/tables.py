@@ -21,7 +21,7 @@ from typing import Any
 from _common import ROOT, show
 
 PLAIN = "import sys, pandas; pandas.read_csv(sys.argv[1])"
-OPTIONS = "--components a,b --block seed --value accuracy --direction maximize".split()
+OPTIONS = ["--components", "a,b", "--block", "seed", "--value", "accuracy", "--direction", "maximize"]
 
 
 def main() -> int:
@@ -60,7 +60,12 @@ def draw(runs: int, columns: int) -> Any:
     rng, seeds = np.random.default_rng(0), runs // 4
     a, b = np.tile([0, 0, 1, 1], seeds), np.tile([0, 1, 0, 1], seeds)
     noise = rng.normal(0, 0.05, seeds).repeat(4) + rng.normal(0, 0.02, 4 * seeds)
-    frame = {"a": a == 1, "b": b == 1, "seed": np.arange(seeds).repeat(4), "accuracy": 0.5 + 0.05 * a + 0.02 * b + noise}
+    frame = {
+        "a": a == 1,
+        "b": b == 1,
+        "seed": np.arange(seeds).repeat(4),
+        "accuracy": 0.5 + 0.05 * a + 0.02 * b + noise,
+    }
     others = (
         lambda: rng.normal(size=4 * seeds),
         lambda: np.full(4 * seeds, 1e-3),

@@ -90,7 +90,7 @@ def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
     planned = {tuple(cell.levels.get(name) for name in components): cell.cell for cell in outline.cells if cell.levels}
     with_components = arms["kind"].isin(RESULT_KINDS) & arms[columns].notna().all(axis=1)
     rows = arms.loc[with_components]
-    codes, states = np.zeros(len(rows), dtype=np.int64), [()]
+    codes, states = np.zeros(len(rows), dtype=np.int64), list[tuple[str, ...]]([()])
     for column in columns:
         code, levels = pd.factorize(_levels(rows[column]))
         codes = codes * len(levels) + code

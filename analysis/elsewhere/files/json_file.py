@@ -42,7 +42,7 @@ def _is_of_wandb(run: Mapping[str, Any]) -> bool:
 
 
 def _batches(path: Path, data: bytes) -> Iterator[list[Mapping[str, Any]]]:
-    """The runs in a list, in `{"runs": [...]}`, or a line each; those of a million lines are not all objects at once."""
+    """The runs in a list, in `{"runs": [...]}`, or a line each, of which some are objects at a time."""
     runs = _list(path, data)
     if runs is not None:
         yield runs
