@@ -14,7 +14,7 @@ MAX_PATTERN_SECONDS = 2.0  # of CPU time on one line; a pattern that takes longe
 MAX_TEXT = 20_000  # characters of a line that a pattern is matched against: its last ones
 
 _PLAIN = r"(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_THOUSANDS = r"\d{1,3}(?:,\d{3}(?!\d))+(?:\.\d*)?"  # f"{value:,}"
+_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3}(?!\d))+(?:\.\d*)?"  # f"{value:,}"
 _NOT_FINITE = r"(?i:nan|inf(?:inity)?)\b"
 _BARE = rf"[-+\u2212]?(?:{_NOT_FINITE}|{_THOUSANDS}|{_PLAIN})"
 # Around a single number of NumPy 2, torch, JAX, TensorFlow, decimal: np.float64(0.4), tensor(0.4, device='cuda:0').
@@ -36,6 +36,7 @@ _TOKEN = regex.compile(rf"(?<![\w.])[-+\u2212]?{_PLAIN}")
 _TOKEN_GROUPED = regex.compile(rf"(?<![\w.,])[-+\u2212]?(?:{_THOUSANDS}|{_PLAIN})")
 _PERCENT = regex.compile(r"\s?%")
 _CUT_COMMA = regex.compile(r",\d")
+_WILDCARD = regex.compile(r"\)(?:\.|\\[DSW]|\[\^(?!,))")  # after a group
 
 
 class SlowPatternError(ValueError):
@@ -78,6 +79,7 @@ class NumberPattern:
         self._compiled = compile_pattern(pattern)
         self._group = group
         self._unusual = _with_body(pattern, group)
+        self._open = {name for name in self._compiled.groupindex if _ends_anywhere(pattern, name)}
 
     def search(self, line: str) -> Mapping[str, Printed] | None:
         """Return the groups of the first match in a line. Raises SlowPatternError."""
@@ -87,7 +89,9 @@ class NumberPattern:
             match = self._search(self._unusual, text)
         if match is None:
             return None
-        return {name: _read(text, match, name) for name, value in match.groupdict().items() if value}
+        return {
+            name: _read(text, match, name, name in self._open) for name, value in match.groupdict().items() if value
+        }
 
     def _search(self, compiled: regex.Pattern[str], text: str) -> regex.Match[str] | None:
         try:
@@ -99,7 +103,8 @@ class NumberPattern:
             ) from None
 
 
-def _read(text: str, match: regex.Match[str], group: str) -> Printed:
+def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Printed:
+    """Return the number of a group; `is_open`: the pattern allows anything after it."""
     start, end = match.span(group)
     for wrapped in _WRAPPED_HERE.finditer(text):
         if wrapped.start() <= start and wrapped.start("inner") > start:  # also where it matched the 64 of float64(0.4)
@@ -108,7 +113,7 @@ def _read(text: str, match: regex.Match[str], group: str) -> Printed:
     if parse_number(printed) is None:
         stripped = printed.rstrip(".,;:)]}'\"")  # of the sentence or the list that it stands in
         return parse_number(stripped) or Printed(printed)
-    start, end = _whole_span(text, start, end, closed=match.end() == end)
+    start, end = _whole_span(text, start, end, closed=is_open or match.end() == end)
     number = parse_number(text[start:end])
     if number is None:
         return Printed(text[start:end].strip())
@@ -116,7 +121,8 @@ def _read(text: str, match: regex.Match[str], group: str) -> Printed:
 
 
 def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, int]:
-    """Return the span of the number of which a group matched this part. `closed`: the pattern ends with the group."""
+    """Return the span of the number of which a group matched this part. `closed`: the pattern asks for nothing after
+    the group."""
     cut = start > 0 and (text[start - 1].isdigit() or text[start - 1] == ".")  # as by .* before the group
     for token in (_TOKEN_GROUPED if cut else _TOKEN).finditer(text):
         if token.start() < start and token.end() >= end:
@@ -134,11 +140,30 @@ def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, 
 
 def _with_body(pattern: str, group: str) -> regex.Pattern[str] | None:
     """Return the pattern with the body of its group replaced by _UNUSUAL; None where that is not possible."""
+    found = _body(pattern, group)
+    if found is None:
+        return None
+    begin, end = found
+    try:
+        return compile_pattern(f"{pattern[:begin]}{_UNUSUAL}{pattern[end:]}")
+    except ValueError:
+        return None
+
+
+def _ends_anywhere(pattern: str, group: str) -> bool:
+    """Whether a wildcard follows a group: it would match the rest of a number, too."""
+    found = _body(pattern, group)
+    return found is not None and _WILDCARD.match(pattern, found[1]) is not None
+
+
+def _body(pattern: str, group: str) -> tuple[int, int] | None:
+    """Return where the body of a group begins and ends in a pattern; None where it has no such group."""
     opening = f"(?P<{group}>"
     begin = pattern.find(opening)
     if begin < 0:
         return None
-    depth, index, in_set = 1, begin + len(opening), False
+    begin += len(opening)
+    depth, index, in_set = 1, begin, False
     while index < len(pattern) and depth:
         character = pattern[index]
         if character == "\\":
@@ -154,12 +179,7 @@ def _with_body(pattern: str, group: str) -> regex.Pattern[str] | None:
         else:
             depth += (character == "(") - (character == ")")
         index += 1
-    if depth:
-        return None
-    try:
-        return compile_pattern(f"{pattern[: begin + len(opening)]}{_UNUSUAL}{pattern[index - 1 :]}")
-    except ValueError:
-        return None
+    return None if depth else (begin, index - 1)
 
 
 def finite(value: object) -> bool:

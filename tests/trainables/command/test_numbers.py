@@ -56,6 +56,12 @@ def test_numbers_as_python_and_packages_print_them(pattern: str) -> None:
         (r"^(?P<loss>\d+),\d+", "1,234", 1),
         (DIGITS, "loss 0.5.", 0.5),
         (DIGITS, "loss 0,5", "0,5"),
+        (DIGITS, "loss 0,931", "0,931"),  # as German programs print it: no thousands
+        (f"loss (?P<loss>{NAME})", "loss -0,125", "-0,125"),
+        (r"loss (?P<loss>[0-9.]+).*", "loss 0,931 acc 0,5", "0,931"),
+        (rf"loss (?P<loss>{NAME})\D.*", "loss 0,93 acc", "0,93"),
+        (r"loss (?P<loss>[0-9.]+).*", "loss 1,234.5 acc", 1234.5),
+        (r"loss (?P<loss>[0-9.]+).*", "loss 0.93, 12", 0.93),
         (DIGITS, "loss None", "None"),
         (f"loss (?P<loss>{NAME})", "loss tensor([0.4, 0.3])", None),
         (f"loss (?P<loss>{NAME})", "loss information", None),
@@ -69,7 +75,9 @@ def test_a_number_is_read_whole_or_not_at_all(pattern: str, line: str, value: ob
     assert read(pattern, line) == value
 
 
-@pytest.mark.parametrize("text", ["", "1.2.3", "0x10", "1e", "--1", "1,2", "12:30", "3/10", "a1", "1 2", "nano"])
+@pytest.mark.parametrize(
+    "text", ["", "1.2.3", "0x10", "1e", "--1", "1,2", "0,931", "12:30", "3/10", "a1", "1 2", "nano"]
+)
 def test_what_is_no_number(text: str) -> None:
     assert parse_number(text) is None
 
