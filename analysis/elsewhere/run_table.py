@@ -130,25 +130,35 @@ def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> Run
 
 
 def from_log(
-    facts: Sequence[Mapping[str, Any]], settings: Sequence[Mapping[str, Any]], log: MetricLog, **attributes: Any
+    facts: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any]],
+    log: MetricLog,
+    results: Sequence[Mapping[str, Any]] = (),
+    **attributes: Any,
 ) -> RunTable:
     """A table of runs whose metrics were logged step by step: their last values, with the histories.
 
     Args:
         facts: Of each run its name, state and the like; every run has the same ones.
         settings: Of each run its settings, by their whole names, nested or not.
-        log: The metrics; its rows are the places of the runs in `facts`.
+        log: The metrics; its rows are the positions of the runs in `facts`.
+        results: Of each run the metrics that it has one value of, without a history.
         attributes: Further attributes of the RunTable.
     """
     records: list[dict[str, Any]] = [dict(run) for run in facts]
-    keys = {metric_name(key, facts[0] if facts else ()): key for key in log.names}
+    fixed = facts[0] if facts else ()
+    single = {key: metric_name(key, fixed) for run in results for key in run}
+    for record, run in zip(records, results, strict=False):
+        record |= {single[key]: value for key, value in run.items()}
+    keys = {metric_name(key, fixed): key for key in log.names}
     for name, key in keys.items():
         for row, value in log.last(key).items():
             records[row][name] = value
     for record, run in zip(records, settings, strict=True):
         record |= as_settings(run)
-    history = History(load=lambda name: log.points(keys.get(name, "")))
-    return from_records(records, kinds=dict.fromkeys(keys, "metric"), history=history, **attributes)
+    history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True)
+    kinds = dict.fromkeys((*single.values(), *keys), "metric")
+    return from_records(records, kinds=kinds, history=history, **attributes)
 
 
 def metric_name(key: str, facts: Iterable[str]) -> str:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from branchwise.analysis.elsewhere.files import csv_file, json_file, parquet
+from branchwise.analysis.elsewhere.files.folders import relative, walk
 from branchwise.analysis.elsewhere.files.sqlite_file import is_database, tables
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import RunTable, listed
-from branchwise.analysis.elsewhere.trackers import mlflow, optuna, ray_tune, tensorboard, wandb
+from branchwise.analysis.elsewhere.trackers import (
+    hydra,
+    lightning,
+    mlflow,
+    neptune,
+    optuna,
+    ray_tune,
+    sacred,
+    tensorboard,
+    trackio,
+    wandb,
+)
 from branchwise.analysis.records.damage import RunFolderError
 
 # In this order: the first that recognizes a source reads it.
@@ -20,8 +33,13 @@ READERS: tuple[Reader, ...] = (
     mlflow.DATABASE,
     optuna.DATABASE,
     optuna.JOURNAL,
+    trackio.READER,
     wandb.READER,
+    sacred.READER,
+    hydra.READER,
+    lightning.READER,
     tensorboard.READER,
+    neptune.READER,
     parquet.READER,
     json_file.READER,
     csv_file.READER,
@@ -39,9 +57,7 @@ def read_runs(source: str) -> RunTable:
     if not path.exists():
         raise RunFolderError(f"{source}: no such file or folder; runs are read from {_kinds()}")
     try:
-        reader = next((one for one in READERS if one.recognizes(path)), None)
-        if reader is None:
-            raise RunFolderError(_unknown(path))
+        reader, notes = _reader_of(path)
         runs = reader.read(path)
     except RunFolderError:
         raise
@@ -54,7 +70,41 @@ def read_runs(source: str) -> RunTable:
         raise RunFolderError(f"{source} cannot be read: {type(error).__name__}: {message}") from error
     if not len(runs):
         raise RunFolderError(f"{source} holds no runs")
-    return runs
+    return replace(runs, notes=(*runs.notes, *notes))
+
+
+def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
+    """The reader of a source, with a note where it holds files of others, too.
+
+    Raises:
+        RunFolderError: There is none, or a folder holds runs of two tools, none of which lie in those of the other.
+    """
+    if not path.is_dir():
+        reader = next((one for one in READERS if one.recognizes(path)), None)
+        if reader is None:
+            raise RunFolderError(_unknown(path))
+        return reader, ()
+    roots = {reader.name: list(reader.folders(path)) for reader in READERS if reader.folders}
+    able = [reader for reader in READERS if roots.get(reader.name)]
+    if not able:
+        raise RunFolderError(_unknown(path))
+    first, *others = able
+    for other in others:
+        here, there = roots[first.name], roots[other.name]
+        apart = _outside(here, there)
+        if apart and _outside(there, here):
+            raise RunFolderError(
+                f"{path} holds runs of {first.name} ({relative(_outside(there, here)[0], path)}) and of {other.name} "
+                f"({relative(apart[0], path)}); name one of the folders"
+            )
+    names = listed([other.name for other in others])
+    return first, (f"The folder is read as that of {first.name}; it also holds files of {names}.",) if others else ()
+
+
+def _outside(outer: list[Path], inner: list[Path]) -> list[Path]:
+    """The folders of `inner` that lie in none of `outer`."""
+    roots = set(outer)
+    return [folder for folder in inner if not roots & {folder, *folder.parents}]
 
 
 def _kinds() -> str:
@@ -63,5 +113,13 @@ def _kinds() -> str:
 
 def _unknown(path: Path) -> str:
     if is_database(path):
-        return f"{path} is a database of neither MLflow nor Optuna; its tables are {listed(sorted(tables(path)))}"
+        names = listed(sorted(tables(path)))
+        return f"{path} is a database of neither MLflow nor Optuna nor Trackio; its tables are {names}"
+    if path.is_dir():
+        links = [name for folder, names, _ in walk(path) for name in names if (folder / name).is_symlink()]
+        if links:
+            return (
+                f"{path} holds no runs; links to folders, such as {links[0]}, are not followed: name what they lead to"
+            )
+        return f"{path} holds no runs of a known kind; runs are read from {_kinds()}"
     return f"{path} is of an unknown kind; runs are read from {_kinds()}"

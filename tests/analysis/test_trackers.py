@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorboardX
 import wandb
@@ -20,9 +21,12 @@ from run_tables import columns, digest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary import Writer
 
+from branchwise.analysis.elsewhere.folder import run_from_table
+from branchwise.analysis.elsewhere.options import ImportOptions
 from branchwise.analysis.elsewhere.run_table import RunTable
 from branchwise.analysis.elsewhere.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import load_run
 
 IN_FOLDER = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -93,7 +97,7 @@ def test_scalars_as_tensors_read_back(points: dict[int, float], tmp_path: Path) 
     runs = read_runs(str(folder))
     found = columns(runs)
     assert [found[f"config.{name}"] for name in ("seed", "ema", "opt.lr")] == [["007"], ["None"], ["1e-3"]]
-    assert json.loads(found["config.betas"][0]) == ["0.9", "0.99"]
+    assert found["config.betas"] == ["[0.9, 0.99]"]
     assert runs.history
     history = runs.history.points("loss")
     read = zip(history.steps.tolist(), history.values.tolist(), strict=True)
@@ -109,6 +113,7 @@ def test_event_files_without_hyperparameters_are_refused(tmp_path: Path) -> None
 CUTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "within the last record": (lambda data: data[:-7], "cut off and left out in 1 run"),
     "within the last length": (lambda data: data + b"\x20\x00", "cut off and left out in 1 run"),
+    "within blank space": (lambda data: data + bytes(40), "cut off and left out in 1 run"),
     "a value": (lambda data: data[:-7] + bytes([data[-7] ^ 1]) + data[-6:], "damaged.* not known, in 1 run"),
     "a length": (lambda data: data[:40] + b"\xff" + data[41:], "damaged.* not known, in 1 run"),
 }
@@ -240,3 +245,183 @@ def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     runs, found = read_wandb(path.parent)
     assert found["state"][-1] == "running", "its exit is cut off"
     assert any("log is cut off" in note and "failing" in note for note in runs.notes)
+
+
+LOSSES = {
+    (ema, seed): [2 - 0.3 * ema + 0.05 * seed + 0.5 / (step + 1) for step in range(4)]
+    for seed in range(3)
+    for ema in (0, 1)
+}
+ON = {"true": 1, "false": 0, "": 0}
+
+
+def written(root: Path, tracker: str) -> tuple[RunTable, dict[str, list[str]]]:
+    """What `tests/data/elsewhere/write_*.py` had a tracker's own package write."""
+    path = root / "tests/data/elsewhere" / tracker
+    before = digest(path / "x")
+    runs = read_runs(str(path))
+    assert digest(path / "x") == before
+    return runs, columns(runs)
+
+
+def check_history(runs: RunTable, name: str, cells: list[tuple[int, int]], steps: list[int]) -> None:
+    """Each finished run of a cell has the losses that were logged."""
+    assert runs.history
+    points = runs.history.points(name)
+    for row, cell in enumerate(cells):
+        if cell in LOSSES:
+            own = points.rows == row
+            assert points.steps[own].tolist() == steps
+            first, *others = points.values[own].tolist()
+            assert first in (LOSSES[cell][0], float(np.float32(LOSSES[cell][0])))
+            assert others == LOSSES[cell][1:]
+
+
+def cells_of(found: dict[str, list[str]], ema: str = "config.ema", seed: str = "config.seed") -> list[tuple[int, int]]:
+    return [(ON[one.lower()], int(other) % 2**60) for one, other in zip(found[ema], found[seed], strict=True)]
+
+
+def test_sacred_reads_back(root: Path) -> None:
+    runs, found = written(root, "sacred")
+    assert found["run"] == [str(number) for number in range(1, 9)]
+    assert found["state"] == ["completed"] * 6 + ["failed", "timeout"]
+    check_history(runs, "loss", cells_of(found), [0, 10, 20, 30])
+    assert found["loss"][:6] == [repr(LOSSES[cell][-1]) for cell in cells_of(found)[:6]]
+    assert found["result.final"][:6] == found["loss"][:6]
+    assert set(found["result.top.one"]) == {"0.25", ""}
+    assert set(found["count"]) == {str(2**60 + 3), str(2**60)}
+    assert found["ratio"][0] == "inf"
+    assert {name: found[f"config.{name}"][0] for name in ("opt.lr", "opt.betas", "warmup", "version")} == {
+        "opt.lr": "0.5", "opt.betas": "[0.9, 0.99]", "warmup": "None", "version": "1.10",
+    }  # fmt: skip
+    assert (runs.kinds["config.opt.lr"], runs.kinds["result.final"]) == ("setting", "metric")
+
+
+def test_trackio_reads_back(root: Path) -> None:
+    runs, found = written(root, "trackio/ablation.db")
+    assert found["config.seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
+    assert found["run"] == ["ema=False", "ema=True"] * 3
+    assert found["loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells_of(found)[:5]), "nan"]
+    assert found["val.acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells_of(found)]
+    assert set(found["count"]) == {str(2**60 + 3)}
+    assert (found["ratio"][0], found["ü"][0], found["config.warmup"][0]) == ("inf", "1.5", "None")
+    assert "note" not in found
+    assert any("does not record how runs ended" in note for note in runs.notes)
+    assert columns(read_runs(str(root / "tests/data/elsewhere/trackio"))) == found
+
+
+def test_hydra_reads_back(root: Path) -> None:
+    runs, found = written(root, "hydra")
+    assert [found[f"config.{name}"][9] for name in ("opt.lr", "version", "tag", "trainer.layers", "trainer.out")] == [
+        "0.1", "1.10", "None", "[3, 4]", "${version}",
+    ]  # fmt: skip
+    assert found["config.opt.choice"] == ["adam", "sgd"] * 8, "the choice of a group"
+    assert found["config.trainer.ema"] == ["true"] * 8 + [""] * 8, "~trainer.ema removed it"
+    cells = cells_of(found, "config.trainer.ema")
+    check_history(runs, "loss", cells, [0, 10, 20, 30])
+    assert found["val.acc"] == [repr(LOSSES[cell][-1] / 9) if cell in LOSSES else "" for cell in cells]
+    assert any(note == "4 jobs left no file of results: 0/6, 0/7, 1/6 and 1/7." for note in runs.notes)
+
+
+def test_lightning_reads_back(root: Path) -> None:
+    runs, found = written(root, "lightning")
+    assert found["run"] == [f"version_{number}" for number in range(8)]
+    cells = cells_of(found)
+    check_history(runs, "train_loss", cells, [0, 10, 20, 30])
+    assert found["val/acc"] == [*(repr(LOSSES[cell][-1] / 9) for cell in cells[:5]), "nan", "", ""]
+    assert {name: found[f"config.{name}"][0] for name in ("opt.lr", "betas", "tag", "w")} == {
+        "opt.lr": "1.0e-05", "betas": "[0.9, 0.99]", "tag": "1.10", "w": "None",
+    }  # fmt: skip
+
+
+def test_neptune_reads_back(root: Path) -> None:
+    runs, found = written(root, "neptune")
+    assert found["run"] == [f"RUN-{number}" for number in range(6)]
+    assert found["parameters/seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
+    cells = cells_of(found, "parameters/ema", "parameters/seed")
+    assert found["train/loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells[:4]), "nan", repr(LOSSES[cells[5]][-1])]
+    assert found["test/acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells], (
+        "a series in some runs, a value in others"
+    )
+    assert found["state"] == [""] * 5 + ["failed"]
+    assert (found["parameters/opt/lr"][0], found["parameters/version"][0]) == ("1e-05", "1.10")
+    check_history(runs, "train/loss", [cell if cell != (0, 2) else (-1, -1) for cell in cells], [0, 1, 2, 3])
+    part = next((root / "tests/data/elsewhere/neptune").rglob("RUN-0*part_1.parquet"))
+    assert columns(read_runs(str(part)))["train/loss"] == [repr(LOSSES[0, 0][-1])]
+
+
+def test_dvc_reads_back(root: Path) -> None:
+    runs, found = written(root, "dvc/runs.csv")
+    assert found["State"] == [""] * 6 + ["Queued"]
+    cells = cells_of(found, "ema", "seed")
+    assert sorted(cells[:6]) == sorted(LOSSES)
+    assert found["loss"][:6] == [repr(2 - 0.3 * ema + 0.05 * seed) for ema, seed in cells[:6]]
+    assert (found["opt.lr"][0], found["layers"][0], found["warmup"][0]) == ("1e-05", "[1, 2]", "")
+    assert runs.notes == ("2 rows left out: DVC's workspace and baseline commits.",)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "value", "at", "block"),
+    [("sacred", "loss", "10", "seed"), ("trackio", "loss", "best", "seed"), ("hydra", "loss", "last", "seed"),
+     ("lightning", "train_loss", "20", "seed"), ("neptune", "train/loss", "1", "parameters/seed")],
+)  # fmt: skip
+def test_each_history_can_be_chosen_from(
+    tracker: str, value: str, at: str, block: str, root: Path, tmp_path: Path
+) -> None:
+    component = {"hydra": "trainer.ema", "neptune": "parameters/ema"}.get(tracker, "ema")
+    options = ImportOptions(components=[component], block=block, value=value, direction="minimize", at=at)
+    source = root / "tests/data/elsewhere" / tracker
+    if tracker == "hydra":  # of two choices of the optimizer, one
+        options = replace(options, components=["trainer.ema", "opt.choice"], reference={"opt.choice": "adam"})
+    arms = load_run(run_from_table(source, options, tmp_path / "made")).arms
+    index = {"10": 1, "20": 2, "1": 1}.get(at, 3)
+    (levels,) = (name for name in arms.columns if name.startswith("component.") and name.endswith("ema"))
+    done = arms[arms["status"] == "done"]
+    assert len(done) >= 5
+    for ema, seed, found in zip(done[levels], done["seed"], done["value"], strict=True):
+        assert found == LOSSES[int(ema), seed % 2**60][index]
+
+
+def test_two_tools_in_one_folder_are_refused(root: Path, tmp_path: Path) -> None:
+    for tracker in ("sacred", "lightning"):
+        shutil.copytree(root / "tests/data/elsewhere" / tracker, tmp_path / "runs" / tracker)
+    with pytest.raises(RunFolderError, match=r"Sacred \(sacred/1\) and of Lightning CSVLogger \(lightning/version_0\)"):
+        read_runs(str(tmp_path / "runs"))
+    log_to_tensorboard(tmp_path / "runs/sacred/1/tb")
+    runs = read_runs(str(tmp_path / "runs/sacred"))
+    assert any("read as that of Sacred; it also holds files of TensorBoard" in note for note in runs.notes)
+
+
+def test_folders_without_runs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunFolderError, match="empty holds no runs of a known kind; runs are read from"):
+        read_runs(str(tmp_path / "empty"))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/latest").symlink_to(tmp_path / "empty")
+    with pytest.raises(RunFolderError, match="links to folders, such as latest, are not followed"):
+        read_runs(str(tmp_path / "linked"))
+
+
+def test_damage_of_files_is_noted_or_refused(root: Path, tmp_path: Path) -> None:
+    """A cut-off file costs its run, or its last line, and is named."""
+    for tracker in ("sacred", "lightning", "hydra"):
+        shutil.copytree(root / "tests/data/elsewhere" / tracker, tmp_path / tracker)
+    for file in ("sacred/2/metrics.json", "lightning/version_1/metrics.csv", "hydra/0/1/metrics.jsonl"):
+        (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:-5])
+    runs = read_runs(str(tmp_path / "sacred"))
+    assert columns(runs)["state"][1] == "interrupted"
+    assert any("not known, in 1 run: 2" in note for note in runs.notes)
+    runs = read_runs(str(tmp_path / "lightning"))
+    assert columns(runs)["train_loss"][1] == repr(LOSSES[1, 0][3])
+    assert columns(runs)["val/acc"][1] == repr(LOSSES[1, 0][1] / 9)
+    assert any("cut off and left out in 1 run: version_1" in note for note in runs.notes)
+    runs = read_runs(str(tmp_path / "hydra"))
+    assert columns(runs)["loss"][1] == repr(LOSSES[1, 0][2])
+    assert any("cut off and left out in 1 job: 0/1" in note for note in runs.notes)
+    (tmp_path / "hydra/0/0/other.jsonl").write_text("{}\n")
+    (tmp_path / "hydra/0/0/metrics.json").write_text("{}\n")
+    with pytest.raises(RunFolderError, match=r"0/0: which of metrics.json and metrics.jsonl holds the results"):
+        read_runs(str(tmp_path / "hydra"))
+    (tmp_path / "lightning/version_0/hparams.yaml").write_bytes(b"seed: \xff\n")
+    with pytest.raises(RunFolderError, match=r"version_0/hparams.yaml is no YAML"):
+        read_runs(str(tmp_path / "lightning"))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from branchwise.analysis.elsewhere.run_table import SETTING, Kind, RunTable, as_settings, count, flatten, from_records
 from branchwise.analysis.records.damage import RunFolderError
@@ -27,7 +29,7 @@ def recognize_export(path: Path, runs: RunTable) -> RunTable:
     if {"config", "summary"} <= names and _is_mapping(runs):
         return _wandb_cells(path, runs)
     if {"Experiment", "rev", "typ"} <= names:
-        runs = _dvc_experiments(runs)
+        runs = _without_dashes(_dvc_experiments(runs))
     experiment = next((name for name in EXPERIMENTS if name in names and len(runs.words(name).words) > 1), None)
     run_id = next((name for name in RUN_IDS if name in names), None)
     parent = PARENT if PARENT in names and run_id == "run_id" else None
@@ -100,6 +102,12 @@ def _dvc_experiments(runs: RunTable) -> RunTable:
         return runs
     note = f"{count(int(left_out.sum()), 'row')} left out: DVC's workspace and baseline commits."
     return replace(runs.filter(~left_out), notes=(*runs.notes, note))
+
+
+def _without_dashes(runs: RunTable) -> RunTable:
+    """The table with empty cells where DVC writes - for no value, or ! for a file that is not there."""
+    columns = [pc.replace_substring_regex(runs.table.column(name), r"^[-!]$", "") for name in runs.names]
+    return replace(runs, table=pa.table(columns, names=runs.names))
 
 
 def read_literal(text: str) -> Any:

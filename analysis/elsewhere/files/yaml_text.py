@@ -1,7 +1,9 @@
-"""YAML with its scalars as they are spelled: 1.10, 007 and 1e-3 stay what was written. Nothing is constructed."""
+"""YAML with its scalars as they are spelled: 1.10, 007 and [1e-3] stay what was written. Nothing is constructed."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,36 @@ from branchwise.analysis.records.damage import RunFolderError
 
 HPARAMS = "hparams.yaml"  # Lightning's file of hyperparameters
 _RESOLVED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+_PLAIN = re.compile(r"[-+]?[.0-9][-+.0-9a-zA-Z_]*|true|false|null|~", re.IGNORECASE)  # numbers, booleans, null
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _TextLoader(_Base):  # type: ignore[misc]
-    """Reads scalars as text, null as None, and what has a tag of Python's as the plain value below it."""
+    """Reads scalars and lists as text, null as None, and what has a tag of Python's as the plain value below it."""
 
 
 def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
+    return _text(loader, node) if isinstance(node, yaml.SequenceNode) else loader.construct_scalar(node)
+
+
+def _text(loader: Any, node: yaml.Node) -> str:
+    """A node as JSON would have it, with numbers as they are spelled."""
     if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
+        return f"[{', '.join(_text(loader, item) for item in node.value)}]"
+    if isinstance(node, yaml.MappingNode):
+        return f"{{{', '.join(f'{_text(loader, key)}: {_text(loader, item)}' for key, item in node.value)}}}"
+    value = loader.construct_scalar(node)
+    is_plain = isinstance(node, yaml.ScalarNode) and not node.style and _PLAIN.fullmatch(value)
+    return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
 
 _TextLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in _RESOLVED]
     for first, resolvers in _Base.yaml_implicit_resolvers.items()
 }
+_TextLoader.add_constructor("tag:yaml.org,2002:seq", _text)
 _TextLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
 _TextLoader.add_multi_constructor("!", _plain)
 for _name in ("bool", "int", "float", "timestamp", "binary", "set", "omap"):
@@ -37,18 +50,13 @@ for _name in ("bool", "int", "float", "timestamp", "binary", "set", "omap"):
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a file. Raises RunFolderError where it holds none."""
-    content = read_yaml_value(file)
+    """The mapping in a file. Raises RunFolderError where it is no YAML or holds something else."""
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_TextLoader)  # which constructs nothing
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RunFolderError(f"{file} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise RunFolderError(f"{file}: it must hold names with values, and holds a {type(content).__name__}")
     return content
-
-
-def read_yaml_value(file: Path) -> Any:
-    """What a file holds. Raises RunFolderError where it is no YAML."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_TextLoader)  # which constructs nothing
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RunFolderError(f"{file} is no YAML: {' '.join(str(error).split())[:200]}") from error

@@ -30,7 +30,7 @@ def choose_values(
     """
     at, step = _read(options.at)
     if at is None:
-        return _compare_with_summary(runs, value)
+        return replace(runs, notes=(*runs.notes, *_notes_of_default(runs, value)))
     if runs.history is None:
         raise RunFolderError(f"{source} holds one value of {value} for each run and no history; leave out --at {at}")
     points = runs.history.points(value)
@@ -129,20 +129,21 @@ def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Ma
     )
 
 
-def _compare_with_summary(runs: RunTable, value: str) -> RunTable:
-    """A note where the tool's summary of finished runs is not the last value of their history."""
-    if runs.history is None or not runs.history.summary:
-        return runs
+def _notes_of_default(runs: RunTable, value: str) -> list[str]:
+    """What a reader must know of the value that the source keeps: a doubled last step, or a summary of its own."""
+    if runs.history is None or not runs.history.is_loaded:
+        return []
     points = runs.history.points(value)
     numbers = runs.as_floats(value)
     if not len(points.rows) or numbers is None:
-        return runs
+        return []
+    if not runs.history.summary:
+        return _doubled(_at_end(points), value)
     last = dict(zip(points.rows.tolist(), points.values.tolist(), strict=True))
     other = [row for row, number in last.items() if not np.array_equal(number, numbers[row], equal_nan=True)]
     if not other:
-        return runs
-    note = (
+        return []
+    return [
         f"{value} is {runs.history.summary}, which is not the last value of the history in "
         f"{count(len(other), 'run')}; --at last takes that."
-    )
-    return replace(runs, notes=(*runs.notes, note))
+    ]

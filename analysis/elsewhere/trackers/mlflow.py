@@ -242,4 +242,5 @@ FOLDER = Reader(
     reads="an MLflow tracking folder",
     recognizes=recognizes_folder,
     read=read_folder,
+    folders=_run_folders,
 )

@@ -197,4 +197,10 @@ def _slashed(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-READER = Reader(name="Ray Tune", reads="a results folder of Ray Tune", recognizes=recognizes, read=read)
+READER = Reader(
+    name="Ray Tune",
+    reads="a results folder of Ray Tune",
+    recognizes=recognizes,
+    read=read,
+    folders=_trial_folders,
+)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from branchwise.analysis.elsewhere.files.folders import relative, walk
+from branchwise.analysis.elsewhere.files.framing import tfrecords
 from branchwise.analysis.elsewhere.files.yaml_text import HPARAMS, read_yaml
 from branchwise.analysis.elsewhere.history.points import MetricLog
 from branchwise.analysis.elsewhere.reader import Reader
@@ -44,7 +45,9 @@ def folders(path: Path) -> Iterator[Path]:
 
 
 def recognizes(path: Path) -> bool:
-    return (path.is_file() and MARK in path.name) or (path.is_dir() and next(folders(path), None) is not None)
+    if path.is_file():
+        return MARK in path.name and len(tfrecords(path.read_bytes()).starts) > 0
+    return next(folders(path), None) is not None
 
 
 def read(path: Path) -> RunTable:

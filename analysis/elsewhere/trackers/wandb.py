@@ -69,7 +69,7 @@ def read(path: Path) -> RunTable:
     ]
     table = wandb_table(records, notes)
     keys = {f"summary.{key}": key for key in log.names} | {key: key for key in log.names}
-    history = History(load=lambda name: log.points(keys.get(name, "")), summary="the run's summary")
+    history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True, summary="the run's summary")
     return RunTable(**{**vars(table), "history": history, "run_id": "id"})
 
 
@@ -118,7 +118,7 @@ def _run_of(content: bytes, runs: dict[tuple[str, str], Run]) -> tuple[Run, int]
     for tree, number in ((run.config, 4), (run.summary, 5)):
         for update in protobuf.children(content, number):
             _update(tree, update)
-    return run, list(runs.values()).index(run)
+    return run, list(runs).index((project, run_id))
 
 
 def _update(tree: dict[str, Any], content: bytes) -> None:

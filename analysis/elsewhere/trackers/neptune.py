@@ -1,0 +1,134 @@
+"""Neptune: what its exporter writes, long Parquet tables with a row for each attribute or point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from branchwise.analysis.elsewhere.files.folders import walk
+from branchwise.analysis.elsewhere.history.points import MetricLog
+from branchwise.analysis.elsewhere.reader import Reader
+from branchwise.analysis.elsewhere.run_table import RunTable, as_text, count, from_log
+
+_COLUMNS = ("project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp", "float_value")
+_SCALARS = {
+    "int": "int_value", "float": "float_value", "string": "string_value", "bool": "bool_value",
+    "datetime": "datetime_value", "string_set": "string_set_value",
+}  # fmt: skip
+_SERIES = "float_series"
+_FAILED = "sys/failed"
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        return path.suffix == ".parquet" and set(_COLUMNS) <= set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield from [path] if _is_export(path) else []
+        return
+    for folder, _, names in walk(path):
+        yield from (folder / name for name in names if name.endswith(".parquet") and _is_export(folder / name))
+
+
+def folders(path: Path) -> Iterator[Path]:
+    return (file.parent for file in _files(path)) if path.is_dir() else iter(())
+
+
+def recognizes(path: Path) -> bool:
+    return next(_files(path), None) is not None
+
+
+def read(path: Path) -> RunTable:
+    log, rows, facts, scalars = (
+        MetricLog(),
+        dict[tuple[str, str], int](),
+        list[dict[str, Any]](),
+        list[dict[str, Any]](),
+    )
+    for file in _files(path):
+        table = pq.read_table(file, columns=[*_COLUMNS, *sorted({*_SCALARS.values()} - {"float_value"})])
+        _add_runs(table, rows, facts, scalars)
+        _add_scalars(table, rows, scalars)
+        _add_series(table, rows, log)
+    for fact, values in zip(facts, scalars, strict=True):
+        fact["state"] = "failed" if values.get(_FAILED) == "True" else ""
+    unfinished = len({file.name.partition("_part_")[0] for file in path.rglob("*.parquet.tmp")}) if path.is_dir() else 0
+    notes = ["Neptune's export does not say which runs were still active: they count with their last value."]
+    if unfinished:
+        notes.append(f"{count(unfinished, 'run')} left out, of which the export was interrupted (.parquet.tmp).")
+    table = from_log(
+        facts, [{} for _ in facts], log, state="state", run_id="run", experiment="project", notes=tuple(notes)
+    )  # fmt: skip
+    return _with_scalars(table, facts, scalars)
+
+
+def _add_runs(
+    table: pa.Table, rows: dict[tuple[str, str], int], facts: list[dict[str, Any]], scalars: list[dict[str, Any]]
+) -> None:
+    pairs = table.group_by(["project_id", "run_id"], use_threads=False).aggregate([])
+    for project, run in zip(pairs["project_id"].to_pylist(), pairs["run_id"].to_pylist(), strict=True):
+        if (project, run) not in rows:
+            rows[project, run] = len(facts)
+            facts.append({"run": run, "project": project, "state": ""})
+            scalars.append({})
+
+
+def _add_scalars(table: pa.Table, rows: dict[tuple[str, str], int], scalars: list[dict[str, Any]]) -> None:
+    for kind, column in _SCALARS.items():
+        part = table.filter(pc.equal(table["attribute_type"], kind))
+        names = ("project_id", "run_id", "attribute_path", column)
+        for project, run, name, value in zip(*(part[one].to_pylist() for one in names), strict=True):
+            if value is not None:  # the export makes a row of each attribute that any run has
+                scalars[rows[project, run]][name] = as_text(value)
+
+
+def _add_series(table: pa.Table, rows: dict[tuple[str, str], int], log: MetricLog) -> None:
+    series = table.filter(pc.equal(table["attribute_type"], _SERIES))
+    if not series.num_rows:
+        return
+    names = pc.dictionary_encode(series["attribute_path"].combine_chunks())
+    runs = pc.dictionary_encode(
+        pc.binary_join_element_wise(series["project_id"], series["run_id"], "\x00").combine_chunks()
+    )
+    row_of = np.array([rows[tuple(pair.split("\x00"))] for pair in runs.dictionary.to_pylist()], dtype=np.int64)
+    row, code = row_of[runs.indices.to_numpy()], names.indices.to_numpy()
+    steps = series["step"].cast(pa.float64()).to_numpy()
+    values = pc.fill_null(series["float_value"], float("nan")).to_numpy()  # as which the export writes NaN
+    order = np.argsort(pc.fill_null(series["timestamp"].cast(pa.int64()), 0).to_numpy(), kind="stable")
+    for i, name in enumerate(names.dictionary.to_pylist()):
+        mine = order[code[order] == i]
+        log.extend(name, row[mine], steps[mine], values[mine])
+
+
+def _with_scalars(table: RunTable, facts: list[dict[str, Any]], scalars: list[dict[str, Any]]) -> RunTable:
+    """Adds attributes of one value, under a name that a series may have in other runs."""
+    names = dict.fromkeys(name for values in scalars for name in values if name != _FAILED)
+    data = table.table
+    for name in names:
+        column = f"attributes/{name}" if name in facts[0] else name
+        texts = [values.get(name, "") for values in scalars]
+        if column in data.column_names:
+            logged = data.column(column).to_pylist()
+            texts = [text or one for text, one in zip(texts, logged, strict=True)]
+            data = data.drop_columns([column])
+        data = data.append_column(column, pa.array(texts, pa.string()))
+    return RunTable(**{**vars(table), "table": data})
+
+
+READER = Reader(
+    name="Neptune exporter",
+    reads="the Parquet files of Neptune's exporter, or their folder",
+    recognizes=recognizes,
+    read=read,
+    folders=folders,
+)
