@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from branchwise.analysis.declared.inference import ALPHA
 from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, print_error, wants_json
 from branchwise.run_files.layout import RESULTS
 
@@ -39,7 +40,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     )
     other = parser.add_argument_group(ELSEWHERE)
     other.add_argument("--components", default="", metavar="A,B", help="columns whose values are compared")
-    other.add_argument("--block", default="seed", metavar="COLUMN", help="of the seed that cells share (default: seed)")
+    other.add_argument("--block", metavar="COLUMN", help="of the seed that cells share (default: seed)")
     other.add_argument("--value", metavar="COLUMN", help="of the result")
     other.add_argument("--direction", default="", metavar="WHICH", help="minimize or maximize: which value is better")
     other.add_argument(
@@ -64,6 +65,8 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         metavar="A=Y",
         help="of the whole method (default: the other value, the last); repeatable",
     )
+    other.add_argument("--unpaired", action="store_true", help="compare by Welch's t: cells share no seeds")
+    other.add_argument("--alpha", type=float, help=f"error of all tests together (default: {ALPHA})")
     parser.add_argument(
         "--claim", action="append", default=[], metavar="TEXT", help="test this claim too, as exploratory; repeatable"
     )
@@ -130,7 +133,8 @@ def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
     from branchwise.analysis.records.damage import RunFolderError
 
     usual = vars(parser().parse_args(["RUN"]))
-    unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full"]
+    unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full",
+                               "unpaired", "alpha"]  # fmt: skip
     unused += ["out"] if args.paper and not imported else [] if args.paper else ["columns", "digits", "percent"]
     if args.paper and args.json:
         raise RunFolderError("--json: not used with --paper, which prints the paths of its files")
@@ -211,6 +215,8 @@ def _from_elsewhere(args: argparse.Namespace) -> Path:
         full=split_levels("--full", args.full, components),
         claims=args.claim,
         at=args.at,
+        paired=not args.unpaired,
+        alpha=ALPHA if args.alpha is None else args.alpha,
     )
     path = Path(source.removeprefix("sqlite:///"))
     return run_from_table(source, options, args.out or path.with_name(f"{path.stem}-ablation"))

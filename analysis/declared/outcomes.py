@@ -21,7 +21,8 @@ class Outcome:
 
     scale: on which effects are estimated and add up. range: the values that the metric can have, where it is bounded
     both ways; the logit scale works within it, (0, 1) unless declared. edge: how far inside values on the boundary of
-    the scale are placed, in the metric's unit; 0: there are none. title: a name for readers.
+    the scale are placed, in the metric's unit; 0: there are none. title: a name for readers. additive: whether the
+    identity scale was declared, so that values are compared by their arithmetic means.
     """
 
     name: str = "value"
@@ -30,6 +31,7 @@ class Outcome:
     scale: ScaleName = "log"
     range: tuple[float, float] | None = None
     edge: float = 0.0
+    additive: bool = False
 
     @property
     def column(self) -> str:

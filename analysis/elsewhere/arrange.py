@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, cell_of
@@ -16,13 +17,17 @@ from branchwise.analysis.elsewhere.history.choice import choose_values, is_step
 from branchwise.analysis.elsewhere.levels import factor_of
 from branchwise.analysis.elsewhere.notes import offer, other_settings, unequal_lengths
 from branchwise.analysis.elsewhere.options import BETTER, ImportOptions, suggest
-from branchwise.analysis.elsewhere.run_table import Codes, RunTable, Words, listed
+from branchwise.analysis.elsewhere.run_table import Codes, Mask, RunTable, Words, listed
 from branchwise.analysis.elsewhere.scale import Unit, choose_scale
 from branchwise.analysis.elsewhere.selection import Selected, refuse_doubled, select
 from branchwise.analysis.elsewhere.text.numbers import plain_numbers
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
+SEED, OWN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made where there is none
+
+OWN_SEEDS = "There is no column of seeds: each run counts as independent of all others."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +48,13 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
             "cannot be guessed"
         )
     runs = _of_experiment(runs, options.experiment, source)
-    if not options.components:
-        known = {options.block, options.value}
-        raise RunFolderError(f"{source}: name the columns to compare with --components; {offer(runs, known)}")
+    runs, block_name, own_seeds = _with_block(runs, options)
+    if not options.components and not options.claims:
+        known = {block_name, options.value}
+        raise RunFolderError(f"{source}: name the columns to compare with --components, or a claim on a fixed "
+                             f"value with --claim 'full.value < 1'; {offer(runs, known)}")  # fmt: skip
     components = _components(runs, options, source)
-    block = find_column(runs, options.block, "setting", source)
+    block = find_column(runs, block_name, "setting", source)
     value = find_column(runs, options.value, "metric", source)
     used = {*components.values(), block, value}
     if len(used) < len(options.components) + 2:
@@ -64,8 +71,11 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     arms = _arms(tuple(factors), selected, block, source)
     cell, order = arms.pop("_cell").to_numpy(), arms.pop("_block").to_numpy()
     refuse_doubled(runs, selected, arms["arm"].to_numpy(dtype=object), used, source)
-    _refuse_unshared(cell, order, block, source)
     finished = ~selected.lost
+    if not options.paired:
+        _refuse_single_runs(arms, finished, source)
+    elif components:
+        _refuse_unshared(cell, order, block, source)
     unit = choose_scale(selected.values[finished], value, selected.percent, options, source)
     kept = runs.filter(np.isin(np.arange(len(runs)), selected.rows))
     ended = runs.filter(np.isin(np.arange(len(runs)), selected.rows[finished]))
@@ -73,8 +83,30 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     ignored = {*used, *states, *filter(None, (runs.run_id, runs.parent))}
     lengths = [] if is_step(options.at) else unequal_lengths(ended, used)
     notes = (*selected.notes, *unit.notes, *lengths, *other_settings(kept, cell, order, ignored),
-             *_unlike_blocks(arms, selected.block, block))  # fmt: skip
+             *([OWN_SEEDS] if own_seeds else _unlike_blocks(arms, selected.block, block, options)))  # fmt: skip
     return Arranged(factors=tuple(factors), arms=arms, unit=unit, notes=notes)
+
+
+def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
+    """The runs, the name of the column of their seeds, and whether that is made here: a seed of its own for each run,
+    where they are not paired and there is none."""
+    block = options.block or SEED
+    if options.paired or options.block is not None or any(short_name(name) == SEED for name in runs.names):
+        return runs, block, False
+    name = OWN_SEED if OWN_SEED not in runs.names else f"{OWN_SEED} of its own"
+    numbers = pa.array([str(i) for i in range(len(runs))], pa.string())
+    return replace(runs, table=runs.table.append_column(name, numbers)), name, True
+
+
+def _refuse_single_runs(arms: pd.DataFrame, finished: Mask, source: str) -> None:
+    """Welch's t takes two runs of each cell, to see how they scatter."""
+    counts = arms.loc[finished, "cell"].value_counts()
+    for cell in arms["cell"].unique():
+        if (number := int(counts.get(cell, 0))) < MIN_RUNS:
+            raise RunFolderError(
+                f"{source}: cell {cell} has {'one run' if number else 'no run'} with a result; an unpaired comparison "
+                f"takes {MIN_RUNS} or more in each cell"
+            )
 
 
 def _of_experiment(runs: RunTable, experiment: str | None, source: str) -> RunTable:
@@ -195,7 +227,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
         )
 
 
-def _unlike_blocks(arms: pd.DataFrame, block: Words, name: str) -> list[str]:
+def _unlike_blocks(arms: pd.DataFrame, block: Words, name: str, options: ImportOptions) -> list[str]:
     """Seeds that one cell alone has, and what blocks stand for where they are no whole numbers."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
@@ -205,6 +237,6 @@ def _unlike_blocks(arms: pd.DataFrame, block: Words, name: str) -> list[str]:
     pairs = arms.drop_duplicates(["block", "cell"])
     counts = np.bincount(pairs["block"])
     alone = firsts.loc[counts[firsts["block"]] < 2, "block_label"]
-    if len(alone):
+    if len(alone) and options.paired and options.components:
         notes.append(f"Seeds that only one cell has add nothing: {listed(alone, 12)}.")
     return notes

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from branchwise.analysis.declared.factors import ON
+from branchwise.analysis.declared.inference import ALPHA, check_alpha
 from branchwise.analysis.elsewhere.arrange import Arranged, arrange
 from branchwise.analysis.elsewhere.options import BETTER, ImportOptions
 from branchwise.analysis.elsewhere.run_table import RunTable, from_frame
@@ -40,6 +41,10 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
         table = from_frame(runs)
     else:
         table = runs if isinstance(runs, RunTable) else read_runs(str(runs))
+    try:
+        check_alpha(options.alpha)
+    except ValueError as error:
+        raise RunFolderError(f"--alpha {options.alpha}: {error}") from error
     arranged = arrange(table, options, source)
     _refuse_long(arranged, options, source)
     folder = Path(out).resolve()
@@ -113,7 +118,9 @@ def _space(name: str, arranged: Arranged, options: ImportOptions) -> dict[str, A
     """What a sweep's space would say of such runs, for readers and for the analysis."""
     components = {factor.name: {"levels": list(factor.levels)} for factor in arranged.factors}
     design = {"kind": "elsewhere", "components": components, "blocks": int(arranged.arms["block"].nunique())}
-    return {"name": name, "design": design | ({"claims": list(options.claims)} if options.claims else {})}
+    rules = ({} if options.paired else {"paired": False}) | ({"alpha": options.alpha} if options.alpha != ALPHA else {})
+    claims = {"claims": list(options.claims)} if options.claims else {}
+    return {"name": name, "design": design | rules | claims}
 
 
 def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
     ordered = sorted(cells.index, key=ranks.__getitem__)
     value = {
         "name": "value", "about": options.value, "better": BETTER[options.direction], "shown": False, "unit": "",
-        "scale": arranged.unit.scale, "range": arranged.unit.range,
+        "scale": arranged.unit.scale, "range": arranged.unit.range, "declared": options.scale is not None,
     }  # fmt: skip
     return {
         "format": FORMAT,
@@ -144,6 +151,8 @@ def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
         "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
         "columns": [value],
         "lines": [],
+        "paired": options.paired,
+        "alpha": options.alpha,
     }
 
 

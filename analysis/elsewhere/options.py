@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.declared.outcomes import Better, ScaleName
 from branchwise.analysis.records.damage import RunFolderError
 
@@ -20,7 +21,8 @@ class ImportOptions:
 
     Attributes:
         components: Columns whose values are compared.
-        block: The column of the training seed, which runs of different cells share.
+        block: The column of the training seed, which runs of different cells share. None: `seed`, and where runs are
+            not paired and there is no such column, each run has a seed of its own.
         value: The column of the result.
         direction: `minimize` or `maximize`.
         scale: None for one that suits the values.
@@ -31,10 +33,12 @@ class ImportOptions:
         claims: Claims to be judged, as exploratory ones.
         at: Which value of a metric's history is the result: `last`, `best` or the number of a step; None for the one
             that the source itself keeps, which is the last one or the tool's summary.
+        paired: Whether runs of different cells are compared within a seed; else by Welch's t.
+        alpha: The error that all tests share; intervals are at 1 - alpha.
     """
 
     components: Sequence[str]
-    block: str = "seed"
+    block: str | None = None
     value: str
     direction: str
     scale: ScaleName | None = None
@@ -44,6 +48,8 @@ class ImportOptions:
     full: Mapping[str, str] | None = None
     claims: Sequence[str] = ()
     at: str | None = None
+    paired: bool = True
+    alpha: float = ALPHA
 
 
 def split_names(text: str) -> list[str]:

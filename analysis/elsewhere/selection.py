@@ -148,7 +148,7 @@ def _without_parents(runs: RunTable, selected: Selected) -> Selected:
 
 def _known(selected: Selected) -> Mask:
     """The runs that have a seed and any setting of a component."""
-    any_level = np.zeros(len(selected.rows), dtype=bool)
+    any_level = np.full(len(selected.rows), not selected.components)
     for column in selected.components.values():
         any_level |= column.codes != _code(column, "")
     return np.asarray(any_level & (selected.block.codes != _code(selected.block, "")), dtype=bool)

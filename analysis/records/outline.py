@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from branchwise.analysis.declared.factors import ON, Factor, Grid, level_of
+from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
 from branchwise.analysis.declared.looks import Looks, looks_of
 from branchwise.analysis.declared.outcomes import Better, ScaleName
 
@@ -33,7 +34,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What a trainable declares of a column: a phrase for people, and which direction is better, if any."""
+    """What a trainable declares of a column: a phrase for people, and which direction is better, if any. declared:
+    whether the scale was, and not chosen by the values."""
 
     name: str
     about: str = ""
@@ -42,6 +44,7 @@ class Column:
     cost: bool = False
     unit: str = ""
     scale: ScaleName = "log"
+    declared: bool = True
     range: tuple[float, float] | None = None
 
 
@@ -74,6 +77,7 @@ class Outline:
     extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
+    inference: Inference = DEFAULT
     is_plan: bool = False  # whether it was laid out before the run
 
 
@@ -85,6 +89,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
             better=found["better"],
             shown=found["shown"],
             scale=found.get("scale", "log"),
+            declared=found.get("declared", True),
             range=tuple(found["range"]) if found.get("range") else None,
             cost=found.get("cost", False),
             unit=found["unit"],
@@ -112,6 +117,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
         looks=looks_of(plan.get("looks")),
         extends=plan.get("extends"),
         published=(plan.get("published") or {}).get("values", {}),
+        inference=Inference(paired=plan.get("paired", True), alpha=plan.get("alpha", ALPHA)),
         published_by=(plan.get("published") or {}).get("source", ""),
         is_plan=True,
     )  # fmt: skip
@@ -147,4 +153,5 @@ def outline_of_rows(space: Mapping[str, Any], arms: pd.DataFrame) -> Outline:
         fixed = Part(kinds=("cell", "baseline"), name="own settings")
         parts = (fixed, Part(kinds=("search", "confirm", "baseline"), name="re-tuned"))
     grid = _grid([Factor(name=name) for name in components], cells)
-    return Outline(grid=grid, cells=tuple(cells), blocks=blocks, parts=parts)
+    inference = Inference(alpha=(space.get("design") or {}).get("alpha", ALPHA))
+    return Outline(grid=grid, cells=tuple(cells), blocks=blocks, parts=parts, inference=inference)

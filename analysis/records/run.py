@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.records.names import printable_tree
 from branchwise.analysis.records.outline import Column, Outline, Part
@@ -85,6 +86,11 @@ class Run:
         return self.outline.grid
 
     @property
+    def inference(self) -> Inference:
+        """How effects are tested."""
+        return self.outline.inference
+
+    @property
     def components(self) -> tuple[str, ...]:
         return self.grid.components
 
@@ -106,6 +112,7 @@ class Run:
                     better=declared.better or _unless(plain),
                     scale=declared.scale,
                     range=declared.range,
+                    additive=declared.scale == "identity" and declared.declared,
                 )
             )
         return tuple(found)
@@ -177,7 +184,10 @@ class Run:
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """Planned arms without a row. Those that a search leads to are named as it goes, and never missing."""
+        """Planned arms without a row. Those that a search leads to are named as it goes, and never missing; nor are
+        any where seeds do not pair the cells."""
+        if not self.inference.paired:
+            return ()
         rows = (*self.planned, *self.baselines)
         counted = self.arms[self.arms["kind"] != "search"]
         blocks = np.array(self.outline.blocks)

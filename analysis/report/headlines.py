@@ -10,7 +10,7 @@ from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
 from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential.extended import decided_before, grew
 from branchwise.analysis.statistics.standing import BASELINE
@@ -43,7 +43,7 @@ def _of_standing(findings: Findings) -> Iterator[str]:
         who = f"The full method against {one.against} ({one.role})"
         if not one.estimate.has_interval:
             yield f"{who}: better by {worth}; {one.estimate.reason}."
-        elif one.estimate.p > ALPHA:
+        elif one.estimate.p > findings.run.inference.alpha:
             yield f"{who}: not distinguishable ({worth}; {p_is(one.estimate.p)})."
         elif one.estimate.value > 0:
             yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
@@ -60,7 +60,7 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
     scale = natural(findings)
     adjusted = holm([one.estimate.p for one in findings.headline.interactions])
     for one, p in zip(scale.interactions, adjusted, strict=True):
-        if p <= ALPHA:
+        if p <= findings.run.inference.alpha:
             more = "more" if one.estimate.value > 0 else "less"
             worth = effect_text(one.estimate, scale) if more == "more" else harm_text(one.estimate, scale)
             names = " and ".join(titled(name, findings) for name in one.members)
@@ -96,7 +96,7 @@ def _of_components(findings: Findings) -> Iterator[str]:
             yield f"{name}: better by {worth} so far; not judged: {findings.run.unfinished}."
         elif not row.effect.has_interval:
             yield f"{name}: better by {worth}; {row.effect.reason}."
-        elif not row.p_holm <= ALPHA:
+        elif not row.p_holm <= findings.run.inference.alpha:
             yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; {p})."
         else:
             helps = row.effect.value > 0
@@ -113,7 +113,8 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
         return
     natural_scale = natural(findings)
     adjusted = holm([estimate.p for estimate in found.values()])
-    better = [estimate.value > 0 and p <= ALPHA for estimate, p in zip(found.values(), adjusted, strict=True)]
+    alpha = findings.run.inference.alpha
+    better = [estimate.value > 0 and p <= alpha for estimate, p in zip(found.values(), adjusted, strict=True)]
     if not any(better):
         yield "The search found no settings that are distinguishably better than the space's own."
     for (cell, estimate), p, is_better in zip(found.items(), adjusted, better, strict=True):
@@ -127,7 +128,7 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
             yield f"{name}: better by {worth} against {against}; {estimate.reason}."
         elif is_better:
             yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}."
-        elif p <= ALPHA:
+        elif p <= alpha:
             worse = harm_text(shown, natural_scale)
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
             yield f"{name}: {raises} against {against}: it did not replicate on fresh seeds."

@@ -23,7 +23,8 @@ def looks_table(findings: Findings) -> Table:
     return Table(
         title=f"Looks, after {looks.blocks[-1]} of at most {looks.looks.max} blocks" if rows and looks else "Looks",
         name="looks",
-        columns=("hypothesis", "decided after", "p (sequential, Holm)", "valid at every look", "plain 95%", "chance"),
+        columns=("hypothesis", "decided after", "p (sequential, Holm)", "valid at every look",
+                 f"plain {findings.run.inference.percent}", "chance"),
         rows=rows,
         text_columns=2,
         brief=("hypothesis", "decided after", "p (sequential, Holm)", "valid at every look"),

@@ -107,10 +107,11 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "comparability_key": run.comparability or None,
         "components": csv_rows(findings),
         "model": {
-            "formula": f"{_formula(headline)} ~ cell + block",
+            "formula": f"{_formula(headline)} ~ cell{' + block' if run.inference.paired else ''}",
             "scale": headline.scale, "n": headline.fit.n, "cells": len(headline.fit.cells),
             "blocks": headline.fit.n_blocks, "df": headline.fit.df, "residual_sd": headline.fit.residual_sd,
-            "raw_residual_sd": findings.raw.fit.residual_sd, "level": 0.95, "variance": asdict(findings.variance),
+            "raw_residual_sd": findings.raw.fit.residual_sd, "level": run.inference.level,
+            "paired": run.inference.paired, "variance": asdict(findings.variance),
             "effect_sd": asdict(findings.plan.effect_sd) if findings.plan and findings.plan.effect_sd else None,
             "repeats": asdict(findings.repeats) if findings.repeats else None,
             "plan": asdict(findings.plan) if findings.plan else None,
@@ -194,7 +195,7 @@ def screening_json(findings: Findings) -> dict[str, Any] | None:
             {"sum_of": [":".join(pair) for pair in row.contrast.pairs], "estimate": asdict(row.interaction)}
             for row in scale.fraction if row.contrast.pairs
         ],
-        "survivors": survivors(scale.rows),
+        "survivors": survivors(scale.rows, findings.run.inference.alpha),
     }  # fmt: skip
 
 
@@ -204,6 +205,7 @@ def _claim(verdict: Verdict, primary: str) -> dict[str, Any]:
         "text": claim.text, "canonical": claim.canonical, "verdict": verdict.status, "scale": claim.scale,
         "outcome": claim.outcome or primary, "relation": claim.relation,
         **asdict(verdict.test), "reason": verdict.test.reason or verdict.reason, "weights": verdict.weights,
+        "one_sided": claim.one_sided, "seeds_to_decide": verdict.seeds,
     }  # fmt: skip
 
 

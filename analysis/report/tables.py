@@ -5,11 +5,14 @@ Effects have one sign everywhere: positive makes the outcome better.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import isnan, nan
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
+from branchwise.analysis.declared.inference import DEFAULT
 from branchwise.analysis.records.teachers import has_teacher_for_each_block
 from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
 from branchwise.analysis.report.text import (
@@ -25,13 +28,16 @@ from branchwise.analysis.report.text import (
 )  # fmt: skip
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.claims.language import Claim
+from branchwise.analysis.statistics.claims.testing import Form, Test
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
-from branchwise.analysis.statistics.model import ALPHA, Estimate
+from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.sequential.extended import grew
 from branchwise.analysis.statistics.table import CellRow
 
+VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # claims on numbers in the metric's unit
 MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 
@@ -52,7 +58,8 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     """What each component is worth: one row a component, with the run's name first when there are several."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
-    several = len(analyses) > 1
+    several, paired = len(analyses) > 1, analyses[0].run.inference.paired
+    ahead = (NEXT_SEED,) if paired else ()
     rows = []
     for findings in analyses:
         shown = natural(findings)
@@ -60,19 +67,20 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
             rows.append(
                 (
                     *((findings.run.name,) if several else ()), row.component, effect_text(told.effect, shown),
-                    next_seed(told.effect, shown), with_interval(row.share, 100), p_text(row.p_holm),
+                    *(next_seed(told.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
                     effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
-    head = better_by(analyses)
-    columns = (*(("run",) if several else ()), "component", head, NEXT_SEED, "% of the gain", "p (Holm)",
+    head, inference = better_by(analyses), analyses[0].run.inference
+    columns = (*(("run",) if several else ()), "component", head, *ahead, "% of the gain", "p (Holm)",
                "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
-        title="What each component is worth", name="attribution", columns=columns, rows=tuple(rows),
+        title=f"What each component is worth{'' if paired else ', by unpaired runs'}",
+        name="attribution", columns=columns, rows=tuple(rows),
         text_columns=2 if several else 1,
         brief=("run", "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
-        note=f"{_tested(analyses)} 95% intervals in brackets, by block, for the mean over seeds. One "
-        "further seed: where the effect of one more seed is expected (95% prediction interval)."
+        note=f"{_tested(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean over "
+        f"seeds.{_of_next_seed(analyses)}"
         f"{_scale_of_p(analyses)} Positive: better. Only these effects and claims are adjusted for their number; "
         "the rest is exploratory.",
     )  # fmt: skip
@@ -88,6 +96,15 @@ def _tested(analyses: Sequence[Findings]) -> str:
         "main_effect": "Main effects: the mean over the planned settings of the other components.",
     }
     return " ".join(text for kind, text in words.items() if kind in kinds)
+
+
+def _of_next_seed(analyses: Sequence[Findings]) -> str:
+    inference = analyses[0].run.inference
+    if not inference.paired:
+        return " Seeds are not shared: Welch's t, degrees of freedom by Welch and Satterthwaite."
+    return (
+        f" One further seed: where the effect of one more seed is expected ({inference.percent} prediction interval)."
+    )
 
 
 def _scale_of_p(analyses: Sequence[Findings]) -> str:
@@ -107,7 +124,8 @@ def standing_table(findings: Findings) -> Table:
     return Table(
         title="Where the full method stands", name="standings", rows=rows, text_columns=2,
         columns=("against", "which is", f"full {verb(findings.run.primary)} {findings.run.primary.title} by", "p"),
-        note="By block, unadjusted, but for the best baseline: p and interval allow for its having been picked. "
+        note=f"{findings.run.inference.method.capitalize()}, unadjusted, but for the best baseline: p and "
+        "interval allow for its having been picked. "
         "Negative: the full method is worse.",
     )  # fmt: skip
 
@@ -118,7 +136,7 @@ def outcome_table(findings: Findings) -> Table:
     for i, scale in enumerate(findings.outcomes):
         shown = natural(findings, i)
         for row, first, told in zip(scale.rows, findings.outcomes[0].rows, shown.rows, strict=True):
-            tested = i == 0 or not first.p_holm > ALPHA
+            tested = i == 0 or not first.p_holm > findings.run.inference.alpha
             p = p_text(row.p_holm) if tested else "not tested"
             effect = effect_text(told.effect, shown)
             rows.append((scale.outcome.title, row.component, effect, with_interval(row.share, 100), p))
@@ -127,7 +145,8 @@ def outcome_table(findings: Findings) -> Table:
         columns=("outcome", "component", "better by", "% of the gain", "p (Holm)"), text_columns=2,
         rows=tuple(rows) if len(findings.outcomes) > 1 else (),
         note="The first outcome is primary. A component's effects on the others are tested with what its effect on the "
-        "primary one leaves of the 5%: not at all where that is not significant. Their intervals are unadjusted.",
+        f"primary one leaves of the {findings.run.inference.error}: not at all where that is not significant. Their "
+        "intervals are unadjusted.",
     )  # fmt: skip
 
 
@@ -199,8 +218,8 @@ def cell_table(findings: Findings) -> Table:
         title=f"Cells, by {run.measure}", name="cells", columns=columns, rows=rows,
         brief=("cell", "seeds", value, *beside, better),
         best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == most),
-        note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their 95% intervals "
-        f"are by block. {run.primary.better.capitalize()} is better."
+        note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their "
+        f"{run.inference.percent} intervals are {run.inference.method}. {run.primary.better.capitalize()} is better."
         + (f" Published, of another measurement: {run.outline.published_by}." if published else ""),
     )  # fmt: skip
 
@@ -226,6 +245,7 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         for verdict in findings.verdicts
     )  # fmt: skip
     columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
+    inference = analyses[0].run.inference if analyses else DEFAULT
     edited = any(findings.edited for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
     grown = any(grew(findings.run) for findings in analyses)
@@ -238,8 +258,9 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         rows=rows,
         text_columns=4 if several else 3,
         brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
-        note="Judged by block, two-sided at the 5% level, adjusted over all claims and tested effects together; "
-        "equivalence by two one-sided tests. Claims and intervals are about the mean over seeds. Effects: positive = "
+        note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
+        "over all claims and tested effects together; equivalence by two one-sided tests. Claims and intervals are "
+        "about the mean over seeds. Effects: positive = "
         f"better.{_of_teachers(analyses)}",
     )
 
@@ -256,6 +277,11 @@ def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
         note="Adjusted among themselves alone. They were chosen with the results at hand, so they confirm nothing; a "
         "confirmation takes fresh seeds.",
     )
+
+
+def _one_sided(analyses: Sequence[Findings]) -> str:
+    any_one_sided = any(verdict.claim.one_sided for findings in analyses for verdict in findings.verdicts)
+    return ", one-sided where the claim says so" if any_one_sided else ""
 
 
 def _of_teachers(analyses: Sequence[Findings]) -> str:
@@ -289,10 +315,33 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
 
     subject = {"geometric mean": "geometric mean ", "ratio of values": "ratio of geometric means "}.get(test.form, "")
     found = f"{subject}{text(test.estimate)}"
+    if not isnan(test.limit):  # in place of an interval
+        found = f"{subject}{_limited(test, claim, findings.run.inference.percent, text)}"
     if not isnan(test.bound):
-        claimed = " to ".join(text(Estimate(value=bound)).removesuffix(" of the gain") for bound in bounds)
+        claimed = " to ".join(_bound_text(bound, test.form, text) for bound in bounds)
         found += f", claimed {relation}{claimed}"
     return f"{found} ({why})" if why else found
+
+
+def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], str]) -> str:
+    """A one-sided claim's estimate with its confidence limit, to as many digits as an interval has."""
+    away = 2 * test.estimate.value - test.limit
+    above = claim.relation == "above"
+    low, high = (test.limit, away) if above else (away, test.limit)
+    found = re.fullmatch(r"(.*?) \[(.*), (.*)\](.*)", text(replace(test.estimate, low=low, high=high)))
+    if found is None:
+        return text(test.estimate)
+    value, lower, upper, unit = found.groups()
+    unit = unit or ("%" if value.endswith("%") else " points" if value.endswith(" points") else "")
+    value = value if value.endswith(unit) else value + unit
+    return f"{value}, {'lower' if above else 'upper'} {percent} limit {lower if above else upper}{unit}"
+
+
+def _bound_text(bound: float, form: Form, text: Callable[[Estimate], str]) -> str:
+    """A claimed bound in the unit of the tables, with all digits that were written."""
+    shown = text(Estimate(value=bound)).removesuffix(" of the gain")
+    exact = f"{bound:.10g}"
+    return exact if form in VALUES and float(shown) != float(exact) else shown
 
 
 def interaction_table(findings: Findings) -> Table:
@@ -316,11 +365,14 @@ def variance_table(findings: Findings) -> Table:
     names = ("within blocks (residual)", "between blocks", "one cell over seeds", "sampling alone", "training alone")
     values = (v.residual, v.block, v.total, v.sampling, v.training)
     rows = [(name, number(value)) for name, value in zip(names, values, strict=True)]
+    correlation: tuple[tuple[str, str], ...] = (("intra-block correlation", number(v.intra_block)),)
+    if not findings.run.inference.paired:
+        rows, correlation = [(f"{rows[2][0]}, pooled", rows[2][1]), *rows[3:]], ()
     scale = findings.headline
     unit = scale.outcome.title if scale.scale == "identity" else f"{scale.scale} of {scale.outcome.title}"
     return Table(
         title="Where the noise comes from", columns=("source", f"SD ({unit})"),
-        rows=(*rows, ("intra-block correlation", number(v.intra_block))),
+        rows=(*rows, *correlation),
     )  # fmt: skip
 
 

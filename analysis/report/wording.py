@@ -11,7 +11,7 @@ from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.report.text import DASH, TIMES, Table, with_interval
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import ALPHA, Estimate
+from branchwise.analysis.statistics.model import Estimate
 
 MAX_EXPONENT = 700.0  # of e, in a double
 
@@ -24,7 +24,7 @@ def conclusion(findings: Findings) -> str:
     clear = [
         (abs(row.effect.value), displayed)
         for row, displayed in zip(findings.headline.rows, scale.rows, strict=True)
-        if row.p_holm <= ALPHA
+        if row.p_holm <= findings.run.inference.alpha
     ]
     if not clear:
         return "No component has an effect that is clear of zero"

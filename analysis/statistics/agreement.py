@@ -13,7 +13,7 @@ from scipy.special import fdtr, fdtrc
 from branchwise.analysis.declared.cells import factorial_cells
 from branchwise.analysis.declared.factors import MAX_JOINED
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.model import ALPHA, holm
+from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.spread import FloatArray
 
 WIDER = 2.0  # times the pooled standard error, from where it is told
@@ -36,6 +36,8 @@ class Agreement:
 
 def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
     """One row a component; the tests take the blocks that have every cell of the factorial."""
+    if not scale.fit.inference.paired:
+        return ()
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
     whole = _whole_blocks(scale, results, cells)
     rows = [_component(row, whole, i) for i, row in enumerate(scale.rows)]
@@ -98,16 +100,16 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def warnings(rows: Sequence[Agreement]) -> list[str]:
+def warnings(rows: Sequence[Agreement], alpha: float) -> list[str]:
     """A sentence with numbers for each component whose seeds or cells disagree."""
     found = []
     for row in rows:
         told: Mapping[str, bool] = {
             f"its standard error by block is {row.se_ratio:.1f} times the pooled one": row.se_ratio > WIDER,
             f"its effect differs between blocks (block x component F = {row.varies:.1f}, {_p(row.varies_p)})":
-                row.varies_p <= ALPHA,
+                row.varies_p <= alpha,
             f"cells without it scatter with an SD of {row.off_sd:.3f}, cells with it with {row.on_sd:.3f} "
-            f"({_p(row.spread_p)})": row.spread_p <= ALPHA,
+            f"({_p(row.spread_p)})": row.spread_p <= alpha,
         }  # fmt: skip
         sentences = [text for text, true in told.items() if true]
         if sentences:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from branchwise.analysis.declared.cells import BASE, FULL, OWN
 from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
@@ -119,18 +120,19 @@ def analyse_scale(
     outcome: Outcome,
     scale: ScaleName | None = None,
     grid_step: Resolution | None = None,
+    inference: Inference = DEFAULT,
 ) -> ScaleResult:
     """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate every contrast.
 
     scale: the outcome's own unless given; arms without the outcome are left out. grid_step: the resolution of its
-    measurement. Baselines never enter the fit of the
+    measurement. inference: how effects are tested. Baselines never enter the fit of the
     components: each joins a fit of its own for its comparison with `full`, so that a baseline with another spread
     cannot widen or narrow what is said of the components.
     """
     scale = scale or outcome.scale
     results, observed = _observed(results, outcome, scale, grid_step)
     factorial = results["kind"] != "baseline"
-    fit = _fit(results[factorial], observed)
+    fit = _fit(results[factorial], observed, inference)
     components = grid.components
     rows = _with_holm([_component_row(fit, grid, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, GAIN)} if components else {}
@@ -138,7 +140,7 @@ def analyse_scale(
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
     for name in dict.fromkeys(results.loc[~factorial, "cell"]):
         joined = factorial | (results["cell"] == name)
-        with_baseline = _fit(results[joined], observed)
+        with_baseline = _fit(results[joined], observed, inference)
         gains[name] = contrast(with_baseline, {FULL: 1.0, name: -1.0})
         relative[name] = contrast(with_baseline, {name: 1.0, reference: -1.0})
     return ScaleResult(
@@ -159,7 +161,10 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
     if factorial.empty:
         return results
     means = dict(zip(fit.cells, fit.means, strict=True))
-    shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
+    if fit.inference.paired:
+        shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
+    else:
+        shifts = dict.fromkeys((*results["block"], *lost["block"]), 0.0)
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
     worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
     for name, rows in results[(results["kind"] == "baseline") & known].groupby("cell"):
@@ -173,11 +178,12 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
     return pd.concat([results, placed.assign(**{column: filled})])
 
 
-def _fit(rows: pd.DataFrame, observed: _Observed) -> TwoWayFit:
+def _fit(rows: pd.DataFrame, observed: _Observed, inference: Inference) -> TwoWayFit:
     y, magnitude, steps = (column[rows.index].to_numpy() for column in (observed.y, observed.magnitude, observed.steps))
     return fit_two_way(
-        rows["cell"].tolist(), rows["block"].tolist(), y, float(magnitude.max(initial=0.0)), steps, observed.resolution
-    )
+        rows["cell"].tolist(), rows["block"].tolist(), y, float(magnitude.max(initial=0.0)), steps,
+        observed.resolution, inference,
+    )  # fmt: skip
 
 
 def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:

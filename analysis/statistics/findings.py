@@ -17,7 +17,8 @@ from branchwise.analysis.statistics.agreement import Agreement, agreement, warni
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note, settle
+from branchwise.analysis.statistics.comparisons.overlap import pairing_notes
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
 from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, tested
@@ -91,9 +92,12 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
-        notes=(*(looks.notes() if looks else ()), *extended.notes(run), *_resealed(run, edited), *_of_source(run),
+        notes=(*(looks.notes() if looks else ()), *pairing_notes(run, headline), *extended.notes(run),
+               *_resealed(run, edited), *_of_source(run),
                *unread, *notes_on(run, outcomes), *evidence.notes,
-               *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)), *warnings(agreeing)),
+               *([] if looks or extended.grew(run) else seeds_note(verdicts)),
+               *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)),
+               *warnings(agreeing, run.inference.alpha)),
     )  # fmt: skip
 
 
@@ -122,7 +126,8 @@ def evidence_of(run: Run) -> Evidence:
         outcomes.append(usable)
         notes += [note] if note else []
         resolutions[outcome.name] = resolution(outcome, values)
-    bare = Evidence(outcomes=(), raws=(), results=run.results, resolutions=resolutions, notes=tuple(notes))
+    bare = Evidence(outcomes=(), raws=(), results=run.results, resolutions=resolutions, notes=tuple(notes),
+                    inference=run.inference)  # fmt: skip
     evidence = _attributed(bare, run, outcomes)
     lost = run.lost[run.lost["kind"].isin((*RESULT_KINDS, "baseline"))]
     if lost.empty or run.unfinished:
@@ -140,7 +145,10 @@ def _attributed(evidence: Evidence, run: Run, outcomes: Sequence[Outcome]) -> Ev
 
     def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
         steps = evidence.resolutions
-        return tuple(analyse_scale(evidence.results, run.grid, one, scale, steps.get(one.name)) for one in outcomes)
+        return tuple(
+            analyse_scale(evidence.results, run.grid, one, scale, steps.get(one.name), run.inference)
+            for one in outcomes
+        )
 
     return replace(evidence, outcomes=attributed(None), raws=attributed("identity"))
 
@@ -170,11 +178,12 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
     is another one."""
     if run.manifest.get("claims_after_the_runs"):
         return True
+    looks = [run.outline.looks.canonical] if run.outline.looks else []
     sealed = run.manifest.get("claims_sha256")
     if sealed is None:
         return run.altered
     return sealed not in (
-        seal([*(claim.canonical for claim in claims), *([run.outline.looks.canonical] if run.outline.looks else [])]),
+        seal([*(claim.canonical for claim in claims), *looks, *run.inference.canonical]),
         seal(run.claims, canonical=False),
     )
 
@@ -197,16 +206,20 @@ def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
     lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
     if lost.empty or not run.components or scale.fit.n < 1:
         return {}
-    filled = analyse_scale(with_worst_in_place(run.results, lost, scale), run.grid, scale.outcome)
+    whole = with_worst_in_place(run.results, lost, scale)
+    filled = analyse_scale(whole, run.grid, scale.outcome, inference=run.inference)
     return {row.component: row.effect for row in filled.rows}
 
 
 def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | None:
+    if not run.inference.paired:
+        return None  # a plan is for shared seeds
     contrasts = [(row.tested, row.tested_weights) for row in headline.rows if row.tested]
     of, blocks = tested(contrasts), headline.fit.n_blocks
     if headline.scale != "log" or of is None or blocks < 1 or ranks_only(headline.fit, run.grid):
         return None
-    return plan(of, blocks, effect_sd(run, headline), further_hypotheses(claims, run.components, contrasts[0][0]))
+    further = further_hypotheses(claims, run.components, contrasts[0][0])
+    return plan(of, blocks, effect_sd(run, headline), further, run.inference.alpha)
 
 
 def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:

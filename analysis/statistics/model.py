@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
+from branchwise.analysis.statistics.comparisons.welch import CellSpread, cell_spread
 from branchwise.analysis.statistics.spread import (
     BlockSpread,
     FloatArray,
@@ -30,10 +32,10 @@ from branchwise.analysis.statistics.spread import (
     is_seen,
 )
 
-LEVEL = 0.95
-ALPHA = 0.05
+LEVEL = 1 - ALPHA  # of an interval, where a run declares none
 ROUNDING = 64 * float(np.finfo(float).eps)  # of a value, relative; differences below it are no differences
 NO_SPREAD = "no spread between blocks to test against"
+ONE_RUN = "a cell has one run: an unpaired comparison takes two"
 Error = Literal["blocks", "pooled"]  # what an effect is measured against: its spread over blocks, or the residual
 
 
@@ -71,9 +73,10 @@ class TwoWayFit:
     effects: (C,) cell effects, sum to zero in each connected part; inverse: (C, C) Moore-Penrose inverse of the reduced
     normal matrix, so the pooled Var(w @ effects) = residual_var * w @ inverse @ w; means: (C,) cell means adjusted to
     the average block; df: residual degrees of freedom; residual_var: in units squared, NaN without residual degrees of
-    freedom; spread: over blocks, in units; unit: a power of two; size: largest absolute observation in units, which
-    tells rounding from an effect; coarseness: (C,) variance, in units squared, that the resolution of the measurement
-    gives the mean of each cell; resolution: its name.
+    freedom; spread: over blocks, in units, or over the runs of each cell where they are not paired (block_effects is
+    then one number, and n_blocks the runs of the smallest cell); unit: a power of two; size: largest absolute
+    observation in units, which tells rounding from an effect; coarseness: (C,) variance, in units squared, that the
+    resolution of the measurement gives the mean of each cell; resolution: its name.
     """
 
     cells: tuple[str, ...]
@@ -86,11 +89,12 @@ class TwoWayFit:
     df: int
     n: int
     n_blocks: int
-    spread: BlockSpread
+    spread: BlockSpread | CellSpread
     unit: float
     size: float
     coarseness: FloatArray
     resolution: str
+    inference: Inference = DEFAULT
 
     @property
     def residual_sd(self) -> float:
@@ -104,8 +108,9 @@ def fit_two_way(
     magnitude: float | None = None,
     steps: FloatArray | None = None,
     resolution: str = "",
+    inference: Inference = DEFAULT,
 ) -> TwoWayFit:
-    """Fit y = cell + block + error to n observations.
+    """Fit y = cell + block + error to n observations; without blocks where they are not paired.
 
     Args:
         cells: The cell of each observation.
@@ -114,6 +119,7 @@ def fit_two_way(
         magnitude: What the rounding of y is relative to; its largest absolute value unless given.
         steps: (n,) the resolution of the measurement at each value, on the scale of y.
         resolution: Its name.
+        inference: Whether blocks pair the cells, and the level of intervals.
 
     Raises:
         ValueError: If y is not finite.
@@ -124,6 +130,8 @@ def fit_two_way(
     unit = power_of_two(given)
     shift = float(given.min()) / unit if len(given) else 0.0  # whatever the order of the observations
     values = given / unit - shift
+    if not inference.paired:
+        blocks = [0] * len(given)
     names = tuple(dict.fromkeys(cells))
     block_names = tuple(dict.fromkeys(blocks))
     row = np.fromiter(map({name: i for i, name in enumerate(names)}.__getitem__, cells), dtype=np.intp)
@@ -141,15 +149,21 @@ def fit_two_way(
     rank = round(float(np.trace(inverse @ normal))) if names else 0
     df = len(values) - rank - len(block_names)
     size = float(np.abs(given / unit).max(initial=0.0))
+    spread: BlockSpread | CellSpread
+    if inference.paired:
+        spread, n_blocks = block_spread(row, col, residuals, inverse), len(block_names)
+    else:
+        spread, n_blocks = cell_spread(row, values, len(names)), int(per_cell.min(initial=len(values)))
     squares = np.zeros(len(values)) if steps is None else (steps / unit) ** 2
     return TwoWayFit(
         cells=names, effects=effects * unit, inverse=inverse, normal=normal,
         means=(effects + (block_effects.mean() + shift if len(block_names) else nan)) * unit,
         block_effects=(block_effects + shift) * unit,
         residual_var=float(residuals @ residuals) / df if df > 0 else nan,
-        df=df, n=len(values), n_blocks=len(block_names), spread=block_spread(row, col, residuals, inverse),
+        df=df, n=len(values), n_blocks=n_blocks, spread=spread,
         unit=unit, size=size if magnitude is None else max(size, magnitude / unit),
         coarseness=np.bincount(row, squares, len(names)) / 12 / per_cell**2, resolution=resolution,
+        inference=inference,
     )  # fmt: skip
 
 
@@ -190,12 +204,15 @@ def weight_vector(fit: TwoWayFit, weights: Mapping[str, float]) -> tuple[FloatAr
     return vector, ""
 
 
-def contrast(fit: TwoWayFit, weights: Mapping[str, float], error: Error = "blocks", level: float = LEVEL) -> Estimate:
+def contrast(
+    fit: TwoWayFit, weights: Mapping[str, float], error: Error = "blocks", level: float | None = None
+) -> Estimate:
     """Estimate of sum(weight * cell effect) for weights that sum to zero, with a t interval.
 
-    error: "blocks", the spread over blocks (on whole tables the one-sample t over the contrast's values by block); or
-    "pooled", the residual of the model.
+    error: "blocks", the spread over blocks (on whole tables the one-sample t over the contrast's values by block; where
+    runs are not paired, Welch's t); or "pooled", the residual of the model. level: that of the fit unless given.
     """
+    level = fit.inference.level if level is None else level
     vector, reason = weight_vector(fit, weights)
     if vector is None:
         return Estimate(reason=reason)
@@ -213,13 +230,18 @@ def too_coarse(resolution: str) -> str:
 
 
 def ratio(
-    fit: TwoWayFit, top: Mapping[str, float], bottom: Mapping[str, float], error: Error = "blocks", level: float = LEVEL
+    fit: TwoWayFit,
+    top: Mapping[str, float],
+    bottom: Mapping[str, float],
+    error: Error = "blocks",
+    level: float | None = None,
 ) -> Estimate:
     """Ratio of two contrasts with Fieller's interval (Fieller 1954), at the smaller of their degrees of freedom.
 
     The interval is withheld, with the reason, unless the bottom is clear of zero and positive at `level`: otherwise the
     set of ratios that the data allow is unbounded, or speaks of shares of a loss.
     """
+    level = fit.inference.level if level is None else level
     a, b = contrast(fit, top, error, level), contrast(fit, bottom, error, level)
     if not (a.known and b.known):
         return Estimate(reason=a.reason or b.reason)
@@ -250,6 +272,10 @@ def _errors(
     if error == "pooled":
         reason = "" if fit.df > 0 else "no residual degrees of freedom: one block gives no interval"
         return tuple(fit.residual_var * float(u @ fit.inverse @ v) for u, v in pairs), float(fit.df), reason
+    if isinstance(fit.spread, CellSpread):
+        cells = fit.spread
+        seen = all(cells.is_seen(vector) for pair in pairs for vector in pair)
+        return tuple(cells.covariance(u, v) for u, v in pairs), cells.freedom(pairs[0][0]), "" if seen else ONE_RUN
     reason = "one block gives no interval"
     if fit.n_blocks > 1:
         unseen = any(not is_seen(fit.spread, vector) for pair in pairs for vector in pair)

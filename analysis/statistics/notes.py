@@ -103,7 +103,8 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
     if not run.components:
         if run.searched:
             return []
-        return ["The space declares no components: there are no effects to attribute."]
+        where = "No component is named" if "source" in run.manifest else "The space declares no components"
+        return [f"{where}: there are no effects to attribute."]
     if run.grid.is_fraction:
         return _of_a_fraction(run, headline)
     quantities = ("shapley", "main_effect", "leave_one_out", "add_one_in")

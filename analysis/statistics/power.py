@@ -1,7 +1,7 @@
 """How many blocks it takes: power of the test that will decide, before a run and after it.
 
 That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
-(5% over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
+(alpha over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
 blocks comes from an earlier run of at least five blocks.
 """
 
@@ -14,6 +14,8 @@ from math import exp, inf, isfinite, lgamma, log, log1p, sqrt
 from pathlib import Path
 from typing import Any
 
+from branchwise.analysis.declared.inference import ALPHA, percent
+
 EFFECTS = {  # by the effect that is tested; components of a design with excluded cells may have different ones
     "shapley": "Shapley value",
     "leave_one_out": "leave-one-out effect",
@@ -21,7 +23,6 @@ EFFECTS = {  # by the effect that is tested; components of a design with exclude
     "main_effect": "main effect",
     "mixed": "effect",
 }
-ALPHA = 0.05
 POWER = 0.8
 LEAST_DF = 4  # of an SD that is worth a forecast
 LARGEST = 1.0  # an effect of 100%: a plan says no more of larger ones than that they are
@@ -62,8 +63,9 @@ class Plan:
     effect_sd: EffectSD | None
     detectable: float  # smallest effect seen with 80% power
     detectable_next: float  # the same with one more block
-    half_width: float  # expected half-width of its 95% interval
+    half_width: float  # expected half-width of its interval
     half_width_next: float
+    alpha: float = ALPHA  # shared by the hypotheses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def tested(contrasts: Sequence[tuple[str, Mapping[str, float]]]) -> Tested | Non
     )
 
 
-def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1) -> float:
+def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1, alpha: float = ALPHA) -> float:
     """Chance that the test by block rejects zero when the true effect is `effect`: noncentral t."""
     from scipy.special import nctdtr, stdtrit
 
@@ -97,52 +99,84 @@ def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1) -> 
     if df < 1:
         return 0.0
     shift = abs(effect) / (effect_sd / sqrt(blocks))
-    edge = float(stdtrit(df, 1 - ALPHA / hypotheses / 2))
+    edge = float(stdtrit(df, 1 - alpha / hypotheses / 2))
     wrong_side = float(nctdtr(df, shift, -edge)) if shift < 5 else 0.0  # below 3e-7, where SciPy may give NaN
     return float(1 - nctdtr(df, shift, edge)) + wrong_side
 
 
-def smallest_detectable(effect_sd: float, blocks: int, hypotheses: int = 1) -> float:
+def smallest_detectable(effect_sd: float, blocks: int, hypotheses: int = 1, alpha: float = ALPHA) -> float:
     """Smallest effect that is seen with 80% power; inf with one block."""
     if blocks < 2:
         return inf
     low, high = 0.0, effect_sd
-    while power(high, effect_sd, blocks, hypotheses) < POWER:
+    while power(high, effect_sd, blocks, hypotheses, alpha) < POWER:
         low, high = high, 2 * high
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
-        if power(middle, effect_sd, blocks, hypotheses) < POWER:
+        if power(middle, effect_sd, blocks, hypotheses, alpha) < POWER:
             low = middle
         else:
             high = middle
     return high
 
 
-def blocks_needed(effect: float, effect_sd: float, hypotheses: int = 1) -> int | None:
+def blocks_needed(effect: float, effect_sd: float, hypotheses: int = 1, alpha: float = ALPHA) -> int | None:
     """Fewest blocks that see `effect` with 80% power; None when 1,000 do not."""
     low, high = 1, 2
-    while power(effect, effect_sd, high, hypotheses) < POWER:
+    while power(effect, effect_sd, high, hypotheses, alpha) < POWER:
         low, high = high, 2 * high
         if high > MOST_BLOCKS:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if power(effect, effect_sd, middle, hypotheses) < POWER:
+        if power(effect, effect_sd, middle, hypotheses, alpha) < POWER:
             low = middle
         else:
             high = middle
     return high
 
 
-def half_width(effect_sd: float, blocks: int) -> float:
-    """Expected half-width of the 95% interval at that SD; inf with one block."""
+def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool = False) -> int | None:
+    """Seeds in all at which a test would reject with 80% power if its mean and SD stay as they are.
+
+    Args:
+        p: Its p-value now.
+        df: Its degrees of freedom now.
+        runs: Seeds now: of each cell where they are not shared.
+        alpha: The level at which it is tested.
+        one_sided: Whether `p` is one-sided.
+
+    Returns:
+        The number, at least `runs` + 1; None where it exceeds 1,000.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    t = abs(float(stdtrit(df, p if one_sided else p / 2)))
+    tail = alpha if one_sided else alpha / 2
+
+    def rejects(number: int) -> float:
+        freedom, shift = df * (number - 1) / (runs - 1), t * sqrt(number / runs)
+        critical = float(stdtrit(freedom, 1 - tail))
+        return 1.0 if shift > critical + 8 else float(1 - nctdtr(freedom, shift, critical))  # SciPy may give NaN there
+
+    if not t > 0 or rejects(MOST_BLOCKS) < POWER:
+        return None
+    low, high = runs, MOST_BLOCKS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if rejects(middle) >= POWER else (middle, high)
+    return high
+
+
+def half_width(effect_sd: float, blocks: int, alpha: float = ALPHA) -> float:
+    """Expected half-width of the interval at that SD; inf with one block."""
     from scipy.special import stdtrit
 
     df = blocks - 1
     if df < 1:
         return inf
     mean_of_sd = sqrt(2 / df) * exp(lgamma(blocks / 2) - lgamma(df / 2))  # E[s] / sigma of a normal sample
-    return float(stdtrit(df, 1 - ALPHA / 2)) * mean_of_sd * effect_sd / sqrt(blocks)
+    return float(stdtrit(df, 1 - alpha / 2)) * mean_of_sd * effect_sd / sqrt(blocks)
 
 
 def average_power(planned: Plan) -> float:
@@ -157,17 +191,17 @@ def average_power(planned: Plan) -> float:
     count = 200
     quantiles = (float(chdtri(noise.df, (i + 0.5) / count)) for i in range(count))
     powers = [
-        power(planned.detectable, noise.sd * sqrt(noise.df / one), planned.blocks, planned.hypotheses)
+        power(planned.detectable, noise.sd * sqrt(noise.df / one), planned.blocks, planned.hypotheses, planned.alpha)
         for one in quantiles
     ]
     return sum(powers) / count
 
 
-def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0) -> Plan:
+def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA) -> Plan:
     """What `blocks` blocks of the design can see, and what one more would buy.
 
-    claims: tests declared beside the tested effect of each component. ValueError for fewer than one component or
-    block, or an SD that is not above 0.
+    claims: tests declared beside the tested effect of each component. alpha: the error that all share. ValueError for
+    fewer than one component or block, or an SD that is not above 0.
     """
     if of.components < 1 or blocks < 1:
         raise ValueError("a plan takes at least one component and one block")
@@ -176,10 +210,10 @@ def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int
     hypotheses = of.components + claims
     sd = sqrt(of.variance) if effect_sd is None else effect_sd.sd
     return Plan(
-        effect=of.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd,
-        detectable=smallest_detectable(sd, blocks, hypotheses),
-        detectable_next=smallest_detectable(sd, blocks + 1, hypotheses),
-        half_width=half_width(sd, blocks), half_width_next=half_width(sd, blocks + 1),
+        effect=of.effect, blocks=blocks, hypotheses=hypotheses, effect_sd=effect_sd, alpha=alpha,
+        detectable=smallest_detectable(sd, blocks, hypotheses, alpha),
+        detectable_next=smallest_detectable(sd, blocks + 1, hypotheses, alpha),
+        half_width=half_width(sd, blocks, alpha), half_width_next=half_width(sd, blocks + 1, alpha),
     )  # fmt: skip
 
 
@@ -188,12 +222,13 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     what = EFFECTS[planned.effect]
     one = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses
-    test = f"{what}, by block, 80% power, 5% level" + (f" shared by {number} hypotheses" if number > 1 else "")
+    test = f"{what}, by block, 80% power, {percent(planned.alpha)} level"
+    test += f" shared by {number} hypotheses" if number > 1 else ""
     more, noise = _effect(planned.detectable_next, planned), planned.effect_sd
     if noise is not None and not noise.enough:
         return [f"Too few blocks to plan from: an SD between blocks takes {LEAST_DF + 1} or more."]
     if noise is not None and isfinite(planned.detectable) and planned.detectable > log1p(LARGEST):
-        needed = blocks_needed(log1p(LARGEST), noise.sd, number)
+        needed = blocks_needed(log1p(LARGEST), noise.sd, number, planned.alpha)
         return [
             f"With {planned.blocks} seeds, no effect below {LARGEST:.0%} is detectable ({test}): the effects had an SD "
             f"of {noise.sd:.3g} between blocks (log).",
@@ -205,7 +240,8 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
         lines = [
             f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
             f"({test}); with one more seed, {more}.",
-            f"Expected 95% interval of {one}: ±{_effect(planned.half_width, planned)}; with one more seed, "
+            f"Expected {percent(1 - planned.alpha)} interval of {one}: "
+            f"±{_effect(planned.half_width, planned)}; with one more seed, "
             f"±{_effect(planned.half_width_next, planned)}.",
         ]
     if noise is None:
@@ -214,7 +250,7 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
             f"take an earlier run of these settings with {LEAST_DF + 1} seeds or more."
         )
     else:
-        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.sd, number) for p in (5, 10, 20)}
+        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.sd, number, planned.alpha) for p in (5, 10, 20)}
         told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
         lines.append(f"Seeds needed to detect a change of the metric (change: seeds): {told}.")
         lines.append(

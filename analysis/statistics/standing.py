@@ -21,7 +21,7 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
 from branchwise.analysis.statistics.claims.values import with_sampling
-from branchwise.analysis.statistics.model import ALPHA, Estimate, mean_estimate, t_estimate
+from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_estimate
 from branchwise.run_files.layout import BUDGETS_TABLE
 
 BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
@@ -57,22 +57,21 @@ def standings(run: Run, headline: ScaleResult) -> tuple[Standing, ...]:
     if SCRATCH in roles:
         others = {name: role for name, role in roles.items() if name != SCRATCH}
         roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
-    found = [
-        Standing(against=name, role=role, estimate=chosen_of(gains[name], many) if name == best else gains[name])
-        for name, role in roles.items()
-    ]
+    if best:
+        gains[best] = chosen_of(gains[best], many, run.inference.alpha)
+    found = [Standing(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
     teacher = _against_teacher(run, headline)
     if teacher.known:
         found.append(Standing(against=TEACHER, role="its teacher", estimate=teacher))
     return tuple(found)
 
 
-def chosen_of(estimate: Estimate, many: int) -> Estimate:
+def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
     """The estimate of one that was picked from so many for its value: p and interval hold for each of them at once
     (Bonferroni)."""
     if not estimate.has_interval or many < 2:
         return estimate
-    wider = t_estimate(estimate.value, estimate.se, estimate.df, 1 - ALPHA / many)
+    wider = t_estimate(estimate.value, estimate.se, estimate.df, 1 - alpha / many)
     return replace(wider, p=min(1.0, many * wider.p))
 
 
@@ -86,10 +85,10 @@ def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
     if not np.isfinite(gaps).all():
         return Estimate()
     teacher = value_of_teacher(full, column)
-    found = mean_estimate(gaps)
+    found = mean_estimate(gaps, run.inference.level)
     if teacher is None or teacher.for_each_block:
         return found
-    return with_sampling(found, teacher, full, run.primary.name, headline.improvement)
+    return with_sampling(found, teacher, full, run.primary.name, headline.improvement, run.inference)
 
 
 def as_good(run: Run, headline: ScaleResult) -> tuple[str, ...]:
@@ -114,7 +113,9 @@ def budgets(run: Run) -> tuple[Budget, ...]:
         at = [_at_step(run, table[table["step"] == step], outcome.name) for step in sorted(table["step"].unique())]
         frames = [*at, run.results]
         results = [
-            analyse_scale(frame, run.grid, _on_scale(frame, outcome)) for frame in frames if _any(frame, outcome)
+            analyse_scale(frame, run.grid, _on_scale(frame, outcome), inference=run.inference)
+            for frame in frames
+            if _any(frame, outcome)
         ]
         if len(results) == len(frames):
             steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
@@ -151,7 +152,8 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
         )
     for budget in along:
         for i, component in enumerate(run.components):
-            signs = [np.sign(result.rows[i].effect.value) for result in budget.results if _clear(result, i)]
+            clear = [result.rows[i].effect for result in budget.results if _clear(result, i)]
+            signs = [np.sign(effect.value) for effect in clear]
             if any(one != other for one, other in pairwise(signs)):
                 found.append(
                     f"{component}: its effect on {budget.outcome} changes sign with the length of training, so it "
@@ -161,4 +163,4 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
 
 
 def _clear(result: ScaleResult, i: int) -> bool:
-    return result.rows[i].effect.known and result.rows[i].effect.p <= ALPHA
+    return result.rows[i].effect.known and result.rows[i].effect.p <= result.fit.inference.alpha

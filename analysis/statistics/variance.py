@@ -23,7 +23,8 @@ class Variance:
     """Standard deviations on one scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
 
     residual: within blocks, what every interval rests on; block: between blocks, which the design removes;
-    total: one cell over seeds; sampling: of one value (the mean of its repeats) when only the sampling seed changes;
+    total: one cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
+    its repeats) when only the sampling seed changes;
     training: total without sampling; intra_block: share of the total variance that blocks carry, negative kept.
     """
 
@@ -41,15 +42,16 @@ def components_of_variance(scale: ScaleResult, results: pd.DataFrame) -> Varianc
     factorial = results[results["kind"] != "baseline"]
     unit = fit.unit  # variances are in units squared, so that they neither overflow nor vanish
     residual = fit.residual_var
-    block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 else nan
+    paired = fit.inference.paired
+    block = _block_variance(factorial, scale) if fit.df > 0 and fit.n_blocks > 1 and paired else nan
     whole = block + residual
     measured: Iterable[Any] = (
         factorial["value_repeats"] if scale.outcome.name == "value" else []
     )  # no other outcome is sampled
     sampling = sampling_variance(measured, scale, unit)
-    positive = max(block, 0.0) + residual
+    positive = max(block, 0.0) + residual if paired else residual
     return Variance(
-        residual=unit * _sqrt(residual),
+        residual=unit * _sqrt(residual) if paired else nan,
         block=unit * _sqrt(max(block, 0.0)),
         total=unit * _sqrt(positive),
         sampling=unit * _sqrt(sampling),
@@ -99,7 +101,13 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     """Sentences on what makes the table weak; empty when nothing does."""
     found = []
     fit: TwoWayFit = scale.fit
-    if fit.n > 0 and fit.df < 1:
+    if not fit.inference.paired:
+        if fit.n_blocks < FEW_BLOCKS:
+            found.append(
+                f"A cell has only {fit.n_blocks} runs: Welch's intervals are wide, and approximate where runs scatter "
+                "unequally. Five runs of each cell would do much better."
+            )
+    elif len(fit.cells) > 1 and fit.df < 1:
         found.append("No interval can be given: this takes at least two blocks with the same cells.")
     elif 1 < fit.n_blocks < FEW_BLOCKS:
         found.append(
@@ -129,6 +137,7 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
     elif gain and gain.has_interval and gain.value < CLEAR * gain.se:
         found.append(
             f"The total gain is only {gain.value / gain.se:.1f} standard errors. Shares are shown because it came out "
-            "clear of zero; of shares so selected fewer than 95% of intervals hold, and values lean to an even split."
+            f"clear of zero; of shares so selected fewer than {fit.inference.percent} of intervals hold, and values "
+            "lean to an even split."
         )
     return tuple(found)

@@ -65,6 +65,7 @@ def ablate(
     seeds: int = 5,
     first_seed: int = 0,
     claims: Sequence[str] = (),
+    alpha: float = 0.05,
     outcomes: Mapping[str, Any] | None = None,
     design: str = "factorial",
     scale: str | None = None,
@@ -94,6 +95,7 @@ def ablate(
         seeds: Number of shared seeds (blocks).
         first_seed: Seed of the first block; the others follow.
         claims: Statements to be judged, such as `"ema.effect > 0"`. They are sealed before the first arm runs.
+        alpha: Error that all tests share, sealed with the claims; intervals are at 1 - alpha.
         outcomes: Further keys of the returned dict with their direction: `{"loss": "minimize"}`.
         design: "factorial" (all combinations, six components at most), "screening" (main effects of 4 to 20 components;
             `follow_up` confirms), "leave_one_out" or "add_one_in" (50 at most).
@@ -127,7 +129,7 @@ def ablate(
             outcomes=outcomes,
             scale=scale,
             value_range=value_range,
-            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design),
+            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design) | {"alpha": alpha},
             resources=_resources(cpus, gpus, max_concurrent),
         )
         return _run_space(space, name, str(storage), address, progress)
@@ -215,6 +217,7 @@ def plan(
     seeds: int = 5,
     first_seed: int = 0,
     claims: Sequence[str] = (),
+    alpha: float = 0.05,
     outcomes: Mapping[str, Any] | None = None,
     design: str = "factorial",
     scale: str | None = None,
@@ -241,7 +244,7 @@ def plan(
             outcomes=outcomes,
             scale=scale,
             value_range=value_range,
-            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design),
+            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design) | {"alpha": alpha},
             resources=_resources(cpus, gpus, max_concurrent),
         )
         with open_storage(str(storage)) as opened:

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 def analyze(
     runs: Any,
     *,
-    components: Sequence[str],
+    components: Sequence[str] = (),
     value: str,
     direction: str,
-    block: str = "seed",
+    block: str | None = None,
     scale: str | None = None,
     value_range: tuple[float, float] | None = None,
     reference: Mapping[str, str] | None = None,
     full: Mapping[str, str] | None = None,
     claims: Sequence[str] = (),
     at: str | int | None = None,
+    paired: bool = True,
+    alpha: float = 0.05,
     out: str | Path | None = None,
 ) -> Study:
     """Analyse runs made elsewhere, one row or object per run.
@@ -37,10 +39,11 @@ def analyze(
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs
             (`wandb.Api().runs(...)`), an MLflow experiment (`mlflow.get_experiment(...)`), or the path of a file or
             folder that the command line reads.
-        components: Columns (settings) whose values are compared.
+        components: Columns (settings) whose values are compared. None: all runs are of one cell, `full`, on which
+            `claims` speak, such as `full.value < 3.28`.
         value: Column of the result.
         direction: "maximize" or "minimize".
-        block: Column of the seed that the cells share.
+        block: Column of the seed that the cells share; by default `seed`.
         scale: "log", "logit" or "identity"; by default one that suits the values.
         value_range: Lowest and highest value of the result, such as `(0, 100)` for per cent.
         reference: By component, the value that others are compared with; by default off, False, None or the smallest.
@@ -48,6 +51,8 @@ def analyze(
         at: Value of the result's history: "last", "best" (optimistic) or a step; by default the one that the source
             keeps, which is the last one, for W&B the run's summary.
         claims: Statements to be judged. They came after the runs, so their verdicts are exploratory.
+        paired: Whether runs of different cells are compared within a seed. False: by Welch's t.
+        alpha: Error of all tests together; intervals are at 1 - alpha.
         out: Folder for the analysis; by default a temporary one.
 
     Raises:
@@ -81,6 +86,8 @@ def analyze(
             full=dict(full or {}),
             claims=list(claims),
             at=None if at is None else str(at),
+            paired=paired,
+            alpha=alpha,
         )
         target = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="branchwise-")) / "analysis"
         return load(run_from_table(source, options, target))

@@ -37,6 +37,8 @@ PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_l
 Time = Annotated[str, AfterValidator(_time)]
 Number = float  # may be NaN
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+ALPHA, MAX_ALPHA = 0.05, 0.5  # error of the tests: the default, and the largest that may be declared
+Alpha = Annotated[float, Field(gt=0, le=MAX_ALPHA)]
 Level = bool | str | None
 Better = Literal["lower", "higher"]
 
@@ -88,6 +90,7 @@ class _Column(Schema):
     shown: bool
     cost: bool = False
     scale: Literal["log", "logit", "identity"] = "log"
+    declared: bool = True
     range: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
 
 
@@ -165,6 +168,8 @@ class Plan(Schema):
     lines: list[_Lines]
     looks: _Looks | None = None
     extends: _Extends | None = None
+    paired: bool = True
+    alpha: Alpha = ALPHA
     published: _Published | None = None
     teachers: list[_PlannedTeacher] | None = None
     cohorts: dict[FileName, list[FileName]] = {}
@@ -303,6 +308,7 @@ class _Design(Schema):
     kind: str = ""
     claims: list[str] | None = None
     components: dict[str, Any] | None = None
+    alpha: Alpha = ALPHA
 
 
 class SpaceTree(Schema):

@@ -98,6 +98,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
         "total": int((run.arms["kind"] != "search").sum()) + len(run.missing),
         "searched": int((run.arms["kind"] == "search").sum()),
         "blocks": findings.headline.fit.n_blocks,
+        "inference": run.inference,
         "outcome": findings.run.primary,
         "scale": findings.headline.scale,
         "question": run.part.question,

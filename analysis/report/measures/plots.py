@@ -41,7 +41,10 @@ def _plot(axis: Axis, run: Run) -> Plot:
         axes.set_xlabel(axis.name)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5)
-    told = f"{curves[0].metric} against {axis.name}: means over blocks with 95% intervals, a line for each cell."
+    told = (
+        f"{curves[0].metric} against {axis.name}: means over blocks with {run.inference.percent} intervals, a line for "
+        "each cell."
+    )
     return render(figure, f"measured_{axis.name}", f"Distance against {axis.name}", told)
 
 

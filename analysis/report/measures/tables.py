@@ -37,7 +37,8 @@ def holds_table(measured: Remeasured) -> Table:
         ),
         rows=tuple(rows),
         text_columns=2,
-        note="95% intervals by block in brackets, each for itself: exploratory. “Agree?” compares, one by one, "
+        note=f"{measured.run.inference.percent} intervals by block in brackets, each for itself: exploratory. “Agree?” "
+        "compares, one by one, "
         "whether the interval lies above zero (helps), below (hurts) or holds it, with the sweep's own."
         + "".join(f" {name}: {description}." for name, description in described.items() if description),
     )

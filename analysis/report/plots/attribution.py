@@ -55,7 +55,10 @@ def attribution_bars(findings: Findings) -> Plot | None:
     effect_axis(axes.xaxis, scale, low, high)
     _legend_below(figure, axes)
     told = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in found if r.effect.known)
-    alt = f"Shapley values, leave-one-out and add-one-in with 95% intervals; right of zero the component helps. {told}."
+    alt = (
+        f"Shapley values, leave-one-out and add-one-in with {findings.run.inference.percent} intervals; right of zero "
+        f"the component helps. {told}."
+    )
     return render(figure, "attribution", conclusion(findings), alt)
 
 
@@ -140,7 +143,10 @@ def outcome_panels(findings: Findings) -> Plot | None:
         effect_axis(axes.xaxis, scale, low, high)
         axes.set_xlabel(axes.get_xlabel(), fontsize=7)
         axes.set_title("primary outcome" if i == 0 else "", fontsize=7.5)
-    alt = "Shapley values with 95% intervals, a panel for each outcome; right of zero the component makes it better."
+    alt = (
+        f"Shapley values with {findings.run.inference.percent} intervals, a panel for each outcome; right of zero the "
+        "component makes it better."
+    )
     return render(figure, "outcomes", "Worth of each component, by outcome", alt)
 
 
@@ -160,7 +166,11 @@ def standings(findings: Findings) -> Plot | None:
     rows(axes, [f"{against}\n({role})" if role != "a baseline" else against for against, role, _ in found])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high, "full ")
-    alt = "Right of zero the full method is better than the other; 95% intervals by block, unadjusted."
+    inference = findings.run.inference
+    alt = (
+        f"Right of zero the full method is better than the other; {inference.percent} intervals {inference.method}, "
+        "unadjusted."
+    )
     return render(figure, "standings", "Where the full method stands", alt)
 
 
@@ -182,7 +192,8 @@ def interactions(findings: Findings) -> Plot | None:
     effect_axis(axes.xaxis, scale, low, high)
     alt = (
         "Above the line main effects; below it interactions, which are zero where components simply add up"
-        f"{' on the log scale' if scale.scale == 'log' else ''}. 95% intervals, unadjusted."
+        f"{' on the log scale' if scale.scale == 'log' else ''}. {findings.run.inference.percent} intervals, "
+        "unadjusted."
     )
     return render(figure, "interactions", "Main effects and interactions", alt)
 

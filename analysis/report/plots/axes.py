@@ -67,7 +67,7 @@ def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
 def interval(
     axes: Axes, estimate: Estimate, at: float, tint: str, marker: str = "o", label: str = "", upright: bool = False
 ) -> None:
-    """An estimate with its 95% interval along x, or `upright` along y; arrows where it goes beyond the axis."""
+    """An estimate with its interval along x, or `upright` along y; arrows where it goes beyond the axis."""
     if not estimate.known:
         return
     low, high = axes.get_ylim() if upright else axes.get_xlim()

@@ -49,8 +49,8 @@ def cell_forest(findings: Findings) -> Plot | None:
         axes.spines["left"].set_visible(False)
     alt = (
         f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar), of "
-        f"the teacher and of real images (diamonds) where known. Right: change against {scale.reference} with 95% "
-        "intervals by block, right being better."
+        f"the teacher and of real images (diamonds) where known. Right: change against {scale.reference} with "
+        f"{findings.run.inference.percent} intervals {findings.run.inference.method}, right being better."
     )
     best = (min if findings.run.primary.better == "lower" else max)(cells, key=lambda row: row.mean)
     return render(figure, "cells", f"The best mean is that of {best.cell}: {number(best.mean)}", alt)

@@ -47,8 +47,9 @@ def level_panels(findings: Findings) -> Plot | None:
             axes.set_ylabel(axes.get_ylabel() if axes is line[0] else "", fontsize=7)
             axes.set_xlabel(component_title(findings.run, factor.name) if line is panels[-1] else "")
     alt = (
-        "Effect of each level against the reference (open), averaged over the other components, with 95% intervals by "
-        "block; up is better. Dashed: the least-squares line over the doses."
+        "Effect of each level against the reference (open), averaged over the other components, with "
+        f"{findings.run.inference.percent} intervals {findings.run.inference.method}; up is better. Dashed: the "
+        "least-squares line over the doses."
     )
     return render(figure, "levels", "Levels and doses", alt)
 
@@ -109,8 +110,8 @@ def budget_panels(findings: Findings) -> Plot | None:
     labels = [label for axes in panels[0] for label in axes.get_legend_handles_labels()[1]]
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.7)))
     alt = (
-        "Shapley value of each component after several training steps of the same students, with 95% intervals by "
-        "block; up is better."
+        "Shapley value of each component after several training steps of the same students, with "
+        f"{findings.run.inference.percent} intervals {findings.run.inference.method}; up is better."
     )
     return render(figure, "budget_effects", "Worth of each component against training steps", alt)
 

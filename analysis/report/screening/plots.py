@@ -42,7 +42,10 @@ def main_effect_bars(findings: Findings) -> Plot:
     effect_axis(axes.xaxis, scale, low, high)
     listed = "; ".join(f"{row.component}: {effect_text(row.effect, scale)}" for row in visible)
     judged = any(row.effect.has_interval for row in visible)
-    with_intervals = "with 95% intervals by block" if judged else "without intervals: too few blocks, so a ranking only"
+    inference = findings.run.inference
+    with_intervals = "without intervals: too few blocks, so a ranking only"
+    if judged:
+        with_intervals = f"with {inference.percent} intervals {inference.method}"
     alt = f"Main effects by size, {with_intervals}; right of zero the component helps. {listed}."
     return render(figure, "attribution", "Main effects", alt)
 

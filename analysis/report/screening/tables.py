@@ -9,7 +9,7 @@ from branchwise.analysis.declared.fractions import MIN_BLOCKS, chain_text
 from branchwise.analysis.report.text import DASH, TIMES, Table, number, p_text
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed
 from branchwise.analysis.statistics.findings import Findings
-from branchwise.analysis.statistics.model import ALPHA, Estimate
+from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
 
 MAX_ALIASES = 3  # three-component effects named beside a main effect
@@ -33,17 +33,19 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
                     *((findings.run.name,) if several else ()), row.component,
                     DASH if isnan(size) else f"{size:.0f}", effect_text(visible.effect, display),
                     next_seed(visible.effect, display), p_text(row.p_holm),
-                    _verdict(row.p_holm, row.effect), aliased(aliases.get(row.component, ())),
+                    _verdict(row.p_holm, row.effect, findings.run.inference.alpha),
+                    aliased(aliases.get(row.component, ())),
                 )
             )  # fmt: skip
-    head = better_by(analyses)
+    head, inference = better_by(analyses), analyses[0].run.inference
     lead = ("run", "component") if several else ("component",)
     ranking = any(ranks_only(findings.headline.fit, findings.run.grid) for findings in analyses)
     note = (
         f"A ranking: fewer than {MIN_BLOCKS} blocks judge nothing. "
         if ranking
-        else "95% intervals in brackets, by block, for the mean over seeds; one further seed: where the effect of one "
-        "more seed is expected (95% prediction interval); p adjusted over the components and claims (Holm). "
+        else f"{inference.percent} intervals in brackets, {inference.method}, for the mean over seeds; one further "
+        f"seed: where the effect of one more seed is expected ({inference.percent} prediction interval); p adjusted "
+        "over the components and claims (Holm). "
     )
     return Table(
         title="Main effects, by size", name="attribution",
@@ -56,10 +58,10 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
     )  # fmt: skip
 
 
-def _verdict(p: float, effect: Estimate) -> str:
+def _verdict(p: float, effect: Estimate, alpha: float) -> str:
     if isnan(p):
         return "ranked only" if effect.known else "not known"
-    return "survives" if p <= ALPHA else "not shown"
+    return "survives" if p <= alpha else "not shown"
 
 
 def aliased(triples: Sequence[tuple[str, ...]]) -> str:
@@ -86,11 +88,11 @@ def chain_table(findings: Findings) -> Table:
     )  # fmt: skip
 
 
-def _second_verdict(p: float, same_sign: bool) -> str:
+def _second_verdict(p: float, same_sign: bool, alpha: float) -> str:
     """What the fresh seeds say of an effect that the screening found."""
     if isnan(p):
         return DASH
-    if p > ALPHA:
+    if p > alpha:
         return "not shown"
     return "confirmed" if same_sign else "reversed"
 
@@ -102,11 +104,11 @@ def stages_table(findings: Findings) -> Table:
         return Table(title="", columns=(), rows=())
     display = {row.component: row for row in natural(findings).rows}
     judged = {row.component: row for row in findings.headline.rows}
-    scale, rows = natural(findings), []
+    scale, rows, alpha = natural(findings), [], findings.run.inference.alpha
     for effect in sorted(first.effects, key=lambda effect: effect.rank):
         if effect.component in display:
             row = judged[effect.component]
-            verdict = _second_verdict(row.p_holm, effect.value * row.effect.value > 0)
+            verdict = _second_verdict(row.p_holm, effect.value * row.effect.value > 0, alpha)
             second = (effect_text(display[effect.component].effect, scale), p_text(row.p_holm), verdict)
         else:
             second = (f"held {first.others}", DASH, "not confirmed")

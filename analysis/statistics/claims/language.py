@@ -7,6 +7,7 @@
     full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's own units
     interaction(anchor, curriculum) > 0    difference of differences
     equivalent(anchor, 2%)                 the component's effect lies within 2% either way (two one-sided tests)
+    full.value < 3.28, one-sided           tested in this direction alone: it can be supported, never refuted
 
 A name or level with other characters than letters, digits and _ is quoted: `"lr (peak)"="0.1".effect > 0`.
 
@@ -76,10 +77,14 @@ class Claim:
     terms: tuple[Term, ...]
     bound: float
     relative: bool = False
+    one_sided: bool = False
 
     @property
     def hypothesis(self) -> str:
-        """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one."""
+        """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one, unless they
+        are one-sided."""
+        if self.one_sided:
+            return self.canonical
         unit = self.unit
         bound = abs(self.bound / unit) if self.relation == "equivalent" else self.bound / unit
         return f"{self._sum} {'within' if self.relation == 'equivalent' else 'is'} {bound + 0.0:.9g}"
@@ -90,7 +95,12 @@ class Claim:
         if self.relation == "equivalent":
             return self.hypothesis
         above = (self.relation == "above") == (self.unit > 0)
-        return f"{self._sum} {'>' if above else '<'} {self.bound / self.unit + 0.0:.9g}"
+        return f"{self._sum} {'>' if above else '<'} {self.bound / self.unit + 0.0:.9g}{self.sided}"
+
+    @property
+    def sided(self) -> str:
+        """How a text of the claim ends."""
+        return ", one-sided" if self.one_sided else ""
 
     @property
     def _sorted(self) -> list[Term]:

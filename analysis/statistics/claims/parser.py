@@ -65,12 +65,22 @@ class _Parser:
         if kind != "op":
             raise ValueError(f"a comparison <, >, <= or >= is expected, not {op or 'the end'!r}")
         right_terms, right_constants = self.side()
+        one_sided = self.one_sided()
         self.end()
         terms += [replace(term, coefficient=-term.coefficient) for term in right_terms]
         scale = self.scale(terms)
         bound = sum(self.number(c, scale, terms) for c in right_constants)
         bound -= sum(self.number(c, scale, terms) for c in constants)
-        return self.checked("above" if op.startswith(">") else "below", scale, terms, bound)
+        claim = self.checked("above" if op.startswith(">") else "below", scale, terms, bound)
+        return replace(claim, one_sided=one_sided)
+
+    def one_sided(self) -> bool:
+        """Whether `, one-sided` follows."""
+        words = [("sign", ","), ("word", "one"), ("sign", "-"), ("word", "sided")]
+        if self.tokens[self.at : self.at + len(words)] != words:
+            return False
+        self.at += len(words)
+        return True
 
     def equivalence(self) -> Claim:
         self.take()
@@ -290,7 +300,7 @@ class _Parser:
     def end(self) -> None:
         kind, word = self.peek()
         if kind != "end":
-            raise ValueError(f"the claim should end before {word!r}")
+            raise ValueError(f"the claim should end before {word!r}, or with ', one-sided'")
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

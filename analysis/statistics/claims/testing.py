@@ -28,6 +28,7 @@ class Test:
     p: float = nan
     p_holm: float = nan
     favours: bool = False  # the estimate lies on the claimed side
+    limit: float = nan  # of a one-sided claim, the confidence limit on the side of its bound
     reason: str = ""
 
 
@@ -81,4 +82,7 @@ def against_bound(
     if isnan(gap.se) or not gap.se > 0:
         return replace(test, reason=gap.reason)
     favours = gap.value > 0 if claim.relation == "above" else gap.value < 0
+    if claim.one_sided:
+        towards = gap.value if claim.relation == "above" else -gap.value
+        return replace(test, p=one_sided_p(towards, gap.se, gap.df), favours=favours)
     return replace(test, p=two_sided_p(gap.value, gap.se, gap.df), favours=favours)

@@ -11,12 +11,22 @@ import numpy as np
 import pandas as pd
 
 from branchwise.analysis.declared.cells import TEACHER
+from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.records.teachers import TeacherValue, value_of_teacher
 from branchwise.analysis.statistics.claims.language import Claim
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, exponential
-from branchwise.analysis.statistics.model import Estimate, mean_and_sd, mean_estimate, t_estimate, too_coarse
+from branchwise.analysis.statistics.comparisons.welch import CellSpread
+from branchwise.analysis.statistics.model import (
+    ONE_RUN,
+    ROUNDING,
+    Estimate,
+    mean_and_sd,
+    mean_estimate,
+    t_estimate,
+    too_coarse,
+)
 
 Transform = Callable[[FloatArray], FloatArray]
 
@@ -27,12 +37,14 @@ def value_test(
     results: pd.DataFrame,
     outcome: Outcome,
     grid: Resolution | None,
+    inference: Inference,
 ) -> Test:
     """Test a claim on values by the spread of its sum over the blocks that have every cell of it.
 
     A value against a number, or against a multiple of another value, is tested on the log scale where all values are
-    above 0: skewed seeds make the test of their arithmetic mean err. One teacher is one teacher: its value varies only
-    by the sampling with which it was measured, which enters the standard error.
+    above 0, unless the identity scale was declared: skewed seeds make the test of their arithmetic mean err. One
+    teacher is one teacher: its value varies only by the sampling with which it was measured, which enters the standard
+    error.
     """
     column = outcome.name
     teacher = value_of_teacher(results, f"teacher_{column}") if TEACHER in weights else None
@@ -47,17 +59,20 @@ def value_test(
         return Test(form="value", reason="the teacher is one net: its value has no interval over seeds")
     if absent := [cell for cell in students if cell not in wide]:
         return Test(form="value", reason=f"no finished arm in {', '.join(absent)}")
-    blocks = wide[students].dropna().to_numpy()
-    values = {name: blocks[:, i] for i, name in enumerate(students)}
+    if inference.paired:
+        blocks = wide[students].dropna()
+        values = {name: blocks[name].to_numpy() for name in students}
+    else:
+        values = {name: wide[name].dropna().to_numpy() for name in students}
     if teacher is not None:
         values[TEACHER] = np.array([teacher.value])
-    positive = all((of > 0).all() for of in values.values())
-    plan = _log_form(claim, weights, students[0]) if positive and len(blocks) else None
+    on_log = not outcome.additive and all(len(of) and (of > 0).all() for of in values.values())
+    plan = _log_form(claim, weights, students[0]) if on_log else None
     if plan is None:
-        estimate = _estimate(values, weights, teacher, results, column, grid, on_log=False)
+        estimate = _estimate(values, weights, teacher, results, column, grid, inference, on_log=False)
         return against_bound(claim, estimate, claim.bound, "value")
     signs, target, flipped, form = plan
-    estimate = _estimate(values, signs, teacher, results, column, grid, on_log=True)
+    estimate = _estimate(values, signs, teacher, results, column, grid, inference, on_log=True)
     turned = replace(claim, relation="below" if claim.relation == "above" else "above") if flipped else claim
     test = against_bound(turned, estimate, log(target), form)
     return replace(test, estimate=exponential(estimate), bound=target)
@@ -88,20 +103,52 @@ def _estimate(
     results: pd.DataFrame,
     column: str,
     grid: Resolution | None,
+    inference: Inference,
     on_log: bool,
 ) -> Estimate:
-    """The weighted sum of the values, or of their logarithms, with its t interval over blocks."""
+    """The weighted sum of the values, or of their logarithms, with its t interval over blocks; of unpaired runs, with
+    Welch's."""
     parts = {name: np.log(of) if on_log else of for name, of in values.items()}
     students = {name: of for name, of in parts.items() if name != TEACHER or teacher is None}
-    sums = sum(weights[name] * of for name, of in students.items())
     constant = weights[TEACHER] * float(parts[TEACHER][0]) if teacher is not None else 0.0
     magnitude = max(float(np.abs(of).max(initial=1.0 if on_log else 0.0)) for of in parts.values())
-    found = mean_estimate(np.asarray(sums) + constant, magnitude=magnitude)
+    if inference.paired or len(students) == 1:
+        sums = np.asarray(sum(weights[name] * of for name, of in students.items()))
+        found = mean_estimate(sums + constant, inference.level, magnitude)
+    else:
+        found = welch_estimate(students, weights, inference.level, constant)
     if grid and found.se >= 0 and _is_coarse(found, students, values, weights, grid, on_log):
         return Estimate(value=found.value, se=found.se, df=found.df, reason=too_coarse(grid.text))
     if teacher is None:
         return found
-    return with_sampling(found, teacher, results, column, _log if on_log else np.asarray, weights[TEACHER])
+    return with_sampling(found, teacher, results, column, _log if on_log else np.asarray, inference, weights[TEACHER])
+
+
+def welch_estimate(
+    samples: Mapping[str, FloatArray], weights: Mapping[str, float], level: float, constant: float = 0.0
+) -> Estimate:
+    """Sum of weight * mean over independent samples, with Welch's interval.
+
+    Args:
+        samples: (n,) values of each name, independent of those of the others.
+        weights: By name.
+        level: Of the interval.
+        constant: Added to the sum.
+    """
+    names = list(samples)
+    moments = [mean_and_sd(samples[name]) for name in names]
+    value = constant + sum(weights[name] * mean for name, (mean, _) in zip(names, moments, strict=True))
+    counts = np.array([len(samples[name]) for name in names], dtype=float)
+    errors = np.array([sd for _, sd in moments]) / np.sqrt(counts)
+    largest = max(abs(weights[name]) * float(np.abs(samples[name]).max(initial=0.0)) for name in names)
+    vector = np.array([weights[name] for name in names])
+    unit = float(np.nanmax(np.abs(errors), initial=0.0))
+    if unit < ROUNDING * largest:
+        unit = 0.0
+    spread = CellSpread(variances=(errors / unit) ** 2 if unit else 0.0 * errors, counts=counts)
+    if not spread.is_seen(vector):
+        return Estimate(value=value, reason=ONE_RUN)
+    return t_estimate(value, unit * sqrt(spread.covariance(vector, vector)), spread.freedom(vector), level)
 
 
 def with_sampling(
@@ -110,6 +157,7 @@ def with_sampling(
     results: pd.DataFrame,
     column: str,
     transform: Transform,
+    inference: Inference,
     weight: float = 1.0,
 ) -> Estimate:
     """An estimate that holds `weight` times the transformed value of the teacher, whose sampling noise it takes in."""
@@ -121,7 +169,7 @@ def with_sampling(
         return replace(found, reason=found.reason or "the teacher's sampling noise was not measured")
     total = 1 + added**2
     freedom = total**2 / (1 / found.df + added**4 / df)  # Satterthwaite
-    return t_estimate(found.value, sqrt(total) * found.se, freedom)
+    return t_estimate(found.value, sqrt(total) * found.se, freedom, inference.level)
 
 
 def _log(values: FloatArray) -> FloatArray:
@@ -138,8 +186,10 @@ def _is_coarse(
 ) -> bool:
     """Whether the values spread by less than the resolution of their measurement explains."""
     steps = {name: grid.step / values[name] if on_log else np.array([grid.step]) for name in students}
-    rounding = sum(weights[name] ** 2 * float(np.mean(step**2)) / 12 for name, step in steps.items())
-    return found.se == 0 or found.se < sqrt(rounding / (found.df + 1))
+    rounding = sum(
+        weights[name] ** 2 * float(np.mean(step**2)) / 12 / len(students[name]) for name, step in steps.items()
+    )
+    return found.se == 0 or found.se < sqrt(rounding)
 
 
 def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transform: Transform) -> tuple[float, float]:

@@ -13,17 +13,19 @@ from typing import Literal
 
 import pandas as pd
 
-from branchwise.analysis.declared.cells import BASE, FULL, factorial_cells
+from branchwise.analysis.declared.cells import BASE, FULL, TEACHER, factorial_cells
 from branchwise.analysis.declared.factors import Grid
+from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.claims.language import Claim, Term
-from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound
+from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, widened_test
 from branchwise.analysis.statistics.claims.values import value_test
-from branchwise.analysis.statistics.model import ALPHA, Estimate, TwoWayFit, contrast, ratio
+from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, ratio
+from branchwise.analysis.statistics.power import MOST_BLOCKS, seeds_needed
 from branchwise.analysis.statistics.screening.effects import ranked_only
 
 Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
@@ -31,13 +33,16 @@ Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judged claim. weights: of its quantities' cells; reason: why it is not judged, or what it depends on."""
+    """One judged claim. weights: of its quantities' cells; reason: why it is not judged, or what it depends on. seeds:
+    in all, that would decide it with 80% power if mean and SD stay as they are; None where that is not known."""
 
     claim: Claim
     status: Status
     test: Test
     weights: Mapping[str, float]
     reason: str = ""
+    runs: int = 0  # seeds behind it
+    seeds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,7 @@ class Evidence:
         resolutions: Of each outcome, the grid on which its values lie.
         with_worst: The same with bad values in the place of lost arms; None where none was lost.
         notes: On values that the scale of an outcome cannot take.
+        inference: How claims are tested.
     """
 
     outcomes: Sequence[ScaleResult]
@@ -59,6 +65,12 @@ class Evidence:
     resolutions: Mapping[str, Resolution | None] = field(default_factory=dict)
     with_worst: Evidence | None = None
     notes: tuple[str, ...] = ()
+    inference: Inference = DEFAULT
+
+    def index(self, claim: Claim) -> int:
+        """Which of the outcomes a claim is about."""
+        names = [scale.outcome.name for scale in self.outcomes]
+        return names.index(claim.outcome) if claim.outcome else 0
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
@@ -74,16 +86,59 @@ def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verd
         weights = claim_weights(claim, grid)
         test, reason = _test(claim, evidence, weights), ""
         if evidence.with_worst is not None and not isnan(test.p):
-            test, reason = _agreeing(test, _test(claim, evidence.with_worst, weights))
-        verdicts.append(Verdict(claim=claim, status="not shown", test=test, weights=weights, reason=reason))
+            worst = _test(claim, evidence.with_worst, weights)
+            test, reason = _agreeing(test, worst, evidence.inference.alpha)
+        if claim.one_sided:
+            test = replace(test, limit=_limit(test, claim, evidence, weights))
+        runs = _runs(claim, test, evidence, weights)
+        verdicts.append(Verdict(claim=claim, status="not shown", test=test, weights=weights, reason=reason, runs=runs))
     return tuple(verdicts)
 
 
-def _agreeing(test: Test, other: Test) -> tuple[Test, str]:
+def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> float:
+    """The one-sided confidence limit of a claim's estimate: that of a two-sided interval at twice the error."""
+    alpha = 2 * evidence.inference.alpha
+    if test.form == "share":
+        fit = evidence.outcomes[evidence.index(claim)].fit
+        both = ratio(fit, weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - alpha)
+    else:
+        both = widened_test(test, alpha)
+    return both.low if claim.relation == "above" else both.high
+
+
+def seeds_note(verdicts: Sequence[Verdict]) -> list[str]:
+    """How many seeds would decide the claims that are not shown."""
+    waiting = [v for v in verdicts if v.status == "not shown" and v.runs and (v.test.favours or not v.claim.one_sided)]
+    if not waiting:
+        return []
+    numbers = [
+        f"{v.claim.text}: {f'over {MOST_BLOCKS:,}' if v.seeds is None else f'{v.seeds}, {v.seeds - v.runs} more'}"
+        for v in waiting
+    ]
+    return [
+        "Seeds that would decide what is not shown, if mean and SD stay as they are (80% power): "
+        f"{'; '.join(numbers)}. A verdict on added seeds is exploratory: confirm on fresh seeds alone."
+    ]
+
+
+def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, float]) -> int:
+    """How many seeds a test rests on, of unpaired runs those of the cell that has the fewest; 0 where more seeds would
+    not decide it alone."""
+    if isnan(test.p) or claim.relation == "equivalent" or TEACHER in weights:
+        return 0
+    scale = evidence.outcomes[evidence.index(claim)]
+    if claim.scale != "value":
+        return scale.fit.n_blocks
+    wide = evidence.results.pivot_table(index="block", columns="cell", values=scale.outcome.name)
+    used = wide[list(weights)]
+    return len(used.dropna()) if evidence.inference.paired else int(used.count().min())
+
+
+def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
     """The test that both tables support: the larger p, and none that is significant where they disagree."""
     if isnan(other.p) or test.favours != other.favours:
         return replace(test, p=1.0), "depends on the lost arms"
-    return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= ALPHA < other.p else ""
+    return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= alpha < other.p else ""
 
 
 def settle(
@@ -94,7 +149,7 @@ def settle(
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
-    The claims and the tested effects of the components on the primary outcome share the 5% as Holm has it. The effects
+    The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
     of a component on the other outcomes follow its own on the primary one, and are tested with what that leaves.
     Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
     which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
@@ -109,6 +164,7 @@ def settle(
     if unfinished:
         waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
         return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
+    alpha = outcomes[0].fit.inference.alpha if outcomes else DEFAULT.alpha
     keys = [[_row_key(scale, row, judged) for row in scale.rows] for scale in outcomes]
     claim_keys = [_hypothesis(verdict, outcomes[0].outcome.name) for verdict in verdicts]
     rows = [key for key in keys[0] if key is not None] if keys else []
@@ -127,7 +183,11 @@ def settle(
     settled = []
     for key, v in zip(claim_keys, verdicts, strict=True):
         test = replace(v.test, p_holm=nan if isnan(v.test.p) else p_holm[key])
-        settled.append(replace(v, test=test, status=_status(test)))
+        status = _status(test, alpha)
+        waits = status == "not shown" and v.runs > 1 and not (v.claim.one_sided and not test.favours)
+        level = alpha / len(first)
+        seeds = seeds_needed(test.p, test.estimate.df, v.runs, level, v.claim.one_sided) if waits else None
+        settled.append(replace(v, test=test, status=status, seeds=seeds))
     return tuple(settled), tuple(
         replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm)) for scale, of in zip(outcomes, keys, strict=True)
     )
@@ -148,15 +208,15 @@ def _adjusted_rows(
     )
 
 
-def _status(test: Test) -> Status:
-    if isnan(test.p) or not test.p_holm <= ALPHA:
+def _status(test: Test, alpha: float) -> Status:
+    if isnan(test.p) or not test.p_holm <= alpha:
         return "not shown"
     return "supported" if test.favours else "refuted"
 
 
 def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
     claim = verdict.claim
-    if claim.scale == "effect" and claim.relation != "equivalent":
+    if claim.scale == "effect" and claim.relation != "equivalent" and not claim.one_sided:
         return _key(claim.outcome or primary, verdict.weights, claim.bound)
     return claim.hypothesis
 
@@ -197,11 +257,11 @@ def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
 
 
 def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Test:
-    names = [scale.outcome.name for scale in evidence.outcomes]
-    i = names.index(claim.outcome) if claim.outcome else 0
+    i = evidence.index(claim)
     scale, raw = evidence.outcomes[i], evidence.raws[i]
     if claim.scale == "value":
-        return value_test(claim, weights, evidence.results, scale.outcome, evidence.resolutions.get(names[i]))
+        step = evidence.resolutions.get(scale.outcome.name)
+        return value_test(claim, weights, evidence.results, scale.outcome, step, evidence.inference)
     if claim.scale == "share":
         return _test_share(claim, scale.fit, weights)
     if scale.scale == "logit" and (claim.bound or claim.relation == "equivalent"):

@@ -78,13 +78,15 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
         others=others,
         metric=group[0].run.metric,
         x=tuple(sorted(tables)),
-        cells={cell: {x: _mean(table, cell) for x, table in sorted(tables.items())} for cell in cells},
+        cells={
+            cell: {x: _mean(table, cell, run.inference.level) for x, table in sorted(tables.items())} for cell in cells
+        },
         teacher={x: float(table["teacher_value"].mean()) for x, table in sorted(tables.items())},
         better=run.better("value"),
     )
 
 
-def _mean(table: pd.DataFrame, cell: str) -> Estimate:
+def _mean(table: pd.DataFrame, cell: str, level: float) -> Estimate:
     """Over blocks, with the t interval."""
     values = table.loc[table["cell"] == cell, "value"].to_numpy(dtype=float)
-    return mean_estimate(values[np.isfinite(values)])
+    return mean_estimate(values[np.isfinite(values)], level)

@@ -30,7 +30,7 @@ class Effects:
         return {row.component: row for row in self.attribution.rows}
 
     def conclusion(self, component: str) -> Conclusion:
-        """By the 95% interval over blocks, for this component and measure alone."""
+        """By the interval over blocks, for this component and measure alone."""
         effect = self.rows[component].effect
         if not effect.has_interval or effect.low <= 0 <= effect.high:
             return "not shown"

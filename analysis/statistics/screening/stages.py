@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from branchwise.analysis.statistics.attribution import ComponentRow
-from branchwise.analysis.statistics.model import ALPHA
 
 MAX_SURVIVORS = 5
 
 
-def survivors(rows: Sequence[ComponentRow]) -> list[str]:
+def survivors(rows: Sequence[ComponentRow], alpha: float) -> list[str]:
     """Return the components whose main effect is significant after Holm, the five largest at most, in their order."""
-    significant = [row for row in rows if row.p_holm <= ALPHA]
+    significant = [row for row in rows if row.p_holm <= alpha]
     largest = sorted(significant, key=lambda row: -abs(row.effect.value))[:MAX_SURVIVORS]
     return [row.component for row in rows if row in largest]

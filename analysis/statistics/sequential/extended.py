@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
-from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import error_of
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def _decisions(findings: Findings) -> Iterator[Decision]:
 def _verdict(row: ComponentRow, run: Run) -> str:
     if grew(run):
         return "exploratory"
-    if not row.p_holm <= ALPHA:
+    if not row.p_holm <= run.inference.alpha:
         return "not shown"
     return "better" if row.effect.value > 0 else "worse"
 
@@ -168,17 +167,17 @@ def notes(run: Run) -> list[str]:
     if not extends:
         return found
     if extends.get("confirmation"):
-        return [*found, _confirmation(extends)]
+        return [*found, _confirmation(extends, run.inference.alpha)]
     name, before, now = extends["run"], int(extends["blocks"]), len(run.outline.blocks)
     if grew(run):
         rate = ""
         if before >= MIN_BLOCKS:
-            error = error_of((before, now), (ALPHA, ALPHA))
-            rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {ALPHA:.0%}"
+            error = error_of((before, now), (run.inference.alpha, run.inference.alpha))
+            rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {run.inference.error}"
         found.append(
             f"Exploratory: {name} was judged after {before} blocks, and adding seeds after a verdict"
-            f"{rate or ' errs more often than 5%'}. To confirm, run fresh seeds alone: branchwise extend "
-            f"{name} --blocks N --confirm."
+            f"{rate or f' errs more often than {run.inference.error}'}. To confirm, run fresh seeds alone: branchwise "
+            f"extend {name} --blocks N --confirm."
         )
     if new := added(run):
         found.append(
@@ -188,11 +187,11 @@ def notes(run: Run) -> list[str]:
     return found
 
 
-def _confirmation(extends: Mapping[str, Any]) -> str:
+def _confirmation(extends: Mapping[str, Any], alpha: float) -> str:
     first, earlier = int(extends["first_seed"]), list(extends.get("earlier") or ())
     told = f"Confirms {extends['run']} on fresh seeds, from {first} on, which no run of the storage had used."
     if earlier:
-        rate = 1 - (1 - ALPHA) ** (len(earlier) + 1)
+        rate = 1 - (1 - alpha) ** (len(earlier) + 1)
         told += (
             f" It is confirmation {len(earlier) + 1} (before: {', '.join(earlier)}): where an effect is zero, one or "
             f"more of {len(earlier) + 1} confirmations err in {rate:.1%} of cases."

@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.language import Claim
 from branchwise.analysis.statistics.claims.testing import widened, widened_test
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
-from branchwise.analysis.statistics.model import ALPHA, Estimate, ratio
+from branchwise.analysis.statistics.model import Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 
 End = Literal["decided", "futile", "max", ""]  # why no look follows; empty while one may
@@ -182,7 +182,7 @@ def at_looks(
         p, favours = _sequential(table, history)
         settled = tested.settled(p, favours)
         adjusted.append(settled.adjusted())
-        if ended := _end(table, looks, history, adjusted):
+        if ended := _end(table, looks, history, adjusted, run.inference.alpha):
             break
     if settled is None:
         tested = _tested(run, claims, evidence_of)
@@ -199,7 +199,7 @@ def at_looks(
         ended=ended,
         claims=tuple(found[: len(claims)]),
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
-        level=table.level(reached[-1], ALPHA) if reached else nan,
+        level=table.level(reached[-1], run.inference.alpha) if reached else nan,
     )
     return part, _with_reasons(settled.verdicts, results), settled.outcomes, results
 
@@ -217,7 +217,8 @@ def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Ve
 
 def _tested(run: Run, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]) -> _Tested:
     evidence = evidence_of(run)
-    return _Tested(verdicts=judge(claims, evidence, run.grid), outcomes=tuple(evidence.outcomes))
+    verdicts = judge(claims, evidence, run.grid)
+    return _Tested(verdicts=verdicts, outcomes=tuple(evidence.outcomes))
 
 
 def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
@@ -236,20 +237,25 @@ def _end(
     looks: Looks,
     history: Sequence[Sequence[tuple[float, bool]]],
     adjusted: Sequence[Sequence[float]],
+    alpha: float,
 ) -> End:
     """Why the run ends at this look; empty where it goes on."""
-    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= ALPHA]
+    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha]
     if not waiting:
         return "decided"
     look = looks.blocks[len(history) - 1]
     if look == looks.max:
         return "max"
-    power = _powers(table, look, history, waiting)
+    power = _powers(table, look, history, waiting, alpha)
     return "futile" if all(value < looks.futility for value in power) else ""
 
 
 def _powers(
-    table: Boundary, look: int, history: Sequence[Sequence[tuple[float, bool]]], waiting: Sequence[int]
+    table: Boundary,
+    look: int,
+    history: Sequence[Sequence[tuple[float, bool]]],
+    waiting: Sequence[int],
+    alpha: float,
 ) -> list[float]:
     """Conditional power of each open hypothesis at the last look, at alpha over the number of those that are open.
 
@@ -258,7 +264,7 @@ def _powers(
     """
     distinct = {tuple(round(tests[i][0], 12) for tests in history) for i in waiting}
     last = table.looks[-1]
-    level = table.level(last, ALPHA / len(distinct))
+    level = table.level(last, alpha / len(distinct))
     critical = float(stdtrit(last - 1, 1 - level / 2))
     powers = []
     for i in waiting:
@@ -279,14 +285,15 @@ def _hypotheses(
     history: Sequence[Sequence[tuple[float, bool]]],
     adjusted: Sequence[Sequence[float]],
 ) -> list[Hypothesis]:
-    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= ALPHA] if adjusted else []
-    power = dict(zip(waiting, _powers(table, reached[-1], history, waiting), strict=True)) if waiting else {}
-    level = table.level(reached[-1], ALPHA) if reached else nan
+    alpha = run.inference.alpha
+    waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha] if adjusted else []
+    power = dict(zip(waiting, _powers(table, reached[-1], history, waiting, alpha), strict=True)) if waiting else {}
+    level = table.level(reached[-1], alpha) if reached else nan
     repeated = _repeated(settled, level)
     after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
     found = []
     for i, name in enumerate(_names(run, settled)):
-        rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= ALPHA]
+        rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
         found.append(
             Hypothesis(
                 name=name,
@@ -311,7 +318,7 @@ def _names(run: Run, settled: _Tested) -> list[str]:
 
 
 def _repeated(settled: _Tested, level: float) -> list[Estimate]:
-    """The intervals of all hypotheses at this error, in place of 5%."""
+    """The intervals of all hypotheses at this error, in place of alpha."""
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
     found = []
     for verdict in settled.verdicts:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
+from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.declared.looks import Looks
-from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import FloatArray, boundary
 
 SIZES = (1.0, 2.0, 4.0)  # effects that a plan is priced at, in SDs of the effect between blocks
@@ -29,13 +29,14 @@ class Played:
     decided: NDArray[np.int64]
 
 
-def play(values: FloatArray, looks: Looks, futility: bool = True) -> Played:
+def play(values: FloatArray, looks: Looks, futility: bool = True, alpha: float = ALPHA) -> Played:
     """Play runs under looks, Holm over their hypotheses.
 
     Args:
         values: (runs, blocks, hypotheses) each hypothesis' contrast by block, zero being its null.
         looks: As declared; the last is the number of blocks.
         futility: Whether a run may end because nothing open has a chance.
+        alpha: The error that the hypotheses share.
     """
     table = boundary(looks.blocks, looks.spending)
     runs, _, m = values.shape
@@ -46,12 +47,12 @@ def play(values: FloatArray, looks: Looks, futility: bool = True) -> Played:
     for look in looks.blocks:
         p = nominal_p(values[:, :look])
         lowest = np.minimum(lowest, table.alpha(look, p))
-        rejected = holm_adjusted(lowest) <= ALPHA
+        rejected = holm_adjusted(lowest) <= alpha
         decided[running[:, None] & rejected & (decided == 0)] = look
         waiting = decided == 0
         ends = ~waiting.any(axis=1)
         if futility and look < looks.max:
-            levels = [table.level(looks.max, ALPHA / max(number, 1)) for number in range(m + 1)]
+            levels = [table.level(looks.max, alpha / max(number, 1)) for number in range(m + 1)]
             critical = stdtrit(looks.max - 1, 1 - np.array(levels) / 2)[waiting.sum(axis=1)][:, None]
             t = -stdtrit(look - 1, np.maximum(p, 1e-300) / 2)
             power = ndtr((sqrt(looks.max / look) * t - critical) / sqrt(1 - look / looks.max))
@@ -79,7 +80,9 @@ def holm_adjusted(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def price(looks: Looks, hypotheses: int, sizes: Sequence[float] = SIZES) -> Iterator[tuple[float, float, float, float]]:
+def price(
+    looks: Looks, hypotheses: int, sizes: Sequence[float] = SIZES, alpha: float = ALPHA
+) -> Iterator[tuple[float, float, float, float]]:
     """Yield, by size of effect: expected blocks, power under the looks, and power of as many blocks as `looks.max`.
 
     Every one of the hypotheses has that effect; errors are normal and independent. Power is that of one of them.
@@ -88,6 +91,6 @@ def price(looks: Looks, hypotheses: int, sizes: Sequence[float] = SIZES) -> Iter
     errors = rng.normal(size=(RUNS, looks.max, hypotheses))
     for size in sizes:
         values = errors + size
-        played = play(values, looks)
-        fixed = holm_adjusted(nominal_p(values)) <= ALPHA
+        played = play(values, looks, alpha=alpha)
+        fixed = holm_adjusted(nominal_p(values)) <= alpha
         yield size, float(played.blocks.mean()), float((played.decided > 0).mean()), float(fixed.mean())

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, StringConstraints, field_validator
 
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
+from branchwise.analysis.declared.inference import ALPHA, percent
 from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
@@ -152,6 +153,8 @@ class Ablation(Design):
             yield "looks", f"after {after} blocks; {self.looks.spending.replace('_', '-')} spending"
         if len(self.outcomes) > 1:
             yield "outcomes", ", ".join(self.outcomes)
+        if self.alpha != ALPHA:
+            yield "alpha", f"{self.alpha:g}, shared by all tests; intervals are at {percent(1 - self.alpha)}"
         for claim in self.claims:
             yield "claim", claim
 
@@ -185,9 +188,14 @@ class Ablation(Design):
         known_words = self.vocabulary(method)
         for index, claim in enumerate(self.claims):
             try:
-                parse_claim(claim, known_words)
+                parsed = parse_claim(claim, known_words)
             except ValueError as error:
                 raise UserError(f"{file}: design.claims[{index}]: {error}") from error
+            if parsed.one_sided and self.looks:
+                raise UserError(
+                    f"{file}: design.claims[{index}]: claim {claim!r}: looks take two-sided tests; leave out "
+                    "'one-sided', or give blocks as a number"
+                )
 
     def max_cells(self) -> int:
         """At most so many cells, without listing them."""

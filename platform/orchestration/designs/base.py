@@ -9,9 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from branchwise.analysis.declared.factors import Factor, Grid, level_of
+from branchwise.analysis.declared.inference import ALPHA, MAX_ALPHA, Inference
 from branchwise.analysis.declared.looks import Looks
 from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
@@ -52,6 +55,7 @@ class Design(Strict, ABC):
 
     kind: str
     blocks: Blocks = 3  # training seeds; {first: 4, max: 8} or {looks: [5, 10]} declares when the run is tested
+    alpha: Annotated[float, Field(gt=0, le=MAX_ALPHA)] = ALPHA  # error that all tests share; intervals are at 1 - alpha
 
     @property
     def max_blocks(self) -> int:
@@ -64,9 +68,9 @@ class Design(Strict, ABC):
         return None if isinstance(self.blocks, int) else self.blocks.declared()
 
     def sealed(self, method: Method) -> tuple[str, ...]:
-        """What is sealed before the run: the claims and, where there are any, the looks."""
+        """What is sealed before the run: the claims and, where they are declared, the looks and the level."""
         looks = (self.looks.canonical,) if self.looks else ()
-        return (*self.declared_claims(method), *looks)
+        return (*self.declared_claims(method), *looks, *Inference(alpha=self.alpha).canonical)
 
     def component_names(self) -> tuple[str, ...]:
         """Parts of the method that are switched on and off."""
@@ -164,6 +168,7 @@ class Design(Strict, ABC):
             "outcomes": list(self.outcome_names()),
             "blocks": list(range(self.max_blocks)),
             "looks": self.looks.described() if self.looks else None,
+            "alpha": self.alpha,
             "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
             "parts": [asdict(part) for part in self.parts()],
         }

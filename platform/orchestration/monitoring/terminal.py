@@ -118,7 +118,8 @@ def _sensitivity(plan: Plan) -> list[str]:
         return []
     local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree, tested.effect, len(grid.planned)) if local else (None, None)
-    planned = power.plan(tested, design.max_blocks, noise, design.further_hypotheses(plan.space.method))
+    further = design.further_hypotheses(plan.space.method)
+    planned = power.plan(tested, design.max_blocks, noise, further, design.alpha)
     return power.describe(planned, repeats)
 
 
@@ -135,7 +136,7 @@ def _price(plan: Plan) -> list[str]:
     hypotheses = len(design.component_names()) + design.further_hypotheses(plan.space.method)
     takes = f", {duration(looks.max * seconds)}" if seconds else ""
     told = [f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{takes}):"]
-    for size, blocks, power, fixed in price(looks, hypotheses):
+    for size, blocks, power, fixed in price(looks, hypotheses, alpha=design.alpha):
         about = f", {duration(blocks * seconds)}" if seconds else ""
         told.append(
             f"{size:g} SD: {blocks:.1f} blocks, {blocks * arms:.0f} arms{about}; decided {power:.0%} (without looks "

@@ -83,7 +83,7 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
     names = [row.component for row in rows]
     ranking = ", ".join(row.component for row in sorted(rows, key=lambda row: -abs(row.effect.value)))
     if not requested:
-        chosen = survivors(rows)
+        chosen = survivors(rows, findings.run.inference.alpha)
         if not chosen:
             raise UserError(
                 f"run {name}: no main effect is significant, so nothing survives; to follow up a ranking, name "
@@ -133,6 +133,7 @@ def _tree(
             "outcomes": list(design.outcomes),
             "blocks": max(design.max_blocks, MIN_BLOCKS),
             "first_seed": design.first_seed + design.max_blocks,
+            "alpha": design.alpha,
             "follow_up_of": {
                 "run": name,
                 "seeds": list(range(design.first_seed, design.first_seed + design.max_blocks)),

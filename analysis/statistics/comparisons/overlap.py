@@ -1,0 +1,51 @@
+"""How much wider unpaired intervals are than those of the paired design, where cells share seeds after all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.model import contrast, fit_two_way
+
+MIN_SHARED = 3  # seeds, below which an interval's width says little
+
+
+def pairing_notes(run: Run, headline: ScaleResult) -> list[str]:
+    """Sentences for a run that is declared unpaired: on the seeds that cells share, what pairing would have given."""
+    if run.inference.paired:
+        return []
+    notes = ["Runs are compared unpaired, as declared: Welch's t between cell means, not differences within a seed."]
+    rows = run.results[run.results["kind"] != "baseline"]
+    for row in headline.rows:
+        notes += _note(row.component, row.tested_weights, rows, headline)
+    return notes
+
+
+def _note(name: str, weights: Mapping[str, float], rows: pd.DataFrame, scale: ScaleResult) -> list[str]:
+    used = rows[rows["cell"].isin([cell for cell, weight in weights.items() if weight])]
+    counts = used.groupby("block")["cell"].nunique()
+    shared = counts.index[counts == used["cell"].nunique()]
+    if not weights or used["cell"].nunique() < 2 or not len(shared):
+        return []
+    if len(shared) < MIN_SHARED:
+        number = "one seed" if len(shared) == 1 else f"{len(shared)} seeds"
+        return [f"{name}: its cells share {number}, too few to say what pairing would give."]
+    same = used[used["block"].isin(shared)].sort_values("block", kind="stable")
+    y = scale.improvement(same[scale.outcome.name].to_numpy(dtype=float))
+    widths = []
+    for paired in (False, True):
+        rules = replace(scale.fit.inference, paired=paired)
+        found = contrast(fit_two_way(same["cell"].tolist(), same["block"].tolist(), y, inference=rules), weights)
+        if not found.has_interval:
+            return []
+        widths.append(found.high - found.low)
+    ratio = widths[0] / widths[1]
+    advice = "" if ratio > 1 else ": sharing seeds did not help here"
+    return [
+        f"{name}: on the {len(shared)} seeds that its cells share, its unpaired interval is {ratio:.2g} times as wide "
+        f"as the paired one{advice}."
+    ]
