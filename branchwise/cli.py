@@ -127,6 +127,9 @@ def version() -> str:
 
 
 def _call(name: str, command: Command, rest: list[str]) -> int:
+    if command.on_sweeps and {"-h", "--help"} & set(rest):
+        sweep_commands.parser_of(name).print_help()  # without the imports that running takes
+        raise SystemExit(0)
     starts = not {"--dry-run", "-h", "--help"} & set(rest)
     if command.needs_ray and starts and importlib.util.find_spec("ray") is None:
         print(f"branchwise {name}: Ray is not installed; pip install 'branchwise[run]'", file=sys.stderr)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from branchwise.cli import parser_of
+from branchwise.orchestration.authoring.one_arm import arm_named, run_arm
 from branchwise.orchestration.space import load_space
 
 SCRIPT = """\
@@ -37,7 +39,8 @@ def test_the_script_and_the_function_of_the_page_run(root: Path, tmp_path: Path,
     (tmp_path / "train.yaml").write_text(command)
     (tmp_path / "fit.py").write_text(function)
     (tmp_path / "fit.yaml").write_text(space)
-    for name in ("train", "fit"):
+    (tmp_path / "readme.yaml").write_text(quick_space(quick_start(root)))
+    for name in ("train", "fit", "readme"):
         code, output = sweep("--space", tmp_path / f"{name}.yaml", "--storage", tmp_path / "runs")
         assert code == 0, output
     table = pd.read_parquet(tmp_path / "runs/ema/arms.parquet").groupby("cell")["value"].mean()
@@ -51,14 +54,32 @@ def test_every_key_of_a_command_is_in_the_page(root: Path) -> None:
     assert not [key for key in Command.model_fields if key != "run" and f"| `{key}` |" not in page]
 
 
-def test_the_quick_start_of_the_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
+def quick_start(root: Path) -> list[str]:
+    """The lines of the README's quick start with a script: commands and the space."""
     text = (root / "README.md").read_text()
     section = text.partition("## Your own script")[2].partition("\n## ")[0]
-    lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
-    assert 0 < len(lines) <= MOST_LINES
+    return [line[4:] for line in section.splitlines() if line.startswith("    ")]
+
+
+def quick_space(lines: list[str]) -> str:
     start = next(index for index, line in enumerate(lines) if line.startswith("name:"))
     end = next(index for index in range(start, len(lines)) if lines[index].startswith("branchwise run"))
-    space = "\n".join(lines[start:end])
+    return "\n".join(lines[start:end])
+
+
+def test_the_quick_start_of_the_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
+    """It runs, an arm with the component and one without; the sweep of it is in the long test."""
+    lines = quick_start(root)
+    assert 0 < len(lines) <= MOST_LINES
+    space = quick_space(lines)
     assert yaml.safe_load(space)["trainable"] == "command"
     (tmp_path / "train.yaml").write_text(space)
-    assert load_space(tmp_path / "train.yaml").design.component_names() == ("ema",)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    loaded = load_space(tmp_path / "train.yaml")
+    assert loaded.design.component_names() == ("ema",)
+    full, base = (run_arm(loaded, arm_named(loaded, name), tmp_path / name) for name in ("full-b0", "base-b0"))
+    assert full.result.values["value"] - base.result.values["value"] == pytest.approx(0.1)
+    for line in lines:
+        if line.startswith("branchwise "):
+            command, *words = line.partition("#")[0].split()[1:]
+            parser_of(command).parse_args(words)

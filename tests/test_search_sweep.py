@@ -13,6 +13,8 @@ import pytest
 from kills import finished, kill, resume, start
 from optuna.storages.journal import JournalFileBackend
 
+from branchwise.orchestration.space import load_space
+
 TUNED = """\
 name: tuned
 trainable: surface
@@ -93,3 +95,7 @@ def test_stopped_and_failed_arms_are_told_apart(sweep: Callable[..., tuple[int, 
     assert set(confirmed.loc[confirmed["seed"] == 1001, "status"]) == {"failed"}, "told to crash on this seed"
     assert "told to crash" in confirmed.loc["best-b1", "error"]
     assert "stopped at a rung" in output
+    assert f"Ablate its best settings: branchwise run {tmp_path}/stopped/best.yaml" in output
+    best = load_space(tmp_path / "stopped/best.yaml")
+    assert best.folder == str(tmp_path)  # where its run was started from
+    assert best.design.component_names() == ("uncond_weight",)

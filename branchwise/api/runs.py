@@ -2,57 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Console
-
-from branchwise.analysis.console import make_console
-from branchwise.api.errors import InputError, RunError, input_errors
+from branchwise.api.errors import InputError, input_errors
+from branchwise.api.execution import check_source, execute, run_space
 from branchwise.api.hyperparameters import hyperparameter_trees
-from branchwise.api.spaces import Function, build_space, component_trees, locate, plain
-from branchwise.api.study import Study, load
-from branchwise.orchestration import interrupts
+from branchwise.api.previews import Preview, preview
+from branchwise.api.spaces import Function, ablation_space, build_space, locate, resources
+from branchwise.api.study import Study
 from branchwise.orchestration.input.command_line import open_storage
-from branchwise.orchestration.planning.extending import Extension, plan_extended
 from branchwise.orchestration.planning.follow_up import follow_up_space
-from branchwise.orchestration.planning.plan import Plan, describe, obstacle_here, plan_new, plan_resumed
-from branchwise.orchestration.run_folder.plan_file import run_named
-from branchwise.orchestration.space import Space
+from branchwise.orchestration.planning.plan import plan_new, plan_resumed
 from branchwise.run_files.layout import RESULTS
-from branchwise.trainables.runtime.storage import Storage
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """What a run would do; `print` it.
-
-    Attributes:
-        name: Name of the run.
-        arms: One row per planned arm: arm, cell, block, seed. Empty for a search.
-        seconds: Expected duration, 0 where the function's duration is not known yet.
-        space: The space as YAML.
-        text: The plan in lines.
-    """
-
-    name: str
-    arms: pd.DataFrame
-    seconds: float
-    space: str
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def ablate(
@@ -119,7 +83,7 @@ def ablate(
         KeyboardInterrupt: Interrupted; finished arms are kept and the same call resumes.
     """
     with input_errors():
-        space = build_space(
+        space = ablation_space(
             function,
             caller="branchwise.ablate",
             name=name,
@@ -129,10 +93,15 @@ def ablate(
             outcomes=outcomes,
             scale=scale,
             value_range=value_range,
-            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design) | {"alpha": alpha},
-            resources=_resources(cpus, gpus, max_concurrent),
+            components=components,
+            seeds=seeds,
+            first_seed=first_seed,
+            claims=claims,
+            design=design,
+            alpha=alpha,
+            resources=resources(cpus, gpus, max_concurrent),
         )
-        return _run_space(space, name, str(storage), address, progress)
+        return run_space(space, name, str(storage), address, progress)
 
 
 def search(
@@ -202,9 +171,9 @@ def search(
             scale=scale,
             value_range=value_range,
             design=design,
-            resources=_resources(cpus, gpus, max_concurrent),
+            resources=resources(cpus, gpus, max_concurrent),
         )
-        return _run_space(space, name, str(storage), address, progress)
+        return run_space(space, name, str(storage), address, progress)
 
 
 def plan(
@@ -234,7 +203,7 @@ def plan(
         InputError: An argument is not allowed.
     """
     with input_errors():
-        space = build_space(
+        space = ablation_space(
             function,
             caller="branchwise.plan",
             name=name,
@@ -244,11 +213,16 @@ def plan(
             outcomes=outcomes,
             scale=scale,
             value_range=value_range,
-            design=_ablation_design(components, seeds, first_seed, claims, outcomes, design) | {"alpha": alpha},
-            resources=_resources(cpus, gpus, max_concurrent),
+            components=components,
+            seeds=seeds,
+            first_seed=first_seed,
+            claims=claims,
+            design=design,
+            alpha=alpha,
+            resources=resources(cpus, gpus, max_concurrent),
         )
         with open_storage(str(storage)) as opened:
-            return _preview(plan_new(space, opened, name))
+            return preview(plan_new(space, opened, name))
 
 
 def resume(
@@ -278,62 +252,8 @@ def resume(
         source = locate(function)[2] if function is not None else ""
         with open_storage(str(storage)) as opened:
             resumed = plan_resumed(opened, name, trust)
-            _check_source(resumed, source, name)
-            return _execute(resumed, address, progress)
-
-
-def extend_run(
-    folder: Path,
-    function: Function | None,
-    *,
-    blocks: int | None,
-    confirm: bool,
-    added: Mapping[str, Any],
-    name: str | None,
-    address: str | None,
-    progress: bool,
-    trust: bool,
-) -> Study:
-    """Run what `Study.extend` adds to the run in `folder`; `added` has its further arguments."""
-    if isinstance(added["claims"], str):
-        raise InputError(f"claims: must be a list of texts, such as [{added['claims']!r}]")
-    if blocks is not None and (isinstance(blocks, bool) or not isinstance(blocks, int)):
-        raise InputError(f"blocks: {blocks!r} is not allowed; it must be a whole number")
-    run = folder.resolve()
-    extension = Extension(
-        name=run.name,
-        blocks=blocks,
-        components=plain(component_trees(added["components"] or {})),
-        baselines=[added["baselines"]] if isinstance(added["baselines"], str) else list(added["baselines"]),
-        cells=_cells(added["cells"]),
-        claims=list(added["claims"]),
-        confirm=confirm,
-    )
-    with input_errors():
-        source = locate(function)[2] if function is not None else ""
-        with open_storage(str(run.parent)) as opened:
-            prepared = plan_extended(opened, extension, name, trust)
-            _check_source(prepared, source, run.name)
-            return _execute(prepared, address, progress)
-
-
-def _cells(cells: Any) -> list[dict[str, str]]:
-    """The level of each component in each added cell; `True` and `False` are on and off."""
-    listed = [cells] if isinstance(cells, Mapping) else list(cells)
-    words = {True: "on", False: "off"}
-    for cell in listed:
-        if not isinstance(cell, Mapping) or not cell or not all(isinstance(v, str | bool) for v in cell.values()):
-            raise InputError(f"add_cell: {cell!r} is not allowed; it must be a dict of component and level")
-    return [
-        {str(key): words[value] if isinstance(value, bool) else value for key, value in cell.items()} for cell in listed
-    ]
-
-
-def _check_source(prepared: Plan, source: str, name: str) -> None:
-    """Raises InputError where a session's function is not the one that the run started with."""
-    options = getattr(prepared.space.spec, "function", None)
-    if source and getattr(options, "source", "") != source:
-        raise InputError(f"function: its code is not that of the run {name}; give the code of the run")
+            check_source(resumed, source, name)
+            return execute(resumed, address, progress)
 
 
 def follow_up(
@@ -375,136 +295,4 @@ def follow_up(
     with input_errors():
         with open_storage(str(storage)) as opened:
             space = follow_up_space(opened, name, survivors, "off" if others == "off" else "full", overrides)
-        return _run_space(space, None, str(storage), address, progress)
-
-
-def _ablation_design(
-    components: Mapping[str, Any],
-    seeds: int,
-    first_seed: int,
-    claims: Sequence[str],
-    outcomes: Mapping[str, Any] | None,
-    kind: str,
-) -> dict[str, Any]:
-    if isinstance(claims, str):
-        raise InputError(f"claims: must be a list of texts, such as [{claims!r}]")
-    return {
-        "kind": kind,
-        "components": component_trees(components),
-        "outcomes": ["value", *(outcomes or {})],
-        "blocks": seeds,
-        "first_seed": first_seed,
-        "claims": list(claims),
-    }
-
-
-def _resources(cpus: int, gpus: float, max_concurrent: int | None) -> dict[str, Any]:
-    limit = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
-    return {"cpus_per_trial": cpus, "gpus_per_trial": float(gpus), **limit}
-
-
-def _run_space(space: Space, name: str | None, storage: str, address: str | None, progress: bool) -> Study:
-    with open_storage(storage) as opened:
-        if name is not None and run_named(opened, name, "name").begun():
-            return _execute(_resumed(space, opened, name), address, progress)
-        return _execute(plan_new(space, opened, name), address, progress)
-
-
-def _resumed(space: Space, storage: Storage, name: str) -> Plan:
-    """The plan of the run called `name`, which must have been started with the same space."""
-    run = run_named(storage, name, "name")
-    stored, wanted = run.read_space().decode(), space.resolved()
-    if stored != wanted:
-        raise InputError(
-            f"name {name!r}: {run.root} is a run with other {_difference(stored, wanted)}; choose another name, or "
-            "repeat the call that started it"
-        )
-    return plan_resumed(storage, name)
-
-
-def _difference(stored: str, wanted: str) -> str:
-    """The keys in which two spaces differ, in a few words."""
-    import yaml
-
-    old, new = yaml.safe_load(stored), yaml.safe_load(wanted)
-    if old.get("function", {}).get("source", "") != new.get("function", {}).get("source", ""):
-        return "code"
-    keys = [
-        path
-        for path in dict.fromkeys([*_leaves(old), *_leaves(new)])
-        if _leaves(old).get(path) != _leaves(new).get(path)
-    ]
-    return f"settings: {', '.join(keys)}"
-
-
-def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by key, of sections by `section.key`."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
-    return leaves
-
-
-def _execute(prepared: Plan, address: str | None, progress: bool) -> Study:
-    if obstacle := obstacle_here(prepared) if address is None else "":
-        raise InputError(obstacle)
-    local = prepared.run.files.local
-    if local is None:
-        raise InputError("storage: must be a folder of this machine; use the command line for object stores")
-    if prepared.nothing_left:
-        return load(local)
-    from branchwise.orchestration.execution.sweep import run_sweep
-
-    console = make_console() if progress else Console(quiet=True)
-    console.print(f"{prepared.run.name}: {prepared.total} arms, results in {prepared.run.root}", highlight=False)
-    with _signals(), _restored_logging():
-        outcome = run_sweep(prepared, address, console)
-    again = "the same call, or branchwise.resume"
-    if outcome.ending.interrupted:
-        raise KeyboardInterrupt(f"{prepared.run.name} was interrupted; finished arms are kept, and {again} resumes it")
-    if outcome.summary is None:
-        raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {again} resumes it")
-    study = load(local)
-    failed = sum(number for status, number in outcome.counts.items() if status not in ("done", "stopped"))
-    if failed:
-        first = next((text for text in study.arms["error"] if text), "")
-        warnings.warn(f"{failed} of {prepared.total} arms have no value; the first error: {first}", stacklevel=4)
-    return study
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C and "interrupt kernel" end the run in an orderly way; signals reach the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with interrupts.as_one_interrupt():
-        yield
-
-
-@contextlib.contextmanager
-def _restored_logging() -> Iterator[None]:
-    """The caller's logging set-up, which a run replaces, is put back afterwards."""
-    loggers = [logging.getLogger(), logging.getLogger("ray")]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
-    try:
-        yield
-    finally:
-        for logger, handlers, propagate in before:
-            logger.handlers, logger.propagate = handlers, propagate
-        logging.captureWarnings(False)
-
-
-def _preview(prepared: Plan) -> Preview:
-    import pandas as pd
-
-    rows = [{"arm": a.name, "cell": a.cell, "block": a.block, "seed": a.seed} for a in prepared.arms]
-    lines = [("run", prepared.run.name), *describe(prepared), ("results", prepared.run.root)]
-    width = max(len(key) for key, _ in lines)
-    return Preview(
-        name=prepared.run.name,
-        arms=pd.DataFrame(rows, columns=["arm", "cell", "block", "seed"]),
-        seconds=prepared.arm_seconds,
-        space=prepared.space.resolved(),
-        text="\n".join(f"{key:<{width}}  {text}" for key, text in lines),
-    )
+        return run_space(space, None, str(storage), address, progress)

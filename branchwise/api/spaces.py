@@ -58,6 +58,39 @@ def build_space(
     return parse_space(caller, to_yaml(tree).encode(), folder=folder)
 
 
+def ablation_space(
+    function: Function,
+    *,
+    components: Mapping[str, Any],
+    seeds: int,
+    first_seed: int,
+    claims: Sequence[str],
+    outcomes: Mapping[str, Any] | None,
+    design: str,
+    alpha: float,
+    **declared: Any,
+) -> Space:
+    """Build the space of an ablation; `declared` is what `build_space` takes."""
+    if isinstance(claims, str):
+        raise InputError(f"claims: must be a list of texts, such as [{claims!r}]")
+    tree = {
+        "kind": design,
+        "components": component_trees(components),
+        "outcomes": ["value", *(outcomes or {})],
+        "blocks": seeds,
+        "first_seed": first_seed,
+        "claims": list(claims),
+        "alpha": alpha,
+    }
+    return build_space(function, outcomes=outcomes, design=tree, **declared)
+
+
+def resources(cpus: int, gpus: float, max_concurrent: int | None) -> dict[str, Any]:
+    """Return the section `resources` of a space."""
+    limit = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
+    return {"cpus_per_trial": cpus, "gpus_per_trial": float(gpus), **limit}
+
+
 def locate(function: Function) -> tuple[str, str, str]:
     """Return how a space names the function, the folder it is imported from, and the source of one that is not.
 

@@ -167,7 +167,7 @@ class Study:
         Example:
             >>> study.extend(blocks=10, confirm=True)  # doctest: +SKIP
         """
-        from branchwise.api.runs import extend_run
+        from branchwise.api.extensions import extend_run
 
         added = {"components": add_component, "baselines": add_baseline, "cells": add_cell, "claims": claims}
         return extend_run(

@@ -22,6 +22,9 @@ from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_ya
 from branchwise.orchestration.limits import Limits
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
 from branchwise.orchestration.tracking.registry import known
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import PLAN
+from branchwise.run_files.sealing import DamagedError, read_sealed_json
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.session import is_registered
@@ -152,7 +155,17 @@ def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = 
 
     Without `imports`, no code of the user's is imported: of an own trainable, the space alone is checked.
     """
-    return parse_space(str(file), _read(Path(file)), overrides, str(Path(file).absolute().parent), imports)
+    return parse_space(str(file), _read(Path(file)), overrides, _folder_of(Path(file).absolute().parent), imports)
+
+
+def _folder_of(parent: Path) -> str:
+    """The folder that a space's own code lies in: of a space in a run folder, the one that its run was started from."""
+    try:
+        plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
+        folder = Path(schemas.check_plan(plan, str(parent / PLAN)).get("space_folder") or parent)
+        return str(folder if folder.is_dir() else parent)
+    except (OSError, DamagedError, UserError):
+        return str(parent)
 
 
 def _read(file: Path) -> bytes:

@@ -15,7 +15,8 @@ from optuna.trial import TrialState
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.plan_file import write_plan
-from branchwise.orchestration.space import Space, load_space
+from branchwise.orchestration.space import Space, load_space, parse_space
+from branchwise.orchestration.tuning.best import best_space
 from branchwise.orchestration.tuning.searcher import StudySearcher
 from branchwise.orchestration.tuning.studies import OpenStudy, known_arms, open_studies
 from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
@@ -375,3 +376,26 @@ def test_another_process_reads_the_journal(tmp_path: Path) -> None:
     )
     told = subprocess.run([sys.executable, "-c", code, run.path(JOURNAL)], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == str([(name, 6) for name in ("anchor", "base", "curriculum_transfer", "full")])
+
+
+@pytest.mark.parametrize("text", [SPACE, TUNED], ids=["search", "tuned_factorial"])
+def test_best_settings_are_a_space_that_asks_what_each_did(tmp_path: Path, text: str) -> None:
+    space = read(tmp_path, text)
+    patch = {"uncond_weight": 2.5, "anchor_weight": 0.3}
+    written = best_space(space, {search.cell: [{**search.patch, **patch}] for search in space.design.searches()})
+    assert written is not None
+    best = parse_space("best.yaml", written.encode())
+    own = {key: getattr(space.spec.method, key) for key in patch}
+    assert {key: getattr(best.spec.method, key) for key in patch} == patch
+    assert best.design.component_names() == tuple(key for key in patch if own[key] != patch[key])
+    arms = best.design.arms(best.method, {})
+    (base,) = {arm.spec.method for arm in arms if arm.cell == "base"}
+    assert {key: getattr(base, key) for key in patch} == own
+    seeds = {arm.seed for arm in space.design.arms(space.method, {s.cell: [s.patch] for s in space.design.searches()})}
+    assert not seeds & {arm.seed for arm in arms}
+    assert len({arm.seed for arm in arms}) >= 5
+
+
+def test_own_settings_that_are_the_best_leave_no_space(tmp_path: Path) -> None:
+    space = read(tmp_path, SPACE)
+    assert best_space(space, {"search": [{"uncond_weight": space.spec.method.uncond_weight}]}) is None

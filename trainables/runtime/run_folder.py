@@ -23,6 +23,7 @@ from typing import Any
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import (
     ARMS,
+    BEST,
     FEATURES,
     FORMAT,
     LOCK,
@@ -88,6 +89,13 @@ class RunFolder:
 
     def space_path(self) -> str:
         return self.path(SPACE)
+
+    def write_best(self, content: bytes) -> None:
+        self.files.write(BEST, content)
+
+    def best_path(self) -> str | None:
+        """The path of the best settings of a search; None where there are none."""
+        return self.path(BEST) if self.files.exists(BEST) else None
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         self.files.write_json(PLAN, {"format": FORMAT, **plan})

@@ -81,6 +81,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
                 if changed := sitting.plan.run.altered(sitting.originals):
                     raise altered(changed)
                 counts = _collect(sitting, "limited" if sitting.limit else "finished")
+            _write_best(sitting.plan, console)
             summary = report(sitting.plan.run)
         except BaseException as error:
             if not sitting.begun:
@@ -281,6 +282,23 @@ def _collect(sitting: _Sitting, status: str) -> dict[str, int]:
     spent = asdict(spent_by(plan, sitting.meter))
     write_manifest(plan.run, plan.space, status=status, spent=spent, limit=sitting.limit, **known)
     return counts
+
+
+def _write_best(plan: Plan, console: Console) -> None:
+    """Write the best settings of a finished search as a space, where they differ from its own."""
+    if not plan.space.design.searches():
+        return
+    from branchwise.orchestration.tuning.best import best_space
+    from branchwise.orchestration.tuning.studies import found, open_studies  # Optuna: for searches alone
+
+    patches = found(open_studies(plan.space, plan.run)) if plan.run.searching() else None
+    try:
+        text = best_space(plan.space, patches) if patches else None
+    except UserError as error:
+        console.print(f"best.yaml was not written: {error}", highlight=False, markup=False)
+        return
+    if text:
+        plan.run.write_best(text.encode())
 
 
 def _known_arms(plan: Plan) -> tuple[Arm, ...]:

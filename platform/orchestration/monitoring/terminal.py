@@ -161,6 +161,8 @@ def print_outcome(
         console.print(told, highlight=False)
     if counts["missing"]:
         console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
+    if best := plan.run.best_path():
+        console.print(f"Ablate its best settings: branchwise run {best}", highlight=False, soft_wrap=True)
     console.print(f"results: {plan.run.root}", highlight=False, soft_wrap=True)
 
 

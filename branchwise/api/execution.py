@@ -1,0 +1,121 @@
+"""Carrying out a plan in a Python session: on its Ray, with its signals and its logging."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from branchwise.analysis.console import make_console
+from branchwise.api.errors import InputError, RunError
+from branchwise.api.study import Study, load
+from branchwise.orchestration import interrupts
+from branchwise.orchestration.input.command_line import open_storage
+from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed
+from branchwise.orchestration.run_folder.plan_file import run_named
+from branchwise.orchestration.space import Space
+from branchwise.trainables.runtime.storage import Storage
+
+
+def run_space(space: Space, name: str | None, storage: str, address: str | None, progress: bool) -> Study:
+    with open_storage(storage) as opened:
+        if name is not None and run_named(opened, name, "name").begun():
+            return execute(_resumed(space, opened, name), address, progress)
+        return execute(plan_new(space, opened, name), address, progress)
+
+
+def _resumed(space: Space, storage: Storage, name: str) -> Plan:
+    """The plan of the run called `name`, which must have been started with the same space."""
+    run = run_named(storage, name, "name")
+    stored, wanted = run.read_space().decode(), space.resolved()
+    if stored != wanted:
+        raise InputError(
+            f"name {name!r}: {run.root} is a run with other {_difference(stored, wanted)}; choose another name, or "
+            "repeat the call that started it"
+        )
+    return plan_resumed(storage, name)
+
+
+def _difference(stored: str, wanted: str) -> str:
+    """The keys in which two spaces differ, in a few words."""
+    import yaml
+
+    old, new = yaml.safe_load(stored), yaml.safe_load(wanted)
+    if old.get("function", {}).get("source", "") != new.get("function", {}).get("source", ""):
+        return "code"
+    keys = [
+        path
+        for path in dict.fromkeys([*_leaves(old), *_leaves(new)])
+        if _leaves(old).get(path) != _leaves(new).get(path)
+    ]
+    return f"settings: {', '.join(keys)}"
+
+
+def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by key, of sections by `section.key`."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return leaves
+
+
+def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
+    if obstacle := obstacle_here(prepared) if address is None else "":
+        raise InputError(obstacle)
+    local = prepared.run.files.local
+    if local is None:
+        raise InputError("storage: must be a folder of this machine; use the command line for object stores")
+    if prepared.nothing_left:
+        return load(local)
+    from branchwise.orchestration.execution.sweep import run_sweep
+
+    console = make_console() if progress else Console(quiet=True)
+    console.print(f"{prepared.run.name}: {prepared.total} arms, results in {prepared.run.root}", highlight=False)
+    with _signals(), _restored_logging():
+        outcome = run_sweep(prepared, address, console)
+    again = "the same call, or branchwise.resume"
+    if outcome.ending.interrupted:
+        raise KeyboardInterrupt(f"{prepared.run.name} was interrupted; finished arms are kept, and {again} resumes it")
+    if outcome.summary is None:
+        raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {again} resumes it")
+    study = load(local)
+    failed = sum(number for status, number in outcome.counts.items() if status not in ("done", "stopped"))
+    if failed:
+        first = next((text for text in study.arms["error"] if text), "")
+        warnings.warn(f"{failed} of {prepared.total} arms have no value; the first error: {first}", stacklevel=4)
+    return study
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and "interrupt kernel" end the run in an orderly way; signals reach the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with interrupts.as_one_interrupt():
+        yield
+
+
+@contextlib.contextmanager
+def _restored_logging() -> Iterator[None]:
+    """The caller's logging set-up, which a run replaces, is put back afterwards."""
+    loggers = [logging.getLogger(), logging.getLogger("ray")]
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+        logging.captureWarnings(False)
+
+
+def check_source(prepared: Plan, source: str, name: str) -> None:
+    """Raises InputError where a session's function is not the one that the run started with."""
+    options = getattr(prepared.space.spec, "function", None)
+    if source and getattr(options, "source", "") != source:
+        raise InputError(f"function: its code is not that of the run {name}; give the code of the run")
