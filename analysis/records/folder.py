@@ -134,7 +134,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
         return pd.DataFrame()
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            _refuse_huge(file.metadata, path)
+            refuse_huge(file.metadata, path)
             if columns is not None:
                 present = file.schema_arrow.names
                 columns = [column for column in columns if column in present]
@@ -146,8 +146,8 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     return table
 
 
-def _refuse_huge(metadata: pq.FileMetaData, path: Path) -> None:
-    """A small file can stand for any number of rows."""
+def refuse_huge(metadata: pq.FileMetaData, path: Path) -> None:
+    """Refuse a small file that stands for too many rows. Raises RunFolderError."""
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if metadata.num_rows * max(1, metadata.num_columns) > MAX_VALUES or size > MAX_BYTES:
         raise RunFolderError(

@@ -26,6 +26,7 @@ from branchwise.analysis.__main__ import main
 from branchwise.analysis.console import make_console
 from branchwise.analysis.elsewhere.folder import run_from_table
 from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.elsewhere.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.outline import outline_of_plan
@@ -248,6 +249,8 @@ def test_a_small_file_of_endless_rows_is_refused(run: Path) -> None:
     before, folder.MAX_VALUES = folder.MAX_VALUES, 1_000_000
     try:
         assert "holds 1,200,000 rows of 1 columns" in refusal(run)
+        with pytest.raises(RunFolderError, match="holds 1,200,000 rows of 1 columns"):
+            read_runs(str(run / "arms.parquet"))
     finally:
         folder.MAX_VALUES = before
 

@@ -79,3 +79,34 @@ def test_the_largest_files_are_left_out_beyond_the_limit(arm: Path, tmp_path: Pa
     notes = keep_artifacts(arm, tmp_path / "kept", max_bytes=500)
     assert names(tmp_path / "kept") == {"result.json"}
     assert notes == ["not kept, more than 500 bytes or 100,000 files: models/best/weights.bin, sparse"]
+
+
+def test_a_read_only_folder_costs_no_result(arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of tools are read-only, and files may go while they are moved; root may do anything, so it is refused."""
+    (arm / "models/best").chmod(0o555)
+    rename = os.rename
+
+    def refused(source: Path, target: Path) -> None:
+        if not source.parent.stat().st_mode & 0o200:
+            raise PermissionError(13, "Permission denied", str(source))
+        if source.name == "gone":
+            raise FileNotFoundError(2, "No such file or directory", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refused)
+    (arm / "gone").write_text("x")
+    assert keep_artifacts(arm, tmp_path / "kept") == ["not kept, could not be moved: gone"]
+    assert names(tmp_path / "kept") == {"models/best/weights.bin", "result.json"}
+
+
+def test_a_path_that_becomes_too_long_is_left_out(arm: Path, tmp_path: Path) -> None:
+    folder = arm
+    while len(str(folder)) < 3800:
+        folder = folder / ("d" * min(200, 3999 - len(str(folder))))
+        folder.mkdir()
+    (arm / "result.json").write_text("{}")
+    target = tmp_path / ("k" * 250) / ("k" * 50)
+    target.parent.mkdir()
+    notes = keep_artifacts(arm, target)
+    assert "result.json" in names(target)
+    assert [note.partition(":")[0] for note in notes] == ["not kept, could not be moved"]

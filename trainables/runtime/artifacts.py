@@ -10,6 +10,7 @@ from pathlib import Path
 MAX_BYTES = 10 << 30  # of an arm's files
 MAX_FILES = 100_000
 MAX_NAMED = 5  # files that a note names
+UNMOVABLE = "could not be moved"
 
 
 def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> list[str]:
@@ -24,26 +25,44 @@ def keep_artifacts(source: Path, target: Path, *, max_bytes: int = MAX_BYTES, ma
     links: list[Path] = []
     for entry, name in _entries(source):
         reason = _obstacle(entry, name, source)
-        if reason:
-            skipped.setdefault(reason, []).append(name)
-        elif entry.is_symlink():
-            (target / name).symlink_to(_relative(Path(entry.path)))
-            links.append(target / name)
-        elif entry.is_dir(follow_symlinks=False):
-            (target / name).mkdir()
-        else:
-            files.append((entry.stat(follow_symlinks=False).st_size, name))
+        try:
+            if reason:
+                skipped.setdefault(reason, []).append(name)
+            elif entry.is_symlink():
+                (target / name).symlink_to(_relative(Path(entry.path)))
+                links.append(target / name)
+            elif entry.is_dir(follow_symlinks=False):
+                (target / name).mkdir()
+            else:
+                files.append((entry.stat(follow_symlinks=False).st_size, name))
+        except OSError:  # gone meanwhile, or its new path is too long
+            skipped.setdefault(UNMOVABLE, []).append(name)
     total = 0
     for number, (size, name) in enumerate(sorted(files)):  # the smallest first, so that results outlive models
         total += size
         if number >= max_files or total > max_bytes:
             skipped.setdefault(_limit(max_bytes, max_files), []).append(name)
-        else:
-            os.rename(source / name, target / name)
+        elif not _move(source / name, target / name):
+            skipped.setdefault(UNMOVABLE, []).append(name)
     for link in links:
         if not link.exists():  # to a file that was skipped
             link.unlink()
     return [f"not kept, {reason}: {_listed(names)}" for reason, names in skipped.items()]
+
+
+def _move(file: Path, target: Path) -> bool:
+    """Move a file, also out of a folder that its program made read-only. Return whether that was possible."""
+    try:
+        os.rename(file, target)
+    except PermissionError:
+        try:
+            file.parent.chmod(0o700)
+            os.rename(file, target)
+        except OSError:
+            return False
+    except OSError:
+        return False
+    return True
 
 
 def _relative(link: Path) -> str:

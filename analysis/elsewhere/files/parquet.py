@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from branchwise.analysis.elsewhere.files.exports import recognize_export
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import RunTable, as_text, from_columns
+from branchwise.analysis.records.folder import refuse_huge
 
 
 def recognizes(path: Path) -> bool:
@@ -23,6 +24,7 @@ def recognizes(path: Path) -> bool:
 
 def read(path: Path) -> RunTable:
     file = pq.ParquetFile(path, page_checksum_verification=True)
+    refuse_huge(file.metadata, path)
     table = file.read()
     index = [name for name in table.column_names if name.startswith("__index_level_")]  # an index without a name
     table = table.drop_columns(index)
