@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -168,3 +169,22 @@ def found_folder(folder: str) -> Path | None:
         return path
     copies = (Path(place) / path.name for place in sys.path if place)
     return next((copy for copy in copies if copy.is_dir()), path)
+
+
+def may_define(file: Path, name: str) -> bool:
+    """Whether a module's source defines a name; also true where only running the module would tell."""
+    if file.suffix != ".py":
+        return True
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    names = {"__file__", "__name__"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+    return not names.isdisjoint({name.partition(".")[0], "*", "__getattr__", "globals", "exec", "setattr", "vars"})

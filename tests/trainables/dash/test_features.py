@@ -30,7 +30,7 @@ from branchwise.trainables.dash.evaluation import reference_set as reference_set
 from branchwise.trainables.dash.evaluation.feature_nets import classifier, dinov2, pretrained
 from branchwise.trainables.dash.settings import fetching
 from branchwise.trainables.dash.settings.data import Digits, ImageFolder
-from branchwise.trainables.dash.settings.features import PRETRAINED
+from branchwise.trainables.dash.settings.features import PRETRAINED, source_of
 from branchwise.trainables.dash.settings.files import sha256
 
 
@@ -380,3 +380,30 @@ def test_weights_are_fetched_whole_and_verified_or_not_at_all(server: str, tmp_p
     with pytest.raises(OSError, match="refused"):
         fetching.download(replace(net, url="http://127.0.0.1:9/x"), tmp_path / "other.pth", came.append)
     assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        ("def embed(p): return p\n", False),
+        ("import torch\nif True:\n    embed = torch.nn.Identity()\n", False),
+        ("from torch import abs as embed\n", False),
+        ("from torch import *\n", False),
+        ("def __getattr__(name): return abs\n", False),
+        ("globals()['embed'] = abs\n", False),
+        ("def embed(:\n", False),  # what is wrong with it the start of the run says
+        ("def embeds(p): return p\n", True),
+        ("", True),
+    ],
+)
+def test_a_mistyped_function_is_refused_unimported(
+    text: str, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "typed_features.py"
+    file.write_text(f"{text}raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if is_refused:
+        with pytest.raises(ValueError, match=r"typed_features:embed: .*typed_features\.py defines no embed"):
+            source_of("typed_features:embed")
+    else:
+        assert source_of("typed_features:embed") == file

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from branchwise.trainables.runtime.loading import find_module
+from branchwise.trainables.runtime.loading import find_module, may_define
 from branchwise.trainables.runtime.settings import Strict, digest
 
 A_DIMENSION = 10  # samples asked for, for each dimension of the features: below, a Fréchet distance means little
@@ -162,11 +162,13 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 
 
 def source_of(function: str) -> Path:
-    """The file of a user's function. Raises ValueError when there is no such module."""
-    module = function.partition(":")[0]
+    """The file of a user's function. Raises ValueError when there is no such module, or no such name in it."""
+    module, _, name = function.partition(":")
     found = find_module(module)
     if found is None:
         raise ValueError(f"evaluate.features: {function}: there is no module {module} on Python's path")
+    if not may_define(found, name):
+        raise ValueError(f"evaluate.features: {function}: {found} defines no {name}")
     return found
 
 
