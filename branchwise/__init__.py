@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from branchwise.api.hyperparameters import choice, integer, loguniform, uniform
     from branchwise.api.runs import ablate, follow_up, plan, resume, search
     from branchwise.api.study import Study, load, verify
-    from branchwise.api.tables import analyze
+    from branchwise.api.tables import analyze, compare
 
 _MODULES = {
     "ablate": "runs",
@@ -27,6 +27,7 @@ _MODULES = {
     "resume": "runs",
     "follow_up": "runs",
     "analyze": "tables",
+    "compare": "tables",
     "load": "study",
     "verify": "study",
     "Study": "study",
@@ -45,6 +46,7 @@ __all__ = [
     "ablate",
     "analyze",
     "choice",
+    "compare",
     "follow_up",
     "integer",
     "load",

@@ -65,6 +65,11 @@ COMMANDS = {
         module="branchwise.analysis.__main__",
         argument="RUN|TABLE",
     ),
+    "compare": Command(
+        help="compare two runs or cells seed by seed, or two groups of a table",
+        module="branchwise.analysis.compare",
+        argument="A B",
+    ),
     "verify": Command(
         help="check a run's claims, arms and numbers against its seals; for CI",
         module="branchwise.analysis.verify",

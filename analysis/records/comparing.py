@@ -18,20 +18,23 @@ class IncomparableError(ValueError):
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise IncomparableError unless all runs are tested alike, and all results, and the arms of each search among
-    themselves, were measured alike."""
-    for run in runs:
-        if run.inference != runs[0].inference:
-            raise IncomparableError(
-                f"{runs[0].name} and {run.name} are tested differently ({runs[0].inference} against {run.inference}); "
-                "a report on several runs takes one alpha, and either paired or unpaired runs"
-            )
+    """Raise IncomparableError unless all results, and the arms of each search among themselves, were measured alike."""
     _same_key([(run, run.results) for run in runs])
     for column in dict.fromkeys(name for run in runs for name in map(str, run.arms) if _is_key_of_evaluation(name)):
         with_key = [(run, run.results.dropna(subset=column)) for run in runs if column in run.arms]
         _same_key([(run, rows.assign(comparability_key=rows[column])) for run, rows in with_key])
     for run in runs:  # a search may measure more cheaply than its confirmation does
         _same_key([(run, run.arms[(run.arms["kind"] == "search") & np.isfinite(run.arms["value"])])])
+
+
+def check_inference(runs: Sequence[Run]) -> None:
+    """Raise IncomparableError unless all runs are tested by the same rules."""
+    for run in runs:
+        if run.inference != runs[0].inference:
+            raise IncomparableError(
+                f"{runs[0].name} and {run.name} are tested differently ({runs[0].inference} against {run.inference}); "
+                "a report on several runs needs one alpha, and either paired or unpaired runs"
+            )
 
 
 def _is_key_of_evaluation(column: str) -> bool:

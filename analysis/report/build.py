@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from branchwise.analysis.records.comparing import check_comparable
+from branchwise.analysis.records.comparing import check_comparable, check_inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
@@ -74,6 +74,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     except OSError as error:
         raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
     runs = [load_run(folder) for folder in folders]
+    check_inference(runs)
     check_comparable(runs)
     analyses = [_analysed(part) for run in runs for part in parts(run)]
     again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
@@ -122,6 +123,7 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
         IncomparableError: The runs' values were measured differently.
     """
     runs = [load_run(Path(one).resolve()) for one in run_folders]
+    check_inference(runs)
     check_comparable(runs)
     if running := [run.name for run in runs if run.progress]:
         raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from branchwise.api.errors import InputError, input_errors
 from branchwise.api.study import Study, load
+from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from branchwise.analysis.compare import Comparison
     from branchwise.analysis.elsewhere.run_table import RunTable
 
 
@@ -91,6 +93,64 @@ def analyze(
         )
         target = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="branchwise-")) / "analysis"
         return load(run_from_table(source, options, target))
+
+
+def compare(
+    first: Any,
+    second: str | Path | None = None,
+    *,
+    group: str | None = None,
+    value: str | None = None,
+    block: str | None = None,
+    scale: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    paired: bool = True,
+    alpha: float = 0.05,
+    storage: str | Path = RESULTS,
+) -> Comparison:
+    """Compare two runs or two cells seed by seed, or two groups of a table by Welch's t.
+
+    Args:
+        first: Name or folder of a run, or one of its cells as `RUN:CELL`; with `group`, whatever `analyze` accepts.
+        second: The other run or cell; the difference is the second minus the first. None with `group`.
+        group: Column that tells the two groups of a table apart.
+        value: Column of the result of a table.
+        block: Column of the seed of a table; by default `seed`, if there is one.
+        scale: "log", "logit" or "identity", for a table; by default "identity".
+        value_range: Lowest and highest value of a table's result, such as `(0, 100)` for per cent.
+        paired: Whether runs are compared within shared seeds. False: by Welch's t, as groups always are.
+        alpha: Intervals are at 1 - alpha.
+        storage: Where runs are kept that are given by name.
+
+    Raises:
+        InputError: The two cannot be compared.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"method": list("aabb"), "loss": [3.30, 3.31, 3.27, 3.28]})
+        >>> round(float(compare(table, group="method", value="loss").differences.raw[0]), 3)
+        -0.03
+    """
+    from branchwise.analysis.compare import compare_groups, compare_runs
+    from branchwise.analysis.elsewhere.options import ImportOptions
+
+    with input_errors():
+        if group is None:
+            if second is None or value is not None or block is not None or scale is not None or value_range:
+                raise InputError("compare: pass two runs; or one table with group and value")
+            return compare_runs(str(first), str(second), Path(storage), paired, alpha)
+        if value is None or second is not None:
+            raise InputError("compare: with group, pass one table and value")
+        options = ImportOptions(
+            components=[],
+            block=block,
+            value=value,
+            direction="",
+            scale=scale,  # type: ignore[arg-type]  # checked when they are read
+            range=value_range,
+            alpha=alpha,
+        )
+        return compare_groups(as_table(first), group, options)
 
 
 def as_table(runs: Any) -> pd.DataFrame | RunTable | str:

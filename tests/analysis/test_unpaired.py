@@ -18,7 +18,7 @@ from branchwise.analysis.__main__ import main
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.elsewhere.folder import run_from_table
 from branchwise.analysis.elsewhere.options import ImportOptions
-from branchwise.analysis.records.comparing import IncomparableError, check_comparable
+from branchwise.analysis.records.comparing import IncomparableError, check_inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import Findings, analyse
@@ -203,4 +203,4 @@ def test_python_takes_the_same_rules(tmp_path: Path) -> None:
 def test_one_report_holds_runs_of_one_level(tmp_path: Path) -> None:
     runs = [findings(groups(), tmp_path, reference={"method": "old"}, alpha=alpha).run for alpha in (0.05, 0.01)]
     with pytest.raises(IncomparableError, match=r"alpha 0\.05, unpaired against alpha 0\.01"):
-        check_comparable(runs)
+        check_inference(runs)
