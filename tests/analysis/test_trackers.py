@@ -224,7 +224,8 @@ def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run.log({"loss": 1.0})
     run.summary["loss"] = 0.25
     run.finish(exit_code=3)
-    path = shutil.copytree(tmp_path / "in/wandb", tmp_path / "copy/wandb", symlinks=True)  # its service writes logs on
+    wandb.teardown()  # its service may still be writing
+    path = shutil.copytree(tmp_path / "in/wandb", tmp_path / "copy/wandb", symlinks=True)
     runs, found = read_wandb(path)
     assert runs.history
     assert found["id"] == [name for name, *_ in written] + ["failing"]
@@ -382,6 +383,13 @@ def test_each_history_can_be_chosen_from(
         assert found == LOSSES[int(ema), seed % 2**60][index]
 
 
+def test_a_value_without_a_history_is_not_dropped(root: Path, tmp_path: Path) -> None:
+    options = {"components": ["parameters/ema"], "block": "parameters/seed", "value": "test/acc", "at": "0"}
+    source = root / "tests/data/elsewhere/neptune"
+    with pytest.raises(RunFolderError, match=r"no history in 2 runs: run 2 \(RUN-1\) and run 4 \(RUN-3\); leave out"):
+        run_from_table(source, ImportOptions(**options, direction="minimize"), tmp_path / "made")
+
+
 def test_two_tools_in_one_folder_are_refused(root: Path, tmp_path: Path) -> None:
     for tracker in ("sacred", "lightning"):
         shutil.copytree(root / "tests/data/elsewhere" / tracker, tmp_path / "runs" / tracker)
@@ -422,6 +430,18 @@ def test_damage_of_files_is_noted_or_refused(root: Path, tmp_path: Path) -> None
     (tmp_path / "hydra/0/0/metrics.json").write_text("{}\n")
     with pytest.raises(RunFolderError, match=r"0/0: which of metrics.json and metrics.jsonl holds the results"):
         read_runs(str(tmp_path / "hydra"))
+    (tmp_path / "sacred/3/run.json").write_text("{")
+    assert columns(read_runs(str(tmp_path / "sacred")))["state"][:4] == ["completed", *["interrupted"] * 2, "completed"]
+    neptune = shutil.copytree(root / "tests/data/elsewhere/neptune", tmp_path / "neptune")
+    part = next(neptune.rglob("RUN-0*_part_0.parquet"))
+    part.rename(part.with_name(f"{part.name}.tmp"))
+    runs = read_runs(str(neptune))
+    assert columns(runs)["run"] == [f"RUN-{number}" for number in range(1, 6)]
+    assert any("1 run left out: the export was interrupted" in note for note in runs.notes)
+    part = next(neptune.rglob("RUN-1*_part_1.parquet"))
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(RunFolderError, match=r"RUN-1.*_part_1.parquet is damaged"):
+        read_runs(str(neptune))
     (tmp_path / "lightning/version_0/hparams.yaml").write_bytes(b"seed: \xff\n")
     with pytest.raises(RunFolderError, match=r"version_0/hparams.yaml is no YAML"):
         read_runs(str(tmp_path / "lightning"))

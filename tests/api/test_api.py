@@ -191,10 +191,13 @@ def test_mlflow_experiment_is_analysed(tmp_path: Path) -> None:
     for row in runs().to_dict("records"):
         with mlflow.start_run():
             mlflow.log_params({name: row[name] for name in ("ema", "aug", "seed")})
-            mlflow.log_metric("acc", row["acc"])
+            mlflow.log_param("acc", 7)
+            mlflow.log_metric("acc", row["acc"], step=5)
     expected = bw.analyze(runs(), **ANALYZE).effects.drop(columns="unit")
     found = bw.analyze(mlflow.get_experiment_by_name("ablation"), **ANALYZE).effects.drop(columns="unit")
     pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(bw.InputError, match=r"no value at step 4 in 20 runs: .*the last step that all have is 5"):
+        bw.analyze(mlflow.get_experiment_by_name("ablation"), **ANALYZE, at=4)
 
 
 def test_ray_results_are_analysed(tmp_path: Path) -> None:
@@ -236,8 +239,9 @@ def test_wandb_runs_are_analysed() -> None:
             id=str(number),
             name=f"run-{number}",
             state="finished",
-            config={"ema": row["ema"], "aug": row["aug"], "seed": row["seed"], "_wandb": {}},
+            config={"ema": row["ema"], "aug": row["aug"], "seed": row["seed"], "acc": 7, "_wandb": {}},
             summary={"acc": row["acc"], "_step": 3},
+            scan_history=lambda keys, acc=row["acc"]: [{"_step": 3, "acc": acc}, {"_step": 2, "acc": 0.99}],
         )
         for number, row in enumerate(runs().to_dict("records"))
     ]
@@ -246,6 +250,9 @@ def test_wandb_runs_are_analysed() -> None:
     )
     expected = bw.analyze(runs(), **ANALYZE).effects
     pd.testing.assert_frame_equal(bw.analyze([*listed, crashed], **ANALYZE).effects, expected)
+    pd.testing.assert_frame_equal(bw.analyze(listed, **ANALYZE, at=3).effects, expected)
+    with pytest.raises(bw.InputError, match="no value at step 4 in 20 runs"):
+        bw.analyze(listed, **ANALYZE, at=4)
 
 
 def test_unknown_objects_are_refused() -> None:

@@ -40,6 +40,8 @@ def read_history(file: Path, row: int, log: MetricLog) -> bool:
         raise RunFolderError(
             f"{file} is no CSV with a row for each step: {' '.join(str(error).split())[:200]}"
         ) from error
+    if doubled := next((name for name in table.column_names if table.column_names.count(name) > 1), None):
+        raise RunFolderError(f"{file} has several columns {doubled}; rename all but one of them")
     columns = {name: _numbers(table.column(i)) for i, name in enumerate(table.column_names)}
     steps = next((columns[name] for name in STEP_NAMES if columns.get(name) is not None), None)
     at = np.arange(len(table), dtype=np.float64) if steps is None else steps[0]

@@ -36,10 +36,12 @@ def choose_values(
     points = runs.history.points(value)
     if not len(points.rows):
         raise RunFolderError(f"{source} holds no history of {value}; leave out --at {at}")
+    ends = endings(runs, state_columns(runs, used, source))
+    finished = (ends.codes == ends.words.index("")) if "" in ends.words else np.zeros(len(runs), dtype=bool)
+    needed = finished & ~runs.is_empty(block)
+    _refuse_without_history(runs, points, needed & ~runs.is_empty(value), at, value, source)
     if step is not None:
-        ends = endings(runs, state_columns(runs, used, source))
-        finished = (ends.codes == ends.words.index("")) if "" in ends.words else np.zeros(len(runs), dtype=bool)
-        _refuse_without_step(runs, points, step, finished & ~runs.is_empty(block), value, source)
+        _refuse_without_step(runs, points, step, needed, value, source)
         chosen = _take(points, points.steps == step)
         notes = [f"{value} is the value at step {step:g} of each run.", *_doubled(chosen, value)]
     elif at == "last":
@@ -108,6 +110,16 @@ def _doubled(points: Points, value: str) -> list[str]:
     if not len(runs):
         return []
     return [f"{count(len(runs), 'run')} logged {value} more than once at that step: the value logged last counts."]
+
+
+def _refuse_without_history(runs: RunTable, points: Points, needed: Mask, at: str, value: str, source: str) -> None:
+    """Refuses runs that have a value and no history of it."""
+    has_any = np.zeros(len(runs), dtype=bool)
+    has_any[points.rows] = True
+    lacking = np.flatnonzero(needed & ~has_any)
+    if len(lacking):
+        names = f"{count(len(lacking), 'run')}: {listed([runs.label(int(row)) for row in lacking], 5)}"
+        raise RunFolderError(f"{source}: {value} has one value and no history in {names}; leave out --at {at}")
 
 
 def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Mask, value: str, source: str) -> None:

@@ -87,7 +87,10 @@ def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any])
     """Adds the results of a job; returns whether the file is whole."""
     if file.suffix == ".csv":
         return read_history(file, row, log)
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunFolderError(f"{file} is not UTF-8 text (byte {error.start})") from error
     whole = True
     try:
         content = json.loads(text)

@@ -15,6 +15,7 @@ from branchwise.analysis.elsewhere.files.folders import walk
 from branchwise.analysis.elsewhere.history.points import MetricLog
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import RunTable, as_text, count, from_log
+from branchwise.analysis.records.damage import RunFolderError
 
 _COLUMNS = ("project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp", "float_value")
 _SCALARS = {
@@ -23,6 +24,7 @@ _SCALARS = {
 }  # fmt: skip
 _SERIES = "float_series"
 _FAILED = "sys/failed"
+_PART = "_part_"
 
 
 def _is_export(path: Path) -> bool:
@@ -40,6 +42,26 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (folder / name for name in names if name.endswith(".parquet") and _is_export(folder / name))
 
 
+def _whole_runs(path: Path) -> tuple[list[Path], int]:
+    """The files of the runs that were exported to the end, which is when their first part gets its name, and how many
+    others there are. Raises RunFolderError for a part that cannot be read."""
+    files = list(_files(path))
+    if path.is_file():
+        return files, 0
+    every = [file for folder in dict.fromkeys(file.parent for file in files) for file in sorted(folder.iterdir())]
+    parts = [file for file in every if _PART in file.name]
+    for file in parts:
+        if file.suffix == ".parquet" and file not in files:
+            raise RunFolderError(f"{file} is damaged: it cannot be read as Parquet; export its run again")
+    whole = {_run_of(file) for file in parts if file.name.endswith(f"{_PART}0.parquet")}
+    broken = {_run_of(file) for file in parts if file.suffix == ".tmp"} | ({_run_of(file) for file in parts} - whole)
+    return [file for file in files if _run_of(file) not in broken], len(broken)
+
+
+def _run_of(file: Path) -> tuple[Path, str]:
+    return file.parent, file.name.rpartition(_PART)[0] or file.name
+
+
 def folders(path: Path) -> Iterator[Path]:
     return (file.parent for file in _files(path)) if path.is_dir() else iter(())
 
@@ -55,17 +77,17 @@ def read(path: Path) -> RunTable:
         list[dict[str, Any]](),
         list[dict[str, Any]](),
     )
-    for file in _files(path):
+    files, unfinished = _whole_runs(path)
+    for file in files:
         table = pq.read_table(file, columns=[*_COLUMNS, *sorted({*_SCALARS.values()} - {"float_value"})])
         _add_runs(table, rows, facts, scalars)
         _add_scalars(table, rows, scalars)
         _add_series(table, rows, log)
     for fact, values in zip(facts, scalars, strict=True):
         fact["state"] = "failed" if values.get(_FAILED) == "True" else ""
-    unfinished = len({file.name.partition("_part_")[0] for file in path.rglob("*.parquet.tmp")}) if path.is_dir() else 0
     notes = ["Neptune's export does not say which runs were still active: they count with their last value."]
     if unfinished:
-        notes.append(f"{count(unfinished, 'run')} left out, of which the export was interrupted (.parquet.tmp).")
+        notes.append(f"{count(unfinished, 'run')} left out: the export was interrupted before it was whole.")
     table = from_log(
         facts, [{} for _ in facts], log, state="state", run_id="run", experiment="project", notes=tuple(notes)
     )  # fmt: skip

@@ -18,8 +18,15 @@ RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.js
 
 def folders(path: Path) -> Iterator[Path]:
     """The folders with a run and its config; none lies in another."""
+    return (folder for folder in _candidates(path) if _is_whole(folder / RUN))
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """The folders of runs, and those in which the file of a run is cut off."""
     for folder, names, files in walk(path):
-        if RUN in files and CONFIG in files and {"experiment", "status"} <= set(_mapping(folder / RUN)):
+        if RUN not in files or CONFIG not in files:
+            continue
+        if not _is_whole(folder / RUN) or {"experiment", "status"} <= set(_mapping(folder / RUN)):
             names.clear()
             yield folder
 
@@ -30,19 +37,20 @@ def recognizes(path: Path) -> bool:
 
 def read(path: Path) -> RunTable:
     log, facts, settings, results, damaged = MetricLog(), [], [], [], []
-    for row, folder in enumerate(folders(path)):
+    for row, folder in enumerate(_candidates(path)):
         run = _mapping(folder / RUN)
-        experiment = run["experiment"]
+        experiment = run.get("experiment")
         facts.append(
             {
                 "run": relative(folder, path),
                 "experiment": experiment.get("name", "") if isinstance(experiment, Mapping) else "",
-                "state": str(run["status"]).lower(),
+                "state": str(run.get("status")).lower(),
             }
         )
         settings.append(_plain(_mapping(folder / CONFIG)))
         results.append(_results(run.get("result"), _mapping(folder / INFO)))
-        if not _log_metrics(log, row, folder / METRICS) or not _is_whole(folder / CONFIG):
+        is_whole = _log_metrics(log, row, folder / METRICS)
+        if not is_whole or not _is_whole(folder / CONFIG) or not _is_whole(folder / RUN):
             damaged.append(facts[-1]["run"])
             facts[-1]["state"] = "interrupted"
     notes: tuple[str, ...] = ()
@@ -107,8 +115,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, Mapping):
         return value
-    if "py/object" in value and "value" in value:
-        return value["value"]
+    if "py/object" in value:  # a number of NumPy's, or an array
+        for key in ("value", "values"):
+            if key in value:
+                return value[key]
     for key in ("py/tuple", "py/set"):
         if key in value:
             return _plain(value[key])

@@ -80,6 +80,8 @@ def _without_own(summary: dict[str, Any]) -> dict[str, Any]:
 def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> bool:
     """Adds what a log holds; returns whether it is whole."""
     data = file.read_bytes()
+    if not data:
+        return False  # its process was killed before it wrote anything
     if not data.startswith(_MAGIC):
         raise RunFolderError(f"{file} is no log of W&B")
     run: Run | None = None
