@@ -132,11 +132,16 @@ def test_a_dry_run_still_checks_what_the_space_tells(folder: Path, sweep: Sweep)
         (FUNCTION.replace("metric: loss, ", ""), "function.metric"),
         (FUNCTION.replace("blocks: 3", "blocks: x"), "design.blocks"),
         (FUNCTION.replace("rate: 1.0", "rate: 0.1"), "equals the current value"),
+        (FUNCTION.replace("deep:train", "deep:trains"), "deep.py has no function 'trains'"),
+        (MODULE.replace("evil.deep", "evil.deeper"), "there is no module 'evil.deeper' in"),
+        (MODULE.replace("evil.deep", "evils.deep"), "there is no module 'evils' in"),
+        (FEATURES.replace("deep:train", "deep:trains"), "deep.py defines no trains"),
     ):
         (folder / "space.yaml").write_text(wrong)
         code, said = sweep("--space", folder / "space.yaml", "--dry-run")
         assert code == 2
         assert told in said
+    assert not (folder.parent / "imported").exists()
 
 
 def test_what_this_user_started_is_resumed(surface_space: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from branchwise.run_files import schemas
 from branchwise.run_files.layout import PLAN
 from branchwise.run_files.sealing import DamagedError, read_sealed_json
 from branchwise.trainables import BUILT_IN, Trainable, load_trainable
+from branchwise.trainables.runtime.loading import check_exists
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.session import is_registered
 from branchwise.trainables.runtime.settings import Many, Strict
@@ -245,6 +246,7 @@ def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -
         if not isinstance(name, str) or not name:
             raise TypeError("it must be a name")
         if name not in BUILT_IN and not imports and not is_registered(name):
+            check_exists(name, folder)
             stand_in: Any = UnimportedTrainable(name, settings, tree.get("design"))
             module: Trainable = stand_in
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.machinery import PathFinder
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,33 @@ def find_module(path: str) -> Path | None:
             return None
         places = list(spec.submodule_search_locations or ())
     return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+def check_exists(name: str, folder: str) -> None:
+    """Check that the module or function of a trainable exists, as far as that shows without importing anything.
+
+    Raises:
+        ModuleNotFoundError: There is no such module.
+        AttributeError: The module's source has no such function.
+    """
+    module, _, function = name.partition(":")
+    here = found_folder(folder)
+    spec = None
+    for path in accumulate(module.split("."), "{}.{}".format):
+        if path in sys.modules:  # also os.path, which lies in no package
+            spec = sys.modules[path].__spec__
+            if spec is None:
+                return
+        elif spec is None:  # the first part: finders of editable installs know it, too
+            spec = importlib.util.find_spec(path) or PathFinder.find_spec(path, [str(here)] if here else [])
+        else:
+            spec = PathFinder.find_spec(path, list(spec.submodule_search_locations or ()))
+        if spec is None:
+            raise ModuleNotFoundError(
+                f"there is no module {path!r} in {here or 'the current folder'}, PYTHONPATH or the installed packages"
+            )
+    if function and spec is not None and spec.origin and not may_define(Path(spec.origin), function):
+        raise AttributeError(f"{spec.origin} has no function {function!r}")
 
 
 def found_folder(folder: str) -> Path | None:
