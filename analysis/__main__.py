@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from branchwise.analysis.report.build import Summary
     from branchwise.analysis.report.text import Table
 
-ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what MLflow, W&B, Ray Tune, Optuna or DVC left"
+ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what a tracker left (W&B, MLflow, ...)"
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:

@@ -233,6 +233,8 @@ def test_ray_results_are_analysed(tmp_path: Path) -> None:
 def test_wandb_runs_are_analysed() -> None:
     from types import SimpleNamespace
 
+    from wandb.apis.public.summary import HTTPSummary
+
     # The server of wandb.Api is what this machine lacks; its runs have these attributes.
     listed = [
         SimpleNamespace(
@@ -240,7 +242,7 @@ def test_wandb_runs_are_analysed() -> None:
             name=f"run-{number}",
             state="finished",
             config={"ema": row["ema"], "aug": row["aug"], "seed": row["seed"], "acc": 7, "_wandb": {}},
-            summary={"acc": row["acc"], "_step": 3},
+            summary=HTTPSummary(SimpleNamespace(dir="."), None, summary={"acc": row["acc"], "_wandb": {"runtime": 1}}),
             scan_history=lambda keys, acc=row["acc"]: [{"_step": 3, "acc": acc}, {"_step": 2, "acc": 0.99}],
         )
         for number, row in enumerate(runs().to_dict("records"))

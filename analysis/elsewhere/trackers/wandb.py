@@ -185,7 +185,7 @@ def table_of_api(runs: Iterable[Any]) -> RunTable:
             "name": run.name,
             "state": run.state,
             "config": _plain(run.config),
-            "summary": _plain(run.summary),
+            "summary": _without_own(_plain(run.summary)),
         }
         for run in every
     ]
