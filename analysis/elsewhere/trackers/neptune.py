@@ -16,6 +16,7 @@ from branchwise.analysis.elsewhere.history.points import MetricLog
 from branchwise.analysis.elsewhere.reader import Reader
 from branchwise.analysis.elsewhere.run_table import RunTable, as_text, count, from_log
 from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.records.folder import refuse_huge
 
 _COLUMNS = ("project_id", "run_id", "attribute_path", "attribute_type", "step", "timestamp", "float_value")
 _SCALARS = {
@@ -79,7 +80,9 @@ def read(path: Path) -> RunTable:
     )
     files, unfinished = _whole_runs(path)
     for file in files:
-        table = pq.read_table(file, columns=[*_COLUMNS, *sorted({*_SCALARS.values()} - {"float_value"})])
+        content = pq.ParquetFile(file, page_checksum_verification=True)
+        refuse_huge(content.metadata, file)
+        table = content.read(columns=[*_COLUMNS, *sorted({*_SCALARS.values()} - {"float_value"})])
         _add_runs(table, rows, facts, scalars)
         _add_scalars(table, rows, scalars)
         _add_series(table, rows, log)
