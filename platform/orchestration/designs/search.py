@@ -30,9 +30,7 @@ class Search(Tuning):
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives {list(self.objectives)} must differ")
         if several and self.scheduler != "none":
-            raise ValueError(
-                "scheduler must be none with several objectives: a rung tells only how good, not how cheap"
-            )
+            raise ValueError("scheduler must be none with several objectives: it compares one number alone")
         if several and self.algorithm == "optuna_cmaes":
             raise ValueError("algorithm optuna_cmaes has a single objective; optuna_tpe or optuna_nsga2 take several")
         return self
@@ -63,7 +61,7 @@ class Search(Tuning):
 
     def total(self) -> int:
         """Of a front, which may be larger, one is counted."""
-        return self.searched + 2 * self.max_blocks
+        return self.searched * self.seeds_each + 2 * self.max_blocks
 
     def parts(self) -> tuple[Part, ...]:
         return (Part(kinds=("search", "confirm")),)

@@ -20,6 +20,10 @@ class TunedFactorial(Tuning, Ablation):
 
     kind: Literal["tuned_factorial"]
 
+    @property
+    def first_fresh_seed(self) -> int:
+        return FRESH_SEED + self.first_seed
+
     def combinations(self) -> Iterator[Mapping[str, str]]:
         return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))
 
@@ -53,7 +57,7 @@ class TunedFactorial(Tuning, Ablation):
     def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
         arms = []
         cells, every = self.component_cells(), self.cells(method)
-        first = FRESH_SEED + self.first_seed
+        first = self.first_fresh_seed
         for block in range(self.max_blocks):
             for cell in cells:
                 arms.append(block_arm(method, cell, block, first_seed=first))
@@ -66,7 +70,7 @@ class TunedFactorial(Tuning, Ablation):
 
     def total(self) -> int:
         cells = len(list(self.combinations()))
-        return self.searched * cells + self.max_blocks * (2 * cells + len(self.baselines))
+        return self.searched * self.seeds_each * cells + self.max_blocks * (2 * cells + len(self.baselines))
 
     def parts(self) -> tuple[Part, ...]:
         return (

@@ -164,16 +164,24 @@ class CellSearch:
     patch: Mapping[str, Any] = field(default_factory=dict)
 
 
+RUNG_SCHEDULERS = ("asha", "median")
+FIRST_RACE, FIRST_WILCOXON = 2, 4  # seeds after which a configuration can be told from the best at all
+
+
 class Tuning(Design):
-    """A search for good settings with `arms` arms a cell, all on the seed `seed`.
+    """A search for good settings with `arms` configurations a cell, all on the same seeds, from `seed` on.
 
     Arms that a scheduler stops at a rung count. What a search finds is confirmed on `blocks` fresh seeds.
     """
 
     searched: PositiveInt = Field(alias="arms")
+    # of each configuration, whose mean over them is optimised
+    seeds_each: Annotated[PositiveInt, Field(le=100)] = Field(default=1, alias="seeds")
     knobs: Annotated[dict[str, Knob], Field(min_length=1)]
     algorithm: Algorithm = "optuna_tpe"
-    scheduler: Literal["none", "asha", "median"] = "none"  # stops arms early that are behind at a rung
+    # asha and median stop arms that are behind at a rung, race and wilcoxon configurations that are behind after some
+    # of their seeds
+    scheduler: Literal["none", "asha", "median", "race", "wilcoxon"] = "none"
     rungs: Many[PositiveInt] = ()  # steps after which arms are compared
     reduction: Annotated[int, Field(ge=2)] = 3  # asha: one in so many arms passes a rung
     constraint_texts: Many[str] = Field(default=(), alias="constraints")
@@ -181,9 +189,38 @@ class Tuning(Design):
     warm_start: Many[str] = ()  # earlier runs of this storage, from whose arms the search learns
     seed: NonNegativeInt = 0  # of the algorithm and of every searched arm
 
+    @model_validator(mode="before")
+    @classmethod
+    def _race_unless_told_otherwise(cls, tree: Any) -> Any:
+        if not isinstance(tree, Mapping) or "scheduler" in tree or "rungs" in tree:
+            return tree
+        seeds, objectives = tree.get("seeds"), tree.get("objectives") or ()
+        several = isinstance(seeds, int) and seeds > FIRST_RACE
+        return {**tree, "scheduler": "race"} if several and len(objectives) < 2 else tree
+
+    @model_validator(mode="after")
+    def _scheduler_for_the_seeds(self) -> Tuning:
+        if self.seeds_each > 1 and self.scheduler in RUNG_SCHEDULERS:
+            raise ValueError(
+                f"scheduler {self.scheduler} is not allowed with seeds {self.seeds_each}: it compares single arms at a "
+                "rung, and a configuration counts by its mean over the seeds; use race, wilcoxon or none"
+            )
+        for name, first in (("race", FIRST_RACE), ("wilcoxon", FIRST_WILCOXON)):
+            if self.scheduler == name and self.seeds_each <= first:
+                raise ValueError(
+                    f"scheduler {name} is not allowed with seeds {self.seeds_each}: it can stop a configuration after "
+                    f"{first} seeds at the earliest, so seeds must be {first + 1} or more"
+                )
+        if self.seeds_each > 1 and self.warm_start:
+            raise ValueError(
+                f"warm_start is not allowed with seeds {self.seeds_each}: earlier arms have values of other seeds, "
+                "which cannot be compared with means over these"
+            )
+        return self
+
     @model_validator(mode="after")
     def _rungs_for_a_scheduler(self) -> Tuning:
-        if (self.scheduler == "none") != (not self.rungs):
+        if (self.scheduler not in RUNG_SCHEDULERS) != (not self.rungs):
             raise ValueError(
                 "scheduler asha or median needs rungs, the steps after which to compare; none has no rungs"
             )
@@ -206,6 +243,22 @@ class Tuning(Design):
             raise ValueError(f"arms {self.searched} is more than the {combinations} combinations there are")
         return self
 
+    @property
+    def searched_seeds(self) -> range:
+        """The seeds of every configuration."""
+        return range(self.seed, self.seed + self.seeds_each)
+
+    @property
+    def first_fresh_seed(self) -> int:
+        """The seed of the confirmation's first block."""
+        return FRESH_SEED
+
+    @property
+    def early_looks(self) -> tuple[int, ...]:
+        """Numbers of seeds after which a configuration may be stopped."""
+        first = {"race": FIRST_RACE, "wilcoxon": FIRST_WILCOXON}.get(self.scheduler, self.seeds_each)
+        return tuple(range(first, self.seeds_each))
+
     def objective_names(self) -> tuple[str, ...]:
         """The columns that are searched for, the first one first."""
         return ("value",)
@@ -220,17 +273,31 @@ class Tuning(Design):
         """The rows of a plan that tell how is searched, `where` being "" or "in each of 8 cells"."""
         yield "knobs", ", ".join(self.knobs)
         stopping = f", {self.scheduler} at steps {', '.join(map(str, self.rungs))}" if self.rungs else ""
+        what, optimised = f"{self.searched} arms{where}", ", ".join(self.objective_names())
+        if self.seeds_each > 1:
+            most = "at most " if self.early_looks else ""
+            what = f"{self.searched} configurations{where} on {self.seeds_each} seeds each ({most}{self.searched * self.seeds_each}"
+            what += " arms)" if not where else " arms a cell)"
+            optimised = f"the mean of {optimised} over the seeds"
         yield (
             "search",
-            f"{self.searched} arms{where} with {self.algorithm}{stopping}, {at_a_time} cohorts at a time, "
-            f"optimising {', '.join(self.objective_names())}",
+            f"{what} with {self.algorithm}{stopping}, {at_a_time} cohorts at a time, optimising {optimised}",
         )
+        if self.early_looks:
+            after = ", ".join(map(str, self.early_looks))
+            yield "stops", f"configurations behind the best so far, by {self.scheduler} after {after} seeds (10%, each)"
         for constraint in self.constraint_texts:
             yield "constraint", constraint
 
     def check_search(self, method: Method) -> None:
         """Raises UserError where knobs, starts, objectives or constraints do not fit the method."""
         self._check_columns(method)
+        fresh = range(self.first_fresh_seed, self.first_fresh_seed + self.max_blocks)
+        if shared := set(fresh).intersection(self.searched_seeds):
+            raise UserError(
+                f"{method.file}: design.seed: {self.seed} is not allowed: the search would use seed {min(shared)}, on "
+                f"which its best is confirmed ({fresh[0]} to {fresh[-1]}); the seeds must differ"
+            )
         written: dict[str, str] = {}
         for key, knob in self.knobs.items():
             where = f"design.knobs.{key}"

@@ -23,7 +23,7 @@ def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], Non
     studies = open_studies(plan.space, plan.run, plan.earlier)
     searcher = StudySearcher(studies, search_cohort_size(plan.space, plan.slots))
     options = searches[0].options  # the same for all
-    if options.scheduler != "none":
+    if options.scheduler == "asha" or options.scheduler == "median":
         job = replace(job, stopping=Stopping(rule=options.scheduler, rungs=options.rungs, reduction=options.reduction))
     total = sum(search.options.searched for search in searches)
     display.begin_arms(0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -28,6 +29,7 @@ from branchwise.trainables.runtime.settings import setting
 
 WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
 MOST_OF_A_FRONT = 4  # settings of a Pareto front that are confirmed
+BEGUN = "begun"  # the attribute that tells on how many of its seeds a suggestion was handed out
 ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -41,6 +43,12 @@ class OpenStudy:
     method: Method
     run: RunFolder
     objectives: tuple[tuple[str, float], ...]
+    sampler_seed: int
+
+    @property
+    def seeds(self) -> int:
+        """Arms of a suggestion: it runs on so many seeds."""
+        return self.search.options.seeds_each
 
     def asked(self) -> list[FrozenTrial]:
         """The suggestions of this run, in order; arms of earlier runs left out."""
@@ -48,24 +56,33 @@ class OpenStudy:
 
     def arms(self) -> list[Arm]:
         """Every arm that the study has asked for, in order."""
-        return [self.arm(trial) for trial in self.asked()]
+        return [self.arm(trial, i) for trial in self.asked() for i in range(self.begun(trial))]
 
-    def arm(self, trial: FrozenTrial) -> Arm:
+    def begun(self, trial: FrozenTrial) -> int:
+        """The number of seeds on which a suggestion was handed out."""
+        return 1 if self.seeds == 1 else int(trial.user_attrs.get(BEGUN, 0))
+
+    def arm(self, trial: FrozenTrial, i: int = 0) -> Arm:
+        """The arm of a suggestion on its seed number `i`."""
         return self.method.arm(
-            name=self.arm_name(trial),
+            name=self.arm_name(trial, i),
             kind="search",
             cell=self.search.cell,
-            block=0,
-            seed=self.search.options.seed,
+            block=i,
+            seed=self.search.options.searched_seeds[i],
             components=self.search.components,
             patch={**self.search.patch, **self.settings(trial)},
         )
 
-    def arm_name(self, trial: FrozenTrial) -> str:
-        return f"{self.search.cell}-{trial.number:04d}"
+    def arm_name(self, trial: FrozenTrial, i: int = 0) -> str:
+        name = f"{self.search.cell}-{trial.number:04d}"
+        return name if self.seeds == 1 else f"{name}-s{i}"
 
     def ask(self) -> optuna.Trial:
         """A new suggestion, with a value for every knob that applies."""
+        if self.seeds > 1:  # by the number of the suggestion, so that a resumed search makes the same ones
+            number = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = _sampler(self.search.options, self.sampler_seed + number)
         trial = self.study.ask()
         chosen: dict[str, Any] = {}
         for key, knob in self.search.knobs.items():
@@ -78,16 +95,16 @@ class OpenStudy:
         return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 
     def values(self, trial: FrozenTrial) -> Mapping[str, Any]:
-        """What was measured of a suggestion's arm, by column."""
+        """What was measured of a suggestion, by column: of several seeds, the means."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
-        record = self.record(trial)
-        return record["values"] if record else {}
+        found = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
+        return found[0] if len(found) == 1 else _means(found)
 
-    def record(self, trial: FrozenTrial) -> Mapping[str, Any] | None:
+    def record(self, trial: FrozenTrial, i: int = 0) -> Mapping[str, Any] | None:
         """What the worker left of a suggestion's arm; None when there is nothing that can be relied on."""
         try:
-            found: Mapping[str, Any] = self.run.read_record(self.arm_name(trial))
+            found: Mapping[str, Any] = self.run.read_record(self.arm_name(trial, i))
         except (FileNotFoundError, DamagedError):
             return None
         return found
@@ -115,6 +132,16 @@ class OpenStudy:
     def _cost(self, trial: FrozenTrial) -> list[float]:
         """A suggestion's values, turned so that less is better."""
         return [sign * value for (_, sign), value in zip(self.objectives, trial.values, strict=True)]
+
+
+def _means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of each column that is a number in all of them."""
+    columns: dict[str, list[Any]] = {key: [values.get(key) for values in found] for key in (found[0] if found else ())}
+    return {
+        key: fmean(values)
+        for key, values in columns.items()
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    }
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -160,9 +187,18 @@ def open_studies(space: Space, run: RunFolder, earlier: Sequence[Earlier] = ()) 
         signed = objectives(search.options, space.module.COLUMNS)
         study = _study(storage, space, search, signed, earlier)
         # A resumed search draws other numbers than it drew before, or it would suggest the same again.
-        study.sampler = _sampler(search.options, search.options.seed + 1000 * index + len(study.trials))
+        seed = search.options.seed + 1000 * index
+        study.sampler = _sampler(search.options, seed + len(study.trials))
         opened.append(
-            OpenStudy(search=search, study=study, journal=journal, method=space.method, run=run, objectives=signed)
+            OpenStudy(
+                search=search,
+                study=study,
+                journal=journal,
+                method=space.method,
+                run=run,
+                objectives=signed,
+                sampler_seed=seed,
+            )
         )
     return tuple(opened)
 

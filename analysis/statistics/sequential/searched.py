@@ -1,0 +1,187 @@
+"""Configurations of a search that ran on several seeds each, and the race that stops those that are behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr, stdtrit
+
+from branchwise.analysis.records.run import Run
+
+RACE_LEVEL = 0.10  # one-sided, at each look; as Optuna's WilcoxonPruner has it
+LOOKS = {"race": "a paired t-test", "wilcoxon": "Optuna's WilcoxonPruner"}
+FIRST_LOOK = {"race": 2, "wilcoxon": 4}  # seeds
+SIMULATED = 20_000
+
+
+def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
+    """Whether a configuration is worse than the best one by a paired t-test over the seeds that both have.
+
+    Args:
+        costs: Its values, less being better.
+        best: Those of the best configuration on the same seeds.
+    """
+    difference = np.asarray(costs, dtype=float) - np.asarray(best, dtype=float)
+    n = len(difference)
+    if n < FIRST_LOOK["race"] or not difference.mean() > 0:
+        return False
+    sd = float(difference.std(ddof=1))
+    return sd == 0 or bool(stdtr(n - 1, -difference.mean() / (sd / sqrt(n))) <= RACE_LEVEL)
+
+
+@lru_cache
+def race_error(seeds: int) -> float:
+    """How often the race stops a configuration that is as good as the one it is compared with, by simulation."""
+    difference = np.random.default_rng(0).normal(size=(SIMULATED, seeds))
+    stopped = np.zeros(SIMULATED, dtype=bool)
+    for n in range(FIRST_LOOK["race"], seeds):
+        part = difference[:, :n]
+        t = part.mean(axis=1) / (part.std(axis=1, ddof=1) / sqrt(n))
+        stopped |= stdtr(n - 1, -t) <= RACE_LEVEL
+    return float(stopped.mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search over several seeds came to.
+
+    Attributes:
+        seeds: Of each configuration.
+        scheduler: What may stop one early, or `none`.
+        looks: Numbers of seeds after which it may.
+        rows: A row for each configuration with a value on every seed: that of its first arm, with means over its seeds
+            in the place of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.
+        stopped: Configurations that were stopped early.
+        failed: Configurations of which an arm gave no value.
+    """
+
+    seeds: int
+    scheduler: str
+    looks: tuple[int, ...]
+    rows: pd.DataFrame
+    stopped: int
+    failed: int
+
+    @property
+    def tried(self) -> int:
+        return len(self.rows) + self.stopped + self.failed
+
+
+def searched(run: Run) -> Searched | None:
+    """The configurations of a run that searched on several seeds; None for any other run."""
+    seeds = run.design.get("seeds", 1)
+    arms = run.arms[run.arms["kind"] == "search"]
+    if not isinstance(seeds, int) or seeds < 2 or arms.empty:
+        return None
+    keys = [str(column) for column in arms if str(column).startswith("hp.")]
+    identity = [json.dumps([row[0], *map(_token, row[1:])]) for row in arms[["cell", *keys]].itertuples(index=False)]
+    rows, stopped, failed = [], 0, 0
+    for _, group in arms.assign(identity=identity).groupby("identity", sort=False):
+        each = group.drop_duplicates("seed")  # a suggestion that was made twice gave the same values
+        done = each[(each["status"] == "done") & np.isfinite(each["value"])]
+        if len(done) == seeds:
+            rows.append(_mean_row(done))
+        elif len(done) < len(each):
+            failed += 1
+        else:
+            stopped += 1
+    scheduler = str(run.design.get("scheduler", "none"))
+    looks = tuple(range(FIRST_LOOK.get(scheduler, seeds), seeds))
+    return Searched(
+        seeds=seeds, scheduler=scheduler, looks=looks, rows=pd.DataFrame(rows, columns=[*arms, "n", "low", "high"]),
+        stopped=stopped, failed=failed,
+    )  # fmt: skip
+
+
+def best_of(found: Searched, run: Run) -> dict[str, Any] | None:
+    """The configuration with the best mean; None where none has a value on every seed."""
+    if found.rows.empty:
+        return None
+    ordered = found.rows.sort_values("value", ascending=run.better("value") == "lower", kind="stable")
+    return _row(ordered)
+
+
+def notes(run: Run) -> list[str]:
+    """What a search over several seeds found, and how often it looked."""
+    found = searched(run)
+    if found is None:
+        return []
+    sentences = []
+    best = best_of(found, run)
+    if best is not None:
+        sentences.append(
+            f"Best of {found.tried} searched configurations: a mean of {best['value']:.4g} [{best['low']:.4g}, "
+            f"{best['high']:.4g}] over {found.seeds} seeds (95% interval; its first arm is {best['arm']}). The best of "
+            "many is optimistic, and its interval does not allow for the choice: what counts are the fresh seeds."
+        )
+    return [*sentences, _looks_of_race(found)] if found.looks else sentences
+
+
+def _looks_of_race(found: Searched) -> str:
+    """How many were stopped, and how often each was looked at."""
+    looks = f"{len(found.looks)} looks, each" if len(found.looks) > 1 else "one look,"
+    sentence = (
+        f"{found.stopped} of {found.tried} configurations were stopped early: each was compared with the best so far "
+        f"after {', '.join(map(str, found.looks))} of {found.seeds} seeds ({looks} by {LOOKS[found.scheduler]} at "
+        f"{RACE_LEVEL:.0%}, one-sided, not corrected for their number)."
+    )
+    if found.scheduler != "race":
+        return sentence
+    return (
+        f"{sentence} A configuration as good as the one that it is compared with is stopped in "
+        f"{race_error(found.seeds):.0%} of cases, and more often where that one was lucky on these seeds."
+    )
+
+
+def searched_json(run: Run) -> dict[str, Any] | None:
+    """The same for programs."""
+    found = searched(run)
+    if found is None:
+        return None
+    best = best_of(found, run)
+    return {
+        "seeds": found.seeds,
+        "scheduler": found.scheduler,
+        "looks": found.looks,
+        "level": RACE_LEVEL if found.looks else None,
+        "configurations": found.tried,
+        "stopped_early": found.stopped,
+        "failed": found.failed,
+        "best": None if best is None else _best_json(best),
+    }
+
+
+def _best_json(best: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {str(key)[3:]: _plain(value) for key, value in best.items() if str(key).startswith("hp.")}
+    numbers = {key: float(best[key]) for key in ("value", "low", "high")}
+    return {"first_arm": best["arm"], "mean": numbers.pop("value"), **numbers, "settings": settings}
+
+
+def _mean_row(done: pd.DataFrame) -> dict[str, Any]:
+    row = _row(done)
+    for column in map(str, done.select_dtypes("number")):
+        if not column.startswith("hp.") and column not in ("block", "seed"):
+            row[column] = float(done[column].mean())
+    n, sd = len(done), float(done["value"].std(ddof=1))
+    half = float(stdtrit(n - 1, 0.975)) * sd / sqrt(n) if n > 1 else nan
+    return {**row, "n": n, "low": row["value"] - half, "high": row["value"] + half}
+
+
+def _row(rows: pd.DataFrame) -> dict[str, Any]:
+    return {str(column): value for column, value in rows.iloc[0].items()}
+
+
+def _token(value: Any) -> Any:
+    value = _plain(value)
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
