@@ -21,6 +21,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
 from branchwise.analysis.statistics.screening.stages import survivors
+from branchwise.analysis.statistics.sequential.searched import searched_json
 
 _TABLE = "\ue000table "  # stands for a table until its rows are written
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
@@ -134,6 +135,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "claims_edited": findings.edited,
         "looks": asdict(findings.looks) if findings.looks else None,
         "extends": run.outline.extends,
+        "search": searched_json(run),
         "screening": screening_json(findings),
         "first_stage": asdict(run.first_stage) if run.first_stage else None,
         "agreement": [asdict(row) for row in findings.agreement],

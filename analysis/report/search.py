@@ -1,6 +1,6 @@
 """What a search tried: the settings that scored best, which of them mattered, and the trade-offs it found.
 
-None of it is attribution: searched arms share one seed and were chosen for their values.
+None of it is attribution: searched arms share their seeds and were chosen for their values.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
 from branchwise.analysis.report.text import Table, number
+from branchwise.analysis.statistics.sequential.searched import searched
 
 GOOD = 5  # PED-ANOVA asks for at least so many arms among the good ones
 LEAST_FOR_IMPORTANCE = 2 * GOOD
@@ -25,7 +26,9 @@ MOST_SLICES = 6
 
 
 def tried(run: Run) -> pd.DataFrame:
-    """The searched arms that have a value."""
+    """The searched arms that have a value; of configurations on several seeds, a row each with its means."""
+    if found := searched(run):
+        return found.rows
     arms = run.arms
     rows: pd.DataFrame = arms[(arms["kind"] == "search") & (arms["status"] == "done") & np.isfinite(arms["value"])]
     return rows
@@ -57,24 +60,32 @@ def best_table(run: Run, most: int = 10) -> Table:
     best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(most)
     several = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
+    found = searched(run)
     rows = tuple(
         (
             str(row["arm"]),
             *((str(row["cell"]),) if several else ()),
-            number(row["value"]),
+            f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" if found else number(row["value"]),
             *(number(row[objective]) for objective in objectives),
             *(setting(row[f"hp.{key}"]) for key in knobs(run)),
         )
         for _, row in best.iterrows()
     )
+    what, seeds = ("first arm", f"{found.seeds} seeds") if found else ("arm", "one seed")
+    means = f"Means over {seeds} with 95% intervals, which do not allow for the choice. " if found else ""
     return Table(
-        title="Best arms of the search",
-        columns=("arm", *(("cell",) if several else ()), run.metric, *objectives, *knobs(run)),
+        title=f"Best {'configurations' if found else 'arms'} of the search",
+        columns=(what, *(("cell",) if several else ()), run.metric, *objectives, *knobs(run)),
         rows=rows,
         text_columns=2 if several else 1,
-        note="Chosen because they scored well on one seed, so their values are too good. What counts is how the best "
-        "settings do on the fresh seeds, in the table of cells.",
+        note=f"{means}Chosen because they scored well on {seeds}, so their values are too good: the best of many is "
+        "optimistic. What counts is how the best settings do on the fresh seeds, in the table of cells.",
     )
+
+
+def _seeds(run: Run) -> str:
+    found = searched(run)
+    return f"{found.seeds} seeds" if found else "one seed"
 
 
 def setting(value: object) -> str:
@@ -95,7 +106,7 @@ def importance_table(run: Run) -> Table:
         rows=tuple(rows), text_columns=2,
         note="PED-ANOVA (Watanabe et al. 2023) on the searched arms: how far the values of a setting among the best "
         f"arms, a tenth of them or {GOOD}, differ from those among all. It ranks settings within the ranges searched, "
-        "on one seed. It is not a share of the gain.",
+        f"on {_seeds(run)}. It is not a share of the gain.",
     )  # fmt: skip
 
 
@@ -152,7 +163,8 @@ def slices(run: Run) -> Plot | None:
     panels[0].set_ylabel(f"{run.metric} ({run.better('value')} is better)")
     if (arms["value"] > 0).all():
         log_y(panels[0])
-    alt = f"{len(arms)} searched arms that ran to their end, by setting; darker dots came later. All on one seed."
+    what = "configurations" if searched(run) else "arms"
+    alt = f"{len(arms)} searched {what} that ran to their end, by setting; darker dots came later. On {_seeds(run)}."
     return render(figure, "slices", "Every searched arm by its settings", alt)
 
 

@@ -9,12 +9,13 @@ from branchwise.analysis.records import teachers
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.screening.effects import ranks_only
+from branchwise.analysis.statistics.sequential import searched
 
 
 def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
     """What did not finish, what cannot be estimated, and outcomes that are analysed on another scale than declared."""
     several = teachers.notes(run.arms, f"teacher_{run.primary.name}")
-    return [*_completeness(run), *_stopped(run), *_not_estimable(run, outcomes[0]), *several]
+    return [*_completeness(run), *_stopped(run), *searched.notes(run), *_not_estimable(run, outcomes[0]), *several]
 
 
 def unfinished(run: Run) -> list[str]:

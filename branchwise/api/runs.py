@@ -111,6 +111,7 @@ def search(
     metric: str,
     direction: str,
     arms: int = 20,
+    search_seeds: int = 1,
     seeds: int = 3,
     settings: Mapping[str, Any] | None = None,
     algorithm: str = "optuna_tpe",
@@ -132,6 +133,8 @@ def search(
         metric: Key of the returned dict that counts.
         direction: "maximize" or "minimize".
         arms: Number of configurations to try.
+        search_seeds: Seeds of each configuration, whose mean over them is optimised. From 3 on, a paired race stops
+            configurations that are behind the best.
         seeds: Fresh seeds on which the best configuration is compared with the function's own settings.
         settings: As for `ablate`.
         algorithm: One of the space file's `design.algorithm`.
@@ -155,6 +158,7 @@ def search(
     design = {
         "kind": "search",
         "arms": arms,
+        "seeds": search_seeds,
         "algorithm": algorithm,
         "knobs": hyperparameter_trees(hyperparameters),
         "blocks": seeds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from mirror import both, swap
+from scipy import stats
 
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.report.build import build_report
@@ -165,3 +167,52 @@ def test_searches_are_mirrored(make_run):
     assert [swap(sentence) for sentence in answers(down)] == list(answers(up))
     with style():
         assert slices(up.run) is not None
+
+
+def over_seeds(folder: Path, seeds: int, scheduler: str) -> pd.DataFrame:
+    """Makes the search in `folder` one of 20 configurations on so many seeds: 4 stopped early, one with a lost arm."""
+    as_search(folder, better=0.7, seeds=seeds, scheduler=scheduler)
+    arms = pd.read_parquet(folder / "arms.parquet")
+    first = arms[arms["kind"] == "search"].iloc[:20]
+    rng = np.random.default_rng(1)
+    rows = []
+    for number, (_, row) in enumerate(first.iterrows()):
+        for i in range(2 if number < 4 else seeds):
+            value = row["value"] + rng.normal(0, 0.1)
+            rows.append(row.to_dict() | {"arm": f"{row['arm']}-s{i}", "seed": i, "block": i, "value": value})
+    searched = pd.DataFrame(rows)
+    searched.loc[searched["arm"] == "search-0010-s1", ["status", "value"]] = ["failed", math.nan]
+    pd.concat([searched, arms[arms["kind"] != "search"]], ignore_index=True).to_parquet(folder / "arms.parquet")
+    return searched
+
+
+def test_configurations_on_several_seeds_count_by_their_mean(make_run):
+    folder = make_run(effects={}, baselines=())
+    searched = over_seeds(folder, 4, "race")
+    summary = build_report([folder])
+    whole = searched.groupby("hp.anchor_weight").filter(lambda g: len(g) == 4 and g["value"].notna().all())
+    values = whole.groupby("hp.anchor_weight")["value"]
+    best = values.get_group(values.mean().idxmin()).to_numpy()
+    half = stats.t.ppf(0.975, 3) * best.std(ddof=1) / 2
+    row = best_table(load_run(folder)).rows[0]
+    assert row[1] == f"{best.mean():.3g} [{best.mean() - half:.3g}, {best.mean() + half:.3g}]"
+    numbers = json.loads((folder / "report" / "ablation.json").read_text())["search"]
+    counts = {key: numbers[key] for key in ("seeds", "configurations", "stopped_early", "failed", "looks", "level")}
+    assert counts == {
+        "seeds": 4, "configurations": 20, "stopped_early": 4, "failed": 1, "looks": [2, 3], "level": 0.1
+    }  # fmt: skip
+    assert numbers["best"]["mean"] == pytest.approx(best.mean())
+    assert numbers["best"]["high"] == pytest.approx(best.mean() + half)
+    notes = " ".join(summary.notes)
+    assert "The best of many is optimistic" in notes
+    assert "4 of 20 configurations were stopped early" in notes
+    assert "after 2, 3 of 4 seeds (2 looks, each by a paired t-test at 10%, one-sided, not corrected" in notes
+    assert "Best configurations of the search" in (folder / "report/index.html").read_text()
+
+
+def test_a_search_without_a_race_names_no_looks(make_run):
+    folder = make_run(effects={}, baselines=())
+    over_seeds(folder, 2, "none")
+    notes = " ".join(build_report([folder]).notes)
+    assert "The best of many is optimistic" in notes
+    assert "stopped early" not in notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from statistics import mean
 import pytest
 from optuna.trial import TrialState
 
+from branchwise.analysis.statistics.sequential.searched import is_behind, race_error
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.space import Space, load_space, parse_space
@@ -399,3 +401,104 @@ def test_best_settings_are_a_space_that_asks_what_each_did(tmp_path: Path, text:
 def test_own_settings_that_are_the_best_leave_no_space(tmp_path: Path) -> None:
     space = read(tmp_path, SPACE)
     assert best_space(space, {"search": [{"uncond_weight": space.spec.method.uncond_weight}]}) is None
+
+
+SEVERAL = {"arms": 8, "seeds": 4}
+
+
+def noisy(run: RunFolder, cohort: Cohort) -> None:
+    """As `answer`, with noise of a seed that all configurations share and a little of their own."""
+    for arm in cohort.arms:
+        own = random.Random(f"{arm.seed}{sorted(arm.patch.items())}").gauss(0, 0.01)
+        value = log_value(arm.spec.method) + 0.3 * random.Random(arm.seed).gauss(0, 1) + own
+        values = {"value": value, "cost": 1000 * arm.spec.method.uncond_weight}
+        run.write_record(arm.name, record_of(arm, cohort.name, Result(status="done", values=values)))
+
+
+def play(space: Space, run: RunFolder, size: int, stop_after: float = 10**6) -> OpenStudy:
+    """Plays Tune with one trial at a time until the search is over, or its process dies: in the midst of a trial, or
+    with half a trial more before it hears that one has finished."""
+    one, searcher = opened(space, run, size)
+    number = 0
+    while cohort := suggest(searcher, str(number)):
+        if number == stop_after:
+            break
+        noisy(run, cohort)
+        if number + 0.5 == stop_after:
+            break
+        searcher.on_trial_complete(str(number))
+        number += 1
+    return one
+
+
+@pytest.mark.parametrize("scheduler", ["race", "wilcoxon", "none"])
+def test_a_configuration_counts_by_its_mean_over_the_seeds(tmp_path: Path, scheduler: str) -> None:
+    seeds = 6 if scheduler == "wilcoxon" else 4
+    space, run = read(tmp_path, SPACE, arms=8, seeds=seeds, scheduler=scheduler), folder(tmp_path)
+    one = play(space, run, 1)
+    first = one.study.trials[0]
+    assert first.state == TrialState.COMPLETE
+    values = [run.read_record(f"search-0000-s{i}")["values"]["value"] for i in range(seeds)]
+    assert first.value == pytest.approx(mean(values))
+    assert first.intermediate_values == dict(enumerate(values))
+    arms = [arm for arm in known_arms(space, run) if arm.kind == "search"]
+    assert {arm.seed for arm in arms} == set(range(seeds))
+    assert len(arms) == len(run.record_names())
+    stopped = [trial for trial in one.study.trials if trial.state == TrialState.PRUNED]
+    assert bool(stopped) == (scheduler != "none")
+    for trial in stopped:
+        assert 2 <= len(trial.intermediate_values) < seeds
+        assert all(value > first.intermediate_values[i] or one.best()[0].value < first.value
+                   for i, value in trial.intermediate_values.items())  # fmt: skip
+    assert one.best()[0].value == min(trial.value for trial in one.study.trials if trial.state == TrialState.COMPLETE)
+
+
+@pytest.mark.parametrize("algorithm", ["optuna_tpe", "optuna_random", "optuna_cmaes"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_killed_search_over_seeds_makes_the_same_suggestions(tmp_path: Path, algorithm: str, size: int) -> None:
+    knobs = {"anchor_weight": {"log_uniform": [0.01, 1.0]}, "uncond_weight": {"uniform": [0.1, 3.0]}}
+    space = read(tmp_path, SPACE, **SEVERAL, algorithm=algorithm, knobs=knobs)
+    undisturbed, disturbed = folder(tmp_path, "one"), folder(tmp_path, "other")
+    play(space, undisturbed, size)
+    for stop in (1, 1.5, 3, 2.5, 0, 0.5, 4):
+        play(space, disturbed, size, stop_after=stop)
+    play(space, disturbed, size)
+    found = [
+        [(arm.name, arm.seed, arm.patch, run.read_record(arm.name)["values"]) for arm in known_arms(space, run)
+         if arm.kind == "search"]
+        for run in (undisturbed, disturbed)
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    settings = [[arm.patch for arm in known_arms(space, run)] for run in (undisturbed, disturbed)]
+    assert settings[0] == settings[1]
+
+
+def test_a_cohort_is_of_one_seed(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, **SEVERAL), folder(tmp_path)
+    _, searcher = opened(space, run, 3)
+    while cohort := suggest(searcher, "one"):
+        assert len({arm.seed for arm in cohort.arms}) == 1
+        noisy(run, cohort)
+        searcher.on_trial_complete("one")
+
+
+def test_a_failed_seed_fails_the_configuration(tmp_path: Path) -> None:
+    space, run = read(tmp_path, SPACE, arms=2, seeds=2), folder(tmp_path)
+    one, searcher = opened(space, run, 1)
+    answer(run, suggest(searcher, "0"))
+    searcher.on_trial_complete("0")
+    answer(run, suggest(searcher, "1"), status="diverged")
+    searcher.on_trial_complete("1")
+    assert states(one)[0] == TrialState.FAIL
+    assert suggest(searcher, "2").arms[0].name == "search-0001-s0"
+
+
+def test_race_stops_what_is_behind_on_shared_seeds() -> None:
+    best = [1.0, 5.0, 3.0]
+    assert not is_behind([2.0], best[:1])
+    assert is_behind([1.1, 5.11], best[:2])
+    assert not is_behind([1.5, 4.9], best[:2])
+    assert not is_behind([0.9, 4.9, 2.9], best)
+    assert is_behind([2.0, 6.0, 4.0], best)  # by the same on each
+    assert race_error(3) == pytest.approx(0.10, abs=0.01)
+    assert 0.10 < race_error(5) < 0.25

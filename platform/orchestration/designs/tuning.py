@@ -276,8 +276,8 @@ class Tuning(Design):
         what, optimised = f"{self.searched} arms{where}", ", ".join(self.objective_names())
         if self.seeds_each > 1:
             most = "at most " if self.early_looks else ""
-            what = f"{self.searched} configurations{where} on {self.seeds_each} seeds each ({most}{self.searched * self.seeds_each}"
-            what += " arms)" if not where else " arms a cell)"
+            arms = f"{most}{self.searched * self.seeds_each} arms{' a cell' if where else ''}"
+            what = f"{self.searched} configurations{where} on {self.seeds_each} seeds each ({arms})"
             optimised = f"the mean of {optimised} over the seeds"
         yield (
             "search",

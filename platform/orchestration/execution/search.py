@@ -25,7 +25,7 @@ def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], Non
     options = searches[0].options  # the same for all
     if options.scheduler == "asha" or options.scheduler == "median":
         job = replace(job, stopping=Stopping(rule=options.scheduler, rungs=options.rungs, reduction=options.reduction))
-    total = sum(search.options.searched for search in searches)
+    total = sum(search.options.searched * search.options.seeds_each for search in searches)
     display.begin_arms(0.0)
 
     def show() -> None:

@@ -225,7 +225,8 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
         prepare_teachers(plan.space, plan.storage, on, display, check)
         run_searches(plan, job, display, check)
         if plan.space.design.searches():
-            plan = replace(plan, cohorts=second_stage(plan, _known_arms(plan)))
+            arms = _known_arms(plan)
+            sitting.plan = plan = replace(plan, cohorts=second_stage(plan, arms), known_total=len(arms))
             if not plan.cohorts:  # a resumed search that lacked nothing
                 return
         forget_failures(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])

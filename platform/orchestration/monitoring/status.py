@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 import rich.table
@@ -146,18 +148,38 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
     if run.has_report():
         yield "report", run.report_path()
     if best := best_arm(run, state):
-        arm, metric, value = best
-        yield "best so far", f"{value:.4g} {metric}, {arm}"
+        over = f", the mean of {best.seeds} seeds" if best.seeds > 1 else ""
+        yield "best so far", f"{best.value:.4g} {best.metric}{over}, {best.arm}"
 
 
-def best_arm(run: RunFolder, state: RunState) -> tuple[str, str, float] | None:
-    """Return arm, metric and value of the best arm so far, in the metric's direction; None without a value."""
-    values = {arm: value for arm, record in state.records.items() if (value := _value(record)) is not None}
-    if not values:
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best arm so far, or the first arm of the best configuration of a search, whose value is then a mean."""
+
+    arm: str
+    metric: str
+    value: float
+    seeds: int
+
+
+def best_arm(run: RunFolder, state: RunState) -> Best | None:
+    """Return the best arm so far, in the metric's direction; None without a value.
+
+    Of configurations on several seeds, those count that have a value on the most of them.
+    """
+    groups: dict[str, dict[int, tuple[float, str]]] = {}  # by seed: settings may be suggested twice
+    for arm, record in sorted(state.records.items()):
+        if (value := _value(record)) is not None:
+            searched = json.dumps([record["cell"], record["patch"]], sort_keys=True)
+            group = groups.setdefault(searched if record.get("kind") == "search" else arm, {})
+            group.setdefault(record.get("seed", 0), (value, arm))
+    if not groups:
         return None
+    seeds = max(map(len, groups.values()))
+    runs = [list(group.values()) for group in groups.values() if len(group) == seeds]
     sign = -1.0 if _higher_is_better(run) else 1.0
-    arm = min(values, key=lambda name: (sign * values[name], name))
-    return arm, str(state.records[arm]["values"]["metric"]), values[arm]
+    value, arm = min(((fmean(v for v, _ in one), one[0][1]) for one in runs), key=lambda one: (sign * one[0], one[1]))
+    return Best(arm=arm, metric=str(state.records[arm]["values"]["metric"]), value=value, seeds=seeds)
 
 
 def _higher_is_better(run: RunFolder) -> bool:

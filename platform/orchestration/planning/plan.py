@@ -70,6 +70,7 @@ class Plan:
     reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
     extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
     stopped_after: int | None = None  # blocks at the look that has ended the run
+    known_total: int | None = None  # arms of a run whose searches are over
 
     @property
     def teacher_seconds(self) -> float:
@@ -128,7 +129,9 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Arms of a run in which all goes well: at most so many where a look may end it."""
+        """Arms of a run in which all goes well: at most so many where a look may end it, or a search stops some."""
+        if self.known_total is not None:
+            return self.known_total
         return self.space.design.total() if self.stopped_after is None else len(self.arms)
 
 
@@ -207,9 +210,11 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
         resumed=True,
         damaged=tuple(arm for arm, record in found.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
-        nothing_left=_nothing_left(space, run, found) if space.design.searches() else not left,
+        nothing_left=not left,
         device=device,
     )
+    if space.design.searches():
+        plan = _of_searches(plan, found)
     stopped_after = run.read_manifest().get("stopped_after")
     if stopped_after is None:
         return plan
@@ -217,15 +222,18 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     return replace(plan, nothing_left=not plan.cohorts)
 
 
-def _nothing_left(space: Space, run: RunFolder, found: Mapping[str, Record | None]) -> bool:
-    """Whether the searches of a run are over, and all arms that they led to have results."""
-    if not run.searching():
-        return False
+def _of_searches(plan: Plan, found: Mapping[str, Record | None]) -> Plan:
+    """The plan of a resumed run that searches: what is left of it, and how many arms it has once they are over."""
+    plan = replace(plan, nothing_left=False)
+    if not plan.run.searching():
+        return plan
     from branchwise.orchestration.tuning.studies import known_arms  # Optuna: for searches alone
 
-    arms = known_arms(space, run)
-    over = any(arm.kind != "search" for arm in arms)
-    return over and all(finished(found.get(arm.name)) for arm in arms)
+    arms = known_arms(plan.space, plan.run)
+    if all(arm.kind == "search" for arm in arms):
+        return plan
+    over = all(finished(found.get(arm.name)) for arm in arms)
+    return replace(plan, nothing_left=over, known_total=len(arms) if over else None)
 
 
 def _known_beforehand(space: Space) -> tuple[Arm, ...]:

@@ -155,9 +155,11 @@ def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def found(studies: Sequence[OpenStudy]) -> Found | None:
-    """The patches that each search has found; None while one still has suggestions to make."""
-    if any(len(opened.asked()) < opened.search.options.searched for opened in studies):
-        return None
+    """The patches that each search has found; None while one still has suggestions to make, or to finish."""
+    for opened in studies:
+        asked = opened.asked()
+        if len(asked) < opened.search.options.searched or any(one.state == TrialState.RUNNING for one in asked):
+            return None
     return {
         opened.search.cell: [{**opened.search.patch, **opened.settings(trial)} for trial in opened.best()]
         for opened in studies
