@@ -95,6 +95,6 @@ def test_the_worked_example_prints_what_it_says(root: Path) -> None:
     )  # fmt: skip
     said = [" ".join(line.split(",  of")[0].split(", of")[0].split()) for line in printed(code)]
     shown = " ".join(ran.stdout.split())
-    assert len(said) == 8
+    assert len(said) == 12
     for line in said:
         assert line in shown, line

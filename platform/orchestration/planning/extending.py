@@ -100,7 +100,7 @@ def plan_extended(
         added |= {"blocks": extension.blocks, "first_seed": first}
     else:
         added = _add(tree, extension, old, ran)
-        grown = not before.get("confirmation") and len(run.read_plan()["blocks"]) > before.get("blocks", ran)
+        grown = bool(before) and not before.get("confirmation") and ran > before["blocks"]
         added["blocks"] = before["blocks"] if grown else ran  # seeds stay exploratory in whatever grows out of them
         added["decided"] = verdicts_of(run)
     space = parse_space(f"{option}: {run.space_path()}", to_yaml(tree).encode(), folder=old.folder, imports=old.imports)

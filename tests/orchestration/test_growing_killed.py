@@ -1,0 +1,155 @@
+"""Sequential, extended and reusing runs that are killed and resumed: the same looks, verdicts and bits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kills import differences, kill, resume, start
+from rich.console import Console
+
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.statistics.findings import analyse
+from branchwise.orchestration.execution import sweep
+from branchwise.orchestration.execution.trials import job_of
+from branchwise.orchestration.planning.extending import Extension, plan_extended
+from branchwise.orchestration.planning.plan import Plan, plan_new, plan_resumed
+from branchwise.orchestration.run_folder.lock import hold
+from branchwise.orchestration.run_folder.manifest import write_manifest
+from branchwise.orchestration.run_folder.plan_file import write_plan
+from branchwise.orchestration.run_folder.reuse import copy_records, counts
+from branchwise.orchestration.space import load_space
+from branchwise.trainables.contract import Cohort
+from branchwise.trainables.runtime.ray_worker import run_cohort_here
+from branchwise.trainables.runtime.storage import Storage, storage_at
+
+SPACE = """\
+name: grows
+trainable: surface
+train: {steps: 3}
+design:
+  components:
+    uncond_branch: {off: {uncond_weight: 0}}
+    anchor: {off: {anchor_weight: 0}}
+  baselines: [scratch]
+  blocks: {first: 4, max: 7}
+  claims: [uncond_branch.share > 0.60, full.value < scratch.value]
+resources: {arms_per_trial: 2}
+"""
+NOT_STATE = ("name", "started", "ended", "argv", "spent")  # of a manifest: what tells runs apart
+
+
+def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
+    """Runs a plan in this process, by the code of workers and looks, until it dies before one more cohort."""
+    left = iter(range(10**6 if cohorts == float("inf") else int(cohorts)))
+    with hold(plan.run.files) as lease:
+        sitting = sweep._Sitting(plan, lease)
+        reused = {"reused": counts(plan.reused)} if plan.reused else {}
+        if not plan.resumed:
+            alone = tuple(Cohort(name=f"reused-{one.arm.name}", arms=(one.arm,)) for one in plan.reused)
+            write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
+            copy_records(plan.run, plan.reused)
+        write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=[], **reused)
+
+        def run_stage(stage: Any) -> None:
+            for cohort in stage:
+                next(left)
+                job = job_of(plan.space, plan.run)
+                run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+
+        if plan.space.design.looks:
+            sweep._work_by_looks(sitting, plan, run_stage, Console(quiet=True))
+        else:
+            run_stage(plan.cohorts)
+        sweep._collect(sitting, "finished")
+    assert plan.run.files.local is not None
+    return plan.run.files.local
+
+
+def killed(plan: Plan, storage: Storage, at: tuple[int, ...]) -> Path:
+    """The same, killed before each of these cohorts and resumed."""
+    for cohorts in at:
+        with pytest.raises(StopIteration):
+            carry_out(plan, cohorts)
+        plan = plan_resumed(storage, plan.run.name)
+    return carry_out(plan)
+
+
+def verdicts(folder: Path) -> list[Any]:
+    findings = analyse(load_run(folder))
+    rows = [(row.component, row.effect, repr(row.p_holm)) for row in findings.headline.rows]
+    told = [(one.claim.text, one.status, one.reason, repr(one.test)) for one in findings.verdicts]
+    return [*map(repr, rows), *told, repr(findings.looks)]
+
+
+def state(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return {key: value for key, value in manifest.items() if key not in NOT_STATE and key != "sha256"}
+
+
+def assert_alike(disturbed: Path, undisturbed: Path) -> None:
+    assert differences(disturbed, undisturbed) == []
+    assert verdicts(disturbed) == verdicts(undisturbed)
+    assert state(disturbed) == state(undisturbed)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    (tmp_path / "grows.yaml").write_text(SPACE)
+    return storage_at(tmp_path / "runs")
+
+
+def test_killed_runs_that_grow_are_those_that_nobody_disturbed(storage: Storage, tmp_path: Path) -> None:
+    space = load_space(tmp_path / "grows.yaml")
+    first = carry_out(plan_new(space, storage, "first"))
+    looks = state(first)["looks"]
+    assert [look["blocks"] for look in looks] == list(range(4, 4 + len(looks)))
+    assert state(first)["stopped_after"] == looks[-1]["blocks"]
+    assert_alike(killed(plan_new(space, storage, "second"), storage, (1, 5, 4, 1)), first)
+
+    seeds = Extension(name="first", blocks=looks[-1]["blocks"] + 2)
+    new = {"slow": {"off": {"train.steps": 2}}}
+    for name, extension in (
+        ("seeds", seeds),
+        ("part", Extension(name="first", components=new, claims=["slow.shapley > 0"])),
+        ("fresh", replace(seeds, confirm=True)),
+    ):
+        whole = carry_out(plan_extended(storage, extension, name))
+        if extension.confirm:
+            continue  # a second one takes other seeds
+        assert state(whole)["reused"] == {"first": 5 * looks[-1]["blocks"]}
+        assert_alike(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), whole)
+
+    more = load_space(tmp_path / "grows.yaml", ["design.blocks=9", "reuse=[first]"])
+    whole = carry_out(plan_new(more, storage, "reusing"))
+    assert_alike(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), whole)
+
+
+@pytest.mark.long(150)
+def test_runs_that_grow_are_killed_on_ray(tmp_path: Path) -> None:
+    space, storage = tmp_path / "grows.yaml", tmp_path / "runs"
+    space.write_text(SPACE.replace("steps: 3", "steps: 3, seconds_per_step: 0.1"))
+    log = tmp_path / "log"
+
+    def run(name: str, *arguments: object, kill_at: int = 0) -> Path:
+        process = start(*arguments, "--storage", storage, "--name", name, log=log)
+        while kill_at and len(list((storage / name / "arms").glob("[!.]*.json"))) < kill_at:
+            assert process.poll() is None, log.read_text()
+        if kill_at:
+            assert kill("driver", process)
+            process.wait()
+            assert resume(storage, name) == 0, storage.with_suffix(".log").read_text()
+        else:
+            assert process.wait() == 0, log.read_text()
+        return storage / name
+
+    first = run("first", "--space", space)
+    assert_alike(run("second", "--space", space, kill_at=7), first)
+    arms = 5 * state(first)["stopped_after"]
+    more = "--extend", "first", "--blocks", state(first)["stopped_after"] + 2
+    assert_alike(run("more-killed", *more, kill_at=arms + 3), run("more", *more))
+    fixed = "--space", space, "--set", "design.blocks=9", "--reuse", "first"
+    assert_alike(run("reusing-killed", *fixed, kill_at=arms + 3), run("reusing", *fixed))
