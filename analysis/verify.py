@@ -71,16 +71,17 @@ def _space(run: Run) -> Check:
 def _stopping(run: Run, looks: LookResults | None) -> Check:
     """The run ended where its plan ends: with every arm of every block, no fewer and no more."""
     if looks and not looks.ended:
-        return Check("stopping rule", False, f"no look has ended the run: {looks.progress}")
+        return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
     if looks:
         run = replace(run, outline=replace(run.outline, blocks=run.outline.blocks[: looks.blocks[-1]]))
     planned = {f"{cell}-b{block}" for block in run.outline.blocks for cell in (*run.planned, *run.baselines)}
     counted = run.arms[run.arms["kind"].isin(["cell", "baseline"])]
     more = [arm for arm in counted["arm"] if arm not in planned]
     blocks = len(run.outline.blocks)
+    judged = f"not judged: {run.unfinished}; " if run.unfinished else ""
     for names, what in ((run.missing, "planned and not there"), (tuple(more), "there and not planned")):
         if names:
-            return Check("stopping rule", False, f"{len(names)} arms are {what}: {_some(names)}")
+            return Check("stopping rule", False, f"{judged}{len(names)} arms are {what}: {_some(names)}")
     lost = tuple(run.lost["arm"])
     if lost:
         return Check("stopping rule", False, f"{len(lost)} of {len(run.arms)} arms gave no value: {_some(lost)}")

@@ -7,9 +7,11 @@
    under normal, t3 and 4x unequal errors, without any effect and with one on the first component.
 3. Claims of a direction, of a share and of equivalence at the edge of their null.
 4. Coverage of the intervals that hold at every look, and of plain ones, where the run ended.
-5. Expected blocks and power against fixed 5 and 10 blocks, where every hypothesis has the effect.
+5. Futility: how often it ends a run, and what it costs. It is not binding, so the error above is without it.
+6. Expected blocks and power against fixed 5 and 10 blocks, where every hypothesis has the effect.
+7. The race of a search over several seeds: how often it stops a configuration as good as the best, and a worse one.
 
-About a minute on one core.
+Two minutes on one core.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import boundary, error_of, exact_levels
 from branchwise.analysis.statistics.sequential.pricing import holm_adjusted, nominal_p, play
+from branchwise.analysis.statistics.sequential.searched import FIRST_LOOK, is_behind
 
 Rng = np.random.Generator
 K, CELLS = 3, 8
@@ -135,6 +138,42 @@ def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, flo
     return float(hits[0] / runs), float(hits[1] / runs)
 
 
+def futility(m: int, runs: int, rng: Rng) -> None:
+    """What ending hopeless runs saves and costs: conditional power below 10% at the final Holm level."""
+    for size in (0.0, 0.5, 1.0, 2.0):
+        values = rng.normal(size, 1, (runs, 10, m))
+        parts = []
+        for looks in DESIGNS:
+            some = values[:, : looks.max]
+            ended, whole = play(some, looks), play(some, looks, futility=False)
+            hopeless = (ended.blocks < looks.max) & (ended.decided == 0).any(axis=1)
+            wrong = [(one.decided > 0).any(axis=1).mean() for one in (ended, whole)]
+            power = [(one.decided > 0).mean() for one in (ended, whole)]
+            what = "one or more rejected" if not size else "power"
+            shown = wrong if not size else power
+            parts.append(
+                f"{label(looks)}: ends {hopeless.mean():.0%}, {ended.blocks.mean():.1f} blocks instead of "
+                f"{whole.blocks.mean():.1f}, {what} {shown[0]:.1%} instead of {shown[1]:.1%}"
+            )
+        print(f"  {size:g} SD | {' | '.join(parts)}")
+
+
+def race(runs: int, rng: Rng) -> None:
+    """The paired race of a search: how often it stops a configuration before its last seed."""
+    for seeds in (3, 5, 10):
+        parts = []
+        for size in (0.0, 1.0, 2.0, 4.0):
+            behind = rng.normal(size, 1, (runs, seeds))
+            stopped = np.zeros(runs, dtype=bool)
+            used = np.full(runs, seeds)
+            for n in range(FIRST_LOOK["race"], seeds):
+                now = np.array([is_behind(row[:n], np.zeros(n)) for row in behind[~stopped]])
+                used[np.flatnonzero(~stopped)[now]] = n
+                stopped[np.flatnonzero(~stopped)[now]] = True
+            parts.append(f"{size:g} SD {stopped.mean():.1%}, {used.mean():.1f} seeds")
+        print(f"  {seeds} seeds: {'; '.join(parts)}")
+
+
 def savings(m: int, runs: int, rng: Rng) -> None:
     for size in (0.5, 1.0, 2.0, 4.0):
         values = rng.normal(size, 1, (runs, 10, m))
@@ -173,6 +212,11 @@ def main() -> None:
     for m in (5, 3):
         print(f"\nExpected blocks and power of one of {m} hypotheses that all have the effect")
         savings(m, runs, rng)
+
+    print("\nFutility (conditional power below 10% at the final Holm level), 5 hypotheses that all have the effect")
+    futility(5, runs, np.random.default_rng(35))
+    print("\nRace of a search at 10%, one-sided: stopped where a configuration is behind the best by so many SD")
+    race(runs // 10, np.random.default_rng(36))
 
 
 if __name__ == "__main__":

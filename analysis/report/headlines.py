@@ -49,7 +49,7 @@ def _of_standing(findings: Findings) -> Iterator[str]:
             yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
         else:
             yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(one.estimate, scale)}."
-    if findings.as_good:
+    if findings.as_good and not findings.run.unfinished:
         yield f"Smaller cells whose mean is no worse than the full method's: {', '.join(findings.as_good[:3])}."
 
 

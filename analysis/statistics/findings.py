@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note, settle
 from branchwise.analysis.statistics.comparisons.overlap import pairing_notes
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.notes import idle, lost_cells, notes_on, unfinished
+from branchwise.analysis.statistics.notes import idle, limits, lost_cells, notes_on, unfinished
 from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, tested
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential import extended
@@ -92,7 +92,7 @@ def analyse(run: Run) -> Findings:
         as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
-        notes=(*(looks.notes() if looks else ()), *pairing_notes(run, headline), *extended.notes(run),
+        notes=(*limits(run), *(looks.notes() if looks else ()), *pairing_notes(run, headline), *extended.notes(run),
                *_resealed(run, edited), *_of_source(run),
                *unread, *notes_on(run, outcomes), *evidence.notes,
                *([] if looks or extended.grew(run) else seeds_note(verdicts)),

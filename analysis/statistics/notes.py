@@ -23,6 +23,20 @@ def unfinished(run: Run) -> list[str]:
     return [f"Not judged: {run.unfinished} of the plan are finished."] if run.unfinished else []
 
 
+def limits(run: Run) -> list[str]:
+    """The limit that ended the run, and what it took of those that it had."""
+    declared, spent = run.space.get("limits") or {}, run.manifest.get("spent") or {}
+    taken = [
+        f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g} {unit}"
+        for key, unit in (("hours", "h"), ("gpu_hours", "GPU hours"), ("cost", "of cost"))
+        if isinstance(declared.get(key), int | float)
+    ]
+    if limit := run.manifest.get("limit"):
+        hours = f"{float(spent.get('hours', 0.0)):.3g} h"
+        return [f"Ended at a limit: {limit}. The run has taken {', '.join(taken) or hours}."]
+    return [f"Limits: the run has taken {', '.join(taken)}."] if taken and spent else []
+
+
 def idle(run: Run) -> list[str]:
     """Seeds and components that change nothing at all."""
     results = run.results[run.results["kind"].isin(RESULT_KINDS)]

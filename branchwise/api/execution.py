@@ -84,6 +84,8 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
     if outcome.summary is None:
         raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {again} resumes it")
     study = load(local)
+    if outcome.limit:
+        warnings.warn(f"{prepared.run.name} ended at a limit: {outcome.limit}; {again} goes on", stacklevel=4)
     failed = sum(number for status, number in outcome.counts.items() if status not in ("done", "stopped"))
     if failed:
         first = next((text for text in study.arms["error"] if text), "")

@@ -227,6 +227,8 @@ class Manifest(Schema):
     teachers: list[_Teacher] | None = None
     teacher: _Teacher | None = None
     looks: list[_FinishedLook] | None = None
+    spent: dict[str, Finite] | None = None
+    limit: str = ""
     stopped_after: int = 0
     stopped_because: Literal["decided", "futile", "max"] = "max"
     arms: int = 0
@@ -309,6 +311,7 @@ class _Design(Schema):
     claims: list[str] | None = None
     components: dict[str, Any] | None = None
     alpha: Alpha = ALPHA
+    seeds: Annotated[int, Field(ge=1, le=100)] | None = None  # of each configuration of a search
 
 
 class SpaceTree(Schema):
@@ -316,6 +319,7 @@ class SpaceTree(Schema):
 
     name: Name | None = None
     design: _Design | None = None
+    limits: dict[str, Any] | None = None
 
 
 def check(model: type[Schema], content: Any, where: str) -> Any:

@@ -200,3 +200,19 @@ def test_an_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
     assert np.isnan(p["other"])
     assert p["more"] == next(row.effect.p for row in after.headline.rows if row.component == "more")
     assert [verdict.status for verdict in after.verdicts] == ["supported"]
+
+
+def test_the_report_says_what_limits_left(make_run: MakeRun) -> None:
+    folder = make_run(effects=TWO, blocks=5, drop=[f"{cell}-b4" for cell in ("full", "other")])
+    space = (folder / "space.yaml").read_text()
+    (folder / "space.yaml").write_text(space + "limits: {hours: 2, failures: 3}\n")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    spent = {"hours": 0.5, "gpu_hours": 0.0, "cost": 0.0, "failures": 0}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent}))
+    assert "Limits: the run has taken 0.5 of 2 h." in analyse(load_run(folder)).notes
+    limit = "limits.failures: 3 arms failed, 3 are allowed"
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"spent": spent, "limit": limit}))
+    note = f"Ended at a limit: {limit}. The run has taken 0.5 of 2 h."
+    assert note in build_report([folder]).notes
+    assert note in (folder / "report" / "index.html").read_text()
+    assert json.loads((folder / "report" / "ablation.json").read_text())["manifest"]["limit"] == limit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.tables import attribution_table, claims_table
+from branchwise.analysis.report.terminal import show
 from branchwise.analysis.statistics.attribution import headline_effect
 from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.verify import checks
+from branchwise.analysis.verify import verdicts as required
 from branchwise.run_files.sealing import sealed_json
 
 Values = dict[tuple[bool, bool], list[float]]
@@ -123,6 +129,21 @@ def test_an_unfinished_plan_is_not_judged(make_run):
     assert math.isnan(verdict.test.p_holm)
     assert all(math.isnan(row.p_holm) for row in found.headline.rows)
     assert found.warnings == ("Not judged: 3 of 5 blocks of the plan are finished.",)
+    folder, terminal = found.run.folder, Console(file=io.StringIO(), width=200)
+    show(build_report([folder]), terminal)
+    page = (folder / "report" / "index.html").read_text()
+    for text in (terminal.file.getvalue(), page):
+        assert "not judged: 3 of 5 blocks" in text
+        assert "Not judged: 3 of 5 blocks of the plan are finished." in text
+        assert "no worse than the full method's" not in text
+    numbers = json.loads((folder / "report" / "ablation.json").read_text())
+    assert [(one["verdict"], one["reason"], one["p_holm"]) for one in numbers["claims"]] == [
+        ("not judged", "3 of 5 blocks", None)
+    ]
+    assert (numbers["unfinished"], {row["p_holm"] for row in numbers["components"]}) == ("3 of 5 blocks", {None})
+    (stopping,) = [one for one in checks(folder) if one.name == "stopping rule"]
+    assert (stopping.holds, stopping.told[:29]) == (False, "not judged: 3 of 5 blocks; 4 ")
+    assert [one.told for one in required(folder, [])] == ["not judged: 3 of 5 blocks"]
     whole = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
     assert whole.verdicts[0].status == "supported"
 

@@ -12,7 +12,7 @@ import pytest
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Limits, Meter, Spent, passed
 from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended
-from branchwise.orchestration.planning.plan import Plan, describe, plan_new
+from branchwise.orchestration.planning.plan import Plan, describe, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records, reusable_arms
@@ -90,6 +90,10 @@ def test_confirmation_avoids_seeds_that_were_looked_at(done: Plan, storage: Stor
     assert sorted({arm.seed for arm in second.arms}) == [7, 8]
     assert second.extends is not None
     assert second.extends["earlier"] == ["fresh"]
+    write_manifest(fresh.run, fresh.space, status="finished")
+    third = plan_extended(storage, Extension(name="fresh", blocks=4, confirm=True), "third")
+    assert third.extends is not None
+    assert third.extends["earlier"] == ["fresh"]
 
 
 def test_exploratory_seeds_stay_so_in_whatever_grows_out_of_them(done: Plan, storage: Storage) -> None:
@@ -251,3 +255,18 @@ def test_looks_pack_each_stage_for_all_slots(surface_space: Path, storage: Stora
     assert len({cohort.name for cohort in plan.cohorts}) == len(plan.cohorts)
     outline = json.loads(json.dumps(space.design.outline(space.method)))
     assert outline["looks"] == {"blocks": [4, 5, 6], "spending": "obrien_fleming", "futility": 0.1}
+
+
+def test_plan_says_whether_limits_suffice(done: Plan, storage: Storage, surface_space: Path) -> None:
+    def told(limits: str, plan: Plan | None = None) -> str | None:
+        planned = plan or plan_new(load_space(surface_space, [f"limits={limits}"]), storage, None)
+        return dict(describe(planned)).get("limits")
+
+    assert told("{hours: 8}") == "hours 8; expected to suffice"
+    assert (told("{hours: 0.0001}") or "").startswith("hours 0.0001; not expected to suffice: the whole run takes")
+    assert told("{failures: 3}") == "failures 3"
+    begun = plan_new(load_space(surface_space, ["limits={hours: 8}"]), storage, "begun")
+    write_plan(begun.run, begun.space, begun.cohorts)
+    write_manifest(begun.run, begun.space, status="limited", spent={"hours": 7.999, "gpu_hours": 0.0, "cost": 0.0})
+    resumed = plan_resumed(storage, "begun")
+    assert told("", resumed) == "hours 8; not expected to suffice: the whole run takes about hours 8"

@@ -88,7 +88,7 @@ def _decisions(findings: Findings) -> Iterator[Decision]:
     for verdict in findings.verdicts:
         yield Decision(
             run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
-            verdict=verdict.status, p_holm=verdict.test.p_holm,
+            verdict="exploratory" if findings.edited else verdict.status, p_holm=verdict.test.p_holm,
         )  # fmt: skip
     for number, scale in enumerate(findings.outcomes):
         behind = f"({scale.outcome.name})" if number else ""

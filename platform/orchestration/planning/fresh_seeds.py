@@ -24,16 +24,25 @@ def first_fresh_seed(storage: Storage, space: Space, first: int, blocks: int) ->
 
 
 def confirmations_of(storage: Storage, name: str) -> list[str]:
-    """Return the names of the runs that confirm the run of this name."""
-    return [run.name for run in runs(storage) if _confirms(run, name)]
+    """Return the names of the runs that confirm the run of this name, or what it confirms itself."""
+    confirmed = {run.name: found for run in runs(storage) if (found := _confirmed_by(run))}
+    root = _root(name, confirmed)
+    return [run for run in confirmed if _root(run, confirmed) == root]
 
 
-def _confirms(run: RunFolder, name: str) -> bool:
+def _root(name: str, confirmed: Mapping[str, str]) -> str:
+    for _ in confirmed:  # a plan that was made by hand may name itself
+        name = confirmed.get(name, name)
+    return name
+
+
+def _confirmed_by(run: RunFolder) -> str:
+    """The name of the run that this one confirms; empty where it confirms none."""
     try:
         extends = run.read_plan().get("extends") or {}
     except (DamagedError, OSError):
-        return False
-    return bool(extends.get("confirmation")) and extends.get("run") == name
+        return ""
+    return str(extends["run"]) if extends.get("confirmation") else ""
 
 
 def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:

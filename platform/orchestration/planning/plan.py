@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.limits import Spent, spent_of
 from branchwise.orchestration.planning.bill import cohort_bill, device_here, fits, teacher_bill, too_large
 from branchwise.orchestration.planning.gpus import Target, price_of
 from branchwise.orchestration.planning.machine import (
@@ -300,14 +301,18 @@ def describe(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _suffice(plan: Plan) -> str:
-    """Whether the limits are enough for what is expected."""
-    limits, arms = plan.space.limits, plan.arm_seconds
-    hours = (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
-    gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
-    if not arms and plan.cohorts:
+    """Whether the limits are enough for what is expected, with what a resumed run has taken already."""
+    allowed = plan.space.limits.model_dump(exclude_none=True)
+    if set(allowed) == {"failures"}:
         return ""
-    needed = {"hours": hours, "gpu_hours": gpu_hours, "cost": gpu_hours * (plan.price or 0.0)}
-    allowed = limits.model_dump(exclude_none=True)
+    arms = plan.arm_seconds
+    if not arms and plan.cohorts:
+        return "; not known whether they suffice: how long an arm takes is not known before the first one"
+    before = spent_of(plan.run.read_manifest()) if plan.resumed else Spent()
+    hours = before.hours + (plan.teacher_seconds + arms + plan.startup_seconds) / 3600
+    gpu_hours = plan.space.resources.gpus_per_trial * sum(cohort.seconds for cohort in plan.cohorts) / 3600
+    cost = before.cost + gpu_hours * (plan.price or 0.0)
+    needed = {"hours": hours, "gpu_hours": before.gpu_hours + gpu_hours, "cost": cost}
     short = [f"{key} {value:.3g}" for key, value in needed.items() if value > allowed.get(key, math.inf)]
     if not short:
         return "; expected to suffice"
