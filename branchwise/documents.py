@@ -65,6 +65,7 @@ class BestArm(_Part):
     arm: str
     metric: str
     value: float
+    seeds: int = Field(description="seeds that the value is the mean of: more than 1 for a search with `seeds`")
 
 
 class StatusDocument(Document):

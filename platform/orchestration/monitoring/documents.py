@@ -67,7 +67,7 @@ def status_document(run: RunFolder) -> StatusDocument:
         arms_by_status=dict(sorted(Counter(str(record["status"]) for record in state.records.values()).items())),
         seconds_left=left,
         running=[_running(cohort, report, state) for cohort, report in state.running.items()] if seen.holder else [],
-        best=best and BestArm(arm=best.arm, metric=best.metric, value=best.value, seeds=best.seeds),
+        best=BestArm(**vars(best)) if best else None,
         report=run.report_path() if run.has_report() else None,
         limit=manifest.get("limit") or None,
     )
