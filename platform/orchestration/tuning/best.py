@@ -49,7 +49,7 @@ def best_space(space: Space, found: Found) -> str | None:
         "kind": "factorial" if len(changed) <= MAX_FACTORIAL else "leave_one_out",
         "components": _components(changed),
         "blocks": max(MIN_BLOCKS, design.max_blocks),
-        "first_seed": max([design.seed, *(arm.seed for arm in design.arms(space.method, found))]) + 1,
+        "first_seed": max([design.searched_seeds[-1], *(arm.seed for arm in design.arms(space.method, found))]) + 1,
     }
     text = f"{HEADER.format(name=space.name)}{to_yaml(tree)}"
     parse_space("best.yaml", text.encode(), folder=space.folder, imports=space.imports)
