@@ -167,7 +167,7 @@ def race(runs: int, rng: Rng) -> None:
             stopped = np.zeros(runs, dtype=bool)
             used = np.full(runs, seeds)
             for n in range(FIRST_LOOK["race"], seeds):
-                now = np.array([is_behind(row[:n], np.zeros(n)) for row in behind[~stopped]])
+                now = np.array([is_behind(row[:n], np.zeros(n)) for row in behind[~stopped]], dtype=bool)
                 used[np.flatnonzero(~stopped)[now]] = n
                 stopped[np.flatnonzero(~stopped)[now]] = True
             parts.append(f"{size:g} SD {stopped.mean():.1%}, {used.mean():.1f} seeds")
