@@ -38,6 +38,9 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         help="folder of the report (default: RUN/report); of runs made elsewhere, a run folder with the report in it "
         "(default: NAME-ablation beside them)",
     )
+    parser.add_argument(
+        "--across", action="store_true", help="combine the effects of runs on different data sets (random effects)"
+    )
     other = parser.add_argument_group(ELSEWHERE)
     other.add_argument("--components", default="", metavar="A,B", help="columns whose values are compared")
     other.add_argument("--block", metavar="COLUMN", help="of the seed that cells share (default: seed)")
@@ -110,6 +113,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     try:
         imported = bool(args.value or args.components)
         _refuse_unused(args, imported)
+        if args.across:
+            return _across(args, imported)
         folders = [_from_elsewhere(args)] if imported else [_folder(name, args.storage) for name in args.run_folder]
         explored = [] if imported else _explored(folders, args.claim)
         if args.paper:
@@ -144,6 +149,31 @@ def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
             raise RunFolderError(
                 "--out: not used with --paper" if name == "out" else f"--{name}: only used with {needs}"
             )
+
+
+def _across(args: argparse.Namespace, imported: bool) -> int:
+    """Print what holds across runs on different data sets; with --out, write it as a report."""
+    from branchwise.analysis.across import across, document, effects_table, write_report
+    from branchwise.analysis.console import make_console
+    from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.report.numbers import to_json
+    from branchwise.analysis.report.terminal import rich_table
+
+    for option, given in (("--claim", args.claim), ("--paper", args.paper), ("--components and --value", imported)):
+        if given:
+            raise RunFolderError(f"{option}: not used with --across, which combines finished run folders")
+    found = across([_folder(name, args.storage) for name in args.run_folder])
+    folder = write_report(found, args.out) if args.out else None
+    if args.json:
+        print_document(json.loads(to_json(document(found))))
+        return 0
+    console, table = make_console(), effects_table(found)
+    console.print(rich_table(table))
+    for note in (table.note, *found.notes):
+        console.print(note, highlight=False)
+    if folder:
+        console.print(f"report: {folder / 'index.html'}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from branchwise.api.hyperparameters import choice, integer, loguniform, uniform
     from branchwise.api.runs import ablate, follow_up, plan, resume, search
     from branchwise.api.study import Study, load, verify
-    from branchwise.api.tables import analyze, compare
+    from branchwise.api.tables import across, analyze, compare
 
 _MODULES = {
     "ablate": "runs",
@@ -26,6 +26,7 @@ _MODULES = {
     "plan": "runs",
     "resume": "runs",
     "follow_up": "runs",
+    "across": "tables",
     "analyze": "tables",
     "compare": "tables",
     "load": "study",
@@ -44,6 +45,7 @@ __all__ = [
     "RunError",
     "Study",
     "ablate",
+    "across",
     "analyze",
     "choice",
     "compare",

@@ -51,7 +51,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report", "compare", "verify"],
+    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report", "compare", "across", "verify"],
     "platform/orchestration": [
         "errors",
         "time_limit",

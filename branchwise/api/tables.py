@@ -14,6 +14,7 @@ from branchwise.run_files.layout import RESULTS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from branchwise.analysis.across import Across
     from branchwise.analysis.compare import Comparison
     from branchwise.analysis.elsewhere.run_table import RunTable
 
@@ -151,6 +152,28 @@ def compare(
             alpha=alpha,
         )
         return compare_groups(as_table(first), group, options)
+
+
+def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Across:
+    """Combine the effects of runs on different data sets: random-effects means and prediction intervals.
+
+    Args:
+        runs: Names or folders of two runs or more, one of each data set. Two give no mean.
+        storage: Where runs are kept that are given by name.
+
+    Returns:
+        The effects by run, `combined` by component, and a DataFrame `summary`.
+
+    Raises:
+        InputError: The effects are on other scales, of other kinds or directions, or no component is in every run.
+    """
+    from branchwise.analysis.across import across as combine
+    from branchwise.analysis.records.folder import find_run
+
+    with input_errors():
+        if isinstance(runs, str):
+            raise InputError(f"runs: must be a list of runs, such as [{runs!r}, ...]")
+        return combine([find_run(str(run), Path(storage)) for run in runs])
 
 
 def as_table(runs: Any) -> pd.DataFrame | RunTable | str:

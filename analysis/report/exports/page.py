@@ -43,11 +43,6 @@ def html(
     analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
 ) -> str:
     """The page as one self-contained string; every text of a run is escaped by the template. target: its folder."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["minus"] = with_minus
     runs = [
         _page_run(findings, group, measured, target)
         for findings, group, measured in zip(analyses, plots, again, strict=True)
@@ -55,15 +50,28 @@ def html(
     for i, run in enumerate(runs, start=1):
         run["key"] = f"run{i}-" if len(runs) > 1 else ""
     running = any(findings.run.progress for findings in analyses)
-    script = SCRIPT.read_text(encoding="utf-8")
-    return environment.get_template("interim.html.j2" if running else "report.html.j2").render(
-        script=Markup(script),
-        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+    return render_page(
+        "interim.html.j2" if running else "report.html.j2",
         title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=tables.claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),
+    )
+
+
+def render_page(template: str, **values: object) -> str:
+    """Return a page of a template, with the script that all share."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["minus"] = with_minus
+    script = SCRIPT.read_text(encoding="utf-8")
+    return environment.get_template(template).render(
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+        **values,
     )
 
 
