@@ -99,18 +99,20 @@ def _reml(y: FloatArray, variances: FloatArray) -> float:
     """The tau^2 >= 0 at which the restricted likelihood is highest."""
     top = 10 * float(((y - y.mean()) ** 2).sum())
     grid = np.concatenate([[0.0], np.geomspace(top * 1e-8, top, GRID)]) if top > 0 else np.zeros(1)
-    best = int(np.argmax([_likelihood(tau2, y, variances) for tau2 in grid]))
+    best = int(np.argmax(_likelihoods(grid, y, variances)))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     if not _score(low, y, variances) > 0 > _score(high, y, variances):
         return float(grid[best])
     return float(brentq(_score, low, high, args=(y, variances), xtol=1e-15, rtol=1e-14))
 
 
-def _likelihood(tau2: float, y: FloatArray, variances: FloatArray) -> float:
-    """The restricted log-likelihood, without its constant."""
-    weights = 1 / (variances + tau2)
-    mean = float(weights @ y / weights.sum())
-    return float(np.log(weights).sum() - np.log(weights.sum()) - weights @ (y - mean) ** 2) / 2
+def _likelihoods(grid: FloatArray, y: FloatArray, variances: FloatArray) -> FloatArray:
+    """The restricted log-likelihood at each tau^2 of a grid, without its constant."""
+    weights = 1 / (variances + grid[:, None])
+    total = weights.sum(1)
+    means = weights @ y / total
+    squares = (weights * (y - means[:, None]) ** 2).sum(1)
+    return np.asarray((np.log(weights).sum(1) - np.log(total) - squares) / 2)
 
 
 def _score(tau2: float, y: FloatArray, variances: FloatArray) -> float:
