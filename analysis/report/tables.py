@@ -185,8 +185,8 @@ def budget_table(findings: Findings) -> Table:
         title="By training steps", name="budget_effects",
         columns=("outcome", "component", "steps", "better by", "p"), rows=tuple(rows),
         text_columns=2,
-        note="Effects of the components on the same students along the way, p unadjusted. Before the last row the "
-        "learning rate is still high; students trained to their end in fewer steps are another experiment (train.steps "
+        note="Effects of the components on the same models along the way, p unadjusted. Before the last row the "
+        "learning rate is still high; models trained to their end in fewer steps are another experiment (train.steps "
         "as a component).",
     )  # fmt: skip
 
@@ -368,6 +368,7 @@ def variance_table(findings: Findings) -> Table:
     correlation: tuple[tuple[str, str], ...] = (("intra-block correlation", number(v.intra_block)),)
     if not findings.run.inference.paired:
         rows, correlation = [(f"{rows[2][0]}, pooled", rows[2][1]), *rows[3:]], ()
+    rows = [row for row in rows if row[1] != DASH]
     scale = findings.headline
     unit = scale.outcome.title if scale.scale == "identity" else f"{scale.scale} of {scale.outcome.title}"
     return Table(

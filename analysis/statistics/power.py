@@ -263,7 +263,7 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
             )
     if repeats:
         lines.append(
-            f"Sampling each student {2 * repeats.now} times instead of {repeats.now} would take about "
+            f"Sampling each model {2 * repeats.now} times instead of {repeats.now} would take about "
             f"{repeats.seconds:.1f} s more an arm and narrow intervals by about {repeats.narrower:.0%}."
         )
     return lines

@@ -47,10 +47,11 @@ def cell_forest(findings: Findings) -> Plot | None:
         axes.set_yticks(range(len(shown)), [])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
+    alone = f", {' and '.join(row.cell for row in single)} (diamonds)" if single else ""
     alt = (
-        f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar), of "
-        f"the teacher and of real images (diamonds) where known. Right: change against {scale.reference} with "
-        f"{findings.run.inference.percent} intervals {findings.run.inference.method}, right being better."
+        f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar)"
+        f"{alone}. Right: change against {scale.reference} with {findings.run.inference.percent} intervals "
+        f"{findings.run.inference.method}, right being better."
     )
     best = (min if findings.run.primary.better == "lower" else max)(cells, key=lambda row: row.mean)
     return render(figure, "cells", f"The best mean is that of {best.cell}: {number(best.mean)}", alt)

@@ -110,7 +110,7 @@ def budget_panels(findings: Findings) -> Plot | None:
     labels = [label for axes in panels[0] for label in axes.get_legend_handles_labels()[1]]
     figure.legend(handles, labels, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.7)))
     alt = (
-        "Shapley value of each component after several training steps of the same students, with "
+        "Shapley value of each component after several training steps of the same models, with "
         f"{findings.run.inference.percent} intervals {findings.run.inference.method}; up is better."
     )
     return render(figure, "budget_effects", "Worth of each component against training steps", alt)
