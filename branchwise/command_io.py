@@ -38,7 +38,8 @@ def wants_json(arguments: Sequence[str] | None) -> bool:
 
 def print_error(program: str, message: str, code: int, *, as_json: bool) -> None:
     """Print an error on stderr; with `--json` also as a document on stdout."""
-    print(f"{program}: {message}", file=sys.stderr)
+    if sys.stderr is not None:  # where the caller has closed it, print would write to stdout
+        print(f"{program}: {message}", file=sys.stderr)
     if as_json:
         print_document({"error": message, "exit_code": code})
 
@@ -48,12 +49,14 @@ def print_document(document: Mapping[str, Any]) -> None:
     write_json({"schema_version": SCHEMA_VERSION, **document}, sys.stdout, indent=1)
 
 
-def write_json(document: Mapping[str, Any], stream: TextIO, indent: int | None = None) -> bool:
+def write_json(document: Mapping[str, Any], stream: TextIO | None, indent: int | None = None) -> bool:
     """Write JSON and a line feed at once. A reader that has gone ends the output, not the command.
 
     Returns:
         Whether somebody still reads.
     """
+    if stream is None:  # closed by the caller
+        return False
     try:
         stream.write(f"{json.dumps(finite(document), allow_nan=False, indent=indent)}\n")
         stream.flush()

@@ -35,8 +35,8 @@ from branchwise.orchestration.run_folder.tables import report  # noqa: E402
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
+    console, begun = make_console(), threading.Event()
     with interrupts.as_one_interrupt():
-        console, begun = make_console(), threading.Event()
         try:
             return measure(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:

@@ -55,8 +55,8 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
         The exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted. A dry run returns 2
         where the run could not start.
     """
+    console = make_console()  # before anything takes the number of a stream that the caller closed
     with interrupts.as_one_interrupt():
-        console = make_console()
         try:
             return execute(read_options(name, arguments), console)
         except BaseException as error:

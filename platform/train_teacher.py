@@ -37,8 +37,8 @@ from branchwise.run_files.layout import RESULTS  # noqa: E402
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
+    console, begun = make_console(), threading.Event()
     with interrupts.as_one_interrupt():
-        console, begun = make_console(), threading.Event()
         try:
             train(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:

@@ -17,8 +17,9 @@ import jsonschema
 import pytest
 
 from branchwise.cli import main
-from branchwise.command_io import finite, write_json
+from branchwise.command_io import finite, print_error, write_json
 from branchwise.documents import DOCUMENTS, json_schema
+from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.events import Events
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.trainables.dash.machine import checks
@@ -164,6 +165,16 @@ def test_a_closed_pipe_leaves_no_traceback() -> None:
     assert process.wait() == 0
 
 
+def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    print_error("branchwise list", "no", 2, as_json=True)
+    with pytest.raises(SystemExit) as ended:
+        interrupts.leave(2)
+    assert ended.value.code == 2
+
+
 def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
     lines = [strict(line) for line in stream.getvalue().splitlines()]
     for line in lines:
@@ -186,7 +197,7 @@ def test_events_follow_a_run(tmp_path: Path) -> None:
     record("earlier-b0", "t0000")
     plan: Any = SimpleNamespace(
         run=run, total=4, cohorts=[cohort("t0001", "full-b0", "base-b0"), cohort("t0002", "ema-b0")],
-        teacher_seconds=0.0, arm_seconds=4.0, startup_seconds=1.0,
+        teacher_seconds=0.0, arm_seconds=4.0, startup_seconds=1.0, nothing_left=False,
     )  # fmt: skip
     stream = io.StringIO()
     events, state = Events(stream), RunState(run)

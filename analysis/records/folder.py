@@ -193,18 +193,3 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
 def _numbers(arms: pd.DataFrame, column: str) -> Any:
     """A column as numbers, NaN where it holds none or is not there."""
     return pd.to_numeric(arms[column], errors="coerce") if column in arms else np.nan
-
-
-def newest_run(root: Path, example: str, searched: bool = False) -> Run:
-    """The newest finished run in `results/` of the checkout at `root`, with a search or without, and says which.
-
-    Where there is none, the small run `example` that the tests use.
-    """
-    for folder in sorted((root / "results").glob("*"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if (folder / "plan.json").is_file() and (folder / "arms.parquet").is_file():
-            run = load_run(folder)
-            if run.searched == searched and len(run.results):
-                print(f"{folder.relative_to(root)}: {len(run.results)} arms, {run.measure}")
-                return run
-    print(f"There is no such run in {root / 'results'} yet, so this shows the tests' small one, {example}.")
-    return load_run(root / "tests/data/runs" / example)

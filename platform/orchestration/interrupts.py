@@ -108,8 +108,9 @@ def leave(code: int) -> NoReturn:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by the caller
+                stream.flush()
     except (OSError, ValueError):  # a full disk, or a reader that is gone: Python would try again, and end with 120
         os._exit(code)
     if hanging():

@@ -37,7 +37,8 @@ class Events:
         self._arms = {cohort.name: {arm.name for arm in cohort.arms} for cohort in plan.cohorts}
         self._earlier = set(plan.run.record_names()).difference(*self._arms.values())
         self._finished = len(self._earlier)
-        self._left = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds or None
+        is_known = plan.arm_seconds > 0 or plan.nothing_left
+        self._left = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds if is_known else None
         self._write("planned")
 
     def teacher(self, name: str, status: str) -> None:
