@@ -22,8 +22,11 @@ from branchwise.documents import DOCUMENTS, json_schema
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.events import Events
 from branchwise.orchestration.monitoring.run_state import RunState
+from branchwise.orchestration.space import load_space
+from branchwise.trainables import Result
 from branchwise.trainables.dash.machine import checks
 from branchwise.trainables.dash.machine.checks import Check
+from branchwise.trainables.runtime.ray_worker import record_of
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -77,6 +80,36 @@ def test_a_plan_that_cannot_start(printed: Printed, surface_space: Path) -> None
     code, plan, _ = printed("plan", surface_space, "--json", "--set", "resources.cpus_per_trial=999", schema="plan")
     assert code == 2
     assert "999" in plan["obstacle"]
+
+
+COMMAND = """\
+name: script
+trainable: command
+command:
+  {run: [python, train.py, "{ema}", --seed, "{seed}"], metric: {file: result.json, key: acc}, direction: maximize}
+settings: {ema: --ema}
+design: {components: {ema: {off: {ema: ""}}}, blocks: 5}
+resources: {max_concurrent: 2}
+"""
+
+
+def test_the_time_of_a_plan_follows_an_earlier_run_of_its_settings(printed: Printed, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    (tmp_path / "space.yaml").write_text(COMMAND)
+    assert printed("plan", "space.yaml", "--json")[1]["seconds"] is None
+    space, run = load_space(tmp_path / "space.yaml"), RunFolder(storage_at(tmp_path / "results"), "before")
+    run.write_space(space.resolved().encode())
+    run.write_plan({"space_sha256": ""})
+    run.write_manifest({"status": "finished", "started": "2026-01-02T03:04:05+00:00"})
+    for number, arm in enumerate(space.design.arms(space.method, {})[:4]):
+        record = record_of(arm, f"t{number:04d}", Result(status="done", values={"value": 0.5}))
+        run.write_record(arm.name, {**record, "seconds": 20.0 + 20 * (number % 2)})
+    plan = printed("plan", "space.yaml", "--json")[1]
+    slots = min(2, os.cpu_count() or 1)
+    assert plan["seconds"] >= 10 * 30 / slots
+    assert any("by the arms of before" in line["text"] for line in plan["details"])
+    other = printed("plan", "space.yaml", "--set", "settings.ema=--other", "--json")[1]
+    assert other["seconds"] is None
 
 
 def test_states_of_runs(printed: Printed, root: Path, tmp_path: Path) -> None:

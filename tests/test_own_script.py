@@ -63,7 +63,7 @@ def quick_start(root: Path) -> list[str]:
 
 def quick_space(lines: list[str]) -> str:
     start = next(index for index, line in enumerate(lines) if line.startswith("name:"))
-    end = next(index for index in range(start, len(lines)) if lines[index].startswith("branchwise run"))
+    end = next(index for index in range(start, len(lines)) if lines[index].startswith("branchwise "))
     return "\n".join(lines[start:end])
 
 

@@ -19,6 +19,7 @@ from branchwise.documents import (
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.status import best_arm, overview, seconds_left
 from branchwise.orchestration.monitoring.terminal import plan_rows
+from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
@@ -29,6 +30,8 @@ def plan_document(plan: Plan, obstacle: str) -> PlanDocument:
     design, searches = plan.space.design, plan.space.design.searches()
     known = plan.device is not None and (plan.arm_seconds or plan.nothing_left or not plan.total)
     seconds = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds
+    if not known and plan.device is not None and (earlier := earlier_time(plan)):
+        known, seconds = True, earlier.seconds + plan.startup_seconds
     machine = plan.device.name if plan.device else None
     return PlanDocument(
         run=plan.run.name,

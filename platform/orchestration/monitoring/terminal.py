@@ -19,6 +19,7 @@ from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.planning.bill import describe_bill, measured_share
+from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
 
@@ -67,7 +68,11 @@ def _time(plan: Plan) -> str:
     if plan.device is None:
         return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
     if plan.total and not plan.nothing_left and not plan.arm_seconds:
-        return "not estimated: how long an arm takes is not known before the first one"
+        earlier = earlier_time(plan)
+        if earlier is None:
+            return "not estimated: how long an arm takes is not known before the first one"
+        whole, begin = duration(earlier.seconds + plan.startup_seconds), duration(plan.startup_seconds)
+        return f"about {whole} on this machine, {begin} of it start-up, by the arms of {earlier.run}"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
     work, start_up = plan.teacher_seconds + plan.arm_seconds, plan.startup_seconds
     return f"about {duration(work + start_up)} {where}, {duration(start_up)} of it start-up{_basis(plan)}"

@@ -1,0 +1,59 @@
+"""How long arms took in an earlier run of the same settings, for trainables that estimate no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from branchwise.analysis.statistics.power import SAME
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.run_files.sealing import DamagedError
+from branchwise.trainables.runtime.run_folder import RunFolder, runs
+
+MAX_RECORDS = 50  # enough for a mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierTime:
+    """Expected seconds of a plan's arms, by those of an earlier run."""
+
+    run: str
+    seconds: float
+
+
+def earlier_time(plan: Plan) -> EarlierTime | None:
+    """Return the time by the latest run of the storage with the same settings and resources; None without one."""
+    if plan.target is not None or plan.storage.local is None or not plan.slots:
+        return None
+    wanted = _settings(yaml.safe_load(plan.space.resolved()))
+    found = []
+    for run in runs(plan.storage):
+        try:
+            if _settings(yaml.safe_load(run.read_space())) == wanted and (seconds := _mean_seconds(run)):
+                found.append((str(run.read_manifest().get("started", "")), run.name, seconds))
+        except (OSError, DamagedError, yaml.YAMLError, AttributeError):
+            continue  # no run that anything can be learned from
+    if not found:
+        return None
+    _, name, seconds = max(found)
+    arms = plan.total - len(plan.arms) + sum(len(cohort.arms) for cohort in plan.cohorts)
+    return EarlierTime(run=name, seconds=seconds * arms / plan.slots)
+
+
+def _settings(tree: dict[str, Any]) -> dict[str, Any]:
+    resources = dict(tree.get("resources") or {})
+    kept = {key: resources.get(key) for key in ("cpus_per_trial", "gpus_per_trial", "arms_per_trial", "workers")}
+    return {**{key: tree.get(key) for key in (*SAME, "function")}, "resources": kept}
+
+
+def _mean_seconds(run: RunFolder) -> float:
+    """Mean seconds of an arm: a cohort's time is shared by its arms."""
+    cohorts: dict[str, list[float]] = {}
+    for name in run.record_names()[:MAX_RECORDS]:
+        record = run.read_record(name)
+        if record.get("status") == "done" and "seconds" in record:
+            cohorts.setdefault(str(record.get("trial")), []).append(float(record["seconds"]))
+    shares = [max(seconds) / len(seconds) for seconds in cohorts.values()]
+    return sum(shares) / len(shares) if shares else 0.0
