@@ -98,7 +98,7 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
                 f"({relative(apart[0], path)}); name one of the folders"
             )
     names = listed([other.name for other in others])
-    return first, (f"The folder is read as that of {first.name}; it also holds files of {names}.",) if others else ()
+    return first, (f"Read as {first.name}; files of {names} in it are left out.",) if others else ()
 
 
 def _outside(outer: list[Path], inner: list[Path]) -> list[Path]:

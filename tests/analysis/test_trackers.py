@@ -93,11 +93,14 @@ def test_scalars_as_tensors_read_back(points: dict[int, float], tmp_path: Path) 
     for step, value in points.items():
         writer.add_scalar("loss", value, step=step)
     writer.close()
-    (folder / "hparams.yaml").write_text("seed: 007\nema: null\nopt: {lr: 1e-3}\nbetas: !!python/tuple [0.9, 0.99]\n")
+    (folder / "hparams.yaml").write_text(
+        "seed: 007\nema: null\nopt: {lr: 1e-3}\nbetas: !!python/tuple [0.9, 0.99]\nact: !!python/name:torch.relu ''\n"
+    )
     runs = read_runs(str(folder))
     found = columns(runs)
     assert [found[f"config.{name}"] for name in ("seed", "ema", "opt.lr")] == [["007"], ["None"], ["1e-3"]]
     assert found["config.betas"] == ["[0.9, 0.99]"]
+    assert found["config.act"] == ["torch.relu"]
     assert runs.history
     history = runs.history.points("loss")
     read = zip(history.steps.tolist(), history.values.tolist(), strict=True)
@@ -397,7 +400,7 @@ def test_two_tools_in_one_folder_are_refused(root: Path, tmp_path: Path) -> None
         read_runs(str(tmp_path / "runs"))
     log_to_tensorboard(tmp_path / "runs/sacred/1/tb")
     runs = read_runs(str(tmp_path / "runs/sacred"))
-    assert any("read as that of Sacred; it also holds files of TensorBoard" in note for note in runs.notes)
+    assert any("Read as Sacred; files of TensorBoard in it are left out" in note for note in runs.notes)
 
 
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:

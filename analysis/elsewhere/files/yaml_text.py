@@ -12,6 +12,7 @@ import yaml
 from branchwise.analysis.records.damage import RunFolderError
 
 HPARAMS = "hparams.yaml"  # Lightning's file of hyperparameters
+_PYTHON = "tag:yaml.org,2002:python/"
 _RESOLVED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 _PLAIN = re.compile(r"[-+]?[.0-9][-+.0-9a-zA-Z_]*|true|false|null|~", re.IGNORECASE)  # numbers, booleans, null
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -24,7 +25,14 @@ class _TextLoader(_Base):  # type: ignore[misc]
 def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
-    return _text(loader, node) if isinstance(node, yaml.SequenceNode) else loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return f"{_object(node)}{_text(loader, node)}"
+    return _object(node) or loader.construct_scalar(node)
+
+
+def _object(node: yaml.Node) -> str:
+    """The function or class that a tag of Python's names, which is all that tells two of them apart."""
+    return str(node.tag)[len(_PYTHON) :].partition(":")[2] if str(node.tag).startswith(_PYTHON) else ""
 
 
 def _text(loader: Any, node: yaml.Node) -> str:
@@ -33,7 +41,7 @@ def _text(loader: Any, node: yaml.Node) -> str:
         return f"[{', '.join(_text(loader, item) for item in node.value)}]"
     if isinstance(node, yaml.MappingNode):
         return f"{{{', '.join(f'{_text(loader, key)}: {_text(loader, item)}' for key, item in node.value)}}}"
-    value = loader.construct_scalar(node)
+    value = _object(node) or loader.construct_scalar(node)
     is_plain = isinstance(node, yaml.ScalarNode) and not node.style and _PLAIN.fullmatch(value)
     return str(value) if is_plain else json.dumps(value, ensure_ascii=False)
 
@@ -43,7 +51,7 @@ _TextLoader.yaml_implicit_resolvers = {
     for first, resolvers in _Base.yaml_implicit_resolvers.items()
 }
 _TextLoader.add_constructor("tag:yaml.org,2002:seq", _text)
-_TextLoader.add_multi_constructor("tag:yaml.org,2002:python/", _plain)
+_TextLoader.add_multi_constructor(_PYTHON, _plain)
 _TextLoader.add_multi_constructor("!", _plain)
 for _name in ("bool", "int", "float", "timestamp", "binary", "set", "omap"):
     _TextLoader.add_constructor(f"tag:yaml.org,2002:{_name}", lambda loader, node: _plain(loader, "", node))
