@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from patience import patience, start_ray
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +84,7 @@ def sweep(start_sweep: Callable[..., subprocess.Popen[str]]) -> Callable[..., tu
     def run(*arguments: object, cwd: Path = ROOT, timeout: float = 280) -> tuple[int, str]:
         process = start_sweep(*arguments, cwd=cwd)
         try:
-            output, _ = process.communicate(timeout=timeout)
+            output, _ = process.communicate(timeout=patience(timeout))
         finally:
             process.kill()
         return process.returncode, output
@@ -105,6 +106,20 @@ def sweep_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         return code, printed.out + printed.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A Ray that this process has started: one start for all sweeps of a module. It must be there afterwards as it was,
+    with the same environment."""
+    import ray
+
+    start_ray()
+    before = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    yield
+    assert ray.is_initialized()
+    assert {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} == before
+    ray.shutdown()
 
 
 SURFACE = """\

@@ -187,10 +187,10 @@ class Pairs(Ablation):
 
 @pytest.fixture
 def copy(root: Path, tmp_path: Path) -> Path:
-    """A copy of the code, with links as they are."""
+    """A copy of the code, with links as they are, compiled as far as the code is."""
     for folder in ("branchwise", "analysis", "trainables", "platform", "tests/data"):
         shutil.copytree(
-            root / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb")
+            root / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("*.pyc.*", "*.ipynb")
         )
     (tmp_path / "space.yaml").write_text(SPACE)
     return tmp_path

@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 import yaml
 from packaging.utils import canonicalize_name
+from patience import patience
 
 from branchwise.orchestration.monitoring.gauges import gauge_texts
 from branchwise.trainables import dash
@@ -231,7 +232,7 @@ def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Pa
 
     def call() -> subprocess.CompletedProcess[str]:
         command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
 
     first = call()
     assert first.returncode == 0, first.stdout + first.stderr
@@ -246,7 +247,7 @@ def test_a_storage_out_of_reach_is_not_one_without_the_run(docker: Path, surface
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
     (tmp_path / "runs").write_text("a file, where the folder of the storage was mounted")
     command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
-    called = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    called = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience(200))
     assert called.returncode == 2
     assert f"--storage {tmp_path / 'runs'}: " in called.stderr, "the outage is told"
     assert called.stdout == "", "no new run was planned"
@@ -275,7 +276,7 @@ def test_a_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=patience(200),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "9 of 9 arms done" in ran.stdout

@@ -12,13 +12,18 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from chromium import needs_chromium, opened
+from patience import patience
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, out = Path(__file__).resolve().parents[1], tmp_path_factory.mktemp("site")
     made = subprocess.run(
-        [sys.executable, root / "docs/site.py", "--out", out], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, root / "docs/site.py", "--out", out],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(300),
     )
     assert made.returncode == 0, made.stderr
     return out

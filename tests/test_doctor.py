@@ -73,9 +73,9 @@ def test_a_check_that_breaks_has_failed_and_says_why() -> None:
 
 @pytest.mark.parametrize("wrong", [1.5, float("nan")])
 def test_numbers_that_differ_fail(wrong: float) -> None:
-    assert "within" in checks._within(1e-4, [1.0, 2.0], [1.0, 2.0])
+    assert "within" in checks.agreement(1e-4, [1.0, 2.0], [1.0, 2.0])
     with pytest.raises(ValueError, match=r"0\.0001 is allowed"):
-        checks._within(1e-4, [1.0, wrong], [1.0, 2.0])
+        checks.agreement(1e-4, [1.0, wrong], [1.0, 2.0])
 
 
 def test_several_workers_are_not_possible_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

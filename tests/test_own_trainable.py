@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from patience import patience
 
 
 @pytest.mark.slow
@@ -26,7 +27,9 @@ def test_the_trainable_of_the_docs_runs(root: Path, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(space)
     command = [sys.executable, root / "platform/run_sweep.py", "--space", "space.yaml", "--storage", tmp_path / "runs"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=patience(200)
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     arms = pd.read_parquet(tmp_path / "runs/least-squares/arms.parquet")
     assert len(arms) == 20

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 from branchwise.trainables.runtime.processes import born, place, scratch_folder
 
@@ -72,7 +73,7 @@ def test_the_dead_have_no_birth() -> None:
     process = subprocess.Popen(["sleep", "60"])
     assert born(process.pid) == born(process.pid) != ""
     process.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patience(20)
     while born(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert born(process.pid) == "", "a zombie is dead"

@@ -48,7 +48,7 @@ def carry_out(space: Space, storage: Storage, lose: Sequence[str] = ()) -> Path:
     write_plan(plan.run, space, plan.cohorts)
     for arm in plan.arms:
         if arm.name not in lose:
-            plan.run.write_record(arm.name, record_of(arm, "t0000", surface._outcome(arm, 1.0, "")))
+            plan.run.write_record(arm.name, record_of(arm, "t0000", surface.outcome_of(arm, 1.0, "")))
     collect(plan.run, space, {arm.name: i for i, arm in enumerate(plan.arms)}, ())
     write_manifest(plan.run, space, status="finished", arms=len(plan.arms))
     return Path(plan.run.root)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kills import resume, start
+from patience import patience
 
 StartSweep = Callable[..., subprocess.Popen[str]]
 Sweep = Callable[..., tuple[int, str]]
@@ -28,23 +29,9 @@ def test_an_interrupted_teacher_ends_the_sweep_with_130(start_sweep: StartSweep,
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=patience(200))
     assert process.returncode == 130, output
     assert "--resume smoke" in output
-
-
-@pytest.mark.slow
-def test_a_teacher_that_diverges_ends_the_sweep_with_its_reason(sweep: Sweep, root: Path, tmp_path: Path) -> None:
-    space, storage = root / "search_spaces/smoke.yaml", tmp_path / "runs"
-    code, output = sweep(
-        "--space", space, "--storage", storage, "--set", "teacher.lr=1e30", "--set", "resources.max_retries=0"
-    )
-    assert code == 3, output
-    assert "the teacher's training failed: FloatingPointError: the teacher's loss or its gradient was not" in output
-    assert "Traceback" not in output
-    (log,) = storage.glob("teachers/*.unfinished/logs/teacher.txt")
-    assert str(log) in output
-    assert "in train_teacher" in log.read_text()
 
 
 TAUGHT = """\

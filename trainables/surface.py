@@ -175,7 +175,7 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
     for arm in kept:
-        context.finish(arm, _outcome(arm, lag, trail), None)
+        context.finish(arm, outcome_of(arm, lag, trail), None)
 
 
 def _passes(arm: Arm, step: int, lag: float, context: Context) -> bool:
@@ -187,7 +187,7 @@ def _passes(arm: Arm, step: int, lag: float, context: Context) -> bool:
     return False
 
 
-def _outcome(arm: Arm, lag: float, trail: str) -> Result:
+def outcome_of(arm: Arm, lag: float, trail: str) -> Result:
     if arm.seed in arm.spec.faults.diverge:
         return Result(status="diverged", error="told to diverge")
     value = _value(arm, lag)

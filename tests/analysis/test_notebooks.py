@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from patience import patience
 
 ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 
@@ -18,7 +19,7 @@ ANALYSIS = Path(__file__).resolve().parents[2] / "analysis"
 def test_notebook_runs(name: str, start: Path) -> None:
     notebook = nbformat.read(ANALYSIS / f"{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(start)}}).execute()
+    NotebookClient(notebook, timeout=round(patience(120)), resources={"metadata": {"path": str(start)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/svg+xml" in output.get("data", {}) or "image/png" in output.get("data", {}) for output in shown)
 
@@ -28,7 +29,7 @@ def test_quick_start_goes_from_a_function_to_a_verdict(tmp_path: Path, monkeypat
     monkeypatch.setenv("PYTHONPATH", str(ANALYSIS.parent))
     notebook = nbformat.read(ANALYSIS / "quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=round(patience(300)), resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs)
     assert "augment: raises accuracy by" in text

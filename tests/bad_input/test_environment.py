@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patience
 
 from branchwise.analysis.console import make_console, one_line, printable
 
@@ -57,7 +58,7 @@ def test_a_plan_in_ascii(root: Path, surface_space: Path) -> None:
     folder = surface_space.parent / "ablación"
     folder.mkdir()
     space = surface_space.rename(folder / "space.yaml")
-    ran = subprocess.run(command(root, space, "--dry-run"), env=environment, capture_output=True, timeout=60)
+    ran = subprocess.run(command(root, space, "--dry-run"), env=environment, capture_output=True, timeout=patience(60))
     assert ran.returncode == 0, ran.stderr
     assert rb"ablaci\xf3n" in ran.stdout
 
@@ -74,7 +75,7 @@ def test_limits_too_tight_for_ray(root: Path, surface_space: Path, limit: int, v
         resource.setrlimit(limit, (value, value))
 
     run: Callable[..., Any] = subprocess.run
-    ran = run(command(root, surface_space), capture_output=True, text=True, preexec_fn=tighten, timeout=60)
+    ran = run(command(root, surface_space), capture_output=True, text=True, preexec_fn=tighten, timeout=patience(60))
     assert ran.returncode == 2
     assert words in ran.stderr
     assert len(ran.stderr.splitlines()) == 1

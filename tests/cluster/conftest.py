@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -92,7 +93,7 @@ class TwoNodes:
 
     def get(self, url: str) -> bytes:
         token = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
-        with urllib.request.urlopen(urllib.request.Request(url, headers=token), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=token), timeout=patience(10)) as answer:
             return bytes(answer.read())
 
     def run(self, *command: object, cwd: Path, timeout: float = 300, **environment: str) -> tuple[int, str]:
@@ -104,14 +105,14 @@ class TwoNodes:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=patience(timeout),
         )
         return ran.returncode, ran.stdout
 
     @staticmethod
     def wait_for(what: Callable[[], Any], seconds: float = 180) -> Any:
         """The first true answer of `what`; an OSError counts as none."""
-        deadline, last = time.monotonic() + seconds, None
+        deadline, last = time.monotonic() + patience(seconds), None
         while time.monotonic() < deadline:
             try:
                 last = what()
@@ -268,7 +269,7 @@ def prometheus(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) ->
 
     def ask(query: str) -> list[Any]:
         url = f"http://{address}/api/v1/query?query={urllib.parse.quote(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=patience(10)) as answer:
             return list(json.loads(answer.read())["data"]["result"])
 
     with process(program, *options, log=tmp_path / "prometheus.log", environment=dict(os.environ)):

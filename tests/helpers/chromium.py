@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from patience import patience
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -33,7 +34,7 @@ def opened(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:
     assert CHROMIUM is not None
     options = ("--enable-logging=stderr", "--virtual-time-budget=6000", f"--user-data-dir={profile}", *options)
     command = [CHROMIUM, *QUIET, "--allow-file-access-from-files", *options, "--dump-dom", page.as_uri()]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=patience(200), check=True)
     return ran.stdout, [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
 
 
@@ -72,7 +73,7 @@ async def _photograph(
         process = subprocess.Popen([CHROMIUM, *QUIET, *options, "about:blank"], stderr=subprocess.DEVNULL)
         try:
             port_file = Path(profile) / "DevToolsActivePort"
-            deadline = time.monotonic() + seconds
+            deadline = time.monotonic() + patience(seconds)
             while not port_file.exists() and time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
             port = port_file.read_text().split()[0]
@@ -93,7 +94,7 @@ async def _page(
     await _call(socket, "Network.setExtraHTTPHeaders", headers={"Authorization": f"Bearer {token}"})
     await _call(socket, "Page.navigate", url="about:blank")
     await _call(socket, "Page.navigate", url=url)
-    deadline, text, turned = time.monotonic() + seconds, "", False
+    deadline, text, turned = time.monotonic() + patience(seconds), "", False
     while time.monotonic() < deadline and not wanted(text):
         await asyncio.sleep(0.5)
         answer = await _call(socket, "Runtime.evaluate", expression="document.body.innerText", returnByValue=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESS = {  # what their command lines hold
@@ -30,7 +31,7 @@ OF_THE_RUN = (
     "sample_seconds",
     "sample_memory",
 )  # columns that tell runs apart, not results
-DEADLINE = 600  # seconds for any one sweep
+DEADLINE = 600  # seconds for any one sweep, on an idle machine
 TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
 ARM_REPORTS = "*/progress/*.json"
 
@@ -58,7 +59,7 @@ def run_undisturbed(space: Path, storage: Path) -> Path:
     log = storage.with_suffix(".log")
     process = start("--space", space, "--storage", storage, "--name", "undisturbed", log=log)
     try:
-        code = process.wait(DEADLINE)
+        code = process.wait(patience(DEADLINE))
     finally:
         process.kill()
     if code:
@@ -70,7 +71,7 @@ def wait_for(moment: Moment, process: subprocess.Popen[bytes], storage: Path) ->
     """False when the sweep ended before that moment."""
     began = time.monotonic()
     while moment.share and max(map(_done, storage.glob(moment.reports)), default=-1.0) < moment.share:
-        if process.poll() is not None or time.monotonic() - began > DEADLINE:
+        if process.poll() is not None or time.monotonic() - began > patience(DEADLINE):
             return False
         time.sleep(0.05)
     time.sleep(moment.seconds)
@@ -142,6 +143,6 @@ def resume(storage: Path, name: str, *arguments: object) -> int:
     """Goes on with the run until its end; returns the exit code."""
     process = start("--resume", name, "--storage", storage, *arguments, log=storage.with_suffix(".log"))
     try:
-        return process.wait(DEADLINE)
+        return process.wait(patience(DEADLINE))
     finally:
         process.kill()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import train_teacher
+from patience import patience
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.machine import Cluster, gpu_names, machine, shortages, slots
@@ -205,7 +206,7 @@ def test_two_trials_share_a_gpu_and_train_on_it(surface_space: Path, root: Path,
     )
     environment = os.environ | {"PYTHONPATH": f"{root}:{tmp_path}", "RAY_AUTH_MODE": "disabled"}
     command = [sys.executable, "-c", HALVES, str(surface_space), str(tmp_path / "runs")]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=patience(240))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told = json.loads(ran.stdout.splitlines()[-1])
     assert [values["device"] for values in told] == ["cuda:0", "cuda:0"]

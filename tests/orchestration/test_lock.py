@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 from branchwise.orchestration.errors import TakenOverError
 from branchwise.orchestration.run_folder import lock
@@ -145,7 +146,7 @@ def test_a_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.
             run.delete("lock.json")
         else:
             run.write("lock.json", b"{")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while time.monotonic() < deadline and not living_holder(run):
             time.sleep(0.01)
         assert living_holder(run)
@@ -161,7 +162,7 @@ def test_the_holder_gives_signs_of_life(run: Storage, monkeypatch: pytest.Monkey
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     with hold(run):
         first = run.read_json("lock.json")["renewed"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while run.read_json("lock.json")["renewed"] == first and time.monotonic() < deadline:
             time.sleep(0.01)
         assert run.read_json("lock.json")["renewed"] > first

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import patience
 
 from branchwise.orchestration import interrupts, time_limit
 from branchwise.orchestration.time_limit import Silence, within
@@ -85,7 +86,7 @@ def test_a_signal_ends_even_a_process_that_is_stuck_in_a_library() -> None:
     assert process.stdout.readline() == "stuck\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 130
+    assert process.wait(patience(30)) == 130
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     def run(*arguments: str) -> str:
         began = time.monotonic()
         assert run_sweep.main([*arguments]) == 2
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < patience(20)
         said = capsys.readouterr().err
         assert len(said.splitlines()) == 1, said
         return said
@@ -153,4 +154,4 @@ def test_a_storage_without_a_network(surface_space: Path, scheme: str) -> None:
     assert ran.returncode == 2, ran.stderr
     assert f"--storage {scheme}://no-such-bucket/runs: " in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
-    assert time.monotonic() - began < 60  # 30 s, and a busy machine's start
+    assert time.monotonic() - began < patience(60)  # 30 s, and the start

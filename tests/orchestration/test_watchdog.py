@@ -34,7 +34,7 @@ class Clock:
         for _ in range(seconds):
             self.now += 1
             if self.nodes is not None:
-                dog._nodes.last, dog._nodes.answers = self.nodes, dog._nodes.answers + 1
+                dog.nodes.last, dog.nodes.answers = self.nodes, dog.nodes.answers + 1
             dog.check(pulse)
 
 
@@ -104,10 +104,10 @@ def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
 
 
 def test_what_fails_because_something_is_lost_is_told_as_lost(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_nodes", lambda: [node("here", 2, alive=False)])
+    monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2, alive=False)])
     with watched() as dog, pytest.raises(ClusterLostError, match="dead"), dog.explaining():
         raise SystemExit(0)
-    monkeypatch.setattr(module, "_nodes", lambda: [node("here", 2)])
+    monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2)])
     with watched() as dog, pytest.raises(ClusterLostError, match="Ray failed: SystemExit"), dog.explaining():
         raise SystemExit(0)
     with watched() as dog, pytest.raises(ZeroDivisionError), dog.explaining():

@@ -55,8 +55,12 @@ CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 60.0
 JOIN_TRIES, JOIN_PAUSE_SECONDS = 3, 2.0
-# What the proxy of a busy head says when the server that it starts for each client does not come up.
-NOT_SERVED = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
+# What a busy machine leads to: the server that a head starts for each client does not come up in time, nor the node.
+NOT_IN_TIME = (
+    "Starting Ray client server failed",
+    "Proxy failed to Connect to backend",
+    "node timed out during startup",
+)
 
 
 def address_of(option: str | None) -> str | None:
@@ -116,7 +120,7 @@ def _own_cluster(address: str | None, log: Path, space: Space) -> Iterator[Clust
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             context = connect(address, runtime_env)
-        except Exception as error:  # Ray raises just that where a node does not start in time
+        except Exception as error:
             raise UserError(refusal(address, error, source)) from error
         except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
             interrupts.note()
@@ -169,7 +173,7 @@ def _described(dashboard: str, *, outside: bool, joined: bool) -> Cluster:
 
 
 def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int = JOIN_TRIES) -> Any:
-    """`ray.init`, tried again where a busy head does not get the server started that it gives every client."""
+    """`ray.init`, tried again where a busy machine does not get started in time what it takes."""
     import ray
 
     try:
@@ -182,8 +186,8 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
             log_to_driver=False,
             configure_logging=False,
         )
-    except (RuntimeError, ConnectionError) as error:
-        if tries == 1 or not any(words in str(error) for words in NOT_SERVED):
+    except Exception as error:  # Ray raises just that where a node does not start in time
+        if tries == 1 or not any(words in str(error) for words in NOT_IN_TIME):
             raise
     ray.shutdown()
     time.sleep(JOIN_PAUSE_SECONDS)

@@ -73,7 +73,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
     left. Raises UserError, OSError or KeyboardInterrupt when nothing was begun, and errors that nobody foresaw."""
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
-            sitting = stack.enter_context(_sat_down(plan))
+            sitting = stack.enter_context(sat_down(plan))
             sitting.events = events or Events()
         try:
             _carry_out(sitting, address, console)
@@ -93,7 +93,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 
 
 @contextlib.contextmanager
-def _sat_down(plan: Plan) -> Iterator[_Sitting]:
+def sat_down(plan: Plan) -> Iterator[_Sitting]:
     """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
     UserError. Afterwards, of a run that never began nothing is left."""
     taken: list[str] = []

@@ -63,23 +63,23 @@ class Watchdog:
         self._unanswered, self._unplaced, self._unmoved = Silence(), Silence(), Silence()
 
     def __enter__(self) -> Watchdog:
-        self._nodes = Probe(_nodes, ASK_SECONDS)
+        self.nodes = Probe(ask_nodes, ASK_SECONDS)
         self._altered = Probe(self._ask_files, FILES_SECONDS)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._nodes.stop()
+        self.nodes.stop()
         self._altered.stop()
 
     def check(self, pulse: Hashable) -> None:
         """Raises the LostError that ends the sweep. `pulse` changes when something that runs has reported."""
         self._check_folder(self._altered.last)
-        if self._unanswered.of(self._nodes.answers) > ANSWER_SECONDS:
+        if self._unanswered.of(self.nodes.answers) > ANSWER_SECONDS:
             raise ClusterLostError(
                 f"Ray has not answered for {ANSWER_SECONDS:.0f} s: its control service (GCS) is lost"
             )
-        if self._nodes.last is not None:
-            self._check_nodes(self._nodes.last)
+        if self.nodes.last is not None:
+            self._check_nodes(self.nodes.last)
         waits_for_others = self._on.joined and pulse is None  # a cluster's other work may keep us waiting for long
         if self._unmoved.of(pulse) > self._max_silence and not waits_for_others:
             raise StalledError(
@@ -119,7 +119,7 @@ class Watchdog:
     def _cause(self, error: BaseException) -> LostError | None:
         try:
             self._check_folder(within(LAST_SECONDS, self._ask_files))
-            self._check_nodes(within(LAST_SECONDS, _nodes))
+            self._check_nodes(within(LAST_SECONDS, ask_nodes))
         except LostError as lost:
             return lost
         except Exception:
@@ -164,7 +164,7 @@ def _told(bundles: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def _nodes() -> Nodes:
+def ask_nodes() -> Nodes:
     import ray
 
     return list(ray.nodes())  # type: ignore[no-untyped-call]

@@ -92,7 +92,7 @@ def trained(arms: list[Arm], told: Any, teacher: Path, scratch: Path, monkeypatc
     """The learners of `arms` as training leaves them, not evaluated."""
     learners: dict[str, Any] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "_evaluate", lambda students, setting: learners.update(students))
+        patch.setattr(cohort, "evaluate_students", lambda students, setting: learners.update(students))
         dash.run_cohort(arms, told.context(scratch, teacher))
     return {name: learner for name, (_, learner) in learners.items()}
 

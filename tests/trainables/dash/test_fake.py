@@ -47,7 +47,7 @@ def test_a_step_of_every_objective(
         learner = students[objective][1]
         steps.learn_from(fake_batch(16), students, held, 0, {objective: 0.0})
         state = [value for entry in learner.optimizer.state.values() for value in entry.values()]
-        for tensor in (*learner.parameters, *learner.average, *state, learner._sums):
+        for tensor in (*learner.parameters, *learner.average, *state, learner.sums):
             assert isinstance(tensor, FakeTensor), "nothing was computed"
             assert (tensor.dtype, tensor.device.type) == (torch.float32, "cpu")
         assert [p.shape for p in learner.parameters] == [a.shape for a in learner.average]

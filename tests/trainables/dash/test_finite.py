@@ -67,7 +67,7 @@ def test_functions_are_tried_before_the_teacher_trains(
     name: str, message: str, tiny: dict[str, Any], told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny["evaluate"]["features"] = f"odd_functions:{name}"
-    monkeypatch.setattr(teachers, "_train", lambda *given: pytest.fail("the teacher was trained"))
+    monkeypatch.setattr(teachers, "run_steps", lambda *given: pytest.fail("the teacher was trained"))
     with pytest.raises(ValueError, match=rf"evaluate\.features: odd_functions:{name} .*{message}|{message}") as raised:
         dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", told.context(tmp_path))
     assert f"odd_functions:{name}" in str(raised.value)

@@ -59,7 +59,7 @@ def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_fold
     arms = [Arm(name=str(weight), seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 1.0)]
     (tmp_path / "plain").mkdir()
     dash.run_cohort(arms, told.context(tmp_path / "plain", teacher_folder))
-    monkeypatch.setattr(modes, "_compiles", lambda mode, context: True)
+    monkeypatch.setattr(modes, "compiles", lambda mode, context: True)
     in_place = modes.compile_in_place
     monkeypatch.setattr(modes, "compile_in_place", lambda net, how: in_place(net, backend="aot_eager"))
     compiled = type(told)()

@@ -72,7 +72,7 @@ def losses_of(
 ) -> list[float]:
     """The logged losses of one arm on CIFAR-size images."""
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(cohort, "_evaluate", lambda students, setting: kept.update(students))
+    monkeypatch.setattr(cohort, "evaluate_students", lambda students, setting: kept.update(students))
     arm = Arm(name="dash", seed=0, spec=patched(dash.Spec.model_validate(CIFAR_NETS), patch))
     dash.run_cohort([arm], replace(told.context(teacher.parent, teacher), device=device))
     return [row["loss"] for row in kept["dash"][1].curve]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from patience import patience
 from safetensors.torch import load_file
 
 import branchwise.trainables.dash as dash
@@ -61,7 +62,7 @@ def start(world_size: int, tree: dict[str, Any], folder: Path) -> None:
         for rank in range(world_size)
     ]
     workers = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [worker.wait(timeout=300) for worker in workers] == [0] * world_size
+    assert [worker.wait(timeout=patience(300)) for worker in workers] == [0] * world_size
 
 
 @pytest.mark.slow

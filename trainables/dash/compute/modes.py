@@ -35,7 +35,7 @@ def choose(mode: Mode, device: str) -> None:
 
 def prepare(net: nn.Module, mode: Mode, context: Context) -> None:
     """Compiles `net` in place, its state's names unchanged, where the mode and the device ask for it."""
-    if _compiles(mode, context):
+    if compiles(mode, context):
         # CUDA graphs and the exchange of gradients between ranks do not go together.
         compile_in_place(net, "reduce-overhead" if context.world_size == 1 else "default")
 
@@ -51,18 +51,18 @@ def compile_in_place(net: nn.Module, how: str = "default", backend: str = "induc
 
 def begin_step(mode: Mode, context: Context) -> None:
     """Tells CUDA graphs that what they gave out in the step before is not needed any more, but all of this one's is."""
-    if _compiles(mode, context):
+    if compiles(mode, context):
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def release(mode: Mode, context: Context) -> None:
     """Gives back what the device holds for work that has ended: its graphs and its memory."""
-    if _compiles(mode, context):
+    if compiles(mode, context):
         torch.compiler.reset()
     give_back()
 
 
-def _compiles(mode: Mode, context: Context) -> bool:
+def compiles(mode: Mode, context: Context) -> bool:
     return mode == "fast" and context.device != "cpu"
 
 

@@ -84,17 +84,17 @@ def gpu(device: str) -> str:
 def cpu_against(device: str, spec: Spec) -> str:
     if device == "cpu":
         raise NotPossibleError("there is no GPU to compare with")
-    return _within(SAME_ARITHMETIC, _losses(device, spec), _losses("cpu", spec))
+    return agreement(SAME_ARITHMETIC, _losses(device, spec), _losses("cpu", spec))
 
 
 def fast_against_exact(device: str, spec: Spec) -> str:
     if device == "cpu":
         raise NotPossibleError("on a CPU they are one")
-    return _within(TF32, _losses(device, spec, mode="fast"), _losses(device, spec))
+    return agreement(TF32, _losses(device, spec, mode="fast"), _losses(device, spec))
 
 
 def half_against_single(device: str, spec: Spec) -> str:
-    return _within(BF16, _losses(device, spec, precision="bf16"), _losses(device, spec))
+    return agreement(BF16, _losses(device, spec, precision="bf16"), _losses(device, spec))
 
 
 def resumed(device: str, spec: Spec) -> str:
@@ -113,7 +113,7 @@ def workers_against_one(device: str, spec: Spec) -> str:
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")
-    told = _within(
+    told = agreement(
         SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_there=True)
     )
     return f"{count} workers; {told}"
@@ -191,7 +191,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
         yield from itertools.chain.from_iterable(map(_tensors, tree))
 
 
-def _within(allowed: float, ours: list[float], theirs: list[float]) -> str:
+def agreement(allowed: float, ours: list[float], theirs: list[float]) -> str:
     errors = [abs(one - other) / abs(other) for one, other in zip(ours, theirs, strict=True)]
     worst = max(errors)
     if not all(error <= allowed for error in errors):  # NaN is not

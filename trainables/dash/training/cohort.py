@@ -69,7 +69,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
             waiting = [part[:half], part[half:], *waiting]
             saved += [content for content in (context.load(),) if content is not None]
         else:
-            _evaluate(students, setting)
+            evaluate_students(students, setting)
 
 
 def _check_alike(arms: Sequence[Arm]) -> None:
@@ -159,7 +159,7 @@ def _share_time(students: Students, own: dict[str, float], since: float) -> floa
     return now
 
 
-def _evaluate(students: Students, setting: Setting) -> None:
+def evaluate_students(students: Students, setting: Setting) -> None:
     """Measures every student of the cohort and hands each over as soon as it is measured."""
     batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
     progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))

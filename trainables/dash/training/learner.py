@@ -56,7 +56,7 @@ class Learner:
         self._alphas_cumprod = alphas_cumprod
         self._context = context
         self._frozen_table = None if self.importance.requires_grad else self._importance_table()
-        self._sums = torch.zeros(len(COLUMNS), device=alphas_cumprod.device)  # since the last logged step
+        self.sums = torch.zeros(len(COLUMNS), device=alphas_cumprod.device)  # since the last logged step
         self._summed = 0
 
     def weights(self, batch: Batch) -> Tensor:
@@ -82,13 +82,13 @@ class Learner:
             pruning.apply(self.average, self.masks)
         off = torch.full_like(norm, math.nan)
         terms = (losses.total, losses.imitation, losses.uncond, losses.anchor, norm)
-        self._sums += torch.stack([off if term is None else term.detach() for term in terms])
+        self.sums += torch.stack([off if term is None else term.detach() for term in terms])
         self._summed += 1
 
     def log(self, step: int) -> bool:
         """Adds to the curve the means since the last logged step; NaN where a term is off. False once not finite."""
-        means = average_(self._sums / self._summed, self._context).tolist()
-        self._sums.zero_()
+        means = average_(self.sums / self._summed, self._context).tolist()
+        self.sums.zero_()
         self._summed = 0
         row = dict(zip(COLUMNS, means, strict=True))
         self.curve.append({"step": step + 1, **row, "lr": optimization.learning_rate(step, self.settings)})
@@ -132,7 +132,7 @@ class Learner:
             "curve": self.curve,
             "budgets": self.budgets,
             "seconds": self.seconds,
-            "sums": self._sums,
+            "sums": self.sums,
             "summed": self._summed,
         }
 
@@ -150,7 +150,7 @@ class Learner:
         self.curve = list(state["curve"])
         self.budgets = list(state["budgets"])
         self.seconds = state["seconds"]
-        self._sums.copy_(state["sums"])
+        self.sums.copy_(state["sums"])
         self._summed = state["summed"]
 
     def _importance_table(self) -> Tensor:

@@ -54,7 +54,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
         state = checkpoint.from_bytes(content, context.device)
         learner.restore(state["teacher"])
         step = state["step"]
-    _train(learner, settings, dataset, alphas_cumprod, step, context)
+    run_steps(learner, settings, dataset, alphas_cumprod, step, context)
     learner.finish()
     if not learner.finite() or not bool(learner.importance.isfinite().all()):
         raise FloatingPointError("the teacher's averaged weights, or its curriculum, are not finite")
@@ -71,7 +71,7 @@ def _check_features(spec: Spec, context: Context) -> None:
         reference_set.get(spec.data, extractor, context.device)
 
 
-def _train(
+def run_steps(
     learner: Learner,
     settings: Teacher,
     dataset: datasets.Dataset,
