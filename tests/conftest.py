@@ -16,8 +16,8 @@ from patience import patience, start_ray
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Variables that decide what our code does. Libraries set others of their own when they are imported.
-OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_", "TUNE_", "XDG_")
+# Variables that decide what our code does. Libraries set others of their own when they are imported or fail.
+OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_A", "RAY_TRAIN_", "TUNE_", "XDG_")
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -53,7 +53,7 @@ def _same_process() -> Iterator[None]:
     assert not moved, "the working directory was left changed"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
 

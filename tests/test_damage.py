@@ -86,13 +86,24 @@ def cut_off(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+@pytest.fixture
+def tables(plan: Plan, run: RunFolder) -> Path:
+    """The folder of a finished run with its tables, but without a report."""
+    collect(run, plan.space, {arm.name: number for number, arm in enumerate(plan.arms)}, ())
+    return Path(run.root)
+
+
 @pytest.mark.parametrize("damage", [flip, cut_off])
 @pytest.mark.parametrize("table", ["arms", "curves"])
 def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
-    run: RunFolder, resume: Resume, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], table: str
+    run: RunFolder,
+    tables: Path,
+    resume: Resume,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    table: str,
 ) -> None:
-    assert resume()[0] == 0
-    file = Path(run.path(f"{table}.parquet"))
+    file = tables / f"{table}.parquet"
     whole = file.read_bytes()
     damage(file)
     assert analyse([run.root, "--out", f"{run.root}-report"]) == 2
@@ -103,13 +114,6 @@ def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
     assert not Path(f"{run.root}-report").exists()
     assert resume()[0] == 0
     assert file.read_bytes() == whole
-
-
-@pytest.fixture
-def tables(plan: Plan, run: RunFolder) -> Path:
-    """The folder of a finished run with its tables, but without a report."""
-    collect(run, plan.space, {arm.name: number for number, arm in enumerate(plan.arms)}, ())
-    return Path(run.root)
 
 
 def test_no_flipped_bit_of_a_table_goes_unnoticed(tables: Path) -> None:

@@ -119,6 +119,24 @@ def test_imports_between_rooms_point_down(root: Path, folder: str) -> None:
                 assert order.index(other) <= order.index(room), f"{file} imports {module}, which lies higher"
 
 
+def test_tests_use_public_names_of_ours(root: Path) -> None:
+    """Neither imported nor read of a module, nor replaced in one."""
+    for file in (root / "tests").rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        ours = [node for node in imports if str(node.module).partition(".")[0] == "branchwise"]
+        names = {alias.asname or alias.name for node in ours for alias in node.names}
+        assert not [name for name in names if name.startswith("_")], file
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+                assert not node.attr.startswith("_"), f"{file}:{node.lineno}: {node.value.id}.{node.attr}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+                names_set = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
+                assert not [one for one in names_set if str(one).rpartition(".")[2].startswith("_")], (
+                    f"{file}:{node.lineno}: {names_set}"
+                )
+
+
 def test_no_two_files_import_each_other(root: Path) -> None:
     """No circle of imports at the top of files; inside functions they are checked for their direction alone."""
     graph = {}

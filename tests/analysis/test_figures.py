@@ -29,7 +29,7 @@ from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.figures import ONE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
 from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
-from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_groups, in_order
+from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
 from branchwise.analysis.report.plots.samples import read_grid, sample_rows
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.model import Estimate
@@ -193,13 +193,14 @@ def test_cells_in_words(leveled):
 
 def test_at_most_five_curves_a_panel_and_no_cell_left_out(whole):
     run = load_run(whole)
-    tables = [evidence._table(run, lines) for lines in run.outline.lines]
-    drawn = [table for table in tables if not table.empty]
-    assert len(drawn) == 3
-    for table in drawn:
-        groups = in_groups(run, set(table["cell"]))
-        assert all(len(group) <= 4 for group in groups)  # and the full method in grey
-        assert sorted(cell for group in groups for cell in group) == sorted(in_order(run))
+    with style():
+        plots = evidence.line_plots(run)
+    assert len(plots) == 3
+    for plot in plots:
+        legends = [axes.get_legend_handles_labels()[1] for axes in plot.figure.axes]
+        assert all(len(axes.lines) <= 6 for axes in plot.figure.axes)  # four cells, the full method in grey, a level
+        assert all(1 <= len(labels) <= 4 for labels in legends)
+        assert {label for labels in legends for label in labels} == {cell_title(run, cell) for cell in in_order(run)}
 
 
 def test_total_losses_of_methods_with_different_terms_share_no_axis(whole):

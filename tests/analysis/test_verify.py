@@ -20,12 +20,19 @@ from branchwise.commands.space_schema import main as schema
 RUNS = ("ablation", "search")
 
 
-@pytest.fixture
-def reported(root: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def original(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with its report, as a sweep leaves it."""
-    shutil.copytree(root / "tests/data/runs/ablation", tmp_path / "ablation")
-    build_report([tmp_path / "ablation"])
-    return tmp_path / "ablation"
+    run = tmp_path_factory.mktemp("original") / "ablation"
+    shutil.copytree(root / "tests/data/runs/ablation", run)
+    build_report([run])
+    return run
+
+
+@pytest.fixture
+def reported(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(original, tmp_path / "ablation"))
 
 
 def failed(folder: Path) -> list[str]:
