@@ -17,7 +17,7 @@ from patience import patience, start_ray
 ROOT = Path(__file__).resolve().parents[1]
 
 # Variables that decide what our code does. Libraries set others of their own when they are imported or fail.
-OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_A", "RAY_TRAIN_", "TUNE_", "XDG_")
+OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_TRAIN_", "TUNE_", "XDG_")
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -28,28 +28,6 @@ def test_names_are_free_or_refused(sweep_here: Sweep, surface_space: Path, tmp_p
     assert "exists already" in output
 
 
-def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
-    sweep_here: Sweep, surface_space: Path, tmp_path: Path
-) -> None:
-    # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then again alone.
-    faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
-    options = ["--set", "resources={max_retries: 0, arms_per_trial: 9}"]
-    code, output = sweep_here("--space", surface_space, "--storage", tmp_path / "runs", *faults, *options)
-    assert code == 3, output
-    assert "9 diverged, 4 failed" in output
-    run = tmp_path / "runs/surface-ablation"
-    arms = pd.read_parquet(run / "arms.parquet").set_index("block")
-    assert set(arms.loc[0, "status"]) == {"done"}
-    assert set(arms.loc[1, "status"]) == {"diverged"}
-    block = arms.loc[2]
-    assert (block["status"] == "failed").sum() == 4
-    assert block.loc[block["status"] == "done", "component.anchor"].fillna(True).all()
-    assert block.loc[block["status"] == "failed", "error"].str.contains("told to crash").all()
-    for trial in block.loc[block["status"] == "failed", "trial"]:
-        assert "in run_cohort" in (run / f"logs/{trial}.txt").read_text()
-    assert (run / "report/index.html").exists()
-
-
 STOPPED = """\
 name: stopped
 trainable: surface

@@ -76,6 +76,29 @@ def test_a_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_
     assert str(run / "report/index.html") in output
 
 
+@pytest.mark.slow
+def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
+    sweep: Sweep, surface_space: Path, tmp_path: Path
+) -> None:
+    # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then again alone.
+    faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
+    options = ["--set", "resources={max_retries: 0, arms_per_trial: 9}"]
+    code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", *faults, *options)
+    assert code == 3, output
+    assert "9 diverged, 4 failed" in output
+    run = tmp_path / "runs/surface-ablation"
+    arms = pd.read_parquet(run / "arms.parquet").set_index("block")
+    assert set(arms.loc[0, "status"]) == {"done"}
+    assert set(arms.loc[1, "status"]) == {"diverged"}
+    block = arms.loc[2]
+    assert (block["status"] == "failed").sum() == 4
+    assert block.loc[block["status"] == "done", "component.anchor"].fillna(True).all()
+    assert block.loc[block["status"] == "failed", "error"].str.contains("told to crash").all()
+    for trial in block.loc[block["status"] == "failed", "trial"]:
+        assert "in run_cohort" in (run / f"logs/{trial}.txt").read_text()
+    assert (run / "report/index.html").exists()
+
+
 # The surface, whose second and third block wait until somebody has seen the page.
 PATIENT = """
 import time
