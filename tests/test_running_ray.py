@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from branchwise.orchestration.space import load_space
+
 Sweep = Callable[..., tuple[int, str]]
 
 pytestmark = [pytest.mark.slow(20), pytest.mark.usefixtures("ray_session")]
@@ -62,6 +64,10 @@ def test_stopped_and_failed_arms_are_told_apart(sweep_here: Sweep, tmp_path: Pat
     assert set(confirmed.loc[confirmed["seed"] == 1001, "status"]) == {"failed"}, "told to crash on this seed"
     assert "told to crash" in confirmed.loc["best-b1", "error"]
     assert "stopped at a rung" in output
+    assert f"Ablate its best settings: branchwise run {tmp_path}/stopped/best.yaml" in output
+    best = load_space(tmp_path / "stopped/best.yaml")
+    assert best.folder == str(tmp_path)  # where its run was started from
+    assert best.design.component_names() == ("uncond_weight",)
 
 
 def test_a_teacher_that_diverges_ends_the_sweep_with_its_reason(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:

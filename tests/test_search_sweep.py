@@ -12,8 +12,6 @@ import pytest
 from kills import finished, kill, resume, start
 from optuna.storages.journal import JournalFileBackend
 
-from branchwise.orchestration.space import load_space
-
 TUNED = """\
 name: tuned
 trainable: surface
