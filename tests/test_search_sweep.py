@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,8 @@ import pandas as pd
 import pytest
 from kills import finished, kill, resume, start
 from optuna.storages.journal import JournalFileBackend
+
+from branchwise.orchestration.space import load_space
 
 TUNED = """\
 name: tuned
@@ -28,6 +31,23 @@ design:
     uncond_weight: {uniform: [0.1, 3.0]}
   blocks: 2
 resources: {arms_per_trial: 2}
+"""
+
+STOPPED = """\
+name: stopped
+trainable: surface
+train: {steps: 9}
+faults: {crash: [1001]}
+design:
+  kind: search
+  arms: 12
+  scheduler: asha
+  rungs: [3, 6]
+  reduction: 2
+  knobs:
+    uncond_weight: {uniform: [0.1, 3.0]}
+  blocks: 2
+resources: {max_retries: 0}
 """
 
 
@@ -56,3 +76,26 @@ def test_a_killed_search_goes_on_with_the_same_quotas(tmp_path: Path) -> None:
         states = {trial.state.name for trial in optuna.load_study(study_name=study.study_name, storage=journal).trials}
         assert states == {"COMPLETE"}
         assert study.n_trials == 6
+
+
+@pytest.mark.slow
+def test_stopped_and_failed_arms_are_told_apart(sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(STOPPED)
+    code, output = sweep("--space", tmp_path / "space.yaml", "--storage", tmp_path)
+    assert code == 3, output
+    arms = pd.read_parquet(tmp_path / "stopped/arms.parquet").set_index("arm")
+    searched = arms[arms["kind"] == "search"]
+    assert len(searched) == 12
+    assert set(searched["status"]) == {"done", "stopped"}
+    stopped = searched[searched["status"] == "stopped"]
+    assert set(stopped["steps"]) <= {3, 6}
+    assert stopped["value"].isna().all()
+    assert stopped["rung_value"].notna().all()
+    confirmed = arms[arms["kind"] == "confirm"]
+    assert set(confirmed.loc[confirmed["seed"] == 1001, "status"]) == {"failed"}, "told to crash on this seed"
+    assert "told to crash" in confirmed.loc["best-b1", "error"]
+    assert "stopped at a rung" in output
+    assert f"Ablate its best settings: branchwise run {tmp_path}/stopped/best.yaml" in output
+    best = load_space(tmp_path / "stopped/best.yaml")
+    assert best.folder == str(tmp_path)  # where its run was started from
+    assert best.design.component_names() == ("uncond_weight",)
