@@ -150,7 +150,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     words = table.words(find_column(table, group, "setting", source)).used
     if len(words) != 2:
         raise RunFolderError(
-            f"{source}: {group} has {len(words)} values ({listed(words)}); compare takes two groups, and `branchwise "
+            f"{source}: {group} must have two values, not {len(words)} ({listed(words)}); `branchwise "
             f"analyze --components {group} --unpaired` compares several"
         )
     arranged = arrange(table, _with_group(options, group, words[0]), source)
@@ -160,11 +160,13 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
         {str(seed): float(value) for seed, value in zip(rows["block_label"], rows["value"], strict=True)}
         for rows in (finished[finished["cell"] == cell] for cell in ("base", "full"))
     ]
+    lost = len(arranged.arms) - len(finished)
+    missing = [f"{lost} runs without a result are left out."] if lost else []
     outcome = Outcome(name="value", title=options.value, scale=arranged.unit.scale, range=arranged.unit.range)
     rows = adjusted([difference(f"{words[1]} - {words[0]}", samples[0], samples[1], outcome, rules)])
     return Comparison(
         names=(words[0], words[1]), metric=options.value, better=BETTER.get(options.direction, ""), rules=rules,
-        rows=tuple(rows), notes=(*arranged.notes, *_notes(rows)),
+        rows=tuple(rows), notes=(*missing, *arranged.notes, *_notes(rows)),
     )  # fmt: skip
 
 
