@@ -94,8 +94,11 @@ class Meter:
 
     def spent(self, trial_seconds: float, failures: int = 0) -> Spent:
         """All that was taken so far, `trial_seconds` of this session's trials."""
-        hours = (time.time() - self.began) / 3600
-        return self.before + replace(self.trial(trial_seconds), hours=hours, failures=failures)
+        return self.before + replace(self.trial(trial_seconds), hours=self.hours(), failures=failures)
+
+    def hours(self) -> float:
+        """The hours of this session; none, rather than fewer than none, where the clock was set back."""
+        return max(0.0, time.time() - self.began) / 3600
 
     def trial(self, seconds: float) -> Spent:
         """What a trial of so many seconds takes."""

@@ -270,3 +270,10 @@ def test_plan_says_whether_limits_suffice(done: Plan, storage: Storage, surface_
     write_manifest(begun.run, begun.space, status="limited", spent={"hours": 7.999, "gpu_hours": 0.0, "cost": 0.0})
     resumed = plan_resumed(storage, "begun")
     assert told("", resumed) == "hours 8; not expected to suffice: the whole run takes about hours 8"
+
+
+def test_a_clock_that_is_set_back_gives_no_hours_back() -> None:
+    meter = Meter(limits=Limits(hours=2), before=Spent(hours=1.5), began=time.time() + 86_400)
+    assert meter.spent(0.0).hours == 1.5
+    assert meter.passed(0.0, 3600.0, 0)
+    assert not meter.passed(0.0, 60.0, 0)

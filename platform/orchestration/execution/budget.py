@@ -21,7 +21,7 @@ def meter_of(plan: Plan) -> Meter:
 
 def spent_by(plan: Plan, meter: Meter) -> Spent:
     """All that the run has taken, in this session and before."""
-    hours = meter.before.hours + (time.time() - meter.began) / 3600
+    hours = meter.before.hours + meter.hours()
     return replace(meter.trial(trial_seconds(plan.run)), hours=hours)
 
 

@@ -77,21 +77,21 @@ class Metered(InOrder):
         self.reason = self.reason or self._meter.passed(self._seconds(), self._expected(cohort), self._failed)
         if self.reason:
             return str(Searcher.FINISHED)
-        self._running[trial_id] = cohort, time.time()
+        self._running[trial_id] = cohort, time.monotonic()
         return cohort
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         cohort, began = self._running.pop(trial_id, (None, 0.0))
         if cohort is None:
             return
-        seconds = time.time() - began
+        seconds = time.monotonic() - began
         self._trial_seconds += seconds
         self._per_arm.append(seconds / len(cohort.arms))
         self._failed += len(cohort.arms) if error else 0
 
     def _seconds(self) -> float:
         """Of all trials so far, those that are running included."""
-        return self._trial_seconds + sum(time.time() - began for _, began in self._running.values())
+        return self._trial_seconds + sum(time.monotonic() - began for _, began in self._running.values())
 
     def _expected(self, cohort: Cohort) -> float:
         """Of this cohort: by those that have ended, else by the plan."""
