@@ -15,10 +15,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from _common import ROOT, show
+from _common import ROOT, peak_mb, show
 
 PLAIN = "import sys, pandas; pandas.read_csv(sys.argv[1])"
 OPTIONS = ["--components", "a,b", "--block", "seed", "--value", "accuracy", "--direction", "maximize"]
@@ -77,12 +78,17 @@ def draw(runs: int, columns: int) -> Any:
 
 
 def cost(command: list[str]) -> tuple[float, float]:
-    """Seconds of processors and peak MB of a process."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    """Seconds of processors and peak MB of a process. Its `ru_maxrss` would count what this one holds when it forks."""
+    process, peak = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), 0.0
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        peak = max(peak, peak_mb(process.pid))
+        time.sleep(0.02)
     if status:
         raise SystemExit(f"{' '.join(command)}: exit status {status}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return usage.ru_utime + usage.ru_stime, peak
 
 
 def check(told: Any, means: list[float]) -> None:
