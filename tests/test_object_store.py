@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from moto.server import ThreadedMotoServer
+from patience import start_ray
 from pyarrow import fs
 
 from branchwise.run_files.sealing import DamagedError
@@ -50,9 +51,20 @@ def test_folders_are_checked_where_they_are_fetched(bucket: str, tmp_path: Path)
     assert storage.names("teachers") == []
 
 
+@pytest.fixture
+def ray_of_bucket(bucket: str) -> Iterator[None]:
+    """A Ray that this process has started, whose workers know the server of the bucket."""
+    import ray
+
+    start_ray()
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.slow(45)
-def test_a_sweep_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]], surface_space: Path) -> None:
-    code, output = sweep("--space", surface_space, "--storage", bucket, "--set", "design.blocks=2")
+@pytest.mark.usefixtures("ray_of_bucket")
+def test_a_sweep_in_a_bucket(bucket: str, sweep_here: Callable[..., tuple[int, str]], surface_space: Path) -> None:
+    code, output = sweep_here("--space", surface_space, "--storage", bucket, "--set", "design.blocks=2")
     assert code == 0, output
     assert f"{bucket}/surface-ablation/report/index.html" in output
     run = Storage(f"{bucket}/surface-ablation")
@@ -65,7 +77,7 @@ def test_a_sweep_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]],
 
     run.write_json("arms/full-b0.json", {**run.read_json("arms/full-b0.json"), "status": "failed"})
     run.write("arms/base-b1.json", b"{")
-    code, output = sweep("--resume", "surface-ablation", "--storage", bucket)
+    code, output = sweep_here("--resume", "surface-ablation", "--storage", bucket)
     assert code == 0, output
     assert "16 have a result already, 2 to run" in output
     assert "arms/base-b1.json; the arm runs again" in output

@@ -46,7 +46,7 @@ def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
     """Runs a plan in this process, by the code of workers and looks, until it dies before one more cohort."""
     left = iter(range(10**6 if cohorts == float("inf") else int(cohorts)))
     with hold(plan.run.files) as lease:
-        sitting = sweep._Sitting(plan, lease)
+        sitting = sweep.Sitting(plan, lease)
         reused = {"reused": counts(plan.reused)} if plan.reused else {}
         if not plan.resumed:
             alone = tuple(Cohort(name=f"reused-{one.arm.name}", arms=(one.arm,)) for one in plan.reused)
@@ -61,10 +61,10 @@ def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
                 run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
 
         if plan.space.design.looks:
-            sweep._work_by_looks(sitting, plan, run_stage, Console(quiet=True))
+            sweep.work_by_looks(sitting, plan, run_stage, Console(quiet=True))
         else:
             run_stage(plan.cohorts)
-        sweep._collect(sitting, "finished")
+        sweep.collect_sitting(sitting, "finished")
     assert plan.run.files.local is not None
     return plan.run.files.local
 

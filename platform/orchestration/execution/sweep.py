@@ -56,7 +56,7 @@ class Outcome:
 
 
 @dataclass
-class _Sitting:
+class Sitting:
     """What this process has done in a run folder that it holds. `originals` are the files that the run stands on."""
 
     plan: Plan
@@ -80,7 +80,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
             with interrupts.deferred():
                 if changed := sitting.plan.run.altered(sitting.originals):
                     raise altered(changed)
-                counts = _collect(sitting, "limited" if sitting.limit else "finished")
+                counts = collect_sitting(sitting, "limited" if sitting.limit else "finished")
             _write_best(sitting.plan, console)
             summary = report(sitting.plan.run)
         except BaseException as error:
@@ -93,7 +93,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 
 
 @contextlib.contextmanager
-def sat_down(plan: Plan) -> Iterator[_Sitting]:
+def sat_down(plan: Plan) -> Iterator[Sitting]:
     """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
     UserError. Afterwards, of a run that never began nothing is left."""
     taken: list[str] = []
@@ -113,7 +113,7 @@ def sat_down(plan: Plan) -> Iterator[_Sitting]:
                 raise refusal
             taken.append(plan.run.name)
             plan = renamed(plan, taken)
-        sitting = _Sitting(plan, lease)
+        sitting = Sitting(plan, lease)
         try:
             yield sitting
         finally:
@@ -131,7 +131,7 @@ def _leave_nothing(plan: Plan) -> None:
             plan.storage.local.rmdir()
 
 
-def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None:
+def _carry_out(sitting: Sitting, address: str | None, console: Console) -> None:
     plan = sitting.plan
     if plan.nothing_left:
         sitting.begun, sitting.originals = True, plan.run.read_originals()
@@ -148,7 +148,7 @@ def _carry_out(sitting: _Sitting, address: str | None, console: Console) -> None
     # The workers have ended with the cluster, so what they left is all there is.
 
 
-def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
+def _broken_off(sitting: Sitting, error: BaseException) -> Outcome:
     """What is left of a sweep that met this error: collected, as far as the storage allows, so that it can be resumed.
 
     Raises the error when nobody foresaw it.
@@ -159,13 +159,13 @@ def _broken_off(sitting: _Sitting, error: BaseException) -> Outcome:
     try:
         plan.run.restore(sitting.originals)
         plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
-        counts = _collect(sitting, state_after(error))
+        counts = collect_sitting(sitting, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure
     return Outcome(plan=plan, ending=ending_of(error, begun=True), counts=counts)
 
 
-def _begin(sitting: _Sitting, on: Cluster, console: Console) -> None:
+def _begin(sitting: Sitting, on: Cluster, console: Console) -> None:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
     plan = sitting.plan
     if on.outside and plan.space.design.searches():
@@ -201,7 +201,7 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
     return plan
 
 
-def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
+def _work(sitting: Sitting, on: Cluster, console: Console) -> None:
     plan, resources = sitting.plan, sitting.plan.space.resources
     job = job_of(plan.space, plan.run)
     with (
@@ -245,13 +245,13 @@ def _work(sitting: _Sitting, on: Cluster, console: Console) -> None:
             display.arms(plan.run, plan.cohorts)
 
         if plan.space.design.looks:
-            _work_by_looks(sitting, plan, run_stage, console)
+            work_by_looks(sitting, plan, run_stage, console)
         elif plan.cohorts:
             run_stage(plan.cohorts)
 
 
-def _work_by_looks(
-    sitting: _Sitting, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
+def work_by_looks(
+    sitting: Sitting, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
     """Runs what comes before each look and then looks, until one ends the sweep, or a limit does."""
     stages = plan.stages
@@ -273,7 +273,7 @@ def _work_by_looks(
             return
 
 
-def _collect(sitting: _Sitting, status: str) -> dict[str, int]:
+def collect_sitting(sitting: Sitting, status: str) -> dict[str, int]:
     plan = sitting.plan
     teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
