@@ -162,14 +162,14 @@ def _across(args: argparse.Namespace, imported: bool) -> int:
     for option, given in (("--claim", args.claim), ("--paper", args.paper), ("--components and --value", imported)):
         if given:
             raise RunFolderError(f"{option}: not used with --across, which combines finished run folders")
-    found = across([_folder(name, args.storage) for name in args.run_folder])
-    folder = write_report(found, args.out) if args.out else None
+    result = across([_folder(name, args.storage) for name in args.run_folder])
+    folder = write_report(result, args.out) if args.out else None
     if args.json:
-        print_document(json.loads(to_json(document(found))))
+        print_document(json.loads(to_json(document(result))))
         return 0
-    console, table = make_console(), effects_table(found)
+    console, table = make_console(), effects_table(result)
     console.print(rich_table(table))
-    for note in (table.note, *found.notes):
+    for note in (table.note, *result.notes):
         console.print(note, highlight=False)
     if folder:
         console.print(f"report: {folder / 'index.html'}", highlight=False, soft_wrap=True)
@@ -223,8 +223,8 @@ def _folder(name: str, storage: str) -> Path:
 
 def _from_elsewhere(args: argparse.Namespace) -> Path:
     """The run folder made of runs that another program made."""
-    from branchwise.analysis.elsewhere.folder import run_from_table
-    from branchwise.analysis.elsewhere.options import ImportOptions, read_range, split_levels, split_names
+    from branchwise.analysis.importers.folder import run_from_table
+    from branchwise.analysis.importers.options import ImportOptions, read_range, split_levels, split_names
     from branchwise.analysis.records.damage import RunFolderError
 
     (source, *more) = args.run_folder

@@ -58,11 +58,11 @@ class Across:
         """A row for each component: the mean, both intervals and the heterogeneity, on the scale of the effects."""
         return pd.DataFrame(
             {
-                "component": name, "k": one.k, "mean": one.mean.value, "low": one.mean.low, "high": one.mean.high,
-                "p": one.mean.p, "p_holm": self.p_holm[name], "next_low": one.low, "next_high": one.high,
-                "tau2": one.tau2, "i2": one.i2, "q": one.q, "q_p": one.q_p, "reason": one.reason,
+                "component": name, "k": item.k, "mean": item.mean.value, "low": item.mean.low, "high": item.mean.high,
+                "p": item.mean.p, "p_holm": self.p_holm[name], "next_low": item.low, "next_high": item.high,
+                "tau2": item.tau2, "i2": item.i2, "q": item.q, "q_p": item.q_p, "reason": item.reason,
             }
-            for name, one in self.combined.items()
+            for name, item in self.combined.items()
         )  # fmt: skip
 
 
@@ -77,33 +77,33 @@ def across(folders: Sequence[Path]) -> Across:
     resolved = [Path(folder).resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
         raise RunFolderError("--across: a run is named twice; name each once")
-    found = [analyse(parts(load_run(folder))[0]) for folder in resolved]
-    for one in found:
-        if one.run.unfinished:
-            raise RunFolderError(f"{one.run.name}: only {one.run.unfinished} are finished; resume it first")
-    _check(found)
-    names = _distinct([one.run.name for one in found])
-    shared = [name for name in found[0].run.components if all(name in one.run.components for one in found)]
+    hits = [analyse(parts(load_run(folder))[0]) for folder in resolved]
+    for item in hits:
+        if item.run.unfinished:
+            raise RunFolderError(f"{item.run.name}: only {item.run.unfinished} are finished; resume it first")
+    _check(hits)
+    names = _distinct([entry.run.name for entry in hits])
+    shared = [name for name in hits[0].run.components if all(name in element.run.components for element in hits)]
     if not shared:
         raise RunFolderError(
             "--across: no component is in every run; "
-            + "; ".join(f"{name} has {', '.join(one.run.components)}" for name, one in zip(names, found, strict=True))
+            + "; ".join(f"{name} has {', '.join(one.run.components)}" for name, one in zip(names, hits, strict=True))
         )
-    table = {name: [_row(one, name) for one in found] for name in shared}
-    for name, kept in table.items():
-        kinds = {row.tested for row in kept if row.tested}
+    table = {name: [_row(one, name) for one in hits] for name in shared}
+    for name, stored in table.items():
+        kinds = {row.tested for row in stored if row.tested}
         if len(kinds) > 1:
             raise RunFolderError(f"--across: {name}: the tested effects are of different kinds: {', '.join(kinds)}")
-    rules = found[0].run.inference
-    effects = {name: tuple(row.effect for row in kept) for name, kept in table.items()}
+    rules = hits[0].run.inference
+    effects = {name: tuple(row.effect for row in retained) for name, retained in table.items()}
     combined = {
         name: random_effects([e.value if e.has_interval else nan for e in each], [e.se for e in each], rules.alpha)
         for name, each in effects.items()
     }
     p_holm = dict(zip(combined, holm([one.mean.p for one in combined.values()]), strict=True))
     return Across(
-        runs=names, effects=effects, combined=combined, p_holm=p_holm, scale=found[0].headline, rules=rules,
-        notes=tuple(_notes(found, names, shared)),
+        runs=names, effects=effects, combined=combined, p_holm=p_holm, scale=hits[0].headline, rules=rules,
+        notes=tuple(_notes(hits, names, shared)),
     )  # fmt: skip
 
 
@@ -115,10 +115,10 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if names.count(name) == 1 else f"{name} #{i}" for i, name in enumerate(names, start=1))
 
 
-def _check(found: Sequence[Findings]) -> None:
+def _check(result: Sequence[Findings]) -> None:
     """Raises RunFolderError where effects cannot be put side by side."""
-    first = found[0]
-    for one in found[1:]:
+    first = result[0]
+    for one in result[1:]:
         both = (first.headline, one.headline)
         aspects: dict[str, list[object]] = {
             "scale": [scale.scale for scale in both], "direction": [scale.outcome.better for scale in both],
@@ -128,21 +128,21 @@ def _check(found: Sequence[Findings]) -> None:
             aspects["metric"] = [scale.outcome.title for scale in both]
             aspects["range"] = [scale.outcome.range for scale in both]
         for what, pair in aspects.items():
-            left, right = pair
-            if left != right:
+            rest, right = pair
+            if rest != right:
                 raise RunFolderError(
-                    f"--across: {first.run.name} and {one.run.name} cannot be combined: the {what} is {left} against "
+                    f"--across: {first.run.name} and {one.run.name} cannot be combined: the {what} is {rest} against "
                     f"{right}"
                 )
 
 
-def _notes(found: Sequence[Findings], names: Sequence[str], shared: Sequence[str]) -> list[str]:
-    notes = [NO_MEAN] if len(found) < MIN_STUDIES else []
-    metrics = dict.fromkeys(one.run.primary.title for one in found)
+def _notes(result: Sequence[Findings], names: Sequence[str], shared: Sequence[str]) -> list[str]:
+    notes = [NO_MEAN] if len(result) < MIN_STUDIES else []
+    metrics = dict.fromkeys(entry.run.primary.title for entry in result)
     if len(metrics) > 1:
         notes.append(f"The metrics have different names: {', '.join(metrics)}. Effects are compared, values are not.")
-    for name, one in zip(names, found, strict=True):
-        if others := [component for component in one.run.components if component not in shared]:
+    for name, item in zip(names, result, strict=True):
+        if others := [component for component in item.run.components if component not in shared]:
             notes.append(f"{name}: {', '.join(others)} left out, which not every run has.")
     return notes
 
@@ -153,14 +153,14 @@ def effects_table(found: Across) -> Table:
     extra = ("mean", "next data set", "p (Holm)", "tau", "I²", "Q (p)") if several else ()
     table_rows = []
     for name, each in found.effects.items():
-        one = found.combined[name]
-        ahead = replace(one.mean, low=one.low, high=one.high)
+        first = found.combined[name]
+        ahead = replace(first.mean, low=first.low, high=first.high)
         text = effect_text(ahead, found.scale)
         further = (
-            effect_text(one.mean, found.scale) if one.mean.known else one.reason or DASH,
+            effect_text(first.mean, found.scale) if first.mean.known else first.reason or DASH,
             text[text.index("[") :] if ahead.has_interval else DASH, p_text(found.p_holm[name]),
-            number(one.tau2**0.5 if one.tau2 >= 0 else nan), f"{100 * one.i2:.0f}%" if one.i2 >= 0 else DASH,
-            f"{number(one.q)} ({p_text(one.q_p)})",
+            number(first.tau2**0.5 if first.tau2 >= 0 else nan), f"{100 * first.i2:.0f}%" if first.i2 >= 0 else DASH,
+            f"{number(first.q)} ({p_text(first.q_p)})",
         )  # fmt: skip
         table_rows.append((name, *(effect_text(e, found.scale) for e in each), *(further if several else ())))
     percent = found.rules.percent
@@ -215,14 +215,14 @@ def write_report(found: Across, out: Path) -> Path:
     table = effects_table(found)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        beside.chmod(0o755)
-        (beside / "index.html").write_text(_html(found, table, plot), encoding="utf-8")
-        (beside / "across.md").write_text(formats.markdown(table), encoding="utf-8")
-        (beside / MARK).write_text(numbers.to_json(document(found)), encoding="utf-8")
-        write([plot], beside)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        staging.chmod(0o755)
+        (staging / "index.html").write_text(_html(found, table, plot), encoding="utf-8")
+        (staging / "across.md").write_text(formats.markdown(table), encoding="utf-8")
+        (staging / MARK).write_text(numbers.to_json(document(found)), encoding="utf-8")
+        write([plot], staging)
         remove(target)
-        beside.rename(target)
+        staging.rename(target)
     except OSError as error:
         raise RunFolderError(f"--out {out}: cannot be written: {error.strerror or error}") from error
     return target
@@ -234,14 +234,14 @@ def document(found: Across) -> dict[str, object]:
         "across": found.runs,
         "scale": found.scale.scale,
         "level": found.rules.level,
-        "effects": {name: [asdict(one) for one in each] for name, each in found.effects.items()},
-        "combined": {name: asdict(one) | {"p_holm": found.p_holm[name]} for name, one in found.combined.items()},
+        "effects": {name: [asdict(item) for item in each] for name, each in found.effects.items()},
+        "combined": {name: asdict(entry) | {"p_holm": found.p_holm[name]} for name, entry in found.combined.items()},
         "notes": found.notes,
     }
 
 
-def _html(found: Across, table: Table, plot: Plot) -> str:
+def _html(result: Across, table: Table, plot: Plot) -> str:
     return render_page(
-        "across.html.j2", title=" and ".join(found.runs), runs=[], table=table, notes=found.notes, plot=plot,
+        "across.html.j2", title=" and ".join(result.runs), runs=[], table=table, notes=result.notes, plot=plot,
         svg=Markup(inline_svg(plot)),
     )  # fmt: skip

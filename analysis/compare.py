@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.elsewhere.options import ImportOptions
-    from branchwise.analysis.elsewhere.run_table import RunTable
+    from branchwise.analysis.importers.options import ImportOptions
+    from branchwise.analysis.importers.run_table import RunTable
     from branchwise.analysis.records.run import Run
     from branchwise.analysis.report.text import Table
     from branchwise.analysis.statistics.comparisons.pairwise import Difference, Sample
@@ -41,10 +41,10 @@ class Side:
         rows = self.run.results
         rows = rows[rows["cell"] == self.cell] if self.cell else rows
         seeds = rows["block_label"] if "block_label" in rows else rows["seed"].map(lambda seed: f"{seed:.0f}")
-        found: dict[str, dict[str, float]] = {}
+        matches: dict[str, dict[str, float]] = {}
         for cell, seed, value in zip(rows["cell"], seeds, rows[self.run.primary.name], strict=True):
-            found.setdefault(str(cell), {})[str(seed)] = float(value)
-        return found
+            matches.setdefault(str(cell), {})[str(seed)] = float(value)
+        return matches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def compare_runs(first: str, second: str, storage: Path, paired: bool = True, al
     rules = Inference(paired=paired, alpha=_alpha(alpha))
     if paired:
         _refuse_unshared(pairs, sides)
-    rows = adjusted([difference(name, one, other, outcome, rules) for name, one, other in pairs])
+    rows = adjusted([difference(name, pair, other, outcome, rules) for name, pair, other in pairs])
     settings: dict[str, tuple[Any, Any]] = {
         key: (values[0], values[1]) for key, values in differing_fields([side.run for side in sides]).items()
     }
@@ -136,11 +136,11 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     import pandas as pd
 
     from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.elsewhere.arrange import arrange
-    from branchwise.analysis.elsewhere.columns import find_column
-    from branchwise.analysis.elsewhere.options import BETTER
-    from branchwise.analysis.elsewhere.run_table import RunTable, from_frame, listed
-    from branchwise.analysis.elsewhere.sources import read_runs
+    from branchwise.analysis.importers.arrange import arrange
+    from branchwise.analysis.importers.columns import find_column
+    from branchwise.analysis.importers.options import BETTER
+    from branchwise.analysis.importers.run_table import RunTable, from_frame, listed
+    from branchwise.analysis.importers.sources import read_runs
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.statistics.comparisons.pairwise import adjusted, difference
 
@@ -211,42 +211,42 @@ def _same_outcome(sides: Sequence[Side]) -> Outcome:
     """The primary outcome, the same of both. Raises RunFolderError where it is not."""
     from branchwise.analysis.records.damage import RunFolderError
 
-    one, other = (side.run.primary for side in sides)
+    first, other = (side.run.primary for side in sides)
     aspects: dict[str, tuple[Any, Any]] = {
-        "metric": (one.title, other.title), "direction": (one.better, other.better),
-        "scale": (one.scale, other.scale), "range": (one.range, other.range),
+        "metric": (first.title, other.title), "direction": (first.better, other.better),
+        "scale": (first.scale, other.scale), "range": (first.range, other.range),
     }  # fmt: skip
-    for what, (left, right) in aspects.items():
-        if left != right:
+    for what, (remaining, right) in aspects.items():
+        if remaining != right:
             raise RunFolderError(
-                f"{sides[0].name} and {sides[1].name} cannot be compared: the {what} is {left} against {right}"
+                f"{sides[0].name} and {sides[1].name} cannot be compared: the {what} is {remaining} against {right}"
             )
-    return one
+    return first
 
 
 def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
     """What is compared: the two cells, or each cell that both have."""
     from branchwise.analysis.records.damage import RunFolderError
 
-    left, right = (side.samples() for side in sides)
+    rest, right = (side.samples() for side in sides)
     if sides[0].name == sides[1].name:
         raise RunFolderError(f"{sides[0].name}: is compared with itself; name two runs, or two cells as RUN:CELL")
     cells = [side.cell for side in sides]
     if any(cells):
         chosen = [cell or next((c for c in (cells[1 - i], "full") if c in each), "") for i, (cell, each) in
-                  enumerate(zip(cells, (left, right), strict=True))]  # fmt: skip
+                  enumerate(zip(cells, (rest, right), strict=True))]  # fmt: skip
         for side, cell in zip(sides, chosen, strict=True):
             if not cell:
                 raise RunFolderError(f"{side.name}: name one of its cells, as {side.name}:CELL")
         name = chosen[0] if chosen[0] == chosen[1] else f"{chosen[1]} - {chosen[0]}"
-        return [(name, left[chosen[0]], right[chosen[1]])]
-    shared = [cell for cell in left if cell in right]
+        return [(name, rest[chosen[0]], right[chosen[1]])]
+    shared = [cell for cell in rest if cell in right]
     if not shared:
         raise RunFolderError(
-            f"{sides[0].name} ({', '.join(left)}) and {sides[1].name} ({', '.join(right)}) share no cell; name one of "
+            f"{sides[0].name} ({', '.join(rest)}) and {sides[1].name} ({', '.join(right)}) share no cell; name one of "
             "each, as RUN:CELL"
         )
-    return [(cell, left[cell], right[cell]) for cell in shared]
+    return [(cell, rest[cell], right[cell]) for cell in shared]
 
 
 def _refuse_unshared(pairs: Sequence[tuple[str, Sample, Sample]], sides: Sequence[Side]) -> None:
@@ -255,23 +255,23 @@ def _refuse_unshared(pairs: Sequence[tuple[str, Sample, Sample]], sides: Sequenc
     for side in sides:
         if not side.run.inference.paired:
             raise RunFolderError(f"{side.name}: its runs share no seeds, as declared; compare with --unpaired")
-    for name, one, other in pairs:
-        if not set(one) & set(other):
+    for name, pair, other in pairs:
+        if not set(pair) & set(other):
             raise RunFolderError(
-                f"{sides[0].name} and {sides[1].name} share no seed in {name} (seeds {', '.join(list(one)[:5])} "
+                f"{sides[0].name} and {sides[1].name} share no seed in {name} (seeds {', '.join(list(pair)[:5])} "
                 f"against {', '.join(list(other)[:5])}); compare with --unpaired"
             )
 
 
 def _notes(rows: Sequence[Difference]) -> list[str]:
-    found = [row.note for row in rows if row.note]
+    matches = [row.note for row in rows if row.note]
     for row in rows:
         if not isnan(row.ratio):
-            found.append(
+            matches.append(
                 f"{row.name}: on the {row.seeds} seeds that both have, the unpaired interval is {row.ratio:.2g} times "
                 "as wide as the paired one."
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(matches))
 
 
 def change_text(estimate: Estimate, outcome: Outcome) -> str:
@@ -303,7 +303,7 @@ def tables(comparison: Comparison) -> list[Table]:
         rows.append((row.name, mean_sd(*row.first), mean_sd(*row.second), seeds, change_text(shown, row.outcome), *p))
     how = "within shared seeds" if comparison.rules.paired else "unpaired (Welch)"
     direction = f" {comparison.better.capitalize()} is better." if comparison.better else ""
-    found = [
+    matches = [
         Table(
             title=f"{comparison.metric}: {second} against {first}, {how}",
             name="comparison",
@@ -322,10 +322,10 @@ def tables(comparison: Comparison) -> list[Table]:
     ]
     if comparison.settings:
         changed = tuple((key, *map(_setting, values)) for key, values in comparison.settings.items())
-        found.append(
+        matches.append(
             Table(title="Settings that differ", columns=("setting", first, second), rows=changed, text_columns=3)
         )
-    return found
+    return matches
 
 
 def _setting(value: Any) -> str:
@@ -383,7 +383,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
 
 def _comparison(args: argparse.Namespace) -> Comparison:
-    from branchwise.analysis.elsewhere.options import ImportOptions, read_range
+    from branchwise.analysis.importers.options import ImportOptions, read_range
     from branchwise.analysis.records.damage import RunFolderError
 
     if args.group is None:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-MOST_CHARACTERS = 600  # of a message
+MAX_CHARACTERS = 600  # of a message
 
 
 class Terminal(Console):
@@ -59,18 +59,18 @@ def one_line(text: object) -> str:
     """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
     left out, and nothing of a URI that may hold credentials: its user, query and fragment."""
     words = (_without_secrets(word) for word in str(text).replace("\n", " ").split(" "))
-    return shortened(printable(" ".join(words)), MOST_CHARACTERS)
+    return shortened(printable(" ".join(words)), MAX_CHARACTERS)
 
 
 def _without_secrets(word: str) -> str:
     scheme, slashes, rest = word.partition("://")
     if not slashes or "@" in scheme:
         return "..." if "@" in word and ":" in word.rpartition("@")[0] else word
-    place = rest.partition("?")[0].partition("#")[0]
-    port = place.partition("/")[0].rstrip(":,;.)'\"").partition(":")[2]
+    location = rest.partition("?")[0].partition("#")[0]
+    port = location.partition("/")[0].rstrip(":,;.)'\"").partition(":")[2]
     if "@" in rest or not (port.isdigit() or port in ("", "PORT")):
         return f"{scheme}://..."
-    return word if place == rest else f"{scheme}://{place}?..."
+    return word if location == rest else f"{scheme}://{location}?..."
 
 
 def printable(text: str, keep: str = "") -> str:

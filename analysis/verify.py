@@ -24,7 +24,7 @@ from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
 
 ROUNDING = 1e-9  # relative; another processor may differ by so much
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def _claims(findings: Findings) -> Check:
 
 
 def _space(run: Run) -> Check:
-    told = "is not the one that the run began with" if run.altered else "is the one that the run began with"
-    return Check("space", not run.altered, f"space.yaml {told}")
+    message = "is not the one that the run began with" if run.altered else "is the one that the run began with"
+    return Check("space", not run.altered, f"space.yaml {message}")
 
 
 def _stopping(run: Run, looks: LookResults | None) -> Check:
@@ -113,9 +113,9 @@ def _records(run: Run) -> Iterator[Check]:
         except RunFolderError as error:
             yield Check("records", False, str(error))
             return
-        told, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
-        if not _alike(told, None if math.isnan(row) else row):
-            yield Check("records", False, f"{file.name} says {told}, arms.parquet {row}")
+        lines, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
+        if not _alike(lines, None if math.isnan(row) else row):
+            yield Check("records", False, f"{file.name} says {lines}, arms.parquet {row}")
             return
     yield Check("records", True, f"{len(files)} records are whole, and arms.parquet has their values")
 
@@ -134,25 +134,25 @@ def _numbers(run: Run) -> Check:
     return Check("numbers", True, "report/ablation.json is what the arms give")
 
 
-def _differences(one: Any, other: Any, where: str) -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in [*one, *(key for key in other if key not in one)]:
-            yield from _differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for i, pair in enumerate(zip(one, other, strict=True)):
+def _differences(item: Any, other: Any, where: str) -> Iterator[str]:
+    if isinstance(item, dict) and isinstance(other, dict):
+        for key in [*item, *(key for key in other if key not in item)]:
+            yield from _differences(item.get(key), other.get(key), f"{where}.{key}" if where else key)
+    elif isinstance(item, list) and isinstance(other, list) and len(item) == len(other):
+        for i, pair in enumerate(zip(item, other, strict=True)):
             yield from _differences(*pair, f"{where}[{i}]")
-    elif not _alike(one, other):
-        yield f"{where} ({one!r} against {other!r})"
+    elif not _alike(item, other):
+        yield f"{where} ({item!r} against {other!r})"
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float | int):
-        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
-    return bool(one == other)
+def _alike(item: Any, other: Any) -> bool:
+    if isinstance(item, float) and isinstance(other, float | int):
+        return math.isclose(item, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(item == other)
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
@@ -162,20 +162,20 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
     """
     findings = next(analyse(part) for part in parts(load_run(folder)))
     known = {verdict.claim.canonical: verdict for verdict in findings.verdicts}
-    asked = list(known)
+    requested = list(known)
     if claims:
         try:
-            asked = [parse_claim(claim, vocabulary(findings.run)).canonical for claim in claims]
+            requested = [parse_claim(claim, vocabulary(findings.run)).canonical for claim in claims]
         except ValueError as error:
             raise RunFolderError(f"--require: {error}") from error
-    for text, canonical in zip(claims, asked, strict=False):
+    for text, canonical in zip(claims, requested, strict=False):
         if canonical not in known:
             raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
                                  f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
-    found = [known[canonical] for canonical in asked]
+    matches = [known[canonical] for canonical in requested]
     return [
         Check(verdict.claim.text, verdict.status == "supported", f"{verdict.status}: {verdict.reason}".rstrip(": "))
-        for verdict in found
+        for verdict in matches
     ]
 
 
@@ -211,19 +211,19 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     try:
         args = parser(program).parse_args(argv)
         folder = find_run(args.run, args.storage)
-        found = checks(folder)
-        found += verdicts(folder, args.require) if args.require is not None else []
+        result = checks(folder)
+        result += verdicts(folder, args.require) if args.require is not None else []
     except (RunFolderError, IncomparableError, ArgumentsError) as error:
         return refuse(one_line(error))
     except OSError as error:  # a folder that cannot be read, or whose name no file system takes
         return refuse(one_line(f"{error.filename}: {error.strerror or error}"))
-    holds = all(check.holds for check in found)
+    holds = all(check.holds for check in result)
     if args.json:
-        results = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in found]
+        results = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in result]
         print_document({"run": str(folder), "holds": holds, "checks": results})
         return 0 if holds else 1
-    width = max(len(check.name) for check in found)
-    for check in found:
+    width = max(len(check.name) for check in result)
+    for check in result:
         console.print(f"{'holds' if check.holds else 'FAILS':<6}  {check.name:<{width}}  {one_line(check.told)}")
     return 0 if holds else 1
 

@@ -157,16 +157,16 @@ def all_faults(first: int, last: int, seed: int) -> int:
             for attempt in range(5):  # a sweep may end before its fault
                 storage = folder / f"{number:02d}-{attempt}"
                 try:
-                    told = faults.disturb(kind, undisturbed, storage, random.Random(f"{seed}/{number}/{attempt}"))
+                    fault = faults.disturb(kind, undisturbed, storage, random.Random(f"{seed}/{number}/{attempt}"))
                     break
                 except (LookupError, ProcessLookupError, FileNotFoundError):
                     continue
             else:
                 raise RuntimeError(f"{kind}: the sweep ended five times before its fault")
-            failed += bool(told.wrong)
-            result = "; ".join(told.wrong) or told.result
-            print(f"| {number} | {kind} | {told.what} | {told.seconds:.0f} | {told.code} | {result} |", flush=True)
-            if told.wrong:
+            failed += bool(fault.wrong)
+            result = "; ".join(fault.wrong) or fault.result
+            print(f"| {number} | {kind} | {fault.what} | {fault.seconds:.0f} | {fault.code} | {result} |", flush=True)
+            if fault.wrong:
                 print(storage.with_suffix(".log").read_text(), file=sys.stderr, flush=True)
     minutes = (time.monotonic() - began) / 60
     print(f"{last - first + 1 - failed} of {last - first + 1} faults: the same bits, or refused; {minutes:.0f} min")

@@ -107,15 +107,15 @@ def sweep(arms: int) -> tuple[float, float, float]:
 
 def workers(mark: str) -> list[int]:
     """The processes of Ray's workers whose environment has the mark."""
-    found = []
+    matches = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
             if marked and (entry / "cmdline").read_bytes().startswith(b"ray::"):
-                found.append(int(entry.name))
+                matches.append(int(entry.name))
         except OSError:  # it has just ended
             continue
-    return found
+    return matches
 
 
 def ray_tune(trials: int, cores: int, reuse: bool) -> float:

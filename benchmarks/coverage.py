@@ -109,8 +109,8 @@ def sweeps(k: int, means: np.ndarray, errors: str, blocks: int, lost: bool, n: i
     block = [b for b in range(blocks) for _ in names]
     for _ in range(n):
         y = means + rng.normal(0, BLOCK_SD, (blocks, 1)) + ERRORS[errors](rng, blocks, 2**k)
-        gone = [int(rng.integers(y.size))] if lost else []
-        keep = [i for i in range(y.size) if i not in gone]
+        missing = [int(rng.integers(y.size))] if lost else []
+        keep = [i for i in range(y.size) if i not in missing]
         yield fit_two_way([cell[i] for i in keep], [block[i] for i in keep], y.ravel()[keep])
 
 
@@ -147,24 +147,24 @@ def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
 
     kinds = {"Shapley": contrasts.shapley, "main": lambda i, k: contrasts.factorial_effect([i], k),
              "add-one-in": contrasts.add_one_in}  # fmt: skip
-    wanted = {kind: [weights(make(i, k)) for i in range(k)] for kind, make in kinds.items()}
+    expected = {kind: [weights(make(i, k)) for i in range(k)] for kind, make in kinds.items()}
     gain = weights(contrasts.total_gain(k))
     tallies: dict[tuple[Error, str], Tally] = {}
     for fit in sweeps(k, means, errors, blocks, lost, n, seed=1):
         for error in ("blocks", "pooled"):
-            for kind, vectors in wanted.items():
+            for kind, vectors in expected.items():
                 tally = tallies.setdefault((error, kind), Tally())
                 for cells in vectors:
                     estimate = contrast(fit, cells, error)
                     tally.add(estimate.low, estimate.high, value(cells))
             tally = tallies.setdefault((error, "share"), Tally())
-            for cells in wanted["Shapley"]:
+            for cells in expected["Shapley"]:
                 share = ratio(fit, cells, gain, error)
                 tally.add(share.low, share.high, value(cells) / value(gain))
     wrong: dict[Error, int] = {"blocks": 0, "pooled": 0}
     for fit in sweeps(k, np.zeros(2**k), errors, blocks, lost, 4 * n, seed=2):
         for error in wrong:
-            adjusted = holm([contrast(fit, cells, error).p for cells in wanted["Shapley"]])
+            adjusted = holm([contrast(fit, cells, error).p for cells in expected["Shapley"]])
             wrong[error] += any(p <= ALPHA for p in adjusted)
     row = {f"{error} {kind}": tally.percent() for (error, kind), tally in tallies.items()}
     row |= {f"{error} fwer": 100 * count / (4 * n) for error, count in wrong.items()}
@@ -179,8 +179,8 @@ def selected_shares(task: tuple[float, float, int]) -> tuple[float, float, float
     names = factorial_cells("ab")
     cells = contrasts.by_cell(contrasts.shapley(0, 2), names)
     gain = contrasts.by_cell(contrasts.total_gain(2), names)
-    whole = strength * SD * sqrt(2 / 5)
-    means, tally, total = np.array([0, true * whole, (1 - true) * whole, whole]), Tally(), 0.0
+    complete = strength * SD * sqrt(2 / 5)
+    means, tally, total = np.array([0, true * complete, (1 - true) * complete, complete]), Tally(), 0.0
     for fit in sweeps(2, means, "normal", 5, False, n, seed=3):
         share = ratio(fit, cells, gain)
         tally.add(share.low, share.high, true)
@@ -224,7 +224,7 @@ def outcomes(task: tuple[str, int, bool, int]) -> float:
     """
     errors, blocks, gate, n = task
     names, effect = factorial_cells("abc"), 10.0 * SD if gate else 0.0
-    wanted = [contrasts.by_cell(contrasts.shapley(i, 3), names) for i in range(3)]
+    expected = [contrasts.by_cell(contrasts.shapley(i, 3), names) for i in range(3)]
     keys = [[(outcome, i) for i in range(3)] for outcome in range(3)]
     weights, edges = gatekeeping(keys[0], {keys[0][i]: [keys[1][i], keys[2][i]] for i in range(3)})
     wrong = 0
@@ -236,9 +236,9 @@ def outcomes(task: tuple[str, int, bool, int]) -> float:
             y = sqrt(0.5) * (shared + ERRORS[errors](rng, blocks, 8)) + rng.normal(0, BLOCK_SD, (blocks, 1))
             y = y + (effect * _on(8) if outcome == 0 else 0.0)
             fit = fit_two_way(list(names) * blocks, [b for b in range(blocks) for _ in names], y.ravel())
-            p |= {(outcome, i): contrast(fit, cells).p for i, cells in enumerate(wanted)}
-        found = adjusted(p, weights, edges)
-        wrong += any(value <= ALPHA for key, value in found.items() if not (gate and key == (0, 0)))
+            p |= {(outcome, i): contrast(fit, cells).p for i, cells in enumerate(expected)}
+        result = adjusted(p, weights, edges)
+        wrong += any(value <= ALPHA for key, value in result.items() if not (gate and key == (0, 0)))
     return 100 * wrong / n
 
 
@@ -259,10 +259,10 @@ def over_data_sets(n: int) -> None:
             truths = 1.0 + rng.normal(0, tau, k)
             blocks = truths[:, None] + sds[:, None] * rng.normal(size=(k, 5))
             errors = blocks.std(1, ddof=1) / sqrt(5)
-            found = random_effects(blocks.mean(1).tolist(), errors.tolist())
-            mean += found.mean.low <= 1.0 <= found.mean.high
-            following += found.low <= 1.0 + tau * rng.normal() <= found.high
-            zero += found.tau2 == 0
+            result = random_effects(blocks.mean(1).tolist(), errors.tolist())
+            mean += result.mean.low <= 1.0 <= result.mean.high
+            following += result.low <= 1.0 + tau * rng.normal() <= result.high
+            zero += result.tau2 == 0
         table.add_row(str(k), f"{tau:g}", *(f"{100 * count / n:.1f}" for count in (mean, following, zero)))
     console = Console(width=100)
     console.print(table)
@@ -311,8 +311,8 @@ def main() -> None:
     second = Table(box=box.SIMPLE_HEAD, title="Shares that are shown, five blocks, k = 2", title_justify="left")
     for column in ("true gain / SE", "true share", "shown %", "coverage given shown", "mean of those shown"):
         second.add_column(column, justify="right")
-    for (strength, true), (shown, covered, mean) in zip(selected, shares, strict=True):
-        second.add_row(f"{strength:g}", f"{true:.0%}", f"{shown:.1f}", f"{covered:.1f}", f"{100 * mean:.0f}%")
+    for (strength, true), (entry, covered, mean) in zip(selected, shares, strict=True):
+        second.add_row(f"{strength:g}", f"{true:.0%}", f"{entry:.1f}", f"{covered:.1f}", f"{100 * mean:.0f}%")
     console = Console(width=150)
     console.print(table)
     for more in (second, third, fourth):

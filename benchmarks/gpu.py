@@ -46,8 +46,8 @@ class Table:
         seconds = [timed(call, self.device) for _ in range(self.n)]
         self.add(name, seconds, **told)
         row = dict(zip(COLUMNS, self.rows[-1], strict=True))
-        told_now = ", ".join(f"{key} {value}" for key, value in row.items() if value and key != "what")
-        print(f"{name}: {told_now}; the first call {first:.1f} s", flush=True)
+        message_now = ", ".join(f"{key} {value}" for key, value in row.items() if value and key != "what")
+        print(f"{name}: {message_now}; the first call {first:.1f} s", flush=True)
         return median(seconds)
 
     def add(
@@ -87,14 +87,14 @@ def main() -> None:
     options = parse()
     import torch
 
-    from branchwise.trainables.dash.machine import standing
+    from branchwise.trainables.dash.machine import fixtures
     from branchwise.trainables.dash.settings.spec import Spec
 
     torch.set_num_threads(options.threads)
-    spec, on = Spec.model_validate(PAPER), standing.context(options.device)
+    spec, on = Spec.model_validate(PAPER), fixtures.context(options.device)
     table = Table(options.device, options.steps, options.seconds)
     rates = peak_rates(options.device)
-    baseline = yardstick(table, standing.setting(spec, on), spec, options)
+    baseline = evaluation_reference(table, fixtures.setting(spec, on), spec, options)
     for mode, precision in WAYS:
         cohort(table, spec, on, 1, options.batch, mode, precision, rates, baseline, f"ours, {mode}, {precision}")
     alone: float | None = None
@@ -127,7 +127,7 @@ def rate_for(rates: dict[str, float], mode: str, precision: str) -> float:
     return rates.get(name, rates.get("fp32", 0.0))
 
 
-def yardstick(table: Table, held: Any, spec: Any, options: argparse.Namespace) -> float | None:
+def evaluation_reference(table: Table, held: Any, spec: Any, options: argparse.Namespace) -> float | None:
     """Seconds of the step that ours is compared with."""
     if options.reference is None:
         return table.measure(PLAIN, plain(held, spec, options.batch))
@@ -153,18 +153,18 @@ def cohort(
     from branchwise.trainables.dash.compute import modes
     from branchwise.trainables.dash.costs import memory
     from branchwise.trainables.dash.costs.counts import count as counted
-    from branchwise.trainables.dash.machine import standing
+    from branchwise.trainables.dash.machine import fixtures
     from branchwise.trainables.dash.training import steps
 
     modes.choose(mode, on.device)
-    held = standing.setting(spec, on)
-    arms = standing.arms_of(spec, count, batch_size=batch, mode=mode, precision=precision)
+    held = fixtures.setting(spec, on)
+    arms = fixtures.arms_of(spec, count, batch_size=batch, mode=mode, precision=precision)
     students, numbers = steps.begin(arms, held), itertools.count()
     own = dict.fromkeys(students, 0.0)
     shape, classes = spec.data.image_shape, spec.data.classes
     macs = 2 * counted(spec.teacher, shape, classes).macs + count * 6 * counted(spec.student, shape, classes).macs
     compared = "" if name.startswith("ours") else "x one alone"
-    took = table.measure(
+    elapsed = table.measure(
         name,
         lambda: steps.take_step(students, held, next(numbers), own),
         against=lambda s: f"{baseline / s * count:.2f}{compared}" if baseline else "1.00",
@@ -177,7 +177,7 @@ def cohort(
         rate=rate_for(rates, mode, precision),
     )
     modes.release(mode, on)
-    return took / count if took else None
+    return elapsed / count if elapsed else None
 
 
 def sampling(

@@ -55,11 +55,11 @@ def values(folder: Path, precision: str, repeats: int) -> list[float]:
     spec: Any = load_space(ROOT / "search_spaces/ablation.yaml", overrides).spec
     context = silent("cpu")
     net, _ = checkpoint.load_model(folder, "cpu")
-    found, _, _ = measurement.measure(
+    result, _, _ = measurement.measure(
         net, datasets.load(spec.data, "cpu"), reference_set.get(spec.data, features.extractor_of(spec, "cpu"), "cpu"),
         schedule.cosine_alphas_cumprod(), spec.evaluate, 0, context, Progress(context, "evaluate", 10**6),
     )  # fmt: skip
-    return list(found["value_repeats"])
+    return list(result["value_repeats"])
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def main() -> None:
         print(f"distance of the samples: {metrics.frechet_distance(metrics.statistics(samples), moments):.4f}")
         began = time.perf_counter()
         chosen = reference[neighbours.chosen(len(reference))]
-        found = neighbours.compare(samples, chosen, neighbours.radii(chosen, "cpu"))
-        told = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-        print(f"against {len(chosen):,} of them: {told}; {time.perf_counter() - began:.1f} s")
+        result = neighbours.compare(samples, chosen, neighbours.radii(chosen, "cpu"))
+        message = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
+        print(f"against {len(chosen):,} of them: {message}; {time.perf_counter() - began:.1f} s")
         status = Path("/proc/self/status").read_text().splitlines()
         peak = next(line for line in status if line.startswith("VmHWM"))
         resident, held = int(peak.split()[1]) * 1024 / 1e6, file.stat().st_size / 1e6

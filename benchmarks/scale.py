@@ -39,14 +39,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--arms", type=int, nargs="+", default=[10, 100, 1000, 10_000], help="about so many")
     rows = []
-    for about in parser.parse_args().arms:
-        blocks = math.ceil(about / ARMS_A_BLOCK)
+    for summary in parser.parse_args().arms:
+        blocks = math.ceil(summary / ARMS_A_BLOCK)
         arms = blocks * ARMS_A_BLOCK
-        whole, first, last, peak = sweep(blocks)
+        complete, first, last, peak = sweep(blocks)
         between = (arms - 1) / (last - first) if last > first else math.inf
-        seconds = (f"{value:.1f}" for value in (whole, first, last - first, whole - last))
+        seconds = (f"{value:.1f}" for value in (complete, first, last - first, complete - last))
         rows.append((f"{arms:,}", *seconds, f"{between:.0f}", f"{peak:.0f}", f"{peak / LIMIT_MB:.2f}"))
-        print(f"{arms:,} arms: {whole:.0f} s, {peak:.0f} MB", file=sys.stderr)
+        print(f"{arms:,} arms: {complete:.0f} s, {peak:.0f} MB", file=sys.stderr)
     show(
         "Sweeps of `surface`, one each",
         ("arms", "sweep s", "before s", "arms s", "after s", "arms/s", "driver's peak MB", f"of {LIMIT_MB} MB"),
@@ -68,11 +68,11 @@ def sweep(blocks: int) -> tuple[float, float, float, float]:
         while process.poll() is None:
             peak = max(peak, peak_mb(process.pid))
             time.sleep(0.1)
-        whole = time.time() - began
+        complete = time.time() - began
         if process.returncode:
             raise SystemExit((folder / "log").read_text())
         ends = [file.stat().st_mtime - began for file in (folder / "scale/arms").glob("[!.]*.json")]
-        return whole, min(ends), max(ends), peak
+        return complete, min(ends), max(ends), peak
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def sweeps(
 def by_contrast(grid: Grid, y: FloatArray) -> FloatArray:
     """(n, blocks, contrasts) of every sweep, main effects first."""
     cells = [grid.name(cell) for cell in sorted(grid.planned)]
-    weights = np.array([[weights_of(grid, one)[cell] for cell in cells] for one in contrasts_of(grid)])
+    weights = np.array([[weights_of(grid, item)[cell] for cell in cells] for item in contrasts_of(grid)])
     return y @ weights.T
 
 
@@ -90,8 +90,8 @@ def p_lenth(values: FloatArray) -> FloatArray:
     """(n, contrasts) by Lenth's pseudo standard error, t with a third as many degrees of freedom as contrasts."""
     sizes = abs(values.mean(1))
     s0 = 1.5 * np.median(sizes, 1, keepdims=True)
-    kept = np.where(sizes < 2.5 * s0, sizes, np.nan)
-    pse = 1.5 * np.nanmedian(kept, 1, keepdims=True)
+    stored = np.where(sizes < 2.5 * s0, sizes, np.nan)
+    pse = 1.5 * np.nanmedian(stored, 1, keepdims=True)
     return 2 * stdtr(sizes.shape[1] / 3, -sizes / pse)
 
 
@@ -123,18 +123,18 @@ def setting(components: int, blocks: int, active: int, varying: float, n: int, r
 
 
 def table(title: str, settings: list[tuple[int, int, int, float]], n: int, console: Console) -> None:
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    visible = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     names = ("components", "runs", "seeds", "active", "effects vary by", "all found", "any false", "pooled: found",
              "false", "Lenth: found", "false")  # fmt: skip
     for name in names:
-        shown.add_column(name, justify="right")
+        visible.add_column(name, justify="right")
     for components, blocks, active, varying in settings:
         rng = np.random.default_rng([components, blocks, active, int(100 * varying)])
         result = setting(components, blocks, active, varying, n, rng)
         cells = [f"{rate:.1%}" if active or i % 2 else "" for i, rate in enumerate(result)]
         runs = len(grid_of(components).planned)
-        shown.add_row(str(components), str(runs), str(blocks), str(active), f"{varying:g}", *cells)
-    console.print(shown)
+        visible.add_row(str(components), str(runs), str(blocks), str(active), f"{varying:g}", *cells)
+    console.print(visible)
 
 
 def main() -> None:

@@ -68,19 +68,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     cpus = len(os.sched_getaffinity(0))
-    found: dict[str, list[tuple[float, float]]] = {"plain": [], "one arm a trial": [], "cohorts": []}
+    results: dict[str, list[tuple[float, float]]] = {"plain": [], "one arm a trial": [], "cohorts": []}
     for _ in range(options.rounds):
-        for way, runs in found.items():
+        for way, runs in results.items():
             runs.append(once(way, options.trials, cpus))
             print(f"{way}: {runs[-1][0]:.0f} s, {runs[-1][1]:.0f} MB", file=sys.stderr)
-    plain = median([seconds for seconds, _ in found["plain"]])
+    plain = median([seconds for seconds, _ in results["plain"]])
     rows = []
-    for way, runs in found.items():
-        seconds = [one for one, _ in runs]
-        whole = median(seconds)
+    for way, runs in results.items():
+        seconds = [run for run, _ in runs]
+        full_ = median(seconds)
         peak = max(memory for _, memory in runs)
-        each = f"{1000 * whole / options.trials:.0f}"
-        rows.append((way, str(len(runs)), f"{whole:.0f}", spread(seconds), each, f"{peak:.0f}", f"{whole / plain:.2f}"))
+        each = f"{1000 * full_ / options.trials:.0f}"
+        rows.append((way, str(len(runs)), f"{full_:.0f}", spread(seconds), each, f"{peak:.0f}", f"{full_ / plain:.2f}"))
     columns = ("way", "n", "median s", "spread", "ms a trial", "driver's peak MB", "of plain")
     show(f"{options.trials:,} trials of `surface` by TPE", columns, rows, f"Limit: {LIMIT} times plain.")
     return 0

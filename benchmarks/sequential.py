@@ -90,8 +90,8 @@ def family_error(looks: Looks, errors: str, effect: float, runs: int, seed: int)
         p = np.minimum(p, table.alpha(look, nominal_p(values[:, :look])))
     wrong = 0
     for row in p[p.min(axis=1) <= ALPHA]:  # no other can reject anything
-        found = adjusted(dict(zip(keys, row.tolist(), strict=True)), weights, edges)
-        wrong += any(found[key] <= ALPHA for key in true_null)
+        result = adjusted(dict(zip(keys, row.tolist(), strict=True)), weights, edges)
+        wrong += any(result[key] <= ALPHA for key in true_null)
     rate = wrong / runs
     return rate, sqrt(rate * (1 - rate) / runs)
 
@@ -112,10 +112,10 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
         for name, values in (("direction", x), ("share", component - 0.6 * gain)):
             t = t_of(values)
             alpha = table.alpha(look, 2 * stdtr(look - 1, -np.abs(t)))
-            shown = t > 0
+            visible = t > 0
             if name == "share":
-                shown &= t_of(gain) > stdtrit(look - 1, 0.975)  # else the share has no interval
-            below[name] = np.minimum(below[name], np.where(shown, alpha, 1.0))
+                visible &= t_of(gain) > stdtrit(look - 1, 0.975)  # else the share has no interval
+            below[name] = np.minimum(below[name], np.where(visible, alpha, 1.0))
         low, high = t_of(x + 6.0), t_of(x)  # the effect lies at the upper margin; the lower is far
         p = np.maximum(stdtr(look - 1, -low), stdtr(look - 1, high))
         below["equivalence"] = np.minimum(
@@ -145,15 +145,15 @@ def futility(m: int, runs: int, rng: Rng) -> None:
         parts = []
         for looks in DESIGNS:
             some = values[:, : looks.max]
-            ended, whole = play(some, looks), play(some, looks, futility=False)
+            ended, complete = play(some, looks), play(some, looks, futility=False)
             hopeless = (ended.blocks < looks.max) & (ended.decided == 0).any(axis=1)
-            wrong = [(one.decided > 0).any(axis=1).mean() for one in (ended, whole)]
-            power = [(one.decided > 0).mean() for one in (ended, whole)]
+            wrong = [(item.decided > 0).any(axis=1).mean() for item in (ended, complete)]
+            power = [(entry.decided > 0).mean() for entry in (ended, complete)]
             what = "one or more rejected" if not size else "power"
-            shown = wrong if not size else power
+            visible = wrong if not size else power
             parts.append(
                 f"{label(looks)}: ends {hopeless.mean():.0%}, {ended.blocks.mean():.1f} blocks instead of "
-                f"{whole.blocks.mean():.1f}, {what} {shown[0]:.1%} instead of {shown[1]:.1%}"
+                f"{complete.blocks.mean():.1f}, {what} {visible[0]:.1%} instead of {visible[1]:.1%}"
             )
         print(f"  {size:g} SD | {' | '.join(parts)}")
 
@@ -201,14 +201,14 @@ def main() -> None:
     rng = np.random.default_rng(34)
     print("\nSupported at the edge of the null, at 5%")
     for looks in DESIGNS:
-        told = ", ".join(f"{name} {rate:.2%}" for name, rate in single_claims(looks, 10 * runs, rng).items())
-        print(f"  {label(looks)}: {told}")
+        message = ", ".join(f"{name} {rate:.2%}" for name, rate in single_claims(looks, 10 * runs, rng).items())
+        print(f"  {label(looks)}: {message}")
     print("\nCoverage where the run ended, one hypothesis: at every look, plain")
     for looks in DESIGNS:
-        told = (
+        message = (
             f"{size:g} SD {a:.1%}, {b:.1%}" for size in (0, 0.5, 1, 2) for a, b in [coverage(looks, size, runs, rng)]
         )
-        print(f"  {label(looks)}: {'; '.join(told)}")
+        print(f"  {label(looks)}: {'; '.join(message)}")
     for m in (5, 3):
         print(f"\nExpected blocks and power of one of {m} hypotheses that all have the effect")
         savings(m, runs, rng)

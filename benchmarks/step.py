@@ -73,8 +73,8 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
         weights = ratio[t] / ratio[t].mean()
 
         def error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            one = functional.mse_loss(prediction, target, reduction="none").view(batch, -1).mean(dim=1)
-            return (one * weights).mean()
+            first = functional.mse_loss(prediction, target, reduction="none").view(batch, -1).mean(dim=1)
+            return (first * weights).mean()
 
         imitation, uncond_term, anchor = error(cond, teacher_cond), error(uncond, teacher_uncond), error(cond, noise)
         loss = imitation + uncond_term + 0.1 * anchor
@@ -158,11 +158,11 @@ def main() -> None:
         seconds = beside_reference(options.reference.resolve(), ways, n, batch, device)
     else:
         seconds = in_turn(ways, n, device)
-    yardstick = median(seconds[AUTHORS if options.reference else PLAIN])
+    evaluation_reference = median(seconds[AUTHORS if options.reference else PLAIN])
     limit = "1.3" if device == "cpu" else "5"
     rows = []
     for name, times in seconds.items():
-        row = (str(n), f"{median(times):.3f}", spread(times), f"{yardstick / median(times):.2f}")
+        row = (str(n), f"{median(times):.3f}", spread(times), f"{evaluation_reference / median(times):.2f}")
         rows.append((name, *row, limit if name in (OURS, HALF) else ""))
     show(
         f"One step of the paper's nets, batch {batch}, {device}, threads: {options.threads}, {options.mode}",

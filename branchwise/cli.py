@@ -158,9 +158,9 @@ def usage() -> str:
     rows.append((f"{COMPLETION} {'|'.join(SHELLS)}", "print what a shell sources for completion"))
     width = max(len(call) for call, _ in rows)
     lines = [f"  {call:<{width}}  {help_}" for call, help_ in rows]
-    about = "Which part of the method did it? Ablations as designs, with intervals."
+    summary = "Which part of the method did it? Ablations as designs, with intervals."
     return "\n".join(
-        ["usage: branchwise COMMAND ...", "", about, "", *lines, "", "branchwise COMMAND --help lists its options."]
+        ["usage: branchwise COMMAND ...", "", summary, "", *lines, "", "branchwise COMMAND --help lists its options."]
     )
 
 
@@ -173,8 +173,8 @@ def _complete(rest: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="branchwise")
     commands = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=command.help)
-        for action in one._actions:
+        first = commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=command.help)
+        for action in first._actions:
             if not action.option_strings:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell=rest[0]))

@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.build import build_report, numbers_of
 
-    kept = args.out.with_name(f"{args.out.name}.run")
-    if args.run_folder.resolve() == kept.resolve():
-        args.out.with_name(f"{args.out.name}.json").write_text(numbers_of(kept), encoding="utf-8")
+    stored = args.out.with_name(f"{args.out.name}.run")
+    if args.run_folder.resolve() == stored.resolve():
+        args.out.with_name(f"{args.out.name}.json").write_text(numbers_of(stored), encoding="utf-8")
         return 0
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out.with_name(f"{args.out.name}.html").write_text(page, encoding="utf-8")
         shutil.copy(report / "ablation.json", args.out.with_name(f"{args.out.name}.json"))
         try:
-            keep_tables(run_folder, kept)
+            keep_tables(run_folder, stored)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -94,15 +94,15 @@ def _contents() -> Iterator[str]:
 
 def _relinked(source: str, text: str) -> str:
     """The text of a file of the repository with links to pages of the site; what has no page becomes its path."""
-    here = os.path.dirname(_page_of(source) or "")
+    current = os.path.dirname(_page_of(source) or "")
 
-    def lead(found: re.Match[str]) -> str:
-        label, target, anchor = found.groups(default="")
+    def lead(result: re.Match[str]) -> str:
+        label, target, anchor = result.groups(default="")
         if not target or ":" in target:
-            return found[0]
+            return result[0]
         path = os.path.normpath(os.path.join(os.path.dirname(source), target))
         page = _page_of(path)
-        return f"`{path}`" if page is None else f"[{label}]({os.path.relpath(page, here)}{anchor})"
+        return f"`{path}`" if page is None else f"[{label}]({os.path.relpath(page, current)}{anchor})"
 
     return LINK.sub(lead, text)
 
@@ -157,7 +157,7 @@ def _holds(value: Mapping[str, Any]) -> str:
         name = value["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"
     if "enum" in value or "const" in value:
-        return ", ".join(f"`{json.dumps(one)}`" for one in value.get("enum", [value.get("const")]))
+        return ", ".join(f"`{json.dumps(item)}`" for item in value.get("enum", [value.get("const")]))
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(map(_holds, value["anyOf"])))
     kind = value.get("type", "anything")

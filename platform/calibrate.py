@@ -45,15 +45,15 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         spec = space.spec.model_dump(mode="json")
         work = (space.trainable, spec, "cuda:0" if on_gpu else "cpu", threads, options.seconds)
         with ProcessPoolExecutor(together, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
-        rates = averaged(found)
+            matches = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
+        rates = averaged(matches)
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:
         print(f"{program or 'calibrate'}: {one_line(error)}", file=sys.stderr)
         return 2
-    about = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
-    file = add_rates(device, rates, about)
+    description = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    file = add_rates(device, rates, description)
     for rate in rates:
         words = [str(rate[name]) for name in IDENTITY if name in rate]
         memory = f"  {rate['working'] / 1e9:.2f} GB" if rate.get("working") else ""  # of a GPU
@@ -70,9 +70,9 @@ def measured(trainable: str, spec: Mapping[str, Any], device: str, threads: int,
 
 def averaged(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The mean over the processes of each rate that all of them had the time for."""
-    count = min(len(one) for one in found)
+    count = min(len(item) for item in found)
     return [
-        {**found[0][number], "seconds": statistics.mean(one[number]["seconds"] for one in found)}
+        {**found[0][number], "seconds": statistics.mean(entry[number]["seconds"] for entry in found)}
         for number in range(count)
     ]
 

@@ -46,14 +46,14 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda:0"
     if not options.json:
         print("\n".join(versions()), flush=True)
-    found = []
+    matches = []
     for check in (*checks.run(device), checks.checked("a sweep with gpus_per_trial: 1", lambda: smoke(device))):
-        found.append({"check": check.name, "state": check.state, "detail": check.detail})
+        matches.append({"check": check.name, "state": check.state, "detail": check.detail})
         if not options.json:
             show(check.name, check.state, check.detail)
-    outcomes = [check["state"] for check in found]
+    outcomes = [check["state"] for check in matches]
     if options.json:
-        print_document({"device": device, "versions": versions(), "checks": found})
+        print_document({"device": device, "versions": versions(), "checks": matches})
     else:
         print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
     return 3 if "failed" in outcomes else 0
@@ -96,8 +96,8 @@ def driver() -> str:
     if shutil.which("nvidia-smi") is None:
         return ""
     command = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
-    told = subprocess.run(command, capture_output=True, text=True)
-    return "; ".join(told.stdout.splitlines()) if told.returncode == 0 else ""
+    process = subprocess.run(command, capture_output=True, text=True)
+    return "; ".join(process.stdout.splitlines()) if process.returncode == 0 else ""
 
 
 def smoke(device: str) -> str:

@@ -19,7 +19,7 @@ from branchwise.analysis.console import make_console, one_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
-from branchwise.trainables import Needed  # noqa: E402
+from branchwise.trainables import RequiredFile  # noqa: E402
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
@@ -28,12 +28,12 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     try:
         options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set, imports=not options.dry_run)
-        needed = space.module.lacking(space.spec)
+        needed = space.module.missing_files(space.spec)
         if not needed:
             console.print(f"{options.space}: nothing is missing.", highlight=False)
             return 0
-        for one in needed:
-            console.print(announced(one), highlight=False, soft_wrap=True)
+        for item in needed:
+            console.print(announced(item), highlight=False, soft_wrap=True)
         return 0 if options.dry_run else fetch(needed, console)
     except UserError as error:
         print(f"{program or 'fetch'}: {one_line(error)}", file=sys.stderr)
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         return 130
 
 
-def announced(needed: Needed) -> str:
+def announced(needed: RequiredFile) -> str:
     """What will be fetched, from where, to where, and how it is checked."""
     facts = [f"{needed.size:,} bytes"] * bool(needed.size)
     facts += [f"SHA-256 {needed.sha256}"] * bool(needed.sha256)
@@ -51,20 +51,20 @@ def announced(needed: Needed) -> str:
     return f"{needed.what}: {needed.source} -> {needed.place}{checked}"
 
 
-def fetch(needed: Sequence[Needed], console: Console) -> int:
+def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
     """Fetches each; one sentence for each that cannot be had. Returns the exit code."""
     failed = 0
     columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        for one in needed:
-            bar = bars.add_task(one.what, total=one.size or None)
+        for item in needed:
+            bar = bars.add_task(item.what, total=item.size or None)
             try:
-                one.fetch(partial(bars.advance, bar))
+                item.fetch(partial(bars.advance, bar))
             except (OSError, ValueError) as error:
                 failed += 1
-                print(f"fetch: {one.what} was not fetched: {one_line(error)}", file=sys.stderr)
+                print(f"fetch: {item.what} was not fetched: {one_line(error)}", file=sys.stderr)
             else:
-                console.print(f"{one.what}: {one.place}", highlight=False, soft_wrap=True)
+                console.print(f"{item.what}: {item.place}", highlight=False, soft_wrap=True)
     return 3 if failed else 0
 
 

@@ -20,11 +20,11 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         options = parser(program).parse_args(arguments)
         from branchwise.trainables.dash.authors.checkpoints import import_checkpoint  # torch: not before it is needed
 
-        about = import_checkpoint(options.checkpoint, options.num_classes, options.image_size, options.out)
+        summary = import_checkpoint(options.checkpoint, options.num_classes, options.image_size, options.out)
     except (UserError, OSError, ValueError) as error:
         print(f"{program or 'import_reference'}: {error}", file=sys.stderr)
         return 2
-    print(f"{options.out}: {about['parameters']:,} parameters. In a space: teacher: {{checkpoint: {options.out}}}")
+    print(f"{options.out}: {summary['parameters']:,} parameters. In a space: teacher: {{checkpoint: {options.out}}}")
     return 0
 
 

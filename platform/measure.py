@@ -23,8 +23,8 @@ from rich.console import Console  # noqa: E402
 from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
-from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
-from branchwise.orchestration.execution.measures import measure_again, same_as_the_sweep  # noqa: E402
+from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
+from branchwise.orchestration.execution.measures import measure_again, same_as_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
@@ -40,9 +40,9 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         try:
             return measure(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:
-            ending = ending_of(error, begun.is_set())
-            kept = ". What is measured is kept; the same command continues with what is missing"
-            print(f"{program or 'measure'}: {ending.sentence}{kept if begun.is_set() else ''}", file=sys.stderr)
+            ending = classify_exit(error, begun.is_set())
+            stored = ". What is measured is kept; the same command continues with what is missing"
+            print(f"{program or 'measure'}: {ending.sentence}{stored if begun.is_set() else ''}", file=sys.stderr)
             return ending.code
 
 
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace, begun: threading.Event, console: Consol
     started = time.monotonic()
     missing = measure_again(plan, options.address, console, begun)
     summary = report(plan.run)
-    print_measured(plan, missing, same_as_the_sweep(plan), summary, time.monotonic() - started, console)
+    print_measured(plan, missing, same_as_sweep(plan), summary, time.monotonic() - started, console)
     return 3 if missing else 0
 
 

@@ -32,21 +32,21 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     from branchwise.trainables.dash.data.proposal import look, space_text  # Pillow: not before it is needed
 
     try:
-        found = look(options.images)
+        match = look(options.images)
         name = re.sub(r"[^a-z0-9._-]+", "-", options.images.resolve().name.lower()).strip("-._") or "images"
-        text = space_text(name[:64], options.images, found)
+        text = space_text(name[:64], options.images, match)
         parse_space(str(options.out), text.encode())
         options.out.write_text(text)
     except (ValueError, UserError, OSError) as error:
         for line in str(error).splitlines():
             print(f"{program or 'propose'}: {printable(line)}", file=sys.stderr)
         return 2
-    colour = "colour" if found.channels == 3 else "grey"
+    colour = "colour" if match.channels == 3 else "grey"
     print(
-        f"{len(found.classes)} classes, {found.images:,} images, {found.side}x{found.side} in {colour}: {options.out}"
+        f"{len(match.classes)} classes, {match.images:,} images, {match.side}x{match.side} in {colour}: {options.out}"
     )
-    print(f"Classes: {one_line(class_names(found.classes, found.counts))}")
-    for note in found.notes:
+    print(f"Classes: {one_line(class_names(match.classes, match.counts))}")
+    for note in match.notes:
         print(f"Note: {one_line(note)}")
     print(f"What would run, and for how long: branchwise plan {options.out}")
     return 0
@@ -54,8 +54,8 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 def class_names(names: Sequence[str], counts: Sequence[int]) -> str:
     """The classes with their numbers of images, in the order of their labels."""
-    told = ", ".join(f"{name} ({count:,})" for name, count in zip(names[:MAX_NAMED], counts, strict=False))
-    return told + (f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else "")
+    message = ", ".join(f"{name} ({count:,})" for name, count in zip(names[:MAX_NAMED], counts, strict=False))
+    return message + (f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else "")
 
 
 def parser(program: str | None = None) -> Parser:

@@ -26,7 +26,7 @@ from branchwise.command_io import print_document, print_error, wants_json  # noq
 from branchwise.documents import Document  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
-from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
+from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
 from branchwise.orchestration.execution.sweep import Outcome, run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.sweep_commands import program_name, read_options  # noqa: E402
@@ -34,16 +34,16 @@ from branchwise.orchestration.monitoring.documents import list_document, plan_do
 from branchwise.orchestration.monitoring.events import Events  # noqa: E402
 from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, run_begun, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
+    print_failed,
     print_interrupted,
     print_limited,
-    print_lost,
     print_outcome,
     print_plan,
 )
 from branchwise.orchestration.planning.extending import Extension, parse_added, plan_extended  # noqa: E402
 from branchwise.orchestration.planning.follow_up import follow_up_space  # noqa: E402
 from branchwise.orchestration.planning.gpus import target  # noqa: E402
-from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed  # noqa: E402
+from branchwise.orchestration.planning.plan import Plan, blocking_issues, plan_new, plan_resumed  # noqa: E402
 from branchwise.orchestration.space import Space, load_space, refuse_limited_search  # noqa: E402
 from branchwise.trainables.runtime.storage import Storage  # noqa: E402
 
@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
         try:
             return execute(read_options(name, arguments), console)
         except BaseException as error:
-            ending = ending_of(error, begun=False)
-            said = f"{ending.sentence} before anything had started" if ending.interrupted else ending.sentence
-            print_error(program_name(name), said, ending.code, as_json=wants_json(arguments))
+            ending = classify_exit(error, begun=False)
+            output = f"{ending.sentence} before anything had started" if ending.interrupted else ending.sentence
+            print_error(program_name(name), output, ending.code, as_json=wants_json(arguments))
             return ending.code
 
 
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     dry_run = options.command == "plan" or options.dry_run
     plan = make_plan(options, dry_run)  # planning: the space, its arms (designs), their cohorts (packing)
     elsewhere = options.command != "plan" and address_of(options.address) and not plan.target
-    obstacle = "" if elsewhere else obstacle_here(plan)
+    obstacle = "" if elsewhere else blocking_issues(plan)
     if obstacle and not dry_run:
         raise UserError(obstacle)
     as_lines = not dry_run and options.progress == "json"
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     elif outcome.limit and outcome.summary is not None:
         print_limited(outcome.plan, outcome.counts, outcome.summary, outcome.limit, options.storage, console)
     elif outcome.summary is None:
-        print_lost(outcome.plan, outcome.ending.sentence, options.storage, outcome.ending.resumable, options.program)
+        print_failed(outcome.plan, outcome.ending.sentence, options.storage, outcome.ending.resumable, options.program)
     else:
         seconds = time.monotonic() - started
         print_outcome(outcome.plan, outcome.counts, outcome.summary, seconds, options.storage, console)
@@ -169,8 +169,8 @@ def plan_space(options: argparse.Namespace, storage: Storage, dry_run: bool) -> 
 
 def plan_follow_up(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
     """Plan the second stage of a screening."""
-    wanted = options.survivors, options.others, options.set
-    return _plan_new(options, storage, lambda: follow_up_space(storage, options.subject, *wanted))
+    expected = options.survivors, options.others, options.set
+    return _plan_new(options, storage, lambda: follow_up_space(storage, options.subject, *expected))
 
 
 def _plan_new(options: argparse.Namespace, storage: Storage, read_space: Callable[[], Space]) -> Plan:

@@ -87,12 +87,12 @@ def parser(program: str | None = None) -> Parser:
     option("--arm", metavar="NAME", help="an arm of the run, e.g. full-b0")
     option("--storage", metavar="DIR|URI", help="where runs are kept (default: ./results)")
     option("--class", dest="label", metavar="K", type=int, help="only this class, from 0 (default: every class)")
-    option("--n", metavar="N", type=at_least_one, default=8, help="images of each class (default: 8)")
+    option("--n", metavar="N", type=one_or_more, default=8, help="images of each class (default: 8)")
     option("--guidance", metavar="W", default="1", help=f"{GUIDANCE} (default: 1)")
     option("--sampler", choices=SAMPLERS, default="ddim")
     option("--steps", metavar="S", type=sampler_steps, default=50, help="steps of the sampler, 2 to 1000 (default: 50)")
     option("--seed", metavar="N", type=seed, default=0)
-    option("--batch", metavar="N", type=at_least_one, default=100, help="images sampled at once (default: 100)")
+    option("--batch", metavar="N", type=one_or_more, default=100, help="images sampled at once (default: 100)")
     option("--out", metavar="FILE", type=Path, required=True, help="the PNG to write")
     return parser
 
@@ -119,7 +119,7 @@ def seed(text: str) -> int:
     return number
 
 
-def at_least_one(text: str) -> int:
+def one_or_more(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

@@ -22,14 +22,14 @@ from rich.console import Console  # noqa: E402
 from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from branchwise.orchestration.execution.ending import ending_of  # noqa: E402
+from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
 from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
 from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.progress import Display  # noqa: E402
-from branchwise.orchestration.planning.machine import gpus_missing, machine, missing_inputs, tight_limits  # noqa: E402
+from branchwise.orchestration.planning.machine import check_ulimits, gpus_missing, machine, missing_inputs  # noqa: E402
 from branchwise.orchestration.run_folder.teachers import find_teachers  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
 from branchwise.run_files.layout import RESULTS  # noqa: E402
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         try:
             train(parser(program).parse_args(arguments), begun, console)
         except BaseException as error:
-            ending = ending_of(error, begun.is_set())
+            ending = classify_exit(error, begun.is_set())
             further = ". The same command continues from the last checkpoint" if begun.is_set() else ""
             print(f"{program or 'train_teacher'}: {ending.sentence}{further}", file=sys.stderr)
             return ending.code
@@ -56,9 +56,9 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
         teachers = find_teachers(space, storage)
     if not teachers:
         raise UserError(f"{options.space}: trainable: {space.trainable} needs no teacher")
-    lacking = [gpus_missing(space, machine()), missing_inputs(space), tight_limits()]
-    if not address_of(options.address) and any(lacking):
-        raise UserError("; ".join(filter(None, lacking)))
+    missing_files = [gpus_missing(space, machine()), missing_inputs(space), check_ulimits()]
+    if not address_of(options.address) and any(missing_files):
+        raise UserError("; ".join(filter(None, missing_files)))
     log = Path(RESULTS, "logs/teacher.log") if storage.local is None else storage.local / "logs/teacher.log"
     with cluster(options.address, log, space) as on, Display(console) as display:
         if short := gpus_missing(space, on):
@@ -66,7 +66,7 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
         if on.joined and storage.local is not None:
             refuse_unshared(storage.local)
         begun.set()
-        with Watchdog(space, on) as watchdog, watchdog.explaining():
+        with Watchdog(space, on) as watchdog, watchdog.translate_errors():
 
             def check() -> None:
                 watchdog.check(display.pulse)

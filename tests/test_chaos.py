@@ -40,7 +40,7 @@ SEED = 7
 
 
 @pytest.mark.slow(95)
-def test_three_kills_leave_the_results_of_an_undisturbed_sweep(tmp_path: Path) -> None:
+def test_three_kills_leave_results_of_undisturbed_sweep(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "storage"
     space.write_text(SPACE)
     undisturbed = run_undisturbed(space, tmp_path / "undisturbed")
@@ -85,10 +85,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize("kind", ["clock", "dashboard killed", "file flipped", "file deleted at rest", "signals"])
-def test_a_fault_costs_no_result(undisturbed: Path, tmp_path: Path, kind: str) -> None:
+def test_fault_costs_no_result(undisturbed: Path, tmp_path: Path, kind: str) -> None:
     """The short form of `benchmarks/chaos.py --faults 40`; tests/test_endings.py has the parts of Ray."""
-    told = faults.disturb(kind, undisturbed, tmp_path / "storage", random.Random(SEED))
-    assert told.wrong == [], (tmp_path / "storage.log").read_text()
+    fault = faults.disturb(kind, undisturbed, tmp_path / "storage", random.Random(SEED))
+    assert fault.wrong == [], (tmp_path / "storage.log").read_text()
 
 
 def _no_token_in(run: Path, log: Path) -> None:
@@ -100,5 +100,5 @@ def _no_token_in(run: Path, log: Path) -> None:
     assert holders == []
 
 
-def test_only_processes_below_the_root_are_found() -> None:
+def test_only_processes_below_root_are_found() -> None:
     assert descendants(os.getpid(), "no such command") == []

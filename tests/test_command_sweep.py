@@ -73,7 +73,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 def alive(mark: str, program: str = "") -> list[int]:
     """The processes that have `mark` among their arguments, and another one that ends in `program`."""
-    found = []
+    matches = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
@@ -81,8 +81,8 @@ def alive(mark: str, program: str = "") -> list[int]:
         except OSError:
             continue
         if mark in words and any(word.endswith(program) for word in words) and state != "Z":
-            found.append(int(folder.name))
-    return found
+            matches.append(int(folder.name))
+    return matches
 
 
 def text_of(file: Path) -> str:
@@ -139,7 +139,7 @@ def test_nothing_is_lost_or_left_when_driver_and_script_are_killed(
     assert not alive(mark)
 
 
-def test_an_arm_that_fails_is_named_with_what_it_said(write: Callable[..., Path], sweep: Sweep, tmp_path: Path) -> None:
+def test_arm_that_fails_is_named_with_what_it_said(write: Callable[..., Path], sweep: Sweep, tmp_path: Path) -> None:
     space = write("--fails, always")
     code, output = sweep(
         "--space", space, "--storage", tmp_path / "runs", "--set", "resources.max_retries=0", cwd=tmp_path
@@ -153,7 +153,7 @@ def test_an_arm_that_fails_is_named_with_what_it_said(write: Callable[..., Path]
     assert "out of data" in (tmp_path / "runs/scripts/logs/base-b0.txt").read_text()
 
 
-def test_a_search_stops_scripts_at_rungs_and_finds_the_better_setting(
+def test_search_stops_scripts_at_rungs_and_finds_better_setting(
     write: Callable[..., Path], sweep: Sweep, tmp_path: Path
 ) -> None:
     design = (
@@ -170,7 +170,7 @@ def test_a_search_stops_scripts_at_rungs_and_finds_the_better_setting(
     assert best == done.loc[done["value"].idxmax(), "hp.lr"]  # more is better
 
 
-def test_a_function_beside_the_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path) -> None:
+def test_function_beside_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "helper_beside.py").write_text("BONUS = 0.1\n")

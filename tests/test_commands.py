@@ -25,14 +25,14 @@ def row(name: str) -> str:
     return f"| `{call}` | {command.help} | {' '.join(f'`{flag}`' for flag in flags)} |"
 
 
-def test_docs_list_the_commands_and_options_that_there_are(root: Path) -> None:
+def test_docs_list_commands_and_options_that_there_are(root: Path) -> None:
     page = (root / "docs/commands.md").read_text().partition("## All commands\n")[2].partition("\nA run is named")[0]
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [row(name) for name in COMMANDS]
 
 
 @pytest.mark.parametrize("name", [name for name, command in sweep_commands.COMMANDS.items() if command.script])
-def test_script_and_subcommand_read_the_same_options(name: str) -> None:
+def test_script_and_subcommand_read_same_options(name: str) -> None:
     command = sweep_commands.COMMANDS[name]
     more = ["--storage", "there"]
     subject = ["x"] if command.argument else []
@@ -83,7 +83,7 @@ def test_bad_calls_get_one_sentence(
     assert not any(tmp_path.iterdir())
 
 
-def test_verify_takes_a_name_and_a_folder(
+def test_verify_takes_name_and_folder(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

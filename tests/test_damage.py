@@ -24,7 +24,7 @@ from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
-from branchwise.trainables.runtime.ray_worker import Job, lend_context, run_cohort_here
+from branchwise.trainables.runtime.ray_worker import Job, run_cohort_here, worker_context
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -95,7 +95,7 @@ def tables(plan: Plan, run: RunFolder) -> Path:
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
 @pytest.mark.parametrize("table", ["arms", "curves"])
-def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
+def test_table_is_refused_by_analysis_and_made_again_by_resume(
     run: RunFolder,
     tables: Path,
     resume: Resume,
@@ -104,32 +104,32 @@ def test_a_table_is_refused_by_the_analysis_and_made_again_by_resume(
     table: str,
 ) -> None:
     file = tables / f"{table}.parquet"
-    whole = file.read_bytes()
+    complete = file.read_bytes()
     damage(file)
     assert analyse([run.root, "--out", f"{run.root}-report"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert f"{table}.parquet is damaged" in said.err
-    assert "`branchwise resume run` makes it again" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"{table}.parquet is damaged" in output.err
+    assert "`branchwise resume run` makes it again" in output.err
     assert not Path(f"{run.root}-report").exists()
     assert resume()[0] == 0
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == complete
 
 
-def test_no_flipped_bit_of_a_table_goes_unnoticed(tables: Path) -> None:
+def test_no_flipped_bit_of_table_goes_unnoticed(tables: Path) -> None:
     for name in ("arms.parquet", "SHA256SUMS"):
-        whole = (tables / name).read_bytes()
-        for bit in range(0, 8 * len(whole), max(1, 8 * len(whole) // 300)):
-            content = bytearray(whole)
+        complete = (tables / name).read_bytes()
+        for bit in range(0, 8 * len(complete), max(1, 8 * len(complete) // 300)):
+            content = bytearray(complete)
             content[bit // 8] ^= 1 << bit % 8
             (tables / name).write_bytes(content)
             with pytest.raises(RunFolderError, match="is damaged"):
                 read_table(tables, "arms")
-        (tables / name).write_bytes(whole)
+        (tables / name).write_bytes(complete)
     assert len(read_table(tables, "arms")) == 27
 
 
-def test_a_table_that_is_gone_is_told_and_one_without_a_hash_is_read(tables: Path) -> None:
+def test_table_that_is_gone_is_told_and_one_without_hash_is_read(tables: Path) -> None:
     (tables / "arms.parquet").rename(tables / "kept")
     with pytest.raises(RunFolderError, match=r"arms\.parquet is missing"):
         read_table(tables, "arms")
@@ -139,12 +139,12 @@ def test_a_table_that_is_gone_is_told_and_one_without_a_hash_is_read(tables: Pat
     assert len(read_table(tables, "arms")) == 27
 
 
-def test_sha256sum_checks_the_tables_too(tables: Path) -> None:
+def test_sha256sum_checks_tables_too(tables: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tables, check=True, capture_output=True)
 
 
 @pytest.mark.slow
-def test_what_was_sealed_before_the_run_is_compared(
+def test_what_was_sealed_before_run_is_compared(
     run: RunFolder, resume: Resume, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def told(code: int) -> str:
@@ -176,9 +176,7 @@ def test_what_was_sealed_before_the_run_is_compared(
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_an_arm_whose_record_is_damaged_runs_again(
-    run: RunFolder, resume: Resume, damage: Callable[[Path], None]
-) -> None:
+def test_arm_whose_record_is_damaged_runs_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     damage(Path(run.path("arms/full-b1.json")))
     code, output = resume("--dry-run")
     assert code == 0
@@ -187,7 +185,7 @@ def test_an_arm_whose_record_is_damaged_runs_again(
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_manifest_is_made_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_manifest_is_made_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     assert resume()[0] == 0
     damage(Path(run.path("manifest.json")))
     assert resume()[0] == 0
@@ -195,7 +193,7 @@ def test_a_manifest_is_made_again(run: RunFolder, resume: Resume, damage: Callab
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_plan_or_a_space_is_refused(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_plan_or_space_is_refused(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     for name in ("space.yaml", "plan.json"):  # the plan is looked at first
         damage(Path(run.path(name)))
         code, output = resume()
@@ -204,22 +202,22 @@ def test_a_plan_or_a_space_is_refused(run: RunFolder, resume: Resume, damage: Ca
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Callable[[Path], None]) -> None:
+def test_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Callable[[Path], None]) -> None:
     where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
 
     def context(use: Callable[[Context], object]) -> object:
-        with lend_context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as lent:
-            return use(lent)
+        with worker_context(Cohort(name="t0001", arms=()), job_of(plan), plan.run, **where) as provided:
+            return use(provided)
 
-    context(lambda lent: lent.save(b"state"))
-    assert context(lambda lent: lent.load()) == b"state"
+    context(lambda provided: provided.save(b"state"))
+    assert context(lambda provided: provided.load()) == b"state"
     damage(Path(plan.run.path("checkpoints/t0001")))
-    assert context(lambda lent: lent.load()) is None
+    assert context(lambda provided: provided.load()) is None
     assert b"checkpoints/t0001 is damaged" in plan.run.files.read("logs/t0001-checkpoint.txt")
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_a_teacher_that_is_damaged_is_refused(
+def test_teacher_that_is_damaged_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     file, model, storage = tmp_path / "space.yaml", tmp_path / "model", storage_at(tmp_path / "storage")
@@ -229,22 +227,22 @@ def test_a_teacher_that_is_damaged_is_refused(
     (teacher,) = find_teachers(load_space(file), storage)
     assert not teacher.trained
     storage.put_folder(model, f"teachers/{teacher.key}")
-    (again,) = find_teachers(load_space(file), storage)
-    assert again.trained
+    (repeated,) = find_teachers(load_space(file), storage)
+    assert repeated.trained
     damage(tmp_path / f"storage/teachers/{teacher.key}/weights")
     assert run_sweep.main(["--space", str(file), "--storage", storage.root]) == 2
-    said = capsys.readouterr().err
-    assert f"teachers/{teacher.key}/weights is damaged" in said
-    assert f"delete {storage.root}/teachers/{teacher.key}" in said
+    output = capsys.readouterr().err
+    assert f"teachers/{teacher.key}/weights is damaged" in output
+    assert f"delete {storage.root}/teachers/{teacher.key}" in output
     assert not (tmp_path / "storage/digits").exists()
 
 
-def test_what_a_cluster_changes_of_a_plan_is_said(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
-    one = Cluster(nodes=(1,), gpus=0, dashboard="")
-    fitted = fit(replace(plan, slots=4), one, Console(width=200))
-    assert fitted.slots == 1
-    said = capsys.readouterr().out
-    assert "Fitted to the cluster: " in said
-    assert "1 at a time; planned: " in said
-    assert fit(fitted, one, Console(width=200)) == fitted
+def test_what_cluster_changes_of_plan_is_said(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    first = Cluster(nodes=(1,), gpus=0, dashboard="")
+    fit_to_cluster = fit(replace(plan, slots=4), first, Console(width=200))
+    assert fit_to_cluster.slots == 1
+    output = capsys.readouterr().out
+    assert "Fitted to the cluster: " in output
+    assert "1 at a time; planned: " in output
+    assert fit(fit_to_cluster, first, Console(width=200)) == fit_to_cluster
     assert capsys.readouterr().out == "", "where nothing changes, nothing is said"

@@ -39,9 +39,9 @@ def compose(docker: Path) -> dict[str, Any]:
 
 
 def sources(root: Path) -> list[Path]:
-    found = [*(root / "docker").rglob("*"), *(root / "docs").glob("*.md"), root / "README.md"]
+    hits = [*(root / "docker").rglob("*"), *(root / "docs").glob("*.md"), root / "README.md"]
     return [
-        file for file in found if file.suffix in (".md", ".yaml", ".yml", ".sbatch", ".sh") or file.stem == "Dockerfile"
+        file for file in hits if file.suffix in (".md", ".yaml", ".yml", ".sbatch", ".sh") or file.stem == "Dockerfile"
     ]
 
 
@@ -79,7 +79,7 @@ def test_every_option_of_rays_that_is_named_exists(root: Path, command: str) -> 
     known += "--num-cpus" if command == "symmetric-run" else ""  # it hands on what `ray start` takes
     for file in sources(root):
         text = re.sub(r"\\?\n\s*(?=--)", " ", file.read_text()).replace("\\\n", " ")
-        text = re.sub(r"\[ray, (\w+), (.*)\]", lambda found: f"ray {found[1]} {found[2].replace(',', '')}", text)
+        text = re.sub(r"\[ray, (\w+), (.*)\]", lambda result: f"ray {result[1]} {result[2].replace(',', '')}", text)
         for arguments in re.findall(rf"(?:bin/|\b)ray {command}\b([^\n`#]*)", text):
             for option in OPTION.findall(arguments.partition(" -- ")[0].partition('"')[0]):
                 assert option in known, f"{file.name}: ray {command} {option}"
@@ -98,8 +98,8 @@ def test_compose_publishes_on_loopback_alone_and_keeps_its_secrets(compose: dict
         assert set(service.get("secrets", [])) <= set(compose["secrets"]), name
         assert set(service.get("depends_on", {})) <= set(compose["services"]), name
         for volume in service.get("volumes", []):
-            place = volume.partition(":")[0]
-            assert place in compose["volumes"] or place.startswith("./"), name
+            location = volume.partition(":")[0]
+            assert location in compose["volumes"] or location.startswith("./"), name
     for service in ("head", "worker", "prometheus", "grafana"):
         assert "healthcheck" in compose["services"][service]
     assert {"optuna-dashboard", "sweep"} <= set(compose["services"])
@@ -111,7 +111,7 @@ def test_every_container_drops_its_capabilities(compose: dict[str, Any]) -> None
         assert service.get("security_opt") == ["no-new-privileges:true"], name
 
 
-def test_the_hashed_requirements_are_the_tested_versions(root: Path) -> None:
+def test_hashed_requirements_are_tested_versions(root: Path) -> None:
     locked = {}
     for entry in re.split(r"\n(?=\S)", (root / "requirements.lock").read_text().strip()):
         name, version = re.match(r"([\w.-]+)==([^ ;\\]+)", entry).groups()
@@ -135,7 +135,7 @@ def test_mounted_files_exist(docker: Path, compose: dict[str, Any]) -> None:
         assert (docker.parent / compose["services"][service]["build"]["dockerfile"]).exists()
 
 
-def test_the_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
+def test_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
     lines = (docker / "Dockerfile").read_text().splitlines()
     copied = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
     allowed = (docker / "Dockerfile.dockerignore").read_text().splitlines()
@@ -148,7 +148,7 @@ def test_the_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
     assert requirements < lines.index("COPY trainables trainables"), "a change of the code must not install anew"
 
 
-def test_the_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
+def test_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
     schema = json.loads((importlib.resources.files("ray.autoscaler") / "ray-schema.json").read_text())
     cluster = yaml.safe_load((docker / "ray-cluster.yaml").read_text())
     jsonschema.validate(cluster, schema)
@@ -162,7 +162,7 @@ def _entry_point(spec: dict[str, Any]) -> list[str]:
     return [script, *words]
 
 
-def test_the_pods_of_the_rayjob_find_what_was_fetched(docker: Path, root: Path) -> None:
+def test_pods_of_rayjob_find_what_was_fetched(docker: Path, root: Path) -> None:
     claim, account, fetch = yaml.safe_load_all((docker / "kuberay-storage.yaml").read_text())
     job = yaml.safe_load((docker / "kuberay-rayjob.yaml").read_text())["spec"]
     cluster = job["rayClusterSpec"]
@@ -176,11 +176,11 @@ def test_the_pods_of_the_rayjob_find_what_was_fetched(docker: Path, root: Path) 
         line.split()[1] for line in (docker / "Dockerfile").read_text().splitlines() if line.startswith("WORKDIR")
     )
     for pod in (fetching, *pods):
-        (one,) = pod["containers"]
+        (first,) = pod["containers"]
         assert pod["serviceAccountName"] == account["metadata"]["name"]
-        assert one["image"] == container["image"]
-        assert {"name": "TORCH_HOME", "value": "/storage/torch"} in one["env"]
-        mounts = {mount["mountPath"]: mount.get("subPath") for mount in one["volumeMounts"]}
+        assert first["image"] == container["image"]
+        assert {"name": "TORCH_HOME", "value": "/storage/torch"} in first["env"]
+        mounts = {mount["mountPath"]: mount.get("subPath") for mount in first["volumeMounts"]}
         assert mounts["/storage"] is None
         assert mounts[f"{workdir}/data"] == "data"
         volume = next(volume for volume in pod["volumes"] if volume["name"] == "storage")
@@ -205,7 +205,7 @@ def test_alerts_name_metrics_that_exist(docker: Path) -> None:
     assert yaml.safe_load((docker / "prometheus.yml").read_text())["rule_files"] == ["alerts.yml"]
 
 
-def test_the_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
+def test_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
     import ray
 
     job = yaml.safe_load((docker / "kuberay-rayjob.yaml").read_text())
@@ -243,7 +243,7 @@ def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Pa
     assert "27 of 27 arms done" in second.stdout
 
 
-def test_a_storage_out_of_reach_is_not_one_without_the_run(docker: Path, surface_space: Path, tmp_path: Path) -> None:
+def test_storage_out_of_reach_is_not_one_without_run(docker: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
     (tmp_path / "runs").write_text("a file, where the folder of the storage was mounted")
     command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]
@@ -265,7 +265,7 @@ def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="a machine without a network takes unshare")
-def test_a_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: Path) -> None:
+def test_sweep_without_any_network(root: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": "", "WANDB_MODE": "offline"}
     command = [sys.executable, root / "platform/run_sweep.py", "--space", surface_space, "--storage", tmp_path / "runs"]
     isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]

@@ -18,14 +18,14 @@ from patience import patience
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, out = Path(__file__).resolve().parents[1], tmp_path_factory.mktemp("site")
-    made = subprocess.run(
+    created = subprocess.run(
         [sys.executable, root / "docs/site.py", "--out", out],
         capture_output=True,
         text=True,
         check=False,
         timeout=patience(300),
     )
-    assert made.returncode == 0, made.stderr
+    assert created.returncode == 0, created.stderr
     return out
 
 
@@ -51,7 +51,7 @@ def links_of(page: Path) -> _Links:
 
 
 @pytest.mark.slow(30)
-def test_every_link_leads_to_a_page_and_its_section(site: Path) -> None:
+def test_every_link_leads_to_page_and_its_section(site: Path) -> None:
     pages = {page: links_of(page) for page in site.rglob("*.html") if "_downloads" not in page.parts}
     assert {"index.html", "statistics.html", "api.html", "spaces-dash.html", "ablation.html"} <= {
         page.name for page in pages
@@ -70,13 +70,13 @@ def test_every_link_leads_to_a_page_and_its_section(site: Path) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("name", ["index", "statistics", "spaces-dash", "notebooks/ablation"])
-def test_pages_open_without_a_complaint(site: Path, name: str, tmp_path: Path) -> None:
+def test_pages_open_without_complaint(site: Path, name: str, tmp_path: Path) -> None:
     elements, complaints = opened(site / f"{name}.html", tmp_path / "profile")
     assert "<h1>" in elements
     assert complaints == []
 
 
-def test_the_verdicts_side_by_side_are_those_of_the_runs(root: Path) -> None:
+def test_verdicts_side_by_side_are_those_of_runs(root: Path) -> None:
     page = (root / "docs/evidence/claims.md").read_text()
     command = re.search(r"    python (docs/boards.py .*)", page)
     assert command is not None
@@ -87,19 +87,19 @@ def test_the_verdicts_side_by_side_are_those_of_the_runs(root: Path) -> None:
 def printed(code: str) -> Iterator[str]:
     """What the comments of an example say that it prints."""
     for line in code.splitlines():
-        shown = re.match(r"(?:print\(.*\)\s+)?# (.*)", line)
-        if shown and line.startswith(("print(", "# ")):
-            yield shown[1]
+        visible = re.match(r"(?:print\(.*\)\s+)?# (.*)", line)
+        if visible and line.startswith(("print(", "# ")):
+            yield visible[1]
 
 
-def test_the_worked_example_prints_what_it_says(root: Path) -> None:
+def test_worked_example_prints_what_it_says(root: Path) -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", (root / "docs/statistics.md").read_text(), re.DOTALL))
     ran = subprocess.run(
         [sys.executable, "-c", f"import numpy as np; np.set_printoptions(precision=3)\n{code}"],
         cwd=root, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    said = [" ".join(line.split(",  of")[0].split(", of")[0].split()) for line in printed(code)]
-    shown = " ".join(ran.stdout.split())
-    assert len(said) == 12
-    for line in said:
-        assert line in shown, line
+    output = [" ".join(line.split(",  of")[0].split(", of")[0].split()) for line in printed(code)]
+    visible = " ".join(ran.stdout.split())
+    assert len(output) == 12
+    for line in output:
+        assert line in visible, line

@@ -45,7 +45,7 @@ sys.exit(doctor.main([]))
 
 
 @pytest.mark.long(60)
-def test_the_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
+def test_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-c", BARE], cwd=root, capture_output=True, text=True, timeout=500, env=environment
@@ -59,7 +59,7 @@ def test_the_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
         assert any(line.startswith("not possible here") and impossible in line for line in lines), impossible
 
 
-def test_a_check_that_breaks_has_failed_and_says_why() -> None:
+def test_check_that_breaks_has_failed_and_says_why() -> None:
     def broken() -> str:
         raise RuntimeError("NCCL error\n  in ring")
 
@@ -84,34 +84,34 @@ def test_several_workers_are_not_possible_on_one_gpu(monkeypatch: pytest.MonkeyP
         checks.workers_against_one("cuda:0", checks.Spec.model_validate(checks.SMALL))
 
 
-def test_the_doctor_runs_a_sweep_on_a_gpu_and_tells_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_runs_sweep_on_gpu_and_tells_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the command itself."""
-    asked: list[Any] = []
+    requested: list[Any] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
-        asked.append(command)
-        return SimpleNamespace(returncode=code, stdout=told, stderr="")
+        requested.append(command)
+        return SimpleNamespace(returncode=code, stdout=lines, stderr="")
 
     monkeypatch.setattr(doctor.subprocess, "run", run)
-    code, told = 0, "Starting Ray\n10 of 10 arms done in 50 s.\n"
+    code, lines = 0, "Starting Ray\n10 of 10 arms done in 50 s.\n"
     assert doctor.smoke("cuda:0") == "10 of 10 arms done in 50 s."
-    assert "resources.gpus_per_trial=1" in asked[0]
-    code, told = 3, "run_sweep: the teacher's training failed\n"
+    assert "resources.gpus_per_trial=1" in requested[0]
+    code, lines = 3, "run_sweep: the teacher's training failed\n"
     assert checked("smoke", lambda: doctor.smoke("cuda:0")).detail.endswith("the teacher's training failed")
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(doctor, "importable", lambda name: name != "diffusers")
     assert doctor.main([]) == 2
     assert capsys.readouterr().err == "doctor: diffusers cannot be imported; install what is missing\n"
 
 
 def test_rates_of_several_processes_are_averaged() -> None:
-    one, other = (
+    first, other = (
         [{"kind": "train", "seconds": 1.0}, {"kind": "teach", "seconds": 5.0}],
         [{"kind": "train", "seconds": 3.0}],
     )
-    assert calibrate.averaged([one, other]) == [{"kind": "train", "seconds": 2.0}]
+    assert calibrate.averaged([first, other]) == [{"kind": "train", "seconds": 2.0}]
 
 
 @pytest.mark.long(90)
@@ -131,7 +131,7 @@ def test_calibrated_plans_say_so_and_follow_what_was_measured(
     plan = plan_new(space, storage_at(tmp_path / "runs"), None)
     assert plan.device is not None
     assert plan.device.rates == rates
-    assert space.module.bill_cohort([space.spec], plan.device, 1).measured == pytest.approx(1.0)
+    assert space.module.cohort_cost([space.spec], plan.device, 1).measured == pytest.approx(1.0)
     import run_sweep
 
     assert run_sweep.main(["--space", str(file), "--dry-run", "--storage", str(tmp_path / "runs")]) == 0
@@ -144,7 +144,7 @@ def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.C
 
 
 @pytest.mark.long(60)
-def test_the_benchmark_of_a_gpu_fills_its_table_on_a_cpu_too(root: Path) -> None:
+def test_benchmark_of_gpu_fills_its_table_on_cpu_too(root: Path) -> None:
     """The script itself, at the least of everything; its numbers here mean nothing."""
     small = [
         "--device",

@@ -69,14 +69,14 @@ def test_schemas_are_schemas_and_print_themselves(name: str, capsys: pytest.Capt
             jsonschema.validate(wrong, schema)
 
 
-def test_a_plan(printed: Printed, surface_space: Path) -> None:
-    code, plan, said = printed("plan", surface_space, "--json")
-    assert (code, said, plan["run"], plan["obstacle"]) == (0, "", "surface-ablation", None)
+def test_plan(printed: Printed, surface_space: Path) -> None:
+    code, plan, output = printed("plan", surface_space, "--json")
+    assert (code, output, plan["run"], plan["obstacle"]) == (0, "", "surface-ablation", None)
     assert plan["arms"] == plan["arms_left"] > 0
     assert printed("run", surface_space, "--dry-run", "--json", schema="plan")[1] == plan
 
 
-def test_a_plan_that_cannot_start(printed: Printed, surface_space: Path) -> None:
+def test_plan_that_cannot_start(printed: Printed, surface_space: Path) -> None:
     code, plan, _ = printed("plan", surface_space, "--json", "--set", "resources.cpus_per_trial=999", schema="plan")
     assert code == 2
     assert "999" in plan["obstacle"]
@@ -93,7 +93,7 @@ resources: {max_concurrent: 2}
 """
 
 
-def test_the_time_of_a_plan_follows_an_earlier_run_of_its_settings(printed: Printed, tmp_path: Path) -> None:
+def test_time_of_plan_follows_earlier_run_of_its_settings(printed: Printed, tmp_path: Path) -> None:
     (tmp_path / "train.py").touch()
     (tmp_path / "space.yaml").write_text(COMMAND)
     assert printed("plan", "space.yaml", "--json")[1]["seconds"] is None
@@ -122,7 +122,7 @@ def test_states_of_runs(printed: Printed, root: Path, tmp_path: Path) -> None:
     assert state["seconds_left"] is state["pid"] is None
 
 
-def test_a_running_run(printed: Printed, tmp_path: Path) -> None:
+def test_running_run(printed: Printed, tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path / "results"), "sweep")
     run.write_plan({"space_sha256": ""})
     run.write_manifest({"status": "running", "arms": 4, "started": "2026-01-02T03:04:05+00:00", "host": "there"})
@@ -130,21 +130,21 @@ def test_a_running_run(printed: Printed, tmp_path: Path) -> None:
     assert (state["state"], state["arms"], state["best"], state["running"]) == ("stopped", 4, None, [])
 
 
-def test_an_analysis_and_a_verification(printed: Printed, root: Path, tmp_path: Path) -> None:
+def test_analysis_and_verification(printed: Printed, root: Path, tmp_path: Path) -> None:
     run = root / "tests/data/runs/ablation"
-    code, found, _ = printed("analyze", run, "--out", tmp_path / "report", "--json", "--claim", "anchor.shapley > 0")
+    code, result, _ = printed("analyze", run, "--out", tmp_path / "report", "--json", "--claim", "anchor.shapley > 0")
     assert code == 0
-    assert found["results"]["format"] == 2
-    assert len(found["exploratory"]) == 1
-    assert Path(found["report"], "index.html").is_file()
+    assert result["results"]["format"] == 2
+    assert len(result["exploratory"]) == 1
+    assert Path(result["report"], "index.html").is_file()
     code, verified, _ = printed("verify", run, "--json", schema="verify")
     assert code == (0 if verified["holds"] else 1)
     assert verified["holds"] == all(check["holds"] for check in verified["checks"])
 
 
-def test_a_doctor(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [Check("a", "passed", "fine"), Check("b", "failed", "no")]
-    monkeypatch.setattr(checks, "run", lambda device: iter(found))
+def test_doctor(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    matches = [Check("a", "passed", "fine"), Check("b", "failed", "no")]
+    monkeypatch.setattr(checks, "run", lambda device: iter(matches))
     code, document, _ = printed("doctor", "--cpu", "--json", schema="doctor")
     assert code == 3
     assert [check["state"] for check in document["checks"]][:2] == ["passed", "failed"]
@@ -170,9 +170,9 @@ def test_a_doctor(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_errors_are_documents(printed: Printed, arguments: list[str], tmp_path: Path) -> None:
-    code, document, said = printed(*arguments)
+    code, document, output = printed(*arguments)
     assert code == document["exit_code"] == 2
-    assert said == f"branchwise {arguments[0]}: {document['error']}\n"
+    assert output == f"branchwise {arguments[0]}: {document['error']}\n"
     assert not any(tmp_path.iterdir())
 
 
@@ -180,7 +180,7 @@ def test_numbers_that_are_not_finite_are_null() -> None:
     assert finite({"a": [math.nan, (math.inf, 1.5)], 2: -math.inf}) == {"a": [None, [None, 1.5]], "2": None}
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
@@ -188,7 +188,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         stream.write("more")  # goes nowhere
 
 
-def test_a_closed_pipe_leaves_no_traceback() -> None:
+def test_closed_pipe_leaves_no_traceback() -> None:
     command = [sys.executable, "-m", "branchwise.cli", "schema", "plan"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -219,7 +219,7 @@ def cohort(name: str, *arms: str) -> Any:
     return SimpleNamespace(name=name, arms=[SimpleNamespace(name=arm) for arm in arms])
 
 
-def test_events_follow_a_run(tmp_path: Path) -> None:
+def test_events_follow_run(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "sweep")
 
     def record(arm: str, trial: str, **more: Any) -> None:

@@ -77,20 +77,20 @@ FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize("case", FILES)
-def test_files_that_the_run_stands_on_are_missed_and_written_again(storage: Path, case: str) -> None:
+def test_files_that_run_stands_on_are_missed_and_written_again(storage: Path, case: str) -> None:
     harm, named = FILES[case]
     with under_way(storage) as process:
         before = finished(storage / "run")
         harm(storage / "run")
         assert process.wait(patience(NOTICED_SECONDS)) == 3, log_of(storage)
-    said = log_of(storage)
-    assert "Traceback" not in said
-    assert all(name in said for name in named), said
-    assert "deleted or changed while the sweep ran" in said
-    assert "To resume: " in said
+    output = log_of(storage)
+    assert "Traceback" not in output
+    assert all(name in output for name in named), output
+    assert "deleted or changed while the sweep ran" in output
+    assert "To resume: " in output
     assert manifest(storage) == "failed"
     after = finished(storage / "run")
-    assert f" {len(after)} finished arms are kept" in said or (not after and "0 finished arms" in said)
+    assert f" {len(after)} finished arms are kept" in output or (not after and "0 finished arms" in output)
     if case != "all deleted":
         assert {name: after.get(name) for name in before} == before
     assert resume(storage, "run") == 0, log_of(storage)
@@ -99,20 +99,20 @@ def test_files_that_the_run_stands_on_are_missed_and_written_again(storage: Path
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize(
-    ("part", "by", "said"),
+    ("part", "by", "printed"),
     [
         ("agent", signal.SIGKILL, "Ray node of this machine is dead"),
         ("raylet", signal.SIGTERM, "Ray node of this machine is dead"),
         ("gcs", signal.SIGKILL, "Ray"),
     ],
 )
-def test_a_part_of_ray_that_dies_ends_the_sweep(storage: Path, part: str, by: signal.Signals, said: str) -> None:
+def test_part_of_ray_that_dies_ends_sweep(storage: Path, part: str, by: signal.Signals, printed: str) -> None:
     with under_way(storage) as process:
         before = finished(storage / "run")
         assert kill(part, process, by)
         assert process.wait(patience(NOTICED_SECONDS + 30 * (part == "gcs"))) == 3, log_of(storage)
     output = log_of(storage)
-    assert said in output
+    assert printed in output
     assert "To resume: " in output
     assert "Traceback" not in output
     assert manifest(storage) == "failed"
@@ -143,7 +143,7 @@ def test_many_signals_are_one_request(storage: Path) -> None:
 
 
 @pytest.mark.long(40)
-def test_an_interrupt_of_the_report_is_one_of_the_sweep(storage: Path) -> None:
+def test_interrupt_of_report_is_one_of_sweep(storage: Path) -> None:
     with under_way(storage, "--set", "train.seconds_per_step=0.05") as process:
         deadline = time.monotonic() + patience(200)
         while manifest(storage) != "finished" and time.monotonic() < deadline:
@@ -183,7 +183,7 @@ sys.meta_path.insert(0, Interruption())
         "ray",
     ],
 )
-def test_an_interrupt_of_the_start_is_a_sentence(storage: Path, tmp_path: Path, module: str) -> None:
+def test_interrupt_of_start_is_sentence(storage: Path, tmp_path: Path, module: str) -> None:
     (tmp_path / "start").mkdir()
     (tmp_path / "start/sitecustomize.py").write_text(INTERRUPTED)
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(storage.with_name("space.yaml"))]
@@ -223,7 +223,7 @@ def test_folders_that_cannot_be_written_are_told_before_anything_begins(
     assert not storage.exists()
 
 
-def test_a_full_stdout_is_told_before_anything_begins(storage: Path) -> None:
+def test_full_stdout_is_told_before_anything_begins(storage: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ran = _run(storage, stdout=full)
     assert ran.returncode == 2, ran.stderr

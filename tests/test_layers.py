@@ -51,7 +51,7 @@ ORDERS = {
         "authors",
         "machine",
     ],
-    "analysis": ["console", "declared", "records", "statistics", "elsewhere", "report", "compare", "across", "verify"],
+    "analysis": ["console", "declared", "records", "statistics", "importers", "report", "compare", "across", "verify"],
     "platform/orchestration": [
         "errors",
         "time_limit",
@@ -77,19 +77,19 @@ PACKAGES = {  # what the packages may import of one another
     "platform/orchestration": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
     "platform": {"orchestration", "analysis", "trainables", "run_files", "command_io", "documents"},
 }
-MOST_MODULES = 12
+MAX_MODULES = 12
 
 
 def imported(file: Path) -> set[str]:
     """The modules that `file` names in imports, anywhere in it."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            result |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return result
 
 
 def dotted(folder: str) -> str:
@@ -124,15 +124,15 @@ def test_tests_use_public_names_of_ours(root: Path) -> None:
     for file in (root / "tests").rglob("*.py"):
         tree = ast.parse(file.read_text())
         imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        ours = [node for node in imports if str(node.module).partition(".")[0] == "branchwise"]
-        names = {alias.asname or alias.name for node in ours for alias in node.names}
+        actual = [node for node in imports if str(node.module).partition(".")[0] == "branchwise"]
+        names = {alias.asname or alias.name for node in actual for alias in node.names}
         assert not [name for name in names if name.startswith("_")], file
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
                 assert not node.attr.startswith("_"), f"{file}:{node.lineno}: {node.value.id}.{node.attr}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
-                names_set = [one.value for one in node.args[:2] if isinstance(one, ast.Constant)]
-                assert not [one for one in names_set if str(one).rpartition(".")[2].startswith("_")], (
+                names_set = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
+                assert not [item for item in names_set if str(item).rpartition(".")[2].startswith("_")], (
                     f"{file}:{node.lineno}: {names_set}"
                 )
 
@@ -147,7 +147,7 @@ def test_no_two_files_import_each_other(root: Path) -> None:
             top = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.ImportFrom)]
             names = {f"{node.module}.{alias.name}" for node in top for alias in node.names}
             graph[name] = names | {str(node.module) for node in top}
-    graph = {name: {other for other in found if other in graph and other != name} for name, found in graph.items()}
+    graph = {name: {other for other in match if other in graph and other != name} for name, match in graph.items()}
     doors = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
     done: set[str] = set()
 
@@ -163,11 +163,11 @@ def test_no_two_files_import_each_other(root: Path) -> None:
         visit(name, ())
 
 
-def test_no_folder_holds_more_than_a_dozen_modules(root: Path) -> None:
+def test_no_folder_holds_more_than_dozen_modules(root: Path) -> None:
     for package in ("analysis", "trainables", "platform/orchestration"):
         for folder in [root / package, *(path for path in (root / package).rglob("*") if path.is_dir())]:
             modules = [file for file in folder.glob("*.py") if not file.name.startswith("__")]
-            assert len(modules) <= MOST_MODULES, f"{folder} holds {len(modules)} modules"
+            assert len(modules) <= MAX_MODULES, f"{folder} holds {len(modules)} modules"
 
 
 def test_every_room_says_what_it_is_for(root: Path) -> None:
@@ -181,17 +181,17 @@ def test_orchestration_and_analysis_know_no_word_of_dash(root: Path) -> None:
     for folder in ("platform/orchestration", "analysis"):
         for file in (root / folder).rglob("*.py"):
             tokens = set(ast.dump(ast.parse(file.read_text())).replace("'", " ").split())
-            found = [word for word in words if word in tokens or any(f".{word}" in token for token in tokens)]
-            assert not found, f"{file} says {found}"
+            matches = [word for word in words if word in tokens or any(f".{word}" in token for token in tokens)]
+            assert not matches, f"{file} says {matches}"
 
 
-def test_one_file_of_the_trainables_knows_ray(root: Path) -> None:
+def test_one_file_of_trainables_knows_ray(root: Path) -> None:
     for file in (root / "trainables").rglob("*.py"):
         if file.name != "ray_worker.py":
             assert not any(module.split(".")[0] == "ray" for module in imported(file)), file
 
 
-def test_what_a_plan_needs_of_dash_knows_no_torch(root: Path) -> None:
+def test_what_plan_needs_of_dash_knows_no_torch(root: Path) -> None:
     for file in [*(root / "trainables/dash/settings").glob("*.py"), root / "trainables/dash/__init__.py"]:
         assert not any(module.split(".")[0] in ("torch", "diffusers") for module in imported(file)), file
 

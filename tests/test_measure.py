@@ -52,7 +52,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Results with one finished run, called smoke."""
     folder = tmp_path_factory.mktemp("measured")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    settings = [word for one in SHORT for word in ("--set", one)]
+    settings = [word for item in SHORT for word in ("--set", item)]
     code, output = run_script(
         "run_sweep.py", "--space", ROOT / "search_spaces/smoke.yaml", "--storage", folder, *settings
     )
@@ -66,16 +66,16 @@ def measured(storage: Path, *arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.long(120)
-def test_the_sweeps_own_settings_give_the_sweeps_own_numbers(storage: Path) -> None:
+def test_sweeps_own_settings_give_sweeps_own_numbers(storage: Path) -> None:
     table = (storage / "smoke/arms.parquet").read_bytes()
     code, output = measured(storage)
     assert code == 0, output
     assert "As in the sweep: 6 of 6 students equal, bit for bit." in output
     (key,) = [name for name in os.listdir(storage / "smoke/measurements") if name != "work"]
-    ours = pd.read_parquet(storage / f"smoke/measurements/{key}/arms.parquet").set_index("arm")
-    theirs = pd.read_parquet(storage / "smoke/arms.parquet").set_index("arm").loc[ours.index]
+    actual = pd.read_parquet(storage / f"smoke/measurements/{key}/arms.parquet").set_index("arm")
+    reference = pd.read_parquet(storage / "smoke/arms.parquet").set_index("arm").loc[actual.index]
     for column in ("value", "kid", "rho", "gap_mse", "precision", "coverage", "student_params"):
-        assert ours[column].equals(theirs[column]), column
+        assert actual[column].equals(reference[column]), column
     assert (storage / "smoke/arms.parquet").read_bytes() == table
 
     began = time.monotonic()
@@ -87,7 +87,7 @@ def test_the_sweeps_own_settings_give_the_sweeps_own_numbers(storage: Path) -> N
 
 
 @pytest.mark.long(200)
-def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> None:
+def test_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> None:
     grid = ("--grid", "evaluate.guidance=1,2", "--grid", "evaluate.sampler_steps=2,3", "--arms", "full", "base")
     code, output = measured(storage, *grid, "--dry-run")
     assert code == 0, output
@@ -117,24 +117,24 @@ def test_a_grid_is_measured_interrupted_continued_and_reported(storage: Path) ->
     assert "Does it hold under another evaluation?" in output
 
     run = load_run(storage / "smoke")
-    measures = [one for one in load_measures(run) if not one.as_in_the_sweep]
-    assert {one.label() for one in measures} == {
+    measures = [entry for entry in load_measures(run) if not entry.as_in_the_sweep]
+    assert {element.label() for element in measures} == {
         "guidance 1", "guidance 2", "sampler_steps 3, guidance 1", "sampler_steps 3, guidance 2",
     }  # fmt: skip
-    for one in measures:
-        assert sorted(one.run.arms["arm"]) == ["base-b0", "base-b1", "full-b0", "full-b1"]
-        assert one.run.arms["teacher_value"].notna().all()
+    for item in measures:
+        assert sorted(item.run.arms["arm"]) == ["base-b0", "base-b1", "full-b0", "full-b1"]
+        assert item.run.arms["teacher_value"].notna().all()
     page = (storage / "smoke/report/index.html").read_text()
     for word in ("Further evaluations", "Does it hold under another evaluation?", "The best setting of each cell"):
         assert word in page
     assert (storage / "smoke/report/measured_guidance.svg").is_file()
     assert (storage / "smoke/report/measured_sampler_steps.svg").is_file()
-    told = json.loads((storage / "smoke/report/ablation.json").read_text())["measures"]
-    assert len(told) == 5
+    message = json.loads((storage / "smoke/report/ablation.json").read_text())["measures"]
+    assert len(message) == 5
 
 
 @pytest.mark.long(200)
-def test_the_features_of_a_classifier_and_of_a_function_of_the_users(
+def test_features_of_classifier_and_of_function_of_users(
     storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_features.py").write_text(FUNCTIONS)
@@ -144,10 +144,10 @@ def test_the_features_of_a_classifier_and_of_a_function_of_the_users(
     code, output = measured(storage, *grid, *quick)
     assert code == 0, output
     (net,) = (storage / "features").iterdir()
-    about = json.loads((net / "features.json").read_text())
-    assert 0.5 <= about["accuracy"] <= 1
-    assert about["tested_on"] >= 350
-    metrics = {one.run.metric: one.run for one in load_measures(load_run(storage / "smoke"))}
+    description = json.loads((net / "features.json").read_text())
+    assert 0.5 <= description["accuracy"] <= 1
+    assert description["tested_on"] >= 350
+    metrics = {item.run.metric: item.run for item in load_measures(load_run(storage / "smoke"))}
     assert {"fd_classifier64", "fd_own_features_flat"} <= set(metrics)
     assert metrics["fd_classifier64"].arms["inception_score"].between(1, 10).all()
     code, output = measured(storage, *grid, "--set", "evaluate.classifier.least_accuracy=1.0", quick[0], quick[1])
@@ -193,15 +193,15 @@ def test_refused(
     before = sorted(str(path) for path in storage.rglob("*"))
     given = arguments if "--run" in arguments else ["--run", "smoke", *arguments]
     assert measure.main([*given, "--storage", str(storage)]) == 2
-    told = capsys.readouterr().err.strip()
-    assert len(told.splitlines()) == 1, told
+    output = capsys.readouterr().err.strip()
+    assert len(output.splitlines()) == 1, output
     for word in words:
-        assert word in told, told
+        assert word in output, output
     assert sorted(str(path) for path in storage.rglob("*")) == before
 
 
 @pytest.mark.long(5)
-def test_an_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = storage / "smoke/students/full-b1/config.json"
     content = file.read_bytes()
     file.write_bytes(content.replace(b"8", b"9", 1))
@@ -209,12 +209,12 @@ def test_an_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixt
         assert measure.main(["--run", "smoke", "--storage", str(storage), "--set", "evaluate.samples=700"]) == 2
     finally:
         file.write_bytes(content)
-    told = capsys.readouterr().err
-    assert "full-b1 cannot be measured" in told
-    assert "config.json is damaged" in told
+    output = capsys.readouterr().err
+    assert "full-b1 cannot be measured" in output
+    assert "config.json is damaged" in output
 
 
-def test_a_trainable_that_cannot_measure_again_says_so(
+def test_trainable_that_cannot_measure_again_says_so(
     sweep: object, surface_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from branchwise.orchestration.run_folder.plan_file import write_plan

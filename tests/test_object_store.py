@@ -63,7 +63,7 @@ def ray_of_bucket(bucket: str) -> Iterator[None]:
 
 @pytest.mark.slow(45)
 @pytest.mark.usefixtures("ray_of_bucket")
-def test_a_sweep_in_a_bucket(bucket: str, sweep_here: Callable[..., tuple[int, str]], surface_space: Path) -> None:
+def test_sweep_in_bucket(bucket: str, sweep_here: Callable[..., tuple[int, str]], surface_space: Path) -> None:
     code, output = sweep_here("--space", surface_space, "--storage", bucket, "--set", "design.blocks=2")
     assert code == 0, output
     assert f"{bucket}/surface-ablation/report/index.html" in output
@@ -85,7 +85,7 @@ def test_a_sweep_in_a_bucket(bucket: str, sweep_here: Callable[..., tuple[int, s
 
 
 @pytest.mark.long(30)
-def test_a_search_in_a_bucket(bucket: str, sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_search_in_bucket(bucket: str, sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(
         "name: searched\ntrainable: surface\n"

@@ -27,7 +27,7 @@ QUICK = (
 
 @pytest.mark.long(150)
 @pytest.mark.parametrize(("side", "grey"), [(28, True), (32, False)])
-def test_from_a_folder_to_a_report(
+def test_from_folder_to_report(
     sweep: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, grey: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -35,10 +35,10 @@ def test_from_a_folder_to_a_report(
     images = pictures.make_folder(tmp_path / "pictures", side, grey)
     space = tmp_path / "pictures.yaml"
     assert propose.main(["--images", str(images), "--out", str(space)]) == 0
-    found = load_space(space).spec
-    assert found.data.image_shape == (1 if grey else 3, side, side)
-    assert (found.data.classes, found.features) == (6, "classifier")
-    options = [word for one in QUICK for word in ("--set", one)]
+    result = load_space(space).spec
+    assert result.data.image_shape == (1 if grey else 3, side, side)
+    assert (result.data.classes, result.features) == (6, "classifier")
+    options = [word for item in QUICK for word in ("--set", item)]
     code, output = sweep("--space", space, "--storage", tmp_path / "runs", *options, timeout=500)
     assert code == 0, output
     arms = pd.read_parquet(tmp_path / "runs/pictures/arms.parquet")
@@ -46,25 +46,25 @@ def test_from_a_folder_to_a_report(
     assert arms["value"].gt(0).all()
     assert arms["coverage"].between(0, 1).all()
     (net,) = (tmp_path / "runs/features").iterdir()
-    about = json.loads((net / "features.json").read_text())
-    assert about["accuracy"] >= 0.8
-    assert (about["tested_on"], about["trained_on"]) == (72, 288)
+    description = json.loads((net / "features.json").read_text())
+    assert description["accuracy"] >= 0.8
+    assert (description["tested_on"], description["trained_on"]) == (72, 288)
     page = (tmp_path / "runs/pictures/report/index.html").read_text()
     assert "fd_classifier64" in page
     assert "Efficiency" in page
 
 
-def test_all_that_is_wrong_with_a_folder_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_that_is_wrong_with_folder_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, count in (("cats", 6), ("dogs", 2)):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (40, 30)).save(tmp_path / "images" / name / f"{i}.png")
     (tmp_path / "images/cats/5.png").write_bytes(b"no picture")
     assert propose.main(["--images", str(tmp_path / "images"), "--out", str(tmp_path / "space.yaml")]) == 2
-    told = capsys.readouterr().err
-    assert "dogs has 2 images" in told
-    assert "cannot be read as images" in told
-    assert "5.png" in told
+    output = capsys.readouterr().err
+    assert "dogs has 2 images" in output
+    assert "cannot be read as images" in output
+    assert "5.png" in output
     assert not (tmp_path / "space.yaml").exists()
 
 
@@ -79,7 +79,7 @@ def test_sizes_and_colours_are_found_by_looking(tmp_path: Path, capsys: pytest.C
     assert "exists already" in capsys.readouterr().err
 
 
-def test_all_that_is_wrong_with_a_space_is_told_at_once(surface_space: Path) -> None:
+def test_all_that_is_wrong_with_space_is_told_at_once(surface_space: Path) -> None:
     text = surface_space.read_text().replace("steps: 4", "steps: 0, seconds_per_step: fast, stesp: 1")
     with pytest.raises(UserError) as raised:
         parse_space("space.yaml", text.encode())
@@ -100,7 +100,7 @@ design: {{components: {{anchor: {{off: {{anchor_weight: 0}}}}}}}}
         assert word in str(raised.value)
 
 
-def test_what_a_space_lacks_is_said_and_fetched_only_on_request(
+def test_what_space_lacks_is_said_and_fetched_only_on_request(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
@@ -109,10 +109,10 @@ def test_what_a_space_lacks_is_said_and_fetched_only_on_request(
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
     given = ["--space", str(root / "search_spaces/cifar10_ablation.yaml"), "--set", f"data.path={tmp_path}/data"]
     assert fetch.main([*given, "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "data set cifar10: torchvision ->" in told
-    assert "weights of inception: https://" in told
-    assert "95,628,359 bytes" in told
+    output = capsys.readouterr().out
+    assert "data set cifar10: torchvision ->" in output
+    assert "weights of inception: https://" in output
+    assert "95,628,359 bytes" in output
     assert list(tmp_path.iterdir()) == []
     assert fetch.main(given) == 3
     failed = capsys.readouterr().err.strip().splitlines()

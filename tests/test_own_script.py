@@ -24,7 +24,7 @@ options = parser.parse_args()
 accuracy = 0.7 + 0.1 * options.ema + random.Random(options.seed).gauss(0, 0.01)
 json.dump({"accuracy": accuracy}, open("result.json", "w"))
 """
-MOST_LINES = 15  # of the quick start, from a script to its table
+MAX_LINES = 15  # of the quick start, from a script to its table
 Sweep = Callable[..., tuple[int, str]]
 
 
@@ -33,7 +33,7 @@ def blocks(page: Path) -> list[str]:
 
 
 @pytest.mark.long(60)
-def test_the_script_and_the_function_of_the_page_run(root: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_script_and_function_of_page_run(root: Path, tmp_path: Path, sweep: Sweep) -> None:
     command, function, space = blocks(root / "docs/own-script.md")
     (tmp_path / "train.py").write_text(SCRIPT)
     (tmp_path / "train.yaml").write_text(command)
@@ -47,7 +47,7 @@ def test_the_script_and_the_function_of_the_page_run(root: Path, tmp_path: Path,
     assert table["full"] - table["base"] == pytest.approx(0.1)
 
 
-def test_every_key_of_a_command_is_in_the_page(root: Path) -> None:
+def test_every_key_of_command_is_in_page(root: Path) -> None:
     from branchwise.trainables.command.settings import Command
 
     page = (root / "docs/own-script.md").read_text()
@@ -67,10 +67,10 @@ def quick_space(lines: list[str]) -> str:
     return "\n".join(lines[start:end])
 
 
-def test_the_quick_start_of_the_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
+def test_quick_start_of_readme_is_short_and_right(root: Path, tmp_path: Path) -> None:
     """It runs, an arm with the component and one without; the sweep of it is in the long test."""
     lines = quick_start(root)
-    assert 0 < len(lines) <= MOST_LINES
+    assert 0 < len(lines) <= MAX_LINES
     space = quick_space(lines)
     assert yaml.safe_load(space)["trainable"] == "command"
     (tmp_path / "train.yaml").write_text(space)

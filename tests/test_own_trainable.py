@@ -14,7 +14,7 @@ from patience import patience
 
 
 @pytest.mark.slow
-def test_the_trainable_of_the_docs_runs(root: Path, tmp_path: Path) -> None:
+def test_trainable_of_docs_runs(root: Path, tmp_path: Path) -> None:
     page = (root / "docs/own-trainable.md").read_text()
     module, space = re.findall(r"```(?:python|yaml)\n(.*?)```", page, flags=re.DOTALL)
     assert len(module.splitlines()) < 40

@@ -24,8 +24,8 @@ HEAVY = re.compile(
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = Path(__file__).resolve().parents[1]
-    place = tmp_path_factory.mktemp("wheel")
-    source = place / "source"
+    location = tmp_path_factory.mktemp("wheel")
+    source = location / "source"
     source.mkdir()
     for name in ("branchwise", "analysis", "trainables", "platform"):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb")
@@ -41,11 +41,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-deps",
         "--no-build-isolation",
         "-w",
-        place,
+        location,
         source,
     ]
     subprocess.run(command, check=True)
-    return next(place.glob("*.whl"))
+    return next(location.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def installed(wheel: Path) -> Path:
     )
     libraries = wheel.parent / "libraries"
     libraries.mkdir()
-    for found in Path(sysconfig.get_path("purelib")).iterdir():
-        if not HEAVY.match(found.name) and found.name != "__pycache__":
-            (libraries / found.name).symlink_to(found)
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not HEAVY.match(path.name) and path.name != "__pycache__":
+            (libraries / path.name).symlink_to(path)
     (site / "libraries.pth").write_text(f"{libraries}\n")
     return env / "bin"
 
@@ -92,15 +92,15 @@ def test_it_analyses_without_ray_and_torch_from_another_folder(installed: Path, 
 
 
 @pytest.mark.long(60)
-def test_from_a_script_to_a_plan_without_ray(installed: Path, tmp_path: Path) -> None:
+def test_from_script_to_plan_without_ray(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(
         "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float, default=0.1)\n"
         "parser.add_argument('--ema', action='store_true')\nparser.add_argument('--seed', type=int)\n"
     )
     begun = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
     assert begun.returncode == 0, begun.stderr
-    again = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
-    assert (again.returncode, again.stderr) == (2, "branchwise init: train.yaml exists already; choose another --out\n")
+    rerun = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
+    assert (rerun.returncode, rerun.stderr) == (2, "branchwise init: train.yaml exists already; choose another --out\n")
     planned = run(installed / "branchwise", "run", "train.yaml", "--dry-run", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
     assert "python train.py --seed={seed} --lr=0.1" in planned.stdout
@@ -110,7 +110,7 @@ def test_from_a_script_to_a_plan_without_ray(installed: Path, tmp_path: Path) ->
     assert not (tmp_path / "results").exists()
 
 
-def test_requirements_and_extras_say_the_same(root: Path) -> None:
+def test_requirements_and_extras_say_same(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = {*project["dependencies"], *extras["analysis"], *extras["run"], *extras["dash"]} - {"branchwise[run]"}
@@ -120,8 +120,8 @@ def test_requirements_and_extras_say_the_same(root: Path) -> None:
 
 def test_every_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(name in told for name in COMMANDS)
+    output = capsys.readouterr().out
+    assert all(name in output for name in COMMANDS)
     for name in COMMANDS:
         with pytest.raises(SystemExit) as ended:
             main([name, "--help"])

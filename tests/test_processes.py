@@ -41,16 +41,16 @@ def start_worker(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
-def test_the_folder_of_a_killed_worker_is_removed_and_that_of_a_living_one_stays(temporary: Path) -> None:
+def test_folder_of_killed_worker_is_removed_and_that_of_living_one_stays(temporary: Path) -> None:
     (killed, abandoned), (living, used) = start_worker(temporary), start_worker(temporary)
     try:
         killed.kill()
         killed.wait()
-        with scratch_folder() as mine:
-            assert mine.is_dir()
+        with scratch_folder() as local:
+            assert local.is_dir()
             assert not abandoned.exists()
             assert (used / "teacher").is_dir()
-        assert not mine.exists()
+        assert not local.exists()
         os.kill(living.pid, signal.SIGSTOP)
         with scratch_folder():
             assert used.exists(), "stopped is not dead"
@@ -60,16 +60,16 @@ def test_the_folder_of_a_killed_worker_is_removed_and_that_of_a_living_one_stays
 
 
 def test_folders_of_other_machines_and_of_other_programs_stay(temporary: Path) -> None:
-    kept = [f"branchwise-00000000-{2**22 + 1}-5-x", "branchwise-old", f"branchwise-{place()}-one-5-x", "other"]
-    for name in kept:
+    stored = [f"branchwise-00000000-{2**22 + 1}-5-x", "branchwise-old", f"branchwise-{place()}-one-5-x", "other"]
+    for name in stored:
         (temporary / name).mkdir()
     (temporary / f"branchwise-{place()}-{os.getpid()}-1-x").mkdir()  # its number is ours now
     with scratch_folder():
         pass
-    assert sorted(folder.name for folder in temporary.iterdir()) == sorted(kept)
+    assert sorted(folder.name for folder in temporary.iterdir()) == sorted(stored)
 
 
-def test_the_dead_have_no_birth() -> None:
+def test_dead_have_no_birth() -> None:
     process = subprocess.Popen(["sleep", "60"])
     assert born(process.pid) == born(process.pid) != ""
     process.kill()

@@ -27,7 +27,7 @@ def test_names_are_free_or_refused(sweep_here: Sweep, surface_space: Path, tmp_p
     assert "exists already" in output
 
 
-def test_a_teacher_that_diverges_ends_the_sweep_with_its_reason(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
     space, storage = root / "search_spaces/smoke.yaml", tmp_path / "runs"
     code, output = sweep_here(
         "--space", space, "--storage", storage, "--set", "teacher.lr=1e30", "--set", "resources.max_retries=0"

@@ -24,7 +24,7 @@ def tree_of(file: Path) -> Any:
 
 
 @pytest.mark.parametrize("trainable", ["dash", "command"])
-def test_the_schemas_are_those_of_the_code(trainable: str) -> None:
+def test_schemas_are_those_of_code(trainable: str) -> None:
     stored = json.loads((ROOT / f"search_spaces/schemas/{trainable}.json").read_text())
     assert stored == json.loads(json.dumps(schema_of(trainable))), RENEW.format(trainable)
     jsonschema.Draft202012Validator.check_schema(stored)
@@ -50,7 +50,7 @@ def test_every_space_names_its_schema_and_keeps_it(file: Path) -> None:
     [{"design": {"components": {}}}, {"design": {"components": {"A": {"off": {"x": 1}}}, "blocks": 0}}, {"name": 3}],
     ids=str,
 )
-def test_what_a_space_may_not_hold_fails(wrong: dict[str, Any]) -> None:
+def test_what_space_may_not_hold_fails(wrong: dict[str, Any]) -> None:
     tree = tree_of(ROOT / "search_spaces/ablation.yaml")
     schema = schema_of("dash")
     jsonschema.validate(tree, schema)
@@ -58,7 +58,7 @@ def test_what_a_space_may_not_hold_fails(wrong: dict[str, Any]) -> None:
         jsonschema.validate({**tree, **wrong}, schema)
 
 
-def test_the_schema_of_one_space_knows_its_settings() -> None:
+def test_schema_of_one_space_knows_its_settings() -> None:
     file = ROOT / "examples/digits/space.yaml"
     schema, tree = schema_of("command", load_space(file)), tree_of(file)
     jsonschema.validate(tree, schema)

@@ -84,7 +84,7 @@ def test_main_effects_are_those_of_numpy_and_scipy(findings: Findings) -> None:
         assert (row.main_effect.low, row.main_effect.high) == pytest.approx((low, high))
         adjusted[row.component] = float(test.pvalue)
     # Holm over ten components and the one claim that is another test than a main effect against zero.
-    claim = next(one for one in findings.verdicts if one.claim.text.startswith("c1"))
+    claim = next(verdict for verdict in findings.verdicts if verdict.claim.text.startswith("c1"))
     ordered = sorted([*adjusted.values(), claim.test.p])
     holm = np.maximum.accumulate([min(1.0, (11 - i) * p) for i, p in enumerate(ordered)])
     for row in findings.headline.rows:
@@ -97,12 +97,12 @@ def test_what_is_active_survives_and_claims_are_judged(findings: Findings) -> No
     significant = {row.component for row in findings.headline.rows if row.p_holm <= 0.05}
     assert {"c1", "c2", "c3"} <= significant
     assert findings.headline.rows[2].effect.value < 0, "x3 harms"
-    statuses = {one.claim.text: one.status for one in findings.verdicts}
+    statuses = {verdict.claim.text: verdict.status for verdict in findings.verdicts}
     assert statuses == {"c1.effect > 5%": "supported", "c4.effect > 0": "not shown"}
     assert not findings.headline.interactions
 
 
-def test_a_chain_is_the_sum_of_its_interactions(findings: Findings) -> None:
+def test_chain_is_sum_of_its_interactions(findings: Findings) -> None:
     (chain,) = [row for row in findings.headline.fraction if ("c1", "c2") in row.contrast.pairs]
     assert chain.contrast.pairs == (("c1", "c2"), ("c9", "c10"))
     assert chain.interaction.low < 0.1 < chain.interaction.high
@@ -178,7 +178,7 @@ def test_plan_states_aliases_and_verdicts() -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_what_a_screening_cannot_do_is_refused(overrides: list[str], expected: list[str]) -> None:
+def test_what_screening_cannot_do_is_refused(overrides: list[str], expected: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
         space_of(*overrides)
     assert all(part in str(refusal.value) for part in expected)
@@ -193,7 +193,7 @@ def test_three_components_or_twenty_one_are_refused() -> None:
 
 
 @pytest.mark.parametrize("others", ["full", "off"])
-def test_follow_up_is_a_factorial_of_survivors_on_fresh_seeds(storage: Storage, screened: Path, others: str) -> None:
+def test_follow_up_is_factorial_of_survivors_on_fresh_seeds(storage: Storage, screened: Path, others: str) -> None:
     assert screened.name == "ten"
     space = follow_up_space(storage, "ten", ["c1", "c3"], "off" if others == "off" else "full")
     arms = space.design.arms(space.method, {})
@@ -249,14 +249,14 @@ def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) ->
         follow_up_space(storage_at(tmp_path), "other")
 
 
-def test_follow_up_from_python_refuses_in_the_same_words(tmp_path: Path) -> None:
+def test_follow_up_from_python_refuses_in_same_words(tmp_path: Path) -> None:
     with pytest.raises(bw.InputError, match="run absent: no such run"):
         bw.follow_up("absent", storage=tmp_path)
     with pytest.raises(bw.InputError, match="others: 'half' is not allowed"):
         bw.follow_up("absent", others="half", storage=tmp_path)
 
 
-def test_a_claim_is_not_judged_where_a_lost_block_leaves_four(tmp_path: Path) -> None:
+def test_claim_is_not_judged_where_lost_block_leaves_four(tmp_path: Path) -> None:
     space = space_of("faults={diverge: [2]}", "design.claims=[c1.effect > 5%]")
     findings = analyse(load_run(carry_out(space, storage_at(tmp_path))))
     (claim,) = findings.verdicts
@@ -265,15 +265,15 @@ def test_a_claim_is_not_judged_where_a_lost_block_leaves_four(tmp_path: Path) ->
     assert all(np.isnan(row.p_holm) for row in findings.headline.rows)
 
 
-def test_parts_of_the_surface_that_do_not_exist_are_refused() -> None:
+def test_parts_of_surface_that_do_not_exist_are_refused() -> None:
     for wrong in ("{x21: 1.0}", "{'x1:x1': 1.0}"):
         with pytest.raises(UserError, match="allowed are x1 to x20"):
             space_of(f"effects={wrong}")
 
 
-def test_a_lost_run_leaves_what_can_be_estimated(tmp_path: Path) -> None:
-    one = carry_out(space_of(), storage_at(tmp_path / "one"), lose=["full-b0"])
-    rows = analyse(load_run(one)).headline.rows
+def test_lost_run_leaves_what_can_be_estimated(tmp_path: Path) -> None:
+    first = carry_out(space_of(), storage_at(tmp_path / "one"), lose=["full-b0"])
+    rows = analyse(load_run(first)).headline.rows
     assert all(row.effect.known for row in rows)
     missing = carry_out(space_of(), storage_at(tmp_path / "all"), lose=[f"full-b{b}" for b in range(5)])
     findings = analyse(load_run(missing))
@@ -283,7 +283,7 @@ def test_a_lost_run_leaves_what_can_be_estimated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["leave_one_out", "add_one_in"])
-def test_one_at_a_time_with_many_components(kind: str, tmp_path: Path) -> None:
+def test_one_at_time_with_many_components(kind: str, tmp_path: Path) -> None:
     """Twelve of the parts; the family is the twelve effects that the design estimates, and no Shapley value."""
     components = {f"part_{i}": {"off": {f"parts.x{i}": False}} for i in range(1, 13)}
     design = {"kind": kind, "components": components, "blocks": 5, "claims": [f"part_1.{kind} > 0"]}
@@ -310,9 +310,9 @@ def test_fifty_components_plan_in_no_time() -> None:
 
     components = {f"c{i}": {"off": {"x": i}} for i in range(50)}
     for kind, design, cells in (("leave_one_out", LeaveOneOut, 51), ("add_one_in", AddOneIn, 52)):
-        made = design.model_validate({"kind": kind, "components": components})
-        names = [cell.cell for cell in made.component_cells()]
+        created = design.model_validate({"kind": kind, "components": components})
+        names = [cell.cell for cell in created.component_cells()]
         assert len(names) == len(set(names)) == cells
-        assert made.grid().corners == ()
-        assert not made.grid().is_fraction
+        assert created.grid().corners == ()
+        assert not created.grid().is_fraction
     assert not Grid(factors=tuple(Factor(name=f"c{i}") for i in range(50)), planned=frozenset()).whole

@@ -52,7 +52,7 @@ resources: {max_retries: 0}
 
 
 @pytest.mark.slow(45)
-def test_a_killed_search_goes_on_with_the_same_quotas(tmp_path: Path) -> None:
+def test_killed_search_goes_on_with_same_quotas(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(TUNED)
     storage = tmp_path / "storage"
     run = storage / "tuned"

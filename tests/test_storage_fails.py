@@ -41,7 +41,7 @@ def fill(folder: Path) -> None:
             return
 
 
-def test_a_full_storage_is_refused_before_anything_starts(sweep_here: Sweep, surface_space: Path, small: Path) -> None:
+def test_full_storage_is_refused_before_anything_starts(sweep_here: Sweep, surface_space: Path, small: Path) -> None:
     fill(small)
     code, output = sweep_here("--space", surface_space, "--storage", small)
     assert code == 2
@@ -49,7 +49,7 @@ def test_a_full_storage_is_refused_before_anything_starts(sweep_here: Sweep, sur
     assert "Traceback" not in output
 
 
-def test_a_read_only_storage_is_refused_before_anything_starts(
+def test_read_only_storage_is_refused_before_anything_starts(
     sweep_here: Sweep, surface_space: Path, small: Path
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small], check=True)
@@ -60,7 +60,7 @@ def test_a_read_only_storage_is_refused_before_anything_starts(
     assert sweep_here("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
 
 
-def test_a_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(lock, "LEASE_SECONDS", 2)  # longer than a busy machine may keep a thread waiting
     with lock.hold(storage_at(small / "run")) as lease:
@@ -79,7 +79,7 @@ def test_a_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow(55)
-def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
+def test_disk_that_fills_ends_sweep_and_it_goes_on_when_there_is_room(
     surface_space: Path, small: Path, root: Path, tmp_path: Path
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
@@ -110,6 +110,6 @@ def test_a_disk_that_fills_ends_the_sweep_and_it_goes_on_when_there_is_room(
 
     (small / "filling").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
-    again = subprocess.run([*command, "--resume", "surface-ablation"], env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "27 of 27 arms done" in again.stdout
+    rerun = subprocess.run([*command, "--resume", "surface-ablation"], env=environment, capture_output=True, text=True)
+    assert rerun.returncode == 0, rerun.stdout + rerun.stderr
+    assert "27 of 27 arms done" in rerun.stdout

@@ -21,7 +21,7 @@ Sweep = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_dry_run_tells_the_plan_and_writes_nothing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
+def test_dry_run_tells_plan_and_writes_nothing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", "--dry-run")
     assert code == 0
     assert "27 = (8 cells + 1 baselines (scratch)) x 3 blocks" in output
@@ -56,7 +56,7 @@ def test_bad_arguments_exit_with_2_and_write_nothing(
 
 
 @pytest.mark.slow
-def test_a_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
+def test_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     storage = tmp_path / "a folder with spaces"
     code, output = sweep("--space", surface_space.name, "--storage", storage, cwd=tmp_path)
     assert code == 0, output
@@ -77,7 +77,7 @@ def test_a_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_
 
 
 @pytest.mark.slow
-def test_arms_that_fail_or_diverge_are_shown_and_the_rest_is_reported(
+def test_arms_that_fail_or_diverge_are_shown_and_rest_is_reported(
     sweep: Sweep, surface_space: Path, tmp_path: Path
 ) -> None:
     # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then again alone.
@@ -114,7 +114,7 @@ def run_cohort(arms, context):
 
 
 @pytest.mark.slow(30)
-def test_the_report_lives_while_the_sweep_runs(
+def test_report_lives_while_sweep_runs(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:
     """Interim pages hold the finished blocks, and no verdict; the last one is the report."""
@@ -127,7 +127,7 @@ def test_the_report_lives_while_the_sweep_runs(
         time.sleep(0.2)
         if (report / "index.html").is_file():
             seen = (report / "index.html").read_text()
-            kept = json.loads((report / "ablation.json").read_text())
+            stored = json.loads((report / "ablation.json").read_text())
             (tmp_path / "seen").touch()
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -138,7 +138,7 @@ def test_the_report_lives_while_the_sweep_runs(
     assert "uncond_branch.share &gt; 0.60" in seen
     assert 'id="table-claims"' not in seen
     assert 'http-equiv="refresh"' in seen
-    assert kept == {"format": 2, "interim": True, "runs": ["run"]}
+    assert stored == {"format": 2, "interim": True, "runs": ["run"]}
     final = (report / "index.html").read_text()
     assert "Interim" not in final
     assert 'http-equiv="refresh"' not in final
@@ -147,7 +147,7 @@ def test_the_report_lives_while_the_sweep_runs(
 
 
 @pytest.mark.slow(65)
-def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
+def test_interrupted_sweep_keeps_its_arms_and_goes_on(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:
     storage = tmp_path / "runs"
@@ -184,7 +184,7 @@ def test_an_interrupted_sweep_keeps_its_arms_and_goes_on(
         assert (arms / name).stat().st_mtime_ns == written, f"{name} ran again"
 
 
-def test_a_plan_is_held_against_this_machine_only_when_it_runs_here(
+def test_plan_is_held_against_this_machine_only_when_it_runs_here(
     sweep_here: Sweep, surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -20,7 +20,7 @@ Sweep = Callable[..., tuple[int, str]]
 
 
 @pytest.mark.slow(45)
-def test_an_interrupted_teacher_ends_the_sweep_with_130(start_sweep: StartSweep, root: Path, tmp_path: Path) -> None:
+def test_interrupted_teacher_ends_sweep_with_130(start_sweep: StartSweep, root: Path, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     process = start_sweep(
         "--space", root / "search_spaces/smoke.yaml", "--storage", storage, "--set", "teacher.steps=100000"
@@ -34,7 +34,7 @@ def test_an_interrupted_teacher_ends_the_sweep_with_130(start_sweep: StartSweep,
     assert "--resume smoke" in output
 
 
-TAUGHT = """\
+TRAINED = """\
 name: taught
 trainable: surface
 teacher: {steps: 2, seconds_per_step: 0.1}
@@ -48,9 +48,9 @@ design:
 
 
 @pytest.mark.long(100)
-def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> None:
+def test_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "runs"
-    space.write_text(TAUGHT)
+    space.write_text(TRAINED)
     log = storage.with_suffix(".log")
     process = start("--space", space, "--storage", storage, log=log)
     while not any(_step(report) >= 20 for report in storage.glob("teachers/*.unfinished/progress/teacher.json")):
@@ -58,21 +58,21 @@ def test_a_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> N
         time.sleep(0.05)
     process.kill()
     process.wait()
-    (first,) = (one for one in storage.glob("teachers/*") if not one.name.endswith(".unfinished"))
-    made = first.stat().st_mtime_ns
+    (first,) = (path for path in storage.glob("teachers/*") if not path.name.endswith(".unfinished"))
+    created = first.stat().st_mtime_ns
     assert not list((storage / "taught").glob("arms/*.json"))
 
     assert resume(storage, "taught") == 0, log.read_text()
-    assert first.stat().st_mtime_ns == made, "the first teacher was trained again"
-    told = {one.name: json.loads((one / "teacher.json").read_text()) for one in storage.glob("teachers/*")}
-    assert sorted(one["steps"] for one in told.values()) == [2, 300]
-    assert max(one["resumed_from"] for one in told.values()) >= 10
+    assert first.stat().st_mtime_ns == created, "the first teacher was trained again"
+    details = {item.name: json.loads((item / "teacher.json").read_text()) for item in storage.glob("teachers/*")}
+    assert sorted(entry["steps"] for entry in details.values()) == [2, 300]
+    assert max(element["resumed_from"] for element in details.values()) >= 10
 
     arms = pd.read_parquet(storage / "taught/arms.parquet")
     assert len(arms) == 12
     for row in arms.itertuples():
         steps = 2 if row.cell in ("full", "short_teacher") else 300
-        assert told[row.teacher]["steps"] == steps
+        assert details[row.teacher]["steps"] == steps
         assert row.teacher_value == pytest.approx(19.0 * (1 + 1 / steps))
     manifest = json.loads((storage / "taught/manifest.json").read_text())
     assert [one["cells"] for one in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
@@ -102,19 +102,19 @@ design:
 
 
 @pytest.mark.long(80)
-def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp_path: Path) -> None:
+def test_students_of_dash_learn_from_teacher_of_their_cell(sweep: Sweep, tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "runs"
     space.write_text(DASH)
     code, output = sweep("--space", space, "--storage", storage)
     assert code == 0, output
     arms = pd.read_parquet(storage / "two-teachers/arms.parquet")
-    taught = arms.groupby("cell").agg({"teacher": "unique", "teacher_value": "unique"})
-    assert taught.loc["full", "teacher"] != taught.loc["base", "teacher"]
-    assert taught.loc["full", "teacher_value"] != taught.loc["base", "teacher_value"]
+    trained = arms.groupby("cell").agg({"teacher": "unique", "teacher_value": "unique"})
+    assert trained.loc["full", "teacher"] != trained.loc["base", "teacher"]
+    assert trained.loc["full", "teacher_value"] != trained.loc["base", "teacher_value"]
     for cell, steps in (("full", 40), ("base", 4)):
-        (key,), (value,) = taught.loc[cell]
-        made = json.loads((storage / "teachers" / key / "teacher.json").read_text())
-        assert made["teacher"]["steps"] == steps
+        (key,), (value,) = trained.loc[cell]
+        created = json.loads((storage / "teachers" / key / "teacher.json").read_text())
+        assert created["teacher"]["steps"] == steps
         (evaluated,) = (storage / "teachers" / key / "evaluations").glob("*.json")
         assert json.loads(evaluated.read_text())["value"] == value
     by_seed = arms.pivot_table(index="seed", columns="cell", values="value")
@@ -123,7 +123,7 @@ def test_students_of_dash_learn_from_the_teacher_of_their_cell(sweep: Sweep, tmp
 
 
 @pytest.mark.long(80)
-def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
+def test_teacher_chooses_guidance_before_its_students_train(sweep: Sweep, root: Path, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     settings = {
         "evaluate.guidance": "{choose: [6.0, {w_min: 1.0, w_max: 2.0, beta: 5.0}]}",
@@ -140,8 +140,8 @@ def test_the_teacher_chooses_the_guidance_before_its_students_train(sweep: Sweep
     arms = pd.read_parquet(storage / "smoke/arms.parquet")
     (key,) = set(arms["comparability_key"])
     assert key == teacher["comparability_key"]
-    told = {"6.0": 6.0}.get(json.dumps(teacher["chosen_guidance"]), "adaptive 1 to 2, beta 5")
-    assert json.loads(key)["guidance"] == told
+    message = {"6.0": 6.0}.get(json.dumps(teacher["chosen_guidance"]), "adaptive 1 to 2, beta 5")
+    assert json.loads(key)["guidance"] == message
     assert set(arms["floor_halves"]) == {teacher["floor_halves"]}
     assert set(arms["floor_halves_samples"]) == {898}
     assert arms["floor_held_out"].isna().all()

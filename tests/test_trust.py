@@ -102,33 +102,33 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("text", [FUNCTION, MODULE, COMMAND])
-def test_a_received_run_is_not_resumed_unasked(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_received_run_is_not_resumed_unasked(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
     run = received(text, folder, tmp_path / "storage")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    code, said = sweep("--resume", "received")
+    code, output = sweep("--resume", "received")
     assert code == 2
-    assert "--trust" in said
-    assert ("touch {mark}" if text == COMMAND else "evil.deep") in said
-    assert str(folder) in said
-    assert run.space_path() in said
-    code, said = sweep("--resume", "received", "--dry-run")
+    assert "--trust" in output
+    assert ("touch {mark}" if text == COMMAND else "evil.deep") in output
+    assert str(folder) in output
+    assert run.space_path() in output
+    code, output = sweep("--resume", "received", "--dry-run")
     assert code == 0
-    assert "It asks for --trust" in said
+    assert "It asks for --trust" in output
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "nothing ran, nothing was written"
 
 
 @pytest.mark.parametrize("text", [FUNCTION, MODULE, FEATURES])
-def test_a_dry_run_imports_nothing(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_dry_run_imports_nothing(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
     (folder / "space.yaml").write_text(text)
-    code, said = sweep("--space", folder / "space.yaml", "--dry-run")
-    assert code == 0, said
+    code, output = sweep("--space", folder / "space.yaml", "--dry-run")
+    assert code == 0, output
     assert not (tmp_path / "imported").exists()
     if text != FEATURES:
-        assert "not imported by a dry run" in said
+        assert "not imported by a dry run" in output
 
 
-def test_a_dry_run_still_checks_what_the_space_tells(folder: Path, sweep: Sweep) -> None:
-    for wrong, told in (
+def test_dry_run_still_checks_what_space_tells(folder: Path, sweep: Sweep) -> None:
+    for wrong, message in (
         (FUNCTION.replace("metric: loss, ", ""), "function.metric"),
         (FUNCTION.replace("blocks: 3", "blocks: x"), "design.blocks"),
         (FUNCTION.replace("rate: 1.0", "rate: 0.1"), "equals the current value"),
@@ -138,9 +138,9 @@ def test_a_dry_run_still_checks_what_the_space_tells(folder: Path, sweep: Sweep)
         (FEATURES.replace("deep:train", "deep:trains"), "deep.py defines no trains"),
     ):
         (folder / "space.yaml").write_text(wrong)
-        code, said = sweep("--space", folder / "space.yaml", "--dry-run")
+        code, output = sweep("--space", folder / "space.yaml", "--dry-run")
         assert code == 2
-        assert told in said
+        assert message in output
     assert not (folder.parent / "imported").exists()
 
 
@@ -150,7 +150,7 @@ def test_what_this_user_started_is_resumed(surface_space: Path, tmp_path: Path) 
     assert read_plan("run", plan.run, trust=False, dry_run=False)[0] == plan.space
 
 
-def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) -> None:
     file = folder / "space.yaml"
     file.write_text(COMMAND)
     plan = plan_new(load_space(file), storage_at(tmp_path / "storage"), "received")
@@ -162,20 +162,20 @@ def test_an_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) ->
     sealed = {**plan.run.read_plan(), "space_sha256": sha256(content)}
     plan.run.write_space(content)
     Path(plan.run.plan_path()).write_bytes(sealed_json(sealed))
-    code, said = sweep("--resume", "received")
+    code, output = sweep("--resume", "received")
     assert code == 2
-    assert "curl {mark}" in said
+    assert "curl {mark}" in output
     read_plan("run", plan.run, trust=True, dry_run=False)
     read_plan("run", plan.run, trust=False, dry_run=False)  # trusted once, it stays so
 
 
 def test_trust_is_for_resumes(surface_space: Path, sweep: Sweep) -> None:
-    code, said = sweep("--space", surface_space, "--trust")
+    code, output = sweep("--space", surface_space, "--trust")
     assert code == 2
-    assert "--trust: does not go with --space; it goes with --resume, --extend" in said
+    assert "--trust: does not go with --space; it goes with --resume, --extend" in output
 
 
-def test_a_note_of_another_user_is_none(surface_space: Path, tmp_path: Path, state: Path) -> None:
+def test_note_of_another_user_is_none(surface_space: Path, tmp_path: Path, state: Path) -> None:
     plan = plan_new(load_space(surface_space), storage_at(tmp_path / "storage"), "own")
     write_plan(plan.run, plan.space, plan.cohorts)
     (note,) = (state / "branchwise/started").iterdir()

@@ -104,7 +104,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class PlotSpec:
     """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
 
     `x` names one column, or two whose mean is meant. A panel's axis is logarithmic where every value is above 0.
@@ -141,7 +141,7 @@ def outcome(metric: str, value: float, **others: Any) -> dict[str, Any]:
     return {"metric": metric, "value": value, "value_repeats": [value], "comparability_key": key, **others}
 
 
-LOSS_CURVES = Lines(
+LOSS_CURVES = PlotSpec(
     table="curves",
     name="training",
     title="Training curves",
@@ -152,7 +152,7 @@ LOSS_CURVES = Lines(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needed:
+class RequiredFile:
     """A file, or a data set, that settings need and that can be fetched.
 
     `fetch` brings it to its place, whole or not at all, and is told of each number of bytes that came. It raises
@@ -184,7 +184,7 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bill:
+class CostEstimate:
     """What a cohort, or a teacher, is expected to take. Phases are the trainable's own words, in their order."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
@@ -259,7 +259,7 @@ class Trainable(Protocol):
         """What a result's values may hold, in the order of arms.parquet."""
 
     @property
-    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+    def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
         """How a report draws a result's tables."""
 
     @property
@@ -296,7 +296,7 @@ class Trainable(Protocol):
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
 
-    def bill_cohort(self, specs: Any, on: Device, workers: int) -> Bill | None:
+    def cohort_cost(self, specs: Any, on: Device, workers: int) -> CostEstimate | None:
         """What a cohort of these settings takes on `workers` devices; None, the default: it counts no work."""
 
     def describe_models(self, spec: Any) -> Iterable[tuple[str, str]]:
@@ -320,7 +320,7 @@ class Trainable(Protocol):
     def estimate_teacher(self, spec: Any, workers: int, trained: bool) -> float:
         """Seconds that training the teacher, unless it is trained, and evaluating it is expected to take."""
 
-    def bill_teacher(self, spec: Any, on: Device, workers: int, trained: bool) -> Bill | None:
+    def teacher_cost(self, spec: Any, on: Device, workers: int, trained: bool) -> CostEstimate | None:
         """What `estimate_teacher` is about, on `workers` devices; None, the default: it counts no work."""
 
     def train_teacher(self, spec: Any, out: Path, context: Context) -> None:
@@ -361,7 +361,7 @@ class Trainable(Protocol):
     def estimate_features(self, spec: Any) -> float:
         """Seconds that training that net is expected to take."""
 
-    def lacking(self, spec: Any) -> Sequence[Needed]:
+    def missing_files(self, spec: Any) -> Sequence[RequiredFile]:
         """What the settings need that is not on this machine and can be fetched."""
 
 

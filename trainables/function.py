@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from branchwise.trainables.contract import Arm, Column, Context, Lines
+from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
 from branchwise.trainables.metrics import Declared, Name, columns, curves, not_taken
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
@@ -61,7 +61,7 @@ class FunctionTrainable:
         return columns(options.metric, options, options.outcomes)
 
     @property
-    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+    def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
         return curves(self._options.metric)
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
@@ -101,10 +101,10 @@ class FunctionTrainable:
         except (TypeError, ValueError) as error:
             reporter.fail(str(error))
             return
-        kept = context.scratch / f"{arm.name}.kept"
-        if notes := keep_artifacts(folder, kept):
+        stored = context.scratch / f"{arm.name}.kept"
+        if notes := keep_artifacts(folder, stored):
             context.log(arm, "".join(f"--- {note}\n" for note in notes))
-        reporter.finish(values, kept if any(kept.iterdir()) else None)
+        reporter.finish(values, stored if any(stored.iterdir()) else None)
 
     def _values(self, options: Options, returned: Any) -> dict[str, float]:
         """The values by column. Raises TypeError or ValueError saying what is wrong with them."""
@@ -128,9 +128,9 @@ def _settings_of(
     parameters = inspect.signature(function).parameters
     hints = typing.get_type_hints(function)
     if "settings" not in parameters:
-        own = {key: one for key, one in parameters.items() if key not in GIVEN}
-        for key, one in own.items():
-            if one.default is one.empty:
+        own = {key: parameter for key, parameter in parameters.items() if key not in GIVEN}
+        for key, item in own.items():
+            if item.default is item.empty:
                 raise TypeError(
                     f"{name}: parameter {key} has no default; each but {', '.join(GIVEN)} is a setting and needs one"
                 )
@@ -140,11 +140,11 @@ def _settings_of(
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return types.new_class(kind.__name__, (kind,), {}, _configured), lambda settings: {"settings": settings}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        made: type = kind
+        created: type = kind
         known = typing.get_type_hints(kind)
         fields = {one.name: (known[one.name], _default(one)) for one in dataclasses.fields(kind) if one.init}
         model = create_model(kind.__name__, __config__=_READ_AS_TYPED, **fields)
-        return model, lambda settings: {"settings": made(**_fields(settings))}
+        return model, lambda settings: {"settings": created(**_fields(settings))}
     raise TypeError(f"{name}: its parameter `settings` must be annotated with a pydantic model or a dataclass")
 
 

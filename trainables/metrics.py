@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from branchwise.trainables.contract import OUTCOME, Column, Lines, Scale
+from branchwise.trainables.contract import OUTCOME, Column, PlotSpec, Scale
 from branchwise.trainables.runtime.settings import Strict
 
 Direction = Literal["maximize", "minimize"]
@@ -177,8 +177,8 @@ def not_taken(outcomes: Mapping[str, Any]) -> None:
             raise ValueError(f"outcomes.{name}: this name is taken; choose another than {', '.join(sorted(TAKEN))}")
 
 
-def curves(metric: str) -> tuple[Lines, ...]:
+def curves(metric: str) -> tuple[PlotSpec, ...]:
     """LINES of a trainable whose arms report `metric`, and perhaps a loss, at steps."""
     names = dict.fromkeys((metric, "loss"))
     drawn = tuple(Column(name=name) for name in names)
-    return (Lines(table="curves", name="training", title="Reported values", x=("step",), x_label="step", y=drawn),)
+    return (PlotSpec(table="curves", name="training", title="Reported values", x=("step",), x_label="step", y=drawn),)

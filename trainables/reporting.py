@@ -12,7 +12,7 @@ from branchwise.trainables.contract import Arm, Context, Result, outcome
 from branchwise.trainables.metrics import Declared, as_number
 
 IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called
-MOST_ROWS = 2000  # of an arm's curves; beyond, every second one is left out
+MAX_ROWS = 2000  # of an arm's curves; beyond, every second one is left out
 
 
 class Stopped(Exception):  # noqa: N818
@@ -37,8 +37,8 @@ class Reporter:
 
     def __call__(self, step: int, /, *, steps: int = 0, **metrics: Any) -> None:
         """Takes what was measured after `step` of `steps` steps (0: nobody knows of how many). Raises Stopped."""
-        found = {name: as_number(value) for name, value in metrics.items() if name not in IDENTITY}
-        numbers = {name: value for name, value in found.items() if value is not None}
+        results = {name: as_number(value) for name, value in metrics.items() if name not in IDENTITY}
+        numbers = {name: value for name, value in results.items() if value is not None}
         self._keep({**numbers, "step": step})
         self._last = max(self._last, step)
         self._context.report({"phase": "train", "step": step, "steps": max(step, int(steps))})
@@ -74,7 +74,7 @@ class Reporter:
         if self._seen % self._stride == 0:
             self._rows.append(row)
         self._seen += 1
-        if len(self._rows) > MOST_ROWS:
+        if len(self._rows) > MAX_ROWS:
             self._rows, self._stride = self._rows[::2], 2 * self._stride
 
     def _result(

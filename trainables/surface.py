@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, create_model, model_validator
 
 from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Arm, Column, Context, Result
-from branchwise.trainables.runtime.settings import Many, Strict, digest
+from branchwise.trainables.runtime.settings import Strict, TupleOf, digest
 
 BASELINES = {"scratch": {"objective": "scratch"}}
 COLUMNS = (
@@ -71,8 +71,8 @@ class Noise(Strict):
 class Faults(Strict):
     """What to do to blocks of these seeds, to test how the platform bears it."""
 
-    diverge: Many[NonNegativeInt] = ()
-    crash: Many[NonNegativeInt] = ()
+    diverge: TupleOf[NonNegativeInt] = ()
+    crash: TupleOf[NonNegativeInt] = ()
 
 
 class Spec(Strict):
@@ -164,17 +164,17 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
     train = arms[0].spec.train
     saved = context.load()
     step, trail = json.loads(saved) if saved else (0, "")
-    kept, lag = list(arms), _lag(context.teacher)
-    while step < train.steps and kept:
+    stored, lag = list(arms), _lag(context.teacher)
+    while step < train.steps and stored:
         time.sleep(train.seconds_per_step)
         trail = hashlib.sha256(f"{trail}/{step}".encode()).hexdigest()[:16]
         step += 1
         context.report({"phase": "train", "step": step, "steps": train.steps})
         if step in context.rungs:
-            kept = [arm for arm in kept if _passes(arm, step, lag, context)]
+            stored = [arm for arm in stored if _passes(arm, step, lag, context)]
         if step % train.checkpoint_every == 0:
             context.save(json.dumps([step, trail]).encode())
-    for arm in kept:
+    for arm in stored:
         context.finish(arm, outcome_of(arm, lag, trail), None)
 
 

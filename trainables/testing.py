@@ -27,11 +27,11 @@ from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
 from branchwise.trainables.runtime.settings import patched, section_of
 
 HEAVY = ("torch", "ray", "diffusers", "pandas", "matplotlib")
-MOST_RESUMES = 3  # checkpoints of a run that are resumed from
+MAX_RESUMES = 3  # checkpoints of a run that are resumed from
 
 
 @dataclass
-class Told:
+class RecordedCalls:
     """What a trainable told its context."""
 
     results: dict[str, Result] = field(default_factory=dict)
@@ -60,20 +60,20 @@ def check_trainable(
         _is_imported_cheaply(BUILT_IN.get(name, name))
     spec = _read(trainable, settings or {})
     _plans(trainable, spec)
-    with tempfile.TemporaryDirectory(prefix="branchwise-") as place:
-        scratch = Path(place)
+    with tempfile.TemporaryDirectory(prefix="branchwise-") as location:
+        scratch = Path(location)
         teacher = _teacher(trainable, spec, scratch)
-        whole = _run(trainable, [_arm(spec, "one", 0), _arm(spec, "two", 0)], scratch / "whole", teacher)
-        for arm, result in whole.results.items():
+        entire = _run(trainable, [_arm(spec, "one", 0), _arm(spec, "two", 0)], scratch / "whole", teacher)
+        for arm, result in entire.results.items():
             _is_whole(trainable, arm, result)
-        _reports(whole.reports)
+        _reports(entire.reports)
         alone = _run(trainable, [_arm(spec, "one", 0)], scratch / "alone", teacher)
-        _same(trainable, alone.results["one"], whole.results["one"], "an arm trains alone as it does in a cohort")
-        for number, checkpoint in enumerate(whole.checkpoints[:MOST_RESUMES]):
+        _same(trainable, alone.results["one"], entire.results["one"], "an arm trains alone as it does in a cohort")
+        for number, checkpoint in enumerate(entire.checkpoints[:MAX_RESUMES]):
             arms = [_arm(spec, "one", 0), _arm(spec, "two", 0)]
-            again = _run(trainable, arms, scratch / f"resumed-{number}", teacher, checkpoint)
+            rerun = _run(trainable, arms, scratch / f"resumed-{number}", teacher, checkpoint)
             for arm in ("one", "two"):
-                _same(trainable, again.results[arm], whole.results[arm], f"checkpoint {number} resumes bit for bit")
+                _same(trainable, rerun.results[arm], entire.results[arm], f"checkpoint {number} resumes bit for bit")
         if diverging is not None:
             broken = _run(trainable, [_arm(patched(spec, diverging), "one", 0)], scratch / "diverged", teacher)
             result = broken.results["one"]
@@ -105,8 +105,8 @@ def _read(trainable: Trainable, settings: Mapping[str, Any]) -> Any:
             patched(spec, patch)
         except KeyError as error:
             raise AssertionError(f"the baseline {baseline} sets {error}, which Spec does not have") from error
-    again = trainable.Spec.model_validate(spec.model_dump(mode="json"))
-    assert again == spec, "settings read from their own JSON are the same settings"
+    repeated = trainable.Spec.model_validate(spec.model_dump(mode="json"))
+    assert repeated == spec, "settings read from their own JSON are the same settings"
     return spec
 
 
@@ -128,7 +128,7 @@ def _plans(trainable: Trainable, spec: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TrainedTeacher:
     """A trained teacher's folder, and what was measured of it, as the platform hands it on; nothing without one."""
 
     folder: Path | None = None
@@ -136,24 +136,26 @@ class Taught:
     files: Path | None = None
 
 
-def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> Taught:
+def _teacher(trainable: Trainable, spec: Any, scratch: Path) -> TrainedTeacher:
     if trainable.teacher_key(spec) is None:
-        return Taught()
+        return TrainedTeacher()
     folder = scratch / "teacher"
-    trainable.train_teacher(spec, folder, _context(scratch / "training", Told(), Taught(), None))
+    trainable.train_teacher(spec, folder, _context(scratch / "training", RecordedCalls(), TrainedTeacher(), None))
     files = scratch / "evaluation"
     files.mkdir()
-    evaluating = replace(_context(scratch / "evaluating", Told(), Taught(), None), evaluation_files=files)
+    evaluating = replace(
+        _context(scratch / "evaluating", RecordedCalls(), TrainedTeacher(), None), evaluation_files=files
+    )
     values = trainable.evaluate_teacher(spec, folder, evaluating)
     assert math.isfinite(values["value"]), "evaluate_teacher returns a finite value"
-    return Taught(folder, json.loads(json.dumps(values)), files)
+    return TrainedTeacher(folder, json.loads(json.dumps(values)), files)
 
 
 def _arm(spec: Any, name: str, seed: int) -> Arm:
     return Arm(name=name, seed=seed, spec=spec)
 
 
-def _context(scratch: Path, told: Told, teacher: Taught, checkpoint: bytes | None) -> Context:
+def _context(scratch: Path, message: RecordedCalls, teacher: TrainedTeacher, checkpoint: bytes | None) -> Context:
     scratch.mkdir()
     return Context(
         rank=0,
@@ -164,21 +166,21 @@ def _context(scratch: Path, told: Told, teacher: Taught, checkpoint: bytes | Non
         teacher=teacher.folder,
         evaluation=teacher.evaluation,
         evaluation_files=teacher.files,
-        report=told.reports.append,
-        save=told.checkpoints.append,
+        report=message.reports.append,
+        save=message.checkpoints.append,
         load=lambda: checkpoint,
-        finish=told.finish,
+        finish=message.finish,
     )
 
 
 def _run(
-    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: Taught, checkpoint: bytes | None = None
-) -> Told:
-    told = Told()
-    trainable.run_cohort(arms, _context(scratch, told, teacher, checkpoint))
-    missing = [arm.name for arm in arms if arm.name not in told.results]
+    trainable: Trainable, arms: Sequence[Arm], scratch: Path, teacher: TrainedTeacher, checkpoint: bytes | None = None
+) -> RecordedCalls:
+    calls = RecordedCalls()
+    trainable.run_cohort(arms, _context(scratch, calls, teacher, checkpoint))
+    missing = [arm.name for arm in arms if arm.name not in calls.results]
     assert not missing, f"finish is called once for each arm; it was not for {', '.join(missing)}"
-    return told
+    return calls
 
 
 def _is_whole(trainable: Trainable, arm: str, result: Result) -> None:
@@ -205,10 +207,10 @@ def _reports(reports: Sequence[Mapping[str, Any]]) -> None:
         assert 0 <= report["step"] <= report["steps"], "a report's step is at most its steps"
 
 
-def _same(trainable: Trainable, one: Result, other: Result, promise: str) -> None:
+def _same(trainable: Trainable, item: Result, other: Result, promise: str) -> None:
     """Equal but for times, memory and places."""
     differ = {column.name for column in trainable.COLUMNS if column.unit in ("s", "MB")} | {"device"}
-    for name in one.values.keys() | other.values.keys():
+    for name in item.values.keys() | other.values.keys():
         if name not in differ:
-            same = repr(one.values.get(name)) == repr(other.values.get(name))
-            assert same, f"{promise}: {name} is {one.values.get(name)!r} against {other.values.get(name)!r}"
+            same = repr(item.values.get(name)) == repr(other.values.get(name))
+            assert same, f"{promise}: {name} is {item.values.get(name)!r} against {other.values.get(name)!r}"

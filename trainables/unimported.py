@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from branchwise.trainables.contract import OUTCOME, Column, Lines
+from branchwise.trainables.contract import OUTCOME, Column, PlotSpec
 from branchwise.trainables.function import Options
 from branchwise.trainables.metrics import columns, curves
 from branchwise.trainables.runtime.loading import DEFAULTS
@@ -41,7 +41,7 @@ class UnimportedTrainable:
             tree.pop("function", None)
         self.Spec = _model("Spec", tree, fields)
         self.BASELINES: Mapping[str, Mapping[str, Any]] = {
-            one: {"baselines.name": one} for one in _names(design.get("baselines"))
+            item: {"baselines.name": item} for item in _names(design.get("baselines"))
         }
         self._outcomes = [*_names(design.get("outcomes")), *_names(design.get("objectives"))]
         for attribute, default in DEFAULTS.items():
@@ -59,7 +59,7 @@ class UnimportedTrainable:
                             for name in dict.fromkeys(others) if name not in known))  # fmt: skip
 
     @property
-    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+    def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
         return curves("value")
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:

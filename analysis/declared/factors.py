@@ -108,7 +108,7 @@ class Grid:
         rows = {sum((cell[at] != factor.full) << at for at, factor in enumerate(self.factors)) for cell in self.planned}
         if 0 not in rows or len(rows) != 2 ** _rank(rows):  # not closed under products, or without the full method
             return False
-        pairs = {one ^ other for one, other in subsets(self.columns, 2)}
+        pairs = {subset ^ other for subset, other in subsets(self.columns, 2)}
         return 0 not in pairs and not pairs.intersection(self.columns)
 
     def factor(self, name: str) -> Factor:
@@ -122,15 +122,15 @@ class Grid:
         every = sorted(
             {(cell[:at], cell[at + 1 :]) for cell in self.planned},
             key=lambda other: [
-                place[level] for place, level in zip(order[:at] + order[at + 1 :], other[0] + other[1], strict=True)
+                item[level] for item, level in zip(order[:at] + order[at + 1 :], other[0] + other[1], strict=True)
             ][::-1],
         )
-        found = [
+        matches = [
             (before, after)
             for before, after in every
             if all((*before, level, *after) in self.planned for level in levels)
         ]
-        return found if len(found) > 1 or len(self.factors) == 1 else []
+        return matches if len(matches) > 1 or len(self.factors) == 1 else []
 
     def effect(self, name: str, level: str) -> dict[str, float]:
         """Weights by cell of a level's effect: its mean over the combinations of the other factors, minus the
@@ -143,11 +143,11 @@ class Grid:
 
     def alone(self, name: str) -> str:
         """The cell with this factor at its full level and every other one at its reference."""
-        return self.name(tuple(one.full if one.name == name else one.reference for one in self.factors))
+        return self.name(tuple(factor.full if factor.name == name else factor.reference for factor in self.factors))
 
     def without(self, name: str) -> str:
         """The cell with this factor at its reference and every other one at its full level."""
-        return self.name(tuple(one.reference if one.name == name else one.full for one in self.factors))
+        return self.name(tuple(factor.reference if factor.name == name else factor.full for factor in self.factors))
 
     def trend(self, name: str) -> dict[str, float]:
         """Weights by cell of the least-squares line through the doses: its rise from the lowest to the highest."""

@@ -51,7 +51,7 @@ def screening_cells(components: int) -> Iterator[tuple[bool, ...]]:
     for run in range(2**basic):
         off = [bool(run >> (basic - 1 - i) & 1) for i in range(basic)]
         off += [sum(off["ABCDEF".index(letter)] for letter in word) % 2 == 1 for word in words]
-        yield tuple(not one for one in off)
+        yield tuple(not item for item in off)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def weights_of(grid: Grid, contrast: Contrast) -> dict[str, float]:
 
 def resolution(grid: Grid) -> str:
     """`IV` where two effects of two components share a contrast; else `V or more`."""
-    return "IV" if any(len(one.pairs) > 1 for one in contrasts_of(grid)) else "V or more"
+    return "IV" if any(len(item.pairs) > 1 for item in contrasts_of(grid)) else "V or more"
 
 
 def chain_text(pairs: Sequence[tuple[str, ...]]) -> str:

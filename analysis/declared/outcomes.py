@@ -105,8 +105,8 @@ VALUE = Outcome()
 
 def column_and_step(name: str) -> tuple[str, int | None]:
     """The column and the training step that an outcome names; None for the end of training."""
-    found = re.fullmatch(r"(\w+)@(\d+)", name)
-    return (found[1], int(found[2])) if found else (name, None)
+    match = re.fullmatch(r"(\w+)@(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, None)
 
 
 def under(column: str, evaluation: str) -> str:
@@ -116,5 +116,5 @@ def under(column: str, evaluation: str) -> str:
 
 def column_and_evaluation(name: str) -> tuple[str, str]:
     """The column and the named evaluation in `value(weak)`; "" for the primary evaluation."""
-    found = re.fullmatch(r"(\w+)\((\w+)\)", name)
-    return (found[1], found[2]) if found else (name, "")
+    match = re.fullmatch(r"(\w+)\((\w+)\)", name)
+    return (match[1], match[2]) if match else (name, "")

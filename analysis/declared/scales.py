@@ -31,9 +31,9 @@ def resolution(outcome: Outcome, values: FloatArray) -> Resolution | None:
     if not len(distinct):
         return None
     unit = outcome.bounds[1] if outcome.points else 1.0
-    found = _denominator(distinct / unit) if ((distinct >= 0) & (distinct <= unit)).all() else None
-    if found is not None:
-        return Resolution(step=unit / found, text=f"1/{found}")
+    result = _denominator(distinct / unit) if ((distinct >= 0) & (distinct <= unit)).all() else None
+    if result is not None:
+        return Resolution(step=unit / result, text=f"1/{result}")
     decimals = next((d for d in range(MAX_DECIMALS + 1) if all(round(v, d) == v for v in distinct.tolist())), None)
     if decimals is None:
         return None
@@ -51,8 +51,8 @@ def _denominator(fractions: FloatArray) -> int | None:
     counts = np.outer(fractions[:: -(-len(fractions) // MAX_EXAMINED)], n)
     near = (np.abs(counts - np.rint(counts)) <= np.maximum(1e-9, FLOAT32 * counts)).all(axis=0)
     for candidate in n[near]:
-        whole = fractions * candidate
-        if (np.abs(whole - np.rint(whole)) <= np.maximum(1e-9, FLOAT32 * whole)).all():
+        complete = fractions * candidate
+        if (np.abs(complete - np.rint(complete)) <= np.maximum(1e-9, FLOAT32 * complete)).all():
             return int(candidate)
     return None
 

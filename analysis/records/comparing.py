@@ -56,15 +56,15 @@ def _same_key(tables: Sequence[tuple[Run, pd.DataFrame]]) -> None:
 
 def _difference(first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, Any]]) -> str:
     fields = sorted(f for f in first[1].keys() | second[1].keys() if first[1].get(f) != second[1].get(f))
-    told = "; ".join(f"{f} is {first[1].get(f)!r} against {second[1].get(f)!r}" for f in fields)
-    return f"the values of {first[0]} and {second[0]} are measured differently and cannot be compared: {told}"
+    message = "; ".join(f"{f} is {first[1].get(f)!r} against {second[1].get(f)!r}" for f in fields)
+    return f"the values of {first[0]} and {second[0]} are measured differently and cannot be compared: {message}"
 
 
 def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
     """Settings of the space, as dotted keys, in which runs differ: what a comparison of runs compares."""
     flat = [_flatten(run.space) for run in runs]
-    keys = sorted({key for one in flat for key in one} - {"name"})
-    rows = {key: tuple(one.get(key) for one in flat) for key in keys}
+    keys = sorted({key for item in flat for key in item} - {"name"})
+    rows = {key: tuple(entry.get(key) for entry in flat) for key in keys}
     return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
 
 

@@ -57,9 +57,9 @@ def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str
         return None
     file = folder / name
     try:
-        found = read_sealed_json(content, str(file), required=False)
+        match = read_sealed_json(content, str(file), required=False)
         checked: dict[str, Any] = (
-            schemas.check_plan(found, str(file)) if schema is schemas.Plan else schemas.check(schema, found, str(file))
+            schemas.check_plan(match, str(file)) if schema is schemas.Plan else schemas.check(schema, match, str(file))
         )
     except DamagedError as error:
         raise RunFolderError(f"{error}; {_mend(folder, name)}") from error
@@ -72,8 +72,8 @@ def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
     if content is None:
         return None
     try:
-        found = yaml.safe_load(content.decode())
-        checked: dict[str, Any] = schemas.check(schemas.SpaceTree, found, str(folder / name))
+        result = yaml.safe_load(content.decode())
+        checked: dict[str, Any] = schemas.check(schemas.SpaceTree, result, str(folder / name))
     except DamagedError as error:
         raise RunFolderError(str(error)) from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
@@ -82,7 +82,7 @@ def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
     return dict(printable_tree(checked)), content
 
 
-def has_whole(folder: Path, name: str) -> bool:
+def verify_checksum(folder: Path, name: str) -> bool:
     """Return whether a run folder has the file `name`. Raises RunFolderError when it, or the list of hashes, is not
     what the sweep left."""
     file, expected = file_in(folder, name), _sums(folder).get(name)

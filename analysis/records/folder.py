@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from branchwise.analysis.console import one_line
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
-from branchwise.analysis.records.damage import RunFolderError, has_whole, read_json, read_space
+from branchwise.analysis.records.damage import RunFolderError, read_json, read_space, verify_checksum
 from branchwise.analysis.records.names import distinct, is_plain, printable_table
-from branchwise.analysis.records.outline import Outline, Part, outline_of_plan, outline_of_rows
+from branchwise.analysis.records.outline import AnalysisGroup, Outline, outline_of_plan, outline_of_rows
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import with_repeats
 from branchwise.run_files import schemas
@@ -47,17 +47,17 @@ def find_run(name: str, storage: Path) -> Path:
 
 def load_run(folder: Path) -> Run:
     """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
-    found = read_space(folder, SPACE)
-    if found is None:
+    result = read_space(folder, SPACE)
+    if result is None:
         raise RunFolderError(f"{folder} is not a run folder: it has no {SPACE}")
-    space, content = found
+    space, content = result
     manifest = read_json(folder, MANIFEST, schemas.Manifest) or {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
     arms = with_repeats(_arms(folder), manifest)
     plan = read_json(folder, PLAN, schemas.Plan) or {}
     outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
     _complete(folder, arms, outline)
-    everything = Part(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
+    everything = AnalysisGroup(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
     written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
@@ -130,7 +130,7 @@ def parts(run: Run) -> list[Run]:
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """`<name>.parquet` of a run folder, empty when absent; only those of `columns` that exist."""
     path = folder / f"{name}.parquet"
-    if not has_whole(folder, path.name):
+    if not verify_checksum(folder, path.name):
         return pd.DataFrame()
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -183,10 +183,10 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
                 raise RunFolderError(f"{where}: column {column}: {len(item):,} characters; at most {MAX_CELL}")
     for key in arms["comparability_key"].dropna().unique():
         try:
-            told = json.loads(key)
+            data = json.loads(key)
         except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
+            data = None
+        if not isinstance(data, dict):
             raise RunFolderError(f"{where}: column comparability_key: must hold JSON objects, not {one_line(key)}")
 
 

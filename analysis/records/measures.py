@@ -29,10 +29,10 @@ class Measure:
     def label(self) -> str:
         """The settings that are not the sweep's: `sampler_steps 10, features classifier`."""
         own = self.of_the_sweep
-        told = [
+        lines = [
             f"{key.partition('.')[2]} {text_of(value)}" for key, value in self.settings.items() if own.get(key) != value
         ]
-        return ", ".join(told) or "as in the sweep"
+        return ", ".join(lines) or "as in the sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
     for column in run.outline.columns:
         plain, evaluation = column_and_evaluation(column.name)
         declared.setdefault(evaluation, {})[plain] = column.about
-    found = []
+    matches = []
     for evaluation, columns in declared.items():
         if evaluation == current or primary not in columns or run.primary.name != run.primary.column:
             continue
@@ -61,38 +61,38 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
             arms[under(plain, current)] = run.arms.get(source)
         arms[run.primary.name] = pd.to_numeric(arms[run.primary.name], errors="coerce")
         description = columns[primary].partition(f", under {evaluation or 'the primary evaluation'}: ")[2]
-        found.append(
+        matches.append(
             NamedEvaluation(name=evaluation or "primary", description=description, run=replace(run, arms=arms))
         )
-    return tuple(found)
+    return tuple(matches)
 
 
 def own_description(run: Run) -> str:
     """What is said of the evaluation of the primary outcome; empty where it is the only one."""
-    about = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
+    description = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
     _, current = column_and_evaluation(run.primary.column)
-    return about.partition(f", under {current or 'the primary evaluation'}: ")[2]
+    return description.partition(f", under {current or 'the primary evaluation'}: ")[2]
 
 
 def load_measures(run: Run) -> tuple[Measure, ...]:
     """The measures that were made of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
-    found = []
+    matches = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")
-        about = read_json(folder, MEASURE, schemas.Measure)
-        if about is None or file_in(folder, f"{ARMS_TABLE}.parquet") is None:
+        description = read_json(folder, MEASURE, schemas.Measure)
+        if description is None or file_in(folder, f"{ARMS_TABLE}.parquet") is None:
             continue
         arms = load_arms(folder, run.outline)
-        found.append(
+        matches.append(
             Measure(
                 key=folder.name,
-                settings=_dotted(about["settings"]),
-                of_the_sweep=_dotted(about["of_the_sweep"]),
-                as_in_the_sweep=about["as_in_the_sweep"],
+                settings=_dotted(description["settings"]),
+                of_the_sweep=_dotted(description["of_the_sweep"]),
+                as_in_the_sweep=description["as_in_the_sweep"],
                 run=replace(run, arms=arms[arms["kind"].isin(run.part.kinds)]),
             )
         )
-    return tuple(sorted(found, key=lambda measure: (not measure.as_in_the_sweep, _order(measure))))
+    return tuple(sorted(matches, key=lambda measure: (not measure.as_in_the_sweep, _order(measure))))
 
 
 def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class AnalysisGroup:
     """Arms that are analysed together, by their kinds, and the question that they answer."""
 
     kinds: tuple[str, ...]
@@ -49,7 +49,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lines:
+class PlotSpec:
     """How a trainable wants a side table drawn: a line for each cell, a panel for each column of `y`."""
 
     table: str
@@ -69,9 +69,9 @@ class Outline:
     grid: Grid
     cells: tuple[PlannedCell, ...]
     blocks: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[AnalysisGroup, ...]
     columns: tuple[Column, ...] = ()
-    lines: tuple[Lines, ...] = ()
+    lines: tuple[PlotSpec, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary one first
     looks: Looks | None = None
     extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
@@ -82,17 +82,17 @@ class Outline:
 
 
 def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
-    def column(found: Mapping[str, Any]) -> Column:
+    def column(result: Mapping[str, Any]) -> Column:
         return Column(
-            name=found["name"],
-            about=found["about"],
-            better=found["better"],
-            shown=found["shown"],
-            scale=found.get("scale", "log"),
-            declared=found.get("declared", True),
-            range=tuple(found["range"]) if found.get("range") else None,
-            cost=found.get("cost", False),
-            unit=found["unit"],
+            name=result["name"],
+            about=result["about"],
+            better=result["better"],
+            shown=result["shown"],
+            scale=result.get("scale", "log"),
+            declared=result.get("declared", True),
+            range=tuple(result["range"]) if result.get("range") else None,
+            cost=result.get("cost", False),
+            unit=result["unit"],
         )
 
     cells = tuple(
@@ -101,13 +101,15 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     )
     described = plan.get("factors") or [{"name": name} for name in plan["components"]]
     return Outline(
-        grid=_grid([_factor(one) for one in described], cells),
+        grid=_grid([_factor(item) for item in described], cells),
         cells=cells,
         blocks=tuple(plan["blocks"]),
-        parts=tuple(Part(kinds=tuple(p["kinds"]), name=p["name"], question=p["question"]) for p in plan["parts"]),
+        parts=tuple(
+            AnalysisGroup(kinds=tuple(p["kinds"]), name=p["name"], question=p["question"]) for p in plan["parts"]
+        ),
         columns=tuple(map(column, plan["columns"])),
         lines=tuple(
-            Lines(
+            PlotSpec(
                 table=one["table"], name=one["name"], title=one["title"], x=tuple(one["x"]), x_label=one["x_label"],
                 y=tuple(map(column, one["y"])), level=one["level"], linear=tuple(one["linear"]),
             )
@@ -132,7 +134,7 @@ def _grid(factors: Sequence[Factor], cells: Sequence[PlannedCell]) -> Grid:
     """The factors, and those of the cells that have a level of each."""
     planned = (cell.levels for cell in cells if factors and all(factor.name in cell.levels for factor in factors))
     return Grid(
-        factors=tuple(factors), planned=frozenset(tuple(levels[one.name] for one in factors) for levels in planned)
+        factors=tuple(factors), planned=frozenset(tuple(levels[item.name] for item in factors) for levels in planned)
     )
 
 
@@ -148,10 +150,10 @@ def outline_of_rows(space: Mapping[str, Any], arms: pd.DataFrame) -> Outline:
     cells.sort(key=lambda cell: sum((cell.levels.get(name) == ON) << i for i, name in enumerate(components)))
     blocks = tuple(sorted({int(block) for block in arms["block"].dropna()}))
     kinds = tuple(arms["kind"].dropna().unique())
-    parts: tuple[Part, ...] = (Part(kinds=kinds),)
+    parts: tuple[AnalysisGroup, ...] = (AnalysisGroup(kinds=kinds),)
     if {"cell", "confirm"} <= set(kinds):  # every cell ran twice
-        fixed = Part(kinds=("cell", "baseline"), name="own settings")
-        parts = (fixed, Part(kinds=("search", "confirm", "baseline"), name="re-tuned"))
+        fixed = AnalysisGroup(kinds=("cell", "baseline"), name="own settings")
+        parts = (fixed, AnalysisGroup(kinds=("search", "confirm", "baseline"), name="re-tuned"))
     grid = _grid([Factor(name=name) for name in components], cells)
     inference = Inference(alpha=(space.get("design") or {}).get("alpha", ALPHA))
     return Outline(grid=grid, cells=tuple(cells), blocks=blocks, parts=parts, inference=inference)

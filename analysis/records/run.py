@@ -16,7 +16,7 @@ from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.records.names import printable_tree
-from branchwise.analysis.records.outline import Column, Outline, Part
+from branchwise.analysis.records.outline import AnalysisGroup, Column, Outline
 
 RESULT_KINDS = ("cell", "confirm")  # arms of kind `search` chose settings; their values are never results
 
@@ -52,7 +52,7 @@ class Run:
     space: Mapping[str, Any]
     manifest: Mapping[str, Any]
     outline: Outline
-    part: Part
+    part: AnalysisGroup
     arms: pd.DataFrame
     altered: bool = False  # whether space.yaml is not the one that the run began with
 
@@ -69,17 +69,17 @@ class Run:
         return FirstStage(
             run=str(spec["run"]), seeds=tuple(spec["seeds"]), others=str(spec["others"]), scale=str(spec["scale"]),
             effects=tuple(
-                FirstEffect(component=str(name), rank=float(one["rank"]), value=float(one["value"]),
-                            p_holm=float(one.get("p_holm", "nan")))
-                for name, one in spec["effects"].items()
+                FirstEffect(component=str(name), rank=float(item["rank"]), value=float(item["value"]),
+                            p_holm=float(item.get("p_holm", "nan")))
+                for name, item in spec["effects"].items()
             ),
         )  # fmt: skip
 
     @property
     def progress(self) -> Mapping[str, str] | None:
         """How far the run is, a phrase by what it is of; None unless this is a copy made while it runs."""
-        found: Mapping[str, str] | None = self.manifest.get("progress")
-        return found
+        result: Mapping[str, str] | None = self.manifest.get("progress")
+        return result
 
     @property
     def grid(self) -> Grid:
@@ -98,14 +98,14 @@ class Run:
     def outcomes(self) -> tuple[Outcome, ...]:
         """What effects are estimated on, the primary one first; the arms have a column of each one's name."""
         columns = {column.name: column for column in self.outline.columns}
-        found = []
+        matches = []
         for name in self.outline.outcomes:
             column, step = column_and_step(name)
             declared = columns.get(column, Column(name=column))
             plain, evaluation = column_and_evaluation(column)
             title = (self.metric if plain == "value" else plain) + (f" under {evaluation}" if evaluation else "")
             at = "" if step is None else f" after {step:,} steps"
-            found.append(
+            matches.append(
                 Outcome(
                     name=name,
                     title=title + at,
@@ -115,7 +115,7 @@ class Run:
                     additive=declared.scale == "identity" and declared.declared,
                 )
             )
-        return tuple(found)
+        return tuple(matches)
 
     @property
     def primary(self) -> Outcome:
@@ -142,7 +142,7 @@ class Run:
 
     def levels(self, cell: str) -> Mapping[str, str] | None:
         """The level of each component in a cell; None for one without components."""
-        return next((one.levels for one in self.outline.cells if one.cell == cell and one.levels), None)
+        return next((item.levels for item in self.outline.cells if item.cell == cell and item.levels), None)
 
     @property
     def shown(self) -> tuple[Column, ...]:
@@ -151,7 +151,7 @@ class Run:
 
     def better(self, column: str) -> Better:
         """Which direction of a column is better; lower unless declared otherwise."""
-        return next((one.better for one in self.outline.columns if one.name == column and one.better), "lower")
+        return next((item.better for item in self.outline.columns if item.name == column and item.better), "lower")
 
     @property
     def searched(self) -> bool:

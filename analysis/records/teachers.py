@@ -12,7 +12,7 @@ import pandas as pd
 
 from branchwise.analysis.declared.cells import FULL, TEACHER
 
-MOST_NAMED = 3  # cells in a name
+MAX_NAMED = 3  # cells in a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class TeacherValue:
         """`teacher` for that of the full method, which claims mean by this word; others are named for their cells."""
         if self.alone or FULL in self.cells:
             return TEACHER
-        more = len(self.cells) - MOST_NAMED
-        return f"teacher of {', '.join(self.cells[:MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
+        more = len(self.cells) - MAX_NAMED
+        return f"teacher of {', '.join(self.cells[:MAX_NAMED])}" + (f" and {more} more" if more > 0 else "")
 
 
 def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
@@ -55,8 +55,8 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
     rows = rows.assign(_key=key)
     groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together
-    for cell, found in rows.groupby("cell", sort=False)["_key"]:
-        cells, keys = {str(cell)}, set(found)
+    for cell, match in rows.groupby("cell", sort=False)["_key"]:
+        cells, keys = {str(cell)}, set(match)
         for other in [other for other in groups if other[1] & keys]:
             groups.remove(other)
             cells, keys = cells | other[0], keys | other[1]
@@ -76,14 +76,14 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
 
 
 def _repeats(rows: pd.DataFrame, column: str) -> tuple[float, ...]:
-    found = rows[f"{column}_repeats"].iloc[0] if f"{column}_repeats" in rows else None
-    return tuple(map(float, found)) if isinstance(found, list | tuple | np.ndarray) else ()
+    result = rows[f"{column}_repeats"].iloc[0] if f"{column}_repeats" in rows else None
+    return tuple(map(float, result)) if isinstance(result, list | tuple | np.ndarray) else ()
 
 
 def with_repeats(arms: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """The arms with the repeats of their teacher's value, which the manifest records."""
     teachers = manifest.get("teachers") or [manifest.get("teacher") or {}]
-    repeats = {one.get("key"): one["value_repeats"] for one in teachers if one.get("value_repeats")}
+    repeats = {teacher.get("key"): teacher["value_repeats"] for teacher in teachers if teacher.get("value_repeats")}
     if not repeats or "teacher_value" not in arms:
         return arms
     keys = arms["teacher"] if "teacher" in arms else pd.Series([None] * len(arms), index=arms.index)
@@ -99,26 +99,26 @@ def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
 
 def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
     """Whether intervals cover other teachers, since every block trained its own."""
-    found = teachers(arms, column)
-    return bool(found) and all(teacher.for_each_block for teacher in found)
+    result = teachers(arms, column)
+    return bool(result) and all(teacher.for_each_block for teacher in result)
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
     """What intervals cover: one teacher, or other teachers too; and whose each is where cells have different ones."""
-    found = teachers(arms, column)
-    if not found or arms["block"].nunique() < 2:
+    result = teachers(arms, column)
+    if not result or arms["block"].nunique() < 2:
         covered = []
-    elif all(teacher.for_each_block for teacher in found):
+    elif all(teacher.for_each_block for teacher in result):
         covered = ["Each block has a teacher of its own: intervals cover other teachers as well as other seeds."]
     else:
         covered = [
             "All blocks learned from one teacher: intervals cover other seeds of its students, not another teacher."
         ]
-    if len(found) < 2:
+    if len(result) < 2:
         return covered
-    whose = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in found)
-    each = ", each trained anew for every block" if found[0].for_each_block else ""
+    whose = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in result)
+    each = ", each trained anew for every block" if result[0].for_each_block else ""
     return [
-        f"Students learned from {len(found)} teachers{each}: {whose}. `teacher` is that of the full method.",
+        f"Students learned from {len(result)} teachers{each}: {whose}. `teacher` is that of the full method.",
         *covered,
     ]

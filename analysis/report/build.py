@@ -77,29 +77,29 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
     check_inference(runs)
     check_comparable(runs)
     analyses = [_analysed(part) for run in runs for part in parts(run)]
-    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     with style():
         plots = [
             _plots(findings, measured, i if len(analyses) > 1 else None)
-            for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
+            for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
         ]
     write_files = _write_interim if any(run.progress for run in runs) else _write_all
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            beside.chmod(0o755)
-            names = write_files(beside, analyses, again, plots, target)
-            _swap(beside, target)
+            staging.chmod(0o755)
+            names = write_files(staging, analyses, repeated, plots, target)
+            _swap(staging, target)
         finally:
-            remove(beside)
+            remove(staging)
     except OSError as error:
         raise RunFolderError(
             f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
             "written with --out"
         ) from error
     return Summary(
-        warnings=tuple(_of_run(findings, analyses) + told for findings in analyses for told in findings.warnings),
+        warnings=tuple(_of_run(findings, analyses) + entry for findings in analyses for entry in findings.warnings),
         answers=tuple(
             _of_run(findings, analyses) + sentence for findings in analyses for sentence in answers(findings)
         ),
@@ -108,7 +108,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         claims=tables.claims_table(analyses),
         looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
         decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
-        measures=tuple(table for measured in again for table in measure_tables(measured)),
+        measures=tuple(table for measured in repeated for table in measure_tables(measured)),
         notes=tuple(note for findings in analyses for note in findings.notes),
         folder=target,
         paths=tuple(target / name for name in names),
@@ -122,20 +122,20 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
         RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
         IncomparableError: The runs' values were measured differently.
     """
-    runs = [load_run(Path(one).resolve()) for one in run_folders]
+    runs = [load_run(Path(item).resolve()) for item in run_folders]
     check_inference(runs)
     check_comparable(runs)
     if running := [run.name for run in runs if run.progress]:
         raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
     analyses = [_analysed(part) for run in runs for part in parts(run)]
-    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
     with style(), number_style(options.style):
         plots = [
             plot
-            for i, (findings, measured) in enumerate(zip(analyses, again, strict=True), start=1)
+            for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
             for plot in _plots(findings, measured, i if len(analyses) > 1 else None)
         ]
-        return write_paper(analyses, report_tables(analyses, again), plots, folder, options)
+        return write_paper(analyses, report_tables(analyses, repeated), plots, folder, options)
 
 
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
@@ -147,36 +147,36 @@ def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
 
 
-def _swap(beside: Path, target: Path) -> None:
+def _swap(staging: Path, target: Path) -> None:
     """Put the finished folder in the place of an older report."""
-    for path in beside.iterdir():
+    for path in staging.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
     if not target.exists() and not target.is_symlink():
-        beside.rename(target)
+        staging.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
     target.rename(old / "report")
-    beside.rename(target)
+    staging.rename(target)
     remove(old)
 
 
 def _write_all(
     folder: Path,
     analyses: Sequence[Findings],
-    again: Sequence[Remeasured],
+    repeated: Sequence[Remeasured],
     plots: Sequence[Sequence[Plot]],
     target: Path,
 ) -> list[str]:
-    shown = report_tables(analyses, again)
-    printed = [for_print(table, analyses) for table in shown]
+    visible = report_tables(analyses, repeated)
+    printed = [for_print(table, analyses) for table in visible]
     texts = {
-        "index.html": html(analyses, plots, again, target),
-        "ablation.md": "\n".join(formats.markdown(table) for table in shown),
+        "index.html": html(analyses, plots, repeated, target),
+        "ablation.md": "\n".join(formats.markdown(table) for table in visible),
         "ablation.csv": numbers.csv_text(analyses),
         "ablation.tex": formats.latex(printed),
         **{f"table-{table.slug}.tex": formats.latex([table]) for table in printed if table.rows},
-        "ablation.json": numbers.to_json(_json(analyses, again)),
+        "ablation.json": numbers.to_json(_json(analyses, repeated)),
         **{f"{name}.csv": numbers.csv_frame(table) for name, table in tidy.all_tables(analyses).items()},
     }
     for name, text in texts.items():
@@ -187,14 +187,14 @@ def _write_all(
 def _write_interim(
     folder: Path,
     analyses: Sequence[Findings],
-    again: Sequence[Remeasured],
+    repeated: Sequence[Remeasured],
     plots: Sequence[Sequence[Plot]],
     target: Path,
 ) -> list[str]:
     """The page alone, and the JSON only to tell that it is a report: numbers that are not final are for looking at."""
-    told = {"format": 2, "interim": True, "runs": [one.run.name for one in analyses]}
-    (folder / MARK).write_text(numbers.to_json(told), encoding="utf-8")
-    (folder / "index.html").write_text(html(analyses, plots, again, target), encoding="utf-8")
+    details = {"format": 2, "interim": True, "runs": [analysis.run.name for analysis in analyses]}
+    (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
+    (folder / "index.html").write_text(html(analyses, plots, repeated, target), encoding="utf-8")
     return [MARK, "index.html"]
 
 
@@ -207,28 +207,28 @@ def _analysed(part: Run) -> Findings:
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
     analyses = [_analysed(part) for part in parts(load_run(run_folder))]
-    again = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
-    return numbers.to_json(_json(analyses, again))
+    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    return numbers.to_json(_json(analyses, repeated))
 
 
-def _json(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> object:
+def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> object:
     runs = [
         numbers.findings_json(findings) | {"measures": measured.as_json()}
-        for findings, measured in zip(analyses, again, strict=True)
+        for findings, measured in zip(analyses, repeated, strict=True)
     ]
     return runs[0] if len(runs) == 1 else {"format": 2, "runs": runs}
 
 
 def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown file, in order."""
-    shown = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
+    visible = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]
         each += [table for table in (*measure_tables(measured), efficiency_table(findings.run)) if table.rows]
-        shown += [_titled(table, findings, analyses) for table in each]
-    return shown
+        visible += [_titled(table, findings, analyses) for table in each]
+    return visible
 
 
 def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> Table:

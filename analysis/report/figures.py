@@ -24,7 +24,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
 LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))  # within a decade, the coarsest first
-LEAST_LABELS, MOST_DECADES = 4, 10
+MIN_LABELS, MAX_DECADES = 4, 10
 INK, GRID = "#222222", "#D0D0D0"
 DARK = {INK: "#e6e8ea", GRID: "#3d444d", "#0072B2": "#58b0ea", "#00704F": "#3fc79a", "#B04A00": "#f08c4b",
         "#5A636E": "#a3acb6"}  # fmt: skip
@@ -130,8 +130,8 @@ def _settle(figure: Figure) -> None:
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)  # unlike "none", after which every file would be drawn twice
     for axes in figure.axes:
-        left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
-        axes.set_position((left, bottom, width, height))
+        remaining, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
+        axes.set_position((remaining, bottom, width, height))
 
 
 def inline_svg(plot: Plot) -> str:
@@ -179,13 +179,13 @@ def label_log(axis: Axis) -> None:
     """Plain numbers on an axis that is logarithmic: at least four of them, and no more than fit side by side."""
     low, high = axis.get_view_interval()
     exponents = range(floor(log10(low)), floor(log10(high)) + 1)
-    exponents = exponents[:: 1 + len(exponents) // MOST_DECADES]
+    exponents = exponents[:: 1 + len(exponents) // MAX_DECADES]
     for subs in LOG_STEPS:  # not by LogLocator, which within a part of a decade returns more ticks than fit
-        found = [tick for exponent in exponents for sub in subs if low <= (tick := sub * 10.0**exponent) <= high]
-        if len(found) >= LEAST_LABELS:
+        matches = [tick for exponent in exponents for sub in subs if low <= (tick := sub * 10.0**exponent) <= high]
+        if len(matches) >= MIN_LABELS:
             break
     else:
-        found = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    axis.set_major_locator(FixedLocator(found))
+        matches = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    axis.set_major_locator(FixedLocator(matches))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

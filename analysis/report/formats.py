@@ -16,7 +16,7 @@ _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number,
 _GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
 MAX_UNWRAPPED = 40  # characters of a column of words that is set on one line
-MOST_COLUMNS = 6  # of a table that stands in one column of a paper
+MAX_COLUMNS = 6  # of a table that stands in one column of a paper
 
 
 def markdown(table: Table) -> str:
@@ -68,7 +68,7 @@ def latex_table(table: Table) -> str:
         for i, row in enumerate(table.rows)
     )
     head = " & ".join(map(tex, table.columns)) + r" \\"
-    name = "table*" if len(table.columns) > MOST_COLUMNS else "table"
+    name = "table*" if len(table.columns) > MAX_COLUMNS else "table"
     caption = f"{tex(table.title)}. {tex(table.note)}".rstrip()
     return (
         f"\\begin{{{name}}}[tbp]\n\\centering\n\\caption{{{caption}}}\n\\label{{tab:{table.slug}}}\n\\small\n"

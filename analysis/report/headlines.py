@@ -8,12 +8,12 @@ from branchwise.analysis.declared.cells import OWN
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
+from branchwise.analysis.statistics.baseline_comparison import BASELINE
 from branchwise.analysis.statistics.contrasts import Quantity
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential.extended import decided_before, grew
-from branchwise.analysis.statistics.standing import BASELINE
 
 WHICH: dict[Quantity, str] = {
     "shapley": "",
@@ -29,28 +29,29 @@ def answers(findings: Findings) -> tuple[str, ...]:
         return tuple(_of_a_search(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
     worth = _of_ranking(findings) if ranking else _of_components(findings)
-    found = (*_of_standing(findings), *worth, *_of_interactions(findings))
-    return tuple(f"Exploratory: {sentence}" for sentence in found) if grew(findings.run) else found
+    matches = (*_of_standing(findings), *worth, *_of_interactions(findings))
+    return tuple(f"Exploratory: {sentence}" for sentence in matches) if grew(findings.run) else matches
 
 
 def _of_standing(findings: Findings) -> Iterator[str]:
     """The full method against no distillation, the best baseline and its teacher, whatever came out."""
     scale, outcome = findings.headline, findings.run.primary
-    for one in findings.standings:
-        if one.role == BASELINE or findings.run.unfinished:
+    for standing in findings.standings:
+        if standing.role == BASELINE or findings.run.unfinished:
             continue
-        worth = effect_text(one.estimate, scale)
-        who = f"The full method against {one.against} ({one.role})"
-        if not one.estimate.has_interval:
-            yield f"{who}: better by {worth}; {one.estimate.reason}."
-        elif one.estimate.p > findings.run.inference.alpha:
-            yield f"{who}: not distinguishable ({worth}; {p_is(one.estimate.p)})."
-        elif one.estimate.value > 0:
+        worth = effect_text(standing.estimate, scale)
+        who = f"The full method against {standing.against} ({standing.role})"
+        if not standing.estimate.has_interval:
+            yield f"{who}: better by {worth}; {standing.estimate.reason}."
+        elif standing.estimate.p > findings.run.inference.alpha:
+            yield f"{who}: not distinguishable ({worth}; {p_is(standing.estimate.p)})."
+        elif standing.estimate.value > 0:
             yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
         else:
-            yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(one.estimate, scale)}."
-    if findings.as_good and not findings.run.unfinished:
-        yield f"Smaller cells whose mean is no worse than the full method's: {', '.join(findings.as_good[:3])}."
+            yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(standing.estimate, scale)}."
+    if findings.noninferior_cells and not findings.run.unfinished:
+        cells = ", ".join(findings.noninferior_cells[:3])
+        yield f"Smaller cells whose mean is no worse than the full method's: {cells}."
 
 
 def _of_interactions(findings: Findings) -> Iterator[str]:
@@ -58,33 +59,33 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
     if findings.run.unfinished:
         return
     scale = natural(findings)
-    adjusted = holm([one.estimate.p for one in findings.headline.interactions])
-    for one, p in zip(scale.interactions, adjusted, strict=True):
+    adjusted = holm([interaction.estimate.p for interaction in findings.headline.interactions])
+    for item, p in zip(scale.interactions, adjusted, strict=True):
         if p <= findings.run.inference.alpha:
-            more = "more" if one.estimate.value > 0 else "less"
-            worth = effect_text(one.estimate, scale) if more == "more" else harm_text(one.estimate, scale)
-            names = " and ".join(titled(name, findings) for name in one.members)
+            more = "more" if item.estimate.value > 0 else "less"
+            worth = effect_text(item.estimate, scale) if more == "more" else harm_text(item.estimate, scale)
+            names = " and ".join(titled(name, findings) for name in item.members)
             yield f"{names} together are worth {more} than the sum of each ({worth}), so read their effects together."
 
 
 def _of_ranking(findings: Findings) -> Iterator[str]:
     """The components by the size of their main effects, where a fraction has too few blocks for verdicts."""
-    shown = natural(findings)
-    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
+    visible = natural(findings)
+    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.known]
     if not pairs:
         return
     pairs.sort(key=lambda pair: -abs(pair[0].effect.value))
-    listed = ", ".join(f"{titled(row.component, findings)} {effect_text(one.effect, shown)}" for row, one in pairs)
+    listed = ", ".join(f"{titled(row.component, findings)} {effect_text(one.effect, visible)}" for row, one in pairs)
     blocks = findings.headline.fit.n_blocks
     yield f"A ranking, not a verdict ({blocks} block{'' if blocks == 1 else 's'}): {listed}."
 
 
 def _of_components(findings: Findings) -> Iterator[str]:
-    shown, outcome = natural(findings), findings.run.primary
-    pairs = [pair for pair in zip(findings.headline.rows, shown.rows, strict=True) if pair[0].effect.known]
-    before = {one.component: one for one in decided_before(findings.run) if one.outcome == outcome.name}
-    for row, told in sorted(pairs, key=lambda pair: -pair[0].effect.value):
-        worth, p, name = effect_text(told.effect, shown), p_is(row.p_holm), titled(row.component, findings)
+    visible, outcome = natural(findings), findings.run.primary
+    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.known]
+    before = {item.component: item for item in decided_before(findings.run) if item.outcome == outcome.name}
+    for row, message in sorted(pairs, key=lambda pair: -pair[0].effect.value):
+        worth, p, name = effect_text(message.effect, visible), p_is(row.p_holm), titled(row.component, findings)
         if old := before.get(row.component):
             yield (
                 f"{name}: {worth}; decided before the extension, in {old.run}: {old.verdict} ({p_is(old.p_holm)}); not "
@@ -101,35 +102,35 @@ def _of_components(findings: Findings) -> Iterator[str]:
         else:
             helps = row.effect.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
-            worth = worth if helps else harm_text(told.effect, shown)
+            worth = worth if helps else harm_text(message.effect, visible)
             yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}{WHICH[row.tested or 'shapley']}."
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
     """Each found cell against the space's own settings on the fresh seeds; adjusted for their number (Holm)."""
     scale, outcome = findings.headline, findings.run.primary
-    found = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
-    if scale.reference != OWN or not found:
+    matches = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
+    if scale.reference != OWN or not matches:
         return
     natural_scale = natural(findings)
-    adjusted = holm([estimate.p for estimate in found.values()])
+    adjusted = holm([estimate.p for estimate in matches.values()])
     alpha = findings.run.inference.alpha
-    better = [estimate.value > 0 and p <= alpha for estimate, p in zip(found.values(), adjusted, strict=True)]
+    better = [estimate.value > 0 and p <= alpha for estimate, p in zip(matches.values(), adjusted, strict=True)]
     if not any(better):
         yield "The search found no settings that are distinguishably better than the space's own."
-    for (cell, estimate), p, is_better in zip(found.items(), adjusted, better, strict=True):
+    for (cell, estimate), p, is_better in zip(matches.items(), adjusted, better, strict=True):
         arm = findings.run.results[findings.run.results["cell"] == cell].iloc[0]
         chosen = [f"{key} {setting(arm['hp.' + key])}" for key in knobs(findings.run)]
         name = f"{cell} ({', '.join(chosen)})"
         against = f"the space's own settings on {scale.fit.n_blocks} fresh seeds"
-        shown = natural_scale.relative.get(cell, estimate)
-        worth = effect_text(shown, natural_scale)
+        visible = natural_scale.relative.get(cell, estimate)
+        worth = effect_text(visible, natural_scale)
         if not estimate.has_interval:
             yield f"{name}: better by {worth} against {against}; {estimate.reason}."
         elif is_better:
             yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}."
         elif p <= alpha:
-            worse = harm_text(shown, natural_scale)
+            worse = harm_text(visible, natural_scale)
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
             yield f"{name}: {raises} against {against}: it did not replicate on fresh seeds."
         else:

@@ -17,7 +17,7 @@ FOLDERS = {"space.yaml": "its settings", "plan.json": "what was laid out", "stud
 
 def folder_links(run: Run, target: Path) -> dict[str, str]:
     """What the run folder holds, by what it is: links from the page in the folder `target`; those that are there."""
-    return {told: link for name, told in FOLDERS.items() if (link := _link(run, target, name))}
+    return {folder: link for name, folder in FOLDERS.items() if (link := _link(run, target, name))}
 
 
 def arm_rows(run: Run, target: Path, most: int) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def looks_table(findings: Findings) -> Table:
 
 def decided_table(findings: Findings) -> Table:
     """What was decided before the run grew; empty for a run that grew out of no other."""
-    rows = tuple((one.text, one.run, one.verdict, p_text(one.p_holm)) for one in decided_before(findings.run))
+    rows = tuple((item.text, item.run, item.verdict, p_text(item.p_holm)) for item in decided_before(findings.run))
     return Table(
         title="Decided before the extension", name="decided", columns=("hypothesis", "run", "verdict", "p (Holm)"),
         rows=rows, text_columns=3,
@@ -58,16 +58,16 @@ def _claim_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
 def _shapley_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
     assert findings.looks
     for i, hypotheses in enumerate(findings.looks.shapley):
-        shown = natural(findings, i)
-        for one, row in zip(hypotheses, shown.rows, strict=True):
-            at_every = effect_text(widened(row.effect, findings.looks.level), shown)
-            yield (one.name, *_decided(one), at_every, effect_text(row.effect, shown), _chance(one))
+        visible = natural(findings, i)
+        for item, row in zip(hypotheses, visible.rows, strict=True):
+            at_every = effect_text(widened(row.effect, findings.looks.level), visible)
+            yield (item.name, *_decided(item), at_every, effect_text(row.effect, visible), _chance(item))
 
 
-def _decided(one: Hypothesis) -> tuple[str, str]:
-    after = f"{one.decided_after} blocks" if one.decided_after else "open"
-    return after, p_text(one.adjusted[-1])
+def _decided(item: Hypothesis) -> tuple[str, str]:
+    after = f"{item.decided_after} blocks" if item.decided_after else "open"
+    return after, p_text(item.adjusted[-1])
 
 
-def _chance(one: Hypothesis) -> str:
-    return DASH if one.decided_after or not one.power >= 0 else f"{one.power:.0%}"
+def _chance(item: Hypothesis) -> str:
+    return DASH if item.decided_after or not item.power >= 0 else f"{item.power:.0%}"

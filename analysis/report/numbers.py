@@ -119,8 +119,8 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         },
         "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.raw, headline)},
         "outcomes": {scale.outcome.name: _outcome(scale) for scale in findings.outcomes},
-        "standings": [asdict(one) for one in findings.standings],
-        "as_good_as_full": findings.as_good,
+        "standings": [asdict(standing) for standing in findings.standings],
+        "as_good_as_full": findings.noninferior_cells,
         "budgets": {
             budget.outcome: {steps: _outcome(scale) for steps, scale in zip(budget.steps, budget.results, strict=True)}
             for budget in findings.budgets
@@ -166,7 +166,7 @@ def _contrasts(scale: ScaleResult) -> dict[str, Any]:
         "main_effect": {row.component: asdict(row.main_effect) for row in scale.rows},
         "leave_one_out": {row.component: asdict(row.leave_one_out) for row in scale.rows},
         "add_one_in": {row.component: asdict(row.add_one_in) for row in scale.rows},
-        "interaction": {":".join(one.members): asdict(one.estimate) for one in scale.interactions},
+        "interaction": {":".join(item.members): asdict(item.estimate) for item in scale.interactions},
         "total_gain": {name: asdict(gain) for name, gain in scale.gains.items()},
     }  # fmt: skip
 
@@ -190,7 +190,7 @@ def screening_json(findings: Findings) -> dict[str, Any] | None:
         "judged": not ranks_only(scale.fit, grid),
         "main_effects": [
             {"component": row.contrast.component, "rank": sizes[row.contrast.component],
-             "cannot_be_told_from": [":".join(one) for one in row.contrast.triples]}
+             "cannot_be_told_from": [":".join(triple) for triple in row.contrast.triples]}
             for row in mains
         ],
         "interactions": [

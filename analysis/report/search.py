@@ -21,14 +21,14 @@ from branchwise.analysis.report.text import Table, number
 from branchwise.analysis.statistics.sequential.searched import searched
 
 GOOD = 5  # PED-ANOVA asks for at least so many arms among the good ones
-LEAST_FOR_IMPORTANCE = 2 * GOOD
-MOST_SLICES = 6
+MIN_IMPORTANCE = 2 * GOOD
+MAX_SLICES = 6
 
 
 def tried(run: Run) -> pd.DataFrame:
     """The searched arms that have a value; of configurations on several seeds, a row each with its means."""
-    if found := searched(run):
-        return found.rows
+    if result := searched(run):
+        return result.rows
     arms = run.arms
     rows: pd.DataFrame = arms[(arms["kind"] == "search") & (arms["status"] == "done") & np.isfinite(arms["value"])]
     return rows
@@ -60,21 +60,21 @@ def best_table(run: Run, most: int = 10) -> Table:
     best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(most)
     several = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
-    found = searched(run)
+    match = searched(run)
     rows = tuple(
         (
             str(row["arm"]),
             *((str(row["cell"]),) if several else ()),
-            f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" if found else number(row["value"]),
+            f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" if match else number(row["value"]),
             *(number(row[objective]) for objective in objectives),
             *(setting(row[f"hp.{key}"]) for key in knobs(run)),
         )
         for _, row in best.iterrows()
     )
-    what, seeds = ("first arm", f"{found.seeds} seeds") if found else ("arm", "one seed")
-    means = f"Means over {seeds} with 95% intervals, which do not allow for the choice. " if found else ""
+    what, seeds = ("first arm", f"{match.seeds} seeds") if match else ("arm", "one seed")
+    means = f"Means over {seeds} with 95% intervals, which do not allow for the choice. " if match else ""
     return Table(
-        title=f"Best {'configurations' if found else 'arms'} of the search",
+        title=f"Best {'configurations' if match else 'arms'} of the search",
         columns=(what, *(("cell",) if several else ()), run.metric, *objectives, *knobs(run)),
         rows=rows,
         text_columns=2 if several else 1,
@@ -84,8 +84,8 @@ def best_table(run: Run, most: int = 10) -> Table:
 
 
 def _seeds(run: Run) -> str:
-    found = searched(run)
-    return f"{found.seeds} seeds" if found else "one seed"
+    result = searched(run)
+    return f"{result.seeds} seeds" if result else "one seed"
 
 
 def setting(value: object) -> str:
@@ -117,7 +117,7 @@ def importances(
     import optuna  # only a report on a search waits for it
 
     distributions = {key: _distribution(knob) for key, knob in space.items() if arms[f"hp.{key}"].notna().all()}
-    if len(arms) < LEAST_FOR_IMPORTANCE or not distributions:
+    if len(arms) < MIN_IMPORTANCE or not distributions:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, sign = optuna.create_study(), -1.0 if better == "higher" else 1.0
@@ -128,7 +128,7 @@ def importances(
         except ValueError:
             continue  # a setting that was not searched in this arm, and has a value outside the range
         study.add_trial(trial)
-    if len(study.trials) < LEAST_FOR_IMPORTANCE:
+    if len(study.trials) < MIN_IMPORTANCE:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, GOOD / len(study.trials)))
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
@@ -154,11 +154,11 @@ def _token(value: Any) -> Any:
 
 def slices(run: Run) -> Plot | None:
     """The value of every searched arm against each setting; darker came later."""
-    shown, arms = list(knobs(run).items())[:MOST_SLICES], tried(run)
-    if not shown:
+    visible, arms = list(knobs(run).items())[:MAX_SLICES], tried(run)
+    if not visible:
         return None
-    figure, panels = new_figure(max(4.0, 2.9 * len(shown)), 3.1, columns=len(shown), sharey=True)
-    for axes, (key, knob) in zip(panels, shown, strict=True):
+    figure, panels = new_figure(max(4.0, 2.9 * len(visible)), 3.1, columns=len(visible), sharey=True)
+    for axes, (key, knob) in zip(panels, visible, strict=True):
         _slice(axes, arms, key, knob)
     panels[0].set_ylabel(f"{run.metric} ({run.better('value')} is better)")
     if (arms["value"] > 0).all():

@@ -134,11 +134,11 @@ def outcome_table(findings: Findings) -> Table:
     """Every outcome's attribution; empty for a run with one outcome."""
     rows = []
     for i, scale in enumerate(findings.outcomes):
-        shown = natural(findings, i)
-        for row, first, told in zip(scale.rows, findings.outcomes[0].rows, shown.rows, strict=True):
+        visible = natural(findings, i)
+        for row, first, message in zip(scale.rows, findings.outcomes[0].rows, visible.rows, strict=True):
             tested = i == 0 or not first.p_holm > findings.run.inference.alpha
             p = p_text(row.p_holm) if tested else "not tested"
-            effect = effect_text(told.effect, shown)
+            effect = effect_text(message.effect, visible)
             rows.append((scale.outcome.title, row.component, effect, with_interval(row.share, 100), p))
     return Table(
         title="By outcome", name="outcomes",
@@ -154,12 +154,12 @@ def level_table(findings: Findings) -> Table:
     """Levels against their reference and trends over doses, of factors that are more than on or off."""
     rows = []
     for i, scale in enumerate(findings.outcomes):
-        shown = natural(findings, i)
-        for row, told in zip(scale.levels, shown.levels, strict=True):
+        visible = natural(findings, i)
+        for row, message in zip(scale.levels, visible.levels, strict=True):
             reference = findings.run.grid.factor(row.component).reference
             what = "trend over the doses" if row.level == TREND else f"{row.level} against {reference}"
             rows.append(
-                (scale.outcome.title, row.component, what, number(row.dose), effect_text(told.estimate, shown),
+                (scale.outcome.title, row.component, what, number(row.dose), effect_text(message.estimate, visible),
                  p_text(row.p_holm))
             )  # fmt: skip
     return Table(
@@ -194,21 +194,21 @@ def budget_table(findings: Findings) -> Table:
 def cell_table(findings: Findings) -> Table:
     """The paper-style table: one row a cell with check marks, mean and SD over seeds, change against the reference."""
     run, reference = findings.run, findings.raw.reference
-    shown = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
+    visible = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
     components = run.components if len(run.components) <= MAX_MARKED else ()
     better = f"better than {reference} by"
     published = run.outline.published
-    beside = ("published",) if published else ()
+    staging = ("published",) if published else ()
     factor = (run.primary.points or 1.0) if in_percent() else 1.0
     value = f"{run.primary.title}{' in %' if in_percent() and run.primary.points else ''} (mean ± SD)"
-    columns = ("cell", *components, "seeds", value, *beside, better, *shown)
+    columns = ("cell", *components, "seeds", value, *staging, better, *visible)
     scale = natural(findings)
     rows = tuple(
         (row.cell, *(_marks(row, findings) if components else ()), _seeds(row),
          mean_sd(factor * row.mean, factor * row.sd),
-         *(number(published.get(row.cell, nan)) for _ in beside),
+         *(number(published.get(row.cell, nan)) for _ in staging),
          effect_text(scale.relative.get(row.cell, Estimate()), scale),
-         *(number(row.shown.get(name, nan)) for name in shown))
+         *(number(row.shown.get(name, nan)) for name in visible))
         for row in findings.cells
     )  # fmt: skip
     means = [row.mean if row.arms else nan for row in findings.cells]
@@ -216,7 +216,7 @@ def cell_table(findings: Findings) -> Table:
     most = (min if run.primary.better == "lower" else max)(known, default=nan)
     return Table(
         title=f"Cells, by {run.measure}", name="cells", columns=columns, rows=rows,
-        brief=("cell", "seeds", value, *beside, better),
+        brief=("cell", "seeds", value, *staging, better),
         best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == most),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their "
         f"{run.inference.percent} intervals are {run.inference.method}. {run.primary.better.capitalize()} is better."
@@ -285,7 +285,7 @@ def _one_sided(analyses: Sequence[Findings]) -> str:
 
 
 def _of_teachers(analyses: Sequence[Findings]) -> str:
-    named = [one for one in analyses if any(TEACHER in verdict.weights for verdict in one.verdicts)]
+    named = [analysis for analysis in analyses if any(TEACHER in verdict.weights for verdict in analysis.verdicts)]
     if not named or all(has_teacher_for_each_block(one.run.arms, f"teacher_{one.run.primary.name}") for one in named):
         return ""
     return " One teacher is one teacher: its value varies by its sampling, as measured, and says nothing of others."
@@ -303,7 +303,7 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
     if not test.estimate.known:
         return why or DASH
     name = claim.outcome or findings.run.primary.name
-    i = next(i for i, one in enumerate(findings.outcomes) if one.outcome.name == name)
+    i = next(i for i, item in enumerate(findings.outcomes) if item.outcome.name == name)
     scale = findings.outcomes[i] if test.form == "ratio effect" else findings.raws[i]
     bounds = (-test.bound, test.bound) if claim.relation == "equivalent" else (test.bound,)
     relation = {"above": "above ", "below": "below ", "equivalent": "within "}[claim.relation]
@@ -314,13 +314,13 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
         return f"{with_interval(estimate, 100)}% of the gain" if test.form == "share" else with_interval(estimate)
 
     subject = {"geometric mean": "geometric mean ", "ratio of values": "ratio of geometric means "}.get(test.form, "")
-    found = f"{subject}{text(test.estimate)}"
+    result = f"{subject}{text(test.estimate)}"
     if not isnan(test.limit):  # in place of an interval
-        found = f"{subject}{_limited(test, claim, findings.run.inference.percent, text)}"
+        result = f"{subject}{_limited(test, claim, findings.run.inference.percent, text)}"
     if not isnan(test.bound):
         claimed = " to ".join(_bound_text(bound, test.form, text) for bound in bounds)
-        found += f", claimed {relation}{claimed}"
-    return f"{found} ({why})" if why else found
+        result += f", claimed {relation}{claimed}"
+    return f"{result} ({why})" if why else result
 
 
 def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], str]) -> str:
@@ -328,10 +328,10 @@ def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], 
     away = 2 * test.estimate.value - test.limit
     above = claim.relation == "above"
     low, high = (test.limit, away) if above else (away, test.limit)
-    found = re.fullmatch(r"(.*?) \[(.*), (.*)\](.*)", text(replace(test.estimate, low=low, high=high)))
-    if found is None:
+    match = re.fullmatch(r"(.*?) \[(.*), (.*)\](.*)", text(replace(test.estimate, low=low, high=high)))
+    if match is None:
         return text(test.estimate)
-    value, lower, upper, unit = found.groups()
+    value, lower, upper, unit = match.groups()
     unit = unit or ("%" if value.endswith("%") else " points" if value.endswith(" points") else "")
     value = value if value.endswith(unit) else value + unit
     return f"{value}, {'lower' if above else 'upper'} {percent} limit {lower if above else upper}{unit}"
@@ -339,9 +339,9 @@ def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], 
 
 def _bound_text(bound: float, form: Form, text: Callable[[Estimate], str]) -> str:
     """A claimed bound in the unit of the tables, with all digits that were written."""
-    shown = text(Estimate(value=bound)).removesuffix(" of the gain")
+    visible = text(Estimate(value=bound)).removesuffix(" of the gain")
     exact = f"{bound:.10g}"
-    return exact if form in VALUES and float(shown) != float(exact) else shown
+    return exact if form in VALUES and float(visible) != float(exact) else visible
 
 
 def interaction_table(findings: Findings) -> Table:
@@ -351,7 +351,7 @@ def interaction_table(findings: Findings) -> Table:
         return name, effect_text(estimate, scale), p_text(estimate.p)
 
     mains = tuple(told(row.component, row.main_effect) for row in scale.rows)
-    pairs = tuple(told(TIMES.join(one.members), one.estimate) for one in scale.interactions)
+    pairs = tuple(told(TIMES.join(interaction.members), interaction.estimate) for interaction in scale.interactions)
     return Table(
         title="Main effects and interactions (exploratory)", name="interactions",
         columns=("effect", "better by", "p"), rows=mains + pairs,
@@ -379,8 +379,8 @@ def variance_table(findings: Findings) -> Table:
 
 def agreement_table(findings: Findings) -> Table:
     """Do the seeds agree? What makes intervals by block wider than pooled ones."""
-    shown = natural(findings)
-    pooled = {row.component: effect_text(row.pooled, shown) for row in shown.rows}
+    visible = natural(findings)
+    pooled = {row.component: effect_text(row.pooled, visible) for row in visible.rows}
     rows = tuple(
         (row.component, pooled[row.component], number(row.se_ratio, 2), number(row.varies, 2), p_text(row.varies_p),
          number(row.off_sd, 2),

@@ -11,7 +11,7 @@ from branchwise.analysis.console import printable
 from branchwise.analysis.report.build import Summary
 from branchwise.analysis.report.text import Table
 
-MOST_ROWS = 70
+MAX_ROWS = 70
 
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
@@ -36,12 +36,12 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
 
 def rich_table(table: Table) -> RichTable:
     """The table for rich, in its brief columns: words left, numbers right."""
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
-    kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
-    for i in kept:
-        shown.add_column(table.columns[i], justify="left" if i < table.text_columns else "right", overflow="fold")
-    for row in table.rows[:MOST_ROWS]:
-        shown.add_row(*(row[i] for i in kept))
-    if len(table.rows) > MOST_ROWS:
-        shown.caption = f"{len(table.rows) - MOST_ROWS} more rows are in the report"
-    return shown
+    visible = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+    stored = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
+    for i in stored:
+        visible.add_column(table.columns[i], justify="left" if i < table.text_columns else "right", overflow="fold")
+    for row in table.rows[:MAX_ROWS]:
+        visible.add_row(*(row[i] for i in stored))
+    if len(table.rows) > MAX_ROWS:
+        visible.caption = f"{len(table.rows) - MAX_ROWS} more rows are in the report"
+    return visible

@@ -39,8 +39,8 @@ def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[st
     if not scale.fit.inference.paired:
         return ()
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
-    whole = _whole_blocks(scale, results, cells)
-    rows = [_component(row, whole, i) for i, row in enumerate(scale.rows)]
+    complete = _whole_blocks(scale, results, cells)
+    rows = [_component(row, complete, i) for i, row in enumerate(scale.rows)]
     varies, spread = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
     unit = scale.fit.unit
     return tuple(
@@ -57,33 +57,33 @@ def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str
     wide = table.pivot_table(index="block", columns="cell", values="y")
     if any(cell not in wide for cell in cells):
         return np.empty((0, len(cells)))
-    found: FloatArray = wide[list(cells)].dropna().to_numpy()
-    return found - found[:1, :1]  # a common offset would cost digits
+    result: FloatArray = wide[list(cells)].dropna().to_numpy()
+    return result - result[:1, :1]  # a common offset would cost digits
 
 
-def _component(row: ComponentRow, whole: FloatArray, i: int) -> Agreement:
+def _component(row: ComponentRow, complete: FloatArray, i: int) -> Agreement:
     se_ratio = row.effect.se / row.pooled.se if row.pooled.se > 0 and row.effect.has_interval else nan
-    found = Agreement(component=row.component, se_ratio=se_ratio)
-    blocks, cells = whole.shape
+    result = Agreement(component=row.component, se_ratio=se_ratio)
+    blocks, cells = complete.shape
     if blocks < 2 or cells < 4:
-        return found
+        return result
     on = np.array([bool(mask >> i & 1) for mask in range(cells)])
-    squares, all_squares = _interaction(whole, on), _residual(whole)
+    squares, all_squares = _interaction(complete, on), _residual(complete)
     freedom, rest = blocks - 1, (blocks - 1) * (cells - 2)
     varies = _over(squares / freedom, (all_squares - squares) / rest)
     half = (blocks - 1) * (cells // 2 - 1)
-    off, with_it = _residual(whole[:, ~on]) / half, _residual(whole[:, on]) / half
+    off, with_it = _residual(complete[:, ~on]) / half, _residual(complete[:, on]) / half
     ratio = _over(off, with_it)
     return replace(
-        found, varies=varies, varies_p=float(fdtrc(freedom, rest, varies)), off_sd=sqrt(off), on_sd=sqrt(with_it),
+        result, varies=varies, varies_p=float(fdtrc(freedom, rest, varies)), off_sd=sqrt(off), on_sd=sqrt(with_it),
         spread_p=min(1.0, 2 * float(min(fdtr(half, half, ratio), fdtrc(half, half, ratio)))),
     )  # fmt: skip
 
 
 def _residual(table: FloatArray) -> float:
     """Sum of squares that is left after rows and columns."""
-    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    return float((left**2).sum())
+    remaining = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return float((remaining**2).sum())
 
 
 def _interaction(table: FloatArray, on: np.ndarray) -> float:
@@ -102,18 +102,18 @@ def _p(value: float) -> str:
 
 def warnings(rows: Sequence[Agreement], alpha: float) -> list[str]:
     """A sentence with numbers for each component whose seeds or cells disagree."""
-    found = []
+    matches = []
     for row in rows:
-        told: Mapping[str, bool] = {
+        details: Mapping[str, bool] = {
             f"its standard error by block is {row.se_ratio:.1f} times the pooled one": row.se_ratio > WIDER,
             f"its effect differs between blocks (block x component F = {row.varies:.1f}, {_p(row.varies_p)})":
                 row.varies_p <= alpha,
             f"cells without it scatter with an SD of {row.off_sd:.3f}, cells with it with {row.on_sd:.3f} "
             f"({_p(row.spread_p)})": row.spread_p <= alpha,
         }  # fmt: skip
-        sentences = [text for text, true in told.items() if true]
+        sentences = [text for text, true in details.items() if true]
         if sentences:
-            found.append(
+            matches.append(
                 f"{row.component}: {'; '.join(sentences)}. Intervals by block allow for it, pooled ones do not."
             )
-    return found
+    return matches

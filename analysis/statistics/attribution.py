@@ -49,8 +49,8 @@ class ComponentRow:
     @property
     def effect(self) -> Estimate:
         """The effect that is tested; the Shapley value, which is not known then, where none is."""
-        found: Estimate = getattr(self, self.tested or "shapley")
-        return found
+        result: Estimate = getattr(self, self.tested or "shapley")
+        return result
 
     def with_p(self, p: float) -> ComponentRow:
         """The row with another p-value of the effect that is tested."""
@@ -103,8 +103,8 @@ def _observed(
     """The rows that have a value on the scale, and those values."""
     values = results[outcome.name].to_numpy(dtype=float)
     y = outcome.improvement(values, scale)
-    known = np.isfinite(y)
-    results, values, y = results[known], values[known], y[known]
+    finite = np.isfinite(y)
+    results, values, y = results[finite], values[finite], y[finite]
     slope = outcome.slope(values, scale)
     with np.errstate(all="ignore"):
         magnitude = np.fmax(np.abs(y), np.abs(values) * slope)
@@ -156,8 +156,8 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
     lost: rows with cell and block; one whose cell or block has no result at all gets no value.
     """
     column = scale.outcome.name
-    known = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))
-    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & known]
+    finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))
+    fit, factorial = scale.fit, results[(results["kind"] != "baseline") & finite]
     if factorial.empty:
         return results
     means = dict(zip(fit.cells, fit.means, strict=True))
@@ -167,7 +167,7 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
         shifts = dict.fromkeys((*results["block"], *lost["block"]), 0.0)
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
     worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
-    for name, rows in results[(results["kind"] == "baseline") & known].groupby("cell"):
+    for name, rows in results[(results["kind"] == "baseline") & finite].groupby("cell"):
         values = scale.improvement(rows[column].to_numpy(dtype=float))
         means[str(name)] = float(np.mean(values - rows["block"].map(shifts).fillna(0.0).to_numpy()))
     placed = lost[lost["cell"].isin(means) & lost["block"].isin(shifts)]

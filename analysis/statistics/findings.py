@@ -15,6 +15,14 @@ from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
+from branchwise.analysis.statistics.baseline_comparison import (
+    BaselineComparison,
+    Budget,
+    budgets,
+    noninferior_cells,
+    standings,
+    too_short,
+)
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note, settle
@@ -25,7 +33,6 @@ from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, 
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential import extended
 from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
-from branchwise.analysis.statistics.standing import Budget, Standing, as_good, budgets, standings, too_short
 from branchwise.analysis.statistics.table import CellRow, cell_rows
 from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
 
@@ -48,8 +55,8 @@ class Findings:
     raws: tuple[ScaleResult, ...]
     verdicts: tuple[Verdict, ...]
     edited: bool
-    standings: tuple[Standing, ...]
-    as_good: tuple[str, ...]
+    standings: tuple[BaselineComparison, ...]
+    noninferior_cells: tuple[str, ...]
     budgets: tuple[Budget, ...]
     variance: Variance
     agreement: tuple[Agreement, ...]
@@ -89,7 +96,7 @@ def analyse(run: Run) -> Findings:
     return Findings(
         run=run, warnings=(*(() if looks else unfinished(run)), *idle(run)), outcomes=outcomes, raws=raws,
         verdicts=verdicts, edited=edited, standings=standings(run, headline),
-        as_good=as_good(run, headline), budgets=along, variance=variance, agreement=agreeing,
+        noninferior_cells=noninferior_cells(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
         notes=(*limits(run), *(looks.notes() if looks else ()), *pairing_notes(run, headline), *extended.notes(run),
@@ -135,8 +142,8 @@ def evidence_of(run: Run) -> Evidence:
     filled = pd.concat([run.results, lost])
     for scale in evidence.outcomes:
         column = scale.outcome.name
-        whole = with_worst_in_place(run.results, lost.assign(**{column: nan}), scale)
-        filled[column] = whole[column].reindex(filled.index)
+        complete = with_worst_in_place(run.results, lost.assign(**{column: nan}), scale)
+        filled[column] = complete[column].reindex(filled.index)
     return replace(evidence, with_worst=_attributed(replace(evidence, results=filled), run, outcomes))
 
 
@@ -146,8 +153,8 @@ def _attributed(evidence: Evidence, run: Run, outcomes: Sequence[Outcome]) -> Ev
     def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
         steps = evidence.resolutions
         return tuple(
-            analyse_scale(evidence.results, run.grid, one, scale, steps.get(one.name), run.inference)
-            for one in outcomes
+            analyse_scale(evidence.results, run.grid, outcome, scale, steps.get(outcome.name), run.inference)
+            for outcome in outcomes
         )
 
     return replace(evidence, outcomes=attributed(None), raws=attributed("identity"))
@@ -157,8 +164,8 @@ def vocabulary(run: Run) -> Vocabulary:
     """What the claims of a run may speak of."""
     cells = (*run.cells, *run.baselines, TEACHER)
     return Vocabulary(
-        grid=run.grid, cells=cells, outcomes={one.name: one.scale for one in run.outcomes},
-        points={one.name: one.points for one in run.outcomes if one.points},
+        grid=run.grid, cells=cells, outcomes={outcome.name: outcome.scale for outcome in run.outcomes},
+        points={item.name: item.points for item in run.outcomes if item.points},
     )  # fmt: skip
 
 
@@ -206,8 +213,8 @@ def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
     lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
     if lost.empty or not run.components or scale.fit.n < 1:
         return {}
-    whole = with_worst_in_place(run.results, lost, scale)
-    filled = analyse_scale(whole, run.grid, scale.outcome, inference=run.inference)
+    complete = with_worst_in_place(run.results, lost, scale)
+    filled = analyse_scale(complete, run.grid, scale.outcome, inference=run.inference)
     return {row.component: row.effect for row in filled.rows}
 
 
@@ -229,7 +236,7 @@ def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
     if not varying:
         return None
     mean = sqrt(sum(estimate.se**2 for estimate in varying) / len(varying))
-    return EffectSD(run=run.name, sd=mean * sqrt(headline.fit.n_blocks), df=min(one.df for one in varying))
+    return EffectSD(run=run.name, sd=mean * sqrt(headline.fit.n_blocks), df=min(item.df for item in varying))
 
 
 def _more_repeats(run: Run, variance: Variance) -> Repeats | None:

@@ -24,9 +24,9 @@ EFFECTS = {  # by the effect that is tested; components of a design with exclude
     "mixed": "effect",
 }
 POWER = 0.8
-LEAST_DF = 4  # of an SD that is worth a forecast
+MIN_DF = 4  # of an SD that is worth a forecast
 LARGEST = 1.0  # an effect of 100%: a plan says no more of larger ones than that they are
-MOST_BLOCKS = 1000
+MAX_BLOCKS = 1000
 SAME = ("trainable", "data", "teacher", "student", "train", "method", "evaluate", "settings", "command")
 
 
@@ -41,7 +41,7 @@ class EffectSD:
     @property
     def enough(self) -> bool:
         """Whether it comes from enough blocks to plan with."""
-        return self.df >= LEAST_DF - 1e-6
+        return self.df >= MIN_DF - 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def blocks_needed(effect: float, effect_sd: float, hypotheses: int = 1, alpha: f
     low, high = 1, 2
     while power(effect, effect_sd, high, hypotheses, alpha) < POWER:
         low, high = high, 2 * high
-        if high > MOST_BLOCKS:
+        if high > MAX_BLOCKS:
             return None
     while high - low > 1:
         middle = (low + high) // 2
@@ -159,9 +159,9 @@ def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool =
         critical = float(stdtrit(freedom, 1 - tail))
         return 1.0 if shift > critical + 8 else float(1 - nctdtr(freedom, shift, critical))  # SciPy may give NaN there
 
-    if not t > 0 or rejects(MOST_BLOCKS) < POWER:
+    if not t > 0 or rejects(MAX_BLOCKS) < POWER:
         return None
-    low, high = runs, MOST_BLOCKS
+    low, high = runs, MAX_BLOCKS
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if rejects(middle) >= POWER else (middle, high)
@@ -191,8 +191,8 @@ def average_power(planned: Plan) -> float:
     count = 200
     quantiles = (float(chdtri(noise.df, (i + 0.5) / count)) for i in range(count))
     powers = [
-        power(planned.detectable, noise.sd * sqrt(noise.df / one), planned.blocks, planned.hypotheses, planned.alpha)
-        for one in quantiles
+        power(planned.detectable, noise.sd * sqrt(noise.df / item), planned.blocks, planned.hypotheses, planned.alpha)
+        for item in quantiles
     ]
     return sum(powers) / count
 
@@ -220,19 +220,19 @@ def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int
 def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
     what = EFFECTS[planned.effect]
-    one = f"{'an' if what[0] in 'ae' else 'a'} {what}"
+    first = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses
     test = f"{what}, by block, 80% power, {percent(planned.alpha)} level"
     test += f" shared by {number} hypotheses" if number > 1 else ""
     more, noise = _effect(planned.detectable_next, planned), planned.effect_sd
     if noise is not None and not noise.enough:
-        return [f"Too few blocks to plan from: an SD between blocks takes {LEAST_DF + 1} or more."]
+        return [f"Too few blocks to plan from: an SD between blocks takes {MIN_DF + 1} or more."]
     if noise is not None and isfinite(planned.detectable) and planned.detectable > log1p(LARGEST):
         needed = blocks_needed(log1p(LARGEST), noise.sd, number, planned.alpha)
         return [
             f"With {planned.blocks} seeds, no effect below {LARGEST:.0%} is detectable ({test}): the effects had an SD "
             f"of {noise.sd:.3g} between blocks (log).",
-            f"Seeds needed to detect a change of {LARGEST:.0%}: {needed or f'over {MOST_BLOCKS}'}.",
+            f"Seeds needed to detect a change of {LARGEST:.0%}: {needed or f'over {MAX_BLOCKS}'}.",
         ]
     if not isfinite(planned.detectable):
         lines = [f"One seed gives no intervals; with 2 seeds, effects of {more} or more are detectable ({test})."]
@@ -240,19 +240,19 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
         lines = [
             f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
             f"({test}); with one more seed, {more}.",
-            f"Expected {percent(1 - planned.alpha)} interval of {one}: "
+            f"Expected {percent(1 - planned.alpha)} interval of {first}: "
             f"±{_effect(planned.half_width, planned)}; with one more seed, "
             f"±{_effect(planned.half_width_next, planned)}.",
         ]
     if noise is None:
         lines.append(
             "A residual SD is that of one arm within its block, where effects are the same in every block. Percentages "
-            f"take an earlier run of these settings with {LEAST_DF + 1} seeds or more."
+            f"take an earlier run of these settings with {MIN_DF + 1} seeds or more."
         )
     else:
-        wanted = {f"{p}%": blocks_needed(log(1 + p / 100), noise.sd, number, planned.alpha) for p in (5, 10, 20)}
-        told = ", ".join(f"{name}: {'over ' + str(MOST_BLOCKS) if n is None else n}" for name, n in wanted.items())
-        lines.append(f"Seeds needed to detect a change of the metric (change: seeds): {told}.")
+        expected = {f"{p}%": blocks_needed(log(1 + p / 100), noise.sd, number, planned.alpha) for p in (5, 10, 20)}
+        text = ", ".join(f"{name}: {'over ' + str(MAX_BLOCKS) if n is None else n}" for name, n in expected.items())
+        lines.append(f"Seeds needed to detect a change of the metric (change: seeds): {text}.")
         lines.append(
             f"The noise is that of {noise.run}: effects had an SD of {noise.sd:.3f} between blocks (log, "
             f"{noise.df:.0f} degrees of freedom)."
@@ -300,20 +300,20 @@ def _noise(report: Mapping[str, Any], space: Mapping[str, Any], effect: str, cel
     model, settings = report.get("model"), report.get("space")
     if not isinstance(model, dict) or not isinstance(settings, dict):
         return None
-    found = model.get("effect_sd")
-    if not isinstance(found, dict) or any(settings.get(part) != space.get(part) for part in SAME):
+    result = model.get("effect_sd")
+    if not isinstance(result, dict) or any(settings.get(part) != space.get(part) for part in SAME):
         return None
     same_cells = effect not in ("main_effect", "mixed") or model.get("cells") == cells
     if (model.get("plan") or {}).get("effect", effect) != effect or not same_cells:
         return None
-    sd, df = found.get("sd"), found.get("df")
-    if not isinstance(sd, float) or not isinstance(df, int | float) or not sd > 0 or df < LEAST_DF - 1e-6:
+    sd, df = result.get("sd"), result.get("df")
+    if not isinstance(sd, float) or not isinstance(df, int | float) or not sd > 0 or df < MIN_DF - 1e-6:
         return None
     return EffectSD(run=str(report.get("name")), sd=sd, df=df)
 
 
-def _repeats(found: object) -> Repeats | None:
+def _repeats(result: object) -> Repeats | None:
     try:
-        return Repeats(**found) if isinstance(found, dict) else None
+        return Repeats(**result) if isinstance(result, dict) else None
     except TypeError:
         return None

@@ -66,16 +66,16 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
 
 def _single_numbers(run: Run) -> list[CellRow]:
     """Rows that are one number: of each teacher, and of real images against real images (the floor of the measure)."""
-    shown = {one.name: nan for one in run.shown}
+    visible = {item.name: nan for item in run.shown}
     arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
     of_teachers = [
-        CellRow(cell=one.name, n=len(one.keys), mean=one.value, sd=_spread(one), shown=shown)
-        for one in teachers(arms, f"teacher_{run.primary.name}")
+        CellRow(cell=teacher.name, n=len(teacher.keys), mean=teacher.value, sd=_spread(teacher), shown=visible)
+        for teacher in teachers(arms, f"teacher_{run.primary.name}")
     ]
-    floors = {one.name: one.about for one in run.outline.columns if _is_floor(one.name)}
+    floors = {entry.name: entry.about for entry in run.outline.columns if _is_floor(entry.name)}
     columns = floors if run.primary.name == "value" else {}
     return of_teachers + [
-        CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=shown)
+        CellRow(cell=name, n=1, mean=float(arms[column].dropna().mean()), shown=visible)
         for column, name in columns.items()
         if column in arms and arms[column].notna().any()
     ]

@@ -91,7 +91,7 @@ def analyze_table(
 
 def plan(workplace: Workplace, space: str) -> dict[str, Any]:
     """Show what a space file of the root would run: arms, time, claims. Starts nothing."""
-    from branchwise.orchestration.planning.plan import describe, obstacle_here, plan_new
+    from branchwise.orchestration.planning.plan import blocking_issues, describe, plan_new
     from branchwise.orchestration.space import load_space
     from branchwise.trainables.runtime.storage import storage_at
 
@@ -100,7 +100,7 @@ def plan(workplace: Workplace, space: str) -> dict[str, Any]:
         "name": planned.run.name,
         "arms": planned.total,
         "seconds": planned.arm_seconds + planned.teacher_seconds + planned.startup_seconds,
-        "obstacle": obstacle_here(planned),
+        "obstacle": blocking_issues(planned),
         "plan": dict(describe(planned)),
     }
 

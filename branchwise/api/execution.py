@@ -16,7 +16,7 @@ from branchwise.api.errors import InputError, RunError
 from branchwise.api.study import Study, load
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.input.command_line import open_storage
-from branchwise.orchestration.planning.plan import Plan, obstacle_here, plan_new, plan_resumed
+from branchwise.orchestration.planning.plan import Plan, blocking_issues, plan_new, plan_resumed
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.storage import Storage
@@ -32,20 +32,20 @@ def run_space(space: Space, name: str | None, storage: str, address: str | None,
 def _resumed(space: Space, storage: Storage, name: str) -> Plan:
     """The plan of the run called `name`, which must have been started with the same space."""
     run = run_named(storage, name, "name")
-    stored, wanted = run.read_space().decode(), space.resolved()
-    if stored != wanted:
+    stored, expected = run.read_space().decode(), space.resolved()
+    if stored != expected:
         raise InputError(
-            f"name {name!r}: {run.root} is a run with other {_difference(stored, wanted)}; choose another name, or "
+            f"name {name!r}: {run.root} is a run with other {_difference(stored, expected)}; choose another name, or "
             "repeat the call that started it"
         )
     return plan_resumed(storage, name)
 
 
-def _difference(stored: str, wanted: str) -> str:
+def _difference(stored: str, expected: str) -> str:
     """The keys in which two spaces differ, in a few words."""
     import yaml
 
-    old, new = yaml.safe_load(stored), yaml.safe_load(wanted)
+    old, new = yaml.safe_load(stored), yaml.safe_load(expected)
     if old.get("function", {}).get("source", "") != new.get("function", {}).get("source", ""):
         return "code"
     keys = [
@@ -65,7 +65,7 @@ def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
-    if obstacle := obstacle_here(prepared) if address is None else "":
+    if obstacle := blocking_issues(prepared) if address is None else "":
         raise InputError(obstacle)
     local = prepared.run.files.local
     if local is None:
@@ -78,14 +78,14 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
     console.print(f"{prepared.run.name}: {prepared.total} arms, results in {prepared.run.root}", highlight=False)
     with _signals(), _restored_logging():
         outcome = run_sweep(prepared, address, console)
-    again = "the same call, or branchwise.resume"
+    rerun = "the same call, or branchwise.resume"
     if outcome.ending.interrupted:
-        raise KeyboardInterrupt(f"{prepared.run.name} was interrupted; finished arms are kept, and {again} resumes it")
+        raise KeyboardInterrupt(f"{prepared.run.name} was interrupted; finished arms are kept, and {rerun} resumes it")
     if outcome.summary is None:
-        raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {again} resumes it")
+        raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {rerun} resumes it")
     study = load(local)
     if outcome.limit:
-        warnings.warn(f"{prepared.run.name} ended at a limit: {outcome.limit}; {again} goes on", stacklevel=4)
+        warnings.warn(f"{prepared.run.name} ended at a limit: {outcome.limit}; {rerun} goes on", stacklevel=4)
     failed = sum(number for status, number in outcome.counts.items() if status not in ("done", "stopped"))
     if failed:
         first = next((text for text in study.arms["error"] if text), "")

@@ -72,10 +72,10 @@ class Study:
 
         from branchwise.analysis.report.wording import in_unit, natural
 
-        shown = natural(self._findings)
+        visible = natural(self._findings)
         rows = []
-        for row, displayed in zip(self._findings.headline.rows, shown.rows, strict=True):
-            effect, low, high, unit = in_unit(displayed.effect, shown)
+        for row, displayed in zip(self._findings.headline.rows, visible.rows, strict=True):
+            effect, low, high, unit = in_unit(displayed.effect, visible)
             rows.append(
                 {
                     "component": row.component,
@@ -207,13 +207,13 @@ class Study:
         from branchwise.analysis.report.wording import with_titles
 
         analyses = [self._findings]
-        shown = [
+        visible = [
             tables.claims_table(analyses),
             decided_table(self._findings),
             tables.attribution_table(analyses),
             tables.cell_table(self._findings),
         ]
-        return [with_titles(table, analyses) for table in shown if table.rows]
+        return [with_titles(table, analyses) for table in visible if table.rows]
 
     def __repr__(self) -> str:
         from branchwise.analysis.console import Terminal
@@ -270,7 +270,7 @@ def verify(folder: str | Path) -> pd.DataFrame:
     from branchwise.analysis.verify import checks
 
     with input_errors():
-        rows = [{"check": one.name, "holds": one.holds, "detail": one.told} for one in checks(Path(folder))]
+        rows = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in checks(Path(folder))]
     return pd.DataFrame(rows, columns=["check", "holds", "detail"])
 
 
@@ -289,8 +289,8 @@ def _plotters() -> dict[str, Callable[[Findings], Plot | None]]:
 
 
 def _table_html(table: Table) -> str:
-    kept = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
-    head = "".join(f"<th>{html.escape(table.columns[i])}</th>" for i in kept)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(row[i])}</td>" for i in kept) + "</tr>" for row in table.rows)
+    saved = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
+    head = "".join(f"<th>{html.escape(table.columns[i])}</th>" for i in saved)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(row[i])}</td>" for i in saved) + "</tr>" for row in table.rows)
     title = html.escape(table.title)
     return f"<table><caption>{title}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from branchwise.analysis.across import Across
     from branchwise.analysis.compare import Comparison
-    from branchwise.analysis.elsewhere.run_table import RunTable
+    from branchwise.analysis.importers.run_table import RunTable
 
 
 def analyze(
@@ -73,8 +73,8 @@ def analyze(
     """
     if isinstance(components, str):
         raise InputError(f"components: must be a list of columns, such as [{components!r}]")
-    from branchwise.analysis.elsewhere.folder import run_from_table
-    from branchwise.analysis.elsewhere.options import ImportOptions
+    from branchwise.analysis.importers.folder import run_from_table
+    from branchwise.analysis.importers.options import ImportOptions
 
     with input_errors():
         source = as_table(runs)
@@ -133,7 +133,7 @@ def compare(
         -0.03
     """
     from branchwise.analysis.compare import compare_groups, compare_runs
-    from branchwise.analysis.elsewhere.options import ImportOptions
+    from branchwise.analysis.importers.options import ImportOptions
 
     with input_errors():
         if group is None:
@@ -212,8 +212,8 @@ def _of_ray(results: Any) -> str | RunTable:
 
     Tune writes none where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, or where its storage is remote.
     """
-    from branchwise.analysis.elsewhere.run_table import SETTING, as_settings, from_records
-    from branchwise.analysis.elsewhere.trackers.ray_tune import recognizes
+    from branchwise.analysis.importers.run_table import SETTING, as_settings, from_records
+    from branchwise.analysis.importers.trackers.ray_tune import recognizes
 
     folder = Path(results.experiment_path)
     if recognizes(folder):
@@ -233,13 +233,13 @@ def _of_ray(results: Any) -> str | RunTable:
 
 
 def _of_optuna(study: Any) -> RunTable:
-    from branchwise.analysis.elsewhere.trackers.optuna import table_of_studies
+    from branchwise.analysis.importers.trackers.optuna import table_of_studies
 
     return table_of_studies([study])
 
 
 def _of_wandb(runs: Any) -> RunTable:
-    from branchwise.analysis.elsewhere.trackers.wandb import table_of_api
+    from branchwise.analysis.importers.trackers.wandb import table_of_api
 
     every = list(runs)
     for run in every:
@@ -251,7 +251,7 @@ def _of_wandb(runs: Any) -> RunTable:
 def _of_mlflow(experiment: Any) -> RunTable:
     from mlflow import MlflowClient
 
-    from branchwise.analysis.elsewhere.trackers.mlflow import table_of_client
+    from branchwise.analysis.importers.trackers.mlflow import table_of_client
 
     return table_of_client(MlflowClient(), experiment.experiment_id)
 

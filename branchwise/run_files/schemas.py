@@ -358,5 +358,5 @@ def _sentence(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     value = repr(item["input"])
-    shown = "" if len(value) > MAX_SHOWN or item["type"] in ("missing", "value_error") else f", not {value}"
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
+    visible = "" if len(value) > MAX_SHOWN or item["type"] in ("missing", "value_error") else f", not {value}"
+    return f"{key}: {message[0].lower()}{message[1:]}{visible}" if key else message

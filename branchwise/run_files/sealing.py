@@ -38,12 +38,12 @@ def read_sealed_json(text: bytes, where: str, required: bool = True) -> Any:
     try:
         content = json.loads(text)
         seal = content.pop(SEAL) if required or (isinstance(content, dict) and SEAL in content) else None
-        whole = seal is None or hashlib.sha256(_text(content)).hexdigest() == seal
+        complete = seal is None or hashlib.sha256(_text(content)).hexdigest() == seal
     except RecursionError as error:
         raise DamagedError(f"{where} is damaged: its JSON is nested too deeply") from error
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise DamagedError(f"{where} is damaged: it is cut off or not of this program") from error
-    if not whole:
+    if not complete:
         raise DamagedError(f"{where} is damaged: its SHA-256 is not the one it was written with")
     return content
 

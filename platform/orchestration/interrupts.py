@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from branchwise.orchestration.time_limit import hanging
+from branchwise.orchestration.time_limit import has_abandoned_threads
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_CODE = 130
@@ -91,7 +91,7 @@ def check(swallowed: bool = False) -> None:
         raise KeyboardInterrupt
 
 
-def listen_again() -> None:
+def reinstall_handlers() -> None:
     """Puts the handlers of `as_one_interrupt` back, where a library has changed them without Python's knowledge."""
     for number in SIGNALS:
         if signal.getsignal(number) is _on_signal:
@@ -113,7 +113,7 @@ def leave(code: int) -> NoReturn:
                 stream.flush()
     except (OSError, ValueError):  # a full disk, or a reader that is gone: Python would try again, and end with 120
         os._exit(code)
-    if hanging():
+    if has_abandoned_threads():
         os._exit(code)
     sys.exit(code)
 

@@ -42,16 +42,16 @@ class Spent:
 
     def text(self) -> str:
         """`0.5 h, 2.0 GPU hours, cost 7`."""
-        told = [f"{self.hours:.3g} h"]
-        told += [f"{self.gpu_hours:.3g} GPU hours"] if self.gpu_hours else []
-        told += [f"cost {self.cost:.3g}"] if self.cost else []
-        return ", ".join(told)
+        lines = [f"{self.hours:.3g} h"]
+        lines += [f"{self.gpu_hours:.3g} GPU hours"] if self.gpu_hours else []
+        lines += [f"cost {self.cost:.3g}"] if self.cost else []
+        return ", ".join(lines)
 
 
 def spent_of(manifest: Mapping[str, Any]) -> Spent:
     """What a run's manifest says that it has taken so far; failures are counted anew when it is resumed."""
-    kept = manifest.get("spent") or {}
-    hours, gpu_hours, cost = (float(kept.get(key, 0.0)) for key in ("hours", "gpu_hours", "cost"))
+    stored = manifest.get("spent") or {}
+    hours, gpu_hours, cost = (float(stored.get(key, 0.0)) for key in ("hours", "gpu_hours", "cost"))
     return Spent(hours=hours, gpu_hours=gpu_hours, cost=cost)
 
 

@@ -20,7 +20,7 @@ from branchwise.orchestration.input.messages import unknown_key, validated
 from branchwise.orchestration.input.published import Published, published_numbers
 from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
 from branchwise.orchestration.limits import Limits
-from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, run_with_timeout
 from branchwise.orchestration.tracking.registry import known
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import PLAN
@@ -29,7 +29,7 @@ from branchwise.trainables import BUILT_IN, Trainable, load_trainable
 from branchwise.trainables.runtime.loading import check_exists
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.session import is_registered
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 from branchwise.trainables.unimported import UnimportedTrainable
 
 OWN_KEYS = (  # the others belong to the trainable
@@ -88,9 +88,11 @@ class Outline(Strict):
     trainable: str = "dash"
     design: AnyDesign
     resources: Resources = Resources()
-    tracking: Many[Annotated[str, AfterValidator(known)]] = ()
+    tracking: TupleOf[Annotated[str, AfterValidator(known)]] = ()
     published: Published | None = None
-    reuse: Many[Annotated[str, StringConstraints(pattern=NAME_PATTERN)]] = ()  # runs whose finished arms may be taken
+    reuse: TupleOf[
+        Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+    ] = ()  # runs whose finished arms may be taken
     limits: Limits = Limits()
 
 
@@ -171,7 +173,7 @@ def _folder_of(parent: Path) -> str:
 
 def _read(file: Path) -> bytes:
     try:
-        return within(LIMIT_SECONDS, lambda: read_file(file))
+        return run_with_timeout(LIMIT_SECONDS, lambda: read_file(file))
     except TimeoutError as error:  # a pipe that nobody writes to, a file system that is gone
         raise UserError(f"{file}: cannot be read: {error}") from error
 
@@ -194,7 +196,7 @@ def parse_space(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
         spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
-    notices += [str(one.message) for one in caught if issubclass(one.category, FutureWarning)]
+    notices += [str(item.message) for item in caught if issubclass(item.category, FutureWarning)]
     space = Space(
         name=outline.name,
         method=Method(trainable=outline.trainable, module=module, spec=spec, file=file),

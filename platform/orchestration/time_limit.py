@@ -14,7 +14,7 @@ T = TypeVar("T")
 _abandoned: list[threading.Thread] = []
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns or raises, unless that takes longer than `seconds`: then TimeoutError, an OSError.
 
     The call has a thread of its own, so that Ctrl-C is heard meanwhile; one that never ends is left behind.
@@ -33,7 +33,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    leave_behind(thread)
+    abandon_thread(thread)
     if not done.wait(seconds):
         raise TimeoutError(f"no answer within {seconds:.0f} s")
     if failure:
@@ -41,17 +41,17 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return answer[0]
 
 
-def leave_behind(thread: threading.Thread) -> None:
+def abandon_thread(thread: threading.Thread) -> None:
     """Notes a thread that may never end, and is not waited for."""
-    _abandoned[:] = [thread, *(one for one in _abandoned if one.is_alive())]
+    _abandoned[:] = [thread, *(item for item in _abandoned if item.is_alive())]
 
 
-def hanging() -> bool:
+def has_abandoned_threads() -> bool:
     """Whether a thread that was left behind is still at it; the end of a process would wait for some of these."""
     return any(thread.is_alive() for thread in _abandoned)
 
 
-class Silence:
+class IdleTimer:
     """How long something has not changed, as far as this process has seen: time it was stopped or slept is no proof."""
 
     def __init__(self) -> None:

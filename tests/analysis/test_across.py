@@ -15,8 +15,8 @@ from scipy import stats
 
 import branchwise as bw
 from branchwise.analysis.__main__ import main
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.statistics.comparisons.random_effects import random_effects
 
 # Trials of the BCG vaccine (Colditz et al. 1994): cases and others, treated and control.
@@ -47,24 +47,24 @@ def runs(tmp_path: Path) -> list[Path]:
     return [run_from_table(table(i, effect), OPTIONS, tmp_path / f"set{i}") for i, effect in enumerate((0.1, 0.3, 0.5))]
 
 
-def test_bcg_trials_have_the_numbers_of_metafor() -> None:
+def test_bcg_trials_have_numbers_of_metafor() -> None:
     a, b, c, d = BCG.T
     effects = np.log(a / (a + b) / (c / (c + d)))
     errors = np.sqrt(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d))
-    found = random_effects(effects.tolist(), errors.tolist())
-    numbers = (found.tau2, found.mean.value, found.se, found.mean.se, found.mean.low, found.mean.high, found.mean.p,
-               found.low, found.high, found.i2, found.q)  # fmt: skip
+    match = random_effects(effects.tolist(), errors.tolist())
+    numbers = (match.tau2, match.mean.value, match.se, match.mean.se, match.mean.low, match.mean.high, match.mean.p,
+               match.low, match.high, match.i2, match.q)  # fmt: skip
     published = (0.3132, -0.7145, 0.1798, 0.18079, -1.1084, -0.3206, 0.00192, -2.0091, 0.5800, 0.9222, 152.2330)
     assert numbers == pytest.approx(published, abs=5.1e-5)
-    assert (found.mean.df, found.k) == (12, 13)
-    assert found.q_p == pytest.approx(stats.chi2.sf(found.q, 12))
+    assert (match.mean.df, match.k) == (12, 13)
+    assert match.q_p == pytest.approx(stats.chi2.sf(match.q, 12))
 
 
-def test_blood_pressures_have_the_numbers_of_pimeta() -> None:
-    found = random_effects(*SBP)
-    assert found.mean.value == pytest.approx(-0.3287403, abs=2e-6)
-    assert (found.low, found.high) == pytest.approx((-0.9886995, 0.3312188), abs=5e-5)
-    assert found.tau2 == pytest.approx(0.06995102, abs=1e-5)  # pimeta's iteration stops early
+def test_blood_pressures_have_numbers_of_pimeta() -> None:
+    result = random_effects(*SBP)
+    assert result.mean.value == pytest.approx(-0.3287403, abs=2e-6)
+    assert (result.low, result.high) == pytest.approx((-0.9886995, 0.3312188), abs=5e-5)
+    assert result.tau2 == pytest.approx(0.06995102, abs=1e-5)  # pimeta's iteration stops early
     effects, variances = np.array(SBP[0]), np.array(SBP[1]) ** 2
 
     def likelihood(tau2: float) -> float:
@@ -72,7 +72,7 @@ def test_blood_pressures_have_the_numbers_of_pimeta() -> None:
         mean = weights @ effects / weights.sum()
         return float(np.log(weights).sum() - np.log(weights.sum()) - weights @ (effects - mean) ** 2)
 
-    assert likelihood(found.tau2) > max(likelihood(0.06995102), likelihood(0.0), likelihood(found.tau2 + 1e-6))
+    assert likelihood(result.tau2) > max(likelihood(0.06995102), likelihood(0.0), likelihood(result.tau2 + 1e-6))
 
 
 def test_tau_is_never_below_zero_and_units_play_no_part() -> None:
@@ -88,10 +88,10 @@ def test_tau_is_never_below_zero_and_units_play_no_part() -> None:
 
 
 def test_runs_are_combined_by_component(runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    found = bw.across(runs)
+    result = bw.across(runs)
     studies = [bw.load(run)._findings.headline.rows[0].shapley for run in runs]
-    expected = random_effects([one.value for one in studies], [one.se for one in studies])
-    assert found.combined["ema"] == expected
+    expected = random_effects([study.value for study in studies], [item.se for item in studies])
+    assert result.combined["ema"] == expected
     out = tmp_path / "out"
     assert main([*map(str, runs), "--across", "--out", str(out)]) == 0
     assert "Next data set: 95% prediction interval" in " ".join(capsys.readouterr().out.split())

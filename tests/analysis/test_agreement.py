@@ -38,7 +38,7 @@ def simulate(blocks=5, seed=0, off_sd=0.05, on_sd=0.05, effect_sd=0.0) -> pd.Dat
 
 
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
-def test_block_by_component_is_the_analysis_of_variance():
+def test_block_by_component_is_analysis_of_variance():
     frame = simulate(effect_sd=0.1).assign(y=lambda f: np.log(f["value"]))
     rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     small = smf.ols("y ~ C(cell) + C(block)", frame).fit()
@@ -51,26 +51,26 @@ def test_block_by_component_is_the_analysis_of_variance():
     assert [row.varies_p for row in rows] == pytest.approx(list(multipletests(unadjusted, method="holm")[1]))
 
 
-def test_spreads_are_the_residuals_of_each_half():
+def test_spreads_are_residuals_of_each_half():
     frame = simulate(off_sd=0.3, on_sd=0.03).assign(y=lambda f: np.log(f["value"]))
     row = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)[0]
-    found = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
-    assert (row.off_sd**2, row.on_sd**2) == pytest.approx(found)
-    assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(found[0] / found[1], 12, 12))
-    (told,) = warnings([row])
-    assert told.startswith("a: ")
-    assert "cells without it scatter with an SD of" in told
+    matches = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
+    assert (row.off_sd**2, row.on_sd**2) == pytest.approx(matches)
+    assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(matches[0] / matches[1], 12, 12))
+    (texts,) = warnings([row])
+    assert texts.startswith("a: ")
+    assert "cells without it scatter with an SD of" in texts
 
 
 def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
     scattered = simulate(blocks=6, effect_sd=0.3)
     rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered, COMPONENTS)
-    (told,) = warnings(rows)
-    assert "times the pooled one" in told
-    assert "its effect differs between blocks" in told
+    (texts,) = warnings(rows)
+    assert "times the pooled one" in texts
+    assert "its effect differs between blocks" in texts
 
 
-def test_even_tables_are_warned_of_as_rarely_as_the_level_says():
+def test_even_tables_are_warned_of_as_rarely_as_level_says():
     frames = [simulate(seed=seed) for seed in range(200)]
     rows = [agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS) for frame in frames]
     assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
@@ -84,26 +84,26 @@ def test_tables_that_cannot_tell_give_no_numbers(frame):
     assert warnings(rows) == []
 
 
-def test_the_place_of_a_lost_arm_takes_the_worst_residual():
+def test_place_of_lost_arm_takes_worst_residual():
     frame = simulate(seed=4)
     lost = frame.iloc[[7]]  # full in block 0
-    kept = frame.drop(index=7)
-    scale = analyse_scale(kept, GRID, VALUE)
-    filled = with_worst_in_place(kept, lost, scale)
-    ols = smf.ols("np.log(value) ~ C(cell) + C(block)", kept).fit()
+    stored = frame.drop(index=7)
+    scale = analyse_scale(stored, GRID, VALUE)
+    filled = with_worst_in_place(stored, lost, scale)
+    ols = smf.ols("np.log(value) ~ C(cell) + C(block)", stored).fit()
     expected = ols.predict(lost).iloc[0] + ols.resid.max()
     assert math.log(filled["value"].iloc[-1]) == pytest.approx(expected)
     assert len(filled) == len(frame)
 
 
-def test_findings_show_the_effects_with_bad_values_in_place_of_lost_arms(make_run):
-    found = analyse(load_run(make_run(lost={"full-b0": "diverged"}, blocks=5)))
-    assert set(found.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
-    for row in found.headline.rows:
-        assert found.with_worst[row.component].value < row.shapley.value  # full looks worse
+def test_findings_show_effects_with_bad_values_in_place_of_lost_arms(make_run):
+    findings = analyse(load_run(make_run(lost={"full-b0": "diverged"}, blocks=5)))
+    assert set(findings.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
+    for row in findings.headline.rows:
+        assert findings.with_worst[row.component].value < row.shapley.value  # full looks worse
     assert analyse(load_run(make_run(name="whole", blocks=5))).with_worst == {}
 
 
-def test_a_cell_whose_every_arm_was_lost_is_no_table(make_run):
-    found = analyse(load_run(make_run(lost={f"full-b{b}": "diverged" for b in range(3)})))
-    assert not any(estimate.known for estimate in found.with_worst.values())
+def test_cell_whose_every_arm_was_lost_is_no_table(make_run):
+    findings = analyse(load_run(make_run(lost={f"full-b{b}": "diverged" for b in range(3)})))
+    assert not any(estimate.known for estimate in findings.with_worst.values())

@@ -32,21 +32,21 @@ def parse(text: str) -> Claim:
     return parse_claim(text, known(CELLS))
 
 
-def test_a_share():
+def test_share():
     claim = parse("uncond_branch.share > 0.60")
     assert (claim.relation, claim.scale, claim.bound) == ("above", "share", 0.6)
     assert claim.terms == (Term(coefficient=1.0, quantity="share", names=("uncond_branch",)),)
     assert parse("uncond_branch.share >= 60%").bound == pytest.approx(0.6)
 
 
-def test_an_effect():
+def test_effect():
     claim = parse("anchor.effect < 0")
     assert (claim.relation, claim.scale, claim.bound) == ("below", "effect", 0.0)
     assert parse("anchor.effect > 5%").bound == pytest.approx(0.05)
     assert parse("anchor.shapley > -5%").bound == pytest.approx(-0.05)
 
 
-def test_values_of_cells_baselines_and_the_teacher():
+def test_values_of_cells_baselines_and_teacher():
     claim = parse("full.value - teacher.value < 4")
     assert {t.names[0]: t.coefficient for t in claim.terms} == {"full": 1.0, "teacher": -1.0}
     assert (claim.scale, claim.bound) == ("value", 4.0)
@@ -56,7 +56,7 @@ def test_values_of_cells_baselines_and_the_teacher():
     assert parse("uncond_branch+anchor.value<anchor.value").terms[0].names == ("uncond_branch+anchor",)
 
 
-def test_a_plus_between_quantities_is_a_sum_and_within_a_name_a_cell():
+def test_plus_between_quantities_is_sum_and_within_name_cell():
     claim = parse("anchor.value+curriculum.value > 3")
     assert [t.names for t in claim.terms] == [("anchor",), ("curriculum",)]
 
@@ -70,7 +70,7 @@ def test_equivalence():
     assert parse("equivalent(interaction(anchor, curriculum), 3%)").terms[0].quantity == "interaction"
 
 
-def test_interactions_do_not_depend_on_the_order_of_their_components():
+def test_interactions_do_not_depend_on_order_of_their_components():
     assert parse("interaction(curriculum, anchor) > 0").terms == parse("interaction(anchor, curriculum) > 0").terms
 
 
@@ -80,7 +80,7 @@ def test_equal_quantities_on_both_sides_are_merged():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", r"at least|expected"),
         ("anchor.share", "a comparison"),
@@ -109,14 +109,14 @@ def test_equal_quantities_on_both_sides_are_merged():
         ("__import__('os')", "has no meaning|expected"),
     ],
 )
-def test_everything_else_is_refused_in_one_sentence(text, told):
-    with pytest.raises(ValueError, match=told) as error:
+def test_everything_else_is_refused_in_one_sentence(text, message):
+    with pytest.raises(ValueError, match=message) as error:
         parse(text)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("claim ")
 
 
-def test_a_design_that_cannot_judge_a_claim_refuses_it():
+def test_design_that_cannot_judge_claim_refuses_it():
     cells = ("full", "anchor+curriculum", "uncond_branch+curriculum", "uncond_branch+anchor")
     assert parse_claim("anchor.leave_one_out > 0", known(cells)).terms
     for text in ("anchor.share > 0.1", "anchor.add_one_in > 0", "equivalent(anchor, 2%)", "base.value > 1"):
@@ -133,7 +133,7 @@ pieces = st.sampled_from(
 @given(st.one_of(st.text(max_size=40), st.lists(pieces, max_size=14).map("".join)))
 @example("anchor.share>0.5")
 @settings(max_examples=600)
-def test_any_text_is_a_claim_or_a_value_error(text):
+def test_any_text_is_claim_or_value_error(text):
     try:
         claim = parse(text)
     except ValueError:

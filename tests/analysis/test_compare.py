@@ -14,8 +14,8 @@ from scipy import stats
 
 import branchwise as bw
 from branchwise.analysis.compare import main
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
 
 OPTIONS = ImportOptions(components=["ema"], value="loss", direction="minimize")
 
@@ -37,26 +37,26 @@ def runs(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_cells_are_compared_within_shared_seeds(runs: dict[str, Path]) -> None:
-    found = bw.compare(f"{runs['first']}:base", f"{runs['second']}:full", alpha=0.1)
+    result = bw.compare(f"{runs['first']}:base", f"{runs['second']}:full", alpha=0.1)
     base = table().query("ema == 0 and seed > 1").set_index("seed")["loss"]
     full = table(shift=0.1).query("ema == 1 and seed > 1").set_index("seed")["loss"]
     expected = stats.ttest_1samp(np.log(full) - np.log(base), 0)
     interval = expected.confidence_interval(0.9)
-    row = found.differences.iloc[0]
+    row = result.differences.iloc[0]
     assert (row.p, row.df, row.seeds) == pytest.approx((expected.pvalue, 3, 4), rel=1e-9)
     assert (row.low, row.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
-    assert found.settings["component.ema"] == ("off", "on")
+    assert result.settings["component.ema"] == ("off", "on")
 
 
 def test_two_runs_are_compared_in_each_cell_that_both_have(
     runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = bw.compare(runs["first"], runs["apart"], paired=False)
+    result = bw.compare(runs["first"], runs["apart"], paired=False)
     for cell, ema in (("base", 0), ("full", 1)):
         samples = [np.log(frame.query(f"ema == {ema}")["loss"]) for frame in (table(first_seed=50), table())]
-        row = found.differences.set_index("cell").loc[cell]
+        row = result.differences.set_index("cell").loc[cell]
         assert row.p == pytest.approx(stats.ttest_ind(*samples, equal_var=False).pvalue, rel=1e-9)
-    assert found.differences.p_holm.min() == pytest.approx(min(1.0, 2 * found.differences.p.min()))
+    assert result.differences.p_holm.min() == pytest.approx(min(1.0, 2 * result.differences.p.min()))
     assert main([str(runs["first"]), str(runs["second"])]) == 0
     text = capsys.readouterr().out
     assert "within shared seeds" in text
@@ -66,12 +66,12 @@ def test_two_runs_are_compared_in_each_cell_that_both_have(
 def test_two_groups_are_compared_by_welch() -> None:
     frame = table().rename(columns={"ema": "method"})
     for scale, transform in ((None, np.asarray), ("log", np.log)):
-        found = bw.compare(frame, group="method", value="loss", scale=scale)
+        result = bw.compare(frame, group="method", value="loss", scale=scale)
         samples = [transform(frame.loc[frame["method"] == method, "loss"]) for method in (1, 0)]
-        row = found.differences.iloc[0]
+        row = result.differences.iloc[0]
         assert row.p == pytest.approx(stats.ttest_ind(*samples, equal_var=False).pvalue, rel=1e-9)
         assert row.estimate == pytest.approx(samples[0].mean() - samples[1].mean())
-    assert any("6 seeds that both have" in note for note in found.notes)
+    assert any("6 seeds that both have" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(

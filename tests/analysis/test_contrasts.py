@@ -29,20 +29,20 @@ def by_permutations(v: np.ndarray, k: int) -> list[float]:
 
 @given(values)
 @settings(deadline=None, max_examples=60)
-def test_shapley_equals_the_mean_over_all_orders(v):
+def test_shapley_equals_mean_over_all_orders(v):
     k = len(v).bit_length() - 1
-    ours = [contrasts.shapley(i, k) @ v for i in range(k)]
-    assert ours == pytest.approx(by_permutations(v, k), abs=1e-9)
-    assert sum(ours) == pytest.approx(contrasts.total_gain(k) @ v, abs=1e-9)
+    actual = [contrasts.shapley(i, k) @ v for i in range(k)]
+    assert actual == pytest.approx(by_permutations(v, k), abs=1e-9)
+    assert sum(actual) == pytest.approx(contrasts.total_gain(k) @ v, abs=1e-9)
 
 
-def test_shapley_of_six_components_equals_the_mean_over_all_orders():
+def test_shapley_of_six_components_equals_mean_over_all_orders():
     v = np.random.default_rng(0).normal(size=64)
     assert [contrasts.shapley(i, 6) @ v for i in range(6)] == pytest.approx(by_permutations(v, 6), abs=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_effects_recover_the_coefficients_of_a_centred_polynomial(k):
+def test_effects_recover_coefficients_of_centred_polynomial(k):
     """With +-1/2 coding, the coefficient of a product is the difference of differences averaged over the rest."""
     rng = np.random.default_rng(k)
     subsets = [s for order in range(1, k + 1) for s in combinations(range(k), order)]

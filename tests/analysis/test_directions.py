@@ -34,9 +34,9 @@ def test_reports_are_mirrored(make_run: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(("better", "expected"), [("lower", 2.0), ("higher", 3.0)])
-def test_the_best_setting_of_a_curve_has_the_best_mean(better: str, expected: float) -> None:
+def test_best_setting_of_curve_has_best_mean(better: str, expected: float) -> None:
     points = {x: Estimate(value=value) for x, value in ((1.0, 0.5), (2.0, 0.2), (3.0, 0.9))}
     curve = Curve(others="", metric="m", x=(1, 2, 3), cells={"full": points}, teacher={}, better=better)  # type: ignore[arg-type]
-    found = curve.best("full")
-    assert found is not None
-    assert found[0] == expected
+    result = curve.best("full")
+    assert result is not None
+    assert result[0] == expected

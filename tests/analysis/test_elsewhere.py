@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from branchwise.analysis.__main__ import main
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
-from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
+from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import analyse
@@ -38,43 +38,43 @@ def table(seeds: int = 6) -> pd.DataFrame:
 
 
 def findings(runs: Any, tmp_path: Path, **changes: Any) -> Any:
-    asked = ImportOptions(**{**{name: getattr(ASKED, name) for name in ASKED.__dataclass_fields__}, **changes})
-    return analyse(load_run(run_from_table(runs, asked, tmp_path / "made")))
+    requested = ImportOptions(**{**{name: getattr(ASKED, name) for name in ASKED.__dataclass_fields__}, **changes})
+    return analyse(load_run(run_from_table(runs, requested, tmp_path / "made")))
 
 
-def test_numbers_are_those_of_the_sweep_that_made_the_same_runs(root: Path, tmp_path: Path) -> None:
+def test_numbers_are_those_of_sweep_that_made_same_runs(root: Path, tmp_path: Path) -> None:
     run = load_run(root / "tests/data/runs/ablation")
     arms = run.arms[run.arms["kind"] == "cell"]
     columns = {f"component.{name}": name for name in run.components}
     exported = arms.rename(columns=columns)[[*columns.values(), "seed", "value"]]
     exported.to_csv(tmp_path / "runs.csv", index=False)
-    found = findings(tmp_path / "runs.csv", tmp_path, components=run.components, value="value", direction="minimize")
+    result = findings(tmp_path / "runs.csv", tmp_path, components=run.components, value="value", direction="minimize")
     swept = analyse(run)
-    assert found.run.components == swept.run.components
-    for ours, theirs in zip(found.headline.rows, swept.headline.rows, strict=True):
+    assert result.run.components == swept.run.components
+    for actual, reference in zip(result.headline.rows, swept.headline.rows, strict=True):
         for quantity in ("shapley", "main_effect", "leave_one_out", "add_one_in"):
-            one, other = getattr(ours, quantity), getattr(theirs, quantity)
-            assert (one.value, one.low, one.high, one.p) == (other.value, other.low, other.high, other.p)
+            first, other = getattr(actual, quantity), getattr(reference, quantity)
+            assert (first.value, first.low, first.high, first.p) == (other.value, other.low, other.high, other.p)
     planned = {row.cell: (row.n, row.mean, row.sd) for row in swept.cells if row.cell in run.planned}
-    assert {row.cell: (row.n, row.mean, row.sd) for row in found.cells} == planned
+    assert {row.cell: (row.n, row.mean, row.sd) for row in result.cells} == planned
 
 
-def test_one_command_from_a_csv_to_the_table(tmp_path: Path) -> None:
+def test_one_command_from_csv_to_table(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "runs.csv", index=False)
     command = ["runs.csv", "--components", "ema,aug", "--value", "accuracy", "--direction", "maximize"]
     code = (
         "import sys; from branchwise.analysis.__main__ import main; code = main(sys.argv[1:]); "
         "assert not {'ray', 'torch', 'optuna', 'mlflow'} & set(sys.modules); sys.exit(code)"
     )
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *command, "--claim", "aug.share > 0.5"],
         cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "", "HOME": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    assert "aug: raises accuracy by " in told.stdout
-    assert "Claims written after the runs" in told.stdout
-    assert "they are exploratory" in told.stdout
+    assert process.returncode == 0, process.stderr
+    assert "aug: raises accuracy by " in process.stdout
+    assert "Claims written after the runs" in process.stdout
+    assert "they are exploratory" in process.stdout
     report = json.loads((tmp_path / "runs-ablation/report/ablation.json").read_text())
     assert report["claims_edited"] is True
     assert main([str(tmp_path / "runs-ablation")]) == 0, "it is a run folder like any other"
@@ -89,8 +89,8 @@ def test_levels_and_doses(tmp_path: Path) -> None:
         for act in ("gelu", "relu")
     ]
     asked = {"components": ["decay", "act"], "value": "loss", "direction": "minimize", "reference": {"act": "relu"}}
-    found = findings(pd.DataFrame(rows), tmp_path, **asked)
-    decay, act = found.run.grid.factors
+    result = findings(pd.DataFrame(rows), tmp_path, **asked)
+    decay, act = result.run.grid.factors
     assert (decay.levels, decay.reference, decay.full, decay.doses) == (
         ("0", "0.1", "0.3"),
         "0",
@@ -98,7 +98,7 @@ def test_levels_and_doses(tmp_path: Path) -> None:
         (0.0, 0.1, 0.3),
     )
     assert (act.reference, act.full) == ("relu", "gelu")
-    assert [row.component for row in found.headline.rows] == ["decay", "act"]
+    assert [row.component for row in result.headline.rows] == ["decay", "act"]
 
 
 WANDB = [
@@ -171,7 +171,7 @@ def ray_tune(folder: Path) -> str:
         trial.mkdir(parents=True)
         (trial / "params.json").write_text(json.dumps({"ema": row.ema, "aug": row.aug, "seed": row.seed}))
         results = [{"accuracy": 0.1, "training_iteration": 1}, {"accuracy": row.accuracy, "training_iteration": 2}]
-        (trial / "result.json").write_text("".join(json.dumps(one) + "\n" for one in results))
+        (trial / "result.json").write_text("".join(json.dumps(result) + "\n" for result in results))
     return str(folder / "tuned")
 
 
@@ -179,38 +179,38 @@ SOURCES = [wandb_json, wandb_csv, parquet, mlflow_folder, mlflow_database, optun
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_source_gives_the_same_numbers(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_source_gives_same_numbers(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "MLFLOW_ALLOW_FILE_STORE", "true"
     )  # new runs belong into a database, but old ones lie in folders
     value = "value" if source is optuna_storage else "accuracy"
-    found = findings(source(tmp_path), tmp_path, value=value)
+    result = findings(source(tmp_path), tmp_path, value=value)
     expected = findings(table(), tmp_path / "plain")
-    for ours, theirs in zip(found.headline.rows, expected.headline.rows, strict=True):
-        assert ours.shapley.value == pytest.approx(theirs.shapley.value, rel=1e-9)
-        assert ours.shapley.low == pytest.approx(theirs.shapley.low, rel=1e-9)
-    assert not [note for note in found.notes if "no component" in note]
+    for actual, reference in zip(result.headline.rows, expected.headline.rows, strict=True):
+        assert actual.shapley.value == pytest.approx(reference.shapley.value, rel=1e-9)
+        assert actual.shapley.low == pytest.approx(reference.shapley.low, rel=1e-9)
+    assert not [note for note in result.notes if "no component" in note]
 
 
-def test_what_a_reader_must_know_is_noted(tmp_path: Path) -> None:
+def test_what_reader_must_know_is_noted(tmp_path: Path) -> None:
     runs = table()
     runs["lr"] = np.where(runs["ema"] == 1, 0.1, 0.2)
     runs["workers"] = np.arange(24) // 2 % 3
     runs["state"] = "finished"
     runs.loc[3, "state"] = "crashed"
     runs.loc[5, "accuracy"] = np.nan
-    found = findings(runs.drop(index=[8]), tmp_path)
-    told = "\n".join(found.notes)
-    assert "lr is no component and differs along with the cells, so their effects are its effects as well" in told
-    assert "workers is no component and differs between runs of one cell" in told
-    assert "1 planned arms have no row yet: base-b2" in told
-    assert "2 arms failed" in told
-    errors = found.run.arms.set_index("arm")["error"].dropna().to_dict()
+    result = findings(runs.drop(index=[8]), tmp_path)
+    message = "\n".join(result.notes)
+    assert "lr is no component and differs along with the cells, so their effects are its effects as well" in message
+    assert "workers is no component and differs between runs of one cell" in message
+    assert "1 planned arms have no row yet: base-b2" in message
+    assert "2 arms failed" in message
+    errors = result.run.arms.set_index("arm")["error"].dropna().to_dict()
     assert errors == {"full-b0": "it ended as crashed", "aug-b1": "it has no accuracy"}
 
 
 @pytest.mark.parametrize(
-    ("change", "asked", "words"),
+    ("change", "requested", "words"),
     [
         ({}, {"direction": ""}, "the direction is missing; say --direction maximize or minimize"),
         ({}, {"components": []}, "these differ between runs: ema (0, 1); aug (none, flip)"),
@@ -228,9 +228,9 @@ def test_what_a_reader_must_know_is_noted(tmp_path: Path) -> None:
         ({}, {"claims": ["aug.sharp > 0"]}, "--claim: "),
     ],
 )  # fmt: skip
-def test_what_is_no_ablation_is_refused(change: Any, asked: Any, words: str, tmp_path: Path) -> None:
+def test_what_is_no_ablation_is_refused(change: Any, requested: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError) as refused:
-        findings(table().assign(**change), tmp_path, **asked)
+        findings(table().assign(**change), tmp_path, **requested)
     assert words in str(refused.value)
     assert not (tmp_path / "made").exists()
     assert not list(tmp_path.glob(".*"))
@@ -260,7 +260,7 @@ def test_doubled_runs_are_named(tmp_path: Path) -> None:
         ("runs.db", b"SQLite format 3\x00", "cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+def test_file_that_cannot_be_read(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RunFolderError, match=words):
         read_runs(str(tmp_path / name))
@@ -278,7 +278,7 @@ def test_bad_input_ends_with_2_and_writes_nothing(tmp_path: Path, capsys: pytest
         ([str(tmp_path / "none.csv"), *given[1:], "--components", "ema"], "no such file or folder; runs are read from"),
     ):
         assert main(arguments) == 2
-        told = capsys.readouterr().err
-        assert words in told
-        assert told.count("\n") == 1
+        output = capsys.readouterr().err
+        assert words in output
+        assert output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]

@@ -14,11 +14,11 @@ from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.statistics.attribution import analyse_scale
+from branchwise.analysis.statistics.baseline_comparison import chosen_of
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import ALPHA, contrast, fit_two_way, mean_estimate
-from branchwise.analysis.statistics.standing import chosen_of
 
 GRID = switches(("a",))
 ACCURACY = Outcome(better="higher", scale="logit", range=(0, 1))
@@ -66,12 +66,12 @@ def test_one_further_seed_lies_in_its_prediction_interval(blocks, mean_covers):
     assert in_mean / n == pytest.approx(mean_covers, abs=0.04)
 
 
-def test_sampling_of_the_teacher_enters_its_claims():
+def test_sampling_of_teacher_enters_its_claims():
     """A true ratio of exactly 2 to a teacher whose sampling noise is half the seeds' SD: 5% are refuted or supported,
     where the teacher as a constant gave 15%."""
     rng = np.random.default_rng(5)
-    known = Vocabulary(grid=GRID, cells=("base", "full", "teacher"), outcomes={"value": "log"})
-    claim = parse_claim("full.value < 2 * teacher.value", known)
+    vocabulary = Vocabulary(grid=GRID, cells=("base", "full", "teacher"), outcomes={"value": "log"})
+    claim = parse_claim("full.value < 2 * teacher.value", vocabulary)
     wrong, as_constant, n, sd = 0, 0, 250, 0.1
     for _ in range(n):
         repeats = 10 * np.exp(rng.normal(0, sd / 2 * math.sqrt(4), 4))
@@ -87,13 +87,13 @@ def test_sampling_of_the_teacher_enters_its_claims():
     assert as_constant / n > 0.12
 
 
-def test_skewed_values_are_tested_on_the_log_scale():
+def test_skewed_values_are_tested_on_log_scale():
     """Lognormal seeds: the raw test of their mean against the true one errs more than on the log scale."""
     rng = np.random.default_rng(7)
-    known = Vocabulary(grid=GRID, cells=("base", "full"), outcomes={"value": "log"})
+    vocabulary = Vocabulary(grid=GRID, cells=("base", "full"), outcomes={"value": "log"})
     claims = [
-        (parse_claim("full.value < 1", known), {"full": 1.0}),
-        (parse_claim("full.value < base.value", known), {"full": 1.0, "base": -1.0}),
+        (parse_claim("full.value < 1", vocabulary), {"full": 1.0}),
+        (parse_claim("full.value < base.value", vocabulary), {"full": 1.0, "base": -1.0}),
     ]
     wrong, raw, n = np.zeros(2), 0, 250
     for _ in range(n):
@@ -108,7 +108,7 @@ def test_skewed_values_are_tested_on_the_log_scale():
     assert raw / n > 0.08
 
 
-def test_the_best_of_four_baselines_allows_for_the_choice():
+def test_best_of_four_baselines_allows_for_choice():
     """Four equal baselines: the one that looks best is called better than the method in at most 5% of runs."""
     rng = np.random.default_rng(9)
     wrong, unadjusted, n, blocks = 0, 0, 400, 5

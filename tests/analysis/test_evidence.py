@@ -23,41 +23,41 @@ KEPT = sorted((ROOT / "docs/evidence").rglob("*.run"))
 
 def check(kept: Path) -> None:
     """The numbers beside a run's tables are those of the tables, and the page shows them."""
-    beside = kept.with_suffix("")
-    committed, made = (json.loads(text) for text in (beside.with_suffix(".json").read_text(), numbers_of(kept)))
-    _same(committed, made, kept.name)
-    words = _words(beside.with_suffix(".html").read_text(encoding="utf-8"))
+    staging = kept.with_suffix("")
+    committed, created = (json.loads(text) for text in (staging.with_suffix(".json").read_text(), numbers_of(kept)))
+    _same(committed, created, kept.name)
+    words = _words(staging.with_suffix(".html").read_text(encoding="utf-8"))
     for part in parts(load_run(kept)):
-        found = analyse(part)
-        for table in (claims_table([found]), attribution_table([found])):
+        findings = analyse(part)
+        for table in (claims_table([findings]), attribution_table([findings])):
             for row in table.rows:
                 for cell in row[1:]:
                     assert _words(with_minus(cell)) in words, f"{kept.name}: {table.title}: {cell}"
 
 
-def _same(committed: object, made: object, where: str) -> None:
+def _same(committed: object, created: object, where: str) -> None:
     """Equal, numbers to nine digits: other processors round the last ones otherwise."""
-    if isinstance(committed, dict) and isinstance(made, dict):
-        assert committed.keys() == made.keys(), where
+    if isinstance(committed, dict) and isinstance(created, dict):
+        assert committed.keys() == created.keys(), where
         for key in committed:
-            _same(committed[key], made[key], f"{where}: {key}")
-    elif isinstance(committed, list) and isinstance(made, list):
-        assert len(committed) == len(made), where
-        for i, pair in enumerate(zip(committed, made, strict=True)):
+            _same(committed[key], created[key], f"{where}: {key}")
+    elif isinstance(committed, list) and isinstance(created, list):
+        assert len(committed) == len(created), where
+        for i, pair in enumerate(zip(committed, created, strict=True)):
             _same(*pair, f"{where}[{i}]")
-    elif isinstance(committed, float) and isinstance(made, float):
-        assert made == pytest.approx(committed, rel=1e-9, abs=1e-12), where
+    elif isinstance(committed, float) and isinstance(created, float):
+        assert created == pytest.approx(committed, rel=1e-9, abs=1e-12), where
     else:
-        assert committed == made, where
+        assert committed == created, where
 
 
 def _words(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
-@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)
-def test_evidence_is_what_the_code_gives(kept: Path) -> None:
-    check(kept)
+@pytest.mark.parametrize("stored", KEPT, ids=lambda path: path.name)
+def test_evidence_is_what_code_gives(stored: Path) -> None:
+    check(stored)
 
 
 def test_evidence_is_put_there_with_its_tables(tmp_path: Path) -> None:
@@ -67,15 +67,15 @@ def test_evidence_is_put_there_with_its_tables(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    kept = out.with_name("digits.run")
-    assert sum(path.stat().st_size for path in kept.rglob("*")) < 1_000_000
-    check(kept)
+    stored = out.with_name("digits.run")
+    assert sum(path.stat().st_size for path in stored.rglob("*")) < 1_000_000
+    check(stored)
     numbers = out.with_suffix(".json")
     changed = json.loads(numbers.read_text())
     changed["model"]["residual_sd"] *= 1.001
     numbers.write_text(json.dumps(changed))
     with pytest.raises(AssertionError, match="residual_sd"):
-        check(kept)
+        check(stored)
 
 
 def _copy(parent: Path) -> Path:

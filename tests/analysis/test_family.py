@@ -17,25 +17,25 @@ from branchwise.analysis.statistics.model import holm
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=8))
 def test_without_followers_it_is_holm(p_values):
     names = [f"h{i}" for i in range(len(p_values))]
-    found = adjusted(dict(zip(names, p_values, strict=True)), *gatekeeping(names, {}))
-    assert [found[name] for name in names] == pytest.approx(holm(p_values), nan_ok=True)
+    result = adjusted(dict(zip(names, p_values, strict=True)), *gatekeeping(names, {}))
+    assert [result[name] for name in names] == pytest.approx(holm(p_values), nan_ok=True)
 
 
-def test_an_example_by_hand():
+def test_example_by_hand():
     """a is rejected at 0.05 / 2; half of its share goes to its follower, half to b."""
     family = {"a": 0.01, "b": 0.03, "a2": 0.012}
-    found = adjusted(family, *gatekeeping(["a", "b"], {"a": ["a2"]}))
-    assert found["a"] == pytest.approx(0.02)
-    assert found["b"] == pytest.approx(0.03 / 0.75)  # with what a passed on
-    assert found["a2"] == pytest.approx(0.04)  # 0.012 / 0.25 would be more, but b passes all of its share on
+    result = adjusted(family, *gatekeeping(["a", "b"], {"a": ["a2"]}))
+    assert result["a"] == pytest.approx(0.02)
+    assert result["b"] == pytest.approx(0.03 / 0.75)  # with what a passed on
+    assert result["a2"] == pytest.approx(0.04)  # 0.012 / 0.25 would be more, but b passes all of its share on
 
 
-def test_a_follower_waits_for_its_gate():
-    found = adjusted({"a": 0.5, "a2": 1e-9, "b": 0.4}, *gatekeeping(["a", "b"], {"a": ["a2"]}))
-    assert found["a2"] >= found["a"] > 0.05
+def test_follower_waits_for_its_gate():
+    result = adjusted({"a": 0.5, "a2": 1e-9, "b": 0.4}, *gatekeeping(["a", "b"], {"a": ["a2"]}))
+    assert result["a2"] >= result["a"] > 0.05
 
 
-def test_followers_cost_the_first_test_nothing():
+def test_followers_cost_first_test_nothing():
     """Against a flat Holm family of nine: the smallest of three is tested at 0.05 / 3, not at 0.05 / 9."""
     first = ["a", "b", "c"]
     followers = {name: [f"{name}2", f"{name}3"] for name in first}
@@ -44,7 +44,7 @@ def test_followers_cost_the_first_test_nothing():
 
 
 @pytest.mark.parametrize("true", [(), ("a",), ("a", "a2"), ("a", "b", "a2")])
-def test_the_family_wise_error_is_kept(true):
+def test_family_wise_error_is_kept(true):
     """Whatever is true: a wrong rejection anywhere in at most 5% of families, of correlated tests too."""
     rng = np.random.default_rng(len(true))
     names = ["a", "b", "c", "a2", "a3", "b2", "b3"]
@@ -53,6 +53,6 @@ def test_the_family_wise_error_is_kept(true):
     for _ in range(n):
         z = 0.5 * rng.normal() + np.sqrt(0.75) * rng.normal(size=len(names))
         p = 2 * stats.norm.sf(np.abs(z + [6.0 * (name in true) for name in names]))
-        found = adjusted(dict(zip(names, p.tolist(), strict=True)), weights, edges)
-        wrong += any(found[name] <= 0.05 for name in names if name not in true)
+        result = adjusted(dict(zip(names, p.tolist(), strict=True)), weights, edges)
+        wrong += any(result[name] <= 0.05 for name in names if name not in true)
     assert wrong / n <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / n)

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
-from branchwise.analysis.elsewhere.arrange import Arranged, arrange
-from branchwise.analysis.elsewhere.options import ImportOptions, split_levels, split_names
-from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.importers.arrange import Arranged, arrange
+from branchwise.analysis.importers.options import ImportOptions, split_levels, split_names
+from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
@@ -98,9 +98,9 @@ def test_one_table_in_many_formats(content: str | bytes, tmp_path: Path) -> None
     ],
 )
 def test_formats_of_results(words: list[str], expected: list[float], range_: Any, tmp_path: Path) -> None:
-    found = arranged(rows(accuracy=words), tmp_path)
-    assert list(values(found).values()) == expected
-    assert found.unit.range == range_
+    result = arranged(rows(accuracy=words), tmp_path)
+    assert list(values(result).values()) == expected
+    assert result.unit.range == range_
 
 
 @pytest.mark.parametrize("word", ["1_200", "1,234", "80%", "[0.8]", "0x10", "1.2.3", "high", "1,23,4"])
@@ -123,13 +123,13 @@ def test_lost_runs_leave_before_anything_is_judged(tmp_path: Path) -> None:
         ],
         ignore_index=True,
     )  # fmt: skip
-    found = arranged(frame, tmp_path)
-    assert values(found) == PLAIN
-    assert len(found.arms) == 6
-    assert "since made again: it ended as failed and it ended as running" in str(found.notes)
+    result = arranged(frame, tmp_path)
+    assert values(result) == PLAIN
+    assert len(result.arms) == 6
+    assert "since made again: it ended as failed and it ended as running" in str(result.notes)
     frame = frame.drop(index=[0]).drop_duplicates(["ema", "seed"], keep="last")
-    found = arranged(frame, tmp_path)
-    assert found.arms.loc[found.arms["status"] == "failed", "arm"].tolist() == ["full-b1", "base-b2"]
+    result = arranged(frame, tmp_path)
+    assert result.arms.loc[result.arms["status"] == "failed", "arm"].tolist() == ["full-b1", "base-b2"]
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_lost_runs_leave_before_anything_is_judged(tmp_path: Path) -> None:
     ],
 )
 def test_words_for_ends(column: str, words: list[str], lost: int, tmp_path: Path) -> None:
-    found = arranged(rows(**{column: words}), tmp_path)
-    assert int((found.arms["status"] == "failed").sum()) == lost
+    result = arranged(rows(**{column: words}), tmp_path)
+    assert int((result.arms["status"] == "failed").sum()) == lost
 
 
-def test_a_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> None:
+def test_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> None:
     message = refused(rows(state=["finished"] * 5 + ["zombie"]), tmp_path)
     assert "unknown state zombie" in message
     assert "succeeded" in message
@@ -172,18 +172,18 @@ def test_a_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> 
 )
 def test_spellings_of_levels(words: list[str], levels: tuple[str, ...], note: str, tmp_path: Path) -> None:
     seeds = [0, 0, 0, 1, 1, 1] if len(levels) == 3 else [0, 0, 1, 1, 2, 2]
-    found = arranged(rows(ema=words, seed=seeds), tmp_path, reference={"ema": words[0]})
-    assert found.factors[0].levels == levels
-    assert note in " ".join(found.notes)
+    result = arranged(rows(ema=words, seed=seeds), tmp_path, reference={"ema": words[0]})
+    assert result.factors[0].levels == levels
+    assert note in " ".join(result.notes)
 
 
 def test_seeds_are_exact(tmp_path: Path) -> None:
     seeds = [2**53, 2**53, 2**53 + 1, 2**53 + 1, 2**53 + 2, 2**53 + 2]
     assert arranged(rows(seed=seeds), tmp_path).arms["seed"].tolist() == seeds
     huge = [10**30, 10**30, 10**30 + 1, 10**30 + 1, 7, 7]
-    found = arranged(rows(seed=huge), tmp_path)
-    assert found.arms["block"].tolist() == [1, 1, 2, 2, 0, 0]
-    assert f"1 is {10**30}" in str(found.notes)
+    result = arranged(rows(seed=huge), tmp_path)
+    assert result.arms["block"].tolist() == [1, 1, 2, 2, 0, 0]
+    assert f"1 is {10**30}" in str(result.notes)
 
 
 def test_suggested_options_work_when_pasted(tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_suggested_options_work_when_pasted(tmp_path: Path) -> None:
         message = refused(frame, tmp_path)
         pasted = shlex.split(message.partition("Say ")[2].partition(", or another of them")[0])
         levels = split_levels(pasted[0], pasted[1:], ["ema"])
-        found = arranged(frame, tmp_path, reference=levels)
-        assert found.factors[0].reference == level
+        result = arranged(frame, tmp_path, reference=levels)
+        assert result.factors[0].reference == level
     assert split_names('"lr, peak",ema') == ["lr, peak", "ema"]
     assert split_levels("--full", ["a=1,b=2,3", "c=x"], ["a", "b", "c"]) == {"a": "1", "b": "2,3", "c": "x"}
 
@@ -202,47 +202,47 @@ def test_suggested_options_work_when_pasted(tmp_path: Path) -> None:
 def test_claims_on_quoted_names() -> None:
     factors = (Factor(name="lr (peak)", levels=("0", "0.1", "a+b=c"), reference="0", full="a+b=c"), Factor(name="λ"))
     grid = Grid(factors=factors, planned=frozenset(combinations(factors)))
-    known = Vocabulary(grid=grid, cells=sorted(grid.names), outcomes={"value": "log"})
-    assert parse_claim('"lr (peak)"="0.1".effect > 0', known).terms[0].names == ("lr (peak)", "0.1")
-    assert parse_claim("'lr (peak)'='a+b=c'.effect > 0", known).terms[0].names == ("lr (peak)", "a+b=c")
-    assert parse_claim("λ.effect > 0", known).terms[0].names == ("λ",)
-    cell = parse_claim('"lr (peak)"="0.1"+λ.value < full.value', known).terms[0].names
+    vocabulary = Vocabulary(grid=grid, cells=sorted(grid.names), outcomes={"value": "log"})
+    assert parse_claim('"lr (peak)"="0.1".effect > 0', vocabulary).terms[0].names == ("lr (peak)", "0.1")
+    assert parse_claim("'lr (peak)'='a+b=c'.effect > 0", vocabulary).terms[0].names == ("lr (peak)", "a+b=c")
+    assert parse_claim("λ.effect > 0", vocabulary).terms[0].names == ("λ",)
+    cell = parse_claim('"lr (peak)"="0.1"+λ.value < full.value', vocabulary).terms[0].names
     assert cell == ("lr (peak)=0.1+λ",)
     with pytest.raises(ValueError, match="quoted, as in"):
-        parse_claim("lr (peak)/x.effect > 0", known)
+        parse_claim("lr (peak)/x.effect > 0", vocabulary)
 
 
-def test_a_component_means_the_setting(tmp_path: Path) -> None:
+def test_component_means_setting(tmp_path: Path) -> None:
     runs = [
         {"name": f"r{i}", "state": "finished", "config": {"lr": {"value": lr}, "seed": {"value": seed}},
          "summary": {"accuracy": {"max": 0.8 + lr + i / 1000}, "lr": lr / 100, "epoch": 9}}
         for i, (lr, seed) in enumerate([(0.01, 0), (0.1, 0), (0.01, 1), (0.1, 1)])
     ]  # fmt: skip
     (tmp_path / "runs.json").write_text(json.dumps(runs))
-    found = arranged(tmp_path / "runs.json", tmp_path, components=["lr"], value="accuracy.max")
-    assert found.factors[0].levels == ("0.01", "0.1")
-    assert not [note for note in found.notes if note.startswith("lr ")]
+    result = arranged(tmp_path / "runs.json", tmp_path, components=["lr"], value="accuracy.max")
+    assert result.factors[0].levels == ("0.01", "0.1")
+    assert not [note for note in result.notes if note.startswith("lr ")]
     assert "has no column accuracy; there are" in refused(tmp_path / "runs.json", tmp_path, components=["lr"])
     (tmp_path / "cells.csv").write_text(pd.DataFrame(runs).to_csv())
-    again = arranged(tmp_path / "cells.csv", tmp_path, components=["lr"], value="accuracy.max")
-    assert values(again) == values(found)
+    repeated = arranged(tmp_path / "cells.csv", tmp_path, components=["lr"], value="accuracy.max")
+    assert values(repeated) == values(result)
     frame = rows(**{"config/ema": ["a", "b"] * 3}).rename(columns={"seed": "config/seed"})
-    found = arranged(frame, tmp_path, reference={"ema": "a"})
-    assert found.factors[0].levels == ("a", "b")
+    result = arranged(frame, tmp_path, reference={"ema": "a"})
+    assert result.factors[0].levels == ("a", "b")
 
 
 def test_columns_of_one_name(tmp_path: Path) -> None:
     frame = pd.DataFrame({"m.drop": [0, 0.1, 0, 0.1] * 2, "h.drop": [0, 0, 0.1, 0.1] * 2, "seed": [0] * 4 + [1] * 4,
                           "accuracy": np.linspace(0.8, 0.9, 8)})  # fmt: skip
-    found = arranged(frame, tmp_path, components=["m.drop", "h.drop"])
-    assert [factor.name for factor in found.factors] == ["m.drop", "h.drop"]
+    result = arranged(frame, tmp_path, components=["m.drop", "h.drop"])
+    assert [factor.name for factor in result.factors] == ["m.drop", "h.drop"]
     assert "could be m.drop and h.drop" in refused(frame, tmp_path, components=["drop"])
     doubled = rows(x=np.arange(6)).rename(columns={"x": "accuracy"})
     assert "several columns accuracy with different values" in refused(doubled, tmp_path)
     assert "full is the name of a cell" in refused(rows(full=[0, 1] * 3), tmp_path, components=["full"])
 
 
-def test_a_row_for_each_epoch_is_refused(tmp_path: Path) -> None:
+def test_row_for_each_epoch_is_refused(tmp_path: Path) -> None:
     frame = pd.concat([rows(epoch=[epoch] * 6) for epoch in range(3)])
     assert "several rows belong to one run at different epoch" in refused(frame, tmp_path)
     uneven = arranged(rows(epoch=[3, 10, 7, 9, 10, 4]), tmp_path)
@@ -251,11 +251,11 @@ def test_a_row_for_each_epoch_is_refused(tmp_path: Path) -> None:
 
 def test_per_cent_is_recognized_or_asked_for(tmp_path: Path) -> None:
     frame = rows(accuracy=[71.5, 76, 72, 77, 71, 75.5])
-    found = arranged(frame, tmp_path)
-    assert (found.unit.scale, found.unit.range) == ("identity", None)
-    assert "say --range 0,100" in " ".join(found.notes)
-    found = arranged(frame, tmp_path, range=(0.0, 100.0))
-    assert (found.unit.scale, found.unit.range) == ("logit", (0.0, 100.0))
+    result = arranged(frame, tmp_path)
+    assert (result.unit.scale, result.unit.range) == ("identity", None)
+    assert "say --range 0,100" in " ".join(result.notes)
+    result = arranged(frame, tmp_path, range=(0.0, 100.0))
+    assert (result.unit.scale, result.unit.range) == ("logit", (0.0, 100.0))
     named = arranged(frame.rename(columns={"accuracy": "acc [%]"}), tmp_path, value="acc [%]")
     assert named.unit.range == (0.0, 100.0)
     assert "outside --range 0,1" in refused(frame, tmp_path, range=(0.0, 1.0))
@@ -275,9 +275,9 @@ def test_mlflow_parents_and_experiments(tmp_path: Path) -> None:
     prefixed = {"ema": "params.ema", "seed": "params.seed", "accuracy": "metrics.accuracy"}
     frame = pd.concat([parent, frame]).rename(columns=prefixed | {"parent": "tags.mlflow.parentRunId"})
     frame[["params.ema", "params.seed"]] = frame[["params.ema", "params.seed"]].astype("Int64")
-    found = arranged(frame, tmp_path)
-    assert values(found) == PLAIN
-    assert "1 run left out: parents" in " ".join(found.notes)
+    result = arranged(frame, tmp_path)
+    assert values(result) == PLAIN
+    assert "1 run left out: parents" in " ".join(result.notes)
     both = pd.concat([frame, frame.assign(experiment_id=2, run_id="d" + frame["run_id"])])
     message = refused(both, tmp_path)
     assert "--experiment 1 or --experiment 2" in message

@@ -50,7 +50,7 @@ def leveled(tmp_path_factory) -> Path:
     folder.mkdir()
     names = [factor.name for factor in FACTORS]
     cells = [dict(zip(names, levels, strict=True)) for levels in combinations(FACTORS)]
-    states = [{name: {"on": True, "off": False}.get(level, level) for name, level in one.items()} for one in cells]
+    states = [{name: {"on": True, "off": False}.get(level, level) for name, level in item.items()} for item in cells]
     rng, rows, along = np.random.default_rng(0), [], []
     for block in range(5):
         shift = rng.normal(0, 0.1)
@@ -75,7 +75,7 @@ def leveled(tmp_path_factory) -> Path:
         Column(name="floor_halves", about="real images, two halves"),
     )]  # fmt: skip
     plan = {
-        "format": 2, "design": "factorial", "components": names, "factors": [one.described() for one in FACTORS],
+        "format": 2, "design": "factorial", "components": names, "factors": [entry.described() for entry in FACTORS],
         "outcomes": ["value", "accuracy"], "blocks": list(range(5)), "columns": columns, "lines": [],
         "parts": [{"name": "", "kinds": ["cell"], "question": ""}],
         "cells": [{"cell": cell_of(FACTORS, levels), "kind": "cell", "patch": {}, "components": state}
@@ -103,7 +103,7 @@ def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
     assert {"primary outcome", "lowers fd_digits64 by (log scale)", "raises accuracy by (points)"} <= set(outcomes)
 
 
-def test_an_outcome_is_not_tested_where_the_primary_one_shows_nothing(leveled, tmp_path):
+def test_outcome_is_not_tested_where_primary_one_shows_nothing(leveled, tmp_path):
     def p_values(folder: Path) -> dict[str, set[str]]:
         lines = (folder / "report/ablation.md").read_text().split("## By outcome")[1].split("## ")[0].splitlines()
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -115,9 +115,9 @@ def test_an_outcome_is_not_tested_where_the_primary_one_shows_nothing(leveled, t
     arms["value"] = np.random.default_rng(1).lognormal(0, 0.1, len(arms))
     arms.to_parquet(noise / "arms.parquet")
     build_report([noise])
-    told = p_values(noise)
-    assert told["accuracy"] == {"not tested"}, "though its effects are plain: a test was not promised"
-    assert "not tested" not in told["fd_digits64"]
+    values = p_values(noise)
+    assert values["accuracy"] == {"not tested"}, "though its effects are plain: a test was not promised"
+    assert "not tested" not in values["fd_digits64"]
 
 
 def test_components_are_called_by_their_labels(leveled):
@@ -129,7 +129,7 @@ def test_components_are_called_by_their_labels(leveled):
     assert "Second branch + Anchor weight: low" in (leveled / "report/table-cells.tex").read_text()
 
 
-def test_the_cells_show_teacher_and_floor(leveled):
+def test_cells_show_teacher_and_floor(leveled):
     assert {"teacher", "real images, two halves"} <= set(svg_texts(leveled / "report/cells.svg"))
 
 
@@ -172,12 +172,12 @@ def test_log_axes_have_enough_labels(start, decades):
     assert 3 <= len(ticks) <= 14
 
 
-def test_an_endless_interval_does_not_squeeze_the_others():
+def test_endless_interval_does_not_squeeze_others():
     low, high = span([Estimate(value=0.1, low=-50.0, high=50.0), Estimate(value=0.2, low=0.1, high=0.3)])
     assert -1 < low < 0 < 0.3 < high < 1
 
 
-def test_every_cell_has_a_colour_of_its_own_and_keeps_its_order(whole):
+def test_every_cell_has_colour_of_its_own_and_keeps_its_order(whole):
     run = load_run(whole)
     order = in_order(run)
     assert order[:2] == ["base", "uncond_branch"]
@@ -191,7 +191,7 @@ def test_cells_in_words(leveled):
     assert cell_title(run, "full") == "full"
 
 
-def test_at_most_five_curves_a_panel_and_no_cell_left_out(whole):
+def test_at_most_five_curves_panel_and_no_cell_left_out(whole):
     run = load_run(whole)
     with style():
         plots = evidence.line_plots(run)
@@ -217,7 +217,7 @@ def picture(path: Path, tiles: int, tile: int = 8, about: str = "") -> None:
     Image.fromarray(pixels).save(path, pnginfo=described)
 
 
-def test_samples_are_drawn_tile_by_tile_under_real_images_and_the_teacher(make_run):
+def test_samples_are_drawn_tile_by_tile_under_real_images_and_teacher(make_run):
     folder = make_run(blocks=2)
     for arm in pd.read_parquet(folder / "arms.parquet")["arm"]:
         picture(folder / f"students/{arm}/samples.png", tiles=10)
@@ -238,7 +238,7 @@ def test_samples_are_drawn_tile_by_tile_under_real_images_and_the_teacher(make_r
     assert "teacher: seed 0" in plot.alt
 
 
-def test_pictures_for_the_readme(root, tmp_path):
+def test_pictures_for_readme(root, tmp_path):
     command = [sys.executable, str(root / "docs/pictures.py"), str(root / "tests/data/runs/ablation"), "--out"]
     first = subprocess.run([*command, str(tmp_path / "a")], capture_output=True, text=True, check=True)
     names = {f"{name}-{look}.svg" for name in ("board", "attribution") for look in ("light", "dark")}

@@ -47,7 +47,7 @@ def test_generators_give_resolution_four_and_balance(k: int) -> None:
     assert all(abs(word.sum()) in (0, RUNS[k]) for word in fours), "regular: effects are the same or clear"
 
 
-def test_the_table_has_every_number_of_components() -> None:
+def test_table_has_every_number_of_components() -> None:
     assert set(GENERATORS) == set(range(4, 21))
     words = [word for words in GENERATORS.values() for word in words]
     assert all(len(set(word)) == len(word) >= 3 for word in words)
@@ -55,32 +55,32 @@ def test_the_table_has_every_number_of_components() -> None:
 
 
 @pytest.mark.parametrize("k", [4, 5, 8, 10, 17, 20])
-def test_aliases_are_the_equal_columns(k: int) -> None:
+def test_aliases_are_equal_columns(k: int) -> None:
     grid, x = grid_of(k), signs(k)
     assert grid.is_fraction
     assert resolution(grid) == ("V or more" if k == 5 else "IV")
-    found = contrasts_of(grid)
-    assert len(found) == RUNS[k] - 1
+    result = contrasts_of(grid)
+    assert len(result) == RUNS[k] - 1
     column = {f"c{i}": x[:, i] for i in range(k)}
-    chained = {pair: number for number, one in enumerate(found) for pair in one.pairs}
+    chained = {pair: number for number, entry in enumerate(result) for pair in entry.pairs}
     pairs = list(combinations(column, 2))
     assert sorted(chained) == sorted(pairs)
-    for one, other in combinations(pairs, 2):
-        same = (column[one[0]] * column[one[1]] == column[other[0]] * column[other[1]]).all()
-        assert same == (chained[one] == chained[other])
-    main = found[0]
+    for item, other in combinations(pairs, 2):
+        same = (column[item[0]] * column[item[1]] == column[other[0]] * column[other[1]]).all()
+        assert same == (chained[item] == chained[other])
+    main = result[0]
     expected = [
         triple for triple in combinations(column, 3) if (x[:, 0] == np.prod([column[name] for name in triple], 0)).all()
     ]
     assert list(main.triples) == expected
-    assert [len(one.pairs) for one in found[:k]] == [0] * k, "no pair is mixed into a main effect"
+    assert [len(element.pairs) for element in result[:k]] == [0] * k, "no pair is mixed into a main effect"
 
 
 @pytest.mark.parametrize("k", [4, 6, 10, 20])
 def test_weights_are_orthogonal_contrasts(k: int) -> None:
     grid = grid_of(k)
     cells = [grid.name(cell) for cell in sorted(grid.planned)]
-    weights = np.array([[weights_of(grid, one)[cell] for cell in cells] for one in contrasts_of(grid)])
+    weights = np.array([[weights_of(grid, item)[cell] for cell in cells] for item in contrasts_of(grid)])
     assert np.allclose(weights.sum(1), 0)
     assert np.allclose(weights @ weights.T, np.eye(RUNS[k] - 1) * 4 / RUNS[k])
     on = np.array([dict(zip(grid.components, cell, strict=True))["c1"] == "on" for cell in sorted(grid.planned)])
@@ -104,7 +104,7 @@ def test_other_designs_are_no_fractions() -> None:
 
 def test_names_of_cells_stay_short_with_many_components() -> None:
     factors = [Factor(name=f"{'c' * 28}{i:02d}") for i in range(50)]
-    on = dict.fromkeys([one.name for one in factors], "on")
+    on = dict.fromkeys([factor.name for factor in factors], "on")
     off = dict.fromkeys(on, "off")
     assert cell_of(factors, on) == "full"
     assert cell_of(factors, off) == "base"
@@ -119,7 +119,7 @@ def test_names_of_cells_stay_short_with_many_components() -> None:
     assert cell_of([level, *factors[:6]], on | {"dose": "low", name: "off"}) == "cell_1111011"
 
 
-def test_effects_of_a_factorial_keep_their_order() -> None:
+def test_effects_of_factorial_keep_their_order() -> None:
     grid = switches(["a", "b", "c"])
     assert list(grid.effect("b", "on")) == ["b", "base", "a+b", "a", "b+c", "c", "full", "a+c"]
     assert grid.corners == tuple(grid.name(levels) for levels in every_cell(grid.factors))

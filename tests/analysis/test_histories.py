@@ -13,8 +13,8 @@ import tensorboardX
 
 import branchwise as bw
 from branchwise.analysis.__main__ import main
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 
@@ -60,64 +60,64 @@ def values(source: Any, out: Path, **changes: Any) -> tuple[dict[tuple[int, int]
 
 
 @pytest.mark.parametrize("write", [ray, tensorboard])
-def test_the_value_is_chosen_by_name(write: Any, tmp_path: Path) -> None:
+def test_value_is_chosen_by_name(write: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     source = write(tmp_path / "in")
     for at, chosen in {
-        None: lambda one: one[-1],
-        "last": lambda one: one[-1],
+        None: lambda item: item[-1],
+        "last": lambda entry: entry[-1],
         "best": min,
         "3": lambda one: one[3],
     }.items():
-        found, notes = values(source, tmp_path, at=at)
-        assert found == {run: chosen(history(*run)) for run in RUNS}
+        result, notes = values(source, tmp_path, at=at)
+        assert result == {run: chosen(history(*run)) for run in RUNS}
         assert any("optimistic" in note for note in notes) == (at == "best")
         assert any("value at step 3" in note for note in notes) == (at == "3")
-    found, _ = values(source, tmp_path, at="best", direction="maximize")
-    assert found == {run: max(history(*run)) for run in RUNS}
+    result, _ = values(source, tmp_path, at="best", direction="maximize")
+    assert result == {run: max(history(*run)) for run in RUNS}
     with pytest.raises(RunFolderError, match=r"no value at step 6 in 8 runs: .*; the last step that all have is 5"):
         values(source, tmp_path, at="6")
     with pytest.raises(RunFolderError, match=r"--at first: it must be last, best or the number of a step"):
         values(source, tmp_path, at="first")
 
 
-def test_a_step_that_one_run_lacks_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_step_that_one_run_lacks_is_refused_by_its_name(tmp_path: Path) -> None:
     """Failed runs need no such step, and runs of equal length are not called unequal."""
     source = Path(ray(tmp_path))
     short, failed = source / "train_12/result.json", source / "train_03/result.json"
     short.write_text("".join(short.read_text().splitlines(keepends=True)[:4]))
     failed.write_text(failed.read_text().splitlines(keepends=True)[0] + '{"loss": 0.')
-    found, notes = values(str(source), tmp_path, at="3")
-    assert found[1, 2] == history(1, 2)[3]
-    assert np.isnan(found[0, 3])
+    result, notes = values(str(source), tmp_path, at="3")
+    assert result[1, 2] == history(1, 2)[3]
+    assert np.isnan(result[0, 3])
     assert not any("equally long" in note for note in notes)
     with pytest.raises(RunFolderError, match=r"step 5 in 1 run: run 7 \(train_12\); the last step that all have is 3"):
         values(str(source), tmp_path, at="5")
 
 
-def test_a_step_logged_twice_is_noted(tmp_path: Path) -> None:
+def test_step_logged_twice_is_noted(tmp_path: Path) -> None:
     source = Path(ray(tmp_path))
     file = source / "train_00/result.json"
     file.write_text(
         file.read_text() + '{"loss": 9.5, "training_iteration": 3}\n{"loss": 9.0, "training_iteration": 5}\n'
     )
     for at, value in (("3", 9.5), ("last", 9.0)):
-        found, notes = values(str(source), tmp_path, at=at)
-        assert found[0, 0] == value
+        result, notes = values(str(source), tmp_path, at=at)
+        assert result[0, 0] == value
         assert any(note.startswith("1 run logged loss more than once at that step") for note in notes)
 
 
-def test_best_of_a_diverged_run_is_noted(tmp_path: Path) -> None:
+def test_best_of_diverged_run_is_noted(tmp_path: Path) -> None:
     source = Path(ray(tmp_path))
     file = source / "train_00/result.json"
     file.write_text(file.read_text() + '{"loss": NaN, "training_iteration": 6}\n')
-    found, notes = values(str(source), tmp_path, at="best")
-    assert found[0, 0] == min(history(0, 0))
+    result, notes = values(str(source), tmp_path, at="best")
+    assert result[0, 0] == min(history(0, 0))
     assert any(note.startswith("1 run had no finite loss at the end") for note in notes)
     assert np.isnan(values(str(source), tmp_path, at="last")[0][0, 0])
 
 
-def test_at_without_a_history_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_at_without_history_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.DataFrame([{"ema": ema, "seed": seed, "loss": history(ema, seed)[-1]} for ema, seed in RUNS])
     table.to_csv(tmp_path / "runs.csv", index=False)
     command = [str(tmp_path / "runs.csv"), "--components", "ema", "--value", "loss", "--direction", "minimize"]

@@ -24,9 +24,9 @@ from PIL import Image, PngImagePlugin
 
 from branchwise.analysis.__main__ import main
 from branchwise.analysis.console import make_console
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
-from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
+from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.outline import outline_of_plan
@@ -75,13 +75,13 @@ def refusal(run: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "check"), [("plan.json", check_plan), ("manifest.json", partial(check, Manifest))])
-def test_any_wrong_shape_is_a_sentence_or_a_run(run: Path, name: str, check: Callable[..., Any]) -> None:
+def test_any_wrong_shape_is_sentence_or_run(run: Path, name: str, check: Callable[..., Any]) -> None:
     """Every value of the file in turn, replaced by one of each other type: refused by name, or read to the end."""
-    whole = json.loads((run / name).read_text())
+    complete = json.loads((run / name).read_text())
     refused = []
-    for path in places(whole):
+    for path in places(complete):
         for value in (None, [], {}, "", "x", 3, -1.5, True, [None], {"x": 1}, "\0", "../../x", 10**400):
-            wrong = replaced(whole, path, value)
+            wrong = replaced(complete, path, value)
             try:
                 checked = check(wrong, name)
             except DamagedError as error:
@@ -89,13 +89,13 @@ def test_any_wrong_shape_is_a_sentence_or_a_run(run: Path, name: str, check: Cal
                 continue
             if name == "plan.json" and "cells" in checked:
                 outline = outline_of_plan(checked)
-                [outline.grid.factor(one).title for one in outline.grid.components]
+                [outline.grid.factor(component).title for component in outline.grid.components]
     assert len(refused) > 100
-    assert all(told.startswith(f"{name}: ") and "\n" not in told for told in refused)
+    assert all(message.startswith(f"{name}: ") and "\n" not in message for message in refused)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"blocks": "three"}, "blocks: input should be a valid list"),
         ({"cells": [{"cell": "full"}]}, "cells.0.kind: field required"),
@@ -106,16 +106,16 @@ def test_any_wrong_shape_is_a_sentence_or_a_run(run: Path, name: str, check: Cal
         ({"teachers": [{"key": "/etc", "cells": []}]}, "teachers.0.key: must name a file"),
     ],
 )
-def test_a_plan_of_another_shape_is_refused(run: Path, capsys: Any, change: dict[str, Any], told: str) -> None:
+def test_plan_of_another_shape_is_refused(run: Path, capsys: Any, change: dict[str, Any], message: str) -> None:
     plan = json.loads((run / "plan.json").read_text())
     plan.pop("sha256")
     (run / "plan.json").write_bytes(sealed_json({**plan, **change}))
     assert main([str(run)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert f"{run}/plan.json: " in said.err
-    assert told in said.err
-    assert said.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"{run}/plan.json: " in output.err
+    assert message in output.err
+    assert output.err.count("\n") == 1
 
 
 def test_json_nested_too_deeply_is_damaged() -> None:
@@ -152,15 +152,15 @@ def test_names_do_not_lead_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["space.yaml", "plan.json", "manifest.json", "arms.parquet", "SHA256SUMS"])
-def test_a_file_that_is_a_link_or_a_pipe_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+def test_file_that_is_link_or_pipe_is_refused(run: Path, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "secret"
     secret.write_text("password: hunter2")
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(secret)
-    told = refusal(run)
-    assert name in told
-    assert "leads outside" in told
-    assert "hunter2" not in told
+    message = refusal(run)
+    assert name in message
+    assert "leads outside" in message
+    assert "hunter2" not in message
     (run / name).unlink()
     os.mkfifo(run / name)
     assert f"{name}: must be a regular file" in refusal(run)
@@ -168,19 +168,19 @@ def test_a_file_that_is_a_link_or_a_pipe_is_refused(run: Path, tmp_path: Path, n
 
 def picture(path: Path, size: tuple[int, int] = (64, 32), **text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = PngImagePlugin.PngInfo()
+    description = PngImagePlugin.PngInfo()
     for key, value in text.items():
-        about.add_text(key, value)
-    Image.new("1", size).save(path, pnginfo=about)
+        description.add_text(key, value)
+    Image.new("1", size).save(path, pnginfo=description)
 
 
-def test_a_picture_outside_is_refused(run: Path, tmp_path: Path, capsys: Any) -> None:
+def test_picture_outside_is_refused(run: Path, tmp_path: Path, capsys: Any) -> None:
     picture(tmp_path / "private/samples.png")
     (run / "students").mkdir()
     (run / "students/full-b0").symlink_to(tmp_path / "private")
     assert main([str(run)]) == 2
-    said = capsys.readouterr().err
-    assert "students/full-b0: a link that leads outside its folder" in said
+    output = capsys.readouterr().err
+    assert "students/full-b0: a link that leads outside its folder" in output
     (run / "students/full-b0").unlink()
     picture(run / "students/full-b0/samples.png")
     manifest = json.loads((run / "manifest.json").read_text())
@@ -201,11 +201,11 @@ def test_pictures_that_cannot_be_drawn_are_named(run: Path) -> None:
     files[3].write_bytes(b"\x89PNG\r\n\x1a\n cut off")
     loaded = load_run(run)
     assert sample_rows(loaded) is None
-    told = "\n".join(sorted(unread(loaded)))
-    assert "full-b0/samples.png is left out: 9000 x 9000 pixels" in told
-    assert "base-b0/samples.png is left out: a tile of 2 x 3000 pixels" in told
-    assert "anchor-b0/samples.png is left out: it is not a regular file" in told
-    assert "uncond_branch-b0/samples.png is left out: it cannot be read as PNG" in told
+    message = "\n".join(sorted(unread(loaded)))
+    assert "full-b0/samples.png is left out: 9000 x 9000 pixels" in message
+    assert "base-b0/samples.png is left out: a tile of 2 x 3000 pixels" in message
+    assert "anchor-b0/samples.png is left out: it is not a regular file" in message
+    assert "uncond_branch-b0/samples.png is left out: it cannot be read as PNG" in message
     for tile in ("0x0", "0x8", "-1x4", "9x", "1e9x1", "99999999x8", "200x200", "²x²"):
         picture(files[0], Tile=tile)
         assert unread(loaded)
@@ -213,7 +213,7 @@ def test_pictures_that_cannot_be_drawn_are_named(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "told"),
+    ("column", "values", "message"),
     [
         ("arm", [[1], [2]], "column arm: must hold texts"),
         ("cell", ["a" * 5000, "b"], "column cell: 5,000 characters"),
@@ -221,11 +221,11 @@ def test_pictures_that_cannot_be_drawn_are_named(run: Path) -> None:
         ("comparability_key", ["[1]", "{}"], "column comparability_key: must hold JSON objects"),
     ],
 )
-def test_tables_of_another_shape_are_refused(run: Path, column: str, values: list[Any], told: str) -> None:
+def test_tables_of_another_shape_are_refused(run: Path, column: str, values: list[Any], message: str) -> None:
     arms = pd.read_parquet(run / "arms.parquet").head(2)
     arms.assign(**{column: values}).to_parquet(run / "arms.parquet")
     (run / "SHA256SUMS").unlink(missing_ok=True)
-    assert told in refusal(run)
+    assert message in refusal(run)
 
 
 @pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"index_columns": ["nowhere"], "columns": 3}', b"\xff\0"])
@@ -237,7 +237,7 @@ def test_hostile_parquet_metadata_is_harmless(run: Path, metadata: bytes) -> Non
         assert len(load_run(run).arms) == 30
 
 
-def test_a_small_file_of_endless_rows_is_refused(run: Path) -> None:
+def test_small_file_of_endless_rows_is_refused(run: Path) -> None:
     rows = pa.table({"arm": pa.DictionaryArray.from_arrays(pa.array([0] * 400_000, pa.int8()), ["a"])})
     schema = rows.schema
     with pq.ParquetWriter(run / "arms.parquet", schema) as writer:
@@ -269,12 +269,12 @@ def test_hostile_names_do_no_harm(tmp_path: Path, capsys: Any, recwarn: Any) -> 
             value = 1.0 + sum(on) + 0.1 * seed + 0.01 * mask * seed
             rows.append({HOSTILE[0]: on[0], HOSTILE[1]: HOSTILE[4] if on[1] else HOSTILE[6], "seed": seed,
                          HOSTILE[3]: value, HOSTILE[5]: HOSTILE[2]})  # fmt: skip
-    asked = ImportOptions(components=HOSTILE[:2], block="seed", value=HOSTILE[3], direction="maximize",
+    requested = ImportOptions(components=HOSTILE[:2], block="seed", value=HOSTILE[3], direction="maximize",
                   reference={HOSTILE[1]: HOSTILE[6]})  # fmt: skip
-    summary = build_report([run_from_table(pd.DataFrame(rows), asked, tmp_path / "out\x1b]0;x\x07")])
+    summary = build_report([run_from_table(pd.DataFrame(rows), requested, tmp_path / "out\x1b]0;x\x07")])
     show(summary, make_console())
-    said = capsys.readouterr()
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", said.out + said.err)
+    output = capsys.readouterr()
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", output.out + output.err)
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
     report = next(tmp_path.glob("out*")) / "report"
     for file in report.iterdir():
@@ -300,18 +300,18 @@ def test_markdown_keeps_numbers_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("out", ["/proc/branchwise/report", "file/below", "a" * 300], ids=["proc", "file", "long"])
-def test_an_out_that_cannot_be_written_is_named(run: Path, tmp_path: Path, capsys: Any, out: str) -> None:
+def test_out_that_cannot_be_written_is_named(run: Path, tmp_path: Path, capsys: Any, out: str) -> None:
     (tmp_path / "file").touch()
     target = str(tmp_path / out)
     assert main([str(run), "--out", target]) == 2
-    said = capsys.readouterr().err
-    assert "--out" in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "--out" in output
+    assert "Traceback" not in output
     (tmp_path / "runs.csv").write_text(
         "a,seed,v\n" + "".join(f"{a},{s},{a + s}.5\n" for a in (0, 1) for s in (0, 1, 2))
     )
-    asked = ["--components", "a", "--value", "v", "--direction", "minimize", "--out", target]
-    assert main([str(tmp_path / "runs.csv"), *asked]) == 2
+    requested = ["--components", "a", "--value", "v", "--direction", "minimize", "--out", target]
+    assert main([str(tmp_path / "runs.csv"), *requested]) == 2
     assert "--out" in capsys.readouterr().err
 
 
@@ -323,22 +323,22 @@ def test_long_names_are_bounded(tmp_path: Path, capsys: Any, length: int) -> Non
         assert len(capsys.readouterr().err) < 1000
     assert verify([long]) == 2
     (tmp_path / "runs.csv").write_text(f"{long},seed,v\n0,0,1\n1,0,2\n0,1,1\n1,1,3\n")
-    asked = ["--components", long, "--value", "v", "--direction", "minimize", "--out", str(tmp_path / "out")]
-    assert main([str(tmp_path / "runs.csv"), *asked]) == 2
-    said = capsys.readouterr().err
-    assert "at most 200 characters" in said
-    assert len(said) < 1000
+    requested = ["--components", long, "--value", "v", "--direction", "minimize", "--out", str(tmp_path / "out")]
+    assert main([str(tmp_path / "runs.csv"), *requested]) == 2
+    output = capsys.readouterr().err
+    assert "at most 200 characters" in output
+    assert len(output) < 1000
     assert not (tmp_path / "out").exists()
 
 
-def test_verify_advises_the_run_itself(run: Path, capsys: Any) -> None:
+def test_verify_advises_run_itself(run: Path, capsys: Any) -> None:
     (run / "arms").mkdir()
     (run / "arms/full-b0.json").write_bytes(sealed_json({"arm": "full-b0"}).replace(b"full", b"fall"))
     assert verify([str(run)]) == 1
     assert f"`branchwise resume {run.name}` makes it again" in capsys.readouterr().out
 
 
-def test_a_link_in_the_place_of_a_report_is_replaced(run: Path, tmp_path: Path) -> None:
+def test_link_in_place_of_report_is_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/ablation.json").write_text("{}")
     (run / "report").symlink_to(tmp_path / "elsewhere")

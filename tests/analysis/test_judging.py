@@ -82,7 +82,7 @@ def test_share_and_its_interval_agree():
         assert (verdict.test.p < 0.05) is expected
 
 
-def test_tost_is_the_larger_of_two_one_sided_tests():
+def test_tost_is_larger_of_two_one_sided_tests():
     frame = results(sd=0.05)
     log = analyse_scale(frame, GRID, VALUE)
     (verdict,), _ = verdicts(frame, "equivalent(b, 12%)")
@@ -93,7 +93,7 @@ def test_tost_is_the_larger_of_two_one_sided_tests():
     assert verdict.test.p == pytest.approx(expected, rel=1e-9)
 
 
-def test_values_against_the_teacher_are_a_one_sample_t_over_blocks():
+def test_values_against_teacher_are_one_sample_t_over_blocks():
     frame = results()
     (verdict,), _ = verdicts(frame, "full.value - teacher.value < 12")
     gaps = frame.loc[frame["cell"] == "full", "value"] - 20.0
@@ -109,7 +109,7 @@ def test_one_family_holds_shapley_values_and_claims():
     assert [*(row.p_holm for row in rows), *(v.test.p_holm for v in judged)] == pytest.approx(holm(family))
 
 
-def test_a_claim_on_a_shapley_value_against_zero_is_no_second_test():
+def test_claim_on_shapley_value_against_zero_is_no_second_test():
     frame = results(sd=0.05)
     with_claim, rows = verdicts(frame, "b.shapley > 0")
     _, alone = verdicts(frame)
@@ -144,13 +144,13 @@ def test_claims_are_sealed_in_one_form():
     assert sealed("a.share > 0.6") != sealed("a.share > 0.61")
 
 
-def test_a_share_of_an_unclear_gain_is_not_shown_with_the_reason():
+def test_share_of_unclear_gain_is_not_shown_with_reason():
     (verdict,), _ = verdicts(results(v=(0, 0.01, 0, 0.01), sd=0.3, seed=1), "a.share > 0.5")
     assert verdict.status == "not shown"
     assert verdict.test.reason == "the total gain is not clear of zero"
 
 
-def test_claims_without_the_arms_they_need_are_not_shown():
+def test_claims_without_arms_they_need_are_not_shown():
     frame = results()
     judged, _ = verdicts(frame[frame["cell"] != "b"], "b.add_one_in > 0", "b.value < 9", "a.leave_one_out > 0")
     assert [v.status for v in judged] == ["not shown"] * 3

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from branchwise.analysis.elsewhere.files import json_file
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
-from branchwise.analysis.elsewhere.run_table import RunTable, Words
-from branchwise.analysis.elsewhere.text.spelling import read_spelling
+from branchwise.analysis.importers.files import json_file
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
+from branchwise.analysis.importers.run_table import RunTable, Words
+from branchwise.analysis.importers.text.spelling import read_spelling
 from branchwise.analysis.records.names import is_plain
 from branchwise.analysis.report.build import numbers_of
 
@@ -50,7 +50,7 @@ def analysed(frame: pd.DataFrame, folder: Path) -> tuple[dict[str, float], int]:
     return {row["cell"]: row["mean"] for row in json.loads(text)["cells"]}, calls
 
 
-def test_no_function_is_called_for_each_column_of_a_run(tmp_path: Path) -> None:
+def test_no_function_is_called_for_each_column_of_run(tmp_path: Path) -> None:
     small, large = runs_of(250), runs_of(1250)
     analysed(runs_of(2), tmp_path / "first")  # what is imported and compiled once
     _, few = analysed(small, tmp_path / "small")
@@ -71,8 +71,8 @@ def test_formats_agree_on_every_number(form: str, tmp_path: Path, monkeypatch: p
     records = frame.astype(object).where(frame.notna(), None).to_dict("records")
     lines = [json.dumps({key: item for key, item in record.items() if item is not None}) for record in records]
     (tmp_path / "runs.jsonl").write_text("\n".join(lines) + "\n")
-    found = json.loads(numbers_of(run_from_table(tmp_path / f"runs.{form}", OPTIONS, tmp_path / form)))
-    values = {row["arm"]: row["value"] for row in found["arms"]}
+    result = json.loads(numbers_of(run_from_table(tmp_path / f"runs.{form}", OPTIONS, tmp_path / form)))
+    values = {row["arm"]: row["value"] for row in result["arms"]}
     assert len(values) == 120
     assert values["b-b1"] is None
     names = {(False, False): "base", (False, True): "b", (True, False): "a", (True, True): "full"}
@@ -80,7 +80,7 @@ def test_formats_agree_on_every_number(form: str, tmp_path: Path, monkeypatch: p
         assert values[f"{names[row.a, row.b]}-b{row.seed // 7919}"] == pytest.approx(row.accuracy, rel=1e-15)
 
 
-def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
+def test_line_separator_in_text_ends_no_line(tmp_path: Path) -> None:
     file = tmp_path / "runs.jsonl"
     file.write_text('{"note": "a\u2028b"}\n\n{"note": null, "config.lr": 1}\n', encoding="utf-8")
     table: RunTable = json_file.read(file)

@@ -47,7 +47,7 @@ def test_numbers_have_true_minus_signs_and_words_keep_their_hyphens():
     assert tex("leave-one-out of anchor-b0, 1e-05") == "leave-one-out of anchor-b0, 1e-05"
 
 
-def test_components_and_cells_are_printed_in_words_and_the_best_cell_is_bold(whole):
+def test_components_and_cells_are_printed_in_words_and_best_cell_is_bold(whole):
     cells = (whole / "report/table-cells.tex").read_text()
     assert "uncond branch + curriculum transfer &" in cells
     assert r"uncond\_branch" not in cells
@@ -55,7 +55,7 @@ def test_components_and_cells_are_printed_in_words_and_the_best_cell_is_bold(who
     assert re.search(r"^full & .*\\textbf\{\d+\.?\d* \$\\pm\$", cells, re.MULTILINE)
 
 
-def test_a_wide_table_spans_both_columns():
+def test_wide_table_spans_both_columns():
     narrow = Table(title="Narrow", columns=("a", "b"), rows=(("x", "1"),))
     wide = Table(title="Wide", columns=tuple("abcdefg"), rows=(tuple("1234567"),))
     assert r"\begin{table}" in latex_table(narrow)
@@ -63,7 +63,7 @@ def test_a_wide_table_spans_both_columns():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here; the structure is tested above")
-def test_a_paper_reads_them_in(make_run, tmp_path):
+def test_paper_reads_them_in(make_run, tmp_path):
     """A run with every kind of table; each fragment alone, and all of them together."""
     folder = make_run(blocks=4, claims=["uncond_branch.share > 0.60", "full.value - teacher.value < 80"],
                       lost={"anchor-b0": "diverged"})  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_paper_reads_them_in(make_run, tmp_path):
     alone = sorted(path.name for path in (folder / "report").glob("table-*.tex"))
     for name, inputs in (("all", ["ablation.tex"]), ("each", alone)):
         paper = tmp_path / f"{name}.tex"
-        paper.write_text(PAPER % "\n".join(rf"\input{{{folder}/report/{one}}}" for one in inputs))
+        paper.write_text(PAPER % "\n".join(rf"\input{{{folder}/report/{item}}}" for item in inputs))
         for _ in range(2):  # the second run knows the labels
             command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"-output-directory={tmp_path}", paper]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -48,7 +48,7 @@ def test_names_of_cells():
     assert len(GRID.names) == 8
 
 
-def test_levels_are_those_of_a_two_way_anova():
+def test_levels_are_those_of_two_way_anova():
     """On a whole table: the marginal means of each level, as statsmodels estimates them."""
     frame = simulate()
     frame["y"] = -np.log(frame["value"])
@@ -60,7 +60,7 @@ def test_levels_are_those_of_a_two_way_anova():
         assert rows[level].estimate.low < EFFECTS[level] < rows[level].estimate.high
 
 
-def test_a_trend_is_the_slope_of_the_line_through_the_doses():
+def test_trend_is_slope_of_line_through_doses():
     frame = simulate(slope=True)
     frame["y"] = -np.log(frame["value"])
     frame["x"] = frame["dose"].map(dict(zip(DOSE.levels, DOSE.doses, strict=True)))
@@ -78,7 +78,7 @@ def test_shapley_values_lie_between_reference_and_full_level():
     assert scale.rows[1].main_effect.value == pytest.approx(0.3, abs=0.01)
 
 
-def test_excluded_cells_leave_the_average_to_the_others():
+def test_excluded_cells_leave_average_to_others():
     holes = replace(GRID, planned=GRID.planned - {("off", "high")})
     assert not holes.whole
     assert holes.effect("dose", "low") == GRID.effect("dose", "low")
@@ -91,11 +91,11 @@ def test_excluded_cells_leave_the_average_to_the_others():
 
 def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = None) -> str:
     outcomes = outcomes or {"value": "log"}
-    known = Vocabulary(grid=GRID, cells=[*GRID.names, "teacher"], outcomes=outcomes)
+    vocabulary = Vocabulary(grid=GRID, cells=[*GRID.names, "teacher"], outcomes=outcomes)
     scales = [analyse_scale(frame, GRID, Outcome(name=name)) for name in outcomes]
     raws = [analyse_scale(frame, GRID, Outcome(name=name), "identity") for name in outcomes]
     evidence = Evidence(outcomes=scales, raws=raws, results=frame)
-    judged, _ = settle(judge([parse_claim(text, known)], evidence, GRID), scales)
+    judged, _ = settle(judge([parse_claim(text, vocabulary)], evidence, GRID), scales)
     return judged[0].status
 
 
@@ -116,7 +116,7 @@ def test_claims_about_levels(text, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("dose=none.effect > 0", "of single levels, allowed are dose=low.effect, dose=paper.effect, dose=high.effect"),
         ("dose=low.share > 0", "of single levels"),
@@ -124,14 +124,14 @@ def test_claims_about_levels(text, expected):
         ("branch.effect(rho) > 0", "'rho' is no outcome of this run; allowed are value"),
     ],
 )
-def test_claims_that_make_no_sense_are_refused(text, told):
-    known = Vocabulary(grid=GRID, cells=GRID.names, outcomes={"value": "log"})
+def test_claims_that_make_no_sense_are_refused(text, message):
+    vocabulary = Vocabulary(grid=GRID, cells=GRID.names, outcomes={"value": "log"})
     with pytest.raises(ValueError, match="claim") as refused:
-        parse_claim(text, known)
-    assert told in str(refused.value)
+        parse_claim(text, vocabulary)
+    assert message in str(refused.value)
 
 
-def test_a_claim_is_of_the_outcome_that_it_names():
+def test_claim_is_of_outcome_that_it_names():
     frame = simulate()
     frame["error"] = np.exp(np.log(frame["value"]) * 0 + 0.2 * (frame["branch"] == "on"))
     frame["error"] *= np.exp(np.random.default_rng(1).normal(0, 0.01, len(frame)))
@@ -151,7 +151,7 @@ def test_improvements_have_one_direction_and_can_be_undone(better, scale, undone
     assert outcome.value(float(low), scale) == pytest.approx(undone)
 
 
-def test_the_logit_scale_works_within_the_range():
+def test_logit_scale_works_within_range():
     percent, fraction = (Outcome(better="higher", scale="logit", range=bounds) for bounds in ((0, 100), (0, 1)))
     values = np.array([71.59, 99.0, 0.2])
     expected = np.log(values / (100 - values))
@@ -161,6 +161,6 @@ def test_the_logit_scale_works_within_the_range():
     assert (percent.points, fraction.points, Outcome(scale="logit").points, Outcome().points) == (1, 100, 100, None)
 
 
-def test_switches_are_the_full_factorial():
+def test_switches_are_full_factorial():
     assert switches(["a", "b"]).names == {"base", "a", "b", "full"}
     assert switches(["a", "b"]).whole

@@ -48,7 +48,7 @@ TWO = {"anchor": 0.05, "other": 0.4}
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> None:
+def test_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> None:
     findings = judged(make_run(effects=TWO, blocks=8, claims=CLAIMS, sd=0.03, seed=seed, baselines=()))
     looks = findings.looks
     assert looks is not None
@@ -59,8 +59,8 @@ def test_a_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> 
     last = looks.blocks[-1]
     assert findings.headline.fit.n_blocks == last
     if looks.ended == "decided":
-        assert all(one.decided_after for one in looks.hypotheses)
-        assert max(one.decided_after or 0 for one in looks.hypotheses) == last
+        assert all(hypothesis.decided_after for hypothesis in looks.hypotheses)
+        assert max(item.decided_after or 0 for item in looks.hypotheses) == last
         assert {verdict.status for verdict in findings.verdicts} <= {"supported", "refuted"}
     level = exact_levels(LOOKS.blocks, 0.05, "obrien_fleming")[last - 4]
     half = stats.t.isf(level / 2, last - 1) * x[:last].std(ddof=1) / np.sqrt(last)
@@ -70,20 +70,20 @@ def test_a_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> 
 
 def test_later_blocks_change_nothing(make_run: MakeRun) -> None:
     """What the look that ended a run decided does not depend on what is there beyond it."""
-    whole = judged(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
-    assert whole.looks is not None
-    assert whole.looks.ended == "decided"
-    last = whole.looks.blocks[-1]
+    entire = judged(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
+    assert entire.looks is not None
+    assert entire.looks.ended == "decided"
+    last = entire.looks.blocks[-1]
     assert last < 8
-    beyond = [f"{cell}-b{block}" for block in range(last, 8) for cell in (*whole.run.cells, *whole.run.baselines)]
+    beyond = [f"{cell}-b{block}" for block in range(last, 8) for cell in (*entire.run.cells, *entire.run.baselines)]
     cut = judged(make_run("cut", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02, drop=beyond))
-    assert [one.status for one in cut.verdicts] == [one.status for one in whole.verdicts]
+    assert [verdict.status for verdict in cut.verdicts] == [item.status for item in entire.verdicts]
     assert cut.looks is not None
-    assert cut.looks.hypotheses == whole.looks.hypotheses
+    assert cut.looks.hypotheses == entire.looks.hypotheses
     assert cut.run.missing == ()
 
 
-def test_a_hopeless_run_ends_early(make_run: MakeRun) -> None:
+def test_hopeless_run_ends_early(make_run: MakeRun) -> None:
     ended = set()
     for seed in range(6):
         effects = {"anchor": 0.0, "other": 0.0}
@@ -93,7 +93,7 @@ def test_a_hopeless_run_ends_early(make_run: MakeRun) -> None:
     assert ("futile", True) in ended
 
 
-def test_before_the_first_look_nothing_is_judged(make_run: MakeRun) -> None:
+def test_before_first_look_nothing_is_judged(make_run: MakeRun) -> None:
     findings = judged(make_run(effects={"anchor": 1.0, "other": 1.0}, blocks=3, claims=CLAIMS))
     assert {verdict.status for verdict in findings.verdicts} == {"not judged"}
     assert findings.looks is not None
@@ -105,7 +105,7 @@ def test_before_the_first_look_nothing_is_judged(make_run: MakeRun) -> None:
     assert not stopping.holds
 
 
-def test_between_looks_the_last_one_counts(make_run: MakeRun) -> None:
+def test_between_looks_last_one_counts(make_run: MakeRun) -> None:
     looks = Looks(blocks=(5, 10), spending="quadratic")
     effects, claims = {"anchor": 0.9, "other": 0.06}, ["anchor.shapley > 0", "other.shapley > 0"]
     folder = make_run(effects=effects, blocks=7, claims=claims, sd=0.08)
@@ -117,13 +117,13 @@ def test_between_looks_the_last_one_counts(make_run: MakeRun) -> None:
     assert findings.headline.fit.n_blocks == 5
 
 
-def test_a_block_that_lacks_an_arm_is_not_finished(make_run: MakeRun) -> None:
+def test_block_that_lacks_arm_is_not_finished(make_run: MakeRun) -> None:
     findings = judged(make_run(effects=TWO, blocks=8, drop=["full-b4"], claims=CLAIMS, sd=0.2))
     assert findings.looks is not None
     assert (findings.looks.blocks, findings.looks.finished) == ((4,), 4)
 
 
-def test_looks_are_sealed_with_the_claims(make_run: MakeRun) -> None:
+def test_looks_are_sealed_with_claims(make_run: MakeRun) -> None:
     folder = with_looks(make_run(effects=TWO, blocks=8, claims=["anchor.shapley > 0"]))
     manifest = json.loads((folder / "manifest.json").read_text())
     for looks, edited in ((LOOKS, False), (Looks(blocks=(4, 8), spending="obrien_fleming"), True)):
@@ -132,7 +132,7 @@ def test_looks_are_sealed_with_the_claims(make_run: MakeRun) -> None:
         assert analyse(load_run(folder)).edited == edited
 
 
-def test_the_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
+def test_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
     folder = with_looks(make_run(effects=TWO, blocks=4, claims=CLAIMS, sd=0.02))
     summary = build_report([folder])
     (table,) = summary.looks
@@ -141,13 +141,13 @@ def test_the_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
     assert all(row[1].endswith(" blocks") for row in table.rows)
     page = (folder / "report/index.html").read_text()
     assert 'id="table-looks"' in page
-    told = json.loads((folder / "report/ablation.json").read_text())["looks"]
-    assert told["ended"] == "decided"
+    message = json.loads((folder / "report/ablation.json").read_text())["looks"]
+    assert message["ended"] == "decided"
     stopping = next(check for check in checks(folder) if check.name == "stopping rule")
     assert stopping.holds, stopping.told
 
 
-def test_seeds_added_after_a_verdict_are_exploratory(make_run: MakeRun) -> None:
+def test_seeds_added_after_verdict_are_exploratory(make_run: MakeRun) -> None:
     folder = make_run(effects=TWO, blocks=10, claims=CLAIMS, sd=0.02)
     plan = json.loads((folder / "plan.json").read_text())
     plan.pop("sha256", None)
@@ -156,8 +156,8 @@ def test_seeds_added_after_a_verdict_are_exploratory(make_run: MakeRun) -> None:
         (folder / "plan.json").write_text(json.dumps(plan | {"extends": extends}))
         findings = analyse(load_run(folder))
         assert {verdict.status for verdict in findings.verdicts} == statuses
-        told = [note for note in findings.notes if "8.7% of null runs (5 blocks, then 10)" in note]
-        assert bool(told) == (before == 5)
+        lines = [note for note in findings.notes if "8.7% of null runs (5 blocks, then 10)" in note]
+        assert bool(lines) == (before == 5)
 
 
 def extended(folder: Path, before: Findings, blocks: int, **added: list[str]) -> Findings:
@@ -169,7 +169,7 @@ def extended(folder: Path, before: Findings, blocks: int, **added: list[str]) ->
     return analyse(load_run(folder))
 
 
-def test_growing_never_makes_a_p_less_strict(make_run: MakeRun) -> None:
+def test_growing_never_makes_p_less_strict(make_run: MakeRun) -> None:
     claims = [*CLAIMS, "other.shapley > 0.3", "other.share > 0.2"]
     before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.1, claims=claims)))
     was = {row.component: row.p_holm for row in before.headline.rows}
@@ -186,12 +186,12 @@ def test_growing_never_makes_a_p_less_strict(make_run: MakeRun) -> None:
     assert [row[0] for row in summary.decided[0].rows] == [*claims, "anchor.shapley", "other.shapley"]
     numbers = json.loads((after.run.folder / "report" / "ablation.json").read_text())
     assert {row["component"]: row["p_holm"] for row in numbers["components"]} == was
-    told = [sentence for sentence in answers(after) if sentence.startswith(("anchor", "other"))]
-    assert len(told) == 2
-    assert all("decided before the extension, in first" in one and "not tested again" in one for one in told)
+    lines = [sentence for sentence in answers(after) if sentence.startswith(("anchor", "other"))]
+    assert len(lines) == 2
+    assert all("decided before the extension, in first" in item and "not tested again" in item for item in lines)
 
 
-def test_an_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
+def test_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
     before = analyse(load_run(make_run("first", effects=TWO, blocks=5, sd=0.05)))
     folder = make_run("second", effects=TWO | {"more": 0.3}, blocks=5, sd=0.05, claims=["more.shapley > 0"])
     after = extended(folder, before, 5, components=["more"])
@@ -202,7 +202,7 @@ def test_an_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
     assert [verdict.status for verdict in after.verdicts] == ["supported"]
 
 
-def test_the_report_says_what_limits_left(make_run: MakeRun) -> None:
+def test_report_says_what_limits_left(make_run: MakeRun) -> None:
     folder = make_run(effects=TWO, blocks=5, drop=[f"{cell}-b4" for cell in ("full", "other")])
     space = (folder / "space.yaml").read_text()
     (folder / "space.yaml").write_text(space + "limits: {hours: 2, failures: 3}\n")

@@ -31,14 +31,14 @@ def folder(root: Path, tmp_path: Path) -> Path:
 
 def add(folder: Path, name: str, change: Any, teacher: float = 2.0, own: bool = False, **settings: Any) -> None:
     """A measure in which `change(rows)` gives the values."""
-    place = folder / "measurements" / name
-    place.mkdir(parents=True)
+    location = folder / "measurements" / name
+    location.mkdir(parents=True)
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["value"] = change(arms)
     arms["teacher_value"] = teacher
-    arms.to_parquet(place / "arms.parquet", index=False)
+    arms.to_parquet(location / "arms.parquet", index=False)
     about = {"settings": {"measured": SWEEP | settings}, "of_the_sweep": {"measured": SWEEP}, "as_in_the_sweep": own}
-    (place / "measure.json").write_text(json.dumps(about))
+    (location / "measure.json").write_text(json.dumps(about))
 
 
 def read(folder: Path) -> Remeasured:
@@ -46,7 +46,7 @@ def read(folder: Path) -> Remeasured:
     return under_every_measure(findings, load_measures(findings.run))
 
 
-def test_a_run_that_was_not_measured_again_says_nothing_of_it(folder: Path) -> None:
+def test_run_that_was_not_measured_again_says_nothing_of_it(folder: Path) -> None:
     measured = read(folder)
     assert measured.effects == ()
     assert holds_table(measured).rows == best_table(measured).rows == ()
@@ -66,7 +66,7 @@ def test_effects_that_hold_and_one_that_reverses(folder: Path) -> None:
 
     add(folder, "same", lambda arms: 3 * arms["value"], space="other")
     measured = read(folder)
-    assert [one.label for one in measured.effects] == ["as in the sweep", "space other"]
+    assert [effect.label for effect in measured.effects] == ["as in the sweep", "space other"]
     assert {measured.agreement(name) for name in measured.run.components} == {"holds"}
     before, after = measured.effects
     for name, row in after.rows.items():
@@ -104,7 +104,7 @@ def test_curves_run_along_every_setting_of_which_there_are_numbers(folder: Path)
     assert table.rows[0][3].startswith("20, edge: ")
 
 
-def test_the_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) -> None:
+def test_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) -> None:
     add(folder, "a", lambda arms: arms["value"] * 1.1, scale=1.0)
     add(folder, "b", lambda arms: arms["value"] * 1.2, scale=2.0)
     (folder / "measurements" / "work").mkdir()  # of a process that measures
@@ -116,8 +116,8 @@ def test_the_report_has_tables_curves_and_numbers(folder: Path, tmp_path: Path) 
     assert "Further evaluations" in page
     assert 'id="measured_scale-caption"' in page
     assert "Does it hold under another evaluation?" in (tmp_path / "report/ablation.md").read_text()
-    told = json.loads((tmp_path / "report/ablation.json").read_text())["measures"]
-    assert [one["measure"] for one in told] == ["as in the sweep", "scale 1", "scale 2"]
+    message = json.loads((tmp_path / "report/ablation.json").read_text())["measures"]
+    assert [item["measure"] for item in message] == ["as in the sweep", "scale 1", "scale 2"]
 
 
 def name_an_evaluation(folder: Path, factor: Any) -> None:
@@ -125,8 +125,8 @@ def name_an_evaluation(folder: Path, factor: Any) -> None:
     plan = json.loads((folder / "plan.json").read_text())
     plan.pop("sha256", None)
     (value,) = [column for column in plan["columns"] if column["name"] == "value"]
-    about = f"{value['about']}, under weak: guidance 1.5"
-    plan["columns"] += [{**value, "name": name, "about": about} for name in ("value(weak)", "teacher_value(weak)")]
+    summary = f"{value['about']}, under weak: guidance 1.5"
+    plan["columns"] += [{**value, "name": name, "about": summary} for name in ("value(weak)", "teacher_value(weak)")]
     key = {**value, "name": "comparability_key(weak)", "about": "", "dtype": "string", "claimable": False}
     plan["columns"].append(key)
     (folder / "plan.json").write_text(json.dumps(plan))
@@ -138,10 +138,10 @@ def name_an_evaluation(folder: Path, factor: Any) -> None:
     (folder / "SHA256SUMS").unlink(missing_ok=True)
 
 
-def test_a_named_evaluation_is_compared_without_measuring_again(folder: Path, tmp_path: Path) -> None:
+def test_named_evaluation_is_compared_without_measuring_again(folder: Path, tmp_path: Path) -> None:
     name_an_evaluation(folder, lambda arms: 3.0)
     measured = read(folder)
-    assert [one.label for one in measured.effects] == ["as in the sweep", "weak"]
+    assert [effect.label for effect in measured.effects] == ["as in the sweep", "weak"]
     before, after = measured.effects
     for name, row in after.rows.items():
         assert row.shapley.value == pytest.approx(before.rows[name].shapley.value)

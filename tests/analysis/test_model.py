@@ -34,7 +34,7 @@ def fit(frame: pd.DataFrame):
 def test_contrasts_agree_with_statsmodels(seed, drop):
     frame = table(seed, cells=8, blocks=3, drop=drop)
     ols = smf.ols("y ~ 0 + C(cell) + C(block)", frame).fit()
-    ours = fit(frame)
+    actual = fit(frame)
     rng = np.random.default_rng(seed)
     cells = sorted(frame["cell"].unique())
     for _ in range(5):
@@ -43,17 +43,17 @@ def test_contrasts_agree_with_statsmodels(seed, drop):
         row = np.zeros(len(ols.params))
         for cell, weight in zip(cells, weights, strict=True):
             row[ols.params.index.get_loc(f"C(cell)[{cell}]")] = weight
-        theirs = ols.t_test(row)
-        estimate = contrast(ours, dict(zip(cells, weights, strict=True)), "pooled")
-        assert estimate.value == pytest.approx(theirs.effect[0], abs=1e-9)
-        assert estimate.se == pytest.approx(theirs.sd[0, 0], abs=1e-9)
-        assert (estimate.low, estimate.high) == pytest.approx(tuple(theirs.conf_int()[0]), abs=1e-9)
-        assert estimate.p == pytest.approx(float(theirs.pvalue), abs=1e-9)
-    assert ours.df == ols.df_resid
-    assert ours.residual_sd**2 == pytest.approx(ols.mse_resid, abs=1e-9)
+        reference = ols.t_test(row)
+        estimate = contrast(actual, dict(zip(cells, weights, strict=True)), "pooled")
+        assert estimate.value == pytest.approx(reference.effect[0], abs=1e-9)
+        assert estimate.se == pytest.approx(reference.sd[0, 0], abs=1e-9)
+        assert (estimate.low, estimate.high) == pytest.approx(tuple(reference.conf_int()[0]), abs=1e-9)
+        assert estimate.p == pytest.approx(float(reference.pvalue), abs=1e-9)
+    assert actual.df == ols.df_resid
+    assert actual.residual_sd**2 == pytest.approx(ols.mse_resid, abs=1e-9)
 
 
-def test_balanced_contrast_is_the_textbook_formula():
+def test_balanced_contrast_is_textbook_formula():
     frame = table(5, cells=4, blocks=6)
     wide = frame.pivot_table(index="block", columns="cell", values="y")
     estimate = contrast(fit(frame), {"c1": 1.0, "c0": -1.0})
@@ -64,16 +64,16 @@ def test_balanced_contrast_is_the_textbook_formula():
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 8])
-def test_on_whole_tables_an_effect_is_a_one_sample_t_over_blocks(blocks):
+def test_on_whole_tables_effect_is_one_sample_t_over_blocks(blocks):
     frame = table(1, cells=8, blocks=blocks)
     weights = np.random.default_rng(0).normal(size=8)
     weights -= weights.mean()
     wide = frame.pivot_table(index="block", columns="cell", values="y").to_numpy()
-    theirs = DescrStatsW(wide @ weights)
+    reference = DescrStatsW(wide @ weights)
     estimate = contrast(fit(frame), {f"c{i}": w for i, w in enumerate(weights)})
-    low, high = theirs.tconfint_mean()
+    low, high = reference.tconfint_mean()
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
-    assert estimate.p == pytest.approx(theirs.ttest_mean()[1], abs=1e-9)
+    assert estimate.p == pytest.approx(reference.ttest_mean()[1], abs=1e-9)
     assert estimate.df == pytest.approx(blocks - 1)
 
 
@@ -99,7 +99,7 @@ def cr2(frame: pd.DataFrame, weights: dict[str, float]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("seed", "blocks", "drop"), [(0, 4, 0), (1, 3, 1), (2, 5, 4), (3, 8, 9)])
-def test_with_holes_an_effect_has_the_cr2_error_and_its_degrees_of_freedom(seed, blocks, drop):
+def test_with_holes_effect_has_cr2_error_and_its_degrees_of_freedom(seed, blocks, drop):
     frame = table(seed, cells=6, blocks=blocks, drop=drop)
     frame["y"] *= 1 + frame["block"]
     for seed in range(5):
@@ -111,7 +111,7 @@ def test_with_holes_an_effect_has_the_cr2_error_and_its_degrees_of_freedom(seed,
         assert (estimate.se, estimate.df) == pytest.approx((se, df), rel=1e-9)
 
 
-def test_two_observations_of_a_cell_in_a_block_have_their_own_errors():
+def test_two_observations_of_cell_in_block_have_their_own_errors():
     frame = table(0, cells=4, blocks=4)
     frame = pd.concat([frame, frame.iloc[[0, 5]].assign(y=lambda f: f["y"] + 0.7)])
     weights = {"c0": 1.0, "c1": -1.0}
@@ -119,7 +119,7 @@ def test_two_observations_of_a_cell_in_a_block_have_their_own_errors():
     assert (estimate.se, estimate.df) == pytest.approx(cr2(frame, weights), rel=1e-9)
 
 
-def test_by_block_is_the_mixed_model_with_random_effects():
+def test_by_block_is_mixed_model_with_random_effects():
     """REML of y = cell + block + block:component: on a whole table it has the error of the t by block."""
     rng = np.random.default_rng(3)
     frame = pd.DataFrame([(b, a, c) for b in range(12) for a in (0, 1) for c in (0, 1)], columns=["block", "a", "c"])
@@ -136,58 +136,58 @@ def test_by_block_is_the_mixed_model_with_random_effects():
     assert estimate.se == pytest.approx(mixed.bse_fe["half"], rel=0.02)
 
 
-def test_a_cell_in_one_block_alone_has_no_interval_by_block():
+def test_cell_in_one_block_alone_has_no_interval_by_block():
     frame = table(0, cells=4, blocks=4)
-    ours = fit(frame[(frame["cell"] != "c3") | (frame["block"] == 0)])
-    assert contrast(ours, {"c3": 1.0, "c0": -1.0}).known
-    assert "too few blocks hold its cells" in contrast(ours, {"c3": 1.0, "c0": -1.0}).reason
-    assert contrast(ours, {"c2": 1.0, "c0": -1.0}).has_interval
-    assert contrast(ours, {"c3": 1.0, "c0": -1.0}, "pooled").has_interval
+    actual = fit(frame[(frame["cell"] != "c3") | (frame["block"] == 0)])
+    assert contrast(actual, {"c3": 1.0, "c0": -1.0}).known
+    assert "too few blocks hold its cells" in contrast(actual, {"c3": 1.0, "c0": -1.0}).reason
+    assert contrast(actual, {"c2": 1.0, "c0": -1.0}).has_interval
+    assert contrast(actual, {"c3": 1.0, "c0": -1.0}, "pooled").has_interval
 
 
 def test_one_hundred_thousand_arms_take_no_time():
     rng = np.random.default_rng(0)
     cell, block = np.divmod(np.arange(100_000), 12_500)
     keep = rng.random(len(cell)) > 0.02
-    ours = fit_two_way([f"c{i}" for i in cell[keep]], block[keep].tolist(), rng.normal(size=keep.sum()))
-    estimate = contrast(ours, {"c0": 1.0, "c1": -1.0})
+    actual = fit_two_way([f"c{i}" for i in cell[keep]], block[keep].tolist(), rng.normal(size=keep.sum()))
+    estimate = contrast(actual, {"c0": 1.0, "c1": -1.0})
     assert estimate.se == pytest.approx(math.sqrt(2 / 12_500), rel=0.05)
     assert estimate.df > 10_000
 
 
-def test_an_empty_cell_is_named_and_the_other_contrasts_stay():
+def test_empty_cell_is_named_and_other_contrasts_stay():
     frame = table(0, cells=4, blocks=3)
-    ours = fit(frame[frame["cell"] != "c2"])
-    assert contrast(ours, {"c2": 1.0, "c0": -1.0}).reason == "no finished arm in c2"
-    assert contrast(ours, {"c1": 1.0, "c0": -1.0}).has_interval
+    actual = fit(frame[frame["cell"] != "c2"])
+    assert contrast(actual, {"c2": 1.0, "c0": -1.0}).reason == "no finished arm in c2"
+    assert contrast(actual, {"c1": 1.0, "c0": -1.0}).has_interval
 
 
-def test_cells_that_never_share_a_block_cannot_be_compared():
+def test_cells_that_never_share_block_cannot_be_compared():
     ours = fit_two_way(["a", "b", "a", "b", "c", "d", "c", "d"], [0, 0, 1, 1, 2, 2, 3, 3], [1, 2, 2, 4, 3, 4, 5, 5.5])
     assert contrast(ours, {"a": 1.0, "b": -1.0}).known
     assert "never share a block" in contrast(ours, {"a": 1.0, "c": -1.0}).reason
     assert ours.df == 8 - 2 - 4
 
 
-def test_cells_linked_only_through_a_third_are_compared():
-    ours = fit_two_way(["a", "b", "b", "c"], [0, 0, 1, 1], [1.0, 2.0, 5.0, 7.0])
-    estimate = contrast(ours, {"c": 1.0, "a": -1.0})
+def test_cells_linked_only_through_third_are_compared():
+    actual = fit_two_way(["a", "b", "b", "c"], [0, 0, 1, 1], [1.0, 2.0, 5.0, 7.0])
+    estimate = contrast(actual, {"c": 1.0, "a": -1.0})
     assert estimate.value == pytest.approx(3.0)
     assert not estimate.has_interval
 
 
 def test_one_block_gives_estimates_without_intervals():
-    ours = fit(table(0, cells=4, blocks=1))
-    estimate = contrast(ours, {"c1": 1.0, "c0": -1.0})
+    actual = fit(table(0, cells=4, blocks=1))
+    estimate = contrast(actual, {"c1": 1.0, "c0": -1.0})
     assert estimate.known
     assert not estimate.has_interval
     assert "one block" in estimate.reason
 
 
 def test_no_rows_at_all():
-    ours = fit_two_way([], [], [])
-    assert (ours.n, ours.cells) == (0, ())
-    assert not contrast(ours, {"a": 1.0, "b": -1.0}).known
+    actual = fit_two_way([], [], [])
+    assert (actual.n, actual.cells) == (0, ())
+    assert not contrast(actual, {"a": 1.0, "b": -1.0}).known
 
 
 def test_values_that_are_not_finite_are_refused():
@@ -196,8 +196,8 @@ def test_values_that_are_not_finite_are_refused():
 
 
 def test_no_spread_is_no_certainty():
-    ours = fit_two_way(["a", "b"] * 3, [0, 0, 1, 1, 2, 2], [1.0, 2, 2, 3, 3, 4])
-    estimate = contrast(ours, {"b": 1.0, "a": -1.0})
+    actual = fit_two_way(["a", "b"] * 3, [0, 0, 1, 1, 2, 2], [1.0, 2, 2, 3, 3, 4])
+    estimate = contrast(actual, {"b": 1.0, "a": -1.0})
     assert (estimate.value, estimate.se) == pytest.approx((1.0, 0.0))
     assert math.isnan(estimate.p)
     assert not estimate.has_interval
@@ -234,30 +234,30 @@ def test_shares_of_very_small_and_large_values(unit):
     frame["y"] += 4 * (frame["cell"] == "c3")
     top, bottom = {"c1": 1.0, "c0": -1.0}, {"c3": 1.0, "c0": -1.0}
     expected = ratio(fit(frame), top, bottom)
-    found = ratio(fit_two_way(frame["cell"].tolist(), frame["block"].tolist(), unit * frame["y"]), top, bottom)
-    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    result = ratio(fit_two_way(frame["cell"].tolist(), frame["block"].tolist(), unit * frame["y"]), top, bottom)
+    assert (result.value, result.low, result.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
-def test_shares_of_a_loss_are_named():
+def test_shares_of_loss_are_named():
     frame = table(3, cells=4, blocks=5)
     frame["y"] -= 9 * (frame["cell"] == "c3")
     share = ratio(fit(frame), {"c1": 1.0, "c0": -1.0}, {"c3": 1.0, "c0": -1.0})
     assert share.reason == "the total gain is below zero, so it has no shares"
 
 
-def test_fieller_bounds_are_the_ratios_that_a_t_test_just_rejects():
+def test_fieller_bounds_are_ratios_that_t_test_just_rejects():
     frame = table(3, cells=4, blocks=5)
     frame["y"] += 4 * (frame["cell"] == "c3")
-    ours = fit(frame)
+    actual = fit(frame)
     top, bottom = {"c1": 1.0, "c0": -1.0}, {"c3": 1.0, "c0": -1.0}
-    share = ratio(ours, top, bottom)
+    share = ratio(actual, top, bottom)
     for bound in (share.low, share.high):
         shifted = {c: top.get(c, 0.0) - bound * bottom.get(c, 0.0) for c in ("c0", "c1", "c3")}
-        assert contrast(ours, shifted).p == pytest.approx(0.05, abs=1e-9)
+        assert contrast(actual, shifted).p == pytest.approx(0.05, abs=1e-9)
     assert share.low < share.value < share.high
 
 
-def test_a_share_is_withheld_unless_the_gain_is_clear_of_zero():
+def test_share_is_withheld_unless_gain_is_clear_of_zero():
     frame = table(0, cells=3, blocks=3)
     frame["y"] = np.random.default_rng(0).normal(size=len(frame))
     share = ratio(fit(frame), {"c1": 1.0, "c0": -1.0}, {"c2": 1.0, "c0": -1.0})
@@ -278,7 +278,7 @@ def test_holm_counts_hypotheses_that_cannot_be_tested():
     assert adjusted[2] == pytest.approx(0.08)
 
 
-def test_mean_estimate_is_the_one_sample_t_interval():
+def test_mean_estimate_is_one_sample_t_interval():
     sample = [1.0, 2.5, 2.0, 4.0]
     low, high = stats.t.interval(0.95, 3, np.mean(sample), stats.sem(sample))
     estimate = mean_estimate(sample)

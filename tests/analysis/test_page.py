@@ -18,7 +18,7 @@ from branchwise.analysis.report.build import build_report
 
 
 @needs_chromium
-def test_page_opens_without_a_complaint_or_a_request(whole, tmp_path):
+def test_page_opens_without_complaint_or_request(whole, tmp_path):
     probe = {
         "requests": """performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))""",
         "flat": """[...document.querySelectorAll('svg, img')].filter(
@@ -81,7 +81,7 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
 
 
 @needs_chromium
-def test_a_phone_shows_evidence_and_p_values(whole, tmp_path):
+def test_phone_shows_evidence_and_p_values(whole, tmp_path):
     """At 390 pixels nothing is off the screen, and no cell of a table is narrower than a few words."""
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
@@ -106,7 +106,7 @@ def running(whole, tmp_path_factory):
     return folder
 
 
-def test_an_interim_page_shows_progress_and_no_verdict(running, whole):
+def test_interim_page_shows_progress_and_no_verdict(running, whole):
     page = (running / "report/index.html").read_text()
     assert "4 of 5 finished" in page
     assert "about 2 min 40 s" in page

@@ -58,7 +58,7 @@ def test_paper_has_tables_figures_and_numbers(paper: Path) -> None:
     assert "“" not in "".join(path.read_text() for path in paper.glob("*.tex"))
 
 
-def test_tidy_numbers_are_those_of_the_report(whole: Path, paper: Path) -> None:
+def test_tidy_numbers_are_those_of_report(whole: Path, paper: Path) -> None:
     report = json.loads((whole / "report/ablation.json").read_text())
     runs: list[dict[str, Any]] = report.get("runs", [report])
     effects = pd.read_csv(paper / "effects.csv")
@@ -97,7 +97,7 @@ def test_options_that_cannot_be_honoured_are_refused(
     assert not out.exists()
 
 
-def test_claims_after_the_run_are_exploratory(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_claims_after_run_are_exploratory(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = "full.value < 1.5 * base.value"
     assert main([str(whole), "--out", str(tmp_path / "report"), "--claim", claim]) == 0
     output = capsys.readouterr().out

@@ -26,9 +26,9 @@ KNOWN = EffectSD(run="earlier", sd=0.06, df=14)
 def factorial_of(components: int) -> power.Tested:
     factors = tuple(Factor(name=name) for name in "abcdef"[:components])
     grid = Grid(factors=factors, planned=frozenset(itertools.product(("on", "off"), repeat=components)))
-    found = power.tested([headline_effect(grid, i) for i in range(components)])
-    assert found is not None
-    return found
+    result = power.tested([headline_effect(grid, i) for i in range(components)])
+    assert result is not None
+    return result
 
 
 SHAPLEY = factorial_of(3)
@@ -36,7 +36,7 @@ LEAVE_ONE_OUT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
 
 
 @pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
-def test_power_is_the_noncentral_t(blocks, hypotheses):
+def test_power_is_noncentral_t(blocks, hypotheses):
     effect, sd = 0.05, 0.06
     edge = stats.t.ppf(1 - 0.025 / hypotheses, blocks - 1)
     shift = effect / (sd / math.sqrt(blocks))
@@ -44,21 +44,21 @@ def test_power_is_the_noncentral_t(blocks, hypotheses):
     assert power.power(effect, sd, blocks, hypotheses) == pytest.approx(expected, abs=1e-9)
 
 
-def test_power_is_that_of_the_test_that_decides():
+def test_power_is_that_of_test_that_decides():
     rng = np.random.default_rng(0)
     effects = rng.normal(0.1, 0.06, (20_000, 5))
-    found = (stats.ttest_1samp(effects, 0, axis=1).pvalue < 0.05 / 4).mean()
-    assert power.power(0.1, 0.06, 5, 4) == pytest.approx(found, abs=0.01)
+    result = (stats.ttest_1samp(effects, 0, axis=1).pvalue < 0.05 / 4).mean()
+    assert power.power(0.1, 0.06, 5, 4) == pytest.approx(result, abs=0.01)
 
 
-def test_no_effect_is_seen_as_often_as_the_level_says():
+def test_no_effect_is_seen_as_often_as_level_says():
     assert power.power(0.0, 0.1, 3) == pytest.approx(0.05)
     assert power.power(0.0, 0.1, 3, 5) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("shift", [0.5, 3, 10, 40, 400])
 @pytest.mark.parametrize("blocks", [2, 3, 5])
-def test_power_is_a_number_however_large_the_effect(blocks, shift):
+def test_power_is_number_however_large_effect(blocks, shift):
     assert 0 < power.power(shift, 1.0, blocks, 4) <= 1
 
 
@@ -72,7 +72,7 @@ def test_plans_follow_what_excluded_designs_test():
     """Four components, the full method and the cells with one or two of them: no leave-one-out or add-one-in effect,
     and main effects over three pairs of cells."""
     factors = tuple(Factor(name=name) for name in "abcd")
-    cells = frozenset(one for one in itertools.product(("on", "off"), repeat=4) if one.count("on") in (1, 2, 4))
+    cells = frozenset(item for item in itertools.product(("on", "off"), repeat=4) if item.count("on") in (1, 2, 4))
     grid = Grid(factors=factors, planned=cells)
     assert power.tested([headline_effect(grid, i) for i in range(4)]) == power.Tested(
         effect="main_effect", components=4, variance=pytest.approx(6 / 9)
@@ -90,7 +90,7 @@ def test_smallest_detectable_effect_has_80_percent_power(blocks):
 
 
 @pytest.mark.parametrize("effect", [0.02, 0.05, 0.2])
-def test_blocks_needed_is_the_fewest(effect):
+def test_blocks_needed_is_fewest(effect):
     blocks = power.blocks_needed(effect, 0.06, 3)
     assert power.power(effect, 0.06, blocks, 3) >= 0.8
     assert blocks == 2 or power.power(effect, 0.06, blocks - 1, 3) < 0.8
@@ -102,7 +102,7 @@ def test_effects_out_of_reach():
 
 
 @pytest.mark.parametrize(("blocks", "expected"), [(3, 1.64), (5, 0.87)])
-def test_half_width_is_the_mean_over_runs(blocks, expected):
+def test_half_width_is_mean_over_runs(blocks, expected):
     """Of a Shapley value of three components, in residual SDs."""
     planned = power.plan(SHAPLEY, blocks)
     assert planned.half_width == pytest.approx(expected, abs=0.005)
@@ -112,7 +112,7 @@ def test_half_width_is_the_mean_over_runs(blocks, expected):
     assert planned.half_width == pytest.approx(half, rel=0.01)
 
 
-def test_a_promised_power_is_about_right():
+def test_promised_power_is_about_right():
     """The SD of a pilot is uncertain: of the 80% that it promises, two thirds remain over pilots of five blocks."""
     rng = np.random.default_rng(0)
     for df in (4, 14):
@@ -124,28 +124,28 @@ def test_a_promised_power_is_about_right():
 
 
 @pytest.mark.parametrize(("df", "expected"), [(4, 0.66), (14, 0.76)])
-def test_a_plan_says_its_power_on_average(df, expected):
+def test_plan_says_its_power_on_average(df, expected):
     """Simulated pilots: the SD that each finds, the effect that it calls detectable, and the power at the true SD."""
     sds = np.sqrt(np.random.default_rng(3).chisquare(df, 2000) / df)
     ratio = power.smallest_detectable(1.0, 6, 4)
-    found = np.mean([power.power(ratio * float(sd), 1.0, 6, 4) for sd in sds])
+    result = np.mean([power.power(ratio * float(sd), 1.0, 6, 4) for sd in sds])
     planned = power.plan(SHAPLEY, 6, effect_sd=EffectSD(run="pilot", sd=0.06, df=df), claims=1)
-    assert power.average_power(planned) == pytest.approx(found, abs=0.015)
+    assert power.average_power(planned) == pytest.approx(result, abs=0.015)
     assert power.average_power(planned) == pytest.approx(expected, abs=0.03)
     assert f"{power.average_power(planned):.0%} on average" in power.describe(planned)[-1]
 
 
-def test_claims_take_their_share_of_the_level():
+def test_claims_take_their_share_of_level():
     assert power.plan(SHAPLEY, 5, claims=3).detectable > power.plan(SHAPLEY, 5).detectable
 
 
 def test_sentences():
-    told = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=KNOWN, claims=1)))
-    assert "With 5 seeds, effects of" in told
-    assert "shared by 4 hypotheses" in told
-    assert "one more seed" in told
-    assert "10%:" in told
-    assert "upper" not in told
+    message = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=KNOWN, claims=1)))
+    assert "With 5 seeds, effects of" in message
+    assert "shared by 4 hypotheses" in message
+    assert "one more seed" in message
+    assert "10%:" in message
+    assert "upper" not in message
     unknown = " ".join(power.describe(power.plan(SHAPLEY, 3)))
     assert "residual SDs" in unknown
     assert "%:" not in unknown
@@ -188,7 +188,7 @@ def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def test_noise_of_an_earlier_run_is_that_of_the_newest_with_the_same_settings(tmp_path):
+def test_noise_of_earlier_run_is_that_of_newest_with_same_settings(tmp_path):
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}, "student": {"channels": [8]}}
     write_report(tmp_path, "old", space, 0.05, age=100)
     write_report(tmp_path, "new", space, 0.06, age=10)

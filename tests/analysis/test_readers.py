@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_tables import columns, digest
 
-from branchwise.analysis.elsewhere.run_table import from_frame
-from branchwise.analysis.elsewhere.sources import READERS, read_runs
+from branchwise.analysis.importers.run_table import from_frame
+from branchwise.analysis.importers.sources import READERS, read_runs
 from branchwise.analysis.records.damage import RunFolderError
 
 IN_FOLDER = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -45,10 +45,10 @@ def test_csv_reads_back(rows: Any, delimiter: str, encoding: str, tmp_path: Path
         writer = csv.writer(stream, delimiter=delimiter)
         writer.writerow(["opt, kind", "note", "loss"])
         writer.writerows((f"x{first}", second, repr(loss)) for first, second, loss in rows)
-    found = columns(read_runs(str(file)))
-    assert found["opt, kind"] == [f"x{first}" for first, _, _ in rows]
-    assert found["note"] == [second for _, second, _ in rows]
-    assert found["loss"] == [repr(loss) for _, _, loss in rows]
+    result = columns(read_runs(str(file)))
+    assert result["opt, kind"] == [f"x{first}" for first, _, _ in rows]
+    assert result["note"] == [second for _, second, _ in rows]
+    assert result["loss"] == [repr(loss) for _, _, loss in rows]
 
 
 @IN_FOLDER
@@ -59,11 +59,11 @@ def test_json_reads_back(rows: Any, lines: bool, tmp_path: Path) -> None:
     records = [{"seed": seed, "loss": loss, "ema": ema, "note": note} for seed, loss, ema, note in rows]
     file = tmp_path / ("runs.jsonl" if lines else "runs.json")
     file.write_text("\n".join(map(json.dumps, records)) if lines else json.dumps(records))
-    found = columns(read_runs(str(file)))
-    assert found["seed"] == [str(seed) for seed, *_ in rows]
-    assert [x.hex() for x in numbers(found["loss"])] == [float(loss).hex() for _, loss, _, _ in rows]
-    assert found["ema"] == [str(ema) for *_, ema, _ in rows]
-    assert found["note"] == [note for *_, note in rows]
+    result = columns(read_runs(str(file)))
+    assert result["seed"] == [str(seed) for seed, *_ in rows]
+    assert [x.hex() for x in numbers(result["loss"])] == [float(loss).hex() for _, loss, _, _ in rows]
+    assert result["ema"] == [str(ema) for *_, ema, _ in rows]
+    assert result["note"] == [note for *_, note in rows]
 
 
 FRAME = pd.DataFrame(
@@ -86,16 +86,16 @@ def test_pandas_types_read_back(write: str | None, tmp_path: Path) -> None:
     indexed = FRAME.set_index(["version", "seed"])
     if write:
         indexed.to_parquet(file)
-    found = columns(read_runs(str(file)) if write else from_frame(indexed))
-    assert [word.title() for word in found["ema"]] == ["True", "", "False"]
-    assert found["seed"] == [str(2**53 + 1), "", str(2**63 - 1)]
-    assert found["big"] == [str(2**64 - 1), "0", "1"]
-    assert numbers(found["loss"])[::2] == [0.1 + 0.2, 1e-308]
-    assert found["loss"][1] == ""
-    assert list(np.array(found["single"], dtype="float32")) == list(FRAME["single"])
-    assert found["opt"] == ["sgd", "", "adam"]
-    assert found["hidden"] == ["[64, 128]", "", "[]"]
-    assert found["version"] == ["1.10", "1.1", ""]
+    result = columns(read_runs(str(file)) if write else from_frame(indexed))
+    assert [word.title() for word in result["ema"]] == ["True", "", "False"]
+    assert result["seed"] == [str(2**53 + 1), "", str(2**63 - 1)]
+    assert result["big"] == [str(2**64 - 1), "0", "1"]
+    assert numbers(result["loss"])[::2] == [0.1 + 0.2, 1e-308]
+    assert result["loss"][1] == ""
+    assert list(np.array(result["single"], dtype="float32")) == list(FRAME["single"])
+    assert result["opt"] == ["sgd", "", "adam"]
+    assert result["hidden"] == ["[64, 128]", "", "[]"]
+    assert result["version"] == ["1.10", "1.1", ""]
 
 
 def log_to_mlflow(uri: str) -> mlflow.MlflowClient:
@@ -127,12 +127,12 @@ def exactly(loss: float | None) -> str:
 
 def through_client(client: mlflow.MlflowClient) -> dict[str, tuple[str, str, str]]:
     """By run: its state, its settings and its last loss as MLflow itself gives them."""
-    found = {}
+    results = {}
     for experiment in client.search_experiments():
         for run in client.search_runs([experiment.experiment_id]):
             loss = run.data.metrics.get("val/loss")
-            found[run.info.run_id] = (run.info.status, run.data.params.get("seed", ""), exactly(loss))
-    return found
+            results[run.info.run_id] = (run.info.status, run.data.params.get("seed", ""), exactly(loss))
+    return results
 
 
 @pytest.mark.parametrize("kind", ["database", "folder"])
@@ -144,20 +144,20 @@ def test_mlflow_reads_back(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     before = digest(path)
     runs = read_runs(str(path))
     assert digest(path) == before
-    found = columns(runs)
+    result = columns(runs)
     read = {}
-    for i, run in enumerate(found["run_id"]):
-        loss = found["val/loss"][i]
-        read[run] = (found["state"][i].upper(), found["config.seed"][i], exactly(float(loss) if loss else None))
+    for i, run in enumerate(result["run_id"]):
+        loss = result["val/loss"][i]
+        read[run] = (result["state"][i].upper(), result["config.seed"][i], exactly(float(loss) if loss else None))
     assert read == through_client(client)
     assert runs.history
     points = runs.history.points("val/loss")
-    for i, run in enumerate(found["run_id"]):
-        logged = sorted((one.step, exactly(one.value)) for one in client.get_metric_history(run, "val/loss"))
-        mine = zip(points.steps[points.rows == i].tolist(), points.values[points.rows == i].tolist(), strict=True)
-        assert [(int(step), exactly(value)) for step, value in mine] == logged
-    assert set(found["config.model/lr"]) == {"", "1.10"}
-    assert set(found["experiment"]) == {"kept"}
+    for i, run in enumerate(result["run_id"]):
+        logged = sorted((item.step, exactly(item.value)) for item in client.get_metric_history(run, "val/loss"))
+        local = zip(points.steps[points.rows == i].tolist(), points.values[points.rows == i].tolist(), strict=True)
+        assert [(int(step), exactly(value)) for step, value in local] == logged
+    assert set(result["config.model/lr"]) == {"", "1.10"}
+    assert set(result["experiment"]) == {"kept"}
     assert runs.kinds["val/loss"] == "metric"
     assert runs.kinds["config.seed"] == "setting"
 
@@ -193,15 +193,15 @@ def test_optuna_reads_back(kind: str, tmp_path: Path) -> None:
     storage = f"sqlite:///{path}" if kind == "database" else optuna.storages.JournalStorage(backend(str(path)))
     study = study_of(storage)
     before = digest(path)
-    found = columns(read_runs(str(path)))
+    result = columns(read_runs(str(path)))
     assert digest(path) == before
-    assert found["trial"] == [str(trial.number) for trial in study.trials]
-    assert found["state"] == [trial.state.name.lower() for trial in study.trials]
+    assert result["trial"] == [str(trial.number) for trial in study.trials]
+    assert result["state"] == [trial.state.name.lower() for trial in study.trials]
     for i, trial in enumerate(study.trials):
-        assert found["seed"][i] == str(trial.user_attrs.get("seed", ""))
-        settings_ = {name[len("config.") :]: words[i] for name, words in found.items() if name.startswith("config.")}
+        assert result["seed"][i] == str(trial.user_attrs.get("seed", ""))
+        settings_ = {name[len("config.") :]: words[i] for name, words in result.items() if name.startswith("config.")}
         assert {k: word for k, word in settings_.items() if word} == {k: str(v) for k, v in trial.params.items()}
-        assert found["value"][i] == ("" if trial.value is None else str(trial.value))
+        assert result["value"][i] == ("" if trial.value is None else str(trial.value))
 
 
 def test_ray_tune_reads_back(root: Path) -> None:
@@ -209,20 +209,20 @@ def test_ray_tune_reads_back(root: Path) -> None:
     before = digest(path / "x")
     runs = read_runs(str(path))
     assert digest(path / "x") == before
-    found = columns(runs)
+    result = columns(runs)
     states = json.loads(next(path.glob("experiment_state-*.json")).read_text())["trial_data"]
     trials = {trial["relative_logdir"]: trial for trial in (json.loads(entry[0]) for entry in states)}
-    assert set(found["trial"]) == set(trials)
-    for i, name in enumerate(found["trial"]):
+    assert set(result["trial"]) == set(trials)
+    for i, name in enumerate(result["trial"]):
         last = pd.read_json(path / name / "result.json", lines=True, precise_float=True).iloc[-1]
-        assert found["state"][i] == trials[name]["status"].lower()
-        assert float(found["accuracy"][i]) == last["accuracy"]
-        assert float(found["lr"][i]) == last["lr"]
+        assert result["state"][i] == trials[name]["status"].lower()
+        assert float(result["accuracy"][i]) == last["accuracy"]
+        assert float(result["lr"][i]) == last["lr"]
         config = trials[name]["config"]
-        assert found["config.lr"][i] == str(config["lr"])
-        assert found["config.opt.name"][i] == config["opt"]["name"]
-        assert found["config.seed"][i] == str(config["seed"])
-    assert sorted(found["state"]) == ["error", *["terminated"] * 5]
+        assert result["config.lr"][i] == str(config["lr"])
+        assert result["config.opt.name"][i] == config["opt"]["name"]
+        assert result["config.seed"][i] == str(config["seed"])
+    assert sorted(result["state"]) == ["error", *["terminated"] * 5]
 
 
 def writing_ahead(path: Path) -> sqlite3.Connection:
@@ -233,18 +233,18 @@ def writing_ahead(path: Path) -> sqlite3.Connection:
     return database
 
 
-def test_a_database_in_use_is_read_with_its_log(tmp_path: Path) -> None:
-    path, made = tmp_path / "in/mlflow.db", tmp_path / "made.db"
+def test_database_in_use_is_read_with_its_log(tmp_path: Path) -> None:
+    path, created = tmp_path / "in/mlflow.db", tmp_path / "made.db"
     path.parent.mkdir()
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made}")
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{created}")
     run = client.create_run(client.create_experiment("a")).info.run_id
-    shutil.copyfile(made, path)  # MLflow keeps its own connection open
+    shutil.copyfile(created, path)  # MLflow keeps its own connection open
     database = writing_ahead(path)
     database.execute("UPDATE runs SET status = 'FAILED'")
     database.commit()
     before = digest(path)
-    found = columns(read_runs(f"sqlite:///{path}"))
-    assert (found["run_id"], found["state"]) == ([run], ["FAILED"])
+    result = columns(read_runs(f"sqlite:///{path}"))
+    assert (result["run_id"], result["state"]) == ([run], ["FAILED"])
     assert digest(path) == before
     database.close()
 
@@ -270,7 +270,7 @@ def test_databases_of_others_are_refused_and_kept(tmp_path: Path) -> None:
         assert digest(path) == before
 
 
-def test_docs_have_a_row_for_each_reader(root: Path) -> None:
+def test_docs_have_row_for_each_reader(root: Path) -> None:
     text = (root / "docs/runs-elsewhere.md").read_text()
     for reader in READERS:
         assert f"| {reader.name} |" in text
@@ -283,7 +283,7 @@ CUT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("how", CUT)
-def test_a_damaged_trial_is_one_lost_trial(how: str, tmp_path: Path) -> None:
+def test_damaged_trial_is_one_lost_trial(how: str, tmp_path: Path) -> None:
     for seed in range(3):
         for ema in (0, 1):
             trial = tmp_path / f"tuned/train_{ema}{seed}"
@@ -297,9 +297,9 @@ def test_a_damaged_trial_is_one_lost_trial(how: str, tmp_path: Path) -> None:
     (tmp_path / "tuned/train_02/error.txt").write_text("a first failure")
     (tmp_path / "tuned/train_09").mkdir()
     (tmp_path / "tuned/train_09/params.json").write_text('{"ema": 0, "seed": 9}')
-    found = columns(read_runs(str(tmp_path / "tuned")))
-    states = dict(zip(found["trial"], found["state"], strict=True))
+    result = columns(read_runs(str(tmp_path / "tuned")))
+    states = dict(zip(result["trial"], result["state"], strict=True))
     expected = "interrupted" if how == "last line" else "finished"
     assert states.pop("train_01") == expected
     assert set(states.values()) == {"finished"}
-    assert found["config.opt"].count("None") == 6
+    assert result["config.opt"].count("None") == 6

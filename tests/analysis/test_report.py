@@ -31,7 +31,7 @@ def rows(folder: Path, name: str = "report") -> dict[str, dict[str, str]]:
         return {row["component"]: row for row in csv.DictReader(file)}
 
 
-def test_numbers_of_a_whole_run(whole):
+def test_numbers_of_whole_run(whole):
     table = rows(whole)
     columns = list(table["anchor"])
     assert columns[:19] == ["component", *PROMISED, *(f"raw_{c}" for c in PROMISED)]
@@ -45,7 +45,7 @@ def test_numbers_of_a_whole_run(whole):
         assert sum(float(row[column]) for row in table.values()) == pytest.approx(1, abs=1e-12)
 
 
-def test_csv_agrees_with_a_computation_by_hand(whole):
+def test_csv_agrees_with_computation_by_hand(whole):
     arms = pd.read_parquet(whole / "arms.parquet")
     v = -np.log(arms.pivot_table(index="block", columns="cell", values="value")).mean()
     weights = {"anchor": (1 / 3, "base"), "uncond_branch+anchor": (1 / 6, "uncond_branch"),
@@ -60,14 +60,14 @@ def test_every_number_leads_to_its_arms(whole):
     cells = {row["cell"]: row for row in report["cells"]}
     shapley = report["contrasts"]["log"]["shapley"]["anchor"]
     arms = {row["arm"]: row["value"] for row in report["arms"]}
-    again = sum(w * np.mean([-math.log(arms[a]) for a in cells[c]["arms"]]) for c, w in shapley["weights"].items())
-    assert shapley["value"] == pytest.approx(again, abs=1e-12)
+    repeated = sum(w * np.mean([-math.log(arms[a]) for a in cells[c]["arms"]]) for c, w in shapley["weights"].items())
+    assert shapley["value"] == pytest.approx(repeated, abs=1e-12)
     assert [claim["verdict"] for claim in report["claims"]] == ["supported", "supported", "refuted", "supported"]
     assert report["model"]["df"] == 28
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 
-def test_a_margin_is_told_on_the_scale_of_its_effect(whole):
+def test_margin_is_told_on_scale_of_its_effect(whole):
     rows_by_claim = {row[0]: row for row in build_report([whole]).claims.rows}
     row = next(row for claim, row in rows_by_claim.items() if "equivalent(anchor, 10%)" in claim)
     assert "claimed within -10.0% to 9.1%" in row[2]  # 1.1 times worse, 1.1 times better
@@ -86,7 +86,7 @@ def test_reports_are_equal_for_equal_inputs(whole):
     assert {path.name: path.read_bytes() for path in (whole / "report").iterdir()} == before
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(whole):
+def test_page_is_one_file_that_asks_for_nothing(whole):
     page = (whole / "report" / "index.html").read_text()
     loaded = re.sub(r"<a [^>]*>", "", page)  # links load nothing
     outside = re.findall(r"""(?:src|href|xlink:href)=["'](?!data:|#)([^"']+)""", loaded)
@@ -99,12 +99,12 @@ def test_the_page_is_one_file_that_asks_for_nothing(whole):
     assert page.index("What each component is worth</caption>") < page.index("Evidence</h2>")
 
 
-def test_a_distance_comes_with_its_sample_count(whole):
+def test_distance_comes_with_its_sample_count(whole):
     for name in ("index.html", "ablation.md"):
         assert "fd_digits64 on 500 samples" in (whole / "report" / name).read_text()
 
 
-def test_texts_of_a_run_are_escaped(make_run):
+def test_texts_of_run_are_escaped(make_run):
     folder = make_run(lost={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
     arms.loc[arms["arm"] == "anchor-b0", "error"] = "<script>alert(1)</script>"
@@ -121,19 +121,19 @@ def test_markdown(whole):
     assert "±" in markdown
 
 
-def test_lost_and_missing_arms_are_named_and_the_rest_is_fitted(make_run):
+def test_lost_and_missing_arms_are_named_and_rest_is_fitted(make_run):
     folder = make_run(drop=["anchor-b0", "scratch-b2"], lost={"base-b1": "diverged", "full-b2": "failed"})
     summary = build_report([folder])
     notes = " ".join(summary.notes)
-    for told in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "lost in base, full"):
-        assert told in notes
+    for entry in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "lost in base, full"):
+        assert entry in notes
     row = rows(folder)["uncond_branch"]
     assert float(row["shapley_low"]) < 0.5 < float(row["shapley_high"])
     page = (folder / "report" / "index.html").read_text()
     assert "base-b1" in page
 
 
-def test_an_empty_cell_names_the_contrasts_that_are_lost(make_run):
+def test_empty_cell_names_contrasts_that_are_lost(make_run):
     folder = make_run(drop=[f"anchor-b{b}" for b in range(3)], claims=CLAIMS)
     summary = build_report([folder])
     notes = " ".join(summary.notes)
@@ -206,7 +206,7 @@ def test_leave_one_out_design(make_run):
     )
 
 
-def test_a_trainable_with_few_columns(make_run):
+def test_trainable_with_few_columns(make_run):
     columns = ["arm", "block", "kind", "cell", "status", "value"]
     folder = make_run(columns=columns, claims=["full.value < teacher.value", "anchor.share < 0.5"])
     summary = build_report([folder])
@@ -226,7 +226,7 @@ def test_values_that_have_no_log(make_run):
     assert float(row["raw_shapley"]) > 30
 
 
-def test_cells_named_in_another_order_are_the_same_cells(make_run):
+def test_cells_named_in_another_order_are_same_cells(make_run):
     folder = make_run()
     before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -235,7 +235,7 @@ def test_cells_named_in_another_order_are_the_same_cells(make_run):
     assert csv_rows(analyse(load_run(folder))) == before
 
 
-def test_a_baseline_does_not_touch_the_components(make_run):
+def test_baseline_does_not_touch_components(make_run):
     folder = make_run()
     before = csv_rows(analyse(load_run(folder)))
     arms = pd.read_parquet(folder / "arms.parquet")
@@ -244,7 +244,7 @@ def test_a_baseline_does_not_touch_the_components(make_run):
     assert csv_rows(analyse(load_run(folder))) == before
 
 
-def test_values_measured_differently_are_refused_within_a_run_and_between_runs(make_run, tmp_path):
+def test_values_measured_differently_are_refused_within_run_and_between_runs(make_run, tmp_path):
     key = {"metric": "fd_digits64", "samples": 1000, "reference": "digits-train", "extractor": "digits64"}
     first, second = make_run("first"), make_run("second", key=key)
     with pytest.raises(IncomparableError, match="samples is 500 against 1000"):
@@ -275,7 +275,7 @@ def test_several_runs_side_by_side(make_run, tmp_path):
         build_report([first, second])
 
 
-def test_a_report_replaces_a_report_and_nothing_else(make_run, tmp_path):
+def test_report_replaces_report_and_nothing_else(make_run, tmp_path):
     folder = make_run()
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -290,7 +290,7 @@ def test_a_report_replaces_a_report_and_nothing_else(make_run, tmp_path):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
+def test_failure_leaves_old_report_and_no_debris(make_run, monkeypatch):
     folder = make_run()
     build_report([folder])
     before = {path.name: path.read_bytes() for path in (folder / "report").iterdir()}
@@ -305,12 +305,12 @@ def test_a_failure_leaves_the_old_report_and_no_debris(make_run, monkeypatch):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_claim_that_was_made_unreadable_by_hand_is_told(make_run):
+def test_claim_that_was_made_unreadable_by_hand_is_told(make_run):
     folder = make_run(claims=["anchor.shre > 1"])
     assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)
 
 
-def test_a_folder_without_a_plan_is_read_by_its_rows(whole, tmp_path):
+def test_folder_without_plan_is_read_by_its_rows(whole, tmp_path):
     old = shutil.copytree(whole, tmp_path / "old")
     (old / "plan.json").unlink()
     build_report([old])

@@ -32,9 +32,9 @@ def as_search(folder: Path, better: float, **design: object) -> None:
     space = yaml.safe_load((folder / "space.yaml").read_text())
     space["design"] = {"kind": "search", "space": SPACE, "blocks": 3, **design}
     (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
-    one = pd.read_parquet(folder / "arms.parquet").iloc[:1]
+    first = pd.read_parquet(folder / "arms.parquet").iloc[:1]
     rng = np.random.default_rng(0)
-    searched = pd.concat([one] * 30, ignore_index=True)
+    searched = pd.concat([first] * 30, ignore_index=True)
     weights = np.exp(rng.uniform(math.log(0.01), 0, 30))
     searched = searched.assign(
         kind="search", cell="search", arm=[f"search-{i:04d}" for i in range(30)], value=10 + weights,
@@ -56,7 +56,7 @@ def as_search(folder: Path, better: float, **design: object) -> None:
     pd.concat([searched, stopped, confirmed], ignore_index=True).to_parquet(folder / "arms.parquet")
 
 
-def test_what_a_search_found_is_compared_on_the_fresh_seeds(make_run):
+def test_what_search_found_is_compared_on_fresh_seeds(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=0.7)
     summary = build_report([folder])
@@ -72,7 +72,7 @@ def test_what_a_search_found_is_compared_on_the_fresh_seeds(make_run):
     assert analyse(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
 
 
-def test_a_search_that_found_nothing_better_says_so(make_run):
+def test_search_that_found_nothing_better_says_so(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     summary = build_report([folder])
@@ -88,19 +88,19 @@ def test_settings_that_were_lucky_are_called_so(make_run):
     assert "raises fd_digits64 by" in summary.answers[1]
 
 
-def test_the_setting_that_decides_is_the_most_important(make_run):
+def test_setting_that_decides_is_most_important(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     arms = load_run(folder).arms
     arms = arms[(arms["kind"] == "search") & (arms["status"] == "done")]
-    found = importances(arms, SPACE)
-    assert set(found) == set(SPACE)
-    assert next(iter(found)) == "anchor_weight"
-    assert sum(found.values()) == pytest.approx(1)
+    result = importances(arms, SPACE)
+    assert set(result) == set(SPACE)
+    assert next(iter(result)) == "anchor_weight"
+    assert sum(result.values()) == pytest.approx(1)
     assert importances(arms.iloc[:9], SPACE) == {}
 
 
-def test_the_front_is_drawn_for_several_objectives(make_run):
+def test_front_is_drawn_for_several_objectives(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0, objectives=["value", "student_params"])
     build_report([folder])
@@ -108,7 +108,7 @@ def test_the_front_is_drawn_for_several_objectives(make_run):
     assert best_table(load_run(folder)).columns[:3] == ("arm", "fd_digits64", "student_params")
 
 
-def test_an_arm_that_another_beats_in_all_is_not_on_the_front():
+def test_arm_that_another_beats_in_all_is_not_on_front():
     values = np.array([[1.0, 5.0], [2.0, 2.0], [2.0, 3.0], [1.0, 5.0], [3.0, 1.0]])
     assert unbeaten(values).tolist() == [True, True, False, True, True]
 
@@ -142,7 +142,7 @@ def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
     assert page.count("What the search tried</h2>") == 1
 
 
-def test_a_tuned_cell_without_an_arm_is_missing(make_run):
+def test_tuned_cell_without_arm_is_missing(make_run):
     folder = make_run(kind="tuned_factorial", baselines=())
     arms = pd.read_parquet(folder / "arms.parquet")
     searched = arms[arms["block"] == 0].assign(kind="search", arm=lambda rows: rows["arm"] + "-search")
@@ -190,8 +190,8 @@ def test_configurations_on_several_seeds_count_by_their_mean(make_run):
     folder = make_run(effects={}, baselines=())
     searched = over_seeds(folder, 4, "race")
     summary = build_report([folder])
-    whole = searched.groupby("hp.anchor_weight").filter(lambda g: len(g) == 4 and g["value"].notna().all())
-    values = whole.groupby("hp.anchor_weight")["value"]
+    complete = searched.groupby("hp.anchor_weight").filter(lambda g: len(g) == 4 and g["value"].notna().all())
+    values = complete.groupby("hp.anchor_weight")["value"]
     best = values.get_group(values.mean().idxmin()).to_numpy()
     half = stats.t.ppf(0.975, 3) * best.std(ddof=1) / 2
     row = best_table(load_run(folder)).rows[0]
@@ -210,7 +210,7 @@ def test_configurations_on_several_seeds_count_by_their_mean(make_run):
     assert "Best configurations of the search" in (folder / "report/index.html").read_text()
 
 
-def test_a_search_without_a_race_names_no_looks(make_run):
+def test_search_without_race_names_no_looks(make_run):
     folder = make_run(effects={}, baselines=())
     over_seeds(folder, 2, "none")
     notes = " ".join(build_report([folder]).notes)

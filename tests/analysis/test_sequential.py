@@ -32,20 +32,20 @@ def golden(root: Path) -> list[tuple[tuple[int, ...], str, float, list[float]]]:
     return rows
 
 
-def test_levels_equal_an_independent_computation(root: Path) -> None:
+def test_levels_equal_independent_computation(root: Path) -> None:
     rows = golden(root)
     assert len(rows) >= 50
     for looks, spending, alpha, expected in rows:
         assert exact_levels(looks, alpha, spending) == pytest.approx(expected, rel=0.006), (looks, spending, alpha)
 
 
-def test_looking_without_a_plan_errs_more_often() -> None:
+def test_looking_without_plan_errs_more_often() -> None:
     assert error_of((5, 10), (0.05, 0.05)) == pytest.approx(0.0867, abs=0.0005)
     assert error_of((5, 10), (0.0279, 0.0279)) == pytest.approx(0.05, abs=0.0002)
     assert error_of(range(3, 11), [0.05] * 8) == pytest.approx(0.166, abs=0.001)
 
 
-def test_levels_keep_the_error_in_simulation() -> None:
+def test_levels_keep_error_in_simulation() -> None:
     looks = (4, 6, 7)
     x = np.random.default_rng(33).normal(size=(400_000, 7))
     for alpha in (0.05, 0.6):
@@ -55,17 +55,17 @@ def test_levels_keep_the_error_in_simulation() -> None:
         assert rejected.mean() == pytest.approx(alpha, abs=4 * np.sqrt(alpha * (1 - alpha) / len(x)))
 
 
-def test_spending_given_increments_is_inverted_by_the_error() -> None:
+def test_spending_given_increments_is_inverted_by_error() -> None:
     for alpha in (1e-8, 1e-3, 0.05, 0.98):
         levels = exact_levels((4, 5, 6, 7, 8), alpha, "quadratic")
         assert error_of((4, 5, 6, 7, 8), levels) == pytest.approx(alpha, rel=1e-6)
     assert levels_spending((5, 10), (0.0279, 0.02203)) == pytest.approx([0.0279, 0.0279], rel=3e-3)
 
 
-def test_committed_table_equals_the_computation() -> None:
-    found, computed = boundary((5, 10), "obrien_fleming"), compute_boundary((5, 10), "obrien_fleming")
-    assert found.levels == pytest.approx(computed.levels, rel=1e-5)
-    assert found.alphas.tolist() == ALPHAS.tolist()
+def test_committed_table_equals_computation() -> None:
+    matches, computed = boundary((5, 10), "obrien_fleming"), compute_boundary((5, 10), "obrien_fleming")
+    assert matches.levels == pytest.approx(computed.levels, rel=1e-5)
+    assert matches.alphas.tolist() == ALPHAS.tolist()
     for looks in ((4, 5, 6, 7, 8), (4, 5, 6, 7, 8, 9, 10)):
         table = boundary(looks, "quadratic")
         assert table.levels.shape == (len(ALPHAS), len(looks))
@@ -90,8 +90,8 @@ def test_sequential_p_values(spending: str, expected: list[float], levels: list[
 
 def test_rejection_stays() -> None:
     table = boundary((4, 5, 6, 7, 8), "obrien_fleming")
-    found = table.p_values([1e-4, 0.9, 0.9])
-    assert found[0] == found[1] == found[2] < 0.05
+    result = table.p_values([1e-4, 0.9, 0.9])
+    assert result[0] == result[1] == result[2] < 0.05
     assert np.isnan(table.p_values([np.nan])[0])
     assert table.p_values([np.nan, 1.0]) == pytest.approx([np.nan, 1.0], nan_ok=True)
     assert table.p_values([0.0])[0] == pytest.approx(1e-8)
@@ -100,8 +100,8 @@ def test_rejection_stays() -> None:
 def test_interpolated_levels_are_close_to_exact_ones() -> None:
     table = boundary((4, 5, 6, 7, 8, 9, 10), "obrien_fleming")
     for alpha in (3e-7, 0.0123, 0.05 / 12, 0.3):
-        found = [table.level(n, alpha) for n in table.looks]
-        assert found == pytest.approx(exact_levels(table.looks, alpha, "obrien_fleming"), rel=2e-3)
+        matches = [table.level(n, alpha) for n in table.looks]
+        assert matches == pytest.approx(exact_levels(table.looks, alpha, "obrien_fleming"), rel=2e-3)
 
 
 def test_far_ends_stay_exact() -> None:

@@ -25,7 +25,7 @@ def two_teachers(make_run, **options):
     return folder
 
 
-def test_each_teacher_has_a_row_named_by_its_cells(make_run):
+def test_each_teacher_has_row_named_by_its_cells(make_run):
     folder = two_teachers(make_run)
     build_report([folder])
     rows = {row["cell"]: row["mean"] for row in json.loads((folder / "report/ablation.json").read_text())["cells"]}
@@ -34,7 +34,7 @@ def test_each_teacher_has_a_row_named_by_its_cells(make_run):
     assert "Students learned from 2 teachers" in (folder / "report/index.html").read_text()
 
 
-def test_a_claim_means_the_teacher_of_the_full_method(make_run):
+def test_claim_means_teacher_of_full_method(make_run):
     folder = two_teachers(make_run, claims=["full.value - teacher.value > 15", "full.value - teacher.value < 15"])
     run = load_run(folder)
     full = run.results.loc[run.results["cell"] == "full", "value"].mean()
@@ -43,7 +43,7 @@ def test_a_claim_means_the_teacher_of_the_full_method(make_run):
     assert (above.status, below.status) == ("supported", "refuted")
 
 
-def test_without_the_full_methods_teacher_there_is_nothing_to_compare_with(make_run):
+def test_without_full_methods_teacher_there_is_nothing_to_compare_with(make_run):
     arms = pd.read_parquet(two_teachers(make_run) / "arms.parquet")
     assert value_of_teacher(arms, "teacher_value").value == 24.0
     others = arms[~arms["cell"].isin(LONG)].copy()
@@ -54,7 +54,7 @@ def test_without_the_full_methods_teacher_there_is_nothing_to_compare_with(make_
     assert value_of_teacher(others, "teacher_value") is None
 
 
-def test_an_earlier_run_has_one_teacher(make_run):
+def test_earlier_run_has_one_teacher(make_run):
     findings = analyse(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)
@@ -69,7 +69,7 @@ def a_teacher_for_each_block(make_run, values, **options):
     return folder
 
 
-def test_a_teacher_for_each_block_is_one_row_with_its_spread(make_run):
+def test_teacher_for_each_block_is_one_row_with_its_spread(make_run):
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
     findings = analyse(load_run(a_teacher_for_each_block(make_run, values)))
     (row,) = [row for row in findings.cells if row.cell.startswith("teacher")]
@@ -79,7 +79,7 @@ def test_a_teacher_for_each_block_is_one_row_with_its_spread(make_run):
     assert not any("Students learned from" in note for note in findings.notes)
 
 
-def test_a_claim_compares_with_the_teacher_of_each_block(make_run):
+def test_claim_compares_with_teacher_of_each_block(make_run):
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
     folder = a_teacher_for_each_block(make_run, values, claims=["full.value > 2 * teacher.value"])
     run = load_run(folder)
@@ -97,11 +97,11 @@ def test_one_teacher_of_all_blocks_is_said_to_be_one(make_run):
 
 def test_note_on_one_teacher_is_for_runs_with_one(make_run):
     claims = ["full.value < 2 * teacher.value"]
-    one = make_run(blocks=5, claims=claims)
+    first = make_run(blocks=5, claims=claims)
     each = make_run(name="each", blocks=5, claims=claims)
     arms = pd.read_parquet(each / "arms.parquet")
     arms["teacher"] = [f"t{block}" for block in arms["block"]]
     arms["teacher_value"] = 24.0 + arms["block"]
     arms.to_parquet(each / "arms.parquet")
-    notes = [claims_table([analyse(load_run(folder))]).note for folder in (one, each)]
+    notes = [claims_table([analyse(load_run(folder))]).note for folder in (first, each)]
     assert ["One teacher is one teacher" in note for note in notes] == [True, False]

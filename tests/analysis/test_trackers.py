@@ -21,10 +21,10 @@ from run_tables import columns, digest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary import Writer
 
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
-from branchwise.analysis.elsewhere.run_table import RunTable
-from branchwise.analysis.elsewhere.sources import read_runs
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
+from branchwise.analysis.importers.run_table import RunTable
+from branchwise.analysis.importers.sources import read_runs
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 
@@ -63,24 +63,24 @@ def test_tensorboard_reads_back(tmp_path: Path) -> None:
     before = digest(path)
     runs = read_runs(str(path))
     assert digest(path) == before
-    found = columns(runs)
-    assert found["run"] == ["r0", "r1"]
-    assert found["state"] == ["success", "success"]
-    assert found["config.ema"] == ["False", "True"]
-    assert found["config.version"] == ["1.10", "1.10"]
-    assert found["config.lr"] == ["1e-05", "1e-05"]
-    assert found["validation/loss"] == ["", "7.5"]
+    result = columns(runs)
+    assert result["run"] == ["r0", "r1"]
+    assert result["state"] == ["success", "success"]
+    assert result["config.ema"] == ["False", "True"]
+    assert result["config.version"] == ["1.10", "1.10"]
+    assert result["config.lr"] == ["1e-05", "1e-05"]
+    assert result["validation/loss"] == ["", "7.5"]
     assert runs.kinds["config.seed"] == "setting"
     assert runs.kinds["loss"] == "metric"
-    assert "weights" not in found
+    assert "weights" not in result
     assert runs.history
-    for row, name in enumerate(found["run"]):
+    for row, name in enumerate(result["run"]):
         for tag, points in of_tensorboard(path / name).items():
             history = runs.history.points(tag)
             own = history.rows == row
-            mine = zip(history.steps[own].tolist(), history.values[own].tolist(), strict=True)
-            assert repr([(int(step), value) for step, value in mine]) == repr(points)
-            assert repr(float(found[tag][row])) == repr(points[-1][1])
+            local = zip(history.steps[own].tolist(), history.values[own].tolist(), strict=True)
+            assert repr([(int(step), value) for step, value in local]) == repr(points)
+            assert repr(float(result[tag][row])) == repr(points[-1][1])
 
 
 @IN_FOLDER
@@ -97,10 +97,10 @@ def test_scalars_as_tensors_read_back(points: dict[int, float], tmp_path: Path) 
         "seed: 007\nema: null\nopt: {lr: 1e-3}\nbetas: !!python/tuple [0.9, 0.99]\nact: !!python/name:torch.relu ''\n"
     )
     runs = read_runs(str(folder))
-    found = columns(runs)
-    assert [found[f"config.{name}"] for name in ("seed", "ema", "opt.lr")] == [["007"], ["None"], ["1e-3"]]
-    assert found["config.betas"] == ["[0.9, 0.99]"]
-    assert found["config.act"] == ["torch.relu"]
+    result = columns(runs)
+    assert [result[f"config.{name}"] for name in ("seed", "ema", "opt.lr")] == [["007"], ["None"], ["1e-3"]]
+    assert result["config.betas"] == ["[0.9, 0.99]"]
+    assert result["config.act"] == ["torch.relu"]
     assert runs.history
     history = runs.history.points("loss")
     read = zip(history.steps.tolist(), history.values.tolist(), strict=True)
@@ -137,16 +137,16 @@ def test_damaged_event_files_are_noted(cut: str, tmp_path: Path) -> None:
     assert length + 16 < 45, "the first record ends before the second's content"
     file.write_bytes(damage(file.read_bytes()))
     runs = read_runs(str(tmp_path / "runs"))
-    found = columns(runs)
-    assert any(re.search(note, one) for one in runs.notes)
-    assert found["loss"][1] == "3.0"
+    result = columns(runs)
+    assert any(re.search(note, item) for item in runs.notes)
+    assert result["loss"][1] == "3.0"
     if "damaged" in note:
-        assert found["state"] == ["interrupted", ""]
+        assert result["state"] == ["interrupted", ""]
     else:
-        assert found["loss"][0] == ("2.0" if cut == "within the last record" else "3.0")
+        assert result["loss"][0] == ("2.0" if cut == "within the last record" else "3.0")
 
 
-def test_a_restart_voids_later_points(tmp_path: Path) -> None:
+def test_restart_voids_later_points(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for first, purge in ((0, None), (2, 2)):
         with tensorboardX.SummaryWriter(str(folder), purge_step=purge, filename_suffix=f".{first}") as writer:
@@ -180,10 +180,10 @@ def plain(value: Any) -> Any:
 
 
 def flat(tree: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return found
+        results |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return results
 
 
 def same(word: str, value: Any) -> bool:
@@ -229,25 +229,25 @@ def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     run.finish(exit_code=3)
     wandb.teardown()  # its service may still be writing
     path = shutil.copytree(tmp_path / "in/wandb", tmp_path / "copy/wandb", symlinks=True)
-    runs, found = read_wandb(path)
+    runs, result = read_wandb(path)
     assert runs.history
-    assert found["id"] == [name for name, *_ in written] + ["failing"]
-    assert found["state"] == ["finished"] * len(written) + ["failed"]
-    assert found["config.seed"][-1] == str(2**60 + 1)
-    assert found["loss"][-1] == "0.25", "the summary that the script sets"
+    assert result["id"] == [name for name, *_ in written] + ["failing"]
+    assert result["state"] == ["finished"] * len(written) + ["failed"]
+    assert result["config.seed"][-1] == str(2**60 + 1)
+    assert result["loss"][-1] == "0.25", "the summary that the script sets"
     assert (runs.kinds["loss"], runs.kinds["config.loss"]) == ("metric", "setting")
     for row, (_, config, history) in enumerate(written):
         for name, value in flat(plain(config)).items():
-            assert same(found[name][row], value), (name, value)
+            assert same(result[name][row], value), (name, value)
         for name in ("loss", "nested.acc"):
             points = runs.history.points(name)
             values = points.values[points.rows == row].tolist()
             assert [repr(value) for value in values] == [repr(float(value) + 0.0) for value in history]
-            assert same(found[name][row], history[-1])
+            assert same(result[name][row], history[-1])
     file = next(path.glob("*/run-failing.wandb"))
     file.write_bytes(file.read_bytes()[:-9])
-    runs, found = read_wandb(path.parent)
-    assert found["state"][-1] == "running", "its exit is cut off"
+    runs, result = read_wandb(path.parent)
+    assert result["state"][-1] == "running", "its exit is cut off"
     assert any("log is cut off" in note and "failing" in note for note in runs.notes)
 
 
@@ -282,85 +282,85 @@ def check_history(runs: RunTable, name: str, cells: list[tuple[int, int]], steps
 
 
 def cells_of(found: dict[str, list[str]], ema: str = "config.ema", seed: str = "config.seed") -> list[tuple[int, int]]:
-    return [(ON[one.lower()], int(other) % 2**60) for one, other in zip(found[ema], found[seed], strict=True)]
+    return [(ON[item.lower()], int(other) % 2**60) for item, other in zip(found[ema], found[seed], strict=True)]
 
 
 def test_sacred_reads_back(root: Path) -> None:
-    runs, found = written(root, "sacred")
-    assert found["run"] == [str(number) for number in range(1, 9)]
-    assert found["state"] == ["completed"] * 6 + ["failed", "timeout"]
-    check_history(runs, "loss", cells_of(found), [0, 10, 20, 30])
-    assert found["loss"][:6] == [repr(LOSSES[cell][-1]) for cell in cells_of(found)[:6]]
-    assert found["result.final"][:6] == found["loss"][:6]
-    assert set(found["result.top.one"]) == {"0.25", ""}
-    assert set(found["count"]) == {str(2**60 + 3), str(2**60)}
-    assert found["ratio"][0] == "inf"
-    assert {name: found[f"config.{name}"][0] for name in ("opt.lr", "opt.betas", "warmup", "version")} == {
+    runs, result = written(root, "sacred")
+    assert result["run"] == [str(number) for number in range(1, 9)]
+    assert result["state"] == ["completed"] * 6 + ["failed", "timeout"]
+    check_history(runs, "loss", cells_of(result), [0, 10, 20, 30])
+    assert result["loss"][:6] == [repr(LOSSES[cell][-1]) for cell in cells_of(result)[:6]]
+    assert result["result.final"][:6] == result["loss"][:6]
+    assert set(result["result.top.one"]) == {"0.25", ""}
+    assert set(result["count"]) == {str(2**60 + 3), str(2**60)}
+    assert result["ratio"][0] == "inf"
+    assert {name: result[f"config.{name}"][0] for name in ("opt.lr", "opt.betas", "warmup", "version")} == {
         "opt.lr": "0.5", "opt.betas": "[0.9, 0.99]", "warmup": "None", "version": "1.10",
     }  # fmt: skip
     assert (runs.kinds["config.opt.lr"], runs.kinds["result.final"]) == ("setting", "metric")
 
 
 def test_trackio_reads_back(root: Path) -> None:
-    runs, found = written(root, "trackio/ablation.db")
-    assert found["config.seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
-    assert found["run"] == ["ema=False", "ema=True"] * 3
-    assert found["loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells_of(found)[:5]), "nan"]
-    assert found["val.acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells_of(found)]
-    assert set(found["count"]) == {str(2**60 + 3)}
-    assert (found["ratio"][0], found["ü"][0], found["config.warmup"][0]) == ("inf", "1.5", "None")
-    assert "note" not in found
+    runs, result = written(root, "trackio/ablation.db")
+    assert result["config.seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
+    assert result["run"] == ["ema=False", "ema=True"] * 3
+    assert result["loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells_of(result)[:5]), "nan"]
+    assert result["val.acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells_of(result)]
+    assert set(result["count"]) == {str(2**60 + 3)}
+    assert (result["ratio"][0], result["ü"][0], result["config.warmup"][0]) == ("inf", "1.5", "None")
+    assert "note" not in result
     assert any("does not record how runs ended" in note for note in runs.notes)
-    assert columns(read_runs(str(root / "tests/data/elsewhere/trackio"))) == found
+    assert columns(read_runs(str(root / "tests/data/elsewhere/trackio"))) == result
 
 
 def test_hydra_reads_back(root: Path) -> None:
-    runs, found = written(root, "hydra")
-    assert [found[f"config.{name}"][9] for name in ("opt.lr", "version", "tag", "trainer.layers", "trainer.out")] == [
+    runs, match = written(root, "hydra")
+    assert [match[f"config.{name}"][9] for name in ("opt.lr", "version", "tag", "trainer.layers", "trainer.out")] == [
         "0.1", "1.10", "None", "[3, 4]", "${version}",
     ]  # fmt: skip
-    assert found["config.opt.choice"] == ["adam", "sgd"] * 8, "the choice of a group"
-    assert found["config.trainer.ema"] == ["true"] * 8 + [""] * 8, "~trainer.ema removed it"
-    cells = cells_of(found, "config.trainer.ema")
+    assert match["config.opt.choice"] == ["adam", "sgd"] * 8, "the choice of a group"
+    assert match["config.trainer.ema"] == ["true"] * 8 + [""] * 8, "~trainer.ema removed it"
+    cells = cells_of(match, "config.trainer.ema")
     check_history(runs, "loss", cells, [0, 10, 20, 30])
-    assert found["val.acc"] == [repr(LOSSES[cell][-1] / 9) if cell in LOSSES else "" for cell in cells]
+    assert match["val.acc"] == [repr(LOSSES[cell][-1] / 9) if cell in LOSSES else "" for cell in cells]
     assert any(note == "4 jobs left no file of results: 0/6, 0/7, 1/6 and 1/7." for note in runs.notes)
 
 
 def test_lightning_reads_back(root: Path) -> None:
-    runs, found = written(root, "lightning")
-    assert found["run"] == [f"version_{number}" for number in range(8)]
-    cells = cells_of(found)
+    runs, result = written(root, "lightning")
+    assert result["run"] == [f"version_{number}" for number in range(8)]
+    cells = cells_of(result)
     check_history(runs, "train_loss", cells, [0, 10, 20, 30])
-    assert found["val/acc"] == [*(repr(LOSSES[cell][-1] / 9) for cell in cells[:5]), "nan", "", ""]
-    assert {name: found[f"config.{name}"][0] for name in ("opt.lr", "betas", "tag", "w")} == {
+    assert result["val/acc"] == [*(repr(LOSSES[cell][-1] / 9) for cell in cells[:5]), "nan", "", ""]
+    assert {name: result[f"config.{name}"][0] for name in ("opt.lr", "betas", "tag", "w")} == {
         "opt.lr": "1.0e-05", "betas": "[0.9, 0.99]", "tag": "1.10", "w": "None",
     }  # fmt: skip
 
 
 def test_neptune_reads_back(root: Path) -> None:
-    runs, found = written(root, "neptune")
-    assert found["run"] == [f"RUN-{number}" for number in range(6)]
-    assert found["parameters/seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
-    cells = cells_of(found, "parameters/ema", "parameters/seed")
-    assert found["train/loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells[:4]), "nan", repr(LOSSES[cells[5]][-1])]
-    assert found["test/acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells], (
+    runs, match = written(root, "neptune")
+    assert match["run"] == [f"RUN-{number}" for number in range(6)]
+    assert match["parameters/seed"] == [str(2**60 + seed) for seed in (0, 0, 1, 1, 2, 2)]
+    cells = cells_of(match, "parameters/ema", "parameters/seed")
+    assert match["train/loss"] == [*(repr(LOSSES[cell][-1]) for cell in cells[:4]), "nan", repr(LOSSES[cells[5]][-1])]
+    assert match["test/acc"] == [repr(LOSSES[cell][-1] / 9) for cell in cells], (
         "a series in some runs, a value in others"
     )
-    assert found["state"] == [""] * 5 + ["failed"]
-    assert (found["parameters/opt/lr"][0], found["parameters/version"][0]) == ("1e-05", "1.10")
+    assert match["state"] == [""] * 5 + ["failed"]
+    assert (match["parameters/opt/lr"][0], match["parameters/version"][0]) == ("1e-05", "1.10")
     check_history(runs, "train/loss", [cell if cell != (0, 2) else (-1, -1) for cell in cells], [0, 1, 2, 3])
     part = next((root / "tests/data/elsewhere/neptune").rglob("RUN-0*part_1.parquet"))
     assert columns(read_runs(str(part)))["train/loss"] == [repr(LOSSES[0, 0][-1])]
 
 
 def test_dvc_reads_back(root: Path) -> None:
-    runs, found = written(root, "dvc/runs.csv")
-    assert found["State"] == [""] * 6 + ["Queued"]
-    cells = cells_of(found, "ema", "seed")
+    runs, result = written(root, "dvc/runs.csv")
+    assert result["State"] == [""] * 6 + ["Queued"]
+    cells = cells_of(result, "ema", "seed")
     assert sorted(cells[:6]) == sorted(LOSSES)
-    assert found["loss"][:6] == [repr(2 - 0.3 * ema + 0.05 * seed) for ema, seed in cells[:6]]
-    assert (found["opt.lr"][0], found["layers"][0], found["warmup"][0]) == ("1e-05", "[1, 2]", "")
+    assert result["loss"][:6] == [repr(2 - 0.3 * ema + 0.05 * seed) for ema, seed in cells[:6]]
+    assert (result["opt.lr"][0], result["layers"][0], result["warmup"][0]) == ("1e-05", "[1, 2]", "")
     assert runs.notes == ("2 rows left out: DVC's workspace and baseline commits.",)
 
 
@@ -382,11 +382,11 @@ def test_each_history_can_be_chosen_from(
     (levels,) = (name for name in arms.columns if name.startswith("component.") and name.endswith("ema"))
     done = arms[arms["status"] == "done"]
     assert len(done) >= 5
-    for ema, seed, found in zip(done[levels], done["seed"], done["value"], strict=True):
-        assert found == LOSSES[int(ema), seed % 2**60][index]
+    for ema, seed, match in zip(done[levels], done["seed"], done["value"], strict=True):
+        assert match == LOSSES[int(ema), seed % 2**60][index]
 
 
-def test_a_value_without_a_history_is_not_dropped(root: Path, tmp_path: Path) -> None:
+def test_value_without_history_is_not_dropped(root: Path, tmp_path: Path) -> None:
     options = {"components": ["parameters/ema"], "block": "parameters/seed", "value": "test/acc", "at": "0"}
     source = root / "tests/data/elsewhere/neptune"
     with pytest.raises(RunFolderError, match=r"no history in 2 runs: run 2 \(RUN-1\) and run 4 \(RUN-3\); leave out"):

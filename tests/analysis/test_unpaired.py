@@ -16,8 +16,8 @@ from scipy import stats
 import branchwise as bw
 from branchwise.analysis.__main__ import main
 from branchwise.analysis.declared.inference import Inference
-from branchwise.analysis.elsewhere.folder import run_from_table
-from branchwise.analysis.elsewhere.options import ImportOptions
+from branchwise.analysis.importers.folder import run_from_table
+from branchwise.analysis.importers.options import ImportOptions
 from branchwise.analysis.records.comparing import IncomparableError, check_inference
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
@@ -52,20 +52,20 @@ def findings(runs: Any, tmp_path: Path, **changes: Any) -> Findings:
 
 
 @pytest.mark.parametrize("scale", ["identity", "log"])
-def test_two_groups_have_the_numbers_of_welch(scale: str, tmp_path: Path) -> None:
+def test_two_groups_have_numbers_of_welch(scale: str, tmp_path: Path) -> None:
     frame = groups()
-    found = findings(frame, tmp_path, reference={"method": "old"}, scale=scale, alpha=0.01)
+    result = findings(frame, tmp_path, reference={"method": "old"}, scale=scale, alpha=0.01)
     old, new = (frame.loc[frame["method"] == name, "loss"] for name in ("old", "new"))
     if scale == "log":
         old, new = np.log(old), np.log(new)
     expected = stats.ttest_ind(old, new, equal_var=False)
     interval = expected.confidence_interval(0.99)
-    effect = found.headline.rows[0].effect
+    effect = result.headline.rows[0].effect
     assert (effect.p, effect.df) == pytest.approx((expected.pvalue, expected.df), rel=1e-9)
     assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
-def test_a_contrast_of_a_factorial_has_welch_satterthwaite_degrees_of_freedom(tmp_path: Path) -> None:
+def test_contrast_of_factorial_has_welch_satterthwaite_degrees_of_freedom(tmp_path: Path) -> None:
     frame = grid()
     found = findings(frame, tmp_path, components=["ema", "aug"], claims=["ema.effect > 0", "full.value < base.value"])
     samples = {key: np.log(rows["loss"]) for key, rows in frame.groupby(["ema", "aug"])}
@@ -86,10 +86,10 @@ def test_overlapping_seeds_tell_what_pairing_would_give(tmp_path: Path) -> None:
     frame = grid().query("seed not in (0, 2)")  # whole blocks
     options = {"components": ["ema", "aug"], "claims": []}
     paired = findings(frame, tmp_path, **options, paired=True).headline.rows[0].effect
-    found = findings(frame, tmp_path, **options)
-    unpaired = found.headline.rows[0].effect
+    result = findings(frame, tmp_path, **options)
+    unpaired = result.headline.rows[0].effect
     wider = (unpaired.high - unpaired.low) / (paired.high - paired.low)
-    note = next(note for note in found.notes if note.startswith("ema: on the 4 seeds that its cells share"))
+    note = next(note for note in result.notes if note.startswith("ema: on the 4 seeds that its cells share"))
     assert f"{wider:.2g} times as wide as the paired one" in note
 
 
@@ -118,28 +118,28 @@ def test_what_cannot_be_compared_is_refused(change: Any, options: Any, words: st
     assert not (tmp_path / "made").exists()
 
 
-def test_a_fixed_value_is_tested_by_one_sample_t(tmp_path: Path) -> None:
+def test_fixed_value_is_tested_by_one_sample_t(tmp_path: Path) -> None:
     frame = groups().query("method == 'new'")[["seed", "loss"]]
     claims = ["full.value < 3.285", "full.value < 3.285, one-sided"]
     for scale, transform in (("identity", np.asarray), ("log", np.log)):
-        found = findings(frame, tmp_path, components=[], paired=True, scale=scale, alpha=0.01, claims=claims)
-        two, one = (verdict.test for verdict in found.verdicts)
+        result = findings(frame, tmp_path, components=[], paired=True, scale=scale, alpha=0.01, claims=claims)
+        two, first = (verdict.test for verdict in result.verdicts)
         values, bound = transform(frame["loss"]), float(transform(3.285))
         assert two.p == pytest.approx(stats.ttest_1samp(values, bound).pvalue, rel=1e-9)
-        assert one.p == pytest.approx(stats.ttest_1samp(values, bound, alternative="less").pvalue, rel=1e-9)
+        assert first.p == pytest.approx(stats.ttest_1samp(values, bound, alternative="less").pvalue, rel=1e-9)
         limit = stats.ttest_1samp(values, bound, alternative="less").confidence_interval(0.99).high
-        assert one.limit == pytest.approx(limit if scale == "identity" else np.exp(limit), rel=1e-9)
-        assert [verdict.status for verdict in found.verdicts] == ["not shown", "not shown"]
-        (note,) = [note for note in found.notes if note.startswith("Seeds that would decide")]
-        assert f"{claims[1]}: {found.verdicts[1].seeds}, " in note
+        assert first.limit == pytest.approx(limit if scale == "identity" else np.exp(limit), rel=1e-9)
+        assert [verdict.status for verdict in result.verdicts] == ["not shown", "not shown"]
+        (note,) = [note for note in result.notes if note.startswith("Seeds that would decide")]
+        assert f"{claims[1]}: {result.verdicts[1].seeds}, " in note
 
 
-def test_a_one_sided_claim_is_never_refuted(tmp_path: Path) -> None:
+def test_one_sided_claim_is_never_refuted(tmp_path: Path) -> None:
     claims = ["full.value > 3.4", "full.value > 3.4, one-sided"]
-    found = findings(groups(), tmp_path, reference={"method": "old"}, claims=claims)
-    assert [verdict.status for verdict in found.verdicts] == ["refuted", "not shown"]
-    assert found.verdicts[1].test.p > 0.5
-    assert found.verdicts[0].claim.canonical != found.verdicts[1].claim.canonical
+    result = findings(groups(), tmp_path, reference={"method": "old"}, claims=claims)
+    assert [verdict.status for verdict in result.verdicts] == ["refuted", "not shown"]
+    assert result.verdicts[1].test.p > 0.5
+    assert result.verdicts[0].claim.canonical != result.verdicts[1].claim.canonical
 
 
 def test_as_many_seeds_as_are_needed_have_80_per_cent_power() -> None:
@@ -166,13 +166,13 @@ def test_extreme_values_keep_their_digits() -> None:
     for unit, shift in ((1e-300, 0.0), (1e300, 0.0), (1e-3, 1e9)):
         y = shift + unit * sample
         fit = fit_two_way(["a"] * 5 + ["b"] * 5, [0] * 10, y, inference=Inference(paired=False))
-        found = contrast(fit, {"a": 1.0, "b": -1.0})
+        result = contrast(fit, {"a": 1.0, "b": -1.0})
         exact = (y - shift) / unit
-        assert found.p == pytest.approx(stats.ttest_ind(exact[:5], exact[5:], equal_var=False).pvalue, rel=1e-6)
+        assert result.p == pytest.approx(stats.ttest_ind(exact[:5], exact[5:], equal_var=False).pvalue, rel=1e-6)
     assert ratio(fit, {"a": 1.0, "b": -1.0}, {"a": 1.0, "b": -1.0}).reason
 
 
-def test_every_part_of_a_report_says_unpaired_and_its_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_part_of_report_says_unpaired_and_its_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     groups().to_csv(tmp_path / "runs.csv", index=False)
     options = ["--components", "method", "--value", "loss", "--direction", "minimize", "--reference", "method=old"]
     claim = ["--claim", "full.value < 3.28, one-sided"]
@@ -192,7 +192,7 @@ def test_every_part_of_a_report_says_unpaired_and_its_level(tmp_path: Path, caps
     assert "--alpha 5.0: must be above 0" in capsys.readouterr().err
 
 
-def test_python_takes_the_same_rules(tmp_path: Path) -> None:
+def test_python_takes_same_rules(tmp_path: Path) -> None:
     common = {"components": ["method"], "value": "loss", "direction": "minimize", "reference": {"method": "old"}}
     study = bw.analyze(groups(), **common, paired=False, alpha=0.01)
     assert study._findings.run.inference == Inference(paired=False, alpha=0.01)

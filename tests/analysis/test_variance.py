@@ -31,35 +31,35 @@ def simulate(blocks, sd, block_sd, sampling_sd=0.0, repeats=3, seed=0) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def test_balanced_table_is_the_anova_of_the_textbook():
+def test_balanced_table_is_anova_of_textbook():
     frame = simulate(6, 0.05, 0.1)
     wide = np.log(frame.pivot_table(index="block", columns="cell", values="value").to_numpy())
     b, c = wide.shape
     residual = wide - wide.mean(0) - wide.mean(1, keepdims=True) + wide.mean()
     ms_residual = (residual**2).sum() / ((b - 1) * (c - 1))
     ms_block = c * ((wide.mean(1) - wide.mean()) ** 2).sum() / (b - 1)
-    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
-    assert found.residual == pytest.approx(math.sqrt(ms_residual))
-    assert found.block == pytest.approx(math.sqrt((ms_block - ms_residual) / c))
-    assert found.intra_block == pytest.approx((ms_block - ms_residual) / (ms_block + (c - 1) * ms_residual))
+    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    assert result.residual == pytest.approx(math.sqrt(ms_residual))
+    assert result.block == pytest.approx(math.sqrt((ms_block - ms_residual) / c))
+    assert result.intra_block == pytest.approx((ms_block - ms_residual) / (ms_block + (c - 1) * ms_residual))
 
 
 @pytest.mark.parametrize("drop", [0, 40])
-def test_components_are_recovered_from_a_large_table(drop):
+def test_components_are_recovered_from_large_table(drop):
     frame = simulate(600, 0.05, 0.10, sampling_sd=0.06, seed=1)
     frame = frame.drop(index=np.random.default_rng(2).choice(len(frame), drop, replace=False))
-    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
     sampling = 0.06 / math.sqrt(3)
-    assert found.sampling == pytest.approx(sampling, rel=0.05)
-    assert found.residual == pytest.approx(math.hypot(0.05, sampling), rel=0.05)
-    assert found.block == pytest.approx(0.10, rel=0.07)
-    assert found.training == pytest.approx(math.hypot(0.05, 0.10), rel=0.07)
+    assert result.sampling == pytest.approx(sampling, rel=0.05)
+    assert result.residual == pytest.approx(math.hypot(0.05, sampling), rel=0.05)
+    assert result.block == pytest.approx(0.10, rel=0.07)
+    assert result.training == pytest.approx(math.hypot(0.05, 0.10), rel=0.07)
 
 
-def test_what_a_run_cannot_tell_is_nan():
+def test_what_run_cannot_tell_is_nan():
     frame = simulate(1, 0.05, 0.1)
-    found = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
-    assert all(map(math.isnan, (found.residual, found.block, found.sampling, found.training, found.intra_block)))
+    result = components_of_variance(analyse_scale(frame, GRID, VALUE), frame)
+    assert all(map(math.isnan, (result.residual, result.block, result.sampling, result.training, result.intra_block)))
 
 
 def told(frame: pd.DataFrame, lost=()) -> str:

@@ -70,33 +70,33 @@ ACCURACIES = {
 }
 
 
-def test_one_perfect_accuracy_keeps_the_scale_and_every_claim(tmp_path):
+def test_one_perfect_accuracy_keeps_scale_and_every_claim(tmp_path):
     perfect = ACCURACIES | {(True, True): [0.81, 0.83, 1.0, 0.84, 0.82]}
     claims = ["a.shapley > 0", "a.shapley < 0", "b.shapley > 0", "b.shapley < 0", "a.shapley > 3 points"]
-    found = findings_of(tmp_path / "run", perfect, claims)
-    assert found.headline.scale == "logit"
-    assert any("on the boundary" in note and "full-b2" in note for note in found.notes)
-    up, down, b_up, b_down, points = found.verdicts
+    findings = findings_of(tmp_path / "run", perfect, claims)
+    assert findings.headline.scale == "logit"
+    assert any("on the boundary" in note and "full-b2" in note for note in findings.notes)
+    up, down, b_up, b_down, points = findings.verdicts
     assert (up.status, down.status) in {("supported", "refuted"), ("not shown", "not shown")}
-    assert up.test.p == down.test.p == found.headline.rows[0].shapley.p
+    assert up.test.p == down.test.p == findings.headline.rows[0].shapley.p
     assert (b_up.status, b_down.status) == ("not shown", "not shown")
     assert not math.isnan(points.test.p)
 
 
-def test_a_claim_without_a_p_value_is_not_shown(tmp_path):
+def test_claim_without_p_value_is_not_shown(tmp_path):
     """A percentage of values that have no log scale: not refuted both ways by the p of another scale."""
     losses = {key: [1 - value for value in of] for key, of in ACCURACIES.items()}
     losses[True, True] = [0.0, 0.0, 0.0, 0.0, -0.1]
     claims = ["a.shapley > 5%", "a.shapley < 5%", "a.shapley > 0"]
-    found = findings_of(tmp_path / "run", losses, claims, better="lower", scale="log")
-    assert found.headline.scale == "identity"
-    assert [v.status for v in found.verdicts[:2]] == ["not shown", "not shown"]
-    assert "not on the log scale" in found.verdicts[0].test.reason
-    assert all(math.isnan(v.test.p_holm) for v in found.verdicts[:2])
-    assert not math.isnan(found.verdicts[2].test.p)
+    findings = findings_of(tmp_path / "run", losses, claims, better="lower", scale="log")
+    assert findings.headline.scale == "identity"
+    assert [v.status for v in findings.verdicts[:2]] == ["not shown", "not shown"]
+    assert "not on the log scale" in findings.verdicts[0].test.reason
+    assert all(math.isnan(v.test.p_holm) for v in findings.verdicts[:2])
+    assert not math.isnan(findings.verdicts[2].test.p)
 
 
-def test_values_outside_the_range_are_no_rate(tmp_path):
+def test_values_outside_range_are_no_rate(tmp_path):
     """An accuracy of 71.59 that is taken for a fraction: shown in its own unit, with what to declare."""
     found = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
     assert found.headline.scale == "identity"
@@ -106,30 +106,30 @@ def test_values_outside_the_range_are_no_rate(tmp_path):
 
 
 @pytest.mark.parametrize("unit", [1, 100])
-def test_claims_speak_the_unit_of_the_tables(tmp_path, unit):
+def test_claims_speak_unit_of_tables(tmp_path, unit):
     """The table says about 10 points, whether accuracy is a fraction or in per cent; claims in points agree with it."""
     values = {on: [unit * x for x in of] for on, of in ACCURACIES.items()}
     claims = ["a.shapley > 8 points", "a.shapley > 12 points", f"a.shapley > {0.08 * unit}"]
-    found = findings_of(tmp_path / "run", values, claims, range=[0, unit])
+    findings = findings_of(tmp_path / "run", values, claims, range=[0, unit])
     effect = [np.mean(ACCURACIES[True, b]) - np.mean(ACCURACIES[False, b]) for b in (False, True)]
-    shown = attribution_table([found]).rows[0][1]
-    assert shown.startswith(f"{100 * np.mean(effect):.1f}")
-    assert " points " in shown
-    assert [v.status for v in found.verdicts] == ["supported", "refuted"]
-    assert any("has no unit: effects on this rate are in points" in note for note in found.notes)
-    assert "claimed above 8.00 points" in claims_table([found]).rows[0][2]
+    visible = attribution_table([findings]).rows[0][1]
+    assert visible.startswith(f"{100 * np.mean(effect):.1f}")
+    assert " points " in visible
+    assert [v.status for v in findings.verdicts] == ["supported", "refuted"]
+    assert any("has no unit: effects on this rate are in points" in note for note in findings.notes)
+    assert "claimed above 8.00 points" in claims_table([findings]).rows[0][2]
 
 
-def test_an_unfinished_plan_is_not_judged(make_run):
+def test_unfinished_plan_is_not_judged(make_run):
     drop = [f"{cell}-b{b}" for b in (3, 4) for cell in ("full", "anchor")]
-    found = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
-    (verdict,) = found.verdicts
+    findings = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
+    (verdict,) = findings.verdicts
     assert (verdict.status, verdict.reason) == ("not judged", "3 of 5 blocks")
-    assert claims_table([found]).rows[0][1] == "not judged: 3 of 5 blocks"
+    assert claims_table([findings]).rows[0][1] == "not judged: 3 of 5 blocks"
     assert math.isnan(verdict.test.p_holm)
-    assert all(math.isnan(row.p_holm) for row in found.headline.rows)
-    assert found.warnings == ("Not judged: 3 of 5 blocks of the plan are finished.",)
-    folder, terminal = found.run.folder, Console(file=io.StringIO(), width=200)
+    assert all(math.isnan(row.p_holm) for row in findings.headline.rows)
+    assert findings.warnings == ("Not judged: 3 of 5 blocks of the plan are finished.",)
+    folder, terminal = findings.run.folder, Console(file=io.StringIO(), width=200)
     show(build_report([folder]), terminal)
     page = (folder / "report" / "index.html").read_text()
     for text in (terminal.file.getvalue(), page):
@@ -137,15 +137,15 @@ def test_an_unfinished_plan_is_not_judged(make_run):
         assert "Not judged: 3 of 5 blocks of the plan are finished." in text
         assert "no worse than the full method's" not in text
     numbers = json.loads((folder / "report" / "ablation.json").read_text())
-    assert [(one["verdict"], one["reason"], one["p_holm"]) for one in numbers["claims"]] == [
+    assert [(number["verdict"], number["reason"], number["p_holm"]) for number in numbers["claims"]] == [
         ("not judged", "3 of 5 blocks", None)
     ]
     assert (numbers["unfinished"], {row["p_holm"] for row in numbers["components"]}) == ("3 of 5 blocks", {None})
-    (stopping,) = [one for one in checks(folder) if one.name == "stopping rule"]
+    (stopping,) = [check for check in checks(folder) if check.name == "stopping rule"]
     assert (stopping.holds, stopping.told[:29]) == (False, "not judged: 3 of 5 blocks; 4 ")
-    assert [one.told for one in required(folder, [])] == ["not judged: 3 of 5 blocks"]
-    whole = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
-    assert whole.verdicts[0].status == "supported"
+    assert [item.told for item in required(folder, [])] == ["not judged: 3 of 5 blocks"]
+    complete = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
+    assert complete.verdicts[0].status == "supported"
 
 
 def test_lost_arms_are_bad_for_claims(make_run):
@@ -153,14 +153,14 @@ def test_lost_arms_are_bad_for_claims(make_run):
     lost = {f"full-b{b}": "diverged" for b in (1, 3)}
     claims = ["full.value < base.value", "uncond_branch.leave_one_out > 0"]
     folder = make_run(blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, lost=lost, claims=claims, seed=3)
-    found = analyse(load_run(folder))
-    for verdict in found.verdicts:
+    findings = analyse(load_run(folder))
+    for verdict in findings.verdicts:
         assert verdict.status != "supported" or verdict.test.p <= 0.05
-    kept = analyse(
+    stored = analyse(
         load_run(make_run("none_lost", blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, seed=3))
     )
-    assert len(kept.with_worst) == 0
-    assert set(found.with_worst) == {"uncond_branch", "anchor"}
+    assert len(stored.with_worst) == 0
+    assert set(findings.with_worst) == {"uncond_branch", "anchor"}
 
 
 def test_seeds_and_components_that_change_nothing_are_said_first(tmp_path):
@@ -174,25 +174,25 @@ def test_seeds_and_components_that_change_nothing_are_said_first(tmp_path):
     assert page.index("the seed changes nothing") < page.index("<table")
 
 
-def test_the_family_holds_what_the_design_can_estimate(make_run):
+def test_family_holds_what_design_can_estimate(make_run):
     """A leave-one-out run tests its leave-one-out effects, adjusted, and gives nothing to Shapley values."""
     effects = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12}
     folder = make_run(blocks=5, kind="leave_one_out", effects=effects, claims=["full.value < scratch.value"])
-    found = analyse(load_run(folder))
-    rows = found.headline.rows
+    findings = analyse(load_run(folder))
+    rows = findings.headline.rows
     assert {row.tested for row in rows} == {"leave_one_out"}
-    p = [*(row.leave_one_out.p for row in rows), found.verdicts[0].test.p]
+    p = [*(row.leave_one_out.p for row in rows), findings.verdicts[0].test.p]
     smallest = int(np.argmin(p))
-    adjusted = [*(row.p_holm for row in rows), found.verdicts[0].test.p_holm]
+    adjusted = [*(row.p_holm for row in rows), findings.verdicts[0].test.p_holm]
     assert adjusted[smallest] == pytest.approx(4 * p[smallest])
-    assert found.plan is not None
-    assert found.plan.hypotheses == 4
+    assert findings.plan is not None
+    assert findings.plan.hypotheses == 4
 
 
-def test_an_excluded_design_tests_what_is_left():
+def test_excluded_design_tests_what_is_left():
     factors = (Factor(name="a"), Factor(name="b"))
-    whole = frozenset(combinations(factors))
-    grid = Grid(factors=factors, planned=whole - {("off", "off")})
+    complete = frozenset(combinations(factors))
+    grid = Grid(factors=factors, planned=complete - {("off", "off")})
     assert [headline_effect(grid, i)[0] for i in range(2)] == ["leave_one_out", "leave_one_out"]
-    assert headline_effect(Grid(factors=factors, planned=whole), 0)[0] == "shapley"
+    assert headline_effect(Grid(factors=factors, planned=complete), 0)[0] == "shapley"
     assert headline_effect(Grid(factors=factors, planned=frozenset({("on", "on")})), 0) == (None, {})

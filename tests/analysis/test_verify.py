@@ -39,7 +39,7 @@ def failed(folder: Path) -> list[str]:
     return [check.name for check in checks(folder) if not check.holds]
 
 
-def test_a_run_as_the_sweep_left_it_holds(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_as_sweep_left_it_holds(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert failed(reported) == []
     assert main([str(reported)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -91,7 +91,7 @@ def test_what_was_changed_afterwards_is_found(change: Any, fail: set[str], repor
     assert main([str(reported)]) == 1
 
 
-def test_a_job_can_wait_for_a_verdict(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_can_wait_for_verdict(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads((reported / "report/ablation.json").read_text())
     verdicts = {claim["text"]: claim["verdict"] for claim in report["claims"]}
     for text, verdict in verdicts.items():
@@ -104,7 +104,7 @@ def test_a_job_can_wait_for_a_verdict(reported: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("runs", [RUNS[:1], RUNS[1:], RUNS])
-def test_the_report_is_what_its_schema_says(runs: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+def test_report_is_what_its_schema_says(runs: tuple[str, ...], root: Path, tmp_path: Path) -> None:
     validator = Draft202012Validator(json.loads(REPORT_SCHEMA.read_text()))
     for i, name in enumerate(runs):
         shutil.copytree(root / "tests/data/runs" / name, tmp_path / f"run{i}")
@@ -114,14 +114,14 @@ def test_the_report_is_what_its_schema_says(runs: tuple[str, ...], root: Path, t
     build_report([tmp_path / f"run{i}" for i in range(len(runs))], tmp_path / "report")
     report = json.loads((tmp_path / "report/ablation.json").read_text())
     assert [error.message for error in validator.iter_errors(report)] == []
-    one = report["runs"][0] if len(runs) > 1 else report
+    first = report["runs"][0] if len(runs) > 1 else report
     for key, wrong in (("format", 1), ("claims", [{"text": "x"}]), ("cells", {}), ("metric", None), ("missing", [1])):
-        right, one[key] = one[key], wrong
+        right, first[key] = first[key], wrong
         assert not validator.is_valid(report), key
-        one[key] = right
+        first[key] = right
 
 
-def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert schema(["report"]) == 0
     printed = json.loads(capsys.readouterr().out)
     Draft202012Validator.check_schema(printed)

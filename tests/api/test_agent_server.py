@@ -85,7 +85,7 @@ def test_tables_are_analysed_and_paths_confined(root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow(40)
-def test_agent_plans_starts_and_reads_a_run(root: Path, tmp_path: Path) -> None:
+def test_agent_plans_starts_and_reads_run(root: Path, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     calls = [
         ("plan", {"space": "space.yaml"}),

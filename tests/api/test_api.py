@@ -99,7 +99,7 @@ def test_numpy_values_are_settings(tmp_path: Path) -> None:
     assert "lr: 0.2" in preview.space
 
 
-def test_function_of_a_module_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_of_module_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mymethod.py").write_text("def fit(ema: bool = True, seed: int = 0):\n    return {'loss': 1.0}\n")
     monkeypatch.syspath_prepend(tmp_path)
     fit = importlib.import_module("mymethod").fit
@@ -108,7 +108,7 @@ def test_function_of_a_module_keeps_its_name(tmp_path: Path, monkeypatch: pytest
     assert "source: ''" in preview.space
 
 
-def test_source_follows_what_a_function_uses() -> None:
+def test_source_follows_what_function_uses() -> None:
     width = 3
 
     def helper(x: float) -> float:
@@ -194,8 +194,8 @@ def test_mlflow_experiment_is_analysed(tmp_path: Path) -> None:
             mlflow.log_param("acc", 7)
             mlflow.log_metric("acc", row["acc"], step=5)
     expected = bw.analyze(runs(), **ANALYZE).effects.drop(columns="unit")
-    found = bw.analyze(mlflow.get_experiment_by_name("ablation"), **ANALYZE).effects.drop(columns="unit")
-    pd.testing.assert_frame_equal(found, expected)
+    result = bw.analyze(mlflow.get_experiment_by_name("ablation"), **ANALYZE).effects.drop(columns="unit")
+    pd.testing.assert_frame_equal(result, expected)
     with pytest.raises(bw.InputError, match=r"no value at step 4 in 20 runs: .*the last step that all have is 5"):
         bw.analyze(mlflow.get_experiment_by_name("ablation"), **ANALYZE, at=4)
 

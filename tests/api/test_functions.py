@@ -35,7 +35,7 @@ def make_train(bonus: float) -> Callable[..., dict[str, float]]:
 
 
 @pytest.mark.slow(40)
-def test_closure_is_ablated_in_a_running_ray(tmp_path: Path, ray_session: None) -> None:
+def test_closure_is_ablated_in_running_ray(tmp_path: Path, ray_session: None) -> None:
     arguments: dict[str, Any] = {
         "components": COMPONENTS,
         "metric": "accuracy",
@@ -108,7 +108,7 @@ def test_search_takes_distributions_of_other_libraries(tmp_path: Path, ray_sessi
 
 
 @pytest.mark.slow(30)
-def test_failed_arms_are_rows_and_a_warning(tmp_path: Path, ray_session: None) -> None:
+def test_failed_arms_are_rows_and_warning(tmp_path: Path, ray_session: None) -> None:
     def train(ema: bool = True, seed: int = 0) -> dict[str, float]:
         if not ema and seed == 1:
             raise RuntimeError("this seed fails")
@@ -176,7 +176,7 @@ def test_interrupted_script_resumes_where_it_was(root: Path, tmp_path: Path, num
 
 
 @pytest.mark.slow(40)
-def test_python_of_the_readme_runs(root: Path, tmp_path: Path) -> None:
+def test_python_of_readme_runs(root: Path, tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), flags=re.DOTALL)
     result = subprocess.run(
         [sys.executable, "-c", example],

@@ -200,9 +200,9 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         pytest.fail("a sweep was started")
 
     def run(*arguments: str, storage: Path = tmp_path / "storage") -> str:
-        here = tmp_path / "here"
-        here.mkdir(exist_ok=True)
-        monkeypatch.chdir(here)
+        current = tmp_path / "here"
+        current.mkdir(exist_ok=True)
+        monkeypatch.chdir(current)
         monkeypatch.setattr(run_sweep, "run_sweep", nothing_runs)
         before = sorted(tmp_path.rglob("*"))
         given = ["--storage", str(storage), *arguments]
@@ -227,49 +227,49 @@ def space(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("content", "words"), SPACES.values(), ids=SPACES)
-def test_a_bad_space_file(refused: Refused, tmp_path: Path, content: bytes, words: list[str]) -> None:
+def test_bad_space_file(refused: Refused, tmp_path: Path, content: bytes, words: list[str]) -> None:
     file = tmp_path / "space.yaml"
     file.write_bytes(content)
-    said = refused("--space", str(file))
-    assert all(word in said for word in (*words, str(file)))
+    output = refused("--space", str(file))
+    assert all(word in output for word in (*words, str(file)))
 
 
 @pytest.mark.parametrize(("override", "words"), OVERRIDES.values(), ids=OVERRIDES)
-def test_a_bad_setting(refused: Refused, space: Path, override: str, words: list[str]) -> None:
-    said = refused("--space", str(space), "--set", override)
-    assert all(word in said for word in words)
+def test_bad_setting(refused: Refused, space: Path, override: str, words: list[str]) -> None:
+    output = refused("--space", str(space), "--set", override)
+    assert all(word in output for word in words)
 
 
 @pytest.mark.parametrize(("arguments", "words"), ARGUMENTS.values(), ids=ARGUMENTS)
 def test_bad_arguments(refused: Refused, space: Path, arguments: list[str], words: list[str]) -> None:
-    said = refused(*(argument.replace("{space}", str(space)) for argument in arguments))
-    assert all(word in said for word in words)
-    assert "secret" not in said
+    output = refused(*(argument.replace("{space}", str(space)) for argument in arguments))
+    assert all(word in output for word in words)
+    assert "secret" not in output
 
 
-def test_a_storage_that_is_a_file(refused: Refused, space: Path) -> None:
+def test_storage_that_is_file(refused: Refused, space: Path) -> None:
     assert str(space) in refused("--resume", "x", storage=space)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"no JSON", b'{"format": 1}'])
-def test_a_damaged_plan(refused: Refused, tmp_path: Path, content: bytes) -> None:
+def test_damaged_plan(refused: Refused, tmp_path: Path, content: bytes) -> None:
     storage_at(tmp_path / "storage/run").write("plan.json", content)
     assert "plan.json is damaged" in refused("--resume", "run")
 
 
-def test_a_run_of_a_later_version(refused: Refused, tmp_path: Path) -> None:
+def test_run_of_later_version(refused: Refused, tmp_path: Path) -> None:
     storage_at(tmp_path / "storage/run").write("space.yaml", b"")
     storage_at(tmp_path / "storage/run").write_json("plan.json", {"format": 3, "anything": "else"})
     assert "format 3 is of a later version" in refused("--resume", "run")
 
 
-def test_a_run_of_an_earlier_version(refused: Refused, tmp_path: Path) -> None:
+def test_run_of_earlier_version(refused: Refused, tmp_path: Path) -> None:
     storage_at(tmp_path / "storage/run").write("space.yaml", b"")
     storage_at(tmp_path / "storage/run").write_json("plan.json", {"format": 1, "trials": {}})
     assert "format 1 is of an earlier version" in refused("--resume", "run")
 
 
-def test_a_run_whose_space_was_altered(refused: Refused, tmp_path: Path) -> None:
+def test_run_whose_space_was_altered(refused: Refused, tmp_path: Path) -> None:
     run = storage_at(tmp_path / "storage/run")
     run.write("space.yaml", SPACE.replace("steps: 10", "steps: 11").encode())
     sha256 = hashlib.sha256(SPACE.encode()).hexdigest()
@@ -277,14 +277,14 @@ def test_a_run_whose_space_was_altered(refused: Refused, tmp_path: Path) -> None
     assert "space.yaml: changed since this run started" in refused("--resume", "run")
 
 
-def test_a_teacher_folder_without_weights(refused: Refused, space: Path, tmp_path: Path) -> None:
+def test_teacher_folder_without_weights(refused: Refused, space: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher/config.json").write_text("{}")
-    said = refused("--space", str(space), "--set", f"teacher={{checkpoint: {tmp_path / 'teacher'}}}")
-    assert "teacher.checkpoint" in said
+    output = refused("--space", str(space), "--set", f"teacher={{checkpoint: {tmp_path / 'teacher'}}}")
+    assert "teacher.checkpoint" in output
 
 
-def test_a_teacher_folder_with_other_weights(refused: Refused, space: Path, tmp_path: Path) -> None:
+def test_teacher_folder_with_other_weights(refused: Refused, space: Path, tmp_path: Path) -> None:
     folder = tmp_path / "teacher"
     folder.mkdir()
     for name in ("config.json", "curriculum.safetensors"):

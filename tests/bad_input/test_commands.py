@@ -90,17 +90,17 @@ def refused(file: Path, text: str, old: str, new: str, words: list[str]) -> None
 
 
 @pytest.mark.parametrize(("old", "new", "words"), COMMANDS)
-def test_a_command(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_command(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     refused(tmp_path / "space.yaml", COMMAND, old, new, words)
 
 
 @pytest.mark.parametrize(("old", "new", "words"), FUNCTIONS)
-def test_a_function(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_function(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     (tmp_path / "bad_input_function.py").write_text("def train(seed: int, lr: float = 0.1, ema: bool = True): ...\n")
     refused(tmp_path / "space.yaml", FUNCTION, old, new, words)
 
 
-def test_a_program_that_is_not_there_starts_nothing(sweep_here: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_program_that_is_not_there_starts_nothing(sweep_here: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(COMMAND.replace("run: [python", "run: [no-such-program"))
     code, output = sweep_here("--space", tmp_path / "space.yaml", "--storage", tmp_path / "runs")
     assert code == 2

@@ -50,12 +50,12 @@ def test_components_that_make_no_factorial(components: str, words: list[str]) ->
     assert all(word in str(refusal.value) for word in words)
 
 
-def test_an_alias_of_the_current_value_changes_nothing() -> None:
+def test_alias_of_current_value_changes_nothing() -> None:
     with pytest.raises(UserError, match="full and base, which only x should tell apart,"), pytest.warns(FutureWarning):
         space_with("components: {x: {off: {snr_weighting: reference}}}", f"{HEAD}method: {{snr_weighting: authors}}\n")
 
 
-def test_a_baseline_that_is_a_cell_already() -> None:
+def test_baseline_that_is_cell_already() -> None:
     with pytest.raises(UserError, match="base and scratch have the same settings"):
         space_with("components: {x: {off: {objective: scratch, curriculum: learned}}}, baselines: [scratch]")
 
@@ -77,7 +77,7 @@ def test_knobs_whose_arms_would_not_compare(knobs: str, words: list[str]) -> Non
     assert all(word in str(refusal.value) for word in words)
 
 
-def test_a_knob_that_a_component_switches_off_is_left_out_however_it_is_written() -> None:
+def test_knob_that_component_switches_off_is_left_out_however_it_is_written() -> None:
     space = space_with(
         "kind: tuned_factorial, arms: 4, components: {x: {off: {method.anchor_weight: 0}}}, "
         "knobs: {anchor_weight: {uniform: [0, 1]}, train.lr: {uniform: [0.1, 1]}}"

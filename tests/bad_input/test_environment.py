@@ -28,14 +28,14 @@ def close_all() -> None:
         os.close(descriptor)
 
 
-def test_a_plan_without_any_stream(root: Path, surface_space: Path) -> None:
+def test_plan_without_any_stream(root: Path, surface_space: Path) -> None:
     ran = subprocess.run(command(root, surface_space, "--dry-run"), preexec_fn=close_all)
     assert ran.returncode == 0
     ran = subprocess.run(command(root, surface_space, "--dry-run", "--set", "train=3"), preexec_fn=close_all)
     assert ran.returncode == 2
 
 
-def test_no_file_takes_the_number_of_a_closed_stream(root: Path) -> None:
+def test_no_file_takes_number_of_closed_stream(root: Path) -> None:
     code = (
         "import sys; sys.path[:0] = ['.']; from branchwise.analysis.console import make_console; make_console(); "
         "import os; sys.exit(open('README.md').fileno() < 3 or not os.path.samefile('/dev/fd/1', os.devnull))"
@@ -43,7 +43,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(root: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, preexec_fn=close_all).returncode == 0
 
 
-def test_a_plan_whose_reader_has_left(root: Path, surface_space: Path) -> None:
+def test_plan_whose_reader_has_left(root: Path, surface_space: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as nobody:
@@ -53,7 +53,7 @@ def test_a_plan_whose_reader_has_left(root: Path, surface_space: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_a_plan_in_ascii(root: Path, surface_space: Path) -> None:
+def test_plan_in_ascii(root: Path, surface_space: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     folder = surface_space.parent / "ablación"
     folder.mkdir()
@@ -82,13 +82,13 @@ def test_limits_too_tight_for_ray(root: Path, surface_space: Path, limit: int, v
     assert not (surface_space.parent / "runs").exists()
 
 
-def test_a_console_shows_markup_and_escapes_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_shows_markup_and_escapes_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     make_console().print("/tmp/[/]/[red]x[/red]/:smile:/\x1b[31m", highlight=False)
     assert capsys.readouterr().out.rstrip() == "/tmp/[/]/[red]x[/red]/:smile:/\\x1b[31m"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "visible"),
     [
         ("s3://key:secret@bucket/x failed", "s3://... failed"),
         ("at s3://bucket/x?secret=1: no", "at s3://bucket/x?... no"),
@@ -100,13 +100,13 @@ def test_a_console_shows_markup_and_escapes_as_text(capsys: pytest.CaptureFixtur
         ("a\nb\x1b[31m\ud800", "a b\\x1b[31m\\ud800"),
     ],
 )
-def test_a_message_is_one_line_without_escapes_and_secrets(text: str, shown: str) -> None:
-    assert one_line(text) == shown
+def test_message_is_one_line_without_escapes_and_secrets(text: str, visible: str) -> None:
+    assert one_line(text) == visible
 
 
-def test_of_a_long_message_both_ends_are_shown() -> None:
-    told = one_line("begin " + "x" * 100_000 + " end")
-    assert len(told) <= 600
-    assert told.startswith("begin ")
-    assert told.endswith(" end")
+def test_of_long_message_both_ends_are_shown() -> None:
+    message = one_line("begin " + "x" * 100_000 + " end")
+    assert len(message) <= 600
+    assert message.startswith("begin ")
+    assert message.endswith(" end")
     assert printable("a\tb\n", keep="\n") == "a\\tb\n"

@@ -58,7 +58,7 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
         ("arms: 24", "arms: 24\n  constraints: [size >= 5.9]", ["constraints[0]", "'size'", "cost"]),
     ],
 )
-def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     assert old in SPACE
     file = tmp_path / "search.yaml"
     file.write_text(SPACE.replace(old, new, 1))
@@ -69,7 +69,7 @@ def test_a_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list
         assert word in str(refusal.value)
 
 
-def test_a_cell_with_nothing_to_tune_is_refused() -> None:
+def test_cell_with_nothing_to_tune_is_refused() -> None:
     with pytest.raises(UserError, match="every knob of the cell curriculum_transfer"):
         load_space(DATA / "surface_tuned.yaml", ["design.knobs={anchor_weight: {log_uniform: [0.01, 1.0]}}"])
 

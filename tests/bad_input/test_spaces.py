@@ -94,7 +94,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("old", "new", "words"), [case for case in REFUSED if case[2]])
-def test_a_bad_space_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_bad_space_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
     file = tmp_path / "space.yaml"
     assert old in DASH
     file.write_text(DASH.replace(old, new))
@@ -125,7 +125,7 @@ def test_what_is_no_space_file_is_refused(tmp_path: Path, content: bytes, words:
     assert all(word in str(refusal.value) for word in words)
 
 
-def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
+def test_missing_file_or_folder_is_refused(tmp_path: Path) -> None:
     for file in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(UserError, match="cannot be read"):
             load_space(file)
@@ -134,14 +134,14 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override", ["train.steps", "=3", "train..steps=3", "name.x=3", "train.steps=[", "train.stesp=3"]
 )
-def test_a_bad_override_is_refused(tmp_path: Path, override: str) -> None:
+def test_bad_override_is_refused(tmp_path: Path, override: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(DASH)
     with pytest.raises(UserError):
         load_space(file, [override])
 
 
-def test_an_error_in_a_cell_names_the_failing_key_alone(tmp_path: Path) -> None:
+def test_error_in_cell_names_failing_key_alone(tmp_path: Path) -> None:
     """Not the whole tree of settings, of which pydantic makes a page."""
     file = tmp_path / "space.yaml"
     file.write_text(DASH.replace("anchor_weight: 0", "objective: scratch"))
@@ -153,7 +153,7 @@ def test_an_error_in_a_cell_names_the_failing_key_alone(tmp_path: Path) -> None:
 
 @settings(max_examples=300)
 @given(st.text(max_size=200) | st.binary(max_size=200))
-def test_any_text_is_a_space_or_a_clear_refusal(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
+def test_any_text_is_space_or_clear_refusal(tmp_path_factory: pytest.TempPathFactory, content: str | bytes) -> None:
     file = tmp_path_factory.mktemp("fuzz") / "space.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode(errors="surrogatepass"))
     with pytest.raises(UserError):

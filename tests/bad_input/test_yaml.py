@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.input.yaml_file import DEEPEST, MOST_VALUES, parse_yaml, read_tree, to_yaml
+from branchwise.orchestration.input.yaml_file import DEEPEST, MAX_VALUES, parse_yaml, read_tree, to_yaml
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ from branchwise.orchestration.input.yaml_file import DEEPEST, MOST_VALUES, parse
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
-    found = parse_yaml(f"key: {text}")["key"]
-    assert found == value
-    assert type(found) is type(value)
+    result = parse_yaml(f"key: {text}")["key"]
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
         ("key: " + "[" * 40 + "]" * 40, "nested"),
     ],
 )
-def test_what_a_space_has_no_use_for_is_refused(text: str, words: str) -> None:
+def test_what_space_has_no_use_for_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as refusal:
         parse_yaml(text)
     assert "line " in str(refusal.value)
     assert len(str(refusal.value)) < 300
 
 
-def test_an_endless_list_is_refused_at_once() -> None:
+def test_endless_list_is_refused_at_once() -> None:
     started = time.process_time()
-    with pytest.raises(UserError, match=f"more than {MOST_VALUES} values"):
+    with pytest.raises(UserError, match=f"more than {MAX_VALUES} values"):
         read_tree("space.yaml", b"key: [" + b"1," * 450_000 + b"]")
     assert time.process_time() - started < 3
 
 
-def test_an_endless_key_of_set_is_refused() -> None:
+def test_endless_key_of_set_is_refused() -> None:
     with pytest.raises(UserError, match="nested too deeply"):
         read_tree("space.yaml", b"name: x", ["a." * (DEEPEST + 1) + "a=1"])
 
@@ -93,7 +93,7 @@ SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floa
 
 
 @given(st.dictionaries(st.text(), SCALARS | st.lists(SCALARS), max_size=5))
-def test_what_is_written_is_read_as_the_same_by_either_version(tree: dict[str, Any]) -> None:
+def test_what_is_written_is_read_as_same_by_either_version(tree: dict[str, Any]) -> None:
     text = to_yaml(tree)
     assert parse_yaml(text) == tree
     assert yaml.safe_load(text) == tree  # as the analysis reads it

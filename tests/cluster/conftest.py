@@ -181,7 +181,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     temp.mkdir()
     (folder / "hidden").mkdir()
     places = [*(ROOT / name for name in ("branchwise", "trainables", "analysis", "platform")), temp, folder / "hidden"]
-    hide = " && ".join(f"mount -t tmpfs none '{place}'" for place in places)
+    hide = " && ".join(f"mount -t tmpfs none '{item}'" for item in places)
     if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
         pytest.skip("a node that shares no files with the other one takes root, for its own mounts")
     own = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh"]

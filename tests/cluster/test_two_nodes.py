@@ -21,20 +21,20 @@ SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 def gauges(cluster: Any) -> dict[tuple[str, str, str], float]:
     """Our gauges on the head's metrics port: value by name, cell and block."""
     text = cluster.get(f"http://127.0.0.1:{cluster.ports['metrics']}/metrics").decode()
-    found = {}
+    results = {}
     for name, tags, value in SAMPLE.findall(text):
         if name.startswith("ray_branchwise_"):
             tag = dict(re.findall(r'(\w+)="([^"]*)"', tags))
             assert tag["sweep"] == "submitted"
-            found[name, tag["cell"], tag["block"]] = float(value)
-    return found
+            results[name, tag["cell"], tag["block"]] = float(value)
+    return results
 
 
 CELLS = ("full", "uncond_branch", "anchor", "base")
 
 
 @pytest.mark.usefixtures("scraping")
-def test_the_metrics_port_and_the_folder_tell_how_fast_and_how_far(job: Any) -> None:
+def test_metrics_port_and_folder_tell_how_fast_and_how_far(job: Any) -> None:
     cluster = job.cluster
     rates = cluster.wait_for(
         lambda: {key: value for key, value in gauges(cluster).items() if "steps_per_second" in key[0] and value}
@@ -44,20 +44,20 @@ def test_the_metrics_port_and_the_folder_tell_how_fast_and_how_far(job: Any) -> 
     # The gauges of one trial are enough to come here; the other may not have made its second report yet.
     trials = ["t0000", "t0001"]
     progress = job.run / "progress"
-    cluster.wait_for(lambda: all(b"steps_per_second" in (progress / f"{one}.json").read_bytes() for one in trials))
-    code, told = cluster.run(
+    cluster.wait_for(lambda: all(b"steps_per_second" in (progress / f"{item}.json").read_bytes() for item in trials))
+    code, message = cluster.run(
         cluster.python, job.script, "--status", "submitted", "--storage", job.run.parent, cwd=job.folder
     )
     assert code == 0
-    assert re.search(r"state +running as process \d+", told)
-    rates_told = re.findall(r"(t000\d) +train \d+/60, (\d+\.\d) steps/s", told)
-    assert [trial for trial, _ in rates_told] == trials, told
-    assert all(float(rate) <= 2.2 for _, rate in rates_told)
-    assert re.search(r"left +about \d+ s", told)
+    assert re.search(r"state +running as process \d+", message)
+    rates_seen = re.findall(r"(t000\d) +train \d+/60, (\d+\.\d) steps/s", message)
+    assert [trial for trial, _ in rates_seen] == trials, message
+    assert all(float(rate) <= 2.2 for _, rate in rates_seen)
+    assert re.search(r"left +about \d+ s", message)
 
 
 @needs_chromium
-def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> None:
+def test_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> None:
     # The runs of Ray Train have no page in Ray 2.60's dashboard, only an address.
     pages = {
         "jobs": ("/#/jobs", ("the-sweep", "RUNNING")),
@@ -65,11 +65,11 @@ def test_the_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path)
         "train": ("/api/train/v2/runs/v1", ("submitted-t0000-", "submitted-t0001-", "RUNNING")),
     }
     out = Path(os.environ.get("BRANCHWISE_SCREENSHOTS", tmp_path))
-    asked = {
+    requested = {
         name: (f"{job.cluster.dashboard}{page}", lambda text, words=words: all(word in text for word in words))
         for name, (page, words) in pages.items()
     }
-    texts = photograph(job.cluster.environment["RAY_AUTH_TOKEN"], asked, out, seconds=60)
+    texts = photograph(job.cluster.environment["RAY_AUTH_TOKEN"], requested, out, seconds=60)
     for name, (_, words) in pages.items():
         assert [word for word in words if word not in texts[name]] == [], texts[name]
 
@@ -79,8 +79,8 @@ def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, ro
     arms = pd.read_parquet(job.run / "arms.parquet").set_index(["cell", "block"])
 
     def scraped(name: str, by: str = "last") -> dict[tuple[str, int], float]:
-        found = prometheus(f"{by}_over_time({name}[10m])")
-        return {(one["metric"]["cell"], int(one["metric"]["block"])): float(one["value"][1]) for one in found}
+        result = prometheus(f"{by}_over_time({name}[10m])")
+        return {(item["metric"]["cell"], int(item["metric"]["block"])): float(item["value"][1]) for item in result}
 
     assert scraped("ray_branchwise_value") == pytest.approx(arms["value"].to_dict())
     assert scraped("ray_branchwise_arms_done") == dict.fromkeys(arms.index, 1.0)
@@ -96,7 +96,7 @@ def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, ro
             assert name == "ray_branchwise_rho" or prometheus(f"last_over_time({name}[10m])"), name
 
 
-def test_the_job_ends_with_every_arm(job: Any) -> None:
+def test_job_ends_with_every_arm(job: Any) -> None:
     output = job.finish()
     assert "Dashboard: http://" in output
     assert "8 of 8 arms done" in output
@@ -108,7 +108,7 @@ def test_the_job_ends_with_every_arm(job: Any) -> None:
     assert set(arms["checkout"]) == {True, False}
 
 
-def test_over_a_client_connection(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
+def test_over_client_connection(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
     address = f"ray://127.0.0.1:{two_nodes.ports['client']}"
     given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", address]
     code, output = two_nodes.sweep(*given, "--set", "design.blocks=1", cwd=tmp_path)
@@ -117,7 +117,7 @@ def test_over_a_client_connection(two_nodes: Any, surface_space: Path, tmp_path:
     assert "9 of 9 arms done" in output
 
 
-def test_a_search_is_not_steered_from_outside(two_nodes: Any, tmp_path: Path) -> None:
+def test_search_is_not_steered_from_outside(two_nodes: Any, tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     knobs = "{kind: search, arms: 4, knobs: {anchor_weight: {log_uniform: [0.01, 1.0]}}}"
     space.write_text(f"name: search\ntrainable: surface\ndesign: {knobs}\n")
@@ -129,7 +129,7 @@ def test_a_search_is_not_steered_from_outside(two_nodes: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_space: Path, named: bool) -> None:
+def test_storage_that_node_does_not_see_is_refused(two_nodes: Any, surface_space: Path, named: bool) -> None:
     storage, address = two_nodes.hidden / "runs", two_nodes.address if named else "auto"
     code, output = two_nodes.sweep(
         "--space", surface_space, "--storage", storage, "--address", address, cwd=surface_space.parent
@@ -150,7 +150,7 @@ def test_a_storage_that_a_node_does_not_see_is_refused(two_nodes: Any, surface_s
         ),
     ],
 )
-def test_a_cluster_that_does_not_answer(
+def test_cluster_that_does_not_answer(
     two_nodes: Any, surface_space: Path, tmp_path: Path, address: str, environment: dict[str, str], words: str
 ) -> None:
     given = [
@@ -169,7 +169,7 @@ def test_a_cluster_that_does_not_answer(
 
 def test_other_versions_are_refused(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
     """Last of all: afterwards the cluster says that its Python is another one."""
-    told = """
+    text = """
 import json, os
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 import ray
@@ -180,7 +180,7 @@ about = json.loads(internal_kv._internal_kv_get(b"CLUSTER_METADATA", namespace=b
 about["python_version"] = "3.10.1"
 internal_kv._internal_kv_put(b"CLUSTER_METADATA", json.dumps(about), overwrite=True, namespace=b"cluster")
 """
-    code, output = two_nodes.run(two_nodes.python, "-c", told.replace("{address}", two_nodes.address), cwd=tmp_path)
+    code, output = two_nodes.run(two_nodes.python, "-c", text.replace("{address}", two_nodes.address), cwd=tmp_path)
     assert code == 0, output
     given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", two_nodes.address]
     code, output = two_nodes.sweep(*given, cwd=tmp_path)

@@ -50,8 +50,8 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
     assert complaints == []
     title = re.search(r"<title>probed (.*?)</title>", elements)
     assert title is not None, elements[:500]
-    found: dict[str, Any] = json.loads(title[1])
-    return found
+    result: dict[str, Any] = json.loads(title[1])
+    return result
 
 
 def photograph(
@@ -88,14 +88,14 @@ async def _photograph(
 
 
 async def _page(
-    socket: Any, token: str, name: str, url: str, wanted: Callable[[str], bool], out: Path, seconds: float
+    socket: Any, token: str, name: str, url: str, expected: Callable[[str], bool], out: Path, seconds: float
 ) -> str:
     await _call(socket, "Network.enable")
     await _call(socket, "Network.setExtraHTTPHeaders", headers={"Authorization": f"Bearer {token}"})
     await _call(socket, "Page.navigate", url="about:blank")
     await _call(socket, "Page.navigate", url=url)
     deadline, text, turned = time.monotonic() + patience(seconds), "", False
-    while time.monotonic() < deadline and not wanted(text):
+    while time.monotonic() < deadline and not expected(text):
         await asyncio.sleep(0.5)
         answer = await _call(socket, "Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
         text = str(answer["result"].get("value", ""))

@@ -86,7 +86,7 @@ def _signals(sweep: Disturbed) -> str:
 def _object_store(sweep: Disturbed) -> str:
     raylet = descendants(sweep.process.pid, "ray/raylet/raylet")[0]
     arguments = Path(f"/proc/{raylet}/cmdline").read_text().split("\0")
-    socket = next(one.split("=", 1)[1] for one in arguments if one.startswith("--store_socket_name="))
+    socket = next(argument.split("=", 1)[1] for argument in arguments if argument.startswith("--store_socket_name="))
     Path(socket).unlink()
     return "object store's socket removed"
 
@@ -167,7 +167,7 @@ FAULTS = RUNNING | AT_REST
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class RecordedCalls:
     """What came of a fault. `wrong` is empty when the results are the undisturbed sweep's, or the run was refused."""
 
     what: str  # was done
@@ -177,7 +177,7 @@ class Told:
     wrong: list[str]
 
 
-def disturb(kind: str, undisturbed: Path, storage: Path, draw: random.Random) -> Told:
+def disturb(kind: str, undisturbed: Path, storage: Path, draw: random.Random) -> RecordedCalls:
     """One sweep, one fault, and resuming until it is done. Raises LookupError when the sweep ended before its fault."""
     log = storage.with_suffix(".log")
     with ExitStack() as stack:
@@ -200,13 +200,17 @@ def disturb(kind: str, undisturbed: Path, storage: Path, draw: random.Random) ->
         code = process.wait(DEADLINE)
         seconds = time.monotonic() - began
         (storage / "filling").unlink(missing_ok=True)
-        kept = {name: record for name, record in before.items() if f"arms/{name}" not in sweep.harmed}
-        return _resumed(Told(what=what, code=code, seconds=seconds, result="", wrong=[]), sweep, undisturbed, kept)
+        stored = {name: record for name, record in before.items() if f"arms/{name}" not in sweep.harmed}
+        return _resumed(
+            RecordedCalls(what=what, code=code, seconds=seconds, result="", wrong=[]), sweep, undisturbed, stored
+        )
 
 
-def _resumed(told: Told, sweep: Disturbed, undisturbed: Path, kept: dict[str, tuple[int, bytes]]) -> Told:
+def _resumed(
+    calls: RecordedCalls, sweep: Disturbed, undisturbed: Path, stored: dict[str, tuple[int, bytes]]
+) -> RecordedCalls:
     log = sweep.storage.with_suffix(".log")
-    wrong = [] if told.code in (0, 3, 130, -signal.SIGKILL) else [f"exit code {told.code}"]
+    wrong = [] if calls.code in (0, 3, 130, -signal.SIGKILL) else [f"exit code {calls.code}"]
     for _ in range(3):  # an arm whose record was harmed unseen is missed at the end, and runs with the next one
         code = resume(sweep.storage, "run")
         if code != 3:
@@ -219,8 +223,8 @@ def _resumed(told: Told, sweep: Disturbed, undisturbed: Path, kept: dict[str, tu
         result = "same bits"
         after = finished(sweep.run)
         wrong += [f"exit code {code} of --resume"] * (code != 0) + differences(sweep.run, undisturbed)
-        wrong += [f"{name} was touched" for name, record in kept.items() if after.get(name) != record]
-    return Told(what=told.what, code=told.code, seconds=told.seconds, result=result, wrong=wrong)
+        wrong += [f"{name} was touched" for name, record in stored.items() if after.get(name) != record]
+    return RecordedCalls(what=calls.what, code=calls.code, seconds=calls.seconds, result=result, wrong=wrong)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from branchwise.orchestration.space import Space, load_space
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 5.0  # of the processor: what other programs take meanwhile does not count
 HANG_SECONDS = 60
-MOST_LETTERS = 1000  # of a refusal
+MAX_LETTERS = 1000  # of a refusal
 SPACES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted((ROOT / "tests/data").glob("*.yaml"))]
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 2, 10**6, 2**63 - 1, 2**70, 0.0, -0.0, 0.5, 1e-300, 1e300, float("nan"), float("inf"),
@@ -176,25 +176,25 @@ def _override(draw: random.Random, tree: dict[str, Any]) -> str:
         return f"{'.'.join(map(str, path))}={_near(draw, value)}"
     path = draw.choice(places)
     key = ".".join(map(str, path if draw.random() < 0.8 else (*path, draw.choice(["x", "", "\x1b[0m", "a" * 3000]))))
-    text = draw.choice([*FRAGMENTS, *(repr(one) for one in ODD)])
+    text = draw.choice([*FRAGMENTS, *(repr(item) for item in ODD)])
     return draw.choice([f"{key}={text}", f"{key}={text}", key, f"={text}", f"{key}=={text}"])
 
 
 def _numeric(draw: random.Random, tree: Any, places: list[tuple[Any, ...]]) -> tuple[tuple[Any, ...], Any]:
     """The path of a number that is no part of a list, and the number."""
-    found = []
+    matches = []
     for path in places:
         node = tree
         for key in path:
             node = node[key]
         if isinstance(node, int | float) and all(isinstance(key, str) for key in path):
-            found.append((path, node))
-    return draw.choice(found)
+            matches.append((path, node))
+    return draw.choice(matches)
 
 
 def _arguments(draw: random.Random) -> tuple[str, ...]:
     option = draw.choice(["--name", "--storage", "--address", "--resume", "--status", "--nmae", "stray"])
-    return (option, draw.choice([*STORAGES, *(str(one) for one in ODD)]))
+    return (option, draw.choice([*STORAGES, *(str(item) for item in ODD)]))
 
 
 class HangError(BaseException):
@@ -242,10 +242,10 @@ def _no_sentence(out: str, err: str) -> str:
     """
     if not err and "\nnot here " in out and all(line.isprintable() for line in out.splitlines()):
         return ""
-    whole = err.removesuffix("\n")
-    if out or not whole.isprintable() or len(whole) > MOST_LETTERS or not whole.startswith("run_sweep: "):
+    complete = err.removesuffix("\n")
+    if out or not complete.isprintable() or len(complete) > MAX_LETTERS or not complete.startswith("run_sweep: "):
         return f"no sentence: {out[:200]!r} {err[:200]!r}"
-    return "a secret is repeated" if "secret@" in whole and "://" in whole else ""
+    return "a secret is repeated" if "secret@" in complete and "://" in complete else ""
 
 
 def _same_rows(file: Path, overrides: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ PROCESS = {  # what their command lines hold
     "gcs": "gcs/gcs_server",
     "dashboard": "ray/dashboard/dashboard.py",
 }
-OF_THE_RUN = (
+OF_RUN = (
     "sweep",
     "trial",
     "train_seconds",
@@ -125,18 +125,18 @@ def finished(run: Path) -> dict[str, tuple[int, bytes]]:
 
 def differences(run: Path, undisturbed: Path) -> list[str]:
     """In which tables and columns the results of `run` are not those of `undisturbed`, bit for bit."""
-    found = []
+    matches = []
     for file in sorted(undisturbed.glob("*.parquet")):
         tables = [pd.read_parquet(folder / file.name) for folder in (run, undisturbed)]
-        ours, theirs = (table.drop(columns=list(OF_THE_RUN), errors="ignore") for table in tables)
-        if len(ours) != len(theirs) or list(ours) != list(theirs):
-            found.append(f"{file.name}: {len(ours)} rows for {len(theirs)}, or other columns")
+        ours, reference = (table.drop(columns=list(OF_RUN), errors="ignore") for table in tables)
+        if len(ours) != len(reference) or list(ours) != list(reference):
+            matches.append(f"{file.name}: {len(ours)} rows for {len(reference)}, or other columns")
             continue
         # repr tells every float from every other, and NaN equals itself.
-        found += [
-            f"{file.name}: {name}" for name in ours if list(map(repr, ours[name])) != list(map(repr, theirs[name]))
+        matches += [
+            f"{file.name}: {name}" for name in ours if list(map(repr, ours[name])) != list(map(repr, reference[name]))
         ]
-    return found
+    return matches
 
 
 def resume(storage: Path, name: str, *arguments: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from branchwise.analysis.elsewhere.run_table import RunTable
+from branchwise.analysis.importers.run_table import RunTable
 
 
 def digest(path: Path) -> dict[str, str]:

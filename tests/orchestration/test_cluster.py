@@ -11,7 +11,7 @@ import pytest
 from branchwise.orchestration.execution.cluster import connect, refusal
 from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import load_space
-from branchwise.trainables.runtime.loading import found_folder
+from branchwise.trainables.runtime.loading import resolve_folder
 
 COMMAND = """\
 name: script
@@ -37,21 +37,21 @@ RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err
 """
 
 
-def test_of_a_servers_traceback_only_its_end_is_told() -> None:
-    told = refusal("ray://head:10001", ConnectionAbortedError(NOT_SERVED))
-    assert told == (
+def test_of_servers_traceback_only_its_end_is_told() -> None:
+    message = refusal("ray://head:10001", ConnectionAbortedError(NOT_SERVED))
+    assert message == (
         "--address ray://head:10001: no Ray cluster answers there: "
         "RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs."
     )
 
 
 @pytest.mark.parametrize(("failures", "joined"), [(2, True), (3, False)])
-def test_a_busy_head_is_asked_again(failures: int, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_busy_head_is_asked_again(failures: int, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[str] = []
 
     def init(address: str, **settings: Any) -> str:
-        asked.append(address)
-        if len(asked) <= failures:
+        requested.append(address)
+        if len(requested) <= failures:
             raise ConnectionAbortedError(NOT_SERVED)
         return "joined"
 
@@ -62,12 +62,10 @@ def test_a_busy_head_is_asked_again(failures: int, joined: bool, monkeypatch: py
     else:
         with pytest.raises(ConnectionAbortedError):
             connect("ray://head:10001", None)
-    assert len(asked) == 3
+    assert len(requested) == 3
 
 
-def test_a_cluster_is_sent_what_the_trainable_needs(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cluster_is_sent_what_trainable_needs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, installed = tmp_path / "project/space.yaml", tmp_path / "installed/sent_package"
     installed.mkdir(parents=True)
     (tmp_path / "project").mkdir()
@@ -84,11 +82,11 @@ def test_a_cluster_is_sent_what_the_trainable_needs(
     assert own_files(load_space(root / "search_spaces/ablation.yaml")) == []
 
 
-def test_a_worker_finds_the_folder_or_the_copy_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_finds_folder_or_copy_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, copy = tmp_path / "home/project", tmp_path / "sent/project"
     copy.mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [*sys.path, str(copy.parent)])
-    assert found_folder(str(there)) == copy
+    assert resolve_folder(str(there)) == copy
     there.mkdir(parents=True)
-    assert found_folder(str(there)) == there
-    assert found_folder("") is None
+    assert resolve_folder(str(there)) == there
+    assert resolve_folder("") is None

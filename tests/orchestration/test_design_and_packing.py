@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from branchwise.orchestration.planning.bill import cohort_bill
+from branchwise.orchestration.planning.cost_estimate import cohort_estimate
 from branchwise.orchestration.planning.gpus import target
 from branchwise.orchestration.planning.packing import makespan, pack
 from branchwise.orchestration.space import load_space
@@ -24,7 +24,7 @@ def lay_out(file: Path, overrides: Sequence[str] = ()) -> tuple[Arm, ...]:
     return space.design.arms(space.method, {})
 
 
-def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:
+def test_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:
     arms = lay_out(surface_space)
     assert len(arms) == 3 * (8 + 1)
     assert len({arm.name for arm in arms}) == len(arms)
@@ -37,9 +37,9 @@ def test_the_factorial_has_every_cell_in_every_block(surface_space: Path) -> Non
     assert by_name["full-b0"].spec is by_name["full-b2"].spec, "settings are validated once, not for every arm"
 
 
-def test_leave_one_out_has_the_full_method_and_each_absence(surface_space: Path) -> None:
-    one = ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
-    arms = lay_out(surface_space, one)
+def test_leave_one_out_has_full_method_and_each_absence(surface_space: Path) -> None:
+    first = ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
+    arms = lay_out(surface_space, first)
     assert [arm.cell for arm in arms] == [
         "full",
         "uncond_branch+anchor",
@@ -88,7 +88,7 @@ def test_of_three_blocks_on_two_slots_one_is_halved() -> None:
     )
 
 
-def test_no_cohort_is_larger_than_the_memory_holds() -> None:
+def test_no_cohort_is_larger_than_memory_holds() -> None:
     trials = pack(arms_of([10, 10]), slots=2, cost=shared_teacher, fits=lambda arms: len(arms) <= 4)
     assert max(len(trial.arms) for trial in trials) == 4
     alone = pack(arms_of([3]), slots=2, cost=shared_teacher, fits=lambda arms: False)
@@ -105,14 +105,14 @@ def partitions(number: int, largest: int) -> Iterator[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("teacher", [1.0, 12.0, 60.0])
-def test_45_arms_on_8_gpus_are_packed_within_a_tenth_of_the_best(teacher: float) -> None:
+def test_45_arms_on_8_gpus_are_packed_within_tenth_of_best(teacher: float) -> None:
     """The best by exhaustive search over the cohort sizes of all three blocks of 15 arms, each slot taking the longest
     that is left."""
 
     def cost(cohort: Sequence[Arm]) -> float:
         return teacher + 6.0 * len(cohort)
 
-    found = makespan(pack(arms_of([15, 15, 15]), slots=8, cost=cost), 8)
+    result = makespan(pack(arms_of([15, 15, 15]), slots=8, cost=cost), 8)
     blocks = list(partitions(15, 15))
     best = math.inf
     for three in itertools.combinations_with_replacement(blocks, 3):
@@ -120,10 +120,10 @@ def test_45_arms_on_8_gpus_are_packed_within_a_tenth_of_the_best(teacher: float)
         least = max((teacher * len(sizes) + 6.0 * 45) / 8, teacher + 6.0 * sizes[0])
         if least < best:
             best = min(best, makespan([Cohort(name="", arms=(), seconds=teacher + 6.0 * n) for n in sizes], 8))
-    assert found <= 1.1 * best
+    assert result <= 1.1 * best
 
 
-def test_45_arms_of_the_paper_keep_8_gpus_busy(root: Path) -> None:
+def test_45_arms_of_paper_keep_8_gpus_busy(root: Path) -> None:
     """With what the arms of cifar10_ablation cost on a GPU, the pruned teacher three times as much as a student."""
     space = load_space(root / "search_spaces/cifar10_ablation.yaml")
     device, arms = target("8xH100").device, space.design.arms(space.method, {})
@@ -131,13 +131,13 @@ def test_45_arms_of_the_paper_keep_8_gpus_busy(root: Path) -> None:
 
     def cost(cohort: Sequence[Arm]) -> float:
         key = tuple(sorted(arm.cell for arm in cohort))
-        return costs.setdefault(key, cohort_bill(space, [arm.spec for arm in cohort], device).total)
+        return costs.setdefault(key, cohort_estimate(space, [arm.spec for arm in cohort], device).total)
 
-    found = makespan(pack(arms, slots=8, cost=cost), 8)
+    result = makespan(pack(arms, slots=8, cost=cost), 8)
     alone = sum(cost([arm]) for arm in arms) / 8
     uniform = [makespan(pack(arms, slots=8, cost=cost, arms_per_cohort=size), 8) for size in range(1, 16)]
-    assert found <= min(uniform)
-    assert found < 0.8 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
+    assert result <= min(uniform)
+    assert result < 0.8 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
 
 
 def test_makespan_of_known_trials() -> None:
@@ -146,12 +146,12 @@ def test_makespan_of_known_trials() -> None:
 
 
 def test_blocks_of_equal_arms_are_packed_once() -> None:
-    asked = []
+    requested = []
 
     def cost(cohort: Sequence[Arm]) -> float:
-        asked.append(len(cohort))
+        requested.append(len(cohort))
         return shared_teacher(cohort)
 
     trials = pack(arms_of([10] * 2000), slots=2, cost=cost)
     assert sum(len(trial.arms) for trial in trials) == 20_000
-    assert len(asked) < 200, "a plan of 100,000 arms takes 3 s, not 20"
+    assert len(requested) < 200, "a plan of 100,000 arms takes 3 s, not 20"

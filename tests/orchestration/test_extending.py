@@ -47,22 +47,22 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
     plan = plan_extended(storage, Extension(name="first", blocks=5), None)
     assert plan.run.name == "surface-ablation"
     assert {arm.block for cohort in plan.cohorts for arm in cohort.arms} == {3, 4}
-    assert {one.arm.name for one in plan.reused} == {arm.name for arm in done.arms}
+    assert {item.arm.name for item in plan.reused} == {arm.name for arm in done.arms}
     assert plan.extends is not None
     decided = plan.extends["decided"]
     assert plan.extends | {"decided": []} == {
         "run": "first", "blocks": 3, "components": [], "baselines": [], "cells": [], "decided": []
     }  # fmt: skip
-    assert [one["text"] for one in decided] == [
+    assert [entry["text"] for entry in decided] == [
         "uncond_branch.share > 0.60", "uncond_branch.shapley", "anchor.shapley", "curriculum_transfer.shapley"
     ]  # fmt: skip
-    assert {one["run"] for one in decided} == {"first"}
+    assert {element["run"] for element in decided} == {"first"}
     assert plan.space.design.component_names() == done.space.design.component_names()
     assert dict(describe(plan))["reused"] == "27 finished arms (27 of first); 18 to run"
     copy_records(plan.run, plan.reused)
-    kept, before = records(plan.run), records(done.run)
-    assert kept.keys() == before.keys()
-    for name, record in kept.items():
+    stored, before = records(plan.run), records(done.run)
+    assert stored.keys() == before.keys()
+    for name, record in stored.items():
         assert record is not None
         assert record["values"] == before[name]["values"]  # type: ignore[index]
         assert record["reused_from"] == "first"
@@ -106,10 +106,10 @@ def test_exploratory_seeds_stay_so_in_whatever_grows_out_of_them(done: Plan, sto
     third = plan_extended(storage, Extension(name="more", blocks=5), "third")
     assert third.extends is not None
     assert third.extends["blocks"] == 3
-    assert {one["run"] for one in third.extends["decided"]} == {"first"}
+    assert {extend["run"] for extend in third.extends["decided"]} == {"first"}
 
 
-def test_added_cell_is_the_only_new_arm(storage: Storage, surface_space: Path) -> None:
+def test_added_cell_is_only_new_arm(storage: Storage, surface_space: Path) -> None:
     first = plan_new(load_space(surface_space, ["design.kind=leave_one_out", "design.claims=[]"]), storage, "loo")
     for number, arm in enumerate(first.arms):
         result = Result(status="done", values={"metric": "surface", "value": 20.0 + number % 7})
@@ -138,7 +138,7 @@ def test_texts_of_components_and_cells_are_checked() -> None:
             parse_added(option, "first", [text])
 
 
-def test_new_component_keeps_the_cells_that_ran(done: Plan, storage: Storage) -> None:
+def test_new_component_keeps_cells_that_ran(done: Plan, storage: Storage) -> None:
     added = Extension(name="first", components=WARM, claims=["warm.shapley > 0"])
     plan = plan_extended(storage, added, None)
     assert len(plan.arms) == 3 * 17
@@ -209,8 +209,8 @@ def test_failed_arms_are_not_taken(done: Plan, storage: Storage) -> None:
 def test_space_keeps_reuse_and_limits(surface_space: Path) -> None:
     space = load_space(surface_space, ["reuse=[first]", "limits={hours: 8, failures: 3}"])
     surface_space.write_text(space.resolved())
-    again = load_space(surface_space)
-    assert (again.reuse, again.limits) == (("first",), Limits(hours=8, failures=3))
+    repeated = load_space(surface_space)
+    assert (repeated.reuse, repeated.limits) == (("first",), Limits(hours=8, failures=3))
 
 
 def test_limits_name_what_is_passed() -> None:
@@ -228,23 +228,23 @@ def queue(limits: Limits, before: float = 0.0, gpus: float = 0.0) -> Metered:
     return Metered(cohorts, Meter(limits=limits, before=Spent(hours=before), began=began, gpus=gpus, price=2.0))
 
 
-def test_no_cohort_begins_that_would_pass_a_limit() -> None:
-    found = queue(Limits(hours=1), before=0.99)
-    assert found.next_cohort("x") == "FINISHED"
-    assert found.reason.startswith("limits.hours: 0.99 of 1 h")
-    found = queue(Limits(cost=0.1), gpus=2)
-    assert isinstance(found.next_cohort("x"), Cohort)
-    found = queue(Limits(cost=0.05), gpus=2)
-    assert found.next_cohort("x") == "FINISHED"
+def test_no_cohort_begins_that_would_pass_limit() -> None:
+    result = queue(Limits(hours=1), before=0.99)
+    assert result.next_cohort("x") == "FINISHED"
+    assert result.reason.startswith("limits.hours: 0.99 of 1 h")
+    result = queue(Limits(cost=0.1), gpus=2)
+    assert isinstance(result.next_cohort("x"), Cohort)
+    result = queue(Limits(cost=0.05), gpus=2)
+    assert result.next_cohort("x") == "FINISHED"
 
 
-def test_failures_stop_the_queue() -> None:
-    found = queue(Limits(failures=2))
+def test_failures_stop_queue() -> None:
+    result = queue(Limits(failures=2))
     for trial in ("x", "y"):
-        assert isinstance(found.next_cohort(trial), Cohort)
-        found.on_trial_complete(trial, error=True)
-    assert found.next_cohort("z") == "FINISHED"
-    assert "2 arms failed" in found.reason
+        assert isinstance(result.next_cohort(trial), Cohort)
+        result.on_trial_complete(trial, error=True)
+    assert result.next_cohort("z") == "FINISHED"
+    assert "2 arms failed" in result.reason
 
 
 def test_looks_pack_each_stage_for_all_slots(surface_space: Path, storage: Storage) -> None:
@@ -272,7 +272,7 @@ def test_plan_says_whether_limits_suffice(done: Plan, storage: Storage, surface_
     assert told("", resumed) == "hours 8; not expected to suffice: the whole run takes about hours 8"
 
 
-def test_a_clock_that_is_set_back_gives_no_hours_back() -> None:
+def test_clock_that_is_set_back_gives_no_hours_back() -> None:
     meter = Meter(limits=Limits(hours=2), before=Spent(hours=1.5), began=time.time() + 86_400)
     assert meter.spent(0.0).hours == 1.5
     assert meter.passed(0.0, 3600.0, 0)

@@ -31,7 +31,7 @@ def write(run: RunFolder, name: str, status: str, error: str, **facts: Any) -> N
         ([("done", ""), ("failed", "no"), ("failed", "no")], False),
     ],
 )
-def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops: bool, tmp_path: Path) -> None:
+def test_arms_that_fail_alike_stop_sweep(records: list[tuple[str, str]], stops: bool, tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for number, (status, error) in enumerate(records):
@@ -43,7 +43,7 @@ def test_arms_that_fail_alike_stop_a_sweep(records: list[tuple[str, str]], stops
             watch.check()
 
 
-def test_the_last_arms_are_not_stopped(tmp_path: Path) -> None:
+def test_last_arms_are_not_stopped(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     for name in ("full-b0", "base-b0"):
         write(run, name, "failed", "no")

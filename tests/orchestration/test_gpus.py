@@ -45,7 +45,7 @@ def test_gpus_that_workers_cannot_use_are_refused(surface_space: Path, gpus: flo
     ("gpus", "workers", "of_each", "at_a_time"),
     [(0, 0, 0, 8), (1, 0, 1, 4), (1, 1, 1, 4), (0.5, 1, 0.5, 8), (0.3, 0, 0.3, 8), (2, 2, 1, 2), (4, 4, 1, 1)],
 )
-def test_as_many_trials_run_as_the_gpus_hold(
+def test_as_many_trials_run_as_gpus_hold(
     surface_space: Path, gpus: float, workers: int, of_each: float, at_a_time: int
 ) -> None:
     space = load_space(surface_space, asking(gpus, workers))
@@ -53,7 +53,7 @@ def test_as_many_trials_run_as_the_gpus_hold(
     assert slots(space, Cluster(nodes=(8,), gpus=4, dashboard="")) == at_a_time
 
 
-def test_a_part_of_a_gpu_lies_on_one_of_them(surface_space: Path) -> None:
+def test_part_of_gpu_lies_on_one_of_them(surface_space: Path) -> None:
     space = load_space(surface_space, asking(0.6, 1))
     assert slots(space, Cluster(nodes=(8,), gpus=3, dashboard="")) == 3, "0.4 of each are left over"
 
@@ -69,7 +69,7 @@ def test_every_resource_that_is_short_is_named(surface_space: Path) -> None:
     assert shortages(space, Cluster(nodes=(4,), gpus=4, dashboard="")) == []
 
 
-def test_a_dry_run_names_all_that_is_missing_and_exits_with_2(
+def test_dry_run_names_all_that_is_missing_and_exits_with_2(
     sweep: Callable[..., tuple[int, str]], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -78,15 +78,15 @@ def test_a_dry_run_names_all_that_is_missing_and_exits_with_2(
     space = ["--space", root / "search_spaces/cifar10_quick.yaml", "--storage", tmp_path / "runs", *settings]
     code, output = sweep(*space, "--dry-run")
     assert code == 2
-    told = " ".join(output.split())
+    message = " ".join(output.split())
     for missing in ("resources.cpus_per_trial", "resources.gpus_per_trial", "data: cifar10 is not in", "nowhere.pth"):
-        assert missing in told, told
+        assert missing in message, message
     code, output = sweep(*space)
     assert (code, len(output.splitlines())) == (2, 1), output
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_teacher_on_gpus_is_refused_where_there_is_none(
+def test_teacher_on_gpus_is_refused_where_there_is_none(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -113,7 +113,7 @@ def test_gpus_are_counted_by_their_driver(
     assert machine().gpus == count
 
 
-def test_a_driver_that_fails_means_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_driver_that_fails_means_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed because it could not communicate'\nexit 9\n")
     driver.chmod(0o755)
@@ -138,16 +138,16 @@ def test_each_worker_asks_for_its_part(tmp_path: Path, monkeypatch: pytest.Monke
     """Up to where Ray Train would start NCCL on the GPU."""
     import ray.train.torch
 
-    asked: dict[str, Any] = {}
+    requested: dict[str, Any] = {}
 
     def trainer(loop: object, **options: Any) -> SimpleNamespace:
-        asked.update(options)
+        requested.update(options)
         return SimpleNamespace(fit=lambda: None)
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", trainer)
     folder = RunFolder(storage_at(tmp_path), "run")
     train_on_workers(ray_worker.teacher_loop, {}, job_of(tmp_path, 2, gpus), folder, "t0000")
-    scaling = asked["scaling_config"]
+    scaling = requested["scaling_config"]
     assert scaling.num_workers == 2
     assert scaling.use_gpu == (gpus > 0)
     assert scaling.resources_per_worker == {"CPU": 1} | ({"GPU": gpus} if gpus else {})
@@ -197,7 +197,7 @@ print(json.dumps([run.read_record(arm.name)["values"] for arm in arms]))
 
 
 @pytest.mark.slow(40)
-def test_two_trials_share_a_gpu_and_train_on_it(surface_space: Path, root: Path, tmp_path: Path) -> None:
+def test_two_trials_share_gpu_and_train_on_it(surface_space: Path, root: Path, tmp_path: Path) -> None:
     """Real Ray, told of one GPU: both trials hold half of it, at the same time, and train on `cuda:0`."""
     (tmp_path / "where_it_runs.py").write_text(WHERE)
     surface_space.write_text(
@@ -208,9 +208,9 @@ def test_two_trials_share_a_gpu_and_train_on_it(surface_space: Path, root: Path,
     command = [sys.executable, "-c", HALVES, str(surface_space), str(tmp_path / "runs")]
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=patience(240))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = json.loads(ran.stdout.splitlines()[-1])
-    assert [values["device"] for values in told] == ["cuda:0", "cuda:0"]
-    spans = [values["trail"].rsplit(" ", 2) for values in told]
+    data = json.loads(ran.stdout.splitlines()[-1])
+    assert [values["device"] for values in data] == ["cuda:0", "cuda:0"]
+    spans = [values["trail"].rsplit(" ", 2) for values in data]
     assert [gpus for gpus, _, _ in spans] == ["[0]", "[0]"]
     (_, begun, ended), (_, begun_2, ended_2) = spans
     assert float(begun) < float(ended_2)

@@ -44,27 +44,27 @@ NOT_STATE = ("name", "started", "ended", "argv", "spent")  # of a manifest: what
 
 def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
     """Runs a plan in this process, by the code of workers and looks, until it dies before one more cohort."""
-    left = iter(range(10**6 if cohorts == float("inf") else int(cohorts)))
+    remaining = iter(range(10**6 if cohorts == float("inf") else int(cohorts)))
     with hold(plan.run.files) as lease:
-        sitting = sweep.Sitting(plan, lease)
+        run_session = sweep.RunSession(plan, lease)
         reused = {"reused": counts(plan.reused)} if plan.reused else {}
         if not plan.resumed:
-            alone = tuple(Cohort(name=f"reused-{one.arm.name}", arms=(one.arm,)) for one in plan.reused)
+            alone = tuple(Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused)
             write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
             copy_records(plan.run, plan.reused)
         write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=[], **reused)
 
         def run_stage(stage: Any) -> None:
             for cohort in stage:
-                next(left)
+                next(remaining)
                 job = job_of(plan.space, plan.run)
                 run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
 
         if plan.space.design.looks:
-            sweep.work_by_looks(sitting, plan, run_stage, Console(quiet=True))
+            sweep.work_by_looks(run_session, plan, run_stage, Console(quiet=True))
         else:
             run_stage(plan.cohorts)
-        sweep.collect_sitting(sitting, "finished")
+        sweep.collect_session(run_session, "finished")
     assert plan.run.files.local is not None
     return plan.run.files.local
 
@@ -81,8 +81,8 @@ def killed(plan: Plan, storage: Storage, at: tuple[int, ...]) -> Path:
 def verdicts(folder: Path) -> list[Any]:
     findings = analyse(load_run(folder))
     rows = [(row.component, row.effect, repr(row.p_holm)) for row in findings.headline.rows]
-    told = [(one.claim.text, one.status, one.reason, repr(one.test)) for one in findings.verdicts]
-    return [*map(repr, rows), *told, repr(findings.looks)]
+    lines = [(item.claim.text, item.status, item.reason, repr(item.test)) for item in findings.verdicts]
+    return [*map(repr, rows), *lines, repr(findings.looks)]
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -117,15 +117,15 @@ def test_killed_runs_that_grow_are_those_that_nobody_disturbed(storage: Storage,
         ("part", Extension(name="first", components=new, claims=["slow.shapley > 0"])),
         ("fresh", replace(seeds, confirm=True)),
     ):
-        whole = carry_out(plan_extended(storage, extension, name))
+        complete = carry_out(plan_extended(storage, extension, name))
         if extension.confirm:
             continue  # a second one takes other seeds
-        assert state(whole)["reused"] == {"first": 5 * looks[-1]["blocks"]}
-        assert_alike(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), whole)
+        assert state(complete)["reused"] == {"first": 5 * looks[-1]["blocks"]}
+        assert_alike(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), complete)
 
     more = load_space(tmp_path / "grows.yaml", ["design.blocks=9", "reuse=[first]"])
-    whole = carry_out(plan_new(more, storage, "reusing"))
-    assert_alike(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), whole)
+    complete = carry_out(plan_new(more, storage, "reusing"))
+    assert_alike(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), complete)
 
 
 @pytest.mark.long(150)

@@ -118,9 +118,9 @@ def printed(tmp_path: Path, arguments: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_the_space_keeps_the_defaults_and_each_component_changes_one(name: str, tmp_path: Path) -> None:
-    told, space = space_of(tmp_path, SCRIPTS[name])
-    assert f"({name})" in told
+def test_space_keeps_defaults_and_each_component_changes_one(name: str, tmp_path: Path) -> None:
+    draft, space = space_of(tmp_path, SCRIPTS[name])
+    assert f"({name})" in draft
     own = printed(tmp_path, [])
     assert printed(tmp_path, words(space, {})) == own
     outputs = {own}
@@ -130,8 +130,8 @@ def test_the_space_keeps_the_defaults_and_each_component_changes_one(name: str, 
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    told, space = space_of(tmp_path, ARGPARSE)
-    assert told.startswith("found 17 of 22 options (argparse); left at the script's defaults: ")
+    draft, space = space_of(tmp_path, ARGPARSE)
+    assert draft.startswith("found 17 of 22 options (argparse); left at the script's defaults: ")
     for reason in (
         "--big (its default has more than 64 bits)",
         "--out (it has no default)",
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         "--mode (it excludes other options)",
         "an option on line 28 (its name is computed when the script runs)",
     ):
-        assert reason in told
+        assert reason in draft
     assert list(space.design.components) == ["ema", "no_mixup", "scale", "aug", "bn", "no_bias"]
     assert space.design.blocks == 5
 
@@ -152,17 +152,17 @@ def test_required_and_positional_options_are_to_be_filled_in(tmp_path: Path) -> 
         p.add_argument("--config", default="base.yaml")
         print(p.parse_args())
     """
-    told, space = space_of(tmp_path, text)
-    assert "fill in data, --epochs: required, without a default" in told
+    draft, space = space_of(tmp_path, text)
+    assert "fill in data, --epochs: required, without a default" in draft
     assert words(space, {}) == ["--epochs=1", "--lr=0.1", "--config=base.yaml", "FILL_IN"]
     printed(tmp_path, words(space, {}))
 
 
-def test_options_of_modules_beside_the_script_and_of_subcommands(tmp_path: Path) -> None:
+def test_options_of_modules_beside_script_and_of_subcommands(tmp_path: Path) -> None:
     (tmp_path / "options.py").write_text(SUBCOMMANDS)
-    told, space = space_of(tmp_path, "from options import p\nprint(p.parse_args())\n")
-    assert "the subcommand train" in told
-    assert "--to (belongs to the subcommand export)" in told
+    draft, space = space_of(tmp_path, "from options import p\nprint(p.parse_args())\n")
+    assert "the subcommand train" in draft
+    assert "--to (belongs to the subcommand export)" in draft
     assert words(space, {}) == ["train"]
     assert "ema=True" in printed(tmp_path, words(space, space.design.components["no_ema"].off))
 
@@ -173,8 +173,8 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
         "defaults: [_self_]\nseed: 0\nema: true\noptimizer: {lr: 1e-3, betas: [0.9, 0.99]}\nname: ${ema}\n"
     )
     text = "import hydra\n@hydra.main(config_path='conf', config_name='config')\ndef main(cfg): pass\nmain()\n"
-    told, space = space_of(tmp_path, text)
-    assert "found 3 of 5 options (Hydra)" in told
+    draft, space = space_of(tmp_path, text)
+    assert "found 3 of 5 options (Hydra)" in draft
     assert words(space, {}) == ["seed=0", "ema=true", "optimizer.lr=0.001"]
     assert words(space, space.design.components["ema"].off)[1] == "ema=false"
 
@@ -194,24 +194,22 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
         ("print('hello'); print(f'{x}')", None, True, False),
     ],
 )  # fmt: skip
-def test_the_metric_is_guessed_from_the_source(
-    text: str, source: dict[str, str] | None, maximize: bool, percent: bool
-) -> None:
+def test_metric_is_guessed_from_source(text: str, source: dict[str, str] | None, maximize: bool, percent: bool) -> None:
     guess = guess_from_source(ast.parse(text))
     if source is None:
         assert guess is None
         return
     assert guess is not None
-    found = dict(guess.source)
+    result = dict(guess.source)
     key = guess.key
     expected = {name: value.replace("Accuracy>", f"{key}>") for name, value in source.items()}
-    assert (found, guess.maximize, guess.percent) == (expected, maximize, percent)
+    assert (result, guess.maximize, guess.percent) == (expected, maximize, percent)
 
 
 @pytest.mark.parametrize(
     "text", ["", "import", "\0", "print(" * 300, "x = 1\n", "add_argument('--x')", "p.add_argument()"]
 )
-def test_odd_scripts_are_refused_or_left_to_the_user(
+def test_odd_scripts_are_refused_or_left_to_user(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -237,7 +235,7 @@ print(f"Test {what}: {value:.2f}%")
 """
 
 
-def test_try_finds_the_metric_the_folder_and_what_changes_nothing(
+def test_try_finds_metric_folder_and_what_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -246,13 +244,13 @@ def test_try_finds_the_metric_the_folder_and_what_changes_nothing(
     (tmp_path / "train.py").write_text(TRIED)
     assert init_space.main(["train.py", "--try"]) == 0
     output = capsys.readouterr().out
-    for told in (
+    for message in (
         "it reads data/x.txt from where it lies: cwd is set",
         "metric accuracy (pattern: Test Accuracy: (?P<accuracy>{number})), higher is better, in per cent",
         "seed 0 once more: the same",
         "without ghost: changes nothing",
     ):
-        assert told in output
+        assert message in output
     assert "seed changes nothing" not in output
     space = parse_space("train.yaml", (tmp_path / "train.yaml").read_bytes(), folder=str(tmp_path))
     assert (space.spec.command.range, space.spec.command.direction) == ((0.0, 100.0), "maximize")
@@ -267,7 +265,7 @@ def test_try_finds_the_metric_the_folder_and_what_changes_nothing(
     assert failed.out.startswith("full-b0 (seed 0): failed: exit code 1; it said: ")
 
 
-def test_try_says_how_a_script_fails(
+def test_try_says_how_script_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

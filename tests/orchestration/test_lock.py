@@ -15,7 +15,7 @@ from patience import patience
 
 from branchwise.orchestration.errors import TakenOverError
 from branchwise.orchestration.run_folder import lock
-from branchwise.orchestration.run_folder.lock import HeldError, hold, hold_when_free, living_holder
+from branchwise.orchestration.run_folder.lock import HeldError, acquire_blocking, active_lease_owner, hold
 from branchwise.trainables.runtime import processes
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -44,7 +44,7 @@ def start_holder(run: Storage, root: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_held_run_is_refused_until_its_holder_is_dead(run: Storage, root: Path) -> None:
+def test_held_run_is_refused_until_its_holder_is_dead(run: Storage, root: Path) -> None:
     process = start_holder(run, root)
     try:
         with pytest.raises(HeldError, match=f"process {process.pid} on {platform.node()}"), hold(run):
@@ -57,7 +57,7 @@ def test_a_held_run_is_refused_until_its_holder_is_dead(run: Storage, root: Path
     assert not run.exists("lock.json")
 
 
-def test_one_that_waits_gets_it_in_the_end(run: Storage, root: Path) -> None:
+def test_one_that_waits_gets_it_in_end(run: Storage, root: Path) -> None:
     process = start_holder(run, root)
     waited = []
 
@@ -66,7 +66,7 @@ def test_one_that_waits_gets_it_in_the_end(run: Storage, root: Path) -> None:
         process.kill()
         process.wait()
 
-    with hold_when_free(run, waiting):
+    with acquire_blocking(run, waiting):
         assert waited
 
 
@@ -100,7 +100,7 @@ def test_whose_lock_counts(run: Storage, host: str, pid: int, ago: int, free: bo
     assert run.exists("lock.json")
 
 
-def test_a_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> None:
+def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> None:
     """However long it is silent: it lives, and will go on."""
     process = start_holder(run, root)
     try:
@@ -118,14 +118,14 @@ def test_a_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -
         process.wait()
 
 
-def test_a_number_that_another_process_was_given_is_told_by_its_birth(run: Storage) -> None:
-    mine = {"host": platform.node(), "pid": os.getppid(), "token": "x", "renewed": time.time()}
-    run.write_json("lock.json", mine | {"place": processes.place(), "born": "1"})
+def test_number_that_another_process_was_given_is_told_by_its_birth(run: Storage) -> None:
+    local = {"host": platform.node(), "pid": os.getppid(), "token": "x", "renewed": time.time()}
+    run.write_json("lock.json", local | {"place": processes.place(), "born": "1"})
     with hold(run):
         pass
 
 
-def test_a_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     with hold(run) as lease:
         other = {"host": "elsewhere", "pid": 7, "token": "x", "renewed": time.time()}
@@ -138,7 +138,7 @@ def test_a_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("harm", ["deleted", "damaged"])
-def test_a_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+def test_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     run.write("plan.json", b"{}")
     with hold(run):
@@ -147,18 +147,18 @@ def test_a_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.
         else:
             run.write("lock.json", b"{")
         deadline = time.monotonic() + patience(60)
-        while time.monotonic() < deadline and not living_holder(run):
+        while time.monotonic() < deadline and not active_lease_owner(run):
             time.sleep(0.01)
-        assert living_holder(run)
+        assert active_lease_owner(run)
 
 
-def test_an_unreadable_lock_does_not_count(run: Storage) -> None:
+def test_unreadable_lock_does_not_count(run: Storage) -> None:
     run.write("lock.json", b"")
     with hold(run):
         assert run.read_json("lock.json")["pid"] == os.getpid()
 
 
-def test_the_holder_gives_signs_of_life(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_holder_gives_signs_of_life(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
     with hold(run):
         first = run.read_json("lock.json")["renewed"]

@@ -15,7 +15,7 @@ import pytest
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning import gpus
-from branchwise.orchestration.planning.bill import cohort_bill, teacher_bill
+from branchwise.orchestration.planning.cost_estimate import cohort_estimate, teacher_estimate
 from branchwise.orchestration.planning.gpus import name_in_table, read_table, target
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.planning.rates import add_rates, processor, rates_file, read_rates
@@ -82,13 +82,13 @@ def test_every_space_for_gpus_is_planned_in_three_seconds_without_torch(
     assert "times fewer" in ran["said"]
 
 
-def test_a_dry_run_of_any_space_tells_parameters_and_compression(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_dry_run_of_any_space_tells_parameters_and_compression(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
     code, output = sweep_here("--space", root / "search_spaces/smoke.yaml", "--dry-run", "--storage", tmp_path / "runs")
     assert code == 0
     assert "teacher 177,553 parameters, student 30,245: 5.87 times fewer" in output
 
 
-def test_what_no_gpu_is_called_is_refused_and_the_table_named(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_what_no_gpu_is_called_is_refused_and_table_named(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
     space = ("--space", root / "search_spaces/cifar10_quick.yaml", "--storage", tmp_path / "runs")
     for wrong in ("8xH99", "H100", "0xH100", "-1xH100", "8xGB", "8x0.0.1GB", "8 H100"):
         code, output = sweep_here(*space, "--dry-run", f"--for={wrong}")
@@ -102,17 +102,15 @@ def test_what_no_gpu_is_called_is_refused_and_the_table_named(sweep_here: Sweep,
     assert "asks for no GPU" in output
 
 
-def test_gpus_of_which_only_the_memory_is_known_are_reckoned_as_the_slowest_with_as_much() -> None:
-    found = target("4x24GB")
-    assert (found.count, found.device.memory, found.reckoned_as) == (4, 24e9, "RTX3090")
-    assert found.device.flops == target("1xRTX3090").device.flops
+def test_gpus_of_which_only_memory_is_known_are_reckoned_as_slowest_with_as_much() -> None:
+    result = target("4x24GB")
+    assert (result.count, result.device.memory, result.reckoned_as) == (4, 24e9, "RTX3090")
+    assert result.device.flops == target("1xRTX3090").device.flops
     assert target("1x12GB").reckoned_as == "T4"
     assert target("1x300GB").reckoned_as == "H200", "the largest there is"
 
 
-def test_the_table_can_be_edited_and_says_what_is_wrong_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_table_can_be_edited_and_says_what_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "gpus.yaml"
     content = gpus.TABLE.read_text().replace('driver: "H100"', 'driver: "H100", price: 2')
     table.write_text(content)
@@ -120,11 +118,11 @@ def test_the_table_can_be_edited_and_says_what_is_wrong_with_it(
     read_table.cache_clear()
     try:
         plan = planned("cifar10_quick", "8xH100", tmp_path)
-        said = dict(gpus_rows(plan))["money"]
+        output = dict(gpus_rows(plan))["money"]
         hours = (plan.teacher_seconds + plan.arm_seconds) / 3600
-        assert said == f"{hours * 16:,.0f} = {hours:.1f} h x 8 x 2"
-        for wrong, told in (("memory: 80", "memry: 80"), ("fp32: 67", "fp32: fast"), ("gpus:", "gpu:")):
-            table.write_text(content.replace(wrong, told))
+        assert output == f"{hours * 16:,.0f} = {hours:.1f} h x 8 x 2"
+        for wrong, message in (("memory: 80", "memry: 80"), ("fp32: 67", "fp32: fast"), ("gpus:", "gpu:")):
+            table.write_text(content.replace(wrong, message))
             read_table.cache_clear()
             with pytest.raises(UserError, match=r"gpus\.yaml"):
                 read_table()
@@ -133,13 +131,13 @@ def test_the_table_can_be_edited_and_says_what_is_wrong_with_it(
 
 
 def gpus_rows(plan: Plan) -> list[tuple[str, str]]:
-    from branchwise.orchestration.planning.bill import describe_bill
+    from branchwise.orchestration.planning.cost_estimate import describe_estimate
 
     assert plan.target
-    return list(describe_bill(plan, plan.target))
+    return list(describe_estimate(plan, plan.target))
 
 
-def test_cohorts_that_a_gpu_does_not_hold_are_planned_smaller(tmp_path: Path) -> None:
+def test_cohorts_that_gpu_does_not_hold_are_planned_smaller(tmp_path: Path) -> None:
     """Fifteen students of the paper, their optimizers and averages take 1.8 GB; on a small GPU fewer train together."""
     space = load_space(ROOT / "search_spaces/imagenet64_ablation.yaml")
     large = planned("imagenet64_ablation", "8xH100", tmp_path)
@@ -147,11 +145,11 @@ def test_cohorts_that_a_gpu_does_not_hold_are_planned_smaller(tmp_path: Path) ->
     small = planned("imagenet64_ablation", "8x61GB", tmp_path)
     most = max(len(cohort.arms) for cohort in small.cohorts)
     assert 1 <= most < 9
-    held = cohort_bill(space, [arm.spec for arm in small.cohorts[0].arms], small.device).memory
+    held = cohort_estimate(space, [arm.spec for arm in small.cohorts[0].arms], small.device).memory
     assert max(held.values()) <= 61e9
 
 
-def test_an_arm_that_no_gpu_holds_cannot_start_there(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_arm_that_no_gpu_holds_cannot_start_there(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
     space = ("--space", root / "search_spaces/imagenet64_ablation.yaml", "--storage", tmp_path / "runs")
     code, output = sweep_here(*space, "--dry-run", "--for", "8x16GB")
     assert code == 2
@@ -161,16 +159,16 @@ def test_an_arm_that_no_gpu_holds_cannot_start_there(sweep_here: Sweep, root: Pa
     assert "the machines have 4 GPUs" in " ".join(output.split())
 
 
-def test_a_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
+def test_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
     """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
     plan = planned("cifar10_quick", "8xH100", tmp_path)
-    sooner = teacher_bill(plan, plan.teachers[0], 8).total / plan.teacher_seconds
+    sooner = teacher_estimate(plan, plan.teachers[0], 8).total / plan.teacher_seconds
     assert 1 / 8 <= sooner < 0.15
-    told = f"the teacher would take {sooner:.0%} of its time with --set teacher.workers=8"
-    assert dict(gpus_rows(plan))["notice"] == told
+    message = f"the teacher would take {sooner:.0%} of its time with --set teacher.workers=8"
+    assert dict(gpus_rows(plan))["notice"] == message
     eight = planned("cifar10_quick", "8xH100", tmp_path, "teacher.workers=8")
     assert "notice" not in dict(gpus_rows(eight))
-    assert eight.teacher_seconds == pytest.approx(teacher_bill(plan, plan.teachers[0], 8).total)
+    assert eight.teacher_seconds == pytest.approx(teacher_estimate(plan, plan.teachers[0], 8).total)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_gpus_are_known_by_what_their_driver_calls_them(driver: str, name: str |
     assert name_in_table(driver) == name
 
 
-def test_a_plan_says_which_part_of_its_time_was_measured_of_its_very_nets(
+def test_plan_says_which_part_of_its_time_was_measured_of_its_very_nets(
     sweep_here: Sweep, root: Path, tmp_path: Path
 ) -> None:
     file = root / "search_spaces/smoke.yaml"
@@ -202,13 +200,13 @@ def test_a_plan_says_which_part_of_its_time_was_measured_of_its_very_nets(
 
 
 def test_measured_rates_are_kept_for_each_device_and_damage_means_none() -> None:
-    one = {"kind": "train", "net": "a", "rows": 64, "precision": "fp32", "mode": "exact", "threads": 1}
+    first = {"kind": "train", "net": "a", "rows": 64, "precision": "fp32", "mode": "exact", "threads": 1}
     assert read_rates("H100") == ()
     file = add_rates(
-        "H100", [{**one, "seconds": 2.0, "working": 7}, {**one, "net": "b", "seconds": 3.0}], {"torch": "2"}
+        "H100", [{**first, "seconds": 2.0, "working": 7}, {**first, "net": "b", "seconds": 3.0}], {"torch": "2"}
     )
     assert file == rates_file("H100")
-    add_rates("H100", [{**one, "seconds": 1.5, "working": 8}], {"torch": "2"})
+    add_rates("H100", [{**first, "seconds": 1.5, "working": 8}], {"torch": "2"})
     assert sorted(rate["seconds"] for rate in read_rates("H100")) == [1.5, 3.0], "a new one replaces its like"
     assert target("8xH100").device.rates == read_rates("H100")
     assert target("8xA100").device.rates == ()

@@ -40,29 +40,29 @@ def test_work_that_is_interrupted_has_ended_before_anyone_hears_of_it() -> None:
     assert ended.is_set()
 
 
-def test_a_display_that_ends_the_sweep_stops_the_work_first() -> None:
-    told = []
+def test_display_that_ends_sweep_stops_work_first() -> None:
+    lines = []
 
     def show() -> None:
         raise RuntimeError("the storage is lost")
 
     with pytest.raises(RuntimeError, match="the storage is lost"):
-        watch(lambda stop: told.append(stop.wait(20)), show)
-    assert told == [True]
+        watch(lambda stop: lines.append(stop.wait(20)), show)
+    assert lines == [True]
 
 
-def test_a_storage_that_fails_for_a_moment_is_not_the_end() -> None:
-    shown = []
+def test_storage_that_fails_for_moment_is_not_end() -> None:
+    visible = []
 
     def show() -> None:
-        shown.append(True)
+        visible.append(True)
         raise OSError("no space left on device")
 
     watch(lambda stop: time.sleep(1.5), show)
-    assert shown
+    assert visible
 
 
-def test_what_the_work_raised_is_raised() -> None:
+def test_what_work_raised_is_raised() -> None:
     def work(stop: threading.Event) -> None:
         raise ValueError("told to fail")
 
@@ -71,28 +71,28 @@ def test_what_the_work_raised_is_raised() -> None:
 
 
 @pytest.mark.parametrize("pace", [0.25, 1.0, 4.0])  # of the plan's
-def test_the_time_left_falls_without_jumps(pace: float) -> None:
-    left, planned, start_up = TimeLeft(100.0), 100.0, 12
-    told = [
-        left.after(float(second), max(0.0, (second - start_up) * pace / planned))
+def test_time_left_falls_without_jumps(pace: float) -> None:
+    remaining, planned, start_up = TimeLeft(100.0), 100.0, 12
+    lines = [
+        remaining.after(float(second), max(0.0, (second - start_up) * pace / planned))
         for second in range(start_up + int(planned / pace))
     ]
-    assert set(told[: start_up + 1]) == {planned}, "start-up says nothing of the pace"
-    for before, after in itertools.pairwise(told):
+    assert set(lines[: start_up + 1]) == {planned}, "start-up says nothing of the pace"
+    for before, after in itertools.pairwise(lines):
         assert abs(after - before) <= 6 + 0.15 * before, "26 s, then 1 min 47 s, is a jump"
     late = start_up + int(0.75 * planned / pace)
-    assert told[late] == pytest.approx(len(told) - late, rel=0.2, abs=8)
-    assert left.after(1000.0, 1.0) == 0.0
+    assert lines[late] == pytest.approx(len(lines) - late, rel=0.2, abs=8)
+    assert remaining.after(1000.0, 1.0) == 0.0
 
 
-def test_without_a_plan_the_pace_is_the_estimate() -> None:
-    left = TimeLeft(0.0)
-    assert left.after(0.0, 0.0) == 0.0
-    left.after(1.0, 0.01)
-    assert left.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
+def test_without_plan_pace_is_estimate() -> None:
+    remaining = TimeLeft(0.0)
+    assert remaining.after(0.0, 0.0) == 0.0
+    remaining.after(1.0, 0.01)
+    assert remaining.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
 
 
-def test_a_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixture[str]) -> None:
+def test_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixture[str]) -> None:
     """Ray prints boxes; they belong in its log, where this process's output has been sent."""
     log, terminal = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(log), Display(Console(file=terminal, force_terminal=True)) as display:

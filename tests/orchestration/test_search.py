@@ -21,7 +21,7 @@ from branchwise.orchestration.space import Space, load_space, parse_space
 from branchwise.orchestration.tuning.best import best_space
 from branchwise.orchestration.tuning.searcher import StudySearcher
 from branchwise.orchestration.tuning.studies import OpenStudy, known_arms, open_studies
-from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
+from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
 from branchwise.trainables import Cohort, Result
 from branchwise.trainables.runtime.ray_worker import record_of
 from branchwise.trainables.runtime.run_folder import JOURNAL, RunFolder
@@ -70,7 +70,7 @@ def drive(searcher: StudySearcher, run: RunFolder, stop_after: int = 10**6) -> i
 
 
 def opened(
-    space: Space, run: RunFolder, size: int, earlier: tuple[Earlier, ...] = ()
+    space: Space, run: RunFolder, size: int, earlier: tuple[WarmStartTrial, ...] = ()
 ) -> tuple[OpenStudy, StudySearcher]:
     """The first study of a space, and the searcher over all of them."""
     studies = open_studies(space, run, earlier)
@@ -81,7 +81,7 @@ def states(one: OpenStudy) -> list[TrialState]:
     return [trial.state for trial in one.study.trials]
 
 
-def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> None:
+def test_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     one, searcher = opened(space, run, 5)
     assert drive(searcher, run) == 5
@@ -97,7 +97,7 @@ def test_a_search_asks_for_as_many_arms_as_wanted_in_cohorts(tmp_path: Path) -> 
     assert {arm.cell: arm.patch for arm in confirmed} == {"best": best.params, "own": {}}
 
 
-def test_a_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
+def test_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     drive(searcher, run, stop_after=2)
@@ -105,61 +105,61 @@ def test_a_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> Non
     answer(run, untold)  # its worker finished, but the driver died before it heard of it
     answer(run, replace(lost, arms=lost.arms[:1]))
 
-    one, resumed = opened(space, run, 4)
-    again = suggest(resumed, "again")
-    assert again.name == lost.name, "or it would not find its checkpoint"
-    assert again.arms == lost.arms[1:]
-    answer(run, again)
+    first, resumed = opened(space, run, 4)
+    repeated = suggest(resumed, "again")
+    assert repeated.name == lost.name, "or it would not find its checkpoint"
+    assert repeated.arms == lost.arms[1:]
+    answer(run, repeated)
     resumed.on_trial_complete("again")
     drive(resumed, run)
-    assert states(one) == [TrialState.COMPLETE] * 24
+    assert states(first) == [TrialState.COMPLETE] * 24
 
 
-def test_a_damaged_record_is_made_anew_without_another_trial(tmp_path: Path) -> None:
+def test_damaged_record_is_made_anew_without_another_trial(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=4), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     drive(searcher, run)
     run.files.write("arms/search-0002.json", b"{")
-    one, resumed = opened(space, run, 4)
-    again = suggest(resumed, "again")
-    assert [arm.name for arm in again.arms] == ["search-0002"]
-    answer(run, again)
+    first, resumed = opened(space, run, 4)
+    repeated = suggest(resumed, "again")
+    assert [arm.name for arm in repeated.arms] == ["search-0002"]
+    answer(run, repeated)
     resumed.on_trial_complete("again")
     assert resumed.suggest("more") == "FINISHED"
-    assert states(one) == [TrialState.COMPLETE] * 4
+    assert states(first) == [TrialState.COMPLETE] * 4
 
 
-def test_failures_are_told_and_replaced_up_to_a_cap(tmp_path: Path) -> None:
+def test_failures_are_told_and_replaced_up_to_cap(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=6), folder(tmp_path)
-    one, searcher = opened(space, run, 1)
+    first, searcher = opened(space, run, 1)
     number = 0
     while cohort := suggest(searcher, str(number)):
         answer(run, cohort, status="diverged")
         searcher.on_trial_complete(str(number))
         number += 1
     assert number == 6 + 3
-    assert set(states(one)) == {TrialState.FAIL}
-    assert one.best() == []
+    assert set(states(first)) == {TrialState.FAIL}
+    assert first.best() == []
     assert {arm.cell for arm in known_arms(space, run)} == {"search", "own"}
 
 
 @pytest.mark.parametrize("value", [float("nan"), None])
-def test_a_value_that_is_missing_or_not_finite_is_a_failure(tmp_path: Path, value: float | None) -> None:
+def test_value_that_is_missing_or_not_finite_is_failure(tmp_path: Path, value: float | None) -> None:
     space, run = read(tmp_path, SPACE, arms=1), folder(tmp_path)
-    one, searcher = opened(space, run, 1)
+    first, searcher = opened(space, run, 1)
     answer(run, suggest(searcher, "0"), value=value)
     searcher.on_trial_complete("0")
-    assert states(one) == [TrialState.FAIL]
+    assert states(first) == [TrialState.FAIL]
 
 
-def test_the_same_seed_gives_the_same_suggestions(tmp_path: Path) -> None:
-    space, found = read(tmp_path, SPACE), []
+def test_same_seed_gives_same_suggestions(tmp_path: Path) -> None:
+    space, matches = read(tmp_path, SPACE), []
     for name in ("one", "two"):
         run = folder(tmp_path, name)
-        one, searcher = opened(space, run, 3)
+        first, searcher = opened(space, run, 3)
         drive(searcher, run)
-        found.append([arm.patch for arm in one.arms()])
-    assert found[0] == found[1]
+        matches.append([arm.patch for arm in first.arms()])
+    assert matches[0] == matches[1]
 
 
 @pytest.mark.slow
@@ -170,9 +170,9 @@ def test_tpe_beats_random_search(tmp_path: Path) -> None:
         for seed in range(20):
             space = read(tmp_path, SPACE, algorithm=algorithm, seed=seed)
             run = folder(tmp_path, f"{algorithm}{seed}")
-            one, searcher = opened(space, run, 3)
+            first, searcher = opened(space, run, 3)
             drive(searcher, run)
-            values.append(one.study.best_value)
+            values.append(first.study.best_value)
         means[algorithm] = mean(values)
     assert means["optuna_tpe"] < means["optuna_random"]
 
@@ -183,17 +183,17 @@ def test_every_algorithm_finishes_its_trials(tmp_path: Path, algorithm: str) -> 
     if algorithm != "optuna_brute_force":
         knobs["anchor_weight"] = {"log_uniform": [0.01, 1.0]}
     space, run = read(tmp_path, SPACE, algorithm=algorithm, arms=4, knobs=knobs), folder(tmp_path)
-    one, searcher = opened(space, run, 2)
+    first, searcher = opened(space, run, 2)
     drive(searcher, run)
-    assert states(one) == [TrialState.COMPLETE] * 4
+    assert states(first) == [TrialState.COMPLETE] * 4
 
 
-def test_several_objectives_confirm_a_front_within_the_constraints(tmp_path: Path) -> None:
+def test_several_objectives_confirm_front_within_constraints(tmp_path: Path) -> None:
     space = read(tmp_path, SPACE, objectives=["value", "cost"], constraints=["cost <= 2000"])
     run = folder(tmp_path)
-    one, searcher = opened(space, run, 4)
+    first, searcher = opened(space, run, 4)
     drive(searcher, run)
-    front = one.best()
+    front = first.best()
     assert 1 < len(front) <= 4
     assert all(trial.values[1] <= 2000 for trial in front)
     assert [trial.values[0] for trial in front] == sorted(trial.values[0] for trial in front)
@@ -204,16 +204,16 @@ def test_several_objectives_confirm_a_front_within_the_constraints(tmp_path: Pat
     }
 
 
-def test_what_breaks_a_constraint_is_never_the_best(tmp_path: Path) -> None:
+def test_what_breaks_constraint_is_never_best(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, constraints=["cost >= 2500"]), folder(tmp_path)
-    one, searcher = opened(space, run, 2)
+    first, searcher = opened(space, run, 2)
     drive(searcher, run)
-    (best,) = one.best()
+    (best,) = first.best()
     assert best.params["uncond_weight"] >= 2.5
-    assert best.value > one.study.best_trial.value or one.study.best_trial.number == best.number
+    assert best.value > first.study.best_trial.value or first.study.best_trial.number == best.number
 
 
-def test_lists_can_be_searched_and_only_like_arms_share_a_cohort(tmp_path: Path) -> None:
+def test_lists_can_be_searched_and_only_like_arms_share_cohort(tmp_path: Path) -> None:
     knobs = """\
     faults.diverge: {choice: [[7], [8, 9]]}
     train.steps: {choice: [5, 10]}
@@ -233,21 +233,21 @@ def test_lists_can_be_searched_and_only_like_arms_share_a_cohort(tmp_path: Path)
     assert all(("anchor_weight" in arm.patch) == (arm.patch["train.steps"] == 10) for arm in seen)
 
 
-def test_a_stopped_arm_is_pruned_and_counts_as_a_trial(tmp_path: Path) -> None:
+def test_stopped_arm_is_pruned_and_counts_as_trial(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=4, scheduler="asha", rungs=[2]), folder(tmp_path)
-    one, searcher = opened(space, run, 1)
+    first, searcher = opened(space, run, 1)
     for number in range(4):
         cohort = suggest(searcher, str(number))
         stopped = {"status": "stopped", "rung_value": 30.0, "steps": 2} if number % 2 else {}
         answer(run, cohort, **stopped)
         searcher.on_trial_complete(str(number))
     assert searcher.suggest("5") == "FINISHED"
-    assert states(one) == [TrialState.COMPLETE, TrialState.PRUNED] * 2
-    assert one.study.trials[1].intermediate_values == {2: 30.0}
+    assert states(first) == [TrialState.COMPLETE, TrialState.PRUNED] * 2
+    assert first.study.trials[1].intermediate_values == {2: 30.0}
 
 
 @pytest.mark.parametrize(
-    ("rule", "value", "others", "kept"),
+    ("rule", "value", "others", "stored"),
     [
         ("asha", 9.0, [], True),
         ("asha", 9.0, [1.0], True),  # too few to cut
@@ -260,11 +260,11 @@ def test_a_stopped_arm_is_pruned_and_counts_as_a_trial(tmp_path: Path) -> None:
         ("median", 2.1, [1.0, 2.0, 3.0], False),
     ],
 )
-def test_who_passes_a_rung(rule: str, value: float, others: list[float], kept: bool) -> None:
-    assert Stopping(rule=rule, rungs=(1,), reduction=3).keeps(value, others) is kept
+def test_who_passes_rung(rule: str, value: float, others: list[float], stored: bool) -> None:
+    assert Stopping(rule=rule, rungs=(1,), reduction=3).keeps(value, others) is stored
 
 
-def test_a_suggestion_pending_at_a_crash_keeps_its_constraints(tmp_path: Path) -> None:
+def test_suggestion_pending_at_crash_keeps_its_constraints(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, constraints=["cost <= 100"], arms=4), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     answer(run, suggest(searcher, "lost"))  # finished, but the driver dies before it hears of it
@@ -275,16 +275,16 @@ def test_a_suggestion_pending_at_a_crash_keeps_its_constraints(tmp_path: Path) -
 
 def test_what_is_better_when_higher_is_searched_for_upwards(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, objectives=["gain"]), folder(tmp_path)
-    one, searcher = opened(space, run, 4)
+    first, searcher = opened(space, run, 4)
     while cohort := suggest(searcher, "one"):
         for arm in cohort.arms:
             values = {"value": 1.0, "gain": -log_value(arm.spec.method)}
             run.write_record(arm.name, record_of(arm, cohort.name, Result(status="done", values=values)))
         searcher.on_trial_complete("one")
-    assert one.best()[0].value == max(trial.value for trial in one.study.trials) == one.study.best_value
+    assert first.best()[0].value == max(trial.value for trial in first.study.trials) == first.study.best_value
 
 
-def test_arms_that_reach_a_rung_together_see_each_other(tmp_path: Path) -> None:
+def test_arms_that_reach_rung_together_see_each_other(tmp_path: Path) -> None:
     run, stopping = folder(tmp_path), Stopping(rule="asha", rungs=(1,), reduction=2)
     seen: list[str] = []
 
@@ -297,11 +297,11 @@ def test_arms_that_reach_a_rung_together_see_each_other(tmp_path: Path) -> None:
                 seen.append("kept" if keep(stopping, run, "search", "other", 1, 5.0) else "stopped")
             return super().rung_values(cell, step)
 
-    kept = keep(stopping, Together(run.storage, run.name), "search", "first", 1, 1.0)
-    assert (kept, seen) == (True, ["other", "stopped"])
+    stored = keep(stopping, Together(run.storage, run.name), "search", "first", 1, 1.0)
+    assert (stored, seen) == (True, ["other", "stopped"])
 
 
-def test_every_cell_is_tuned_with_the_same_budget_and_without_its_switched_off_knobs(tmp_path: Path) -> None:
+def test_every_cell_is_tuned_with_same_budget_and_without_its_switched_off_knobs(tmp_path: Path) -> None:
     space, run = read(tmp_path, TUNED), folder(tmp_path)
     studies = open_studies(space, run)
     drive(StudySearcher(studies, 4), run, stop_after=3)
@@ -320,7 +320,7 @@ def test_every_cell_is_tuned_with_the_same_budget_and_without_its_switched_off_k
     assert len({arm.name for arm in arms}) == len(arms)
 
 
-def test_a_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -> None:
+def test_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -> None:
     storage = storage_at(tmp_path / "runs")
     first, run, second = read(tmp_path, SPACE), RunFolder(storage, "first"), RunFolder(storage, "second")
     _, searcher = opened(first, run, 2)
@@ -339,26 +339,26 @@ def test_a_search_learns_from_earlier_runs_and_repeats_nothing(tmp_path: Path) -
     other = read(tmp_path, SPACE.replace("uniform}", "transfer}\ntrain: {steps: 7}"), warm_start=["first"])
     with pytest.raises(UserError, match="first: none of its finished arms"):
         earlier_arms(other, storage)
-    gone = read(tmp_path, SPACE, warm_start=["nowhere"])
+    missing = read(tmp_path, SPACE, warm_start=["nowhere"])
     with pytest.raises(UserError, match="nowhere: no such run"):
-        earlier_arms(gone, storage)
+        earlier_arms(missing, storage)
 
 
-def test_a_line_of_the_journal_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+def test_line_of_journal_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     drive(searcher, run, stop_after=2)
     journal = tmp_path / "run" / JOURNAL
-    whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code": 5, "wor')
-    one, searcher = opened(space, run, 4)
-    assert len(one.asked()) == 8
+    complete = journal.read_bytes()
+    journal.write_bytes(complete + b'{"op_code": 5, "wor')
+    first, searcher = opened(space, run, 4)
+    assert len(first.asked()) == 8
     drive(searcher, run)
     assert len(known_arms(space, run)) == 24 + 6
-    assert journal.read_bytes().startswith(whole + b'{"op_code": ')
+    assert journal.read_bytes().startswith(complete + b'{"op_code": ')
 
 
-def test_what_has_been_suggested_is_on_the_disk(tmp_path: Path) -> None:
+def test_what_has_been_suggested_is_on_disk(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     assert known_arms(space, run) == ()
     _, searcher = opened(space, run, 4)
@@ -366,7 +366,7 @@ def test_what_has_been_suggested_is_on_the_disk(tmp_path: Path) -> None:
     assert [arm.name for arm in known_arms(space, run)] == given
 
 
-def test_another_process_reads_the_journal(tmp_path: Path) -> None:
+def test_another_process_reads_journal(tmp_path: Path) -> None:
     space, run = read(tmp_path, TUNED), folder(tmp_path)
     _, searcher = opened(space, run, 4)
     drive(searcher, run)
@@ -381,7 +381,7 @@ def test_another_process_reads_the_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [SPACE, TUNED], ids=["search", "tuned_factorial"])
-def test_best_settings_are_a_space_that_asks_what_each_did(tmp_path: Path, text: str) -> None:
+def test_best_settings_are_space_that_asks_what_each_did(tmp_path: Path, text: str) -> None:
     space = read(tmp_path, text)
     patch = {"uncond_weight": 2.5, "anchor_weight": 0.3}
     written = best_space(space, {search.cell: [{**search.patch, **patch}] for search in space.design.searches()})
@@ -398,7 +398,7 @@ def test_best_settings_are_a_space_that_asks_what_each_did(tmp_path: Path, text:
     assert len({arm.seed for arm in arms}) >= 5
 
 
-def test_own_settings_that_are_the_best_leave_no_space(tmp_path: Path) -> None:
+def test_own_settings_that_are_best_leave_no_space(tmp_path: Path) -> None:
     space = read(tmp_path, SPACE)
     assert best_space(space, {"search": [{"uncond_weight": space.spec.method.uncond_weight}]}) is None
 
@@ -418,7 +418,7 @@ def noisy(run: RunFolder, cohort: Cohort) -> None:
 def play(space: Space, run: RunFolder, size: int, stop_after: float = 10**6) -> OpenStudy:
     """Plays Tune with one trial at a time until the search is over, or its process dies: in the midst of a trial, or
     with half a trial more before it hears that one has finished."""
-    one, searcher = opened(space, run, size)
+    first, searcher = opened(space, run, size)
     number = 0
     while cohort := suggest(searcher, str(number)):
         if number == stop_after:
@@ -428,11 +428,11 @@ def play(space: Space, run: RunFolder, size: int, stop_after: float = 10**6) -> 
             break
         searcher.on_trial_complete(str(number))
         number += 1
-    return one
+    return first
 
 
 @pytest.mark.parametrize("scheduler", ["race", "wilcoxon", "none"])
-def test_a_configuration_counts_by_its_mean_over_the_seeds(tmp_path: Path, scheduler: str) -> None:
+def test_configuration_counts_by_its_mean_over_seeds(tmp_path: Path, scheduler: str) -> None:
     seeds = 6 if scheduler == "wilcoxon" else 4
     space, run = read(tmp_path, SPACE, arms=8, seeds=seeds, scheduler=scheduler), folder(tmp_path)
     one = play(space, run, 1)
@@ -455,7 +455,7 @@ def test_a_configuration_counts_by_its_mean_over_the_seeds(tmp_path: Path, sched
 
 @pytest.mark.parametrize("algorithm", ["optuna_tpe", "optuna_random", "optuna_cmaes"])
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_killed_search_over_seeds_makes_the_same_suggestions(tmp_path: Path, algorithm: str, size: int) -> None:
+def test_killed_search_over_seeds_makes_same_suggestions(tmp_path: Path, algorithm: str, size: int) -> None:
     knobs = {"anchor_weight": {"log_uniform": [0.01, 1.0]}, "uncond_weight": {"uniform": [0.1, 3.0]}}
     space = read(tmp_path, SPACE, **SEVERAL, algorithm=algorithm, knobs=knobs)
     undisturbed, disturbed = folder(tmp_path, "one"), folder(tmp_path, "other")
@@ -463,17 +463,17 @@ def test_a_killed_search_over_seeds_makes_the_same_suggestions(tmp_path: Path, a
     for stop in (1, 1.5, 3, 2.5, 0, 0.5, 4):
         play(space, disturbed, size, stop_after=stop)
     play(space, disturbed, size)
-    found = [
+    matches = [
         [(arm.name, arm.seed, arm.patch, run.read_record(arm.name)["values"]) for arm in known_arms(space, run)
          if arm.kind == "search"]
         for run in (undisturbed, disturbed)
     ]  # fmt: skip
-    assert found[0] == found[1]
+    assert matches[0] == matches[1]
     settings = [[arm.patch for arm in known_arms(space, run)] for run in (undisturbed, disturbed)]
     assert settings[0] == settings[1]
 
 
-def test_a_cohort_is_of_one_seed(tmp_path: Path) -> None:
+def test_cohort_is_of_one_seed(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, **SEVERAL), folder(tmp_path)
     _, searcher = opened(space, run, 3)
     while cohort := suggest(searcher, "one"):
@@ -482,14 +482,14 @@ def test_a_cohort_is_of_one_seed(tmp_path: Path) -> None:
         searcher.on_trial_complete("one")
 
 
-def test_a_failed_seed_fails_the_configuration(tmp_path: Path) -> None:
+def test_failed_seed_fails_configuration(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE, arms=2, seeds=2), folder(tmp_path)
-    one, searcher = opened(space, run, 1)
+    first, searcher = opened(space, run, 1)
     answer(run, suggest(searcher, "0"))
     searcher.on_trial_complete("0")
     answer(run, suggest(searcher, "1"), status="diverged")
     searcher.on_trial_complete("1")
-    assert states(one)[0] == TrialState.FAIL
+    assert states(first)[0] == TrialState.FAIL
     assert suggest(searcher, "2").arms[0].name == "search-0001-s0"
 
 

@@ -26,7 +26,7 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
 SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
 
 
-def test_a_good_space_is_read(tmp_path: Path) -> None:
+def test_good_space_is_read(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(DASH)
     space = load_space(file)
@@ -35,12 +35,12 @@ def test_a_good_space_is_read(tmp_path: Path) -> None:
     assert [cell.cell for cell in space.design.cells(space.method)] == ["full", "base"]
 
 
-def test_the_resolved_space_reads_as_the_same_space(tmp_path: Path) -> None:
-    file, again = tmp_path / "space.yaml", tmp_path / "again.yaml"
+def test_resolved_space_reads_as_same_space(tmp_path: Path) -> None:
+    file, repeated = tmp_path / "space.yaml", tmp_path / "again.yaml"
     file.write_text(DASH)
     space = load_space(file, ["train.lr=3e-3", "evaluate.guidance={w_min: 1.0, w_max: 2.0}"])
-    again.write_text(space.resolved())
-    assert load_space(again) == space
+    repeated.write_text(space.resolved())
+    assert load_space(repeated) == space
     assert space.spec.train.lr == 3e-3
 
 
@@ -56,22 +56,22 @@ def test_yaml_has_no_surprises() -> None:
 
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
-def test_every_space_of_the_repository_reads_as_its_resolved_self(file: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again.yaml"
-    again.write_text(load_space(file).resolved())
-    assert load_space(again) == load_space(file)
+def test_every_space_of_repository_reads_as_its_resolved_self(file: Path, tmp_path: Path) -> None:
+    repeated = tmp_path / "again.yaml"
+    repeated.write_text(load_space(file).resolved())
+    assert load_space(repeated) == load_space(file)
 
 
 @pytest.mark.parametrize("text", [SEARCH, TUNED])
-def test_the_resolved_search_reads_as_the_same(tmp_path: Path, text: str) -> None:
-    file, again = tmp_path / "search.yaml", tmp_path / "again.yaml"
+def test_resolved_search_reads_as_same(tmp_path: Path, text: str) -> None:
+    file, repeated = tmp_path / "search.yaml", tmp_path / "again.yaml"
     file.write_text(text)
     space = load_space(file)
-    again.write_text(space.resolved())
-    assert load_space(again) == space
+    repeated.write_text(space.resolved())
+    assert load_space(repeated) == space
 
 
-def test_the_old_names_of_a_searchs_keys_still_work(tmp_path: Path) -> None:
+def test_old_names_of_searchs_keys_still_work(tmp_path: Path) -> None:
     file, old = tmp_path / "search.yaml", tmp_path / "old.yaml"
     file.write_text(SEARCH)
     old.write_text(SEARCH.replace("arms: 24", "trials: 24").replace("  knobs:", "  space:"))
@@ -83,14 +83,14 @@ def test_the_old_names_of_a_searchs_keys_still_work(tmp_path: Path) -> None:
     assert not load_space(file).notices
 
 
-def test_published_numbers_are_kept_with_the_space(tmp_path, surface_space):
+def test_published_numbers_are_kept_with_space(tmp_path, surface_space):
     (tmp_path / "published").mkdir()
     (tmp_path / "published/paper.yaml").write_text("source: 'a table'\nvalues: {full: 8.87, scratch: 20.47}\n")
     surface_space.write_text(surface_space.read_text() + "published: paper\n")
     space = load_space(surface_space)
     assert space.published.values == {"full": 8.87, "scratch": 20.47}
-    again = tmp_path / "elsewhere.yaml"
-    again.write_text(space.resolved())
-    assert load_space(again).published == space.published
+    repeated = tmp_path / "elsewhere.yaml"
+    repeated.write_text(space.resolved())
+    assert load_space(repeated).published == space.published
     with pytest.raises(UserError, match=r"published: 'nature' is not allowed: .* has paper"):
         load_space(surface_space, ["published=nature"])

@@ -73,21 +73,21 @@ def hold(run: RunFolder, **changed: Any) -> None:
     run.files.write_json("lock.json", {**holder, **changed})
 
 
-def test_a_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
+def test_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
     hold(run)
-    told = dict(describe(storage, run))
-    assert told["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
-    assert told["arms"] == "2 of 6 finished (2 done)"
-    assert told["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
-    assert told["speed"] == "4.0 arm steps/s"
-    assert told["best so far"] == "0.5 fd_digits64, full-b0"
-    assert "to resume" not in told
+    message = dict(describe(storage, run))
+    assert message["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
+    assert message["arms"] == "2 of 6 finished (2 done)"
+    assert message["t0001"] == "train 50/100, 2.0 steps/s: full-b1, base-b1"
+    assert message["speed"] == "4.0 arm steps/s"
+    assert message["best so far"] == "0.5 fd_digits64, full-b0"
+    assert "to resume" not in message
     # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s are left; the waiting two arms take what the others took:
     # a half of 110 s and of 100 s, on average 52.5 s each.
-    assert told["left"] == "about 2 min 40 s"
+    assert message["left"] == "about 2 min 40 s"
 
 
-def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
+def test_while_teacher_trains(storage: Storage, run: RunFolder) -> None:
     hold(run)
     for arm in COHORTS["t0000"]:
         run.delete_record(arm["arm"])
@@ -95,9 +95,9 @@ def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
     report = {"phase": "train", "step": 10, "steps": 100, "steps_per_second": 5.0, "begun": 0, "time": time.time()}
     report["arms"] = []
     Teachers(storage).unfinished("abc").write_progress("teacher", report)
-    told = dict(describe(storage, run))
-    assert told["teacher"] == "train 10/100, 5.0 steps/s"
-    assert told["left"].startswith("not known")
+    message = dict(describe(storage, run))
+    assert message["teacher"] == "train 10/100, 5.0 steps/s"
+    assert message["left"].startswith("not known")
 
 
 @pytest.mark.parametrize(
@@ -109,19 +109,19 @@ def test_while_the_teacher_trains(storage: Storage, run: RunFolder) -> None:
         ("failed", None, "failed, 2026-01-02"),
     ],
 )
-def test_a_run_that_does_not_run(
+def test_run_that_does_not_run(
     storage: Storage, run: RunFolder, status: str, holder: dict[str, Any] | None, state: str
 ) -> None:
     if holder:
         hold(run, **holder)
     manifest = run.read_manifest()
     run.write_manifest({**manifest, "status": status, "ended": "2026-01-02T13:04:05+00:00"})
-    told = dict(describe(storage, run))
-    assert told["state"].startswith(state)
-    assert told["to resume"] == "branchwise resume sweep"
+    message = dict(describe(storage, run))
+    assert message["state"].startswith(state)
+    assert message["to resume"] == "branchwise resume sweep"
 
 
-def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:
+def test_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:
     manifest = run.read_manifest()
     run.files.write("arms/full-b1.json", b"{")
     assert "1 damaged, 2 done" in dict(describe(storage, run))["arms"]
@@ -131,7 +131,7 @@ def test_a_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) ->
     assert dict(describe(storage, run))["state"] == "damaged"
 
 
-def test_watching_ends_with_the_run(storage: Storage, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_ends_with_run(storage: Storage, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "WATCH_SECONDS", 0.05)
     hold(run)
     console = Console(record=True, width=120, file=io.StringIO())
@@ -164,7 +164,7 @@ def test_no_such_run(storage: Storage, run: RunFolder) -> None:
     print_state(storage, "sweep", console)
 
 
-def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolder, tmp_path: Path) -> None:
+def test_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolder, tmp_path: Path) -> None:
     for arguments, words in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
         code = (
             "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
@@ -176,31 +176,31 @@ def test_the_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolde
         assert ran.stdout.splitlines()[-1] == "0 []"
 
 
-def test_an_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_storage(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     print_list(storage, Console())
     assert "no runs" in capsys.readouterr().out
     with pytest.raises(UserError, match="no runs"):
         print_state(storage, None, Console())
 
 
-def test_status_without_a_name_shows_the_run_started_last(storage: Storage, run: RunFolder) -> None:
+def test_status_without_name_shows_run_started_last(storage: Storage, run: RunFolder) -> None:
     other = RunFolder(storage, "a-later-one")
     other.write_plan({"space_sha256": ""})
     other.write_manifest({**run.read_manifest(), "started": "2026-01-02T03:04:06+00:00"})
     assert latest_run(storage).name == "a-later-one"
 
 
-def test_an_interrupt_tells_what_continues_where_and_how(
+def test_interrupt_tells_what_continues_where_and_how(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["platform/run_sweep.py"])
     plan: Any = SimpleNamespace(run=run, storage=run.storage)
     print_interrupted(plan, "runs", Console(width=500))
-    told = capsys.readouterr().out.splitlines()
-    assert told[:3] == [
+    output = capsys.readouterr().out.splitlines()
+    assert output[:3] == [
         "Interrupted. Finished arms are kept.",
         "Continues from its last checkpoint: t0001 (at train 50/100)",
         "To resume:",
     ]
-    assert told[3].split()[0] == sys.executable
-    assert told[3].endswith(f"--resume sweep --storage {run.storage.root}")
+    assert output[3].split()[0] == sys.executable
+    assert output[3].endswith(f"--resume sweep --storage {run.storage.root}")

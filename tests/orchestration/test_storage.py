@@ -60,7 +60,7 @@ def test_folders_replace_each_other(storage: Storage, model: Path, tmp_path: Pat
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
-def test_the_list_of_a_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path) -> None:
+def test_list_of_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path) -> None:
     storage_at(tmp_path).put_folder(model, "student")
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "student", capture_output=True, text=True
@@ -72,7 +72,7 @@ def test_the_list_of_a_folder_is_one_that_sha256sum_reads(model: Path, tmp_path:
 @pytest.mark.parametrize(
     "damage", ["altered", "cut off", "lost", "list cut off", "list lost", "list altered", "escape"]
 )
-def test_a_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tmp_path: Path, damage: str) -> None:
     storage.put_folder(model, "student")
     folder = tmp_path / "student"
     weights, sums = folder / "below/weights", folder / "SHA256SUMS"
@@ -96,7 +96,7 @@ def test_a_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tm
 
 
 @pytest.mark.parametrize("position", [0, 7, -1])
-def test_an_altered_bit_is_noticed(storage: Storage, position: int) -> None:
+def test_altered_bit_is_noticed(storage: Storage, position: int) -> None:
     storage.write_json("record.json", {"value": 1.25, "none": float("nan"), "rows": [[1, 2.5]]})
     storage.write_sealed("checkpoint", b"state")
     assert storage.read_json("record.json")["rows"] == [[1, 2.5]]
@@ -117,13 +117,13 @@ def test_any_object_comes_back_and_no_cut_off_one(tmp_path: Path, content: dict[
     storage = storage_at(tmp_path)
     storage.write_json("record.json", content)
     assert repr(storage.read_json("record.json")) == repr(content)  # NaN equals itself in repr
-    whole = storage.read("record.json")
-    storage.write("record.json", whole[: len(whole) // 2])
+    complete = storage.read("record.json")
+    storage.write("record.json", complete[: len(complete) // 2])
     with pytest.raises(DamagedError):
         storage.read_json("record.json")
 
 
-def test_a_process_killed_in_mid_write_leaves_nothing_that_is_read(tmp_path: Path) -> None:
+def test_process_killed_in_mid_write_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     storage = storage_at(tmp_path)
     storage.write("arms/a.json", b"1")
     (tmp_path / "arms/.b.json.12345678.tmp").write_bytes(b"ha")
@@ -133,7 +133,7 @@ def test_a_process_killed_in_mid_write_leaves_nothing_that_is_read(tmp_path: Pat
     assert [entry.name for entry in (tmp_path / "arms").iterdir()] == ["a.json"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = storage_at(tmp_path)
     storage.write("table", b"old")
 
@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [entry.name for entry in tmp_path.iterdir()] == ["table"]
 
 
-def test_a_progress_report_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_report_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     run = RunFolder(storage_at(tmp_path), "run")

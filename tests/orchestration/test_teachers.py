@@ -23,7 +23,7 @@ from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
-from branchwise.trainables.runtime.ray_worker import Job, evaluate_teacher, lend_context, record_of, run_cohort_here
+from branchwise.trainables.runtime.ray_worker import Job, evaluate_teacher, record_of, run_cohort_here, worker_context
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
@@ -91,7 +91,7 @@ def test_every_arm_has_its_own_teacher_and_cohorts_share_one(plan: Plan) -> None
         assert {arm.teacher for arm in cohort.arms} == {cohort.teacher}
 
 
-def test_a_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
+def test_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
     def said() -> str:
         stream = io.StringIO()
         print_plan(plan_new(plan.space, plan.storage, None), "", Console(file=stream, width=200))
@@ -107,7 +107,7 @@ def test_a_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
     assert "about 1 min 5 s on this machine, 25 s of it start-up" in said()
 
 
-def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> None:
+def test_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> None:
     short, long = plan.teachers
     train(plan, short.key, {"metric": "surface", "value": 23.0})
     train(plan, long.key, {"metric": "surface", "value": 20.0})
@@ -121,7 +121,7 @@ def test_a_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -
     assert table.loc["base-b0", "hp.teacher.steps"] == 40
 
 
-def test_a_worker_lends_a_cohort_the_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
+def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
     job = Job(
         trainable="surface", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
         workers=0, threads=1, gpus=0.0,
@@ -147,18 +147,18 @@ def test_arms_that_are_left_learn_from_no_other_teachers(plan: Plan, began_with:
         plan_resumed(plan.storage, plan.run.name, trust=True)
 
 
-def test_cells_of_a_tuned_factorial_may_differ_in_teachers(file: Path, tmp_path: Path) -> None:
+def test_cells_of_tuned_factorial_may_differ_in_teachers(file: Path, tmp_path: Path) -> None:
     tuned = SEARCH.replace("kind: search", "kind: tuned_factorial")
     file.write_text(SURFACE.replace("  blocks: 2\n", f"  blocks: 2\n{tuned}"))
     space = load_space(file)
     short, long = find_teachers(space, Storage(str(tmp_path / "runs")))
-    found = {search.cell: [{**search.patch, "uncond_weight": 0.5}] for search in space.design.searches()}
-    for arm in space.design.arms(space.method, found):
+    results = {search.cell: [{**search.patch, "uncond_weight": 0.5}] for search in space.design.searches()}
+    for arm in space.design.arms(space.method, results):
         assert arm.teacher == (long if arm.cell in ("anchor", "base") else short).key
 
 
 @pytest.mark.parametrize("knob", ["teacher.steps: {int: [4, 40]}", "teacher.steps: {choice: [4, 40]}"])
-def test_a_knob_that_changes_the_teacher_is_refused(file: Path, knob: str) -> None:
+def test_knob_that_changes_teacher_is_refused(file: Path, knob: str) -> None:
     file.write_text(SURFACE.split("  components")[0] + SEARCH.replace("knobs: {", f"knobs: {{{knob}, "))
     with pytest.raises(UserError, match=r"design.knobs.teacher.steps: it changes the teacher.* make it a component"):
         load_space(file)
@@ -217,7 +217,7 @@ design:
 """
 
 
-def test_each_block_has_a_teacher_that_its_arms_share(tmp_path: Path) -> None:
+def test_each_block_has_teacher_that_its_arms_share(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(DIGITS)
     plan = plan_new(load_space(file), Storage(str(tmp_path / "runs")), None)
@@ -254,7 +254,7 @@ def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tm
     for teacher in plan.teachers:
         cohort = Cohort(name="teacher", arms=())
         where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
-        with lend_context(cohort, job, teachers.unfinished(teacher.key), **where) as context:
+        with worker_context(cohort, job, teachers.unfinished(teacher.key), **where) as context:
             module.train_teacher(teacher.spec, context.scratch / "teacher", context)
             teachers.put(context.scratch / "teacher", teacher.key)
             folder = teachers.get(teacher.key, context.scratch)
@@ -262,10 +262,10 @@ def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tm
             teachers.write_evaluation(teacher.key, teacher.address.evaluation, *values)
     for cohort in plan.cohorts:
         run_cohort_here(cohort, job, rank=0, world_size=1, device="cpu", publish=None)
-    found = find_teachers(plan.space, plan.storage)
-    assert all(teacher.evaluation is not None for teacher in found)
+    result = find_teachers(plan.space, plan.storage)
+    assert all(teacher.evaluation is not None for teacher in result)
     order = {arm.name: number for number, arm in enumerate(plan.arms)}
-    assert collect(plan.run, plan.space, order, found)["done"] == 4
+    assert collect(plan.run, plan.space, order, result)["done"] == 4
     arms = pd.read_parquet(plan.run.table_path("arms"))
     columns = ["value", "value(weak)", "teacher_distance", "teacher_distance(weak)"]
     assert np.isfinite(arms[[*columns, *(f"teacher_{column}" for column in columns)]].to_numpy(dtype=float)).all()
@@ -274,6 +274,6 @@ def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tm
     weak = {json.loads(key)["guidance"] for key in arms["comparability_key(weak)"]}
     assert weak == {1.0} != {json.loads(key)["guidance"] for key in arms["comparability_key"]}
 
-    folder = teachers.files.local / found[0].key / "evaluations" / found[0].address.evaluation
+    folder = teachers.files.local / result[0].key / "evaluations" / result[0].address.evaluation
     (folder / "weak.npz").write_bytes(b"not what was stored")
     assert find_teachers(plan.space, plan.storage)[0].evaluation is None, "it is measured again"

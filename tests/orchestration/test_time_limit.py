@@ -16,30 +16,30 @@ import pytest
 from patience import patience
 
 from branchwise.orchestration import interrupts, time_limit
-from branchwise.orchestration.time_limit import Silence, within
+from branchwise.orchestration.time_limit import IdleTimer, run_with_timeout
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_an_answer_or_a_failure_passes_through() -> None:
-    assert within(10, lambda: 7) == 7
+def test_answer_or_failure_passes_through() -> None:
+    assert run_with_timeout(10, lambda: 7) == 7
     with pytest.raises(KeyError, match="missing"):
-        within(10, lambda: {}["missing"])
-    assert not time_limit.hanging()
+        run_with_timeout(10, lambda: {}["missing"])
+    assert not time_limit.has_abandoned_threads()
 
 
 def test_what_does_not_answer_is_given_up() -> None:
     answer = threading.Event()
     with pytest.raises(TimeoutError, match="no answer within 0 s"):
-        within(0.1, answer.wait)
-    assert time_limit.hanging()
+        run_with_timeout(0.1, answer.wait)
+    assert time_limit.has_abandoned_threads()
     answer.set()
 
 
 def test_time_that_this_process_did_not_see_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    silence = Silence()
+    silence = IdleTimer()
     assert silence.of("a") == 0
     for _ in range(3):
         now[0] += 4
@@ -50,7 +50,7 @@ def test_time_that_this_process_did_not_see_is_no_silence(monkeypatch: pytest.Mo
     assert silence.of("b") == 0
 
 
-def test_a_signal_while_nothing_may_be_cut_is_heard_afterwards_and_once() -> None:
+def test_signal_while_nothing_may_be_cut_is_heard_afterwards_and_once() -> None:
     done = []
 
     @interrupts.deferred()
@@ -80,7 +80,7 @@ with interrupts.as_one_interrupt():
 """
 
 
-def test_a_signal_ends_even_a_process_that_is_stuck_in_a_library() -> None:
+def test_signal_ends_even_process_that_is_stuck_in_library() -> None:
     process = subprocess.Popen([sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "stuck\n"
@@ -105,21 +105,21 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         began = time.monotonic()
         assert run_sweep.main([*arguments]) == 2
         assert time.monotonic() - began < patience(20)
-        said = capsys.readouterr().err
-        assert len(said.splitlines()) == 1, said
-        return said
+        output = capsys.readouterr().err
+        assert len(output.splitlines()) == 1, output
+        return output
 
     return run
 
 
-def test_a_pipe_that_nobody_writes_to(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_pipe_that_nobody_writes_to(refused: Callable[..., str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "space.yaml")
-    said = refused("--space", str(tmp_path / "space.yaml"), "--storage", str(tmp_path / "storage"))
-    assert "space.yaml: cannot be read: no answer within 1 s" in said
+    output = refused("--space", str(tmp_path / "space.yaml"), "--storage", str(tmp_path / "storage"))
+    assert "space.yaml: cannot be read: no answer within 1 s" in output
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silence", "HTTP"])
-def test_an_address_of_something_else(
+def test_address_of_something_else(
     refused: Callable[..., str], surface_space: Path, tmp_path: Path, answer: bytes
 ) -> None:
     server = socket.create_server(("127.0.0.1", 0))
@@ -134,15 +134,15 @@ def test_an_address_of_something_else(
 
     threading.Thread(target=serve, daemon=True).start()
     address = f"127.0.0.1:{server.getsockname()[1]}"
-    said = refused("--space", str(surface_space), "--storage", str(tmp_path / "runs"), "--address", address)
-    assert f"--address {address}: no Ray cluster answers there: " in said
-    assert ("no part of Ray" if answer else "timed out") in said
+    output = refused("--space", str(surface_space), "--storage", str(tmp_path / "runs"), "--address", address)
+    assert f"--address {address}: no Ray cluster answers there: " in output
+    assert ("no part of Ray" if answer else "timed out") in output
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow(40)
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
-def test_a_storage_without_a_network(surface_space: Path, scheme: str) -> None:
+def test_storage_without_network(surface_space: Path, scheme: str) -> None:
     isolated = ["unshare", "--net"]
     if subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("cutting off the network takes root")

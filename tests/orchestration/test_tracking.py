@@ -59,11 +59,11 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tell(run: RunFolder, *tools: str) -> str:
-    said = io.StringIO()
-    with trackers(run, tools, Console(file=said)) as follow:
+    output = io.StringIO()
+    with trackers(run, tools, Console(file=output)) as follow:
         state = RunState(run)
         follow(state, state.look())
-    return said.getvalue()
+    return output.getvalue()
 
 
 def test_tensorboard_reads_what_every_sweep_leaves(run: RunFolder) -> None:
@@ -80,14 +80,14 @@ def test_tensorboard_reads_what_every_sweep_leaves(run: RunFolder) -> None:
     assert run.files.names("tensorboard/full-b0") == before
 
 
-def test_no_number_breaks_an_event_file() -> None:
+def test_no_number_breaks_event_file() -> None:
     event_file([("a", 2**40, math.nan), ("b", 0, math.inf), ("c", 0, -1e300)], 0.0)
     assert list(scalars_of({"status": "failed"})) == []
     named = {"values": {"value": 1.0, "value(weak)": 2.0, "steps": 3}}
     assert list(scalars_of(named)) == [("values/value", 3, 1.0), ("values/weak/value", 3, 2.0)]
 
 
-def test_the_driver_imports_no_torch_for_it(root: Path) -> None:
+def test_driver_imports_no_torch_for_it(root: Path) -> None:
     code = (
         "import sys; from branchwise.orchestration.monitoring.trackers import trackers; "
         "from branchwise.orchestration.tracking.trackers.tensorboard import event_file; "
@@ -100,8 +100,8 @@ def test_the_driver_imports_no_torch_for_it(root: Path) -> None:
 
 @pytest.mark.slow
 def test_mlflow_and_wandb_offline(run: RunFolder, alone: None) -> None:
-    said = tell(run, "mlflow", "wandb")
-    assert said == ""
+    output = tell(run, "mlflow", "wandb")
+    assert output == ""
     assert run.files.names("tracking/mlflow") == run.files.names("tracking/wandb") == ["full-b0.json"]
     import mlflow
 
@@ -116,13 +116,13 @@ def test_mlflow_and_wandb_offline(run: RunFolder, alone: None) -> None:
     assert (offline / "run-sweep-full-b0.wandb").stat().st_size > 0
 
 
-def test_a_tool_that_fails_does_not_stop_a_sweep(run: RunFolder, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_that_fails_does_not_stop_sweep(run: RunFolder, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no server\nanswers")
 
     monkeypatch.setattr(mlflow_tracker, "log", refuse)
-    said = " ".join(tell(run, "mlflow").split())
-    assert "mlflow: logging failed and is disabled; `branchwise resume` backfills it: no server answers" in said
+    output = " ".join(tell(run, "mlflow").split())
+    assert "mlflow: logging failed and is disabled; `branchwise resume` backfills it: no server answers" in output
     assert run.files.names("tracking/mlflow") == []
     assert run.files.names("tensorboard") == ["full-b0"]
     monkeypatch.setattr(mlflow_tracker, "log", lambda *_: None)
@@ -130,7 +130,7 @@ def test_a_tool_that_fails_does_not_stop_a_sweep(run: RunFolder, alone: None, mo
     assert run.files.names("tracking/mlflow") == ["full-b0.json"]
 
 
-def test_the_key_tracking(surface_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_tracking(surface_space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_space(surface_space).tracking == ()
     assert "tracking" not in load_space(surface_space).resolved()
     space = load_space(surface_space, ["tracking=[mlflow]"])

@@ -44,31 +44,31 @@ def node(name: str, cpus: float, alive: bool = True, gpus: float = 0) -> dict[st
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: found.now)
+    result = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: result.now)
     monkeypatch.setattr(module, "node_here", lambda: "here")
     monkeypatch.setattr(module, "ASK_SECONDS", 1e6)  # the probes ask nobody: the clock answers
     monkeypatch.setattr(module, "FILES_SECONDS", 1e6)
-    return found
+    return result
 
 
 def watched(on: Cluster = LOCAL, resources: str = "max_concurrent: 1") -> Watchdog:
     return Watchdog(parse_space("space.yaml", (SPACE % resources).encode()), on)
 
 
-def test_a_healthy_sweep_is_left_alone(clock: Clock) -> None:
+def test_healthy_sweep_is_left_alone(clock: Clock) -> None:
     with watched() as dog:
         for report in range(20):
             clock.pass_seconds(dog, 50, pulse=report)
 
 
-def test_a_dead_node_of_this_machine_is_the_end_at_once(clock: Clock) -> None:
+def test_dead_node_of_this_machine_is_end_at_once(clock: Clock) -> None:
     clock.nodes = [node("here", 2, alive=False), node("other", 8)]
     with watched() as dog, pytest.raises(ClusterLostError, match="node of this machine is dead"):
         clock.pass_seconds(dog, 1)
 
 
-def test_ray_that_does_not_answer_is_lost_within_a_minute(clock: Clock) -> None:
+def test_ray_that_does_not_answer_is_lost_within_minute(clock: Clock) -> None:
     with watched() as dog:
         clock.pass_seconds(dog, 5)
         clock.nodes = None
@@ -77,7 +77,7 @@ def test_ray_that_does_not_answer_is_lost_within_a_minute(clock: Clock) -> None:
         assert 45 < clock.now - 5 <= 47
 
 
-def test_a_cluster_that_never_can_place_a_cohort_is_not_waited_for(clock: Clock) -> None:
+def test_cluster_that_never_can_place_cohort_is_not_waited_for(clock: Clock) -> None:
     clock.nodes = [node("here", 1), node("other", 2)]
     with watched(JOINED) as dog:
         clock.pass_seconds(dog, 100, pulse=None)
@@ -88,7 +88,7 @@ def test_a_cluster_that_never_can_place_a_cohort_is_not_waited_for(clock: Clock)
         clock.pass_seconds(dog, 10, pulse=None)
 
 
-def test_a_gpu_that_is_not_there_is_named(clock: Clock) -> None:
+def test_gpu_that_is_not_there_is_named(clock: Clock) -> None:
     missing = "takes 2 CPUs and 1 GPUs; the cluster offers 2 CPUs"
     with watched(resources="gpus_per_trial: 1") as dog, pytest.raises(ClusterLostError, match=missing):
         clock.pass_seconds(dog, 62)
@@ -105,24 +105,24 @@ def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
 
 def test_what_fails_because_something_is_lost_is_told_as_lost(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2, alive=False)])
-    with watched() as dog, pytest.raises(ClusterLostError, match="dead"), dog.explaining():
+    with watched() as dog, pytest.raises(ClusterLostError, match="dead"), dog.translate_errors():
         raise SystemExit(0)
     monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2)])
-    with watched() as dog, pytest.raises(ClusterLostError, match="Ray failed: SystemExit"), dog.explaining():
+    with watched() as dog, pytest.raises(ClusterLostError, match="Ray failed: SystemExit"), dog.translate_errors():
         raise SystemExit(0)
-    with watched() as dog, pytest.raises(ZeroDivisionError), dog.explaining():
+    with watched() as dog, pytest.raises(ZeroDivisionError), dog.translate_errors():
         raise ZeroDivisionError
     for own in (KeyboardInterrupt, StorageLostError):
-        with watched() as dog, pytest.raises(own), dog.explaining():
+        with watched() as dog, pytest.raises(own), dog.translate_errors():
             raise own
     dog = Watchdog(
         parse_space("space.yaml", (SPACE % "max_concurrent: 1").encode()), LOCAL, None, lambda: ["a/plan.json"]
     )
-    with dog, pytest.raises(RunAlteredError, match=r"a/plan\.json was deleted or changed"), dog.explaining():
+    with dog, pytest.raises(RunAlteredError, match=r"a/plan\.json was deleted or changed"), dog.translate_errors():
         raise FileNotFoundError
 
 
-def test_what_a_cohort_needs_and_where_it_fits() -> None:
+def test_what_cohort_needs_and_where_it_fits() -> None:
     workers = parse_space("space.yaml", (SPACE % "workers: 2, gpus_per_trial: 2").encode())
     assert cohort_needs(workers) == [{"CPU": 1.0, "GPU": 1.0}] * 2
     assert fits(cohort_needs(workers), [{"CPU": 8, "GPU": 1}, {"CPU": 1, "GPU": 1}])

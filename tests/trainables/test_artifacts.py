@@ -53,7 +53,7 @@ def test_what_leads_outside_or_is_no_file_is_left_out(arm: Path, tmp_path: Path)
     (arm / "two\nlines").write_text("x")
     notes = keep_artifacts(arm, tmp_path / "kept")
     assert names(tmp_path / "kept") == {"models/best/weights.bin", "result.json"}
-    told = "\n".join(notes)
+    message = "\n".join(notes)
     for name in (
         "root",
         "secret",
@@ -67,12 +67,12 @@ def test_what_leads_outside_or_is_no_file_is_left_out(arm: Path, tmp_path: Path)
         "caf\\udce9",
         "two\\nlines",
     ):
-        assert name in told
-    assert "a link to outside the arm's folder: root, secret, through, up" in told
+        assert name in message
+    assert "a link to outside the arm's folder: root, secret, through, up" in message
     storage_at(tmp_path / "storage").put_folder(tmp_path / "kept", "students/arm")
 
 
-def test_the_largest_files_are_left_out_beyond_the_limit(arm: Path, tmp_path: Path) -> None:
+def test_largest_files_are_left_out_beyond_limit(arm: Path, tmp_path: Path) -> None:
     (arm / "link").symlink_to("models/best/weights.bin")
     with (arm / "sparse").open("wb") as stream:
         stream.truncate(1 << 40)
@@ -81,7 +81,7 @@ def test_the_largest_files_are_left_out_beyond_the_limit(arm: Path, tmp_path: Pa
     assert notes == ["not kept, more than 500 bytes or 100,000 files: models/best/weights.bin, sparse"]
 
 
-def test_a_read_only_folder_costs_no_result(arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_folder_costs_no_result(arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches of tools are read-only, and files may go while they are moved; root may do anything, so it is refused."""
     (arm / "models/best").chmod(0o555)
     rename = os.rename
@@ -99,7 +99,7 @@ def test_a_read_only_folder_costs_no_result(arm: Path, tmp_path: Path, monkeypat
     assert names(tmp_path / "kept") == {"models/best/weights.bin", "result.json"}
 
 
-def test_a_path_that_becomes_too_long_is_left_out(arm: Path, tmp_path: Path) -> None:
+def test_path_that_becomes_too_long_is_left_out(arm: Path, tmp_path: Path) -> None:
     folder = arm
     while len(str(folder)) < 3800:
         folder = folder / ("d" * min(200, 3999 - len(str(folder))))

@@ -39,12 +39,12 @@ def test_dash() -> None:
 
 
 @pytest.mark.slow(20)
-def test_dash_whose_guidance_the_teacher_chooses() -> None:
+def test_dash_whose_guidance_teacher_chooses() -> None:
     evaluate = {**TINY["evaluate"], "guidance": {"choose": [1.0, {"w_max": 2.0}]}, "at_steps": [2]}
     check_trainable("dash", {**TINY, "evaluate": evaluate})
 
 
-def test_the_trainable_of_the_docs(documented: str) -> None:
+def test_trainable_of_docs(documented: str) -> None:
     check_trainable(documented)
 
 
@@ -60,7 +60,7 @@ def test_the_trainable_of_the_docs(documented: str) -> None:
         ('"step": step + 1, "steps"', '"step": step + 1, "total"', "steps is missing"),
     ],
 )
-def test_what_breaks_the_contract_is_told(documented: str, tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_what_breaks_contract_is_told(documented: str, tmp_path: Path, old: str, new: str, words: str) -> None:
     file = tmp_path / f"{documented}.py"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))

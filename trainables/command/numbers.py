@@ -57,8 +57,8 @@ def parse_number(text: str) -> Printed | None:
     if match is None:
         return None
     digits = (match["inner"] or match["bare"]).replace("\u2212", "-").replace(",", "").replace("_", "")
-    whole = digits.lstrip("+-").isdigit() and len(digits) < 17
-    return Printed(int(digits) if whole else float(digits), bool(match["percent"]))
+    complete = digits.lstrip("+-").isdigit() and len(digits) < 17
+    return Printed(int(digits) if complete else float(digits), bool(match["percent"]))
 
 
 def compile_pattern(pattern: str, where: str = "pattern") -> regex.Pattern[str]:
@@ -129,9 +129,9 @@ def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, 
             start, end = token.span()
             break
     grouped = _FROM_HERE_GROUPED.match(text, start) if closed else None
-    whole = grouped or _FROM_HERE.match(text, start)
-    if whole is not None and whole.end() > end:
-        end = whole.end()
+    complete = grouped or _FROM_HERE.match(text, start)
+    if complete is not None and complete.end() > end:
+        end = complete.end()
     if closed and _CUT_COMMA.match(text, end):  # 0,5: a decimal comma or a list; neither is guessed
         while end < len(text) and (text[end].isdigit() or text[end] in ",."):
             end += 1
@@ -140,10 +140,10 @@ def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, 
 
 def _with_body(pattern: str, group: str) -> regex.Pattern[str] | None:
     """Return the pattern with the body of its group replaced by _UNUSUAL; None where that is not possible."""
-    found = _body(pattern, group)
-    if found is None:
+    result = _body(pattern, group)
+    if result is None:
         return None
-    begin, end = found
+    begin, end = result
     try:
         return compile_pattern(f"{pattern[:begin]}{_UNUSUAL}{pattern[end:]}")
     except ValueError:
@@ -152,8 +152,8 @@ def _with_body(pattern: str, group: str) -> regex.Pattern[str] | None:
 
 def _ends_anywhere(pattern: str, group: str) -> bool:
     """Whether a wildcard follows a group: it would match the rest of a number, too."""
-    found = _body(pattern, group)
-    return found is not None and _WILDCARD.match(pattern, found[1]) is not None
+    result = _body(pattern, group)
+    return result is not None and _WILDCARD.match(pattern, result[1]) is not None
 
 
 def _body(pattern: str, group: str) -> tuple[int, int] | None:

@@ -115,7 +115,7 @@ class Output:
         Raises:
             ValueError: A metric is missing; the message says which, and where it was looked for.
         """
-        found: dict[str, Printed] = {}
+        results: dict[str, Printed] = {}
         for name, source in self._sources.items():
             if source.file is not None:
                 value = self._from_file(name, source, folder, cwd)
@@ -123,8 +123,8 @@ class Output:
                 value = self._found[False].get(name, self._found[True].get(name, MISSING))
             if value is MISSING:
                 raise ValueError(f"{source.key} is missing: {self._where(name, source)}")
-            found[name] = value if isinstance(value, Printed) else Printed(value)
-        return found
+            results[name] = value if isinstance(value, Printed) else Printed(value)
+        return results
 
     def start(self, folder: Path) -> None:
         """Note which result files are there before the attempt; `folder` is the arm's own."""
@@ -189,7 +189,7 @@ def _elsewhere(name: str, folder: Path, cwd: Path | None) -> str:
         )
     if os.path.isabs(name):
         return ""
-    near = [found.relative_to(folder).as_posix() for found in folder.rglob(Path(name).name)][:3]
+    near = [match.relative_to(folder).as_posix() for match in folder.rglob(Path(name).name)][:3]
     return f"; it wrote {', '.join(near)}" if near else ""
 
 

@@ -210,11 +210,11 @@ def _kill_group(process: subprocess.Popen[Any]) -> None:
 def _kill_marked(mark: str) -> None:
     """End the processes that have `mark` in their environment, wherever they have gone."""
     for _ in range(10):
-        found = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _bears(process, mark)]
-        for process in found:
+        matches = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _bears(process, mark)]
+        for process in matches:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        if not found:
+        if not matches:
             return
         time.sleep(0.02)
 
@@ -230,13 +230,13 @@ def _adopt_orphans() -> set[int]:
 def _kill_adopted(before: set[int]) -> None:
     """End the children that came since, and theirs, which become children as they are orphaned."""
     for _ in range(50):
-        found = _children() - before
-        for process in found:
+        result = _children() - before
+        for process in result:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(process, os.WNOHANG)
-        if not found:
+        if not result:
             return
         time.sleep(0.02)
 

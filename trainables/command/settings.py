@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveI
 from branchwise.trainables.command.numbers import NAME, compile_pattern
 from branchwise.trainables.command.words import BUILT_IN, placeholders
 from branchwise.trainables.metrics import Declared, Name, not_taken
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 Value = int | float | str | bool | None
 KINDS: dict[Any, str] = {bool: "true or false", int | float: "a number", str: "a text"}
@@ -92,7 +92,7 @@ class Progress(Strict):
 class Command(Declared):
     """What to run, and what it measures. Words, environment and file names may hold placeholders."""
 
-    run: Annotated[Many[str], Field(min_length=1)]
+    run: Annotated[TupleOf[str], Field(min_length=1)]
     metric: Source
     outcomes: dict[Name, Outcome] = Field(default_factory=dict)
     progress: Progress = Progress()
@@ -130,7 +130,7 @@ class _Spec(Strict):
     def _placeholders_that_fit(self) -> _Spec:
         command: Command = self.command  # type: ignore[attr-defined]
         names = flat(self.settings)  # type: ignore[attr-defined]
-        own = {name: told for name, told in BUILT_IN.items() if name != "config" or command.config}
+        own = {name: message for name, message in BUILT_IN.items() if name != "config" or command.config}
         used: set[str] = set()
         for where, text in command.texts():
             for name in _placeholders_at(where, text):
@@ -163,11 +163,11 @@ def _unknown(where: str, name: str, allowed: list[str], command: Command) -> str
 
 def flat(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Settings by dotted name."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
-    return found
+        results |= flat(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
+    return results
 
 
 def _section(title: str, tree: Mapping[str, Any], where: str) -> type[BaseModel]:
@@ -188,12 +188,12 @@ def _section(title: str, tree: Mapping[str, Any], where: str) -> type[BaseModel]
 def _type(value: Any, where: str) -> Any:
     """The type of a setting, by its value in the space; each may be null, too."""
     if value is None:
-        return Value | Many[Value]
+        return Value | TupleOf[Value]
     for kind, name in KINDS.items():
         if isinstance(value, kind):
             return Annotated[kind | None, BeforeValidator(_of_kind(kind, name, value))]
     if isinstance(value, list) and all(isinstance(item, Value) for item in value):
-        return Annotated[Many[Value] | None, BeforeValidator(_of_kind(list | tuple, "a list", value))]
+        return Annotated[TupleOf[Value] | None, BeforeValidator(_of_kind(list | tuple, "a list", value))]
     raise ValueError(
         f'{where}: {value!r} is not allowed: a number, a text ("" leaves its word out), true, false, null or a list'
     )

@@ -20,7 +20,7 @@ from branchwise.trainables.command.output import Output, last_words, missing_fil
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
 from branchwise.trainables.command.words import filled, filled_words, placeholders
-from branchwise.trainables.contract import Arm, Column, Context, Lines
+from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
 from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
@@ -56,7 +56,7 @@ class CommandTrainable:
         return columns(command.metric.key, command, command.outcomes)
 
     @property
-    def LINES(self) -> Sequence[Lines]:  # noqa: N802
+    def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802
         command = Command.model_validate(self._settings["command"])
         return curves(command.progress.metric or command.metric.key)
 
@@ -115,12 +115,12 @@ class CommandTrainable:
         output = Output(command, values)
         output.start(folder)
         log = workspace / "output.txt"
-        kept = context.scratch / f"{arm.name}.kept"
+        stored = context.scratch / f"{arm.name}.kept"
         notes: list[str] = []
         try:
             self._run_program(command, values, folder, log, output, reporter)
             checked = self._values(command, output.metrics(folder, self._cwd(command, folder)))
-            notes += keep_artifacts(folder, kept)
+            notes += keep_artifacts(folder, stored)
         except Stopped:
             reporter.finish_stopped()
         except (TypeError, ValueError) as error:  # of the metrics
@@ -130,17 +130,17 @@ class CommandTrainable:
                 raise
             reporter.fail(str(error))
         else:
-            reporter.finish(checked, kept if any(kept.iterdir()) else None)
+            reporter.finish(checked, stored if any(stored.iterdir()) else None)
         finally:
             context.log(arm, "".join([_tail(log), *(f"--- {note}\n" for note in [*output.notes, *notes])]))
 
-    def _values(self, command: Command, found: Mapping[str, Printed]) -> dict[str, float]:
+    def _values(self, command: Command, result: Mapping[str, Printed]) -> dict[str, float]:
         """Return the values by column. Raises TypeError and ValueError."""
         declared: dict[str, Declared] = {"value": command, **command.outcomes}
         names = {"value": command.metric.key}
         return {
             name: declared[name].check(names.get(name, name), printed.value, percent=printed.percent)
-            for name, printed in found.items()
+            for name, printed in result.items()
         }
 
     def _run_program(
@@ -198,19 +198,19 @@ class CommandTrainable:
         words = filled_words(command.run, values)
         if command.cwd is None:
             words = [str(self._folder / word) if (self._folder / word).is_file() else word for word in words]
-        found = self._program(words, cwd, env)
-        if found is None:
+        result = self._program(words, cwd, env)
+        if result is None:
             program = words[0] if words else ""
             raise FileNotFoundError(
                 f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
             )
-        return [found, *words[1:]]
+        return [result, *words[1:]]
 
     def _program(self, words: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str | None:
         """The full path of the program; None when there is none."""
         program = words[0] if words else ""
-        found = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
-        return found or shutil.which(program, path=_with_own_programs(env.get("PATH")))
+        match = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
+        return match or shutil.which(program, path=_with_own_programs(env.get("PATH")))
 
     def _check_script(self, command: Command, cwd: Path) -> None:
         """Raises FileNotFoundError for a script that the program is to run and that is not there."""
@@ -261,8 +261,8 @@ def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
 
 def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
     """The worker's own, without the folder of Branchwise among those of Python's, and with what the space sets."""
-    ours = str(Path(__file__).parents[3])
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != ours]
+    actual = str(Path(__file__).parents[3])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != actual]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     env |= {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
     env |= {"PYTHONUNBUFFERED": "1", "PATH": _with_own_programs(env.get("PATH"))}  # lines must come as they are printed

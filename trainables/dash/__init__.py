@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from branchwise.trainables.contract import Arm, Context, Result
-from branchwise.trainables.dash.costs.bill import (
-    bill_cohort,
-    bill_teacher,
+from branchwise.trainables.dash.costs.estimate import (
+    cohort_cost,
     describe_models,
     estimate_cohort,
     estimate_teacher,
+    teacher_cost,
 )
 from branchwise.trainables.dash.costs.measures import estimate_features, estimate_measure
 from branchwise.trainables.dash.costs.notes import describe
@@ -32,7 +32,7 @@ from branchwise.trainables.dash.settings.columns import COLUMNS, LINES, columns
 from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
-from branchwise.trainables.dash.settings.fetching import lacking
+from branchwise.trainables.dash.settings.fetching import missing_files
 from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, block_patch, cohort_key, measured_at
 
@@ -46,12 +46,11 @@ __all__ = [
     "MEASURED",
     "MEASURED_ALONE",
     "Spec",
-    "bill_cohort",
-    "bill_teacher",
     "block_patch",
     "check_code",
     "check_features",
     "check_inputs",
+    "cohort_cost",
     "cohort_key",
     "comparability_key",
     "data_sha256",
@@ -65,11 +64,12 @@ __all__ = [
     "evaluation_key",
     "features_key",
     "from_settings",
-    "lacking",
     "measure_model",
     "measure_rates",
     "measured_at",
+    "missing_files",
     "run_cohort",
+    "teacher_cost",
     "teacher_key",
     "train_features",
     "train_teacher",

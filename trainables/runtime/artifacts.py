@@ -75,8 +75,8 @@ def _limit(max_bytes: int, max_files: int) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:MAX_NAMED])
-    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+    visible = ", ".join(ascii(name)[1:-1] for name in names[:MAX_NAMED])
+    return visible + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def _entries(root: Path) -> Iterator[tuple[os.DirEntry[str], str]]:

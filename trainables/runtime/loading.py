@@ -59,15 +59,15 @@ DEFAULTS: dict[str, Any] = {
     "measured_at": _no_rows,
     "block_patch": lambda spec, seed: {},
     "comparability_key": lambda spec: "",
-    "bill_cohort": lambda specs, on, workers: None,
-    "bill_teacher": lambda spec, on, workers, trained: None,
+    "cohort_cost": lambda specs, on, workers: None,
+    "teacher_cost": lambda spec, on, workers, trained: None,
     "describe_models": _no_rows,
     "measure_rates": lambda spec, device, threads, seconds: (),
     "teacher_key": _nothing,
     "MEASURED": (),
     "MEASURED_ALONE": {},
     "features_key": _nothing,
-    "lacking": _no_rows,
+    "missing_files": _no_rows,
 }
 
 
@@ -84,19 +84,19 @@ def load_trainable(
     """
     if name.startswith(session.PREFIX):
         return _of_function(session.lookup(name), name, json.dumps(settings or {}))
-    here = found_folder(folder)
+    current = resolve_folder(folder)
     path, colon, function = BUILT_IN.get(name, name).partition(":")
-    module = import_from(path, None if name in BUILT_IN else here)
+    module = import_from(path, None if name in BUILT_IN else current)
     if colon:
         if not callable(getattr(module, function, None)):
             raise AttributeError(f"{module.__file__} has no function {function!r}")
         return _of_function(getattr(module, function), name, json.dumps(settings or {}))
-    if here is not None:
-        _searched[:] = dict.fromkeys([*_searched, str(here)])
+    if current is not None:
+        _searched[:] = dict.fromkeys([*_searched, str(current)])
         if imports and _names_a_function(settings or {}):
-            _append(here)
+            _append(current)
     if hasattr(module, "from_settings"):
-        return _of_settings(module.from_settings, json.dumps(settings or {}), here)
+        return _of_settings(module.from_settings, json.dumps(settings or {}), current)
     return _completed(module)
 
 
@@ -118,11 +118,11 @@ def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trai
     return _completed(importlib.import_module(FUNCTIONS).FunctionTrainable(function, name, json.loads(settings)))
 
 
-def _completed(found: Any) -> Trainable:
+def _completed(result: Any) -> Trainable:
     for attribute, default in DEFAULTS.items():
-        if attribute not in dir(found):  # what is computed from the settings is not asked for yet
-            setattr(found, attribute, default)
-    trainable: Trainable = found
+        if attribute not in dir(result):  # what is computed from the settings is not asked for yet
+            setattr(result, attribute, default)
+    trainable: Trainable = result
     return trainable
 
 
@@ -169,7 +169,7 @@ def check_exists(name: str, folder: str) -> None:
         AttributeError: The module's source has no such function.
     """
     module, _, function = name.partition(":")
-    here = found_folder(folder)
+    here = resolve_folder(folder)
     spec = None
     for path in accumulate(module.split("."), "{}.{}".format):
         if path in sys.modules:  # also os.path, which lies in no package
@@ -188,14 +188,14 @@ def check_exists(name: str, folder: str) -> None:
         raise AttributeError(f"{spec.origin} has no function {function!r}")
 
 
-def found_folder(folder: str) -> Path | None:
+def resolve_folder(folder: str) -> Path | None:
     """The space's folder on this machine: the folder itself, or the copy of it that a cluster was sent."""
     if not folder:
         return None
     path = Path(folder)
     if path.is_dir():
         return path
-    copies = (Path(place) / path.name for place in sys.path if place)
+    copies = (Path(item) / path.name for item in sys.path if item)
     return next((copy for copy in copies if copy.is_dir()), path)
 
 

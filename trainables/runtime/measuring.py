@@ -13,7 +13,6 @@ from branchwise.trainables.runtime.ray_worker import (
     Job,
     cohort_of,
     evaluate_teacher,
-    lend_context,
     place_of_worker,
     record_of,
     refuse_changed,
@@ -21,6 +20,7 @@ from branchwise.trainables.runtime.ray_worker import (
     report_to_tune,
     train_on_workers,
     wait_for_all,
+    worker_context,
 )
 from branchwise.trainables.runtime.run_folder import Measurements
 
@@ -34,9 +34,9 @@ def features_loop(config: dict[str, Any]) -> None:
     nets, key = job.feature_nets(), str(config["key"])
     refuse_changed(key, trainable.features_key(spec))
     rank, world_size, device = place_of_worker()
-    place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
+    location: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     cohort = Cohort(name=FEATURES, arms=())
-    with lend_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **place) as context:
+    with worker_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **location) as context:
         if not nets.trained(key):
             out = context.scratch / "features"
             trainable.train_features(spec, out, context)
@@ -72,25 +72,25 @@ def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | No
     measurements = Measurements(job.run_folder())
     work = measurements.work()
     with ExitStack() as stack:
-        lent = stack.enter_context(
-            lend_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **place)
+        provided = stack.enter_context(
+            worker_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **place)
         )
         for number, arm in enumerate(cohort.arms):
             key = trainable.evaluation_key(arm.spec)
-            context = _reporting(lent, number, len(cohort.arms))
+            context = _reporting(provided, number, len(cohort.arms))
             if (net := trainable.features_key(arm.spec)) is not None:
-                context = replace(context, features=job.feature_nets().get(net, lent.scratch / "features"))
+                context = replace(context, features=job.feature_nets().get(net, provided.scratch / "features"))
             if arm.name == TEACHER:
                 _measure_teacher(arm, key, job, context)
                 continue
             if arm.teacher is not None:
                 measured = job.teachers().read_evaluation(arm.teacher, key)
-                files = job.teachers().get_evaluation_files(arm.teacher, key, lent.scratch)
+                files = job.teachers().get_evaluation_files(arm.teacher, key, provided.scratch)
                 context = replace(context, evaluation=measured or {}, evaluation_files=files)
             folder = measurements.folder(key)
             if folder.has_record(arm.name):
                 continue
-            model = job.run_folder().get_model(arm.name, lent.scratch)
+            model = job.run_folder().get_model(arm.name, provided.scratch)
             result = trainable.measure_model(arm, model, context)
             if rank == 0 and not folder.has_record(arm.name):
                 folder.write_record(arm.name, record_of(arm, cohort.name, result))

@@ -12,7 +12,7 @@ OURS = "branchwise"  # the root of our loggers
 
 
 @contextmanager
-def kept_notes(run: RunFolder, name: str) -> Iterator[None]:
+def capture_warnings(run: RunFolder, name: str) -> Iterator[None]:
     """Within it, a line for each warning stands in `logs/<name>-notes.txt` of the run."""
     handler = _Notes(run, f"{name}-notes")
     logger = logging.getLogger(OURS)

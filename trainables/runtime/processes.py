@@ -18,13 +18,13 @@ PREFIX = "branchwise"  # of scratch folders: <prefix>-<place>-<pid>-<born>-<rand
 @cache
 def place() -> str:
     """Where process numbers mean what they mean here: this machine since its start, and its container."""
-    told = [platform.node()]
+    lines = [platform.node()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
         try:
-            told.append(os.readlink(source) if source.is_symlink() else source.read_text())
+            lines.append(os.readlink(source) if source.is_symlink() else source.read_text())
         except OSError:  # no Linux: the host's name must do
             continue
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
 def born(pid: int) -> str:
@@ -40,8 +40,8 @@ def born(pid: int) -> str:
 def scratch_folder() -> Iterator[Path]:
     """An empty folder in TMPDIR, removed afterwards; first those are removed whose processes were killed."""
     _remove_abandoned()
-    mine = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
-    folder = Path(tempfile.mkdtemp(prefix=mine))
+    local = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
+    folder = Path(tempfile.mkdtemp(prefix=local))
     try:
         yield folder
     finally:

@@ -19,7 +19,7 @@ from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Arm, Cohort, Context, Result, Trainable
 from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.loading import load_trainable
-from branchwise.trainables.runtime.notes import kept_notes
+from branchwise.trainables.runtime.notes import capture_warnings
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import FeatureNets, RunFolder, Teachers
 from branchwise.trainables.runtime.settings import patched
@@ -154,7 +154,7 @@ def teacher_loop(config: dict[str, Any]) -> None:
     trainable, spec, teachers = job.module(), job.base_spec(), job.teachers()
     rank, world_size, device = place_of_worker()
     place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
-    with lend_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
+    with worker_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
         refuse_changed(key, trainable.teacher_key(spec))
         if not teachers.trained(key):
             out = context.scratch / "teacher"
@@ -191,15 +191,15 @@ def _cohort_loop(config: dict[str, Any]) -> None:
 
 def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
     run = job.run_folder()
-    lent = lend_context(cohort, job, run, publish=publish, rank=rank, **place)
-    with kept_notes(run, f"{cohort.name}-{rank}" if rank else cohort.name), lent as context:
+    provided = worker_context(cohort, job, run, publish=publish, rank=rank, **place)
+    with capture_warnings(run, f"{cohort.name}-{rank}" if rank else cohort.name), provided as context:
         job.module().run_cohort(cohort.arms, context)
     if rank == 0:
         run.delete_checkpoint(cohort.name)
 
 
 @contextmanager
-def lend_context(
+def worker_context(
     cohort: Cohort,
     job: Job,
     run: RunFolder,
@@ -246,7 +246,7 @@ def lend_context(
     def keeps(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
             return True
-        return _told_by_first(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
+        return _broadcast_from_rank0(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
 
     with scratch_folder() as scratch:
         folder, evaluation, files = None, None, None
@@ -320,14 +320,14 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def _told_by_first(answer: bool) -> bool:
+def _broadcast_from_rank0(answer: bool) -> bool:
     """The answer of rank 0, on every rank."""
     import torch.distributed
 
-    told = [answer]
+    lines = [answer]
     if torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(told)
-    return told[0]
+        torch.distributed.broadcast_object_list(lines)
+    return lines[0]
 
 
 def report_to_tune(progress: Mapping[str, Any]) -> None:

@@ -367,24 +367,24 @@ class Teachers(ContentAddressed):
 
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
-        place = f"{key}/evaluations/{settings}"
-        stored = dict(_or_nothing(self.files, f"{place}.json", schemas.Evaluation))
-        if stored.pop(_HAS_FILES, False) and not self.files.has_folder(place):
+        location = f"{key}/evaluations/{settings}"
+        stored = dict(_or_nothing(self.files, f"{location}.json", schemas.Evaluation))
+        if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
             return None
         return stored or None
 
     def write_evaluation(self, key: str, settings: str, values: Mapping[str, Any], folder: Path | None = None) -> None:
         """Store the values, and first the files in `folder`, if there are any."""
-        place = f"{key}/evaluations/{settings}"
+        location = f"{key}/evaluations/{settings}"
         has_files = folder is not None and any(folder.iterdir())
         if folder is not None and has_files:
-            self.files.put_folder(folder, place)
-        self.files.write_json(f"{place}.json", {**values, _HAS_FILES: has_files})
+            self.files.put_folder(folder, location)
+        self.files.write_json(f"{location}.json", {**values, _HAS_FILES: has_files})
 
     def get_evaluation_files(self, key: str, settings: str, scratch: Path) -> Path | None:
         """A local folder with the files of an evaluation; None where it has none. Raises DamagedError."""
-        place = f"{key}/evaluations/{settings}"
-        return self.files.get_folder(place, scratch) if self.files.has_folder(place) else None
+        location = f"{key}/evaluations/{settings}"
+        return self.files.get_folder(location, scratch) if self.files.has_folder(location) else None
 
 
 class FeatureNets(ContentAddressed):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 Item = TypeVar("Item")
-Many = Annotated[tuple[Item, ...], Field(strict=False)]  # YAML and JSON have lists; settings have tuples
+TupleOf = Annotated[tuple[Item, ...], Field(strict=False)]  # YAML and JSON have lists; settings have tuples
 
 
 class Strict(BaseModel):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from branchwise.trainables.runtime.run_folder import RunFolder
 
-LEAST_FOR_A_MEDIAN = 3  # values of others
+MIN_MEDIAN = 3  # values of others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Stopping:
         stopping rule (Golovin et al. 2017). The first arms pass, since there is nothing to compare them with.
         """
         if self.rule == "median":
-            return len(others) < LEAST_FOR_A_MEDIAN or value <= median(others)
+            return len(others) < MIN_MEDIAN or value <= median(others)
         seen = sorted([*others, value])
         return len(seen) < self.reduction or value <= seen[len(seen) // self.reduction - 1]
 

@@ -101,19 +101,19 @@ class Storage:
                 stream.write(content)
             return
         target = self._replaceable(name)
-        beside = _beside(target)
+        staging = _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as stream:
+            with staging.open("wb") as stream:
                 stream.write(content)
                 if durable:
                     stream.flush()
                     os.fsync(stream.fileno())
-            beside.replace(target)
+            staging.replace(target)
             if durable:
                 _sync(target.parent)
         except BaseException as error:  # an interrupt, too, leaves nothing behind
-            beside.unlink(missing_ok=True)
+            staging.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(target)) from error
             raise
@@ -171,8 +171,8 @@ class Storage:
         """Removes what processes killed while they wrote have left directly in `folder`."""
         if self.local is None:
             return  # an upload that is not closed leaves nothing to see
-        for left in inside(self.local, folder).glob(".*.tmp"):
-            remove(left)
+        for remaining in inside(self.local, folder).glob(".*.tmp"):
+            remove(remaining)
 
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""
@@ -185,21 +185,21 @@ class Storage:
             self.write(f"{name}/{SUMS}", listed)
             return
         target = self._replaceable(name)
-        beside, old = _beside(target), _beside(target)
+        staging, old = _beside(target), _beside(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(source, beside, symlinks=True)
-            (beside / SUMS).write_bytes(listed)
-            for path in [*beside.rglob("*"), beside]:
+            shutil.copytree(source, staging, symlinks=True)
+            (staging / SUMS).write_bytes(listed)
+            for path in [*staging.rglob("*"), staging]:
                 _sync(path)
             if target.exists() or target.is_symlink():
                 target.rename(old)
-            beside.rename(target)
+            staging.rename(target)
             _sync(target.parent)
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         finally:
-            remove(beside)
+            remove(staging)
             remove(old)
 
     def has_folder(self, name: str) -> bool:

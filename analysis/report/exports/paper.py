@@ -80,14 +80,14 @@ def _chosen(table: Table, options: PaperOptions) -> Table:
     names = options.columns.get(table.slug)
     if names is None:
         return table
-    kept = [0]
+    stored = [0]
     for name in names:
         matches = [i for i, column in enumerate(table.columns) if _plain(column).startswith(_plain(name))]
         if not matches:
             allowed = ", ".join(table.columns[1:])
             raise RunFolderError(f"--columns {table.slug}: {name} is not a column; allowed are {allowed}")
-        kept += [i for i in matches if i not in kept]
-    return keep_columns(table, kept)
+        stored += [i for i in matches if i not in stored]
+    return keep_columns(table, stored)
 
 
 def _plain(name: str) -> str:

@@ -15,11 +15,11 @@ def efficiency_table(run: Run) -> Table:
     """A row for the teacher and for each cell: the columns that the trainable declares as costs."""
     costs = [column for column in run.outline.columns if column.cost]
     rows = []
-    taught = run.manifest.get("teachers") or [run.manifest.get("teacher") or {}]
-    for teacher in taught:
+    trained = run.manifest.get("teachers") or [run.manifest.get("teacher") or {}]
+    for teacher in trained:
         known = {column.name: float(teacher.get(column.name) or nan) for column in costs}
         if any(not isnan(value) for value in known.values()):
-            rows.append((TEACHER if len(taught) == 1 else f"{TEACHER} {teacher['key'][:8]}", known))
+            rows.append((TEACHER if len(trained) == 1 else f"{TEACHER} {teacher['key'][:8]}", known))
     for cell, arms in run.results.groupby("cell", sort=False):
         rows.append((str(cell), {column.name: _mean(arms, column.name) for column in costs}))
     told = [column for column in costs if any(not isnan(values[column.name]) for _, values in rows)]

@@ -13,7 +13,7 @@ from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_g
 from branchwise.analysis.statistics.measures.curves import Axis, Curve
 from branchwise.analysis.statistics.measures.effects import Remeasured
 
-MOST_CURVES = 4  # rows of panels
+MAX_CURVES = 4  # rows of panels
 
 
 def measure_plots(measured: Remeasured) -> list[Plot]:
@@ -23,7 +23,7 @@ def measure_plots(measured: Remeasured) -> list[Plot]:
 
 def _plot(axis: Axis, run: Run) -> Plot:
     """A row of panels for each combination of the other settings, a few cells in each."""
-    longest = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MOST_CURVES]
+    longest = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MAX_CURVES]
     curves = [curve for curve in axis.curves if curve in longest]
     measured = (
         cell for curve in curves for cell, points in curve.cells.items() if any(p.known for p in points.values())
@@ -41,11 +41,11 @@ def _plot(axis: Axis, run: Run) -> Plot:
         axes.set_xlabel(axis.name)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5)
-    told = (
+    message = (
         f"{curves[0].metric} against {axis.name}: means over blocks with {run.inference.percent} intervals, a line for "
         "each cell."
     )
-    return render(figure, f"measured_{axis.name}", f"Distance against {axis.name}", told)
+    return render(figure, f"measured_{axis.name}", f"Distance against {axis.name}", message)
 
 
 def _panel(axes: Axes, curve: Curve, group: Sequence[str], run: Run) -> float:

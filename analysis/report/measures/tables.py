@@ -19,15 +19,15 @@ def holds_table(measured: Remeasured) -> Table:
     components = measured.run.components
     rows = []
     for effects in measured.effects:
-        found = effects.rows
-        told = [(effect_text(found[name].effect, effects.attribution), with_interval(found[name].share, 100))
+        result = effects.rows
+        lines = [(effect_text(result[name].effect, effects.attribution), with_interval(result[name].share, 100))
                 for name in components]  # fmt: skip
-        rows.append((effects.label, effects.metric, *(text for pair in told for text in pair)))
+        rows.append((effects.label, effects.metric, *(text for pair in lines for text in pair)))
     if rows and components:
         rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
     effect = f"{verb(measured.run.primary)} it by"
     described = {"As in the sweep": own_description(measured.run)}
-    described |= {one.name: one.description for one in measured.named}
+    described |= {item.name: item.description for item in measured.named}
     return Table(
         title="Does it hold under another evaluation?",
         columns=(
@@ -47,14 +47,14 @@ def holds_table(measured: Remeasured) -> Table:
 def evaluation_table(measured: Remeasured) -> Table:
     """Each cell's value under every evaluation that the run declared."""
     run = measured.run
-    runs = {"as in the sweep": run} | {one.name: one.run for one in measured.named}
+    runs = {"as in the sweep": run} | {item.name: item.run for item in measured.named}
     rows = []
     for cell in dict.fromkeys((*run.cells, *run.baselines)):
         groups = [other.results.loc[other.results["cell"] == cell, run.primary.name] for other in runs.values()]
         rows.append((cell, *(mean_sd(*mean_and_sd(values.dropna().to_numpy(dtype=float))) for values in groups)))
     for teacher in teachers(run.arms, f"teacher_{run.primary.name}"):
-        found = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
-        rows.append((teacher.name, *(number(nan if one is None else one.value) for one in found)))
+        hits = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
+        rows.append((teacher.name, *(number(nan if entry is None else entry.value) for entry in hits)))
     return Table(
         title="Cells under each evaluation", name="evaluations",
         columns=("cell", *(f"{other.primary.title}, {name}" for name, other in runs.items())),

@@ -19,7 +19,7 @@ from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
 LABEL_INCHES = 0.5  # what a number takes beside a bar
-MOST_PANELS = 6  # outcomes in one plot, the primary one first
+MAX_PANELS = 6  # outcomes in one plot, the primary one first
 
 
 def attribution_plots(findings: Findings) -> list[Plot]:
@@ -33,31 +33,31 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 def attribution_bars(findings: Findings) -> Plot | None:
     """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
     scale = natural(findings)
-    found = [row for row in scale.rows if row.effect.known]
-    if not found:
+    matches = [row for row in scale.rows if row.effect.known]
+    if not matches:
         return None
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(found))
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(matches))
     kinds = (
         ("Shapley value", "shapley", "o"),
         ("leave-one-out", "leave_one_out", "s"),
         ("add-one-in", "add_one_in", "^"),
     )
-    low, high = span(getattr(row, name) for row in found for _, name, _ in kinds)
+    low, high = span(getattr(row, name) for row in matches for _, name, _ in kinds)
     axes.set_xlim(low, high)
     for i, (label, name, marker) in enumerate(kinds):
-        for j, row in enumerate(found):
+        for j, row in enumerate(matches):
             estimate: Estimate = getattr(row, name)
             if i == 0 and estimate.known:
                 axes.barh(j - 0.24, estimate.value, height=0.22, color=colour(0), alpha=0.3)
             interval(axes, estimate, j + (i - 1) * 0.24, colour(i), marker, label if j == 0 else "")
-    rows(axes, [component_title(findings.run, row.component) for row in found])
+    rows(axes, [component_title(findings.run, row.component) for row in matches])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     _legend_below(figure, axes)
-    told = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in found if r.effect.known)
+    message = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in matches if r.effect.known)
     alt = (
         f"Shapley values, leave-one-out and add-one-in with {findings.run.inference.percent} intervals; right of zero "
-        f"the component helps. {told}."
+        f"the component helps. {message}."
     )
     return render(figure, "attribution", conclusion(findings), alt)
 
@@ -114,26 +114,26 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
     """Beside the bar: right of it, or left where there is more room, and enough not to run into the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
-    left, right = min(start, stop), max(start, stop)
-    room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
+    remaining, right = min(start, stop), max(start, stop)
+    room_left = to_pixels((remaining, 0))[0] - to_pixels((low, 0))[0]
     room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
     fits_left = room_left > LABEL_INCHES * axes.figure.dpi
-    at, shift, side = (left, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
+    at, shift, side = (remaining, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
     axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
                   fontsize=7.5)  # fmt: skip
 
 
 def outcome_panels(findings: Findings) -> Plot | None:
     """The attribution of every outcome: a panel each, in its own direction and on its own scale."""
-    shown = [natural(findings, i) for i in range(min(len(findings.outcomes), MOST_PANELS))]
-    if len(shown) < 2 or not any(row.effect.known for scale in shown for row in scale.rows):
+    visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_PANELS))]
+    if len(visible) < 2 or not any(row.effect.known for scale in visible for row in scale.rows):
         return None
-    columns = 2 if len(shown) in (2, 4) else 3
-    lines = -(-len(shown) // columns)
+    columns = 2 if len(visible) in (2, 4) else 3
+    lines = -(-len(visible) // columns)
     names = [component_title(findings.run, name, 14) for name in findings.run.components]
     figure = Figure(figsize=(TWO_COLUMNS, lines * (0.6 + 0.32 * len(names))))
-    panels = [figure.add_subplot(lines, columns, i + 1) for i in range(len(shown))]
-    for i, (axes, scale) in enumerate(zip(panels, shown, strict=True)):
+    panels = [figure.add_subplot(lines, columns, i + 1) for i in range(len(visible))]
+    for i, (axes, scale) in enumerate(zip(panels, visible, strict=True)):
         low, high = span(row.effect for row in scale.rows)
         axes.set_xlim(low, high)
         for j, row in enumerate(scale.rows):
@@ -154,16 +154,16 @@ def standings(findings: Findings) -> Plot | None:
     """The full method against no component, the baselines and its teacher."""
     scale = findings.headline
     gain = scale.gains.get(BASE, Estimate())
-    others = [(one.against, one.role, one.estimate) for one in findings.standings if one.estimate.known]
+    others = [(item.against, item.role, item.estimate) for item in findings.standings if item.estimate.known]
     if not others:
         return None
-    found = [(BASE, "every component off", gain), *others] if gain.known else others
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.6 + 0.34 * len(found))
-    low, high = span(estimate for *_, estimate in found)
+    result = [(BASE, "every component off", gain), *others] if gain.known else others
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.6 + 0.34 * len(result))
+    low, high = span(estimate for *_, estimate in result)
     axes.set_xlim(low, high)
-    for i, (against, _, estimate) in enumerate(found):
+    for i, (against, _, estimate) in enumerate(result):
         interval(axes, estimate, i, cell_colour(findings.run, against), "D")
-    rows(axes, [f"{against}\n({role})" if role != "a baseline" else against for against, role, _ in found])
+    rows(axes, [f"{against}\n({role})" if role != "a baseline" else against for against, role, _ in result])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high, "full ")
     inference = findings.run.inference
@@ -180,7 +180,7 @@ def interactions(findings: Findings) -> Plot | None:
     if len(scale.rows) < 2 or not scale.interactions or not all(row.main_effect.known for row in scale.rows):
         return None
     effects: list[tuple[tuple[str, ...], Estimate]] = [((row.component,), row.main_effect) for row in scale.rows]
-    effects += [(one.members, one.estimate) for one in scale.interactions if len(one.members) <= 3]
+    effects += [(item.members, item.estimate) for item in scale.interactions if len(item.members) <= 3]
     figure, (axes,) = new_figure(ONE_COLUMN, 0.65 + 0.32 * len(effects))
     low, high = span(estimate for _, estimate in effects)
     axes.set_xlim(low, high)

@@ -20,9 +20,9 @@ from branchwise.analysis.statistics.model import Estimate
 # Percent by which a value gets better, the ones that are labelled first coming first.
 PERCENTS = (0, 50, -100, 75, -50, -300, 90, -900, 99, 99.9, 30, -30, 20, -20, 40, 10, -10, 5, -5, 2, -2, 1, -1, 0.5,
             -0.5, 0.2, -0.2, 0.1, -0.1, 60, 80, 15, -15)  # fmt: skip
-MOST_LABELS = 6.5  # on an axis of a column's width
+MAX_LABELS = 6.5  # on an axis of a column's width
 WIDEST = 4.0  # times the largest effect: an interval that is longer is cut off, with an arrow
-LEAST_SPAN = 0.02
+MIN_SPAN = 0.02
 
 
 def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject: str = "") -> None:
@@ -44,7 +44,7 @@ def effect_axis(axis: Axis, scale: ScaleResult, low: float, high: float, subject
 
 def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float, str]]:
     """Effects on the log scale that are round percentages, with labels, few enough to stand side by side."""
-    room, sign = (high - low) / MOST_LABELS, 1 if outcome.better == "lower" else -1
+    room, sign = (high - low) / MAX_LABELS, 1 if outcome.better == "lower" else -1
     chosen: list[tuple[float, str]] = []
     for worth in PERCENTS:
         effect = -sign * log(1 - worth / 100) + 0.0  # no minus sign before zero
@@ -55,12 +55,12 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
 
 def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
     """The limits of an axis that shows zero, these estimates, and their intervals as far as those are not too long."""
-    known = [one for one in estimates if one.known]
-    most = max((abs(one.value) for one in known), default=0.0)
-    reach = max(WIDEST * most, LEAST_SPAN)
-    ends = [end for one in known for end in (one.value, one.low, one.high) if isfinite(end)]
+    known = [estimate for estimate in estimates if estimate.known]
+    most = max((abs(item.value) for item in known), default=0.0)
+    reach = max(WIDEST * most, MIN_SPAN)
+    ends = [end for entry in known for end in (entry.value, entry.low, entry.high) if isfinite(end)]
     low, high = max(min([0.0, *ends]), -reach), min(max([0.0, *ends]), reach)
-    margin = 0.06 * (high - low or LEAST_SPAN)
+    margin = 0.06 * (high - low or MIN_SPAN)
     return low - margin, high + margin
 
 

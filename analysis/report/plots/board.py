@@ -21,8 +21,8 @@ def verdict_board(findings: Findings) -> Plot | None:
     """None for a run without claims."""
     if not findings.verdicts:
         return None
-    told = [(verdict, _claim(verdict), _evidence(verdict, findings)) for verdict in findings.verdicts]
-    heights = [LINE * max(len(claim), len(numbers), 1) + GAP for _, claim, numbers in told]
+    texts = [(verdict, _claim(verdict), _evidence(verdict, findings)) for verdict in findings.verdicts]
+    heights = [LINE * max(len(claim), len(numbers), 1) + GAP for _, claim, numbers in texts]
     height = sum(heights) + LINE + GAP
     figure, (axes,) = new_figure(WIDTH, height)
     figure.set_layout_engine("none")
@@ -35,7 +35,7 @@ def verdict_board(findings: Findings) -> Plot | None:
     for x, head in heads:
         axes.text(x, LINE * 0.8, head, fontsize=8.5, color=OPEN, va="center", ha="right" if x == P else "left")
     y = LINE + GAP
-    for (verdict, claim, numbers), tall in zip(told, heights, strict=True):
+    for (verdict, claim, numbers), tall in zip(texts, heights, strict=True):
         axes.plot([0, 1], [y - GAP * 0.4] * 2, color=GRID, linewidth=0.8)
         sign, tint = _sign(verdict)
         columns = (

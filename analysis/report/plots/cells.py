@@ -19,8 +19,8 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.table import CellRow
 
-MOST_ROWS = 40  # rows of a plot that a reader can still tell apart
-MOST_DOTS = 200  # seeds drawn in one row
+MAX_ROWS = 40  # rows of a plot that a reader can still tell apart
+MAX_DOTS = 200  # seeds drawn in one row
 LETTER = 0.065  # inches of a level's name
 FLOOR_COLOUR = "#7F7F7F"
 
@@ -28,23 +28,23 @@ FLOOR_COLOUR = "#7F7F7F"
 def cell_forest(findings: Findings) -> Plot | None:
     """Left: the components; middle: every seed's value, the teacher's and real images'; right: change with interval."""
     scale = natural(findings)
-    cells = [row for row in findings.cells if row.n and row.arms][:MOST_ROWS]
+    cells = [row for row in findings.cells if row.n and row.arms][:MAX_ROWS]
     single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "identity")]
     if not cells:
         return None
-    shown = [*cells, *single]
+    visible = [*cells, *single]
     components = len(findings.run.components)
     words = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
     ratios = [0.15 + max(0.22, LETTER * max(map(len, words), default=0)) * components, 2.4, 1.9]
-    figure, (left, middle, right) = new_figure(
-        TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(shown), columns=3, width_ratios=ratios
+    figure, (remaining, middle, right) = new_figure(
+        TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(visible), columns=3, width_ratios=ratios
     )
-    _matrix(left, shown, findings)
+    _matrix(remaining, visible, findings)
     _values(middle, cells, single, findings)
-    _changes(right, shown, findings)
+    _changes(right, visible, findings)
     for axes in (middle, right):
-        axes.set_ylim(len(shown) - 0.45, -0.55)
-        axes.set_yticks(range(len(shown)), [])
+        axes.set_ylim(len(visible) - 0.45, -0.55)
+        axes.set_yticks(range(len(visible)), [])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     alone = f", {' and '.join(row.cell for row in single)} (diamonds)" if single else ""
@@ -57,16 +57,16 @@ def cell_forest(findings: Findings) -> Plot | None:
     return render(figure, "cells", f"The best mean is that of {best.cell}: {number(best.mean)}", alt)
 
 
-def _matrix(axes: Axes, shown: Sequence[CellRow], findings: Findings) -> None:
+def _matrix(axes: Axes, displayed: Sequence[CellRow], findings: Findings) -> None:
     """A column of dots for each component, filled where it is on; the level's name where it is more than on or off."""
     run = findings.run
-    for i, row in enumerate(shown):
+    for i, row in enumerate(displayed):
         for j, level in enumerate(row.levels or ()):
             if level in (ON, OFF):
                 axes.plot(j, i, "o", markersize=5, color=INK if level == ON else GRID)
             else:
                 axes.text(j, i, level, ha="center", va="center", fontsize=6, color=INK)
-    named = [row.cell if row.levels is None or row.cell in (FULL, BASE) else "" for row in shown]
+    named = [row.cell if row.levels is None or row.cell in (FULL, BASE) else "" for row in displayed]
     rows(axes, named)
     axes.set_xticks(range(len(run.components)), [component_title(run, name) for name in run.components],
                     rotation=55, ha="left", rotation_mode="anchor", fontsize=7)  # fmt: skip
@@ -80,7 +80,7 @@ def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], fin
     run, scale = findings.run, findings.headline
     for i, row in enumerate(cells):
         values = run.results.loc[run.results["cell"] == row.cell, scale.outcome.name].to_numpy(dtype=float)
-        dots = values[:MOST_DOTS]
+        dots = values[:MAX_DOTS]
         axes.plot(dots, np.full(len(dots), i), "o", color=cell_colour(run, row.cell), alpha=0.55, markeredgewidth=0)
         axes.plot(row.mean, i, "|", color=INK, markersize=10, markeredgewidth=1.6)
     for i, row in enumerate(single, start=len(cells)):
@@ -91,9 +91,9 @@ def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], fin
     axes.set_xlabel(f"{scale.outcome.title} ({scale.outcome.better} is better)")
 
 
-def _changes(axes: Axes, shown: Sequence[CellRow], findings: Findings) -> None:
+def _changes(axes: Axes, visible: Sequence[CellRow], findings: Findings) -> None:
     scale, run = natural(findings), findings.run
-    changes = [(i, row, scale.relative.get(row.cell, Estimate())) for i, row in enumerate(shown)]
+    changes = [(i, row, scale.relative.get(row.cell, Estimate())) for i, row in enumerate(visible)]
     changes = [(i, row, replace(change)) for i, row, change in changes if change.known]
     low, high = span(change for *_, change in changes)
     axes.set_xlim(low, high)

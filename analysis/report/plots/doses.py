@@ -12,13 +12,13 @@ from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import natural
 from branchwise.analysis.statistics.attribution import ScaleResult
+from branchwise.analysis.statistics.baseline_comparison import Budget
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND, LevelRow
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.standing import Budget
 
-MOST_OUTCOMES = 4  # rows of panels
-MOST_CURVES = 5  # in one panel
+MAX_OUTCOMES = 4  # rows of panels
+MAX_CURVES = 5  # in one panel
 ROW, COLUMN = 2.1, 2.6  # inches of a panel
 
 
@@ -31,18 +31,18 @@ def dose_plots(findings: Findings) -> list[Plot]:
 def level_panels(findings: Findings) -> Plot | None:
     """A column of panels for each factor with levels, a row for each outcome."""
     factors = [factor for factor in findings.run.grid.factors if not factor.is_switch]
-    shown = [natural(findings, i) for i in range(min(len(findings.outcomes), MOST_OUTCOMES))]
-    if not factors or not any(row.estimate.known for scale in shown for row in scale.levels):
+    visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_OUTCOMES))]
+    if not factors or not any(row.estimate.known for scale in visible for row in scale.levels):
         return None
     figure, panels = new_grid(
-        min(0.75 + COLUMN * len(factors), TWO_COLUMNS), 0.2 + ROW * len(shown), len(shown), len(factors)
+        min(0.75 + COLUMN * len(factors), TWO_COLUMNS), 0.2 + ROW * len(visible), len(visible), len(factors)
     )
-    for scale, line in zip(shown, panels, strict=True):
-        found = [row for row in scale.levels if row.estimate.known]
-        low, high = span(row.estimate for row in found)
+    for scale, line in zip(visible, panels, strict=True):
+        matches = [row for row in scale.levels if row.estimate.known]
+        low, high = span(row.estimate for row in matches)
         for factor, axes in zip(factors, line, strict=True):
             axes.set_ylim(low, high)
-            _levels(axes, factor, [row for row in found if row.component == factor.name])
+            _levels(axes, factor, [row for row in matches if row.component == factor.name])
             effect_axis(axes.yaxis, scale, low, high)
             axes.set_ylabel(axes.get_ylabel() if axes is line[0] else "", fontsize=7)
             axes.set_xlabel(component_title(findings.run, factor.name) if line is panels[-1] else "")
@@ -54,16 +54,16 @@ def level_panels(findings: Findings) -> Plot | None:
     return render(figure, "levels", "Levels and doses", alt)
 
 
-def _levels(axes: Axes, factor: Factor, found: list[LevelRow]) -> None:
+def _levels(axes: Axes, factor: Factor, result: list[LevelRow]) -> None:
     places = factor.doses or tuple(map(float, range(len(factor.levels))))
     at = dict(zip(factor.levels, places, strict=True))
     zero_line(axes, upright=True)
     axes.plot(at[factor.reference], 0, "o", markerfacecolor="none", color=colour(0), markersize=5.5)
-    effects = {factor.reference: 0.0} | {row.level: row.estimate.value for row in found if row.level != TREND}
-    for row in found:
+    effects = {factor.reference: 0.0} | {row.level: row.estimate.value for row in result if row.level != TREND}
+    for row in result:
         if row.level != TREND:
             interval(axes, row.estimate, at[row.level], colour(0), upright=True)
-    trend = next((row for row in found if row.level == TREND), None)
+    trend = next((row for row in result if row.level == TREND), None)
     if trend is not None and len(effects) == len(factor.levels):
         lowest, highest = min(places), max(places)
         middle = float(np.mean(list(effects.values())))
@@ -89,15 +89,15 @@ def _close(places: tuple[float, ...]) -> bool:
 
 def budget_panels(findings: Findings) -> Plot | None:
     """The effect of each component after several training steps: a row of panels for each outcome."""
-    found = [budget for budget in findings.budgets if len(budget.steps) > 1][:MOST_OUTCOMES]
+    result = [budget for budget in findings.budgets if len(budget.steps) > 1][:MAX_OUTCOMES]
     components = findings.run.components
-    if not found or not components:
+    if not result or not components:
         return None
-    groups = [components[i : i + MOST_CURVES] for i in range(0, len(components), MOST_CURVES)]
+    groups = [components[i : i + MAX_CURVES] for i in range(0, len(components), MAX_CURVES)]
     figure, panels = new_grid(
-        min(1.0 + COLUMN * len(groups), TWO_COLUMNS), 0.45 + ROW * len(found), len(found), len(groups)
+        min(1.0 + COLUMN * len(groups), TWO_COLUMNS), 0.45 + ROW * len(result), len(result), len(groups)
     )
-    for budget, line in zip(found, panels, strict=True):
+    for budget, line in zip(result, panels, strict=True):
         estimates = [row.effect for scale in budget.results for row in scale.rows]
         low, high = span(estimates)
         for group, axes in zip(groups, line, strict=True):
@@ -125,7 +125,7 @@ def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findin
         shift = 0.012 * most * (group.index(name) - (len(group) - 1) / 2)
         known = [(step + shift, estimate) for step, estimate in points if estimate.known]
         tint, marker = colour(i), MARKERS[i % len(MARKERS)]
-        axes.plot([step for step, _ in known], [one.value for _, one in known], color=tint, linewidth=1)
+        axes.plot([step for step, _ in known], [item.value for _, item in known], color=tint, linewidth=1)
         for j, (step, estimate) in enumerate(known):
             label = component_title(findings.run, name) if j == 0 else ""
             interval(axes, estimate, step, tint, marker, label, upright=True)

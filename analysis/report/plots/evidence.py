@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 
 from branchwise.analysis.declared.cells import FULL
 from branchwise.analysis.records.folder import read_table
-from branchwise.analysis.records.outline import Column, Lines
+from branchwise.analysis.records.outline import Column, PlotSpec
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import GRID, INK, ONE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 
-MOST_POINTS = 20  # of a line with markers
+MAX_POINTS = 20  # of a line with markers
 HIDDEN = "#A8A8A8"  # the full method where it is there to compare with
 
 
@@ -25,22 +25,22 @@ def line_plots(run: Run) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
-def draw_lines(run: Run, lines: Lines) -> Plot | None:
+def draw_lines(run: Run, lines: PlotSpec) -> Plot | None:
     """A side table: a line for each cell, the mean over seeds; None where the run has nothing of it.
 
     A row of panels for each column of `y`; a column of panels for a few cells, with the full method in grey.
     """
     table = _table(run, lines)
-    shown = [column for column in lines.y if column.name in table and table[column.name].notna().any()]
-    if table.empty or not shown:
+    visible = [column for column in lines.y if column.name in table and table[column.name].notna().any()]
+    if table.empty or not visible:
         return None
-    drawn = table[table[[column.name for column in shown]].notna().any(axis=1)]
+    drawn = table[table[[column.name for column in visible]].notna().any(axis=1)]
     groups = in_groups(run, list(drawn["cell"].unique()))
     figure, panels = new_grid(
-        min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else ONE_COLUMN, 1.0 + 1.65 * len(shown),
-        len(shown), len(groups), sharex=True, sharey="row",
+        min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else ONE_COLUMN, 1.0 + 1.65 * len(visible),
+        len(visible), len(groups), sharex=True, sharey="row",
     )  # fmt: skip
-    for column, row in zip(shown, panels, strict=True):
+    for column, row in zip(visible, panels, strict=True):
         for group, axes in zip(groups, row, strict=True):
             _panel(axes, run, table, column, group)
         if (table[column.name].dropna() > 0).all() and column.name not in lines.linear:
@@ -54,7 +54,7 @@ def draw_lines(run: Run, lines: Lines) -> Plot | None:
         axes.set_xlabel(lines.x_label)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.3), fontsize=6.5, handlelength=2.2)
-    named = "; ".join(_label(run, column) for column in shown)
+    named = "; ".join(_label(run, column) for column in visible)
     grey = " The full method is repeated in grey." if len(groups) > 1 else ""
     return render(
         figure, lines.name, lines.title,
@@ -62,7 +62,7 @@ def draw_lines(run: Run, lines: Lines) -> Plot | None:
     )  # fmt: skip
 
 
-def _table(run: Run, lines: Lines) -> pd.DataFrame:
+def _table(run: Run, lines: PlotSpec) -> pd.DataFrame:
     """The rows of the arms that count, with the mean of the x columns as `x`; none where columns are missing."""
     names = [column.name for column in lines.y]
     table = read_table(run.folder, lines.table, ["arm", "cell", *lines.x, *names])
@@ -79,7 +79,7 @@ def _panel(axes: Axes, run: Run, table: pd.DataFrame, column: Column, group: Seq
     for cell in group:
         mean = _mean(table, cell, column)
         look = cell_line(run, cell)
-        if len(mean) > MOST_POINTS:
+        if len(mean) > MAX_POINTS:
             look["markevery"] = max(1, len(mean) // 6)
         axes.plot(mean.index, mean, label=cell_title(run, cell), markersize=3, linewidth=1.2, **look)
     axes.grid(color=GRID)

@@ -11,8 +11,8 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, LINES, MARKERS
 
 FULL_COLOUR, TEACHER_COLOUR, BASE_COLOUR = COLOURS[0], COLOURS[2], COLOURS[6]
-MOST_CURVES = 4  # in a panel, beside the full method's
-MOST_PANELS = 4  # side by side; cells beyond that are not drawn
+MAX_CURVES = 4  # in a panel, beside the full method's
+MAX_PANELS = 4  # side by side; cells beyond that are not drawn
 CELL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
 BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")
 
@@ -25,10 +25,10 @@ def in_order(run: Run) -> list[str]:
 def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
     """These cells, a few a panel: cells in the order of the table, then baselines; all together where they are few."""
     order = list(dict.fromkeys(cell for cell in (*in_order(run), *present) if cell in present))
-    if len(order) <= MOST_CURVES + 1:
+    if len(order) <= MAX_CURVES + 1:
         return [order]
     parts = [[cell for cell in order if (cell in run.baselines) == baseline] for baseline in (False, True)]
-    return [part[i : i + MOST_CURVES] for part in parts for i in range(0, len(part), MOST_CURVES)][:MOST_PANELS]
+    return [part[i : i + MAX_CURVES] for part in parts for i in range(0, len(part), MAX_CURVES)][:MAX_PANELS]
 
 
 def cell_colour(run: Run, cell: str) -> str:
@@ -43,10 +43,10 @@ def cell_colour(run: Run, cell: str) -> str:
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
     """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells whose colours come again."""
     baseline = cell in run.baselines
-    place = run.baselines.index(cell) if baseline else _place(run, cell)
-    again = 1 if baseline else place // len(CELL_COLOURS)
-    marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + place % (len(MARKERS) - 2)]
-    return {"color": cell_colour(run, cell), "linestyle": LINES[again % len(LINES)], "marker": marker}
+    location = run.baselines.index(cell) if baseline else _place(run, cell)
+    repeated = 1 if baseline else location // len(CELL_COLOURS)
+    marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + location % (len(MARKERS) - 2)]
+    return {"color": cell_colour(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
 
 
 def cell_title(run: Run, cell: str, width: int = 30) -> str:
@@ -71,5 +71,5 @@ def component_title(run: Run, component: str, width: int = 20) -> str:
 
 
 def _place(run: Run, cell: str) -> int:
-    others = [one for one in run.cells if one not in (FULL, BASE)]
+    others = [item for item in run.cells if item not in (FULL, BASE)]
     return others.index(cell) if cell in others else 0

@@ -24,16 +24,16 @@ from branchwise.run_files.layout import PICTURE, STUDENTS, TEACHERS
 
 Pixels = NDArray[np.uint8]
 
-MOST_ROWS = 16
+MAX_ROWS = 16
 MAX_PIXELS = 40_000_000
 MAX_RATIO = 16  # of the sides of a tile
 MAX_ABOUT = 300  # characters
-MOST_TILES = 10  # in a row
+MAX_TILES = 10  # in a row
 GAP = 0.12  # of a tile, between tiles
 MIDDLE, SMALL = 4.4, 10  # inches of a figure with so many tiles in a row, or fewer
 NAMES = 1.55  # inches of the names
 ACROSS = 5  # whole pictures in a line
-LEAST_PIXELS = 24  # an image is enlarged to at least so many, so that viewers need not
+MIN_PIXELS = 24  # an image is enlarged to at least so many, so that viewers need not
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,43 @@ def sample_rows(run: Run) -> Plot | None:
     if not grids:
         return None
     shape = next(reversed(grids.values())).tiles.shape[1:]  # the students'
-    shown = {name: grid for name, grid in grids.items() if grid.tiles.shape[1:] == shape}
-    shown = dict(list(shown.items())[:MOST_ROWS])
-    across = min([MOST_TILES, *(len(grid.tiles) for grid in shown.values())])
-    figure = _beside(run, shown) if across == 1 else _rows(run, shown, across)
-    told = "; ".join(f"{name}: {grid.about}" for name, grid in shown.items() if grid.about)
+    visible = {name: grid for name, grid in grids.items() if grid.tiles.shape[1:] == shape}
+    visible = dict(list(visible.items())[:MAX_ROWS])
+    across = min([MAX_TILES, *(len(grid.tiles) for grid in visible.values())])
+    figure = _beside(run, visible) if across == 1 else _rows(run, visible, across)
+    message = "; ".join(f"{name}: {grid.about}" for name, grid in visible.items() if grid.about)
     alt = "Students of one seed: the same place has the same noise and label for all of them."
-    return render(figure, "samples", "Samples on common noise", f"{alt}{f' {told}.' if told else ''}")
+    return render(figure, "samples", "Samples on common noise", f"{alt}{f' {message}.' if message else ''}")
 
 
-def _rows(run: Run, shown: Mapping[str, Grid], across: int) -> Figure:
+def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
     """A row of tiles for each name."""
-    tile = next(iter(shown.values())).tiles.shape[1:]
+    tile = next(iter(visible.values())).tiles.shape[1:]
     ratio = tile[0] / tile[1]
     width, height = 1 + GAP, ratio + GAP
     inches = MIDDLE if across <= SMALL else TWO_COLUMNS
     side = (inches - NAMES) / (across * width)  # inches of a tile
-    figure, (axes,) = new_figure(inches, 0.15 + side * height * len(shown))
-    for i, grid in enumerate(shown.values()):
+    figure, (axes,) = new_figure(inches, 0.15 + side * height * len(visible))
+    for i, grid in enumerate(visible.values()):
         for j, pixels in enumerate(grid.tiles[:across]):
             box = (j * width, j * width + 1, i * height + ratio, i * height)
             axes.imshow(_enlarged(pixels), extent=box, interpolation="nearest", aspect="equal")
     axes.set_xlim(0, across * width - GAP)
-    axes.set_ylim(height * len(shown) - GAP, 0)
-    axes.set_yticks([i * height + ratio / 2 for i in range(len(shown))],
-                    [cell_title(run, name, 20) for name in shown], fontsize=6.5)  # fmt: skip
+    axes.set_ylim(height * len(visible) - GAP, 0)
+    axes.set_yticks([i * height + ratio / 2 for i in range(len(visible))],
+                    [cell_title(run, name, 20) for name in visible], fontsize=6.5)  # fmt: skip
     _bare(axes)
     return figure
 
 
-def _beside(run: Run, shown: Mapping[str, Grid]) -> Figure:
+def _beside(run: Run, visible: Mapping[str, Grid]) -> Figure:
     """Pictures that do not say what tiles they are made of, whole, side by side."""
-    columns = min(ACROSS, len(shown))
-    lines = -(-len(shown) // columns)
-    tile = next(iter(shown.values())).tiles.shape[1:]
+    columns = min(ACROSS, len(visible))
+    lines = -(-len(visible) // columns)
+    tile = next(iter(visible.values())).tiles.shape[1:]
     figure, panels = new_grid(TWO_COLUMNS, lines * (TWO_COLUMNS / columns * tile[0] / tile[1] + 0.4), lines, columns)
     every = [axes for line in panels for axes in line]
-    for axes, (name, grid) in zip(every, shown.items(), strict=False):
+    for axes, (name, grid) in zip(every, visible.items(), strict=False):
         axes.imshow(grid.tiles[0], interpolation="nearest")
         axes.set_title(cell_title(run, name, 20), fontsize=7, fontweight="normal")
     for axes in every:
@@ -153,18 +153,18 @@ def read_grid(path: Path) -> Grid | str:
         return f"a tile of {tile[1]} x {tile[0]} pixels cannot be drawn"
     rows, columns = pixels.shape[0] // tile[0], pixels.shape[1] // tile[1]
     cut = pixels[: rows * tile[0], : columns * tile[1]].reshape(rows, tile[0], columns, tile[1], 3)
-    about = shortened(printable(str(described.get("Description", ""))), MAX_ABOUT)
-    return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), about)
+    description = shortened(printable(str(described.get("Description", ""))), MAX_ABOUT)
+    return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), description)
 
 
 def _tile(text: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """The height and width of a tile; the whole picture where the text says none that fits."""
-    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
-    width, height = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
+    width, height = map(int, match.groups()) if match else (0, 0)
     return (height, width) if 0 < height <= shape[0] and 0 < width <= shape[1] else (shape[0], shape[1])
 
 
 def _enlarged(tile: Pixels) -> Pixels:
-    times = -(-LEAST_PIXELS // min(tile.shape[:2]))
+    times = -(-MIN_PIXELS // min(tile.shape[:2]))
     enlarged: Pixels = tile.repeat(times, axis=0).repeat(times, axis=1)
     return enlarged

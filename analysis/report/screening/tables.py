@@ -22,10 +22,10 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
     for findings in analyses:
         display, scale = natural(findings), findings.headline
         sizes = ranks([row.effect for row in scale.rows])
-        aliases = {one.contrast.component: one.contrast.triples for one in scale.fraction}
+        aliases = {item.contrast.component: item.contrast.triples for item in scale.fraction}
         ordered = sorted(
             zip(sizes, scale.rows, display.rows, strict=True),
-            key=lambda one: (isnan(one[0]), -0.0 if isnan(one[0]) else one[0]),
+            key=lambda entry: (isnan(entry[0]), -0.0 if isnan(entry[0]) else entry[0]),
         )
         for size, row, visible in ordered:
             rows.append(
@@ -66,7 +66,7 @@ def _verdict(p: float, effect: Estimate, alpha: float) -> str:
 
 def aliased(triples: Sequence[tuple[str, ...]]) -> str:
     """Return the first few effects of three components and how many more there are."""
-    display = ", ".join(TIMES.join(one) for one in triples[:MAX_ALIASES])
+    display = ", ".join(TIMES.join(triple) for triple in triples[:MAX_ALIASES])
     more = len(triples) - MAX_ALIASES
     return display + (f" and {more} more of three components" if more > 0 else "") or DASH
 
@@ -75,8 +75,8 @@ def chain_table(findings: Findings) -> Table:
     """Interactions of two components as a fraction knows them: in sums."""
     scale = natural(findings)
     rows = tuple(
-        (chain_text(one.contrast.pairs), effect_text(one.interaction, scale))
-        for one in sorted(
+        (chain_text(item.contrast.pairs), effect_text(item.interaction, scale))
+        for item in sorted(
             (row for row in scale.fraction if row.contrast.pairs), key=lambda row: -abs(row.estimate.value)
         )
     )

@@ -111,16 +111,16 @@ class _Parser:
         merged: dict[tuple[str, tuple[str, ...]], float] = {}
         for term in terms:
             merged[term.quantity, term.names] = merged.get((term.quantity, term.names), 0.0) + term.coefficient
-        kept = tuple(
+        stored = tuple(
             Term(coefficient=c, quantity=q, names=n, outcome=terms[0].outcome) for (q, n), c in merged.items() if c
         )
-        if not kept:
+        if not stored:
             raise ValueError("the quantities cancel: nothing is claimed")
         relative = scale == "effect" and self.on_log(terms)
         if relative and relation == "equivalent":
             bound = log1p(bound)  # the same ratio either way
         return Claim(
-            text=self.text, relation=relation, scale=scale, outcome=terms[0].outcome, terms=kept, bound=bound,
+            text=self.text, relation=relation, scale=scale, outcome=terms[0].outcome, terms=stored, bound=bound,
             relative=relative,
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class _Parser:
         factor = self.known.grid.factor(self.component(name))
         if level:
             if attribute != "effect" or level not in factor.levels or level == factor.reference:
-                allowed = ", ".join(f"{name}={one}.effect" for one in factor.levels if one != factor.reference)
+                allowed = ", ".join(f"{name}={item}.effect" for item in factor.levels if item != factor.reference)
                 raise ValueError(f"{owner}.{attribute} is no quantity; of single levels, allowed are {allowed}")
             if not self.known.grid.effect(name, level):
                 raise ValueError(f"{owner}.effect needs combinations of levels that this design does not run")

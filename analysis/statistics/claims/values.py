@@ -114,14 +114,14 @@ def _estimate(
     magnitude = max(float(np.abs(of).max(initial=1.0 if on_log else 0.0)) for of in parts.values())
     if inference.paired or len(students) == 1:
         sums = np.asarray(sum(weights[name] * of for name, of in students.items()))
-        found = mean_estimate(sums + constant, inference.level, magnitude)
+        match = mean_estimate(sums + constant, inference.level, magnitude)
     else:
-        found = welch_estimate(students, weights, inference.level, constant)
-    if grid and found.se >= 0 and _is_coarse(found, students, values, weights, grid, on_log):
-        return Estimate(value=found.value, se=found.se, df=found.df, reason=too_coarse(grid.text))
+        match = welch_estimate(students, weights, inference.level, constant)
+    if grid and match.se >= 0 and _is_coarse(match, students, values, weights, grid, on_log):
+        return Estimate(value=match.value, se=match.se, df=match.df, reason=too_coarse(grid.text))
     if teacher is None:
-        return found
-    return with_sampling(found, teacher, results, column, _log if on_log else np.asarray, inference, weights[TEACHER])
+        return match
+    return with_sampling(match, teacher, results, column, _log if on_log else np.asarray, inference, weights[TEACHER])
 
 
 def welch_estimate(
@@ -177,7 +177,7 @@ def _log(values: FloatArray) -> FloatArray:
 
 
 def _is_coarse(
-    found: Estimate,
+    result: Estimate,
     students: Mapping[str, FloatArray],
     values: Mapping[str, FloatArray],
     weights: Mapping[str, float],
@@ -189,7 +189,7 @@ def _is_coarse(
     rounding = sum(
         weights[name] ** 2 * float(np.mean(step**2)) / 12 / len(students[name]) for name, step in steps.items()
     )
-    return found.se == 0 or found.se < sqrt(rounding)
+    return result.se == 0 or result.se < sqrt(rounding)
 
 
 def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transform: Transform) -> tuple[float, float]:
@@ -200,17 +200,17 @@ def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transfo
     if column == "value" and "value_repeats" in results:
         samples.append([*results["value_repeats"], teacher.repeats])
     pooled = [_pooled(repeats, transform) for repeats in samples]
-    variance, df = max(pooled, key=lambda found: found[0])
+    variance, df = max(pooled, key=lambda result: result[0])
     return variance / number, df
 
 
 def _pooled(repeats: Sequence[Any], transform: Transform) -> tuple[float, float]:
     """Variance of one repeat, and its degrees of freedom."""
     squares, df = 0.0, 0
-    for found in repeats:
-        if found is None or np.ndim(found) != 1 or len(np.asarray(found)) < 2:
+    for repeat in repeats:
+        if repeat is None or np.ndim(repeat) != 1 or len(np.asarray(repeat)) < 2:
             continue
-        y = transform(np.asarray(found, dtype=float))
+        y = transform(np.asarray(repeat, dtype=float))
         if np.isfinite(y).all():
             sd = mean_and_sd(y)[1]
             squares += sd * sd * (len(y) - 1)

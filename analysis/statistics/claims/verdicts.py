@@ -25,7 +25,7 @@ from branchwise.analysis.statistics.claims.language import Claim, Term
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, widened_test
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, ratio
-from branchwise.analysis.statistics.power import MOST_BLOCKS, seeds_needed
+from branchwise.analysis.statistics.power import MAX_BLOCKS, seeds_needed
 from branchwise.analysis.statistics.screening.effects import ranked_only
 
 Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
@@ -112,7 +112,7 @@ def seeds_note(verdicts: Sequence[Verdict]) -> list[str]:
     if not waiting:
         return []
     numbers = [
-        f"{v.claim.text}: {f'over {MOST_BLOCKS:,}' if v.seeds is None else f'{v.seeds}, {v.seeds - v.runs} more'}"
+        f"{v.claim.text}: {f'over {MAX_BLOCKS:,}' if v.seeds is None else f'{v.seeds}, {v.seeds - v.runs} more'}"
         for v in waiting
     ]
     return [
@@ -269,10 +269,10 @@ def _test(claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> Tes
     test = _test_effect(claim, scale, weights)
     if scale.scale != "logit":
         return test
-    shown = contrast(raw.fit, weights)  # the sign is tested on the logit scale, the size is shown in the metric's unit
-    if not isnan(test.p) and (shown.value > 0) != (test.estimate.value > 0):
-        return Test(estimate=shown, form="effect", reason="its sign differs between the logit scale and points")
-    return replace(test, estimate=shown)
+    rows = contrast(raw.fit, weights)  # the sign is tested on the logit scale, the size is shown in the metric's unit
+    if not isnan(test.p) and (rows.value > 0) != (test.estimate.value > 0):
+        return Test(estimate=rows, form="effect", reason="its sign differs between the logit scale and points")
+    return replace(test, estimate=rows)
 
 
 def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float]) -> Test:

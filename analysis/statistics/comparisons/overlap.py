@@ -39,10 +39,10 @@ def _note(name: str, weights: Mapping[str, float], rows: pd.DataFrame, scale: Sc
     widths = []
     for paired in (False, True):
         rules = replace(scale.fit.inference, paired=paired)
-        found = contrast(fit_two_way(same["cell"].tolist(), same["block"].tolist(), y, inference=rules), weights)
-        if not found.has_interval:
+        result = contrast(fit_two_way(same["cell"].tolist(), same["block"].tolist(), y, inference=rules), weights)
+        if not result.has_interval:
             return []
-        widths.append(found.high - found.low)
+        widths.append(result.high - result.low)
     ratio = widths[0] / widths[1]
     advice = "" if ratio > 1 else ": sharing seeds did not help here"
     return [

@@ -58,34 +58,34 @@ def difference(name: str, first: Sample, second: Sample, outcome: Outcome, rules
         rules: Whether seeds pair the samples, and the level of intervals.
     """
     shared = [seed for seed in first if seed in second]
-    kept = (shared, shared) if rules.paired else (list(first), list(second))
-    values = np.array([*(first[seed] for seed in kept[0]), *(second[seed] for seed in kept[1])])
-    upwards, note = placed(replace(outcome, better="higher"), values, [*kept[0], *kept[1]])
+    stored = (shared, shared) if rules.paired else (list(first), list(second))
+    values = np.array([*(first[seed] for seed in stored[0]), *(second[seed] for seed in stored[1])])
+    upwards, note = placed(replace(outcome, better="higher"), values, [*stored[0], *stored[1]])
     ratio = _ratio(first, second, shared, upwards, rules) if not rules.paired else nan
     return Difference(
         name=name, first=mean_and_sd(list(first.values())), second=mean_and_sd(list(second.values())),
         runs=(len(first), len(second)), seeds=len(shared), outcome=upwards,
-        estimate=_estimate(first, second, kept, upwards, rules),
-        raw=_estimate(first, second, kept, replace(upwards, scale="identity"), rules), ratio=ratio, note=note,
+        estimate=_estimate(first, second, stored, upwards, rules),
+        raw=_estimate(first, second, stored, replace(upwards, scale="identity"), rules), ratio=ratio, note=note,
     )  # fmt: skip
 
 
 def adjusted(differences: list[Difference]) -> list[Difference]:
     """The differences with p-values that allow for their number (Holm)."""
-    p_values = holm([one.estimate.p for one in differences])
-    return [replace(one, p_holm=p) for one, p in zip(differences, p_values, strict=True)]
+    p_values = holm([item.estimate.p for item in differences])
+    return [replace(entry, p_holm=p) for entry, p in zip(differences, p_values, strict=True)]
 
 
 def _estimate(
-    first: Sample, second: Sample, kept: tuple[list[str], list[str]], outcome: Outcome, rules: Inference
+    first: Sample, second: Sample, stored: tuple[list[str], list[str]], outcome: Outcome, rules: Inference
 ) -> Estimate:
-    seeds = [*kept[0], *kept[1]]
-    values = np.array([*(first[seed] for seed in kept[0]), *(second[seed] for seed in kept[1])])
-    if not len(kept[0]) or not len(kept[1]):
+    seeds = [*stored[0], *stored[1]]
+    values = np.array([*(first[seed] for seed in stored[0]), *(second[seed] for seed in stored[1])])
+    if not len(stored[0]) or not len(stored[1]):
         return Estimate(reason="no runs to compare")
     y, slope = outcome.improvement(values, outcome.scale), outcome.slope(values, outcome.scale)
     grid = resolution(outcome, values)
-    cells = ["first"] * len(kept[0]) + ["second"] * len(kept[1])
+    cells = ["first"] * len(stored[0]) + ["second"] * len(stored[1])
     magnitude = float(np.fmax(np.abs(y), np.abs(values) * slope).max())
     steps = slope * grid.step if grid else None
     fit = fit_two_way(cells, seeds, y, magnitude, steps, grid.text if grid else "", rules)
@@ -96,6 +96,6 @@ def _ratio(first: Sample, second: Sample, shared: list[str], outcome: Outcome, r
     """How many times wider the unpaired interval is on the seeds that both have."""
     widths = []
     for paired in (False, True):
-        found = _estimate(first, second, (shared, shared), outcome, replace(rules, paired=paired))
-        widths.append(found.high - found.low)
+        result = _estimate(first, second, (shared, shared), outcome, replace(rules, paired=paired))
+        widths.append(result.high - result.low)
     return widths[0] / widths[1] if widths[1] > 0 else nan

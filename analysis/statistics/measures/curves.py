@@ -14,7 +14,7 @@ from branchwise.analysis.records.measures import Measure, is_number, text_of
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.model import Estimate, mean_estimate
 
-LEAST_POINTS = 2  # of a curve
+MIN_POINTS = 2  # of a curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
 
 
 def _varies(key: str, group: Sequence[Measure]) -> bool:
-    return len({measure.settings[key] for measure in group}) >= LEAST_POINTS
+    return len({measure.settings[key] for measure in group}) >= MIN_POINTS
 
 
 def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Measure]) -> Curve:

@@ -49,43 +49,43 @@ class Remeasured:
 
     def agreement(self, component: str) -> str:
         """Whether every evaluation leads to the sweep's conclusion on this component."""
-        told = [effects.conclusion(component) for effects in self.effects]
-        if {"helps", "hurts"} <= set(told):
+        lines = [effects.conclusion(component) for effects in self.effects]
+        if {"helps", "hurts"} <= set(lines):
             return "reverses"
-        same = sum(one == told[0] for one in told)
-        return "holds" if same == len(told) else f"holds under {same} of {len(told)}"
+        same = sum(item == lines[0] for item in lines)
+        return "holds" if same == len(lines) else f"holds under {same} of {len(lines)}"
 
     def as_json(self) -> list[dict[str, Any]]:
         return [
             {
-                "measure": one.label,
-                "metric": one.metric,
-                "scale": one.attribution.scale,
-                "arms": one.arms,
+                "measure": effect.label,
+                "metric": effect.metric,
+                "scale": effect.attribution.scale,
+                "arms": effect.arms,
                 "components": {
                     name: {
                         "shapley": asdict(row.shapley),
                         "share": asdict(row.share),
-                        "conclusion": one.conclusion(name),
+                        "conclusion": effect.conclusion(name),
                     }
-                    for name, row in one.rows.items()
+                    for name, row in effect.rows.items()
                 },
             }
-            for one in self.effects
+            for effect in self.effects
         ]
 
 
 def under_every_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
     """The effects under the primary evaluation, the named ones and those measured again; curves along each setting."""
     run = findings.run
-    named = tuple(one for one in named_evaluations(run) if len(one.run.results))
+    named = tuple(evaluation for evaluation in named_evaluations(run) if len(evaluation.run.results))
     others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]
     if not others and not named:
         return Remeasured(run=run, effects=(), axes=())
     effects = [
         _effects(findings, "as in the sweep"),
-        *(_effects(analyse(one.run), one.name) for one in named),
-        *(_effects(analyse(one.run), one.label()) for one in others),
+        *(_effects(analyse(item.run), item.name) for item in named),
+        *(_effects(analyse(entry.run), entry.label()) for entry in others),
     ]
     return Remeasured(run=run, named=named, effects=tuple(effects), axes=tuple(axes_of(run, measures)))
 

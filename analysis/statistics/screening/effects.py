@@ -24,8 +24,8 @@ class FractionRow:
     def interaction(self) -> Estimate:
         """Of a contrast of pairs, the sum of their differences of differences, as `interaction(a, b)` of a factorial
         has them: twice the estimate."""
-        one = self.estimate
-        return replace(one, value=2 * one.value, se=2 * one.se, low=2 * one.low, high=2 * one.high)
+        first = self.estimate
+        return replace(first, value=2 * first.value, se=2 * first.se, low=2 * first.low, high=2 * first.high)
 
 
 def fraction_rows(fit: TwoWayFit, grid: Grid) -> tuple[FractionRow, ...]:
@@ -64,5 +64,5 @@ def half_normal(rows: Sequence[FractionRow]) -> list[tuple[FractionRow, float]]:
 
 def ranks(estimates: Sequence[Estimate]) -> list[float]:
     """Return the rank of each estimate by size, 1 the largest; NaN for an unknown one, the same for equal ones."""
-    sizes = [abs(one.value) for one in estimates]
+    sizes = [abs(estimate.value) for estimate in estimates]
     return [1.0 + sum(other > size for other in sizes) if size == size else nan for size in sizes]

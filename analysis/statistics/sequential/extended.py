@@ -71,16 +71,16 @@ def judged_components(run: Run) -> tuple[str, ...]:
     """The components that have no place in the family of this run: one that it extends has judged them."""
     if not added(run) or grew(run):
         return ()
-    return tuple(dict.fromkeys(one.component for one in decided_before(run) if one.component))
+    return tuple(dict.fromkeys(item.component for item in decided_before(run) if item.component))
 
 
 def decisions(findings: Findings) -> list[dict[str, Any]]:
     """Everything that a run has judged, with what was decided before it grew itself; plain values for a plan."""
     run = findings.run
-    found: dict[str, Decision] = {}
-    for one in (*decided_before(run), *_decisions(findings)):
-        found.setdefault(one.hypothesis, one)  # a later run gives none of them another chance
-    return [asdict(one) | {"p_holm": None if isnan(one.p_holm) else one.p_holm} for one in found.values()]
+    results: dict[str, Decision] = {}
+    for item in (*decided_before(run), *_decisions(findings)):
+        results.setdefault(item.hypothesis, item)  # a later run gives none of them another chance
+    return [asdict(entry) | {"p_holm": None if isnan(entry.p_holm) else entry.p_holm} for entry in results.values()]
 
 
 def _decisions(findings: Findings) -> Iterator[Decision]:
@@ -114,16 +114,16 @@ def with_decisions(
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
     """The results, with what was judged before at its p-value of then, or a larger one: growing never lowers it."""
     before = decided_before(run)
-    claims = {one.hypothesis: one for one in before if not one.component}
-    effects = {(one.outcome, one.component): one for one in before if one.component}
+    claims = {item.hypothesis: item for item in before if not item.component}
+    effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}
     settled = []
     for verdict in verdicts:
-        found = verdict
+        result = verdict
         if old := claims.get(verdict.claim.canonical):
             test = replace(verdict.test, p_holm=_stricter(old.p_holm, verdict.test.p_holm))
             reason = "; ".join(filter(None, [verdict.reason, f"{old.verdict} before the extension, in {old.run}"]))
-            found = replace(verdict, test=test, reason=reason)
-        settled.append(found)
+            result = replace(verdict, test=test, reason=reason)
+        settled.append(result)
     scales = []
     for scale in outcomes:
         rows = tuple(_decided_row(row, effects.get((scale.outcome.name, row.component))) for row in scale.rows)
@@ -139,8 +139,8 @@ def _decided_row(row: ComponentRow, old: Decision | None) -> ComponentRow:
     return replace(row, p_holm=_stricter(old.p_holm, row.effect.p if isnan(row.p_holm) else row.p_holm))
 
 
-def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    return one.keys() == other.keys() and all(isclose(one[cell], other[cell], abs_tol=1e-9) for cell in one)
+def _same(item: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return item.keys() == other.keys() and all(isclose(item[cell], other[cell], abs_tol=1e-9) for cell in item)
 
 
 def _stricter(old: float, new: float) -> float:
@@ -159,41 +159,41 @@ def exploratory(run: Run, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 def notes(run: Run) -> list[str]:
     """Where the arms come from, and what that does to the verdicts."""
-    found = []
+    hits = []
     if reused := run.manifest.get("reused"):
         taken = ", ".join(f"{number} of {source}" for source, number in reused.items())
-        found.append(f"Finished arms were taken from other runs ({taken}), equal in settings, seed, code and machine.")
+        hits.append(f"Finished arms were taken from other runs ({taken}), equal in settings, seed, code and machine.")
     extends = run.outline.extends
     if not extends:
-        return found
+        return hits
     if extends.get("confirmation"):
-        return [*found, _confirmation(extends, run.inference.alpha)]
+        return [*hits, _confirmation(extends, run.inference.alpha)]
     name, before, now = extends["run"], int(extends["blocks"]), len(run.outline.blocks)
     if grew(run):
         rate = ""
         if before >= MIN_BLOCKS:
             error = error_of((before, now), (run.inference.alpha, run.inference.alpha))
             rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {run.inference.error}"
-        found.append(
+        hits.append(
             f"Exploratory: {name} was judged after {before} blocks, and adding seeds after a verdict"
             f"{rate or f' errs more often than {run.inference.error}'}. To confirm, run fresh seeds alone: branchwise "
             f"extend {name} --blocks N --confirm."
         )
     if new := added(run):
-        found.append(
+        hits.append(
             f"This run adds {', '.join(new)} to {name}: its verdicts are a family of their own, and those of {name} "
             "stay as they were."
         )
-    return found
+    return hits
 
 
 def _confirmation(extends: Mapping[str, Any], alpha: float) -> str:
     first, earlier = int(extends["first_seed"]), list(extends.get("earlier") or ())
-    told = f"Confirms {extends['run']} on fresh seeds, from {first} on, which no run of the storage had used."
+    message = f"Confirms {extends['run']} on fresh seeds, from {first} on, which no run of the storage had used."
     if earlier:
         rate = 1 - (1 - alpha) ** (len(earlier) + 1)
-        told += (
+        message += (
             f" It is confirmation {len(earlier) + 1} (before: {', '.join(earlier)}): where an effect is zero, one or "
             f"more of {len(earlier) + 1} confirmations err in {rate:.1%} of cases."
         )
-    return told
+    return message

@@ -78,7 +78,7 @@ class LookResults:
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         """Each once: a Shapley value that a claim tests as well is told of as that claim."""
-        rows = (one for of_outcome in self.shapley for one in of_outcome)
+        rows = (item for of_outcome in self.shapley for item in of_outcome)
         return (*self.claims, *(row for row in rows if all(row.nominal != claim.nominal for claim in self.claims)))
 
     @property
@@ -93,7 +93,7 @@ class LookResults:
         last, most = self.blocks[-1], self.looks.max
         spent = f"{self.arms[-1]} arms, where {most} blocks would take {round(self.arms[-1] / last * most)}"
         stopped = f"Stopped at the look after {last} of at most {most} blocks ({spent})"
-        told = {
+        message = {
             "decided": f"{stopped}: everything was decided.",
             "futile": f"{stopped}: what was open had a chance below {self.looks.futility:.0%} each to be decided by "
             "the last look.",
@@ -102,7 +102,7 @@ class LookResults:
             "are as of that look, and the run can be resumed.",
         }[self.ended]
         return [
-            told,
+            message,
             "Only claims and Shapley values are corrected for the looks; all other p-values and intervals are "
             "exploratory, and estimates lean away from zero where a run stopped early.",
         ]
@@ -148,8 +148,8 @@ def whole_blocks(run: Run) -> int:
 
 def up_to(run: Run, blocks: int) -> Run:
     """The run as it was after its first blocks."""
-    kept = run.outline.blocks[:blocks]
-    return replace(run, arms=run.arms[run.arms["block"].isin(kept)], outline=replace(run.outline, blocks=kept))
+    stored = run.outline.blocks[:blocks]
+    return replace(run, arms=run.arms[run.arms["block"].isin(stored)], outline=replace(run.outline, blocks=stored))
 
 
 def at_looks(
@@ -188,8 +188,8 @@ def at_looks(
         tested = _tested(run, claims, evidence_of)
         none = [(nan, False)] * len(tested.tests())
         settled = tested.settled([p for p, _ in none], [side for _, side in none])
-    found = _hypotheses(part, settled, table, reached, history, adjusted)
-    rows = found[len(claims) :]
+    result = _hypotheses(part, settled, table, reached, history, adjusted)
+    rows = result[len(claims) :]
     k = len(run.components)
     results = LookResults(
         looks=looks,
@@ -197,7 +197,7 @@ def at_looks(
         arms=tuple(int(up_to(run, look).arms["arm"].notna().sum()) for look in reached),
         finished=finished,
         ended=ended,
-        claims=tuple(found[: len(claims)]),
+        claims=tuple(result[: len(claims)]),
         shapley=tuple(tuple(rows[i : i + k]) for i in range(0, len(rows), k)) if k else (),
         level=table.level(reached[-1], run.inference.alpha) if reached else nan,
     )
@@ -208,7 +208,7 @@ def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Ve
     """What is open between looks, or before the first, is not judged."""
     if results.ended or (results.blocks and results.blocks[-1] == results.finished):
         return tuple(verdicts)
-    waiting = [one.decided_after is None for one in results.claims]
+    waiting = [claim.decided_after is None for claim in results.claims]
     return tuple(
         replace(verdict, status="not judged", reason=results.progress) if open_ else verdict
         for verdict, open_ in zip(verdicts, waiting, strict=True)
@@ -291,10 +291,10 @@ def _hypotheses(
     level = table.level(reached[-1], alpha) if reached else nan
     repeated = _repeated(settled, level)
     after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
-    found = []
+    matches = []
     for i, name in enumerate(_names(run, settled)):
         rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
-        found.append(
+        matches.append(
             Hypothesis(
                 name=name,
                 nominal=tuple(tests[i][0] for tests in history),
@@ -306,7 +306,7 @@ def _hypotheses(
                 repeated=repeated[i],
             )
         )
-    return found
+    return matches
 
 
 def _names(run: Run, settled: _Tested) -> list[str]:
@@ -320,12 +320,12 @@ def _names(run: Run, settled: _Tested) -> list[str]:
 def _repeated(settled: _Tested, level: float) -> list[Estimate]:
     """The intervals of all hypotheses at this error, in place of alpha."""
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
-    found = []
+    matches = []
     for verdict in settled.verdicts:
         estimate = verdict.test.estimate
         if verdict.claim.scale == "share" and estimate.has_interval and not isnan(level):
             scale = by_name.get(verdict.claim.outcome) or settled.outcomes[0]
-            found.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
+            matches.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
         else:
-            found.append(widened_test(verdict.test, level))
-    return [*found, *(widened(row.effect, level) for scale in settled.outcomes for row in scale.rows)]
+            matches.append(widened_test(verdict.test, level))
+    return [*matches, *(widened(row.effect, level) for scale in settled.outcomes for row in scale.rows)]

@@ -110,50 +110,50 @@ def best_of(found: Searched, run: Run) -> dict[str, Any] | None:
 
 def notes(run: Run) -> list[str]:
     """What a search over several seeds found, and how often it looked."""
-    found = searched(run)
-    if found is None:
+    match = searched(run)
+    if match is None:
         return []
     sentences = []
-    best = best_of(found, run)
+    best = best_of(match, run)
     if best is not None:
         sentences.append(
-            f"Best of {found.tried} searched configurations: a mean of {best['value']:.4g} [{best['low']:.4g}, "
-            f"{best['high']:.4g}] over {found.seeds} seeds (95% interval; its first arm is {best['arm']}). The best of "
+            f"Best of {match.tried} searched configurations: a mean of {best['value']:.4g} [{best['low']:.4g}, "
+            f"{best['high']:.4g}] over {match.seeds} seeds (95% interval; its first arm is {best['arm']}). The best of "
             "many is optimistic, and its interval does not allow for the choice: what counts are the fresh seeds."
         )
-    return [*sentences, _looks_of_race(found)] if found.looks else sentences
+    return [*sentences, _looks_of_race(match)] if match.looks else sentences
 
 
-def _looks_of_race(found: Searched) -> str:
+def _looks_of_race(match: Searched) -> str:
     """How many were stopped, and how often each was looked at."""
-    looks = f"{len(found.looks)} looks, each" if len(found.looks) > 1 else "one look,"
+    looks = f"{len(match.looks)} looks, each" if len(match.looks) > 1 else "one look,"
     sentence = (
-        f"{found.stopped} of {found.tried} configurations were stopped early: each was compared with the best so far "
-        f"after {', '.join(map(str, found.looks))} of {found.seeds} seeds ({looks} by {LOOKS[found.scheduler]} at "
+        f"{match.stopped} of {match.tried} configurations were stopped early: each was compared with the best so far "
+        f"after {', '.join(map(str, match.looks))} of {match.seeds} seeds ({looks} by {LOOKS[match.scheduler]} at "
         f"{RACE_LEVEL:.0%}, one-sided, not corrected for their number)."
     )
-    if found.scheduler != "race":
+    if match.scheduler != "race":
         return sentence
     return (
         f"{sentence} A configuration as good as the one that it is compared with is stopped in "
-        f"{race_error(found.seeds):.0%} of cases, and more often where that one was lucky on these seeds."
+        f"{race_error(match.seeds):.0%} of cases, and more often where that one was lucky on these seeds."
     )
 
 
 def searched_json(run: Run) -> dict[str, Any] | None:
     """The same for programs."""
-    found = searched(run)
-    if found is None:
+    result = searched(run)
+    if result is None:
         return None
-    best = best_of(found, run)
+    best = best_of(result, run)
     return {
-        "seeds": found.seeds,
-        "scheduler": found.scheduler,
-        "looks": found.looks,
-        "level": RACE_LEVEL if found.looks else None,
-        "configurations": found.tried,
-        "stopped_early": found.stopped,
-        "failed": found.failed,
+        "seeds": result.seeds,
+        "scheduler": result.scheduler,
+        "looks": result.looks,
+        "level": RACE_LEVEL if result.looks else None,
+        "configurations": result.tried,
+        "stopped_early": result.stopped,
+        "failed": result.failed,
         "best": None if best is None else _best_json(best),
     }
 

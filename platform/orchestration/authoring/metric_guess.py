@@ -60,8 +60,8 @@ def rank(line: str, word: str, place: int) -> tuple[int, ...]:
 
 def guess_from_source(tree: ast.Module) -> Metric | None:
     """The likeliest metric that a script prints or writes as JSON; None where none was found."""
-    found = [*_printed(tree), *_json(tree)]
-    return max(found, key=lambda metric: metric.rank) if found else None
+    matches = [*_printed(tree), *_json(tree)]
+    return max(matches, key=lambda metric: metric.rank) if matches else None
 
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
@@ -164,23 +164,23 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
 
 def guess_from_run(log: str, folder: Path) -> Metric | None:
     """The likeliest metric among what a run printed and the JSON files that it wrote; None where there is none."""
-    found: list[Metric] = []
+    matches: list[Metric] = []
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
         if line.startswith("--- ") or len(line) > MAX_LINE:
             continue
         content = printed_mapping(line)
         if content is not None:
-            found += _from_keys(content, {}, number)
+            matches += _from_keys(content, {}, number)
         else:
-            found += _from_printed(line, number)
+            matches += _from_printed(line, number)
     for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
         try:
             content = json.loads(file.read_bytes()) if file.stat().st_size < MAX_JSON else None
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, Mapping):
-            found += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
-    return max(found, key=lambda metric: metric.rank) if found else None
+            matches += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
+    return max(matches, key=lambda metric: metric.rank) if matches else None
 
 
 def _from_printed(line: str, number: int) -> Iterator[Metric]:

@@ -157,8 +157,8 @@ def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, nam
     value = constant(default, names) if default is not None else None
     kind_name = called(kind) if kind is not None else ""
     if argument:
-        made = _or_made_up(value, kind_name)
-        return value_option(flag, made, ("{}",), required=value is None)
+        created = _or_made_up(value, kind_name)
+        return value_option(flag, created, ("{}",), required=value is None)
     if kind_name == "bool" or isinstance(value, bool):
         on, _, off = (custom or flag).partition("/")
         return switch(on, value, on=on, off=off or f"--no-{on[2:]}")
@@ -201,7 +201,7 @@ def dataclass_options(tree: ast.Module, parser: str) -> Options:
     """The fields of the dataclasses that Hugging Face's parser or tyro read."""
     options, names = Options(parser=parser), module_constants(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and any(called(one) == "dataclass" for one in node.decorator_list):
+        if isinstance(node, ast.ClassDef) and any(called(item) == "dataclass" for item in node.decorator_list):
             for statement in node.body:
                 if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                     field = statement.target.id

@@ -126,10 +126,10 @@ def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> O
         return function_options(tree, "fire")
     if "absl" in imports:
         return absl_options(tree)
-    found = Options()
+    match = Options()
     if "LightningCLI" in calls or "jsonargparse" in imports:
-        found.notes.append("its options come from jsonargparse, which reads the code that it runs; write them by hand")
-    return found
+        match.notes.append("its options come from jsonargparse, which reads the code that it runs; write them by hand")
+    return match
 
 
 def summary(draft: Draft) -> str:
@@ -138,11 +138,11 @@ def summary(draft: Draft) -> str:
     if not options.total:
         return "; ".join(["found no options of argparse, click, typer, fire, tyro, absl or Hydra", *options.notes])
     skipped = ", ".join(f"{flag} ({reason})" for flag, reason in options.skipped.items())
-    told = f"found {len(options.found)} of {options.total} options ({options.parser})"
-    told += f"; left at the script's defaults: {skipped}" if skipped else ""
+    message = f"found {len(options.found)} of {options.total} options ({options.parser})"
+    message += f"; left at the script's defaults: {skipped}" if skipped else ""
     required = [option.flag for option in options.found if option.required and not option.is_seed]
-    told += f"; fill in {', '.join(required)}: required, without a default" if required else ""
-    return "; ".join([told, *options.notes])
+    message += f"; fill in {', '.join(required)}: required, without a default" if required else ""
+    return "; ".join([message, *options.notes])
 
 
 def space_text(draft: Draft) -> str:
@@ -194,9 +194,9 @@ def _metric_lines(draft: Draft) -> list[str]:
             "  direction: maximize # or minimize",
             "  # range: [0, 100] # of a rate in per cent; without it, rates lie between 0 and 1",
         ]
-    said = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
+    output = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
     source = ", ".join(f"{key}: {_quoted(value)}" for key, value in metric.source.items())
-    lines = [f"  metric: {{{source}}} # {said}", f"  direction: {'maximize' if metric.maximize else 'minimize'}"]
+    lines = [f"  metric: {{{source}}} # {output}", f"  direction: {'maximize' if metric.maximize else 'minimize'}"]
     return [*lines, "  range: [0, 100] # printed in per cent"] if metric.percent else lines
 
 

@@ -43,7 +43,7 @@ def _plain(tree: Any) -> Any:
     """Without what pydantic adds and editors trip over: titles that repeat the key, and unions that allow one match
     alone, where it is code that tells their members apart."""
     if isinstance(tree, dict):
-        kept = {key: value for key, value in tree.items() if not (key == "title" and isinstance(value, str))}
-        kept.pop("discriminator", None)
-        return {"anyOf" if key == "oneOf" else key: _plain(value) for key, value in kept.items()}
+        stored = {key: value for key, value in tree.items() if not (key == "title" and isinstance(value, str))}
+        stored.pop("discriminator", None)
+        return {"anyOf" if key == "oneOf" else key: _plain(value) for key, value in stored.items()}
     return [_plain(item) for item in tree] if isinstance(tree, list) else tree

@@ -68,9 +68,9 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
         say(f"--try: the metric was not read: {one_line(own.result.error)}")
         return
     say(f"--try: seed 0: {own.value:g}")
-    again = _run(draft, folder, {}, 0, scratch / "again").value
+    rerun = _run(draft, folder, {}, 0, scratch / "again").value
     if any(option.is_seed for option in draft.options.found):
-        repeats = "the same" if again == own.value else f"not the same ({again}): the seed does not fix everything"
+        repeats = "the same" if rerun == own.value else f"not the same ({rerun}): the seed does not fix everything"
         say(f"--try: seed 0 once more: {repeats}")
         other = _run(draft, folder, {}, 1, scratch / "other").value
         differs = "the same: the seed changes nothing" if other == own.value else f"{other}"
@@ -82,7 +82,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
             change = one_line(trial.result.error)
         elif trial.value == own.value:
             change = "changes nothing"
-        elif again != own.value:
+        elif rerun != own.value:
             change = f"{trial.value:g}; with runs that do not repeat, that may be chance"
         else:
             change = f"{trial.value:g}"

@@ -16,15 +16,15 @@ from branchwise.analysis.declared.inference import ALPHA, percent
 from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.orchestration.designs.base import Cell, Design, Found, Part
-from branchwise.orchestration.designs.component import Component, Word, check_apart
+from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
+from branchwise.orchestration.designs.component import Component, Word, check_disjoint
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables import Arm
 from branchwise.trainables.contract import Kind
-from branchwise.trainables.runtime.settings import Many
+from branchwise.trainables.runtime.settings import TupleOf
 
-MOST_CELLS = 1024
+MAX_CELLS = 1024
 CLAIMS = (
     "Statements, sealed before the run and tested after it: NAME.QUANTITY compared with a number or another quantity, "
     "or equivalent(NAME, MARGIN). Quantities of a component: shapley, share, effect, leave_one_out, add_one_in, trend, "
@@ -38,12 +38,12 @@ class Ablation(Design):
     """Components and their levels, models to compare with, what is measured, and what is claimed beforehand."""
 
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
-    exclude: Many[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
-    further_cells: Many[dict[Word, str]] = ()  # combinations beyond the design's own: the level of every component
-    baselines: Many[str] = ()
-    outcomes: Annotated[Many[str], Field(min_length=1)] = ("value",)  # the primary one first
+    exclude: TupleOf[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
+    further_cells: TupleOf[dict[Word, str]] = ()  # combinations beyond the design's own: the level of every component
+    baselines: TupleOf[str] = ()
+    outcomes: Annotated[TupleOf[str], Field(min_length=1)] = ("value",)  # the primary one first
     claims: Annotated[
-        Many[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100, description=CLAIMS)
+        TupleOf[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100, description=CLAIMS)
     ] = ()
     first_seed: NonNegativeInt = 0  # of block 0; the others follow
 
@@ -85,7 +85,7 @@ class Ablation(Design):
     def further_hypotheses(self, method: Method) -> int:
         from branchwise.analysis.statistics.contrasts import headline_effect  # NumPy comes with it
 
-        tested = [one for one, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if one]
+        tested = [item for item, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if item]
         return further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")
 
     def _parsed(self, method: Method) -> list[Claim]:
@@ -123,11 +123,11 @@ class Ablation(Design):
         for levels in self.every_cell():
             patches = [component.patch(levels[name]) for name, component in self.components.items()]
             patch = {key: value for settings in patches for key, value in settings.items()}
-            states = {one.name: levels[one.name] == ON if one.is_switch else levels[one.name] for one in factors}
+            states = {item.name: levels[item.name] == ON if item.is_switch else levels[item.name] for item in factors}
             cells.append(Cell(cell=cell_of(factors, levels), kind="cell", components=states, patch=patch))
         return tuple(cells)
 
-    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+    def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
         """All arms of a block share its seed, and so their initial weights, data order, timesteps and noise: they
         differ in nothing but the patch."""
         cells, first = self.cells(method), self.first_seed
@@ -138,8 +138,8 @@ class Ablation(Design):
     def total(self) -> int:
         return self.max_blocks * (len(list(self.every_cell())) + len(self.baselines))
 
-    def parts(self) -> tuple[Part, ...]:
-        return (Part(kinds=("cell", "baseline")),)
+    def parts(self) -> tuple[AnalysisGroup, ...]:
+        return (AnalysisGroup(kinds=("cell", "baseline")),)
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
         cells, baselines = len(list(self.every_cell())), ""
@@ -160,15 +160,15 @@ class Ablation(Design):
 
     def check(self, method: Method) -> None:
         file = method.file
-        if self.max_cells() > MOST_CELLS:
+        if self.max_cells() > MAX_CELLS:
             raise UserError(
-                f"{file}: design.components: {self.max_cells()} combinations of levels; {MOST_CELLS} are allowed"
+                f"{file}: design.components: {self.max_cells()} combinations of levels; {MAX_CELLS} are allowed"
             )
         self.check_total(method)
         self.check_looks(method)
         for name, component in self.components.items():
             component.check(name, method)
-        check_apart(self.components, method)
+        check_disjoint(self.components, method)
         self._check_exclusions(method)
         self._check_further_cells(method)
         for cell in self.component_cells():
@@ -215,8 +215,8 @@ class Ablation(Design):
             settings = method.patched(cell.patch).model_dump_json()
             other = rows.setdefault(settings, cell)
             if other is not cell:
-                told = [name for name in cell.components if cell.components[name] != other.components.get(name)]
-                apart = f", which only {' and '.join(told)} should tell apart," if told else ""
+                lines = [name for name in cell.components if cell.components[name] != other.components.get(name)]
+                apart = f", which only {' and '.join(lines)} should tell apart," if lines else ""
                 raise UserError(
                     f"{method.file}: design: {other.cell} and {cell.cell}{apart} have the same settings, so they would "
                     "be one row twice; leave one out"
@@ -230,21 +230,21 @@ class Ablation(Design):
         for index, excluded in enumerate(self.exclude):
             for name, level in excluded.items():
                 if level not in levels.get(name, ()):
-                    allowed = "; ".join(f"{one}: {', '.join(each)}" for one, each in levels.items())
+                    allowed = "; ".join(f"{item}: {', '.join(each)}" for item, each in levels.items())
                     raise UserError(
                         f"{where}[{index}]: {name}: {level} is not allowed: a component's level ({allowed})"
                     )
-        left = list(self.combinations())
+        remaining = list(self.combinations())
         for factor in self.factors():
-            if gone := [level for level in factor.levels if all(one[factor.name] != level for one in left)]:
-                raise UserError(f"{where}: leaves no cell with {factor.name} {gone[0]}; exclude less")
-        if all(any(one[factor.name] != factor.full for factor in self.factors()) for one in left):
+            if missing := [level for level in factor.levels if all(one[factor.name] != level for one in remaining)]:
+                raise UserError(f"{where}: leaves no cell with {factor.name} {missing[0]}; exclude less")
+        if all(any(entry[factor.name] != factor.full for factor in self.factors()) for entry in remaining):
             raise UserError(f"{where}: leaves out the full method, which every effect is measured from")
 
     def _check_further_cells(self, method: Method) -> None:
         """Raises UserError for a cell that is incomplete, or a cell of the design anyway."""
         levels = {factor.name: factor.levels for factor in self.factors()}
-        cells = [dict(one) for one in self.combinations()] if self.further_cells else []
+        cells = [dict(item) for item in self.combinations()] if self.further_cells else []
         for index, cell in enumerate(self.further_cells):
             where = f"{method.file}: design.further_cells[{index}]"
             if wrong := [f"{name}: {level}" for name, level in cell.items() if level not in levels.get(name, ())]:
@@ -262,15 +262,15 @@ class Ablation(Design):
             column, step = column_and_step(outcome)
             if column not in allowed or outcome in self.outcomes[:index]:
                 budget = column_and_evaluation(allowed[0])[0]
-                told = f"each at most once of {', '.join(allowed)}, at a budget as {budget}@STEPS"
-                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {told}")
+                message = f"each at most once of {', '.join(allowed)}, at a budget as {budget}@STEPS"
+                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {message}")
             measured = list(method.module.measured_at(method.spec))
             if step is not None and step not in measured:
-                told = f"students are measured after {', '.join(map(str, measured)) or 'their last'} steps alone"
-                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {told}")
+                message = f"students are measured after {', '.join(map(str, measured)) or 'their last'} steps alone"
+                raise UserError(f"{method.file}: design.outcomes: {outcome!r} is not allowed: {message}")
 
     def is_excluded(self, levels: Mapping[str, str]) -> bool:
-        return any(all(levels[name] == level for name, level in one.items()) for one in self.exclude)
+        return any(all(levels[name] == level for name, level in item.items()) for item in self.exclude)
 
 
 def every_combination(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:

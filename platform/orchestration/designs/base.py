@@ -25,10 +25,10 @@ from branchwise.trainables.runtime.settings import Strict
 if TYPE_CHECKING:
     from branchwise.orchestration.designs.tuning import CellSearch
 
-MOST_ARMS = 100_000
+MAX_ARMS = 100_000
 
 # By searched cell, what its search found: a patch, or several for a front of equally good ones.
-Found = Mapping[str, Sequence[Mapping[str, Any]]]
+BestConfigs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class AnalysisGroup:
     """Arms that are analysed together, by their kinds; `question` is what this part answers."""
 
     kinds: tuple[Kind, ...]
@@ -121,7 +121,7 @@ class Design(Strict, ABC):
         return ()
 
     @abstractmethod
-    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+    def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
         """The second stage, block by block. `found` is empty for a design that searches nothing."""
 
     @abstractmethod
@@ -130,9 +130,9 @@ class Design(Strict, ABC):
 
     def check_total(self, method: Method) -> None:
         """Raises UserError for more arms than a sweep can have."""
-        if self.total() > MOST_ARMS:
+        if self.total() > MAX_ARMS:
             raise UserError(
-                f"{method.file}: design: makes {self.total()} arms; {MOST_ARMS} are allowed, so lower blocks"
+                f"{method.file}: design: makes {self.total()} arms; {MAX_ARMS} are allowed, so lower blocks"
             )
 
     def check_looks(self, method: Method) -> None:
@@ -144,7 +144,7 @@ class Design(Strict, ABC):
             )
 
     @abstractmethod
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[AnalysisGroup, ...]:
         """What is analysed apart."""
 
     @abstractmethod

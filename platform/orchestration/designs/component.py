@@ -98,7 +98,7 @@ class Component(Strict):
                 )
 
 
-def check_apart(components: Mapping[str, Component], method: Method) -> None:
+def check_disjoint(components: Mapping[str, Component], method: Method) -> None:
     """Raises UserError unless each setting, however written, belongs to one component: else cells would coincide, or
     the order of the components decide."""
     owners: dict[str, tuple[str, str]] = {}

@@ -11,7 +11,7 @@ from branchwise.orchestration.designs.ablation import Ablation, every_combinatio
 from branchwise.orchestration.designs.component import Word
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 
 class FirstEffect(Strict):
@@ -26,7 +26,7 @@ class FirstStage(Strict):
     """The screening that a factorial follows up, as it was when the follow-up was made."""
 
     run: str
-    seeds: Annotated[Many[NonNegativeInt], Field(min_length=1)]  # not to be used again
+    seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be used again
     others: Literal["full", "off"]  # how the components that it left out are held
     scale: Literal["log", "logit", "identity"]
     effects: dict[Word, FirstEffect]

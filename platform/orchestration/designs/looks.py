@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from branchwise.analysis.declared.looks import Looks, Spending
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 MIN_FIRST, MAX_BLOCKS = 4, 100
 TOO_EARLY = (
@@ -22,7 +22,7 @@ class DeclaredLooks(Strict):
 
     first: PositiveInt | None = None  # look after every block from this one on
     max: Annotated[PositiveInt, Field(le=MAX_BLOCKS)] | None = None
-    looks: Many[Annotated[PositiveInt, Field(le=MAX_BLOCKS)]] = ()  # or look after these numbers of blocks
+    looks: TupleOf[Annotated[PositiveInt, Field(le=MAX_BLOCKS)]] = ()  # or look after these numbers of blocks
     spending: Spending = "obrien_fleming"  # quadratic spends more on the early looks
 
     @model_validator(mode="after")

@@ -55,10 +55,10 @@ class Method:
         if key not in self._teachers:
             spec = self.patched(patch)
             try:
-                found = self.module.teacher_key(spec)
+                result = self.module.teacher_key(spec)
             except (OSError, ValueError) as error:
                 raise UserError(str(error)) from error
-            self._teachers[key] = None if found is None else TeacherAddress(found, self.module.evaluation_key(spec))
+            self._teachers[key] = None if result is None else TeacherAddress(result, self.module.evaluation_key(spec))
         return self._teachers[key]
 
     def cohort_key(self, arm: Arm) -> str:
@@ -70,9 +70,9 @@ class Method:
         if self._comparable(patch):
             return
         alone = {key: value for key, value in patch.items() if not self._comparable({key: value})}
-        told = ", ".join(f"{key}: {brief(value)}" for key, value in (alone or patch).items())
+        message = ", ".join(f"{key}: {brief(value)}" for key, value in (alone or patch).items())
         raise UserError(
-            f"{self.file}: {where}: {told} is not allowed: it changes how values are measured, so that they could "
+            f"{self.file}: {where}: {message} is not allowed: it changes how values are measured, so that they could "
             "not be compared with those of the space's own settings"
         )
 
@@ -91,8 +91,8 @@ class Method:
         try:
             self.patched(patch)
         except ValidationError as error:
-            told = sentence(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
-            raise UserError(f"{self.file}: {where}: {told}") from error
+            message = sentence(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
+            raise UserError(f"{self.file}: {where}: {message}") from error
 
     def current(self, where: str, key: str) -> Any:
         """The space's own value of a setting. Raises UserError, naming `where`, when there is none of that name."""

@@ -40,7 +40,7 @@ class Screening(Ablation):
     def combinations(self) -> Iterator[Mapping[str, str]]:
         factors = self.factors()
         for on in screening_cells(len(factors)):
-            yield {one.name: one.full if state else one.reference for one, state in zip(factors, on, strict=True)}
+            yield {item.name: item.full if state else item.reference for item, state in zip(factors, on, strict=True)}
 
     def max_cells(self) -> int:
         return screening_runs(len(self.components))
@@ -88,5 +88,5 @@ class Screening(Ablation):
             yield "verdicts", f"main effects by block, Holm over the {k} components; no Shapley values from a fraction"
 
     def outline(self, method: Method) -> dict[str, Any]:
-        chains = [chain_text(one.pairs) for one in contrasts_of(self.grid()) if len(one.pairs) > 1]
+        chains = [chain_text(item.pairs) for item in contrasts_of(self.grid()) if len(item.pairs) > 1]
         return super().outline(method) | {"aliases": chains}

@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 
 from branchwise.analysis.declared.cells import OWN
 from branchwise.orchestration.designs.ablation import block_arm
-from branchwise.orchestration.designs.base import Cell, Found, Part
+from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
 from branchwise.trainables import Arm
-from branchwise.trainables.runtime.settings import Many
+from branchwise.trainables.runtime.settings import TupleOf
 
 SEARCH = "search"  # the cell of its searched arms
 
@@ -22,7 +22,7 @@ class Search(Tuning):
     """Better settings for the method as it is."""
 
     kind: Literal["search"]
-    objectives: Annotated[Many[str], Field(min_length=1, max_length=3)] = ("value",)
+    objectives: Annotated[TupleOf[str], Field(min_length=1, max_length=3)] = ("value",)
 
     @model_validator(mode="after")
     def _objectives_that_go_together(self) -> Search:
@@ -49,7 +49,7 @@ class Search(Tuning):
     def searches(self) -> tuple[CellSearch, ...]:
         return (CellSearch(cell=SEARCH, knobs=self.knobs, options=self),)
 
-    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+    def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
         best = found[SEARCH]
         names = ["best"] if len(best) == 1 else [f"front-{number}" for number in range(1, len(best) + 1)]
         cells = [Cell(cell=name, kind="confirm", patch=patch) for name, patch in zip(names, best, strict=True)]
@@ -63,8 +63,8 @@ class Search(Tuning):
         """Of a front, which may be larger, one is counted."""
         return self.searched * self.seeds_each + 2 * self.max_blocks
 
-    def parts(self) -> tuple[Part, ...]:
-        return (Part(kinds=("search", "confirm")),)
+    def parts(self) -> tuple[AnalysisGroup, ...]:
+        return (AnalysisGroup(kinds=("search", "confirm")),)
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
         yield from self.describe_search("", at_a_time)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from branchwise.orchestration.designs.ablation import Ablation, block_arm, every_combination
-from branchwise.orchestration.designs.base import Found, Part
+from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
 from branchwise.orchestration.errors import UserError
@@ -54,7 +54,7 @@ class TunedFactorial(Tuning, Ablation):
             for cell in self.component_cells()
         )
 
-    def arms(self, method: Method, found: Found) -> tuple[Arm, ...]:
+    def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
         arms = []
         cells, every = self.component_cells(), self.cells(method)
         first = self.first_fresh_seed
@@ -72,15 +72,15 @@ class TunedFactorial(Tuning, Ablation):
         cells = len(list(self.combinations()))
         return self.searched * self.seeds_each * cells + self.max_blocks * (2 * cells + len(self.baselines))
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[AnalysisGroup, ...]:
         return (
-            Part(
+            AnalysisGroup(
                 name="own settings",
                 kinds=("cell", "baseline"),
                 question="Fixed effects: every cell with the space's own settings, on the seeds that the re-tuned "
                 "cells ran on.",
             ),
-            Part(
+            AnalysisGroup(
                 name="re-tuned",
                 kinds=("search", "confirm", "baseline"),
                 question="Re-tuned effects: every cell was given its own search with the same budget, then fresh "

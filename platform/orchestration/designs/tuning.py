@@ -16,7 +16,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
 from branchwise.trainables import Column
-from branchwise.trainables.runtime.settings import Many, Strict, as_yaml, bare_key
+from branchwise.trainables.runtime.settings import Strict, TupleOf, as_yaml, bare_key
 
 FRESH_SEED = 1000  # seeds of the confirmation begin here; the searched ones are never reported as results
 
@@ -38,7 +38,7 @@ Algorithm = Literal["optuna_tpe", "optuna_random", "optuna_cmaes", "optuna_gp", 
 DISTRIBUTIONS = ("uniform", "log_uniform", "int", "log_int", "choice")
 
 
-class Knob(Strict):
+class Hyperparameter(Strict):
     """One searched setting: exactly one of DISTRIBUTIONS, and optionally when it applies at all."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -62,7 +62,7 @@ class Knob(Strict):
         return tree
 
     @model_validator(mode="after")
-    def _one_distribution(self) -> Knob:
+    def _one_distribution(self) -> Hyperparameter:
         given = [self.uniform, self.log_uniform, self.integer, self.log_int, self.choice]
         if sum(distribution is not None for distribution in given) != 1:
             raise ValueError(f"give exactly one of {', '.join(DISTRIBUTIONS)}")
@@ -158,7 +158,7 @@ class CellSearch:
     """One search: of the full method, or of a cell with the knobs that its components leave alone."""
 
     cell: str
-    knobs: Mapping[str, Knob]
+    knobs: Mapping[str, Hyperparameter]
     options: Tuning
     components: Mapping[str, bool | str] = field(default_factory=dict)
     patch: Mapping[str, Any] = field(default_factory=dict)
@@ -177,16 +177,16 @@ class Tuning(Design):
     searched: PositiveInt = Field(alias="arms")
     # of each configuration, whose mean over them is optimised
     seeds_each: Annotated[PositiveInt, Field(le=100)] = Field(default=1, alias="seeds")
-    knobs: Annotated[dict[str, Knob], Field(min_length=1)]
+    knobs: Annotated[dict[str, Hyperparameter], Field(min_length=1)]
     algorithm: Algorithm = "optuna_tpe"
     # asha and median stop arms that are behind at a rung, race and wilcoxon configurations that are behind after some
     # of their seeds
     scheduler: Literal["none", "asha", "median", "race", "wilcoxon"] = "none"
-    rungs: Many[PositiveInt] = ()  # steps after which arms are compared
+    rungs: TupleOf[PositiveInt] = ()  # steps after which arms are compared
     reduction: Annotated[int, Field(ge=2)] = 3  # asha: one in so many arms passes a rung
-    constraint_texts: Many[str] = Field(default=(), alias="constraints")
-    start: Many[dict[str, Any]] = ()  # settings to try first, after the space's own
-    warm_start: Many[str] = ()  # earlier runs of this storage, from whose arms the search learns
+    constraint_texts: TupleOf[str] = Field(default=(), alias="constraints")
+    start: TupleOf[dict[str, Any]] = ()  # settings to try first, after the space's own
+    warm_start: TupleOf[str] = ()  # earlier runs of this storage, from whose arms the search learns
     seed: NonNegativeInt = 0  # of the algorithm and of every searched arm
 
     @model_validator(mode="before")
@@ -199,7 +199,7 @@ class Tuning(Design):
         return {**tree, "scheduler": "race"} if several and len(objectives) < 2 else tree
 
     @model_validator(mode="after")
-    def _scheduler_for_the_seeds(self) -> Tuning:
+    def _scheduler_for_seeds(self) -> Tuning:
         if self.seeds_each > 1 and self.scheduler in RUNG_SCHEDULERS:
             raise ValueError(
                 f"scheduler {self.scheduler} is not allowed with seeds {self.seeds_each}: it compares single arms at a "
@@ -316,13 +316,13 @@ class Tuning(Design):
         for index, start in enumerate(self.start):
             for key in start:
                 if key not in self.knobs:
-                    told = unknown_key(key, list(self.knobs))
-                    raise UserError(f"{method.file}: design.start[{index}]: {told}")
+                    message = unknown_key(key, list(self.knobs))
+                    raise UserError(f"{method.file}: design.start[{index}]: {message}")
             method.check_patch(f"design.start[{index}]", start)
 
     def _check_teacher(self, method: Method, where: str, patch: Mapping[str, Any]) -> None:
-        own, asked = method.teacher({}), method.teacher(patch)
-        if (own and own.key) != (asked and asked.key):
+        own, requested = method.teacher({}), method.teacher(patch)
+        if (own and own.key) != (requested and requested.key):
             raise UserError(
                 f"{method.file}: {where}: it changes the teacher, and every suggestion would train one of its own; "
                 "make it a component, or run a search for each value"
@@ -352,10 +352,10 @@ class Tuning(Design):
 
 def parse_constraint(text: str) -> Constraint:
     """Raises ValueError for anything but `COLUMN <= NUMBER` or `COLUMN >= NUMBER`."""
-    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text)
+    if not match:
         raise ValueError("a constraint reads `COLUMN <= NUMBER` or `COLUMN >= NUMBER`")
-    return Constraint(text=text, column=found[1], sign=1.0 if found[2] == "<=" else -1.0, bound=float(found[3]))
+    return Constraint(text=text, column=match[1], sign=1.0 if match[2] == "<=" else -1.0, bound=float(match[3]))
 
 
 def objectives(options: Tuning, columns: Sequence[Column]) -> tuple[tuple[str, float], ...]:

@@ -26,7 +26,7 @@ from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine, without_docstrings
 from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import Space
-from branchwise.orchestration.time_limit import leave_behind
+from branchwise.orchestration.time_limit import abandon_thread
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
@@ -206,10 +206,10 @@ def _shut_down() -> None:
     deadline = time.monotonic() + SHUTDOWN_SECONDS
     with interrupts.deferred():
         thread.start()
-        leave_behind(thread)
+        abandon_thread(thread)
         while thread.is_alive() and time.monotonic() < deadline:
             thread.join(0.02)
-            interrupts.listen_again()  # Ray's native part lets a SIGTERM end the process from now on
+            interrupts.reinstall_handlers()  # Ray's native part lets a SIGTERM end the process from now on
 
 
 @contextmanager
@@ -234,8 +234,8 @@ def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Ev
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(function)
-    if here := node_here():
-        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
+    if current := node_here():
+        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(current, soft=False))
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
         if stop.is_set():
@@ -255,15 +255,15 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        here = node_here()
-        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here]  # type: ignore[no-untyped-call]
-        asked = [
+        current = node_here()
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != current]  # type: ignore[no-untyped-call]
+        requested = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 str(probe)
             )
             for node in nodes
         ]
-        blind = [node["NodeManagerAddress"] for node, seen in zip(nodes, ray.get(asked), strict=True) if not seen]
+        blind = [node["NodeManagerAddress"] for node, seen in zip(nodes, ray.get(requested), strict=True) if not seen]
     finally:
         probe.unlink(missing_ok=True)
     if blind:
@@ -298,13 +298,13 @@ def _refuse_silence(address: str, source: str) -> None:
 
 
 def refusal(address: str | None, error: Exception, source: str = "--address") -> str:
-    said = str(error).strip()
-    said = said.splitlines()[-1] if "Traceback" in said else " ".join(said.split())
-    if "ersion mismatch" in said:
-        return f"{source} {address}: versions must be the same on both sides: {said}"
-    if "Failed to connect to Ray cluster" in said:
-        said += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
-    return f"{source} {address}: no Ray cluster answers there: {said}" if address else f"Ray does not start: {said}"
+    text = str(error).strip()
+    text = text.splitlines()[-1] if "Traceback" in text else " ".join(text.split())
+    if "ersion mismatch" in text:
+        return f"{source} {address}: versions must be the same on both sides: {text}"
+    if "Failed to connect to Ray cluster" in text:
+        text += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
+    return f"{source} {address}: no Ray cluster answers there: {text}" if address else f"Ray does not start: {text}"
 
 
 def _quoted_python() -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from branchwise.orchestration.errors import FeaturesRefusedError, LostError, Use
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class ExitStatus:
     """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `sentence`
     is what people are told; it is empty where the tables say it all. `resumable`: another try may end better."""
 
@@ -23,17 +23,17 @@ class Ending:
         return self.code == interrupts.EXIT_CODE
 
 
-def ending_of(error: BaseException, begun: bool) -> Ending:
+def classify_exit(error: BaseException, begun: bool) -> ExitStatus:
     """How a sweep ends that met this error, before or after it had begun.
 
     Raises the error again when nobody foresaw it: that is a mistake of this program, and its traceback is needed.
     """
     if isinstance(error, KeyboardInterrupt):
-        return Ending(code=interrupts.EXIT_CODE, sentence="Interrupted")
+        return ExitStatus(code=interrupts.EXIT_CODE, sentence="Interrupted")
     if not isinstance(error, (UserError, LostError, OSError)):
         raise error
     refused = isinstance(error, FeaturesRefusedError)
-    return Ending(code=3 if begun else 2, sentence=one_line(error), resumable=not refused)
+    return ExitStatus(code=3 if begun else 2, sentence=one_line(error), resumable=not refused)
 
 
 def state_after(error: BaseException) -> str:
@@ -41,6 +41,6 @@ def state_after(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
-def finished(every_arm_done: bool) -> Ending:
+def finished(every_arm_done: bool) -> ExitStatus:
     """How a sweep ends that ran to its end."""
-    return Ending(code=0 if every_arm_done else 3)
+    return ExitStatus(code=0 if every_arm_done else 3)

@@ -12,7 +12,7 @@ from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.trials import last_line
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.planning.machine import Cluster
-from branchwise.orchestration.run_folder.lock import hold_when_free
+from branchwise.orchestration.run_folder.lock import acquire_blocking
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.measuring import FEATURES, features_loop
 from branchwise.trainables.runtime.ray_worker import Job, train_on_workers
@@ -34,7 +34,7 @@ def prepare_features(
     nets = FeatureNets(storage)
     if not nets.trained(key):
         unfinished = nets.unfinished(key)
-        with hold_when_free(unfinished.files, lambda: display.training(FEATURES, unfinished)):
+        with acquire_blocking(unfinished.files, lambda: display.training(FEATURES, unfinished)):
             if not nets.trained(key):
                 _train(space, spec, key, storage, on, display, check)
             unfinished.files.delete("")

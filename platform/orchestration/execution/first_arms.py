@@ -54,6 +54,6 @@ class FirstArms:
 
 def _reason(error: str) -> str:
     """What two errors have in common when their cause is one: their words without numbers and paths."""
-    head, _, said = error.partition("; it said: ")
-    last = said.rpartition(" | ")[2]
+    head, _, output = error.partition("; it said: ")
+    last = output.rpartition(" | ")[2]
     return re.sub(r"\S*/\S*|[-+]?\d[\w.+-]*", "#", f"{head} {last}")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.run_folder.tables import records, tables_of
-from branchwise.orchestration.run_folder.teachers import look_again
+from branchwise.orchestration.run_folder.teachers import refresh
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
@@ -24,9 +24,9 @@ def results_at(plan: Plan, blocks: int) -> LookResults:
     from branchwise.analysis.statistics.findings import analyse
 
     arms = [arm for arm in plan.arms if arm.block < blocks]
-    found = records(plan.run)
-    rows = [record for arm in arms if (record := found.get(arm.name)) is not None]
-    teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
+    result = records(plan.run)
+    rows = [record for arm in arms if (record := result.get(arm.name)) is not None]
+    teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
     with scratch_folder() as scratch:
         copy = RunFolder(storage_at(scratch), plan.run.name)
         copy.write_space(plan.run.read_space())
@@ -44,7 +44,7 @@ def facts(results: LookResults) -> dict[str, Any]:
         {
             "blocks": blocks,
             "arms": arms,
-            "decided": [one.name for one in results.hypotheses if one.decided_after == blocks],
+            "decided": [hypothesis.name for hypothesis in results.hypotheses if hypothesis.decided_after == blocks],
         }
         for blocks, arms in zip(results.blocks, results.arms, strict=True)
     ]
@@ -56,8 +56,8 @@ def print_look(results: LookResults, console: Console) -> None:
     """What the last look decided, and whether the sweep goes on."""
     blocks, most = results.blocks[-1], results.looks.max
     every = results.hypotheses
-    new = [one.name for one in every if one.decided_after == blocks]
-    waiting = [one for one in every if one.decided_after is None]
+    new = [item.name for item in every if item.decided_after == blocks]
+    waiting = [entry for entry in every if entry.decided_after is None]
     decided = f"decided {', '.join(new)}" if new else "nothing new decided"
     console.print(
         f"Look after {blocks} of at most {most} blocks: {decided}; {len(every) - len(waiting)} of {len(every)} in all.",
@@ -77,6 +77,6 @@ END: Mapping[str, str] = {
 
 
 def _chances(waiting: Sequence[Any]) -> str:
-    best = sorted(waiting, key=lambda one: -one.power)[:3]
-    told = ", ".join(f"{one.name} {one.power:.0%}" for one in best)
-    return f"; chance to be decided by the last look: {told}." if told else "."
+    best = sorted(waiting, key=lambda item: -item.power)[:3]
+    message = ", ".join(f"{entry.name} {entry.power:.0%}" for entry in best)
+    return f"; chance to be decided by the last look: {message}." if message else "."

@@ -19,7 +19,7 @@ from branchwise.orchestration.execution.trials import job_of, run_measures
 from branchwise.orchestration.execution.watchdog import Watchdog
 from branchwise.orchestration.monitoring.progress import Display, read_progress, watch
 from branchwise.orchestration.planning.machine import Cluster, shortages
-from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fitted
+from branchwise.orchestration.planning.measures import Measure, MeasurePlan, fit_to_cluster
 from branchwise.orchestration.run_folder.lock import Lease, hold
 from branchwise.orchestration.run_folder.tables import collect, records
 from branchwise.orchestration.run_folder.teachers import Teacher
@@ -54,7 +54,7 @@ def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease
     with work.ray_log() as log, started(address, log, plan.space, console) as on:
         if on.joined and plan.run.files.local is not None:
             refuse_unshared(plan.run.files.local)
-        plan = fitted(plan, on)
+        plan = fit_to_cluster(plan, on)
         if not plan.slots:
             raise UserError("; ".join(shortages(plan.space, on)))
         if on.dashboard:
@@ -63,7 +63,7 @@ def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease
         with (
             Display(console) as display,
             Watchdog(plan.space, on, lease) as watchdog,
-            watchdog.explaining(),
+            watchdog.translate_errors(),
         ):
 
             def check() -> None:
@@ -124,10 +124,10 @@ def _made(plan: MeasurePlan) -> int:
     """Measurements of the plan that there are."""
     names = {arm.name for arm in plan.arms}
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
-    made = sum(len(names.intersection(measurements.folder(one.key).record_names())) for one in plan.measures)
+    created = sum(len(names.intersection(measurements.folder(item.key).record_names())) for item in plan.measures)
     for teacher in plan.teachers:
-        made += sum(teachers.read_evaluation(teacher.key, one.key) is not None for one in plan.measures)
-    return made
+        created += sum(teachers.read_evaluation(teacher.key, measure.key) is not None for measure in plan.measures)
+    return created
 
 
 def _collect(plan: MeasurePlan) -> int:
@@ -137,9 +137,9 @@ def _collect(plan: MeasurePlan) -> int:
         folder = measurements.folder(measure.key)
         if not folder.record_names():
             continue
-        found = [record for record in records(folder).values() if record is not None]
-        found.sort(key=lambda record: (record["block"], record["arm"]))
-        order = {record["arm"]: number for number, record in enumerate(found)}
+        matches = [record for record in records(folder).values() if record is not None]
+        matches.sort(key=lambda record: (record["block"], record["arm"]))
+        order = {record["arm"]: number for number, record in enumerate(matches)}
         collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
     return plan.total - _made(plan)
 
@@ -150,7 +150,7 @@ def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
 
 
-def same_as_the_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
+def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
     """How many models gave the very values of the sweep, bit for bit, of how many that were measured as it was.
 
     None when that is none of the plan's measures. Seconds, memory and places are no values.
@@ -158,17 +158,17 @@ def same_as_the_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
     own = plan.space.module.evaluation_key(plan.space.spec)
     if own not in {measure.key for measure in plan.measures}:
         return None
-    again, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
-    told = [
+    repeated, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
+    lines = [
         c.name
         for c in plan.space.module.COLUMNS
         if c.dtype != "string" and c.unit not in ("s", "MB") and c.name != "steps"
     ]
     equal = total = 0
     for arm, record in records(plan.run).items():
-        found = again.get(arm)
-        if arm in names and record is not None and found is not None:
+        result = repeated.get(arm)
+        if arm in names and record is not None and result is not None:
             total += 1
-            both = [name for name in told if name in record["values"] and name in found["values"]]
-            equal += all(record["values"][name] == found["values"][name] for name in both)
+            both = [name for name in lines if name in record["values"] and name in result["values"]]
+            equal += all(record["values"][name] == result["values"][name] for name in both)
     return equal, total

@@ -14,7 +14,7 @@ from branchwise.orchestration import interrupts
 from branchwise.orchestration.errors import LostError, TakenOverError, UserError
 from branchwise.orchestration.execution.budget import meter_of, spent_by
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
-from branchwise.orchestration.execution.ending import Ending, ending_of, finished, state_after
+from branchwise.orchestration.execution.ending import ExitStatus, classify_exit, finished, state_after
 from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.orchestration.execution.looks import facts, print_look, results_at
@@ -29,14 +29,14 @@ from branchwise.orchestration.monitoring.interim import interim_reports
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster, shortages
-from branchwise.orchestration.planning.plan import Plan, fitted, packing_text, renamed, second_stage, shortened
+from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, packing_text, renamed, second_stage, shortened
 from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records
 from branchwise.orchestration.run_folder.reuse import counts as reused_counts
-from branchwise.orchestration.run_folder.tables import collect, complete, forget_failures, report
-from branchwise.orchestration.run_folder.teachers import look_again
+from branchwise.orchestration.run_folder.tables import clear_failed_records, collect, complete, report
+from branchwise.orchestration.run_folder.teachers import refresh
 from branchwise.trainables import Arm, Cohort
 
 if TYPE_CHECKING:  # pandas and matplotlib come with it
@@ -49,14 +49,14 @@ class Outcome:
     empty where nothing was collected; `summary` is there when the sweep ran to its end."""
 
     plan: Plan
-    ending: Ending
+    ending: ExitStatus
     counts: Mapping[str, int] = field(default_factory=dict)
     summary: Summary | None = None
     limit: str = ""  # the one that has ended it
 
 
 @dataclass
-class Sitting:
+class RunSession:
     """What this process has done in a run folder that it holds. `originals` are the files that the run stands on."""
 
     plan: Plan
@@ -73,27 +73,27 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
     left. Raises UserError, OSError or KeyboardInterrupt when nothing was begun, and errors that nobody foresaw."""
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
-            sitting = stack.enter_context(sat_down(plan))
-            sitting.events = events or Events()
+            run_session = stack.enter_context(acquire_run(plan))
+            run_session.events = events or Events()
         try:
-            _carry_out(sitting, address, console)
+            _execute(run_session, address, console)
             with interrupts.deferred():
-                if changed := sitting.plan.run.altered(sitting.originals):
+                if changed := run_session.plan.run.altered(run_session.originals):
                     raise altered(changed)
-                counts = collect_sitting(sitting, "limited" if sitting.limit else "finished")
-            _write_best(sitting.plan, console)
-            summary = report(sitting.plan.run)
+                counts = collect_session(run_session, "limited" if run_session.limit else "finished")
+            _write_best(run_session.plan, console)
+            summary = report(run_session.plan.run)
         except BaseException as error:
-            if not sitting.begun:
+            if not run_session.begun:
                 raise
             with interrupts.deferred():
-                return _broken_off(sitting, error)
-        done = finished(complete(counts, sitting.plan.total))
-        return Outcome(plan=sitting.plan, ending=done, counts=counts, summary=summary, limit=sitting.limit)
+                return _finalize_failed(run_session, error)
+        done = finished(complete(counts, run_session.plan.total))
+        return Outcome(plan=run_session.plan, ending=done, counts=counts, summary=summary, limit=run_session.limit)
 
 
 @contextlib.contextmanager
-def sat_down(plan: Plan) -> Iterator[Sitting]:
+def acquire_run(plan: Plan) -> Iterator[RunSession]:
     """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
     UserError. Afterwards, of a run that never began nothing is left."""
     taken: list[str] = []
@@ -113,15 +113,15 @@ def sat_down(plan: Plan) -> Iterator[Sitting]:
                 raise refusal
             taken.append(plan.run.name)
             plan = renamed(plan, taken)
-        sitting = Sitting(plan, lease)
+        run_session = RunSession(plan, lease)
         try:
-            yield sitting
+            yield run_session
         finally:
-            if not sitting.begun and not plan.resumed:
-                _leave_nothing(plan)
+            if not run_session.begun and not plan.resumed:
+                _remove_unstarted(plan)
 
 
-def _leave_nothing(plan: Plan) -> None:
+def _remove_unstarted(plan: Plan) -> None:
     """Removes the folder of a run that never began, and the storage when it holds nothing else."""
     if plan.run.taken():
         return  # what lies there now is not ours
@@ -131,43 +131,43 @@ def _leave_nothing(plan: Plan) -> None:
             plan.storage.local.rmdir()
 
 
-def _carry_out(sitting: Sitting, address: str | None, console: Console) -> None:
-    plan = sitting.plan
+def _execute(run_session: RunSession, address: str | None, console: Console) -> None:
+    plan = run_session.plan
     if plan.nothing_left:
-        sitting.begun, sitting.originals = True, plan.run.read_originals()
-        sitting.events.begin(plan)
+        run_session.begun, run_session.originals = True, plan.run.read_originals()
+        run_session.events.begin(plan)
         return
     with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
         interrupts.check(swallowed=True)  # Ray's imports have bare excepts
         with interrupts.deferred():
-            _begin(sitting, on, console)
-        sitting.events.begin(sitting.plan)
+            _begin(run_session, on, console)
+        run_session.events.begin(run_session.plan)
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
-        _work(sitting, on, console)
+        _work(run_session, on, console)
     # The workers have ended with the cluster, so what they left is all there is.
 
 
-def _broken_off(sitting: Sitting, error: BaseException) -> Outcome:
+def _finalize_failed(run_session: RunSession, error: BaseException) -> Outcome:
     """What is left of a sweep that met this error: collected, as far as the storage allows, so that it can be resumed.
 
     Raises the error when nobody foresaw it.
     """
-    plan, counts = sitting.plan, {}
+    plan, counts = run_session.plan, {}
     if isinstance(error, TakenOverError):
-        return Outcome(plan=plan, ending=ending_of(error, begun=True))
+        return Outcome(plan=plan, ending=classify_exit(error, begun=True))
     try:
-        plan.run.restore(sitting.originals)
+        plan.run.restore(run_session.originals)
         plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
-        counts = collect_sitting(sitting, state_after(error))
+        counts = collect_session(run_session, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure
-    return Outcome(plan=plan, ending=ending_of(error, begun=True), counts=counts)
+    return Outcome(plan=plan, ending=classify_exit(error, begun=True), counts=counts)
 
 
-def _begin(sitting: Sitting, on: Cluster, console: Console) -> None:
+def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
     """Fits the plan to the cluster and writes it down. Raises UserError when the cluster cannot carry it out."""
-    plan = sitting.plan
+    plan = run_session.plan
     if on.outside and plan.space.design.searches():
         raise UserError("--address ray://...: a search is steered from within the cluster; use `ray job submit`")
     if on.joined and plan.run.files.local is not None:
@@ -177,12 +177,12 @@ def _begin(sitting: Sitting, on: Cluster, console: Console) -> None:
         plan.run.delete_unfinished()
     else:
         alone = tuple(
-            Cohort(name=f"reused-{one.arm.name}", arms=(one.arm,)) for one in plan.reused
+            Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused
         )  # should one be lost
         write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
         copy_records(plan.run, plan.reused)
-    sitting.meter = meter_of(plan)
-    sitting.plan, sitting.begun, sitting.originals = plan, True, plan.run.read_originals()
+    run_session.meter = meter_of(plan)
+    run_session.plan, run_session.begun, run_session.originals = plan, True, plan.run.read_originals()
     teachers = [teacher.described() for teacher in plan.teachers]
     taken = {"reused": reused_counts(plan.reused)} if plan.reused else {}
     write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers, **taken)
@@ -193,7 +193,7 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
 
     Raises UserError when not even one cohort fits.
     """
-    planned, plan = plan, fitted(plan, on)
+    planned, plan = plan, fit_to_cluster(plan, on)
     if not plan.slots:
         raise UserError("; ".join(shortages(plan.space, on)))
     if packing_text(plan) != packing_text(planned):
@@ -201,19 +201,19 @@ def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
     return plan
 
 
-def _work(sitting: Sitting, on: Cluster, console: Console) -> None:
-    plan, resources = sitting.plan, sitting.plan.space.resources
+def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
+    plan, resources = run_session.plan, run_session.plan.space.resources
     job = job_of(plan.space, plan.run)
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
         interim_reports(plan, console) as report_again,
         Display(
             console,
-            (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again, sitting.events),
-            sitting.events.teacher,
+            (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again, run_session.events),
+            run_session.events.teacher,
         ) as display,
-        Watchdog(plan.space, on, sitting.lease, lambda: plan.run.altered(sitting.originals)) as watchdog,
-        watchdog.explaining(),
+        Watchdog(plan.space, on, run_session.lease, lambda: plan.run.altered(run_session.originals)) as watchdog,
+        watchdog.translate_errors(),
     ):
         first_arms = FirstArms(plan.run, plan.total, plan.space.method.file)
 
@@ -226,10 +226,10 @@ def _work(sitting: Sitting, on: Cluster, console: Console) -> None:
         run_searches(plan, job, display, check)
         if plan.space.design.searches():
             arms = _known_arms(plan)
-            sitting.plan = plan = replace(plan, cohorts=second_stage(plan, arms), known_total=len(arms))
+            run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), known_total=len(arms))
             if not plan.cohorts:  # a resumed search that lacked nothing
                 return
-        forget_failures(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
+        clear_failed_records(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
         display.begin_arms(plan.arm_seconds)
 
         def run_stage(cohorts: Sequence[Cohort]) -> None:
@@ -237,28 +237,28 @@ def _work(sitting: Sitting, on: Cluster, console: Console) -> None:
 
             def work(stop: threading.Event) -> None:
                 if on.outside:
-                    sitting.limit = on_cluster(run_cohorts, *arguments, None, sitting.meter, stop=stop) or ""
+                    run_session.limit = on_cluster(run_cohorts, *arguments, None, run_session.meter, stop=stop) or ""
                 else:
-                    sitting.limit = run_cohorts(*arguments, stop, sitting.meter)
+                    run_session.limit = run_cohorts(*arguments, stop, run_session.meter)
 
             watch(work, lambda: display.arms(plan.run, plan.cohorts), check)
             display.arms(plan.run, plan.cohorts)
 
         if plan.space.design.looks:
-            work_by_looks(sitting, plan, run_stage, console)
+            work_by_looks(run_session, plan, run_stage, console)
         elif plan.cohorts:
             run_stage(plan.cohorts)
 
 
 def work_by_looks(
-    sitting: Sitting, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
+    run_session: RunSession, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
     """Runs what comes before each look and then looks, until one ends the sweep, or a limit does."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:
             run_stage(cohorts)
-            if sitting.limit:
+            if run_session.limit:
                 return
         elif not any(later for _, later in stages[number + 1 : number + 2]) and blocks < stages[-1][0]:
             continue  # resumed: a later look has seen all of this
@@ -267,21 +267,21 @@ def work_by_looks(
             print_look(results, console)
             seen = facts(results)
             write_manifest(plan.run, plan.space, status="running", **seen)
-            sitting.events.look(results.blocks[-1], seen["looks"][-1]["decided"])
+            run_session.events.look(results.blocks[-1], seen["looks"][-1]["decided"])
         if results.ended:
-            sitting.plan = shortened(plan, results.blocks[-1])
+            run_session.plan = shortened(plan, results.blocks[-1])
             return
 
 
-def collect_sitting(sitting: Sitting, status: str) -> dict[str, int]:
-    plan = sitting.plan
-    teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
+def collect_session(run_session: RunSession, status: str) -> dict[str, int]:
+    plan = run_session.plan
+    teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
     order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
     counts = collect(plan.run, plan.space, order, teachers)
     described = [teacher.described() for teacher in teachers]
     known: dict[str, Any] = {"arms": plan.total, "arms_by_status": counts, "teachers": described}
-    spent = asdict(spent_by(plan, sitting.meter))
-    write_manifest(plan.run, plan.space, status=status, spent=spent, limit=sitting.limit, **known)
+    spent = asdict(spent_by(plan, run_session.meter))
+    write_manifest(plan.run, plan.space, status=status, spent=spent, limit=run_session.limit, **known)
     return counts
 
 

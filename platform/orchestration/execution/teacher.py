@@ -11,8 +11,8 @@ from branchwise.orchestration.execution.cluster import on_cluster
 from branchwise.orchestration.execution.trials import last_line
 from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.planning.machine import Cluster
-from branchwise.orchestration.run_folder.lock import hold_when_free
-from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers, look_again
+from branchwise.orchestration.run_folder.lock import acquire_blocking
+from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers, refresh
 from branchwise.orchestration.space import Space
 from branchwise.trainables.runtime.ray_worker import TEACHER, Job, teacher_loop, train_on_workers
 from branchwise.trainables.runtime.run_folder import Teachers
@@ -31,8 +31,8 @@ def prepare_teachers(space: Space, storage: Storage, on: Cluster, display: Displ
         number = f"{teachers.index(teacher) + 1} of {len(teachers)}" if len(teachers) > 1 else ""
         unfinished = Teachers(storage).unfinished(teacher.key)
         show = partial(display.teacher, unfinished, number)
-        with hold_when_free(unfinished.files, partial(_wait, show, check)):
-            if look_again(teacher, storage).evaluation is None:
+        with acquire_blocking(unfinished.files, partial(_wait, show, check)):
+            if refresh(teacher, storage).evaluation is None:
                 unfinished.delete_unfinished()
                 _train(teacher, space, storage, on, show, check)
             unfinished.files.delete("")
@@ -58,8 +58,8 @@ def _train(
 
     unfinished = Teachers(storage).unfinished(teacher.key)
     gpu = space.resources.gpus_per_trial > 0
-    wanted = getattr(getattr(teacher.spec, "teacher", None), "workers", 1)
-    workers = max(1, min(wanted, int(on.gpus) if gpu else on.cpus))
+    expected = getattr(getattr(teacher.spec, "teacher", None), "workers", 1)
+    workers = max(1, min(expected, int(on.gpus) if gpu else on.cpus))
     job = Job(
         trainable=space.trainable,
         spec=teacher.spec.model_dump(mode="json"),

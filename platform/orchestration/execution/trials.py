@@ -59,19 +59,19 @@ def run_cohorts(
 
     Raises Stopped soon after `stop` is set.
     """
-    from branchwise.orchestration.tuning.queue import InOrder, Metered
+    from branchwise.orchestration.tuning.queue import FifoQueue, Metered
 
     run = job.run_folder()
-    failed, again = [], []
+    failed, repeated = [], []
     queue = Metered(cohorts, meter or Meter.without_limits())
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
         missing = [arm for arm in cohort.arms if not run.has_record(arm.name)]
         if len(missing) > 1 and not queue.reason:  # it may be one arm that fails them all
-            again += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
+            repeated += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
         else:
             failed.append((cohort, traceback))
-    if again:
-        failed += _run(InOrder(again), job, resources, slots, max_retries=0, stop=stop)
+    if repeated:
+        failed += _run(FifoQueue(repeated), job, resources, slots, max_retries=0, stop=stop)
     for cohort, traceback in failed:
         _record_failure(run, cohort, traceback)
     return queue.reason
@@ -84,10 +84,10 @@ def run_measures(
 
     Raises Stopped soon after `stop` is set.
     """
-    from branchwise.orchestration.tuning.queue import InOrder
+    from branchwise.orchestration.tuning.queue import FifoQueue
 
     work = Measurements(job.run_folder()).work()
-    queue = InOrder(cohorts)
+    queue = FifoQueue(cohorts)
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop, measure_trial, work):
         work.write_log(cohort.name, _plain_text(traceback))
 
@@ -150,8 +150,8 @@ def _run(
             verbose=0,
         ),
     ).fit()
-    found = [results[index] for index in range(len(results))]
-    return [(queue.begun[Path(r.path).name], str(r.error)) for r in found if r.error is not None]
+    matches = [results[index] for index in range(len(results))]
+    return [(queue.begun[Path(r.path).name], str(r.error)) for r in matches if r.error is not None]
 
 
 def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:

@@ -16,7 +16,7 @@ from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.planning.machine import Cluster, threads_of_worker
 from branchwise.orchestration.run_folder.lock import Lease
 from branchwise.orchestration.space import Resources, Space
-from branchwise.orchestration.time_limit import Silence, within
+from branchwise.orchestration.time_limit import IdleTimer, run_with_timeout
 
 ASK_SECONDS = 3.0  # between two questions to Ray
 FILES_SECONDS = 5.0  # between two looks at the files that the run stands on
@@ -60,7 +60,7 @@ class Watchdog:
         self._max_silence = space.resources.max_silence
         self._cohort = cohort_needs(space)
         self._here = node_here()
-        self._unanswered, self._unplaced, self._unmoved = Silence(), Silence(), Silence()
+        self._unanswered, self._unplaced, self._unmoved = IdleTimer(), IdleTimer(), IdleTimer()
 
     def __enter__(self) -> Watchdog:
         self.nodes = Probe(ask_nodes, ASK_SECONDS)
@@ -105,7 +105,7 @@ class Watchdog:
             )
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Of what fails within, because something is lost, raises what is lost."""
         try:
             yield
@@ -118,15 +118,15 @@ class Watchdog:
 
     def _cause(self, error: BaseException) -> LostError | None:
         try:
-            self._check_folder(within(LAST_SECONDS, self._ask_files))
-            self._check_nodes(within(LAST_SECONDS, ask_nodes))
+            self._check_folder(run_with_timeout(LAST_SECONDS, self._ask_files))
+            self._check_nodes(run_with_timeout(LAST_SECONDS, ask_nodes))
         except LostError as lost:
             return lost
         except Exception:
             pass  # no answer, or none that is one: it says nothing more than the error does
         if isinstance(error, SystemExit) or type(error).__module__.startswith("ray."):
-            said = " ".join(str(error).split())[:300]
-            return ClusterLostError(f"Ray failed: {type(error).__name__}{f': {said}' if said else ''}")
+            output = " ".join(str(error).split())[:300]
+            return ClusterLostError(f"Ray failed: {type(error).__name__}{f': {output}' if output else ''}")
         return None
 
 
@@ -149,11 +149,11 @@ def fits(bundles: Sequence[Mapping[str, float]], nodes: Sequence[Mapping[str, fl
     """Whether each bundle finds a node, on nodes that do nothing else."""
     free = [dict(node) for node in nodes]
     for bundle in bundles:
-        found = next((node for node in free if all(node.get(r, 0) >= n for r, n in bundle.items())), None)
-        if found is None:
+        result = next((node for node in free if all(node.get(r, 0) >= n for r, n in bundle.items())), None)
+        if result is None:
             return False
         for resource, amount in bundle.items():
-            found[resource] -= amount
+            result[resource] -= amount
     return True
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.time_limit import LIMIT_SECONDS, within
+from branchwise.orchestration.time_limit import LIMIT_SECONDS, run_with_timeout
 from branchwise.run_files.layout import RESULTS
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -23,7 +23,7 @@ def open_storage(place: str | None) -> Iterator[Storage]:
     try:
         if place == "":
             raise ValueError("must not be empty")
-        storage = within(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
+        storage = run_with_timeout(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:
@@ -35,15 +35,15 @@ def open_storage(place: str | None) -> Iterator[Storage]:
 def check_address(address: str, source: str = "--address") -> None:
     """Raises UserError, which does not repeat what may hold credentials, unless it names a Ray cluster."""
     if not _ADDRESS.fullmatch(address):
-        told = "" if _may_hold_secrets(address) else f" {address}"
-        raise UserError(f"{source}{told}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options")
+        text = "" if _may_hold_secrets(address) else f" {address}"
+        raise UserError(f"{source}{text}: must be auto, HOST:PORT or ray://HOST:PORT, without user, path or options")
 
 
-def _may_hold_secrets(place: str) -> bool:
-    return ":" in place and any(sign in place for sign in "@?#")
+def _may_hold_secrets(location: str) -> bool:
+    return ":" in location and any(sign in location for sign in "@?#")
 
 
-def _answering(place: str | Path) -> Storage:
-    storage = storage_at(place)
+def _answering(location: str | Path) -> Storage:
+    storage = storage_at(location)
     storage.names("")
     return storage

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 from branchwise.analysis.console import printable, shortened
 from branchwise.orchestration.errors import UserError
 
-MOST_OF_A_VALUE = 120  # characters of what the user wrote, where a message repeats it
+MAX_VALUE = 120  # characters of what the user wrote, where a message repeats it
 
 
 def brief(value: object, quoted: bool = True) -> str:
     """A value that the user wrote, for a message: its middle is left out when it is long."""
-    return shortened(printable(repr(value) if quoted else str(value)), MOST_OF_A_VALUE)
+    return shortened(printable(repr(value) if quoted else str(value)), MAX_VALUE)
 
 
 def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
@@ -32,12 +32,12 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
     """What is wrong, a sentence for each key. An unknown key explains a missing one beside it, which is left out."""
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
-    told: dict[str, str] = {}
+    details: dict[str, str] = {}
     for item in items:
         if item["type"] != "missing" or item["loc"][:-1] not in unknown:
-            told.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
+            details.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
                             sentence(item, model, tree))  # fmt: skip
-    return list(told.values())
+    return list(details.values())
 
 
 def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
@@ -81,7 +81,7 @@ def keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
         annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
         if annotations:  # else a key of a mapping, whose values are the models found on the way
-            models = [found for annotation in annotations for found in _models_in(annotation)]
+            models = [match for annotation in annotations for match in _models_in(annotation)]
     return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
 
 

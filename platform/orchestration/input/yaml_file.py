@@ -13,7 +13,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import brief
 
 LARGEST = 1 << 20  # bytes; a space is a page of text
-MOST_VALUES = 20_000  # scalars, lists and mappings, keys included
+MAX_VALUES = 20_000  # scalars, lists and mappings, keys included
 DEEPEST = 32  # levels of lists and mappings
 _INT = re.compile(r"(?P<decimal>[-+]?[0-9]+)|0o(?P<octal>[0-7]+)|0x(?P<hexadecimal>[0-9a-fA-F]+)")
 _WHOLE_EXPONENT = re.compile(r"[-+]?[0-9]+[eE]\+?[0-9]{1,2}")  # 5e4: for most an int, which YAML has no exponents for
@@ -53,8 +53,8 @@ class _SpaceLoader(yaml.SafeLoader):
             raise _refused(f"tags such as {brief(event.tag)} are not allowed", event)
         self._values += 1
         self._depth += 1
-        if self._values > MOST_VALUES:
-            raise _refused(f"more than {MOST_VALUES} values, so not a space", event)
+        if self._values > MAX_VALUES:
+            raise _refused(f"more than {MAX_VALUES} values, so not a space", event)
         if self._depth > DEEPEST:
             raise _refused("nested too deeply", event)
         node = super().compose_node(parent, index)
@@ -73,9 +73,9 @@ class _SpaceLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_int(self, node: Any) -> int:
-        found = _INT.fullmatch(node.value)
-        kind = found.lastgroup if found else None
-        digits = found[kind] if found and kind else ""
+        match = _INT.fullmatch(node.value)
+        kind = match.lastgroup if match else None
+        digits = match[kind] if match and kind else ""
         if (
             not kind
             or len(digits.lstrip("-+0")) > 22
@@ -86,8 +86,8 @@ class _SpaceLoader(yaml.SafeLoader):
 
     def construct_number(self, node: Any) -> int | float:
         number = self.construct_yaml_float(node)
-        whole = _WHOLE_EXPONENT.fullmatch(node.value) and abs(number) < 1 << 53
-        return int(number) if whole else float(number)
+        complete = _WHOLE_EXPONENT.fullmatch(node.value) and abs(number) < 1 << 53
+        return int(number) if complete else float(number)
 
     def construct_text(self, node: Any) -> str:
         try:
@@ -176,19 +176,19 @@ def parse_yaml(text: str) -> Any:
 
 def _lay_over(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    told = f"--set {brief(override, quoted=False)}"
+    message = f"--set {brief(override, quoted=False)}"
     if not equals or not all(key.split(".")):
-        raise UserError(f"{told}: must be KEY.KEY=VALUE, for example --set train.steps=100")
+        raise UserError(f"{message}: must be KEY.KEY=VALUE, for example --set train.steps=100")
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        raise UserError(f"{told}: not a YAML value: {error}") from error
+        raise UserError(f"{message}: not a YAML value: {error}") from error
     *sections, last = key.split(".")
     if len(sections) > DEEPEST:
-        raise UserError(f"{told}: nested too deeply")
+        raise UserError(f"{message}: nested too deeply")
     node = tree
     for section in sections:
         if not isinstance(node.setdefault(section, {}), dict):
-            raise UserError(f"{told}: {brief(section, quoted=False)} holds a value, not a section")
+            raise UserError(f"{message}: {brief(section, quoted=False)} holds a value, not a section")
         node = node[section]
     node[last] = value

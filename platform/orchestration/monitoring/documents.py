@@ -55,7 +55,7 @@ def status_document(run: RunFolder) -> StatusDocument:
     """Return the document of `status --json`."""
     seen, manifest, state = overview(run), run.read_manifest(), RunState(run)
     state.look()
-    left = seconds_left(state, seen.total) if seen.holder else None
+    remaining = seconds_left(state, seen.total) if seen.holder else None
     best = best_arm(run, state)
     return StatusDocument(
         run=seen.name,
@@ -68,7 +68,7 @@ def status_document(run: RunFolder) -> StatusDocument:
         arms=seen.total,
         arms_finished=len(state.records),
         arms_by_status=dict(sorted(Counter(str(record["status"]) for record in state.records.values()).items())),
-        seconds_left=left,
+        seconds_left=remaining,
         running=[_running(cohort, report, state) for cohort, report in state.running.items()] if seen.holder else [],
         best=BestArm(**vars(best)) if best else None,
         report=run.report_path() if run.has_report() else None,

@@ -20,8 +20,8 @@ Place = tuple[str, str]  # cell and block
 
 def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
     """What each gauge tells: the platform's own, and one for each shown column of the trainable."""
-    shown = {gauge: f"{columns[i].about}, of the last arm done" for i, gauge in _gauges_of(columns).items()}
-    return GAUGES | shown
+    visible = {gauge: f"{columns[i].about}, of the last arm done" for i, gauge in _gauges_of(columns).items()}
+    return GAUGES | visible
 
 
 def _gauges_of(columns: Sequence[Column]) -> dict[int, str]:
@@ -49,24 +49,24 @@ class Gauges:
             record = state.records[arm]
             if "cell" not in record:  # damaged
                 continue
-            place = _place(record)
-            self._done[place] += record["status"] == "done"
-            self._failed[place] += record["status"] in ("failed", "diverged")
-            self._set("branchwise_arms_done", place, self._done[place])
-            self._set("branchwise_arms_failed", place, self._failed[place])
+            location = _place(record)
+            self._done[location] += record["status"] == "done"
+            self._failed[location] += record["status"] in ("failed", "diverged")
+            self._set("branchwise_arms_done", location, self._done[location])
+            self._set("branchwise_arms_failed", location, self._failed[location])
             for column, gauge in self._columns.items():
                 if record["values"].get(column) is not None:
-                    self._set(gauge, place, record["values"][column])
+                    self._set(gauge, location, record["values"][column])
         rates: dict[Place, float] = defaultdict(float)
         for report in state.running.values():
             for running in state.unfinished(report):
                 rates[_place(running)] += report.get("steps_per_second", 0.0) * (report["phase"] == "train")
-        for place in self._training | rates.keys():
-            self._set("branchwise_steps_per_second", place, rates.get(place, 0.0))
+        for location in self._training | rates.keys():
+            self._set("branchwise_steps_per_second", location, rates.get(location, 0.0))
         self._training = set(rates)
 
-    def _set(self, name: str, place: Place, value: float) -> None:
-        self._gauges[name].set(value, dict(zip(TAGS, (self._sweep, *place), strict=True)))
+    def _set(self, name: str, location: Place, value: float) -> None:
+        self._gauges[name].set(value, dict(zip(TAGS, (self._sweep, *location), strict=True)))
 
 
 def _place(arm: Mapping[str, Any]) -> Place:

@@ -22,7 +22,7 @@ from branchwise.orchestration.monitoring.run_state import Follower, RunState
 from branchwise.orchestration.monitoring.status import describe
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.orchestration.run_folder.tables import tables_of
-from branchwise.orchestration.run_folder.teachers import look_again
+from branchwise.orchestration.run_folder.teachers import refresh
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -101,7 +101,7 @@ class _Reports:
         known = {arm.name for arm in plan.arms if arm.block in blocks}
         records = [state.records[arm.name] for arm in plan.arms if arm.name in known]
         records = [record for record in records if "arm" in record]  # not of a damaged one
-        teachers = [look_again(teacher, plan.storage) for teacher in plan.teachers]
+        teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
         self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
         spent = sum(record.get("seconds", 0.0) for record in state.records.values())
         told = {key: text for key, text in describe(plan.storage, run, state) if key in TOLD}
@@ -131,5 +131,5 @@ class _Reports:
         else:
             self._complain((complaint.strip().splitlines() or ["it ended without a word"])[-1])
 
-    def _complain(self, said: str) -> None:
-        self._console.print(f"the interim report failed; the sweep goes on: {said}", highlight=False, markup=False)
+    def _complain(self, output: str) -> None:
+        self._console.print(f"the interim report failed; the sweep goes on: {output}", highlight=False, markup=False)

@@ -46,6 +46,6 @@ def print_measured(
         console.print(f"As in the sweep: {same[0]} of {same[1]} students equal, bit for bit.", highlight=False)
     console.print(f"{plan.total - missing} of {plan.total} measurements made in {duration(seconds)}.", highlight=False)
     if missing:
-        told = f"; see {Measurements(plan.run).work().path('logs')}"
-        console.print(Text.assemble((f"{missing} missing", "bold red"), told))
+        message = f"; see {Measurements(plan.run).work().path('logs')}"
+        console.print(Text.assemble((f"{missing} missing", "bold red"), message))
     console.print(f"report: {plan.run.report_path()}", highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from branchwise.orchestration import interrupts
 from branchwise.orchestration.monitoring.run_state import Follower, RunState, share
-from branchwise.orchestration.time_limit import leave_behind
+from branchwise.orchestration.time_limit import abandon_thread
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Cohort
 from branchwise.trainables.runtime.ray_worker import TEACHER
@@ -62,7 +62,7 @@ def watch(
     try:
         for thread in threads:
             thread.start()
-            leave_behind(thread)
+            abandon_thread(thread)
         while not ended.wait(REFRESH_SECONDS) and not failure:
             interrupts.check(swallowed=True)
             check()
@@ -146,8 +146,8 @@ class Display:
         """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
         self.pulse = partly or None
         fraction = partly / max(1, total)
-        left = self._left.after(time.monotonic(), fraction)
-        self._show("measures", fraction, f"{done}/{total} made" + (f", {duration(left)} left" if left > 0 else ""))
+        rest = self._left.after(time.monotonic(), fraction)
+        self._show("measures", fraction, f"{done}/{total} made" + (f", {duration(rest)} left" if rest > 0 else ""))
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
@@ -175,8 +175,8 @@ class Display:
         text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             text += f", {rate:.0f} arm steps/s"
-        left = self._left.after(time.monotonic(), fraction)
-        self._show(task, fraction, text + (f", {duration(left)} left" if left > 0 else ""))
+        remaining = self._left.after(time.monotonic(), fraction)
+        self._show(task, fraction, text + (f", {duration(remaining)} left" if remaining > 0 else ""))
 
     def _look(self, run: RunFolder) -> RunState:
         if self._state is None:
@@ -258,5 +258,5 @@ def _details(state: Mapping[str, Any]) -> str:
     rate = state.get("steps_per_second")
     if not rate:
         return ""
-    left = (state["steps"] - state["step"]) / rate
-    return f", {rate:.1f} steps/s, {duration(left)} left"
+    remaining = (state["steps"] - state["step"]) / rate
+    return f", {rate:.1f} steps/s, {duration(remaining)} left"

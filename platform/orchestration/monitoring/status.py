@@ -20,7 +20,7 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration, read_progress
 from branchwise.orchestration.monitoring.run_state import RunState, share
-from branchwise.orchestration.run_folder.lock import living_holder
+from branchwise.orchestration.run_folder.lock import active_lease_owner
 from branchwise.orchestration.run_folder.plan_file import run_named
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.ray_worker import TEACHER
@@ -66,7 +66,7 @@ def latest_run(storage: Storage) -> RunFolder:
     started = [(overview(run).started, run.name, run) for run in runs(storage)]
     if not started:
         raise UserError(f"{storage.root}: no runs")
-    return max(started, key=lambda one: one[:2])[2]
+    return max(started, key=lambda item: item[:2])[2]
 
 
 def run_begun(storage: Storage, name: str) -> RunFolder:
@@ -102,7 +102,7 @@ def print_list(storage: Storage, console: Console) -> None:
 def overview(run: RunFolder) -> Overview:
     manifest = run.read_manifest()
     counts = manifest.get("arms_by_status")
-    holder = living_holder(run.files)
+    holder = active_lease_owner(run.files)
     state = manifest.get("status", "damaged")
     # While it runs, the counts are those of an earlier sitting; a record is there when its arm is finished.
     live = state == "running" or not counts
@@ -129,8 +129,8 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         state = RunState(run)
         state.look()
     counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
-    told = ", ".join(f"{number} {word}" for word, number in counts.items())
-    yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({told})" if told else "")
+    message = ", ".join(f"{number} {word}" for word, number in counts.items())
+    yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({message})" if message else "")
     if manifest.get("spent"):
         yield "spent", spent_of(manifest).text()
     if manifest.get("limit"):
@@ -211,10 +211,10 @@ def _running(
     rate = sum(_rate(report) * len(state.unfinished(report)) for report in state.running.values())
     if rate:
         yield "speed", f"{rate:.1f} arm steps/s"
-    left = seconds_left(state, total)
+    rest = seconds_left(state, total)
     yield (
         "left",
-        f"about {duration(left)}" if left is not None else "not known before the first arms have trained a while",
+        f"about {duration(rest)}" if rest is not None else "not known before the first arms have trained a while",
     )
 
 
@@ -256,8 +256,8 @@ def _state(seen: Overview, manifest: Mapping[str, Any], now: float) -> str:
 
 def _progress(report: Mapping[str, Any], now: float) -> str:
     rate, ago = _rate(report), now - report["time"]
-    told = f"{report['phase']} {report['step']}/{report['steps']}" + (f", {rate:.1f} steps/s" if rate else "")
-    return told + (f", {duration(ago)} ago" if ago > 30 else "")
+    message = f"{report['phase']} {report['step']}/{report['steps']}" + (f", {rate:.1f} steps/s" if rate else "")
+    return message + (f", {duration(ago)} ago" if ago > 30 else "")
 
 
 def _rate(report: Mapping[str, Any]) -> float:

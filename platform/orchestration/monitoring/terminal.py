@@ -18,7 +18,7 @@ from rich.text import Text
 from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.planning.bill import describe_bill, measured_share
+from branchwise.orchestration.planning.cost_estimate import describe_estimate, measured_share
 from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
@@ -54,7 +54,7 @@ def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
         yield "damaged", f"arms/{arm}.json; the arm runs again"
     yield from space.module.describe_models(space.spec)
     if plan.target:
-        yield from describe_bill(plan, plan.target)
+        yield from describe_estimate(plan, plan.target)
     yield "time", _time(plan)
     if obstacle:
         yield "not there" if plan.target else "not here", obstacle
@@ -71,8 +71,8 @@ def _time(plan: Plan) -> str:
         earlier = earlier_time(plan)
         if earlier is None:
             return "not estimated: how long an arm takes is not known before the first one"
-        whole, begin = duration(earlier.seconds + plan.startup_seconds), duration(plan.startup_seconds)
-        return f"about {whole} on this machine, {begin} of it start-up, by the arms of {earlier.run}"
+        complete, begin = duration(earlier.seconds + plan.startup_seconds), duration(plan.startup_seconds)
+        return f"about {complete} on this machine, {begin} of it start-up, by the arms of {earlier.run}"
     where = f"on {plan.target.count} x {plan.device.name}" if plan.target else "on this machine"
     work, start_up = plan.teacher_seconds + plan.arm_seconds, plan.startup_seconds
     return f"about {duration(work + start_up)} {where}, {duration(start_up)} of it start-up{_basis(plan)}"
@@ -92,13 +92,13 @@ def _teacher(plan: Plan, teacher: Teacher) -> str:
     """What is left to do of it and, where there are several, whose it is."""
     takes = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
     if teacher.evaluation is not None:
-        told = "reused"
+        message = "reused"
     elif teacher.trained:
-        told = f"reused; to be evaluated with these settings{takes}"
+        message = f"reused; to be evaluated with these settings{takes}"
     else:
-        told = f"to be trained{takes}"
+        message = f"to be trained{takes}"
     whose = f"blocks {_some(tuple(map(str, teacher.blocks)))}" if teacher.blocks else _some(teacher.cells)
-    return told if len(plan.teachers) == 1 else f"{told}; of {whose}"
+    return message if len(plan.teachers) == 1 else f"{message}; of {whose}"
 
 
 def _some(cells: Sequence[str], most: int = 4) -> str:
@@ -140,14 +140,14 @@ def _price(plan: Plan) -> list[str]:
     seconds = plan.arm_seconds / looks.max
     hypotheses = len(design.component_names()) + design.further_hypotheses(plan.space.method)
     takes = f", {duration(looks.max * seconds)}" if seconds else ""
-    told = [f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{takes}):"]
+    lines = [f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{takes}):"]
     for size, blocks, power, fixed in price(looks, hypotheses, alpha=design.alpha):
         about = f", {duration(blocks * seconds)}" if seconds else ""
-        told.append(
+        lines.append(
             f"{size:g} SD: {blocks:.1f} blocks, {blocks * arms:.0f} arms{about}; decided {power:.0%} (without looks "
             f"{fixed:.0%})"
         )
-    return [*told, "An SD is that of the effect between blocks."]
+    return [*lines, "An SD is that of the effect between blocks."]
 
 
 def print_outcome(
@@ -162,8 +162,8 @@ def print_outcome(
     lost = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
     if lost:
         others = ", ".join(f"{number} {status}" for status, number in lost.items())
-        told = Text.assemble((others, "bold red"), f"; see the column `error` of {plan.run.table_path('arms')}")
-        console.print(told, highlight=False)
+        message = Text.assemble((others, "bold red"), f"; see the column `error` of {plan.run.table_path('arms')}")
+        console.print(message, highlight=False)
     if counts["missing"]:
         console.print(f"To resume: {resuming(plan, storage)}", highlight=False, soft_wrap=True)
     if best := plan.run.best_path():
@@ -179,21 +179,21 @@ def print_limited(
 
     show(summary, console, plan.run.report_path())
     console.print(f"Ended at a limit: {limit}.", highlight=False, markup=False)
-    took = spent_of(plan.run.read_manifest()).text()
-    console.print(f"{counts['done']} of {plan.total} arms done; the run has taken {took}.", highlight=False)
+    elapsed = spent_of(plan.run.read_manifest()).text()
+    console.print(f"{counts['done']} of {plan.total} arms done; the run has taken {elapsed}.", highlight=False)
     more = f"{resuming(plan, storage)} --max-hours H" if limit.startswith("limits.hours") else resuming(plan, storage)
     console.print(f"To go on: {more}", highlight=False, soft_wrap=True, markup=False)
 
 
-def print_lost(plan: Plan, sentence: str, storage: str | None, resumable: bool, program: str) -> None:
+def print_failed(plan: Plan, sentence: str, storage: str | None, resumable: bool, program: str) -> None:
     """What the sweep has lost, what is kept, and how to resume; `program` is what was called."""
     try:
         number = len(plan.run.record_names())
-        kept = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
+        stored = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
     except OSError:  # it may be the storage that is lost
-        kept = "Finished arms are kept"
+        stored = "Finished arms are kept"
     advice = f"To resume: {resuming(plan, storage)}" if resumable else "Resuming would end in the same way"
-    print(f"{program}: {sentence}. {kept}. {advice}", file=sys.stderr)
+    print(f"{program}: {sentence}. {stored}. {advice}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
@@ -202,7 +202,7 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
     with suppress(OSError):  # a storage that is lost as well
         state.look()
     console.print("Interrupted. Finished arms are kept.")
-    running = [f"{name} (at {one['phase']} {one['step']}/{one['steps']})" for name, one in state.running.items()]
+    running = [f"{name} (at {item['phase']} {item['step']}/{item['steps']})" for name, item in state.running.items()]
     if running:
         console.print(f"Continues from its last checkpoint: {', '.join(running)}", highlight=False)
     console.print("To resume:")

@@ -21,8 +21,8 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 @contextmanager
 def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator[Follower]:
     """A follower that tells every tracker of every finished arm; ends when all are told."""
-    told = {name: run.tracked(name) for name in names}
-    told[ALWAYS] = run.event_names()
+    details = {name: run.tracked(name) for name in names}
+    details[ALWAYS] = run.event_names()
     broken: set[str] = set()
 
     def tell(name: str, arm: str, record: Record) -> None:
@@ -34,9 +34,9 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
                 run.mark_tracked(name, arm, time.time())
         except Exception as error:  # a tracker that fails, in whatever way, is no reason to lose a sweep
             broken.add(name)
-            said = " ".join(str(error).split())
+            output = " ".join(str(error).split())
             console.print(
-                f"{name}: logging failed and is disabled; `branchwise resume` backfills it: {said}", markup=False
+                f"{name}: logging failed and is disabled; `branchwise resume` backfills it: {output}", markup=False
             )
 
     with ThreadPoolExecutor(1) as pool:
@@ -44,8 +44,8 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
 
         def follow(state: RunState, new: Sequence[str]) -> None:
             for arm in new:
-                for name in told:
-                    if arm not in told[name]:
+                for name in details:
+                    if arm not in details[name]:
                         pending.append(pool.submit(tell, name, arm, state.records[arm]))
 
         yield follow

@@ -27,25 +27,25 @@ def earlier_time(plan: Plan) -> EarlierTime | None:
     """Return the time by the latest run of the storage with the same settings and resources; None without one."""
     if plan.target is not None or plan.storage.local is None or not plan.slots:
         return None
-    wanted = _settings(yaml.safe_load(plan.space.resolved()))
-    found = []
+    expected = _settings(yaml.safe_load(plan.space.resolved()))
+    matches = []
     for run in runs(plan.storage):
         try:
-            if _settings(yaml.safe_load(run.read_space())) == wanted and (seconds := _mean_seconds(run)):
-                found.append((str(run.read_manifest().get("started", "")), run.name, seconds))
+            if _settings(yaml.safe_load(run.read_space())) == expected and (seconds := _mean_seconds(run)):
+                matches.append((str(run.read_manifest().get("started", "")), run.name, seconds))
         except (OSError, DamagedError, yaml.YAMLError, AttributeError):
             continue  # no run that anything can be learned from
-    if not found:
+    if not matches:
         return None
-    _, name, seconds = max(found)
+    _, name, seconds = max(matches)
     arms = plan.total - len(plan.arms) + sum(len(cohort.arms) for cohort in plan.cohorts)
     return EarlierTime(run=name, seconds=seconds * arms / plan.slots)
 
 
 def _settings(tree: dict[str, Any]) -> dict[str, Any]:
     resources = dict(tree.get("resources") or {})
-    kept = {key: resources.get(key) for key in ("cpus_per_trial", "gpus_per_trial", "arms_per_trial", "workers")}
-    return {**{key: tree.get(key) for key in (*SAME, "function")}, "resources": kept}
+    stored = {key: resources.get(key) for key in ("cpus_per_trial", "gpus_per_trial", "arms_per_trial", "workers")}
+    return {**{key: tree.get(key) for key in (*SAME, "function")}, "resources": stored}
 
 
 def _mean_seconds(run: RunFolder) -> float:

@@ -144,7 +144,7 @@ def _add(tree: dict[str, Any], extension: Extension, old: Space, ran: int) -> di
     for cell in extension.cells:
         if unknown := [name for name in cell if name not in full]:
             raise UserError(f"{option}: --add-cell: {unknown[0]} is no component of it; it has {', '.join(full)}")
-    further = [dict(one) for one in design.get("further_cells", ())]
+    further = [dict(item) for item in design.get("further_cells", ())]
     design["further_cells"] = [*further, *({**full, **cell} for cell in extension.cells)]
     if further and extension.components:  # the cells that ran have the new component at its full level
         _at_full(design["further_cells"], extension.components)

@@ -90,13 +90,13 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
                 f"at most {MAX_SURVIVORS} components with --survivors (by size: {ranking})"
             )
         return chosen
-    if unknown := [one for one in requested if one not in names]:
+    if unknown := [item for item in requested if item not in names]:
         raise UserError(f"--survivors {','.join(requested)}: {unknown[0]} is no component of {name}; its are {ranking}")
     if len(set(requested)) < len(requested) or len(requested) > MAX_SURVIVORS:
         raise UserError(
             f"--survivors {','.join(requested)}: {len(requested)} names; at most {MAX_SURVIVORS} different ones"
         )
-    return [one for one in names if one in requested]
+    return [entry for entry in names if entry in requested]
 
 
 def _tree(
@@ -109,9 +109,9 @@ def _tree(
     if others == "off":
         held: Mapping[str, Any] = {
             key: value
-            for one, component in design.components.items()
-            if one not in chosen
-            for key, value in component.patch(component.factor(one).reference).items()
+            for item, component in design.components.items()
+            if item not in chosen
+            for key, value in component.patch(component.factor(item).reference).items()
         }
         tree |= patched(screening.spec, held).model_dump(mode="json")
     rows = findings.headline.rows
@@ -121,14 +121,14 @@ def _tree(
         for row, rank in zip(rows, ranks([row.effect for row in rows]), strict=True)
         if row.effect.known
     }
-    if missing := [one for one in chosen if one not in effects]:
+    if missing := [entry for entry in chosen if entry not in effects]:
         raise UserError(f"run {name}: the main effect of {missing[0]} is not known; resume the screening first")
     components = tree["design"]["components"]
     return tree | {
         "name": f"{screening.name[: MAX_NAME - 10]}-follow-up",
         "design": {
             "kind": "factorial",
-            "components": {one: components[one] for one in chosen},
+            "components": {element: components[element] for element in chosen},
             "baselines": list(design.baselines),
             "outcomes": list(design.outcomes),
             "blocks": max(design.max_blocks, MIN_BLOCKS),

@@ -25,7 +25,7 @@ def first_fresh_seed(storage: Storage, space: Space, first: int, blocks: int) ->
 
 def confirmations_of(storage: Storage, name: str) -> list[str]:
     """Return the names of the runs that confirm the run of this name, or what it confirms itself."""
-    confirmed = {run.name: found for run in runs(storage) if (found := _confirmed_by(run))}
+    confirmed = {run.name: result for run in runs(storage) if (result := _confirmed_by(run))}
     root = _root(name, confirmed)
     return [run for run in confirmed if _root(run, confirmed) == root]
 

@@ -93,12 +93,12 @@ def target(text: str) -> Target:
         )
     if memory is None:
         return Target(count=int(match[1]), device=device_of(name), price=gpus[name].price)
-    wanted = float(memory[1])
+    expected = float(memory[1])
     # The slowest that has as much, so that a plan promises no more than any such GPU holds.
-    known = min(gpus, key=lambda one: (gpus[one].memory < wanted, abs(gpus[one].memory - wanted), gpus[one].best))
+    known = min(gpus, key=lambda one: (gpus[one].memory < expected, abs(gpus[one].memory - expected), gpus[one].best))
     return Target(
         count=int(match[1]),
-        device=replace(device_of(known), name=name, memory=wanted * 1e9),
+        device=replace(device_of(known), name=name, memory=expected * 1e9),
         price=None,
         reckoned_as=known,
     )

@@ -53,8 +53,8 @@ def gpu_names() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return names
-    shown = [one for one in visible.split(",") if one.strip() not in ("", "-1", "NoDevFiles")]
-    return names[: len(shown)]
+    displayed = [part for part in visible.split(",") if part.strip() not in ("", "-1", "NoDevFiles")]
+    return names[: len(displayed)]
 
 
 def threads_of_worker(space: Space) -> int:
@@ -107,7 +107,7 @@ def without_docstrings() -> str:
     return "PYTHONOPTIMIZE=2 (python -OO) removes docstrings, without which Ray does not start; unset it, or use 1"
 
 
-def tight_limits() -> str:
+def check_ulimits() -> str:
     """Which limit or mode of this process keeps a Ray cluster from starting here, and what to do; empty when none.
 
     Raises the one on open files itself where it may.

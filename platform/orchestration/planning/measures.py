@@ -11,7 +11,7 @@ from typing import Any
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import parse_yaml
-from branchwise.orchestration.planning.bill import device_here
+from branchwise.orchestration.planning.cost_estimate import device_here
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, run_named
@@ -25,7 +25,7 @@ from branchwise.trainables.runtime.ray_worker import TEACHER
 from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, RunFolder, Teachers, runs
 from branchwise.trainables.runtime.storage import Storage
 
-MOST_MEASURES = 1000
+MAX_MEASURES = 1000
 TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that slots end together
 
 
@@ -109,10 +109,10 @@ def plan_measures(
         teachers=_teachers_of(arms, space, storage, name),
     )
     _refuse_unlike(plan)
-    return fitted(plan, machine())
+    return fit_to_cluster(plan, machine())
 
 
-def fitted(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
+def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
     """The plan for this cluster."""
     plan = replace(plan, slots=slots(plan.space, on))
     plan = replace(plan, cohorts=tuple(_cohorts(plan)))
@@ -122,11 +122,11 @@ def fitted(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
 
 def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     """Pairs of a word and a text."""
-    beside = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
-    yield "models", f"{len(plan.arms)} students of {plan.run.name}{beside}"
+    staging = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{staging}"
     for number, measure in enumerate(plan.measures):
-        told = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
-        yield "" if number else "measures", f"{measure.key}  {told}"
+        message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
+        yield "" if number else "measures", f"{measure.key}  {message}"
     yield "to measure", f"{plan.left} of {plan.total}, {plan.slots} at a time"
     for spec in plan.nets:
         yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
@@ -139,9 +139,9 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], impo
     keys = [key for key, _ in axes]
     if twice := next((key for key in keys if keys.count(key) > 1 or key in fixed), None):
         raise UserError(f"--grid {twice}: is given twice")
-    if math.prod(len(values) for _, values in axes) > MOST_MEASURES:
-        raise UserError(f"--grid: makes more than {MOST_MEASURES} measures")
-    found: dict[str, Measure] = {}
+    if math.prod(len(values) for _, values in axes) > MAX_MEASURES:
+        raise UserError(f"--grid: makes more than {MAX_MEASURES} measures")
+    results: dict[str, Measure] = {}
     for values in itertools.product(*(values for _, values in axes)):
         patch = {**fixed, **dict(zip(keys, values, strict=True))}
         where = ", ".join(f"{key}={value}" for key, value in patch.items()) or "the run's own settings"
@@ -156,8 +156,8 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], impo
                 method.module.check_code(spec)
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from error
-        found.setdefault(key, Measure(key=key, patch=laid, settings=patch, spec=spec))
-    return tuple(found.values())
+        results.setdefault(key, Measure(key=key, patch=laid, settings=patch, spec=spec))
+    return tuple(results.values())
 
 
 def _axis(text: str, method: Method) -> tuple[str, list[Any]]:
@@ -191,10 +191,10 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
         if name not in names:
             cells = ", ".join(dict.fromkeys(record["cell"] for record in done))
             raise UserError(f"--arms {name}: is no finished arm or cell of {run.name}; cells: {cells or 'none'}")
-    kept = [r for r in done if not chosen or {r["arm"], r["cell"]} & set(chosen)]
-    if not kept:
+    stored = [r for r in done if not chosen or {r["arm"], r["cell"]} & set(chosen)]
+    if not stored:
         raise UserError(f"--run {run.name}: no arm has finished, so there is nothing to measure")
-    kept.sort(key=lambda record: (record["block"], record["arm"]))
+    stored.sort(key=lambda record: (record["block"], record["arm"]))
     return tuple(
         Arm(
             name=record["arm"],
@@ -202,7 +202,7 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
             teacher=record.get("teacher") or _asked(space, record["patch"]),
             **{key: record[key] for key in ("seed", "kind", "cell", "block", "components", "patch")},
         )
-        for record in kept
+        for record in stored
     )
 
 
@@ -214,14 +214,14 @@ def _asked(space: Space, patch: Mapping[str, Any]) -> str | None:
 
 def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:
     """The teachers of these arms, each once. Raises UserError when one is not there."""
-    asked = {arm.teacher for arm in arms}
-    found = {one.key: one for one in find_teachers(space, storage) if one.key in asked}
-    for one in found.values():
-        if not one.trained:
-            raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(one.key)}, is not there")
-    if lost := sorted(key for key in asked if key is not None and key not in found):
+    requested = {arm.teacher for arm in arms}
+    results = {entry.key: entry for entry in find_teachers(space, storage) if entry.key in requested}
+    for item in results.values():
+        if not item.trained:
+            raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(item.key)}, is not there")
+    if lost := sorted(key for key in requested if key is not None and key not in results):
         raise UserError(f"--run {name}: its space asks for other teachers now than when it was trained, for {lost[0]}")
-    return tuple(found.values())
+    return tuple(results.values())
 
 
 def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
@@ -229,14 +229,14 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
     there and not good enough."""
     nets = FeatureNets(storage)
     keys = [(space.module.features_key(measure.spec), measure.spec) for measure in measures]
-    asked: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
-    for key in filter(nets.trained, asked):
+    requested: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
+    for key in filter(nets.trained, requested):
         with scratch_folder() as scratch:
             try:
-                space.module.check_features(asked[key], nets.get(key, scratch))
+                space.module.check_features(requested[key], nets.get(key, scratch))
             except ValueError as error:
                 raise UserError(str(error)) from error
-    return tuple(spec for key, spec in asked.items() if not nets.trained(key))
+    return tuple(spec for key, spec in requested.items() if not nets.trained(key))
 
 
 def _refuse_unlike(plan: MeasurePlan) -> None:
@@ -256,19 +256,19 @@ def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
     at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
     number = itertools.count()
     for teacher in plan.teachers:
-        missing = [one for one in plan.measures if teachers.read_evaluation(teacher.key, one.key) is None]
+        missing = [measure for measure in plan.measures if teachers.read_evaluation(teacher.key, measure.key) is None]
         asks = next(arm for arm in plan.arms if arm.teacher == teacher.key)
         for group in _groups(missing, max(1, plan.slots)):
-            patches = [{**asks.patch, **one.patch} for one in group]
+            patches = [{**asks.patch, **item.patch} for item in group]
             arms = tuple(
                 Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
                 for p in patches
             )
             seconds = sum(module.estimate_measure(arm.spec, True, on) for arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
-    known = {one.key: set(measurements.folder(one.key).record_names()) for one in plan.measures}
+    known = {entry.key: set(measurements.folder(entry.key).record_names()) for entry in plan.measures}
     for arm in plan.arms:
-        missing = [one for one in plan.measures if arm.name not in known[one.key]]
+        missing = [element for element in plan.measures if arm.name not in known[element.key]]
         for group in _groups(missing, at_once):
             patches = [{**arm.patch, **one.patch} for one in group]
             arms = tuple(replace(arm, patch=patch, spec=method.patched(patch)) for patch in patches)

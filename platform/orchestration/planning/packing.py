@@ -59,8 +59,8 @@ def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
 
 def _end(seconds: Sequence[float], slots: int) -> float:
     ends = [0.0] * slots
-    for one in seconds:
-        heapq.heapreplace(ends, ends[0] + one)
+    for duration in seconds:
+        heapq.heapreplace(ends, ends[0] + duration)
     return max(ends)
 
 
@@ -87,14 +87,14 @@ def _of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
 
 def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
     """Layouts of every number of cohorts up to a few for each slot, in which costly blocks have more of them."""
-    whole = {name: cost(block) for name, block in blocks.items()}
+    complete = {name: cost(block) for name, block in blocks.items()}
     counts = dict.fromkeys(blocks, 1)
     layouts: list[Layout] = []
     for _ in range(FEW_BLOCKS * slots):
         open_blocks = [name for name, count in counts.items() if count < len(blocks[name])]
         if not open_blocks:
             break
-        counts[max(open_blocks, key=lambda name: whole[name] / counts[name])] += 1
+        counts[max(open_blocks, key=lambda name: complete[name] / counts[name])] += 1
         layouts.append({name: (count, len(blocks[name]), False) for name, count in counts.items()})
     return layouts
 
@@ -110,8 +110,8 @@ def _timed(blocks: Blocks, layout: Layout, cost: Cost) -> list[tuple[float, list
         way = (_settings(block), layout[name])
         if way not in ways:
             groups = _balanced(block, *layout[name], cost)
-            ways[way] = [(cost([block[place] for place in group]), group) for group in groups]
-        timed += [(seconds, [block[place] for place in group]) for seconds, group in ways[way]]
+            ways[way] = [(cost([block[item] for item in group]), group) for group in groups]
+        timed += [(seconds, [block[entry] for entry in group]) for seconds, group in ways[way]]
     return sorted(timed, key=lambda pair: -pair[0])
 
 
@@ -127,9 +127,9 @@ def _balanced(block: Sequence[Arm], count: int, size: int, filled: bool, cost: C
     cost nearly the same, or `filled` one after another."""
     groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
-    for seconds, place in sorted(((cost([arm]), place) for place, arm in enumerate(block)), key=lambda pair: -pair[0]):
+    for seconds, item in sorted(((cost([arm]), entry) for entry, arm in enumerate(block)), key=lambda pair: -pair[0]):
         open_groups = [index for index in range(count) if len(groups[index]) < size]
         cheapest = open_groups[0] if filled else min(open_groups, key=totals.__getitem__)
-        groups[cheapest].append(place)
+        groups[cheapest].append(item)
         totals[cheapest] += seconds
     return groups

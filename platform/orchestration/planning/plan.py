@@ -9,15 +9,21 @@ from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Spent, spent_of
-from branchwise.orchestration.planning.bill import cohort_bill, device_here, fits, teacher_bill, too_large
+from branchwise.orchestration.planning.cost_estimate import (
+    cohort_estimate,
+    device_here,
+    fits,
+    teacher_estimate,
+    too_large,
+)
 from branchwise.orchestration.planning.gpus import Target, price_of
 from branchwise.orchestration.planning.machine import (
     Cluster,
+    check_ulimits,
     machine,
     missing_inputs,
     shortages,
     slots,
-    tight_limits,
 )
 from branchwise.orchestration.planning.packing import Cost, makespan, pack
 from branchwise.orchestration.run_folder.plan_file import (
@@ -32,7 +38,7 @@ from branchwise.orchestration.run_folder.tables import Record, finished, records
 from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
-from branchwise.orchestration.tuning.warm_start import Earlier, earlier_arms
+from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
 from branchwise.trainables import Arm, Cohort, Device
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
@@ -62,7 +68,7 @@ class Plan:
     resumed: bool
     named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
-    earlier: tuple[Earlier, ...] = ()  # arms of other runs that a new search learns from
+    earlier: tuple[WarmStartTrial, ...] = ()  # arms of other runs that a new search learns from
     nothing_left: bool = False  # every arm has its result already
     device: Device | None = (
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
@@ -80,7 +86,7 @@ class Plan:
 
     def seconds_of(self, teacher: Teacher) -> float:
         """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
-        return teacher_bill(self, teacher).total
+        return teacher_estimate(self, teacher).total
 
     @property
     def arm_seconds(self) -> float:
@@ -91,7 +97,7 @@ class Plan:
         if not self.space.design.searches():
             return slowed * sum(makespan(stage, at_a_time) for _, stage in self.stages if stage)
         size = self.search_size
-        cohort = cohort_bill(self.space, [self.space.spec] * size, self.device).total
+        cohort = cohort_estimate(self.space, [self.space.spec] * size, self.device).total
         return slowed * cohort / size * self.total / at_a_time
 
     @property
@@ -168,7 +174,7 @@ def plan_new(
     )
     if space.reuse:
         plan = replace(plan, reused=tuple(reusable_arms(space, storage, plan.arms, space.reuse)))
-    return fitted(plan, target.cluster if target else machine())
+    return fit_to_cluster(plan, target.cluster if target else machine())
 
 
 def renamed(plan: Plan, taken: Collection[str]) -> Plan:
@@ -190,32 +196,32 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     if space.has_trainable:
         refuse_other_teachers(run, teachers)
     arms = {arm.name: arm for arm in _known_beforehand(space)}
-    found = records(run)
+    result = records(run)
     device = device_here(space)
     cost = _cost(space, device)
-    left = []
+    remaining = []
     for cohort, names in cohorts.items():
         if unknown := [arm for arm in names if arm not in arms]:
             raise UserError(f"{run.plan_path()}: cohorts.{cohort}: {unknown[0]} is no arm of its space")
-        missing = tuple(arms[arm] for arm in names if not finished(found.get(arm)))
+        missing = tuple(arms[arm] for arm in names if not finished(result.get(arm)))
         if missing:
-            left.append(Cohort(name=cohort, arms=missing, seconds=cost(missing)))
+            remaining.append(Cohort(name=cohort, arms=missing, seconds=cost(missing)))
     plan = Plan(
         space=space,
         storage=storage,
         run=run,
         arms=tuple(arms.values()),
-        cohorts=tuple(left),
+        cohorts=tuple(remaining),
         slots=slots(space, machine()),
         teachers=teachers,
         resumed=True,
-        damaged=tuple(arm for arm, record in found.items() if record is None),
+        damaged=tuple(arm for arm, record in result.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
-        nothing_left=not left,
+        nothing_left=not remaining,
         device=device,
     )
     if space.design.searches():
-        plan = _of_searches(plan, found)
+        plan = _of_searches(plan, result)
     stopped_after = run.read_manifest().get("stopped_after")
     if stopped_after is None:
         return plan
@@ -223,7 +229,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     return replace(plan, nothing_left=not plan.cohorts)
 
 
-def _of_searches(plan: Plan, found: Mapping[str, Record | None]) -> Plan:
+def _of_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
     """The plan of a resumed run that searches: what is left of it, and how many arms it has once they are over."""
     plan = replace(plan, nothing_left=False)
     if not plan.run.searching():
@@ -233,7 +239,7 @@ def _of_searches(plan: Plan, found: Mapping[str, Record | None]) -> Plan:
     arms = known_arms(plan.space, plan.run)
     if all(arm.kind == "search" for arm in arms):
         return plan
-    over = all(finished(found.get(arm.name)) for arm in arms)
+    over = all(finished(result.get(arm.name)) for arm in arms)
     return replace(plan, nothing_left=over, known_total=len(arms) if over else None)
 
 
@@ -243,16 +249,16 @@ def _known_beforehand(space: Space) -> tuple[Arm, ...]:
 
 def second_stage(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
     """The cohorts of the `arms` that a search led to, each as it was the first time, without what has a result."""
-    found = records(plan.run)
-    left = []
+    result = records(plan.run)
+    remaining = []
     for cohort in _pack(plan, [arm for arm in arms if arm.kind != "search"]):
-        missing = tuple(arm for arm in cohort.arms if not finished(found.get(arm.name)))
+        missing = tuple(arm for arm in cohort.arms if not finished(result.get(arm.name)))
         if missing:
-            left.append(replace(cohort, arms=missing))
-    return tuple(left)
+            remaining.append(replace(cohort, arms=missing))
+    return tuple(remaining)
 
 
-def fitted(plan: Plan, on: Cluster) -> Plan:
+def fit_to_cluster(plan: Plan, on: Cluster) -> Plan:
     """The plan for this cluster. The cohorts of a resumed run stay as they are: their checkpoints go by their names."""
     plan = replace(plan, slots=slots(plan.space, on))
     return plan if plan.resumed else replace(plan, cohorts=_pack_stages(plan))
@@ -273,11 +279,11 @@ def cohort_size(space: Space) -> int | None:
     return 1 if space.module.cohort_key(space.spec) is None else None
 
 
-def obstacle_here(plan: Plan) -> str:
+def blocking_issues(plan: Plan) -> str:
     """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
-    here = [] if plan.target else [missing_inputs(plan.space), tight_limits()]
-    return "; ".join(filter(None, [*short, too_large(plan), *here]))
+    current = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
+    return "; ".join(filter(None, [*short, too_large(plan), *current]))
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -331,7 +337,7 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
     looks = plan.space.design.looks
     ends = looks.blocks if looks else (plan.space.design.max_blocks,)
     cohorts: list[Cohort] = []
-    reused = {one.arm.name for one in plan.reused}
+    reused = {item.arm.name for item in plan.reused}
     for begin, end in zip((0, *ends), ends, strict=False):
         for cohort in _pack(plan, [arm for arm in plan.arms if begin <= arm.block < end and arm.name not in reused]):
             cohorts.append(replace(cohort, name=f"t{len(cohorts):04d}"))
@@ -340,9 +346,9 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
 
 def shortened(plan: Plan, blocks: int) -> Plan:
     """The plan of a run that a look after so many blocks has ended: what it has run is all there is to run."""
-    kept = tuple(arm for arm in plan.arms if arm.block < blocks)
-    left = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
-    return replace(plan, arms=kept, cohorts=left, stopped_after=blocks)
+    stored = tuple(arm for arm in plan.arms if arm.block < blocks)
+    remaining = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
+    return replace(plan, arms=stored, cohorts=remaining, stopped_after=blocks)
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
@@ -367,7 +373,7 @@ def _cost(space: Space, device: Device | None) -> Cost:
         patches = tuple(patch for patch, _ in by_patch)
         if patches not in seconds:
             specs = [arms[number].spec for _, number in by_patch]
-            seconds[patches] = cohort_bill(space, specs, device).total
+            seconds[patches] = cohort_estimate(space, specs, device).total
         return seconds[patches]
 
     return cost

@@ -35,12 +35,12 @@ def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[st
     """Adds to the rates of a device, in the place of those of the same kind, net and way; whole or not at all."""
     file = rates_file(device)
     new = {_key(rate): rate for rate in rates}
-    kept = [rate for rate in read_rates(device) if _key(rate) not in new]
+    stored = [rate for rate in read_rates(device) if _key(rate) not in new]
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=file.parent)
+    handle, staging = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(handle, "w") as stream:
-        json.dump({"format": FORMAT, "device": device, **about, "rates": [*kept, *new.values()]}, stream, indent=1)
-    os.replace(beside, file)
+        json.dump({"format": FORMAT, "device": device, **about, "rates": [*stored, *new.values()]}, stream, indent=1)
+    os.replace(staging, file)
     return file
 
 

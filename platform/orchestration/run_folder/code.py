@@ -24,8 +24,8 @@ def own_files(space: Space) -> list[Path]:
         return [folder]
     if space.trainable in BUILT_IN or space.trainable.startswith(session.PREFIX):
         return []
-    found = importlib.util.find_spec(package)
-    files = [Path(file) for file in (found.submodule_search_locations or [found.origin or ""])] if found else []
+    match = importlib.util.find_spec(package)
+    files = [Path(file) for file in (match.submodule_search_locations or [match.origin or ""])] if match else []
     return [folder] if any(file.is_relative_to(folder) for file in files) else files
 
 

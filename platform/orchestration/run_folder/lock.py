@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from branchwise.orchestration.errors import StorageLostError, TakenOverError, UserError
-from branchwise.orchestration.time_limit import Silence
+from branchwise.orchestration.time_limit import IdleTimer
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import LOCK
 from branchwise.run_files.sealing import DamagedError
@@ -37,7 +37,7 @@ class Lease:
     renewals: int = 0
     failure: OSError | None = None
     holder: Mapping[str, Any] | None = None  # another one, who has taken it
-    _silence: Silence = field(default_factory=Silence)
+    _silence: IdleTimer = field(default_factory=IdleTimer)
 
     def check(self) -> None:
         """Raises TakenOverError when another process holds the folder, and StorageLostError once the lease has run out
@@ -58,11 +58,11 @@ def hold(folder: Storage) -> Iterator[Lease]:
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
-    mine = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-    mine |= {"place": place(), "born": born(os.getpid())}
-    _take(folder, mine)
+    local = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    local |= {"place": place(), "born": born(os.getpid())}
+    _take(folder, local)
     lease, stop = Lease(folder), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(folder, mine, lease, stop), daemon=True)
+    renewer = threading.Thread(target=_renew, args=(folder, local, lease, stop), daemon=True)
     renewer.start()
     try:
         yield lease
@@ -71,12 +71,12 @@ def hold(folder: Storage) -> Iterator[Lease]:
         renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
         if not renewer.is_alive() and not lease.holder:
             with suppress(OSError):  # of a storage that is lost; the lease runs out by itself
-                if _is(folder, mine):
+                if _is(folder, local):
                     folder.delete(LOCK)
 
 
 @contextmanager
-def hold_when_free(folder: Storage, waiting: Callable[[], None]) -> Iterator[None]:
+def acquire_blocking(folder: Storage, waiting: Callable[[], None]) -> Iterator[None]:
     """Like `hold`, but calls `waiting` every second while another process holds `folder`."""
     with ExitStack() as stack:
         while True:
@@ -89,13 +89,13 @@ def hold_when_free(folder: Storage, waiting: Callable[[], None]) -> Iterator[Non
         yield
 
 
-def living_holder(folder: Storage) -> Mapping[str, Any] | None:
+def active_lease_owner(folder: Storage) -> Mapping[str, Any] | None:
     """Who holds `folder`: host, pid and the time of the last sign of life; None when nobody alive does."""
     holder: Mapping[str, Any] | None = _holder(folder)
     return holder if holder and _alive(holder) else None
 
 
-def _take(folder: Storage, mine: Mapping[str, Any]) -> None:
+def _take(folder: Storage, local: Mapping[str, Any]) -> None:
     with _guarded(folder):
         other = _holder(folder)
         if other and _alive(other):
@@ -104,7 +104,7 @@ def _take(folder: Storage, mine: Mapping[str, Any]) -> None:
                 f"{folder.root} is in use by process {other['pid']} on {other['host']}, which gave its last sign of "
                 f"life {ago} s ago; wait for it or stop it first"
             )
-        _write(folder, mine)
+        _write(folder, local)
 
 
 @contextmanager
@@ -137,24 +137,24 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     return True
 
 
-def _renew(folder: Storage, mine: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
+def _renew(folder: Storage, local: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         try:
             other = _holder(folder)
-            if other and other["token"] != mine["token"]:
+            if other and other["token"] != local["token"]:
                 lease.holder = other
                 return
             if other or folder.names(""):  # a lock that was deleted or damaged is written again
-                _write(folder, mine)
+                _write(folder, local)
         except OSError as error:
             lease.failure = error
         else:
             lease.renewals, lease.failure = lease.renewals + 1, None
 
 
-def _is(folder: Storage, mine: Mapping[str, Any]) -> bool:
+def _is(folder: Storage, local: Mapping[str, Any]) -> bool:
     other = _holder(folder)
-    return other is not None and other["token"] == mine["token"]
+    return other is not None and other["token"] == local["token"]
 
 
 def _holder(folder: Storage) -> Any:
@@ -165,5 +165,5 @@ def _holder(folder: Storage) -> Any:
         return None
 
 
-def _write(folder: Storage, mine: Mapping[str, Any]) -> None:
-    folder.write_json(LOCK, {**mine, "renewed": time.time()})
+def _write(folder: Storage, local: Mapping[str, Any]) -> None:
+    folder.write_json(LOCK, {**local, "renewed": time.time()})

@@ -9,8 +9,8 @@ from typing import Any
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree
-from branchwise.orchestration.run_folder.lock import living_holder
-from branchwise.orchestration.run_folder.teachers import Teacher, asked_teachers
+from branchwise.orchestration.run_folder.lock import active_lease_owner
+from branchwise.orchestration.run_folder.teachers import Teacher, required_teachers
 from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse_untrusted, untrusted
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.run_files.layout import FORMAT, PLAN, SPACE
@@ -36,7 +36,7 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
     number = 1
     while True:
         run = RunFolder(storage, space.name if number == 1 else f"{space.name}-{number}")
-        if run.name not in taken and not run.taken() and not living_holder(run.files):
+        if run.name not in taken and not run.taken() and not active_lease_owner(run.files):
             return run
         number += 1
 
@@ -65,7 +65,7 @@ def write_plan(
             **space.design.outline(space.method),
             "extends": extends,
             **declared(space.module),
-            "teachers": [teacher.whose() for teacher in asked_teachers(space)],
+            "teachers": [teacher.whose() for teacher in required_teachers(space)],
             "published": space.published.model_dump(mode="json") if space.published else None,
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }
@@ -148,9 +148,9 @@ def refuse_other_data(run: RunFolder, space: Space) -> None:
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
     """Raises UserError when arms that are left would learn from other teachers than those that are finished did."""
     planned = run.read_plan().get("teachers")
-    asked = {teacher.key for teacher in teachers}
+    requested = {teacher.key for teacher in teachers}
     # A plan that names none is of a version in which all arms learned from one.
-    same = len(asked) <= 1 if planned is None else asked == {teacher["key"] for teacher in planned}
+    same = len(requested) <= 1 if planned is None else requested == {teacher["key"] for teacher in planned}
     if not same:
         raise UserError(
             f"{run.space_path()}: asks for other teachers than when this run started: the run cannot be resumed; start "

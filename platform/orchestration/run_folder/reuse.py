@@ -49,8 +49,8 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
     """
     if not space.has_trainable:
         return []  # a dry run cannot tell which of them are equal
-    wanted = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
-    here = circumstances(space) if sources else {}
+    expected = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
+    current = circumstances(space) if sources else {}
     found: dict[str, ReusedArm] = {}
     for source in sources:
         run = run_named(storage, source, "reuse")
@@ -59,11 +59,11 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
         other = read_space_like(run, space)
         if other is None:
             raise UserError(f"reuse {source}: its trainable is another one; it must be {space.trainable}")
-        _refuse_others(source, run.read_manifest(), here)
+        _refuse_others(source, run.read_manifest(), current)
         for record in records(run).values():
             if record is None or record["status"] != "done" or record["kind"] == "search":
                 continue
-            arm = wanted.get(_key(record["seed"], other.method.patched(record["patch"]), record["teacher"]))
+            arm = expected.get(_key(record["seed"], other.method.patched(record["patch"]), record["teacher"]))
             if arm is not None:
                 found.setdefault(arm.name, ReusedArm(arm=arm, source=record.get("reused_from", source), record=record))
     return [found[arm.name] for arm in arms if arm.name in found]
@@ -71,15 +71,15 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
 
 def copy_records(run: RunFolder, reused: Sequence[ReusedArm]) -> None:
     """Write the records into the run; models and samples stay where they are."""
-    for one in reused:
-        if not run.has_record(one.arm.name):
-            record = {key: value for key, value in one.record.items() if key != "sha256"}
-            run.write_record(one.arm.name, record | one.arm.described() | {"reused_from": one.source})
+    for item in reused:
+        if not run.has_record(item.arm.name):
+            record = {key: value for key, value in item.record.items() if key != "sha256"}
+            run.write_record(item.arm.name, record | item.arm.described() | {"reused_from": item.source})
 
 
 def counts(reused: Sequence[ReusedArm]) -> dict[str, int]:
     """Arms taken, by the run that they come from."""
-    sources = [one.source for one in reused]
+    sources = [item.source for item in reused]
     return {source: sources.count(source) for source in dict.fromkeys(sources)}
 
 
@@ -87,18 +87,18 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
     return seed, spec.model_dump_json(), teacher
 
 
-def _refuse_others(source: str, manifest: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def _refuse_others(source: str, manifest: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises UserError where the run was made by other code, other versions or on another machine."""
     there = manifest.get("versions") or {}
     differing = [
-        f"{what} ({manifest.get(key)} there, {here[key]} here)"
+        f"{what} ({manifest.get(key)} there, {current[key]} here)"
         for key, what in (("code_sha256", "code"), ("machine", "machine"), ("python", "Python"))
-        if manifest.get(key) is None or manifest.get(key) != here[key]
+        if manifest.get(key) is None or manifest.get(key) != current[key]
     ]
     differing += [
-        f"{name} ({there.get(name)} there, {here['versions'][name]} here)"
+        f"{name} ({there.get(name)} there, {current['versions'][name]} here)"
         for name in DECIDE_NUMBERS
-        if there.get(name) != here["versions"][name]
+        if there.get(name) != current["versions"][name]
     ]
     if differing:
         raise UserError(

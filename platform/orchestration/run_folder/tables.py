@@ -40,13 +40,13 @@ OWN_COLUMNS = {
 
 def records(run: RunFolder) -> dict[str, Record | None]:
     """What the workers recorded of each finished arm, by its name; None for a record that is damaged."""
-    found: dict[str, Record | None] = {}
+    results: dict[str, Record | None] = {}
     for arm in run.record_names():
         try:
-            found[arm] = run.read_record(arm)
+            results[arm] = run.read_record(arm)
         except DamagedError:
-            found[arm] = None
-    return found
+            results[arm] = None
+    return results
 
 
 def finished(record: Record | None) -> bool:
@@ -54,11 +54,11 @@ def finished(record: Record | None) -> bool:
     return record is not None and record["status"] != "failed"
 
 
-def forget_failures(run: RunFolder, arms: Iterable[str]) -> None:
+def clear_failed_records(run: RunFolder, arms: Iterable[str]) -> None:
     """Lets those of `arms` run again that failed, or whose record is damaged."""
-    found = records(run)
+    result = records(run)
     for arm in arms:
-        if arm in found and not finished(found[arm]):
+        if arm in result and not finished(result[arm]):
             run.delete_record(arm)
 
 
@@ -86,7 +86,7 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
     """The Parquet files of these records, by the table's name."""
     import pandas as pd
 
-    evaluations = {one.address: one.evaluation for one in teachers if one.evaluation is not None}
+    evaluations = {teacher.address: teacher.evaluation for teacher in teachers if teacher.evaluation is not None}
     rows = [_row(sweep, space, record, evaluations) for record in done]
     schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))

@@ -46,30 +46,30 @@ def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
 
     Raises UserError when what the space names is not there, or when a stored teacher is damaged.
     """
-    return tuple(look_again(teacher, storage) for teacher in asked_teachers(space))
+    return tuple(refresh(teacher, storage) for teacher in required_teachers(space))
 
 
-def asked_teachers(space: Space) -> tuple[Teacher, ...]:
+def required_teachers(space: Space) -> tuple[Teacher, ...]:
     """The teachers that the arms of `space` ask for, block by block in the order of the cells. Raises UserError."""
     method, cells = space.method, space.design.cells(space.method)
     by_block = any(method.in_block(cell.patch, 0) != cell.patch for cell in cells)
-    asked: dict[TeacherAddress, Teacher] = {}
+    requested: dict[TeacherAddress, Teacher] = {}
     for block, seed in enumerate(space.design.seeds() if by_block else (0,)):
         for cell in cells:
             patch = method.in_block(cell.patch, seed)
             address = method.teacher(patch)
             if address is None:
                 continue
-            known = asked.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
-            asked[address] = replace(
+            known = requested.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
+            requested[address] = replace(
                 known,
                 cells=tuple(dict.fromkeys((*known.cells, cell.cell))),
                 blocks=tuple(dict.fromkeys((*known.blocks, block))) if by_block else (),
             )
-    return tuple(asked.values())
+    return tuple(requested.values())
 
 
-def look_again(teacher: Teacher, storage: Storage) -> Teacher:
+def refresh(teacher: Teacher, storage: Storage) -> Teacher:
     """The teacher as it stands now. Raises UserError when it is damaged."""
     teachers = Teachers(storage)
     if not teachers.trained(teacher.key):
@@ -79,8 +79,8 @@ def look_again(teacher: Teacher, storage: Storage) -> Teacher:
         try:
             teachers.get(teacher.key, local)
         except DamagedError as error:
-            told = f"{error}; delete {teachers.path(teacher.key)} to have the teacher trained again"
-            raise UserError(told) from error
+            message = f"{error}; delete {teachers.path(teacher.key)} to have the teacher trained again"
+            raise UserError(message) from error
     evaluation = teachers.read_evaluation(teacher.key, teacher.address.evaluation)
     if evaluation is not None and local is not None:
         try:

@@ -34,9 +34,9 @@ def record(run: RunFolder, originals: Mapping[str, bytes]) -> None:
     with suppress(OSError, RuntimeError):
         file = _file(originals)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = file.with_suffix(f".{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"run": run.root, "time": time.time()}))
-        beside.replace(file)
+        staging = file.with_suffix(f".{os.getpid()}.tmp")
+        staging.write_text(json.dumps({"run": run.root, "time": time.time()}))
+        staging.replace(file)
 
 
 def is_trusted(originals: Mapping[str, bytes]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from branchwise.orchestration.designs.base import Found
+from branchwise.orchestration.designs.base import BestConfigs
 from branchwise.orchestration.designs.tuning import Tuning
 from branchwise.orchestration.input.yaml_file import to_yaml
 from branchwise.orchestration.space import Space, parse_space
@@ -20,7 +20,7 @@ MAX_FACTORIAL = 4  # components; with more, one is left out at a time
 MAX_NAME = 64
 
 
-def best_space(space: Space, found: Found) -> str | None:
+def best_space(space: Space, found: BestConfigs) -> str | None:
     """Return the space that asks which of the best settings did it.
 
     The best settings are the full method, each that the search has changed is a component, and the seeds are fresh.

@@ -48,7 +48,7 @@ class CohortQueue(Searcher, ABC):
         return {}  # Tune pickles its searcher; nobody reads that
 
 
-class InOrder(CohortQueue):
+class FifoQueue(CohortQueue):
     """Each of the cohorts once, in their order."""
 
     def __init__(self, cohorts: Iterable[Cohort]) -> None:
@@ -59,7 +59,7 @@ class InOrder(CohortQueue):
         return next(self._left, Searcher.FINISHED)
 
 
-class Metered(InOrder):
+class Metered(FifoQueue):
     """The cohorts in their order until a limit is reached; `reason` then says which."""
 
     def __init__(self, cohorts: Iterable[Cohort], meter: Meter) -> None:

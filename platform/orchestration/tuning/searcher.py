@@ -43,9 +43,9 @@ class StudySearcher(CohortQueue):
             if opened.search.options.scheduler == "wilcoxon":
                 opened.study.pruner = wilcoxon_pruner()
             for trial in opened.asked():
-                asked = self._take_up(opened, trial)
-                following += [one for one in asked if one[2]]
-                new += [one for one in asked if not one[2]]
+                requested = self._take_up(opened, trial)
+                following += [item for item in requested if item[2]]
+                new += [entry for entry in requested if not entry[2]]
         self._waiting = [*following, *new]
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
@@ -95,12 +95,12 @@ class StudySearcher(CohortQueue):
         if self._unfinished:
             return self._unfinished.popitem()
         following = any(i for _, _, i in self._waiting)
-        while not following and len(self._waiting) < self._size and (opened := self._neediest()):
+        while not following and len(self._waiting) < self._size and (opened := self._study_with_most_remaining()):
             self._waiting.append((opened, self._ask(opened), 0))
         keys = [(i, opened.method.cohort_key(opened.arm(trial, i))) for opened, trial, i in self._waiting]
         alike = [index for index, key in enumerate(keys) if key == keys[0]][: self._size]
         cohort = [self._waiting[index] for index in alike]
-        self._waiting = [one for index, one in enumerate(self._waiting) if index not in alike]
+        self._waiting = [item for index, item in enumerate(self._waiting) if index not in alike]
         if not cohort:
             return "", []
         opened, first, i = cohort[0]
@@ -118,10 +118,10 @@ class StudySearcher(CohortQueue):
         if opened.seeds > 1 or not alone:
             writable.set_user_attr(COHORT, cohort)
 
-    def _neediest(self) -> OpenStudy | None:
+    def _study_with_most_remaining(self) -> OpenStudy | None:
         """The study with most suggestions still to ask for."""
-        wanted = [(_wanted(opened), opened) for opened in self._studies]
-        most, neediest = max(wanted, key=lambda pair: pair[0])
+        expected = [(_wanted(opened), opened) for opened in self._studies]
+        most, neediest = max(expected, key=lambda pair: pair[0])
         return neediest if most > 0 else None
 
     def _ask(self, opened: OpenStudy) -> FrozenTrial:
@@ -157,9 +157,9 @@ class StudySearcher(CohortQueue):
         return []
 
     def _tell_done(self, opened: OpenStudy, trial: FrozenTrial, i: int, value: float) -> list[Asked]:
-        asked = self._open(opened, trial)
+        requested = self._open(opened, trial)
         if opened.seeds > 1 and len(opened.objectives) == 1 and i not in _now(opened, trial).intermediate_values:
-            asked.report(value, i)
+            requested.report(value, i)
         if i + 1 < opened.seeds:
             if not self._stops(opened, trial, i + 1):
                 return [(opened, trial, i + 1)]
@@ -167,7 +167,7 @@ class StudySearcher(CohortQueue):
             return []
         means = opened.values(trial)
         for constraint, violation in violations(opened.search.options, means).items():
-            asked.set_constraint(constraint, violation)
+            requested.set_constraint(constraint, violation)
         opened.study.tell(trial.number, [means[objective] for objective, _ in opened.objectives])
         return []
 
@@ -178,7 +178,7 @@ class StudySearcher(CohortQueue):
             return False
         if options.scheduler == "wilcoxon":
             return self._open(opened, trial).should_prune()
-        best = next((one for one in opened.best() if one.number != trial.number), None)
+        best = next((item for item in opened.best() if item.number != trial.number), None)
         if best is None:
             return False
         ((_, sign),) = opened.objectives
@@ -200,6 +200,6 @@ def _now(opened: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
 
 def _wanted(opened: OpenStudy) -> int:
     """Suggestions still to ask for. A failed one is replaced, but at most half as many as were wanted."""
-    asked, wanted = opened.asked(), opened.search.options.searched
-    failed = sum(trial.state == TrialState.FAIL for trial in asked)
-    return wanted - (len(asked) - failed) - max(0, failed - wanted // 2)
+    requested, expected = opened.asked(), opened.search.options.searched
+    failed = sum(trial.state == TrialState.FAIL for trial in requested)
+    return expected - (len(requested) - failed) - max(0, failed - expected // 2)

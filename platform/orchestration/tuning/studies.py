@@ -16,19 +16,19 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from branchwise.orchestration.designs.base import Found
+from branchwise.orchestration.designs.base import BestConfigs
 from branchwise.orchestration.designs.method import Method
-from branchwise.orchestration.designs.tuning import CellSearch, Knob, Tuning, objectives
+from branchwise.orchestration.designs.tuning import CellSearch, Hyperparameter, Tuning, objectives
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tuning.journal import Journal
-from branchwise.orchestration.tuning.warm_start import Earlier
+from branchwise.orchestration.tuning.warm_start import WarmStartTrial
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables import Arm
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import setting
 
 WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
-MOST_OF_A_FRONT = 4  # settings of a Pareto front that are confirmed
+MAX_FRONT = 4  # settings of a Pareto front that are confirmed
 BEGUN = "begun"  # the attribute that tells on how many of its seeds a suggestion was handed out
 ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -98,16 +98,16 @@ class OpenStudy:
         """What was measured of a suggestion, by column: of several seeds, the means."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
-        found = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
-        return found[0] if len(found) == 1 else _means(found)
+        matches = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
+        return matches[0] if len(matches) == 1 else _means(matches)
 
     def record(self, trial: FrozenTrial, i: int = 0) -> Mapping[str, Any] | None:
         """What the worker left of a suggestion's arm; None when there is nothing that can be relied on."""
         try:
-            found: Mapping[str, Any] = self.run.read_record(self.arm_name(trial, i))
+            result: Mapping[str, Any] = self.run.read_record(self.arm_name(trial, i))
         except (FileNotFoundError, DamagedError):
             return None
-        return found
+        return result
 
     def best(self) -> list[FrozenTrial]:
         """Of the finished suggestions that break no constraint, the best one.
@@ -124,19 +124,19 @@ class OpenStudy:
         front = [
             one for one, before in zip(front, [None, *front], strict=False) if not before or one.values != before.values
         ]
-        if len(front) <= MOST_OF_A_FRONT:
+        if len(front) <= MAX_FRONT:
             return front
-        gap = (len(front) - 1) / (MOST_OF_A_FRONT - 1)
-        return [front[round(index * gap)] for index in range(MOST_OF_A_FRONT)]
+        gap = (len(front) - 1) / (MAX_FRONT - 1)
+        return [front[round(index * gap)] for index in range(MAX_FRONT)]
 
     def _cost(self, trial: FrozenTrial) -> list[float]:
         """A suggestion's values, turned so that less is better."""
         return [sign * value for (_, sign), value in zip(self.objectives, trial.values, strict=True)]
 
 
-def _means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def _means(match: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The mean of each column that is a number in all of them."""
-    columns: dict[str, list[Any]] = {key: [values.get(key) for values in found] for key in (found[0] if found else ())}
+    columns: dict[str, list[Any]] = {key: [values.get(key) for values in match] for key in (match[0] if match else ())}
     return {
         key: fmean(values)
         for key, values in columns.items()
@@ -144,8 +144,8 @@ def _means(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    pairs = list(zip(one, other, strict=True))
+def _beats(item: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(item, other, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
@@ -154,11 +154,11 @@ def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
     return {constraint.text: constraint.violation(values) for constraint in options.constraints()}
 
 
-def found(studies: Sequence[OpenStudy]) -> Found | None:
+def found(studies: Sequence[OpenStudy]) -> BestConfigs | None:
     """The patches that each search has found; None while one still has suggestions to make, or to finish."""
     for opened in studies:
-        asked = opened.asked()
-        if len(asked) < opened.search.options.searched or any(one.state == TrialState.RUNNING for one in asked):
+        required = opened.asked()
+        if len(required) < opened.search.options.searched or any(one.state == TrialState.RUNNING for one in required):
             return None
     return {
         opened.search.cell: [{**opened.search.patch, **opened.settings(trial)} for trial in opened.best()]
@@ -179,7 +179,7 @@ def known_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
     return searched if settings is None else (*searched, *space.design.arms(space.method, settings))
 
 
-def open_studies(space: Space, run: RunFolder, earlier: Sequence[Earlier] = ()) -> tuple[OpenStudy, ...]:
+def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial] = ()) -> tuple[OpenStudy, ...]:
     """The run's studies; a new one begins with `earlier` arms, the space's own settings and those of `design.start`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal(run)
@@ -210,7 +210,7 @@ def _study(
     space: Space,
     search: CellSearch,
     signed: Sequence[tuple[str, float]],
-    earlier: Sequence[Earlier],
+    earlier: Sequence[WarmStartTrial],
 ) -> optuna.Study:
     try:
         study = optuna.load_study(storage=storage, study_name=search.cell)
@@ -224,15 +224,15 @@ def _study(
                 study.add_trial(_earlier_trial(arm, search, signed))
         own = {key: setting(space.spec, key) for key in search.knobs}
         for start in ({}, *search.options.start):
-            wanted = {key: value for key, value in (own | start).items() if key in search.knobs}
+            expected = {key: value for key, value in (own | start).items() if key in search.knobs}
             study.enqueue_trial(
-                {key: _token(value) for key, value in wanted.items() if search.knobs[key].holds(value)},
+                {key: _token(value) for key, value in expected.items() if search.knobs[key].holds(value)},
                 skip_if_exists=True,
             )
     return study
 
 
-def _earlier_trial(arm: Earlier, search: CellSearch, signed: Sequence[tuple[str, float]]) -> FrozenTrial:
+def _earlier_trial(arm: WarmStartTrial, search: CellSearch, signed: Sequence[tuple[str, float]]) -> FrozenTrial:
     return create_trial(
         params={key: _token(value) for key, value in arm.settings.items()},
         distributions={key: _distribution(search.knobs[key]) for key in arm.settings},
@@ -242,7 +242,7 @@ def _earlier_trial(arm: Earlier, search: CellSearch, signed: Sequence[tuple[str,
     )
 
 
-def _distribution(knob: Knob) -> BaseDistribution:
+def _distribution(knob: Hyperparameter) -> BaseDistribution:
     if knob.choice is not None:
         return CategoricalDistribution([_token(value) for value in knob.choice])
     low, high = knob.interval or (0.0, 1.0)
@@ -251,7 +251,7 @@ def _distribution(knob: Knob) -> BaseDistribution:
     return FloatDistribution(low, high, log=knob.logarithmic, step=knob.step)
 
 
-def _suggest(trial: optuna.Trial, key: str, knob: Knob) -> Any:
+def _suggest(trial: optuna.Trial, key: str, knob: Hyperparameter) -> Any:
     if knob.choice is not None:
         return trial.suggest_categorical(key, [_token(value) for value in knob.choice])
     low, high = knob.interval or (0.0, 1.0)
@@ -265,7 +265,7 @@ def _token(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
 
 
-def _value(token: Any, knob: Knob) -> Any:
+def _value(token: Any, knob: Hyperparameter) -> Any:
     """The value a token stands for."""
     return token if knob.choice is None else next(value for value in knob.choice if _token(value) == token)
 

@@ -20,7 +20,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
+class WarmStartTrial:
     """A finished arm of another run: the cell it belongs to, its settings there, and what was measured."""
 
     source: str  # RUN/ARM
@@ -29,7 +29,7 @@ class Earlier:
     values: Mapping[str, Any]
 
 
-def earlier_arms(space: Space, storage: Storage) -> tuple[Earlier, ...]:
+def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
     """The arms of the runs in `design.warm_start` that differ from this space in nothing but its knobs.
 
     Raises UserError for a run that is not there or has no such arm.
@@ -37,7 +37,7 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[Earlier, ...]:
     if not space.has_trainable:
         return ()  # a dry run cannot tell which of them it could use
     searches = space.design.searches()
-    found: list[Earlier] = []
+    matches: list[WarmStartTrial] = []
     for name in dict.fromkeys(name for search in searches for name in search.options.warm_start):
         run = run_named(storage, name, "design.warm_start:")
         if not run.begun():
@@ -48,22 +48,24 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[Earlier, ...]:
                 f"design.warm_start: {name}: none of its finished arms has settings that this space could try; "
                 "everything outside design.knobs must be equal"
             )
-        found += usable
-    return tuple(found)
+        matches += usable
+    return tuple(matches)
 
 
-def _usable(space: Space, searches: Sequence[CellSearch], run: RunFolder) -> Iterator[Earlier]:
-    theirs = read_space_like(run, space)
-    if theirs is None:
+def _usable(space: Space, searches: Sequence[CellSearch], run: RunFolder) -> Iterator[WarmStartTrial]:
+    reference = read_space_like(run, space)
+    if reference is None:
         return
     for arm, record in records(run).items():
         if record is None or record["status"] != "done":
             continue
-        settings = theirs.method.patched(record["patch"])
+        settings = reference.method.patched(record["patch"])
         for search in searches:
             chosen = _chosen(space.method, search, settings)
             if chosen is not None:
-                yield Earlier(source=f"{run.name}/{arm}", cell=search.cell, settings=chosen, values=record["values"])
+                yield WarmStartTrial(
+                    source=f"{run.name}/{arm}", cell=search.cell, settings=chosen, values=record["values"]
+                )
 
 
 def _chosen(method: Method, search: CellSearch, settings: BaseModel) -> dict[str, Any] | None:

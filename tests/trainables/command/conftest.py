@@ -58,7 +58,7 @@ def train(program: Callable[[str], Path]) -> Path:
     return program(TRAIN)
 
 
-class Told:
+class RecordedCalls:
     """What an arm's run told its context."""
 
     def __init__(self) -> None:
@@ -74,22 +74,22 @@ class Told:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Told]:
+def run(tmp_path: Path) -> Callable[..., RecordedCalls]:
     """Runs an arm with these keys of a space. A search keeps it while its value is at most `most`."""
     number = 0
 
     def run_arm(
         tree: Mapping[str, Any], *, seed: int = 3, rungs: tuple[int, ...] = (), most: float = 9.0, name: str = "command"
-    ) -> Told:
+    ) -> RecordedCalls:
         nonlocal number
         number += 1
         trainable = load_trainable(name, tree, str(tmp_path))
-        told = Told()
+        calls = RecordedCalls()
         scratch = tmp_path / f"scratch-{number}"
         scratch.mkdir()
 
         def keep(arm: Arm, step: int, value: float) -> bool:
-            told.asked.append((step, value))
+            calls.asked.append((step, value))
             return value <= most
 
         context = Context(
@@ -99,17 +99,17 @@ def run(tmp_path: Path) -> Callable[..., Told]:
             threads=1,
             scratch=scratch,
             teacher=None,
-            report=told.reports.append,
+            report=calls.reports.append,
             save=lambda content: None,
             load=lambda: None,
-            finish=told.finish,
+            finish=calls.finish,
             rungs=rungs,
             keep=keep,
             workspaces=tmp_path / "workspaces",
-            log=lambda arm, text: told.logs.update({arm.name: text}),
+            log=lambda arm, text: calls.logs.update({arm.name: text}),
         )
         spec = trainable.Spec.model_validate(tree)
         trainable.run_cohort([Arm(name="arm", seed=seed, spec=spec)], context)
-        return told
+        return calls
 
     return run_arm

@@ -26,7 +26,7 @@ Run = Callable[..., Any]
 Program = Callable[[str], Path]
 
 
-def test_it_keeps_the_contract(tree: dict[str, Any], train: Path) -> None:
+def test_it_keeps_contract(tree: dict[str, Any], train: Path) -> None:
     check_trainable("command", tree, diverging={"lr": 5.0}, folder=str(train))
 
 
@@ -36,7 +36,7 @@ def test_words_are_filled_in_and_empty_ones_left_out() -> None:
     assert filled_words(texts, values) == ["x", "--lr=0.001", "--a", "2", "use=true", "adam", "{lr}"]
 
 
-def test_a_program_is_given_its_words_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_program_is_given_its_words_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
     program(SHOWS_ITS_WORDS)
     tree["command"] |= {
         "run": ["python", "train.py", "{lr}", "{ema}", "{seed}", "{checkpoints}", "{folder}"],
@@ -44,11 +44,11 @@ def test_a_program_is_given_its_words_environment_and_folders(tree: dict[str, An
         "env": {"RATE": "rate {lr}"},
     }
     tree["settings"]["ema"] = ""
-    told = run(tree, seed=7)
-    words = json.loads(told.folders["arm"]["words.json"])
+    calls = run(tree, seed=7)
+    words = json.loads(calls.folders["arm"]["words.json"])
     assert words[:2] == ["0.001", "7"]
     assert words[2].endswith("workspaces/arm/checkpoints")
-    environment = json.loads(told.folders["arm"]["environment.json"])
+    environment = json.loads(calls.folders["arm"]["environment.json"])
     assert environment["RATE"] == "rate 0.001"
     assert environment["PWD"] != words[3]  # it was run there all the same: its files are in its folder
 
@@ -58,7 +58,7 @@ def test_a_program_is_given_its_words_environment_and_folders(tree: dict[str, An
     [("yaml", yaml.safe_load), ("json", json.loads), ("toml", tomllib.loads)],
     ids=["yaml", "json", "toml"],
 )
-def test_all_settings_go_into_a_config_file(
+def test_all_settings_go_into_config_file(
     form: str, read: Callable[[str], Any], tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program("import json, sys; json.dump({'accuracy': 0.5, 'config': open(sys.argv[1]).read()}, open('r.json', 'w'))")
@@ -68,8 +68,8 @@ def test_all_settings_go_into_a_config_file(
         "metric": {"file": "r.json", "key": "accuracy"},
     }
     tree["settings"] = {"ema": True, "sizes": [1, 2], "optimizer": {"lr": 0.1, "name": 'a "b"'}}
-    told = run(tree, seed=5)
-    config = json.loads(told.folders["arm"]["r.json"])["config"]
+    calls = run(tree, seed=5)
+    config = json.loads(calls.folders["arm"]["r.json"])["config"]
     assert read(config) == {**tree["settings"], "seed": 5}
 
 
@@ -85,7 +85,7 @@ def test_all_settings_go_into_a_config_file(
     ],
     ids=["JSON line", "nested", "pattern", "{number}", "Python dict", "behind a progress bar"],
 )
-def test_where_a_metric_is_found(
+def test_where_metric_is_found(
     source: dict[str, str], printed: str, value: float, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f'print("""{printed}""")')
@@ -112,26 +112,26 @@ def test_further_metrics_become_outcomes(tree: dict[str, Any], train: Path, run:
 def test_progress_and_curves(tree: dict[str, Any], train: Path, run: Run) -> None:
     del train
     tree["command"]["progress"] = {"steps": 4}
-    told = run(tree)
-    assert told.reports[0]["step"] == 0
-    assert told.reports[-1] == {"phase": "train", "step": 4, "steps": 4}
-    rows = told.results["arm"].tables["curves"]
+    calls = run(tree)
+    assert calls.reports[0]["step"] == 0
+    assert calls.reports[-1] == {"phase": "train", "step": 4, "steps": 4}
+    rows = calls.results["arm"].tables["curves"]
     assert rows[1] == {"step": 2, "accuracy": 0.2, "loss": 0.5}
-    assert told.results["arm"].values["steps"] == 4
+    assert calls.results["arm"].values["steps"] == 4
 
 
-def test_progress_by_a_pattern(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_progress_by_pattern(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("print('epoch 1: acc 0.25'); print('epoch 2: acc 0.5'); print('{\"accuracy\": 0.6}')")
     tree["command"] |= {
         "metric": {"key": "accuracy"},
         "progress": {"step": "epoch", "metric": "acc", "pattern": r"epoch (?P<epoch>\d+): acc (?P<acc>\S+)"},
     }
-    told = run(tree, rungs=(1,))
-    assert [row["acc"] for row in told.results["arm"].tables["curves"]] == [0.25, 0.5]
-    assert told.asked == [(1, -0.25)]
+    calls = run(tree, rungs=(1,))
+    assert [row["acc"] for row in calls.results["arm"].tables["curves"]] == [0.25, 0.5]
+    assert calls.asked == [(1, -0.25)]
 
 
-def test_an_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("""
         import json, time
         for step in range(1, 100):
@@ -139,9 +139,9 @@ def test_an_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: P
             time.sleep(0.05)
     """)
     tree["command"]["metric"] = {"key": "accuracy"}
-    told = run(tree, rungs=(2, 4), most=-0.03)  # higher is better: the rungs are told minus the accuracy
-    result = told.results["arm"]
-    assert told.asked == [(2, -0.02)]
+    calls = run(tree, rungs=(2, 4), most=-0.03)  # higher is better: the rungs are told minus the accuracy
+    result = calls.results["arm"]
+    assert calls.asked == [(2, -0.02)]
     assert (result.status, result.values["rung_value"], result.values["steps"]) == ("stopped", 0.02, 2)
 
 
@@ -157,7 +157,7 @@ def test_an_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: P
         ("open('result.json', 'w').write('{\"accuracy\": -Infinity}')", "diverged", "accuracy is -inf"),
     ],
 )
-def test_a_metric_that_does_not_come_is_a_failure_that_says_so(
+def test_metric_that_does_not_come_is_failure_that_says_so(
     text: str, status: str, error: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"print('the last words')\n{text}")
@@ -174,7 +174,7 @@ def test_a_metric_that_does_not_come_is_a_failure_that_says_so(
         ("import os; os.kill(os.getpid(), 9)", "^killed by signal 9$"),
     ],
 )
-def test_a_program_that_ends_badly_can_be_tried_again(
+def test_program_that_ends_badly_can_be_tried_again(
     text: str, error: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(text)
@@ -182,7 +182,7 @@ def test_a_program_that_ends_badly_can_be_tried_again(
         run(tree)
 
 
-def test_checkpoints_outlive_an_attempt_and_the_log_has_both(
+def test_checkpoints_outlive_attempt_and_log_has_both(
     tree: dict[str, Any], program: Program, run: Run, tmp_path: Path
 ) -> None:
     program("""
@@ -197,13 +197,13 @@ def test_checkpoints_outlive_an_attempt_and_the_log_has_both(
     tree["settings"] = {}
     with pytest.raises(ProgramFailedError, match="lost"):
         run(tree)
-    told = run(tree)
-    assert told.results["arm"].status == "done"
-    assert "lost" in told.logs["arm"]
-    assert '"found": "half"' in told.logs["arm"]
+    calls = run(tree)
+    assert calls.results["arm"].status == "done"
+    assert "lost" in calls.logs["arm"]
+    assert '"found": "half"' in calls.logs["arm"]
 
 
-def test_it_may_run_in_a_folder_of_its_own_choice(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+def test_it_may_run_in_folder_of_its_own_choice(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code/data.txt").write_text("0.5")
     (tmp_path / "code/train.py").write_text(
@@ -214,7 +214,7 @@ def test_it_may_run_in_a_folder_of_its_own_choice(tree: dict[str, Any], tmp_path
     assert run(tree).results["arm"].values["value"] == 0.5
 
 
-def test_a_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+def test_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
     tree["command"]["run"] = ["no-such-program", "{lr}", "{ema}"]
     trainable = load_trainable("command", tree, str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"command\.run: no program 'no-such-program' in"):
@@ -235,7 +235,7 @@ def test_a_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Pat
     ],
     ids=["standard error", "both", "colours", "carriage returns", "backspaces", "hyperlink"],
 )
-def test_a_pattern_reads_what_a_terminal_shows(
+def test_pattern_reads_what_terminal_shows(
     stdout: str, stderr: str, value: float, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"import sys; sys.stdout.write('{stdout}'); sys.stderr.write('{stderr}')".replace("\\\\", "\\"))
@@ -244,7 +244,7 @@ def test_a_pattern_reads_what_a_terminal_shows(
     assert (result.status, result.values.get("value")) == ("done", value), result.error
 
 
-def test_the_last_match_wins_even_as_nan(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_last_match_wins_even_as_nan(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("print('epoch 1 loss 0.7'); print('epoch 2 loss nan')")
     tree["command"] |= {"metric": {"pattern": "loss (?P<loss>[0-9.]+)"}}
     result = run(tree).results["arm"]
@@ -252,7 +252,7 @@ def test_the_last_match_wins_even_as_nan(tree: dict[str, Any], program: Program,
 
 
 @pytest.mark.parametrize(
-    ("printed", "declared", "said"),
+    ("printed", "declared", "output"),
     [
         (
             "acc 71.59%",
@@ -266,17 +266,17 @@ def test_the_last_match_wins_even_as_nan(tree: dict[str, Any], program: Program,
         ("acc 101", {"range": [0, 100]}, "accuracy is 101.0, which is not in its range [0.0, 100.0]"),
     ],
 )
-def test_a_rate_in_per_cent_must_be_declared(
-    printed: str, declared: dict[str, Any], said: str, tree: dict[str, Any], program: Program, run: Run
+def test_rate_in_per_cent_must_be_declared(
+    printed: str, declared: dict[str, Any], output: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"print('{printed}')")
     tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}, **declared}
     result = run(tree).results["arm"]
     assert result.status == "failed"
-    assert said in result.error
+    assert output in result.error
 
 
-def test_a_declared_range_takes_per_cent(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_declared_range_takes_per_cent(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("print('acc 71.59 %')")
     tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}, "range": [0, 100]}
     assert run(tree).results["arm"].values["value"] == 71.59
@@ -292,7 +292,7 @@ PROGRESS = [
 ]  # fmt: skip
 
 
-def test_progress_lines_never_fail_an_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_progress_lines_never_fail_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
     program(f"for line in {PROGRESS!r}: print(line)\nprint('{{\"accuracy\": 0.5}}')")
     tree["command"] |= {"metric": {"key": "accuracy"}}
     result = run(tree).results["arm"]
@@ -300,19 +300,19 @@ def test_progress_lines_never_fail_an_arm(tree: dict[str, Any], program: Program
     assert not {"arm", "cell", "sweep", "block"} & {key for row in result.tables["curves"] for key in row}
 
 
-def test_a_slow_pattern_ends_the_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_slow_pattern_ends_arm(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("print('a' * 60 + '!')")
     tree["command"] |= {"metric": {"pattern": "(?P<accuracy>(?:a|aa)+)$"}}
     assert "accuracy is missing: pattern" in run(tree).results["arm"].error
     assert "took more than 2 s on a line of 61 characters" in run(tree).results["arm"].error
     tree["command"] |= {"metric": {"key": "accuracy"}, "progress": {"pattern": "(?P<step>(?:a|aa)+)$"}}
     program("print('a' * 60 + '!'); print('{\"accuracy\": 0.5}')")
-    told = run(tree)
-    assert told.results["arm"].status == "done"
-    assert "--- command.progress: pattern" in told.logs["arm"]
+    calls = run(tree)
+    assert calls.results["arm"].status == "done"
+    assert "--- command.progress: pattern" in calls.logs["arm"]
 
 
-def test_an_old_result_file_is_not_this_attempts(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_old_result_file_is_not_this_attempts(tree: dict[str, Any], program: Program, run: Run) -> None:
     tree["command"] |= {
         "run": ["python", "train.py", "{checkpoints}", "{lr}", "{ema}"],
         "metric": {"file": "{checkpoints}/result.json", "key": "accuracy"},
@@ -326,7 +326,7 @@ def test_an_old_result_file_is_not_this_attempts(tree: dict[str, Any], program: 
     assert "r.json is older than this attempt" in run(tree).results["arm"].error
 
 
-def test_a_result_written_elsewhere_is_named(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_result_written_elsewhere_is_named(tree: dict[str, Any], program: Program, run: Run) -> None:
     folder = program("import os; os.mkdir('o'); open('o/result.json', 'w').write('{\"accuracy\": 0.5}')")
     assert "has not written result.json into its folder; it wrote o/result.json" in run(tree).results["arm"].error
     tree["command"]["cwd"] = "."
@@ -360,7 +360,7 @@ def test_forms_of_result_files(form: str, tree: dict[str, Any], program: Program
         ("open('result.json', 'w').write('{\"loss\": 1, \"f1\": 2}')", "has no such key; it has loss, f1"),
     ],
 )
-def test_odd_result_files_fail_with_a_sentence(
+def test_odd_result_files_fail_with_sentence(
     text: str, error: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"import os\n{text}")
@@ -369,7 +369,7 @@ def test_odd_result_files_fail_with_a_sentence(
     assert error in result.error
 
 
-def test_the_log_is_bounded(tmp_path: Path) -> None:
+def test_log_is_bounded(tmp_path: Path) -> None:
     with BoundedLog(tmp_path / "log", limit=1000) as log:
         for number in range(2000):
             log.write(f"{number:9}\n".encode())
@@ -388,7 +388,7 @@ def test_what_would_fail_again_is_not_tried_again(tree: dict[str, Any], program:
     assert f"data/x.txt lies in {folder}, but the program runs in a folder of its own: write command.cwd: ." in error
 
 
-def test_a_script_that_is_not_there_is_refused_and_python_is_named(tree: dict[str, Any], train: Path) -> None:
+def test_script_that_is_not_there_is_refused_and_python_is_named(tree: dict[str, Any], train: Path) -> None:
     trainable = load_trainable("command", tree, str(train))
     spec = trainable.Spec.model_validate(tree)
     trainable.check_inputs(spec)

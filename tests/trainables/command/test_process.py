@@ -34,7 +34,7 @@ run_program(sys.argv[1:], cwd=Path("."), env=os.environ, log=sys.stdout.buffer, 
 
 def alive(mark: str) -> list[int]:
     """The processes with `mark` among their arguments."""
-    found = []
+    matches = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
@@ -42,8 +42,8 @@ def alive(mark: str) -> list[int]:
         except OSError:
             continue
         if mark.encode() in words and state != "Z" and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found
+            matches.append(int(folder.name))
+    return matches
 
 
 def within(seconds: float, condition: Callable[[], Any]) -> bool:
@@ -63,13 +63,13 @@ def run(tmp_path: Path, text: str, mark: str, **options: Any) -> tuple[int, list
     return code, lines
 
 
-def test_what_a_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
+def test_what_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     text = FAMILY.replace(", start_new_session=True", "")
     assert run(tmp_path, text, "left-running") == (0, ["ready"])
     assert within(10, lambda: not alive("left-running"))
 
 
-def test_a_time_limit_ends_a_program_that_ignores_being_asked(tmp_path: Path) -> None:
+def test_time_limit_ends_program_that_ignores_being_asked(tmp_path: Path) -> None:
     text = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
     )
@@ -80,7 +80,7 @@ def test_a_time_limit_ends_a_program_that_ignores_being_asked(tmp_path: Path) ->
     assert within(10, lambda: not alive("too-long"))
 
 
-def test_a_program_is_asked_before_it_is_ended(tmp_path: Path) -> None:
+def test_program_is_asked_before_it_is_ended(tmp_path: Path) -> None:
     text = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), sys.exit())); "
         "print('on', flush=True); time.sleep(600)"
@@ -94,12 +94,12 @@ def test_a_program_is_asked_before_it_is_ended(tmp_path: Path) -> None:
     assert (tmp_path / "asked").exists()
 
 
-def test_output_that_closes_early_and_a_line_without_an_end(tmp_path: Path) -> None:
+def test_output_that_closes_early_and_line_without_end(tmp_path: Path) -> None:
     text = "import os, sys, time; print('half', end='', flush=True); os.close(1); time.sleep(0.5); os._exit(3)"
     assert run(tmp_path, text, "closes") == (3, ["half"])
 
 
-def test_nothing_is_left_when_the_process_that_runs_it_is_killed(root: Path, tmp_path: Path) -> None:
+def test_nothing_is_left_when_process_that_runs_it_is_killed(root: Path, tmp_path: Path) -> None:
     text = FAMILY + "time.sleep(600)"
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, sys.executable, "-c", text, "orphaned"],
@@ -122,19 +122,19 @@ print("done", flush=True)
 """
 
 
-def test_a_child_that_goes_on_printing_does_not_prolong_a_run(tmp_path: Path) -> None:
+def test_child_that_goes_on_printing_does_not_prolong_run(tmp_path: Path) -> None:
     code, lines = run(tmp_path, PRINTS_FOR_EVER, "prints-on", time_limit=60.0)
     assert code == 0
     assert "done" in lines
     assert not alive("prints-on")
 
 
-def test_what_has_left_its_session_ends_with_the_program(tmp_path: Path) -> None:
+def test_what_has_left_its_session_ends_with_program(tmp_path: Path) -> None:
     assert run(tmp_path, FAMILY, "left-session") == (0, ["ready"])
     assert not alive("left-session")
 
 
-def test_a_flood_is_read_to_its_end(tmp_path: Path) -> None:
+def test_flood_is_read_to_its_end(tmp_path: Path) -> None:
     text = "import sys; sys.stdout.write('x' * (30 << 20) + '\\n' + 'short\\n' * 1_000_000 + 'loss 0.5')"
     last = []
     code, _ = run(tmp_path, text, "flood", on_line=lambda line: last.__setitem__(slice(None), [line]))
@@ -147,7 +147,7 @@ def test_time_limit_holds_while_lines_are_slow_to_read(tmp_path: Path) -> None:
         run(tmp_path, text, "slow-lines", on_line=lambda line: time.sleep(0.01), time_limit=1.0)
 
 
-def test_a_child_with_a_cleared_environment_ends_too(tmp_path: Path) -> None:
+def test_child_with_cleared_environment_ends_too(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "if os.fork() == 0:\n"

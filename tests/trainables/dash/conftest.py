@@ -32,7 +32,7 @@ def _seeded() -> None:
 
 
 @dataclass
-class Told:
+class RecordedCalls:
     """What a context's callables were told, and the checkpoint that `load` returns."""
 
     reports: list[Mapping[str, Any]] = field(default_factory=list)
@@ -86,7 +86,7 @@ def spec() -> dash.Spec:
 @pytest.fixture(scope="session")
 def teacher_folder(spec: dash.Spec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    dash.train_teacher(spec, folder, Told().context(folder))
+    dash.train_teacher(spec, folder, RecordedCalls().context(folder))
     return folder
 
 
@@ -94,10 +94,10 @@ def teacher_folder(spec: dash.Spec, tmp_path_factory: pytest.TempPathFactory) ->
 def teacher_samples(spec: dash.Spec, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the teacher's evaluation leaves for its students."""
     folder = tmp_path_factory.mktemp("evaluation")
-    dash.evaluate_teacher(spec, teacher_folder, Told().context(folder, evaluation_files=folder))
+    dash.evaluate_teacher(spec, teacher_folder, RecordedCalls().context(folder, evaluation_files=folder))
     return folder
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> RecordedCalls:
+    return RecordedCalls()

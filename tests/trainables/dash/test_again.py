@@ -17,7 +17,7 @@ NOT_VALUES = {"steps", "train_seconds", "eval_seconds", "sample_seconds", "sampl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("patch", [{}, {"objective": "single_head"}])
-def test_own_settings_give_the_numbers_of_the_training(
+def test_own_settings_give_numbers_of_training(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
 ) -> None:
     arm = Arm(name="one", seed=3, spec=patched(spec, patch), patch=patch)
@@ -25,11 +25,11 @@ def test_own_settings_give_the_numbers_of_the_training(
     dash.run_cohort([arm], context)
     first, model = told.results["one"], told.folders["one"]
     assert model is not None
-    again = dash.measure_model(arm, model, context)
-    assert first.values.keys() - again.values.keys() == {"steps", "train_seconds", "eval_seconds"}
-    for name in again.values.keys() - NOT_VALUES:
-        assert again.values[name] == first.values[name], name
-    assert again.tables["gaps"] == first.tables["gaps"]
+    repeated = dash.measure_model(arm, model, context)
+    assert first.values.keys() - repeated.values.keys() == {"steps", "train_seconds", "eval_seconds"}
+    for name in repeated.values.keys() - NOT_VALUES:
+        assert repeated.values[name] == first.values[name], name
+    assert repeated.tables["gaps"] == first.tables["gaps"]
 
     other = replace(arm, spec=patched(arm.spec, {"evaluate.guidance": 2.0, "evaluate.sampler_steps": 3}))
     different = dash.measure_model(other, model, context)

@@ -21,8 +21,8 @@ from branchwise.trainables.dash.diffusion import schedule
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import Method, Optimization
 from branchwise.trainables.dash.training import cohort
-from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import Losses
+from branchwise.trainables.dash.training.trainee import Trainee
 from branchwise.trainables.runtime.settings import patched
 
 PATCHES: dict[str, dict[str, Any]] = {
@@ -57,11 +57,11 @@ def weights(told: Any, name: str) -> dict[str, torch.Tensor]:
 
 
 def without_time(values: Any) -> dict[str, Any]:
-    of_the_process = ("_seconds", "sample_memory")
-    return {key: value for key, value in values.items() if not key.endswith(of_the_process)}
+    of_process = ("_seconds", "sample_memory")
+    return {key: value for key, value in values.items() if not key.endswith(of_process)}
 
 
-def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(spec, teacher_folder, told, tmp_path):
+def test_cohort_gives_every_column_and_student_that_plain_diffusers_loads(spec, teacher_folder, told, tmp_path):
     run(arms_of(spec, "full"), told, teacher_folder, tmp_path / "scratch")
     result = told.results["full"]
     assert result.status == "done"
@@ -81,7 +81,7 @@ def test_a_cohort_gives_every_column_and_a_student_that_plain_diffusers_loads(sp
 
 
 @pytest.mark.parametrize("patch", [{"train.steps": 8}, {"train.batch_size": 8}, {"evaluate.guidance": 2.0}])
-def test_arms_that_differ_in_what_a_cohort_shares_are_refused(spec, teacher_folder, told, tmp_path, patch):
+def test_arms_that_differ_in_what_cohort_shares_are_refused(spec, teacher_folder, told, tmp_path, patch):
     other = Arm(name="other", seed=3, spec=patched(spec, patch))
     with pytest.raises(ValueError, match="arms full and other cannot train together"):
         run([*arms_of(spec, "full"), other], told, teacher_folder, tmp_path / "scratch")
@@ -90,37 +90,37 @@ def test_arms_that_differ_in_what_a_cohort_shares_are_refused(spec, teacher_fold
 
 def trained(arms: list[Arm], told: Any, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The learners of `arms` as training leaves them, not evaluated."""
-    learners: dict[str, Any] = {}
+    trainees: dict[str, Any] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(cohort, "evaluate_students", lambda students, setting: learners.update(students))
+        patch.setattr(cohort, "evaluate_students", lambda students, setting: trainees.update(students))
         dash.run_cohort(arms, told.context(scratch, teacher))
-    return {name: learner for name, (_, learner) in learners.items()}
+    return {name: trainee for name, (_, trainee) in trainees.items()}
 
 
-def test_arms_of_a_cohort_equal_the_same_arms_alone_bit_for_bit(spec, teacher_folder, told, tmp_path, monkeypatch):
+def test_arms_of_cohort_equal_same_arms_alone_bit_for_bit(spec, teacher_folder, told, tmp_path, monkeypatch):
     together = trained(arms_of(spec, *PATCHES), told, teacher_folder, tmp_path, monkeypatch)
     for name in PATCHES:
         alone = trained(arms_of(spec, name), told, teacher_folder, tmp_path, monkeypatch)[name]
-        for ours, theirs in zip(alone.average, together[name].average, strict=True):
-            assert torch.equal(ours, theirs), name
+        for actual, reference in zip(alone.average, together[name].average, strict=True):
+            assert torch.equal(actual, reference), name
         assert torch.equal(alone.importance, together[name].importance)
         assert str(alone.curve) == str(together[name].curve)
 
 
-def test_a_resumed_cohort_continues_the_arms_it_is_given_bit_for_bit(spec, teacher_folder, told, tmp_path):
+def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_folder, told, tmp_path):
     names = ["full", "dropout", "fitnets", "pruning"]
-    whole = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "whole")
-    assert len(whole.checkpoints) == 1  # after step 3; the end needs none
-    again = type(told)(stored=whole.checkpoints[0])
-    run(arms_of(spec, *names[1:]), again, teacher_folder, tmp_path / "again")
-    assert set(again.results) == set(names[1:])
-    for name in again.results:
-        assert without_time(again.results[name].values) == without_time(whole.results[name].values)
-        assert str(again.results[name].tables["curves"]) == str(whole.results[name].tables["curves"])
-    assert set(checkpoint.from_bytes(whole.checkpoints[0], "cpu")["arms"]) == set(names)
+    complete = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "whole")
+    assert len(complete.checkpoints) == 1  # after step 3; the end needs none
+    repeated = type(told)(stored=complete.checkpoints[0])
+    run(arms_of(spec, *names[1:]), repeated, teacher_folder, tmp_path / "again")
+    assert set(repeated.results) == set(names[1:])
+    for name in repeated.results:
+        assert without_time(repeated.results[name].values) == without_time(complete.results[name].values)
+        assert str(repeated.results[name].tables["curves"]) == str(complete.results[name].tables["curves"])
+    assert set(checkpoint.from_bytes(complete.checkpoints[0], "cpu")["arms"]) == set(names)
 
 
-def test_a_diverged_arm_leaves_and_the_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
     wild = Arm(name="wild", seed=3, spec=patched(spec, {"train.lr": 1e30}))
     run([wild, *arms_of(spec, "full")], told, teacher_folder, tmp_path / "with")
     assert told.results["wild"].status == "diverged"
@@ -130,18 +130,18 @@ def test_a_diverged_arm_leaves_and_the_others_go_on_unchanged(spec, teacher_fold
     assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
 
 
-def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
-    asked = []
+def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+    requested = []
 
     def keep(arm: Arm, step: int, value: float) -> bool:
-        asked.append((arm.name, step))
+        requested.append((arm.name, step))
         assert math.isfinite(value)
         return arm.name == "full"
 
     (tmp_path / "with").mkdir()
     context = replace(told.context(tmp_path / "with", teacher_folder), rungs=(2, 4), keep=keep)
     dash.run_cohort(arms_of(spec, "full", "imitation"), context)
-    assert asked == [("full", 2), ("imitation", 2), ("full", 4)]
+    assert requested == [("full", 2), ("imitation", 2), ("full", 4)]
     stopped = told.results["imitation"]
     assert stopped.status == "stopped"
     assert stopped.values["steps"] == 2
@@ -150,7 +150,7 @@ def test_an_arm_that_is_behind_at_a_rung_stops_and_the_others_go_on_unchanged(sp
     assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
 
 
-def test_a_student_is_measured_at_its_budgets_and_trains_as_without(
+def test_student_is_measured_at_its_budgets_and_trains_as_without(
     spec, teacher_folder, teacher_samples, told, tmp_path
 ):
     arms = arms_of(spec, "full", "single_head")
@@ -171,17 +171,17 @@ def test_a_student_is_measured_at_its_budgets_and_trains_as_without(
     (middle,) = told.checkpoints  # after step 3
     assert [row["step"] for row in checkpoint.from_bytes(middle, "cpu")["arms"]["full"]["budgets"]] == [2]
     resumed = type(told)(stored=middle)
-    again = run(arms_of(looked, "full"), resumed, teacher_folder, tmp_path / "again", teacher_samples)
-    assert again.results["full"].tables["budgets"] == rows
+    repeated = run(arms_of(looked, "full"), resumed, teacher_folder, tmp_path / "again", teacher_samples)
+    assert repeated.results["full"].tables["budgets"] == rows
 
 
-def test_students_are_sampled_as_the_teachers_evaluation_chose(spec, teacher_folder, told, tmp_path):
+def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder, told, tmp_path):
     rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 3.0]}})
     with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
         run(arms_of(rule, "full"), told, teacher_folder, tmp_path / "without")
-    lent = {"chosen_guidance": 3.0, "floor_halves": 0.02, "floor_halves_samples": 898}
+    provided = {"chosen_guidance": 3.0, "floor_halves": 0.02, "floor_halves_samples": 898}
     (tmp_path / "chosen").mkdir()
-    dash.run_cohort(arms_of(rule, "full"), told.context(tmp_path / "chosen", teacher_folder, lent))
+    dash.run_cohort(arms_of(rule, "full"), told.context(tmp_path / "chosen", teacher_folder, provided))
     fixed = patched(spec, {"evaluate.guidance": 3.0})
     other = run(arms_of(fixed, "full"), type(told)(), teacher_folder, tmp_path / "fixed")
     values, expected = told.results["full"].values, other.results["full"].values
@@ -192,26 +192,26 @@ def test_students_are_sampled_as_the_teachers_evaluation_chose(spec, teacher_fol
     assert expected["floor_halves"] is None
 
 
-def test_the_teacher_tries_every_candidate_on_noise_of_its_own(spec, teacher_folder, told, tmp_path):
+def test_teacher_tries_every_candidate_on_noise_of_its_own(spec, teacher_folder, told, tmp_path):
     def evaluated(guidance: Any) -> dict[str, Any]:
-        asked = patched(spec, {"evaluate.guidance": guidance})
-        return dict(dash.evaluate_teacher(asked, teacher_folder, told.context(tmp_path)))
+        requested = patched(spec, {"evaluate.guidance": guidance})
+        return dict(dash.evaluate_teacher(requested, teacher_folder, told.context(tmp_path)))
 
     candidates = [4.0, 1.0, {"w_min": 1.0, "w_max": 2.0, "beta": 5.0}]
-    found = evaluated({"choose": candidates})
-    assert json.loads(json.dumps(found)) == found
-    tried = {json.dumps(row["guidance"]): row["value"] for row in found["guidance_candidates"]}
+    result = evaluated({"choose": candidates})
+    assert json.loads(json.dumps(result)) == result
+    tried = {json.dumps(row["guidance"]): row["value"] for row in result["guidance_candidates"]}
     assert list(tried) == [json.dumps(candidate) for candidate in candidates]
-    assert tried[json.dumps(found["chosen_guidance"])] == min(tried.values())
-    fixed = evaluated(found["chosen_guidance"])
+    assert tried[json.dumps(result["chosen_guidance"])] == min(tried.values())
+    fixed = evaluated(result["chosen_guidance"])
     assert "chosen_guidance" not in fixed
-    assert found["value_repeats"] == fixed["value_repeats"]
-    assert found["comparability_key"] == fixed["comparability_key"]
-    assert found["value"] not in tried.values()
-    assert found["floor_halves_samples"] == 898
+    assert result["value_repeats"] == fixed["value_repeats"]
+    assert result["comparability_key"] == fixed["comparability_key"]
+    assert result["value"] not in tried.values()
+    assert result["floor_halves_samples"] == 898
 
 
-def test_gradients_of_pruned_weights_do_not_enter_the_norm_that_is_clipped():
+def test_gradients_of_pruned_weights_do_not_enter_norm_that_is_clipped():
     net = torch.nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.0]]))
@@ -219,14 +219,14 @@ def test_gradients_of_pruned_weights_do_not_enter_the_norm_that_is_clipped():
     method = Method(curriculum="uniform")
     alone = SimpleNamespace(rank=0, world_size=1)
     masks = [torch.tensor([[True, False]])]
-    learner = Learner(net, settings, method, None, schedule.cosine_alphas_cumprod(), alone, masks)
-    learner.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
-    learner.log(0)
-    assert learner.curve[0]["grad_norm"] == 3
+    trainee = Trainee(net, settings, method, None, schedule.cosine_alphas_cumprod(), alone, masks)
+    trainee.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
+    trainee.log(0)
+    assert trainee.curve[0]["grad_norm"] == 3
     assert net.weight[0, 1].item() == 0
 
 
-def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp_path):
+def test_terms_that_are_off_are_nan_in_curve(spec, teacher_folder, told, tmp_path):
     run(arms_of(spec, "imitation"), told, teacher_folder, tmp_path / "scratch")
     row = told.results["imitation"].tables["curves"][-1]
     assert math.isnan(row["loss_uncond"])
@@ -234,7 +234,7 @@ def test_terms_that_are_off_are_nan_in_the_curve(spec, teacher_folder, told, tmp
     assert row["loss"] == row["loss_imitation"]
 
 
-def test_a_pruned_teacher_keeps_a_quarter_of_its_parameters(spec, teacher_folder, told, tmp_path):
+def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, told, tmp_path):
     run(arms_of(spec, "pruning"), told, teacher_folder, tmp_path / "scratch")
     values = told.results["pruning"].values
     nonzero = sum(int(w.count_nonzero()) for w in weights(told, "pruning").values())
@@ -242,7 +242,7 @@ def test_a_pruned_teacher_keeps_a_quarter_of_its_parameters(spec, teacher_folder
     assert values["compression"] == pytest.approx(4, rel=1e-3)
 
 
-def test_a_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, told, tmp_path):
+def test_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, told, tmp_path):
     spec = patched(spec, {"composite_guidance": 1.5})
     run(arms_of(spec, "single_head"), told, teacher_folder, tmp_path / "scratch")
     unguided = patched(spec, {"objective": "single_head", "evaluate.guidance": 1.0})

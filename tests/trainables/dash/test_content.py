@@ -123,10 +123,10 @@ def test_equal_names_sizes_and_times_share_no_pixels(folder: Path) -> None:
     shutil.copytree(folder, other)
     for i, file in enumerate(sorted((other / "dogs").glob("?.bmp"))):
         Image.new("L", (9, 9), 255 - i).save(file)
-    for one in (folder, other):
-        settle(one)
+    for item in (folder, other):
+        settle(item)
     assert len({(other / "dogs/0.bmp").stat().st_size, (folder / "dogs/0.bmp").stat().st_size}) == 1
-    loaded = [datasets.load_reference_images(spec_of(one).data, "cpu") for one in (folder, other)]
+    loaded = [datasets.load_reference_images(spec_of(entry).data, "cpu") for entry in (folder, other)]
     assert loaded[0].sha256 != loaded[1].sha256
     assert loaded[1].images[6, 0, 0, 0] == 255
 
@@ -144,7 +144,7 @@ def test_large_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert len(read) == 1
 
 
-def test_a_damaged_cache_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_cache_is_not_believed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = spec_of(folder).data
     first = datasets.load_reference_images(data, "cpu").images.clone()
     (pixels,) = (folder.parent / "cache/branchwise").glob("images-*/pixels.npy")
@@ -157,7 +157,7 @@ def test_a_damaged_cache_is_not_believed(folder: Path, monkeypatch: pytest.Monke
     assert dash.data_sha256(spec_of(folder))
 
 
-def test_names_of_classes_must_be_those_of_the_space(folder: Path) -> None:
+def test_names_of_classes_must_be_those_of_space(folder: Path) -> None:
     settings = {"name": "image_folder", "path": str(folder), "image_size": 8, "channels": 1, "classes": 2}
     datasets.load(ImageFolder(**settings, class_names=("cats", "dogs")), "cpu")
     (folder / "cats").rename(folder / "zebras")
@@ -167,7 +167,7 @@ def test_names_of_classes_must_be_those_of_the_space(folder: Path) -> None:
         ImageFolder(**settings, class_names=("cats",))
 
 
-def test_digits_and_torchvision_have_a_content(tmp_path: Path) -> None:
+def test_digits_and_torchvision_have_content(tmp_path: Path) -> None:
     spec = spec_of(tmp_path)
     digits = spec.model_copy(update={"data": dash.Spec.model_fields["data"].default})
     assert len(str(dash.data_sha256(digits))) == 64
@@ -177,14 +177,14 @@ def test_digits_and_torchvision_have_a_content(tmp_path: Path) -> None:
     assert content.data_sha256(mnist) is None
     (tmp_path / "MNIST/raw").mkdir(parents=True)
     (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"one")
-    one = content.data_sha256(mnist)
+    first = content.data_sha256(mnist)
     (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"two")
-    assert None is not one != content.data_sha256(mnist)
+    assert None is not first != content.data_sha256(mnist)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         dash.data_sha256(spec_of(tmp_path / "nowhere"))
 
 
-def test_a_run_is_resumed_on_its_own_data_only(folder: Path, tmp_path: Path) -> None:
+def test_run_is_resumed_on_its_own_data_only(folder: Path, tmp_path: Path) -> None:
     from branchwise.orchestration.errors import UserError
     from branchwise.orchestration.planning.plan import plan_new, plan_resumed
     from branchwise.orchestration.run_folder.manifest import write_manifest
@@ -209,7 +209,7 @@ design: {{components: {{anchor: {{off: {{anchor_weight: 0}}}}}}}}
     sealed = dash.data_sha256(space.spec)
     assert plan.run.read_plan()["data_sha256"] == plan.run.read_manifest()["data_sha256"] == sealed
     settle(folder)
-    assert [one.key for one in plan_resumed(storage, "r").teachers] == [one.key for one in plan.teachers]
+    assert [teacher.key for teacher in plan_resumed(storage, "r").teachers] == [item.key for item in plan.teachers]
     change_byte(folder, random.Random(1))
     with pytest.raises(UserError, match="the data are not those that this run started with"):
         plan_resumed(storage, "r")

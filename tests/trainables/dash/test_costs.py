@@ -25,7 +25,7 @@ from branchwise.trainables import Device
 from branchwise.trainables.dash.costs import memory, work
 from branchwise.trainables.dash.costs.counts import count
 from branchwise.trainables.dash.costs.seconds import flop, measured_ratio, pass_seconds, rate_of
-from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.machine import fixtures
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.spec import UNet
 from branchwise.trainables.runtime.settings import patched
@@ -61,26 +61,26 @@ def fake(name: str, device: str = "cpu") -> Iterator[tuple[nn.Module, tuple[Tens
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_parameters_and_arithmetic_are_those_of_the_net(name: str) -> None:
+def test_parameters_and_arithmetic_are_those_of_net(name: str) -> None:
     spec, shape, classes = NETS[name]
-    found = count(spec, shape, classes)
+    result = count(spec, shape, classes)
     with fake(name) as (net, batch), FlopCounterMode(display=False) as counted, torch.no_grad():
         net(*batch, return_dict=False)
-    assert found.parameters == unet.size(net)
-    assert 2 * found.macs * ROWS == pytest.approx(counted.get_total_flops(), rel=0.01)
+    assert result.parameters == unet.size(net)
+    assert 2 * result.macs * ROWS == pytest.approx(counted.get_total_flops(), rel=0.01)
 
 
-def test_macs_are_the_papers() -> None:
+def test_macs_are_papers() -> None:
     assert count(*NETS["cifar teacher"]).macs == pytest.approx(6.22e9, rel=1e-3)
     assert count(*NETS["cifar student"]).macs == pytest.approx(1.08e9, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_training_pass_keeps_what_is_counted(name: str) -> None:
+def test_training_pass_keeps_what_is_counted(name: str) -> None:
     """As PyTorch would keep it on a GPU, in fp32 and under autocast; the counted numbers are within 10%."""
-    found = count(*NETS[name])
+    result = count(*NETS[name])
     for precision in ("fp32", "bf16"):
-        counted = ROWS * memory.kept_bytes(found, precision) + memory.cast_bytes(found, precision)
+        counted = ROWS * memory.kept_bytes(result, precision) + memory.cast_bytes(result, precision)
         assert counted == pytest.approx(saved_bytes(name, precision), rel=0.1), precision
 
 
@@ -107,7 +107,7 @@ def saved_bytes(name: str, precision: str) -> int:
 
 @pytest.mark.parametrize("name", NETS)
 def test_sampling_holds_what_is_counted(name: str) -> None:
-    found = count(*NETS[name])
+    result = count(*NETS[name])
     with fake(name) as (net, batch):
         tracker = MemTracker()
         tracker.track_external(net)
@@ -115,54 +115,54 @@ def test_sampling_holds_what_is_counted(name: str) -> None:
             net.eval()(*batch, return_dict=False)
         (peak,) = tracker.get_tracker_snapshot("peak").values()
     held = next(size for kind, size in peak.items() if str(kind).endswith("ACT"))
-    assert 4 * found.live * ROWS == pytest.approx(held, rel=0.1)
+    assert 4 * result.live * ROWS == pytest.approx(held, rel=0.1)
 
 
-def test_seconds_on_a_gpu_by_hand() -> None:
+def test_seconds_on_gpu_by_hand() -> None:
     spec, shape, classes = NETS["cifar student"]
-    one = work.Pass(kind="train", net=spec, rows=128, times=1, precision="bf16", mode="exact")
+    first = work.Pass(kind="train", net=spec, rows=128, times=1, precision="bf16", mode="exact")
     arithmetic = 2 * 3 * 1.0760e9 * 128 / (800e12 * 0.25)
-    assert flop(one, shape, classes) == pytest.approx(832e9, rel=0.01), "as counted by FlopCounterMode, once"
+    assert flop(first, shape, classes) == pytest.approx(832e9, rel=0.01), "as counted by FlopCounterMode, once"
     kernels = 3 * count(spec, shape, classes).kernels + 60
-    assert pass_seconds(one, shape, classes, GPU) == (pytest.approx(max(arithmetic, kernels * 1e-5)), False)
+    assert pass_seconds(first, shape, classes, GPU) == (pytest.approx(max(arithmetic, kernels * 1e-5)), False)
     large = work.Pass(kind="train", net=spec, rows=128_000, times=2, precision="bf16", mode="exact")
     assert pass_seconds(large, shape, classes, GPU)[0] == pytest.approx(2000 * arithmetic, rel=0.005)
 
 
-def test_a_gpu_without_a_rate_is_reckoned_at_its_fp32_rate() -> None:
+def test_gpu_without_rate_is_reckoned_at_its_fp32_rate() -> None:
     spec, shape, classes = NETS["cifar student"]
     old = Device(
         name="old", memory=16e9, flops={"fp32": 8e12}, efficiency={"fp32": 0.5}, launch_seconds=GPU.launch_seconds
     )
-    one = work.Pass(kind="sample", net=spec, rows=500, times=1, precision="bf16", mode="fast")
-    assert pass_seconds(one, shape, classes, old)[0] == pytest.approx(2 * 1.0760e9 * 500 / 4e12, rel=0.005)
+    first = work.Pass(kind="sample", net=spec, rows=500, times=1, precision="bf16", mode="fast")
+    assert pass_seconds(first, shape, classes, old)[0] == pytest.approx(2 * 1.0760e9 * 500 / 4e12, rel=0.005)
 
 
-def test_measured_rates_correct_the_formula_net_by_net_at_the_nearest_batch() -> None:
+def test_measured_rates_correct_formula_net_by_net_at_nearest_batch() -> None:
     spec, shape, _ = NETS["digits student"]
     other = NETS["digits teacher"][0]
-    one = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
+    first = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
 
     def rate(net: UNet, rows: int, times_slower: float) -> dict[str, Any]:
         """As if such a pass had taken so many times what the formula says."""
-        measured = replace(one, net=net, rows=rows, times=1)
+        measured = replace(first, net=net, rows=rows, times=1)
         return rate_of(measured, shape, 10, 1, times_slower * pass_seconds(measured, shape, 10, Device())[0])
 
     own, strange = [rate(spec, 8, 3.0), rate(spec, 50, 2.0)], rate(other, 64, 9.0)
-    assert measured_ratio(one, shape, 10, Device(rates=[*own, strange])) == pytest.approx(2.0)
-    assert measured_ratio(one, shape, 10, Device(rates=[strange])) == pytest.approx(9.0), "another net is some help"
-    assert measured_ratio(one, shape, 10, Device(threads=2, rates=own)) is None
-    assert measured_ratio(replace(one, precision="bf16"), shape, 10, Device(rates=own)) is None
-    plain, known = pass_seconds(one, shape, 10, Device())
+    assert measured_ratio(first, shape, 10, Device(rates=[*own, strange])) == pytest.approx(2.0)
+    assert measured_ratio(first, shape, 10, Device(rates=[strange])) == pytest.approx(9.0), "another net is some help"
+    assert measured_ratio(first, shape, 10, Device(threads=2, rates=own)) is None
+    assert measured_ratio(replace(first, precision="bf16"), shape, 10, Device(rates=own)) is None
+    plain, known = pass_seconds(first, shape, 10, Device())
     assert not known
-    assert pass_seconds(one, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
+    assert pass_seconds(first, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
 
 
-def test_measuring_a_model_again_is_estimated_on_the_device_by_its_rates(root: Path) -> None:
+def test_measuring_model_again_is_estimated_on_device_by_its_rates(root: Path) -> None:
     spec = load_space(root / "search_spaces/smoke.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes
-    (one,) = (replace(found, times=1) for found in work.sampling_passes(spec.student, spec, 1))
-    slow = rate_of(one, shape, classes, 1, 3 * pass_seconds(one, shape, classes, Device())[0])
+    (first,) = (replace(match, times=1) for match in work.sampling_passes(spec.student, spec, 1))
+    slow = rate_of(first, shape, classes, 1, 3 * pass_seconds(first, shape, classes, Device())[0])
     plain, slower = (dash.estimate_measure(spec, False, Device(rates=rates)) for rates in ((), (slow,)))
     once = spec.model_copy(update={"evaluate": spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})})
     (sampling,) = work.sampling_passes(spec.student, once, 1)
@@ -171,42 +171,42 @@ def test_measuring_a_model_again_is_estimated_on_the_device_by_its_rates(root: P
     assert dash.estimate_measure(spec, False, GPU) < plain / 2
 
 
-def test_memory_that_a_step_was_measured_to_take_stands_in_the_place_of_the_formula(root: Path) -> None:
+def test_memory_that_step_was_measured_to_take_stands_in_place_of_formula(root: Path) -> None:
     spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes
     arm, teacher = work.arm_training(spec, 1), work.teacher_training(spec.teacher, 1)
     known = [
-        {**rate_of(replace(one, times=1, rows=32), shape, classes, 1, 0.1), "working": working}
-        for one, working in ((arm, 1e9), (teacher, 2e9))
+        {**rate_of(replace(item, times=1, rows=32), shape, classes, 1, 0.1), "working": working}
+        for item, working in ((arm, 1e9), (teacher, 2e9))
     ]
     measured = replace(GPU, rates=known)
     assert arm.rows == 128  # of both branches, four times what was measured
     more = 4 * 1e9 - memory.working_bytes(arm, spec, GPU)
-    plain, corrected = (dash.bill_cohort([spec] * 2, on, 1).memory["training"] for on in (GPU, measured))
+    plain, corrected = (dash.cohort_cost([spec] * 2, on, 1).memory["training"] for on in (GPU, measured))
     assert corrected - plain == pytest.approx(more)
     more = teacher.rows / 32 * 2e9 - memory.working_bytes(teacher, spec, GPU)
-    plain, corrected = (dash.bill_teacher(spec, on, 1, trained=False).memory["training"] for on in (GPU, measured))
+    plain, corrected = (dash.teacher_cost(spec, on, 1, trained=False).memory["training"] for on in (GPU, measured))
     assert corrected - plain == pytest.approx(more)
     exact = replace(arm, mode="exact")
     assert memory.working_bytes(exact, spec, measured) == memory.working_bytes(exact, spec, GPU), "another way"
 
 
-def test_what_a_step_takes_on_a_gpu_is_all_that_is_reserved_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_what_step_takes_on_gpu_is_all_that_is_reserved_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
     for name, value in (("memory_allocated", 300), ("max_memory_reserved", 1000)):
-        monkeypatch.setattr(torch.cuda, name, lambda device, name=name, value=value: told.append(name) or value)
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name, value=value: lines.append(name) or value)
     for name in ("empty_cache", "reset_peak_memory_stats", "synchronize"):
-        monkeypatch.setattr(torch.cuda, name, lambda *device, name=name: told.append(name))
-    assert standing.working_bytes(lambda: told.append("step"), "cuda:0") == 700
-    told = [name for name in told if name != "synchronize"]
-    assert told == ["empty_cache", "reset_peak_memory_stats", "memory_allocated", "step", "max_memory_reserved"]
-    assert standing.working_bytes(lambda: None, "cpu") == 0
+        monkeypatch.setattr(torch.cuda, name, lambda *device, name=name: lines.append(name))
+    assert fixtures.working_bytes(lambda: lines.append("step"), "cuda:0") == 700
+    lines = [name for name in lines if name != "synchronize"]
+    assert lines == ["empty_cache", "reset_peak_memory_stats", "memory_allocated", "step", "max_memory_reserved"]
+    assert fixtures.working_bytes(lambda: None, "cpu") == 0
 
 
-def test_a_cohort_on_a_gpu_by_hand(root: Path) -> None:
+def test_cohort_on_gpu_by_hand(root: Path) -> None:
     """Fifteen arms of the paper's students: memory and arithmetic as docs/sizing.md works them out."""
     spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
-    bill = dash.bill_cohort([spec] * 15, GPU, 1)
+    bill = dash.cohort_cost([spec] * 15, GPU, 1)
     teacher, student = (count(net, (3, 32, 32), 10) for net in (spec.teacher, spec.student))
     step = 2 * (2 * teacher.macs + 15 * 3 * 2 * student.macs) * 64
     # Two sets of samples under the schedule and under the fixed scale, each with both branches; and the gaps.
@@ -214,23 +214,23 @@ def test_a_cohort_on_a_gpu_by_hand(root: Path) -> None:
     assert bill.flop == pytest.approx(190_080 * step + sampled)
     images, context = 50_000 * 3 * 32 * 32, memory.CONTEXT
     learned = 4 * teacher.parameters + 15 * 20 * student.parameters
-    kept = 2 * 64 * student.kept * 4 * 0.86 + 2 * student.parameters
-    assert bill.memory["training"] == pytest.approx(images + context + learned + kept)
+    stored = 2 * 64 * student.kept * 4 * 0.86 + 2 * student.parameters
+    assert bill.memory["training"] == pytest.approx(images + context + learned + stored)
     assert bill.memory["sampling"] == pytest.approx(
         images + context + 15 * 20 * student.parameters + 2 * 2000 * student.live * 4
     )
 
 
-def test_eight_workers_share_the_batch(root: Path) -> None:
+def test_eight_workers_share_batch(root: Path) -> None:
     spec = load_space(root / "search_spaces/imagenet64_ablation.yaml").spec
-    one, eight = (dash.bill_teacher(spec, GPU, workers, False) for workers in (1, 8))
-    assert eight.total == pytest.approx(one.total / 8, rel=0.01)
-    assert eight.flop == pytest.approx(one.flop, rel=0.01)
-    assert eight.memory["training"] < one.memory["training"]
-    assert dash.bill_teacher(spec, GPU, 8, True).seconds["training"] == 0
+    first, eight = (dash.teacher_cost(spec, GPU, workers, False) for workers in (1, 8))
+    assert eight.total == pytest.approx(first.total / 8, rel=0.01)
+    assert eight.flop == pytest.approx(first.flop, rel=0.01)
+    assert eight.memory["training"] < first.memory["training"]
+    assert dash.teacher_cost(spec, GPU, 8, True).seconds["training"] == 0
 
 
-def test_models_are_described_and_a_checkpoint_is_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
+def test_models_are_described_and_checkpoint_is_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
     assert dict(dash.describe_models(spec)) == {
         "models": f"teacher {size_of(spec, spec.teacher):,} parameters, student {size_of(spec, spec.student):,}: "
         f"{size_of(spec, spec.teacher) / size_of(spec, spec.student):.2f} times fewer",

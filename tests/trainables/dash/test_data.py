@@ -47,7 +47,7 @@ def test_digits_hold_thirty_images_of_each_class_out_of_training() -> None:
     assert held_out.sha256 == datasets.load_held_out(Digits(), "cpu").sha256 != trained.sha256
 
 
-def test_no_batch_ever_holds_an_image_that_is_held_out(told: Any, tmp_path: Path) -> None:
+def test_no_batch_ever_holds_image_that_is_held_out(told: Any, tmp_path: Path) -> None:
     """Two epochs of the batches that teachers and students see, without noise, against the held-out images."""
     trained, held_out = datasets.load(Digits(), "cpu"), datasets.load_held_out(Digits(), "cpu")
     clean = torch.ones_like(schedule.cosine_alphas_cumprod())
@@ -67,7 +67,7 @@ def test_epochs_are_permutations_laid_end_to_end() -> None:
     assert not torch.equal(drawn[:100], torch.cat([datasets.batch_indices(1, s, 32, 100) for s in range(4)])[:100])
 
 
-def test_a_batch_may_be_larger_than_the_set() -> None:
+def test_batch_may_be_larger_than_set() -> None:
     assert datasets.batch_indices(0, 0, 250, 100).bincount(minlength=100).min() == 2
 
 
@@ -85,17 +85,17 @@ def cifar(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 
 
 def test_both_splits_of_cifar(cifar: np.ndarray) -> None:
-    whole = datasets.load(settings_of(name="cifar10"), "cpu")
+    complete = datasets.load(settings_of(name="cifar10"), "cpu")
     part = datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu")
-    assert whole.images.shape == (50_000, 3, 32, 32)
+    assert complete.images.shape == (50_000, 3, 32, 32)
     assert part.images.shape == (45_000, 3, 32, 32)
-    assert np.array_equal(whole.images[7].permute(1, 2, 0).numpy(), cifar[7])
+    assert np.array_equal(complete.images[7].permute(1, 2, 0).numpy(), cifar[7])
     assert torch.equal(part.images, datasets.load(settings_of(name="cifar10", split="train_45k"), "cpu").images)
     assert len(datasets.load_reference_images(settings_of(name="cifar10", split="train_45k"), "cpu").images) == 50_000
 
 
 @pytest.mark.parametrize("split", ["train", "train_45k"])
-def test_the_held_out_images_of_cifar_are_its_test_set(cifar: np.ndarray, split: str) -> None:
+def test_held_out_images_of_cifar_are_its_test_set(cifar: np.ndarray, split: str) -> None:
     held_out = datasets.load_held_out(settings_of(name="cifar10", split=split), "cpu")
     assert held_out.images.shape == (10_000, 3, 32, 32)
     assert np.array_equal(held_out.images[7].permute(1, 2, 0).numpy(), cifar[50_007])
@@ -104,17 +104,17 @@ def test_the_held_out_images_of_cifar_are_its_test_set(cifar: np.ndarray, split:
 def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = SimpleNamespace(data=torch.full((60, 28, 28), 9, dtype=torch.uint8), targets=torch.zeros(60).long())
     monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, train, download: stand_in)
-    found = datasets.load(settings_of(name="mnist"), "cpu").images
-    assert found.shape == (60, 1, 32, 32)
-    assert int(found[0].sum()) == 9 * 28 * 28
-    assert int(found[0, 0, 2:30, 2:30].min()) == 9
+    result = datasets.load(settings_of(name="mnist"), "cpu").images
+    assert result.shape == (60, 1, 32, 32)
+    assert int(result[0].sum()) == 9 * 28 * 28
+    assert int(result[0, 0, 2:30, 2:30].min()) == 9
 
 
-def test_at_16_pixels_each_is_the_mean_of_four(cifar: np.ndarray) -> None:
-    found = datasets.load_held_out(settings_of(name="cifar10", image_size=16), "cpu").images
-    assert found.shape == (10_000, 3, 16, 16)
+def test_at_16_pixels_each_is_mean_of_four(cifar: np.ndarray) -> None:
+    result = datasets.load_held_out(settings_of(name="cifar10", image_size=16), "cpu").images
+    assert result.shape == (10_000, 3, 16, 16)
     four = cifar[50_007].reshape(16, 2, 16, 2, 3).astype(float).mean((1, 3))
-    assert np.array_equal(found[7].permute(1, 2, 0).numpy(), np.floor(four + 0.5))
+    assert np.array_equal(result[7].permute(1, 2, 0).numpy(), np.floor(four + 0.5))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
@@ -136,16 +136,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_image_folder_takes_sub_folders_as_classes(folder: Path) -> None:
     settings = ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2)
-    found = datasets.load_reference_images(settings, "cpu")
-    assert found.images.shape == (7, 3, 16, 16)
-    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    assert found.images[0, :, 8, 8].tolist() == [200, 0, 0]
-    assert found.images[6, :, 3, 3].tolist() == [77, 77, 77]
+    result = datasets.load_reference_images(settings, "cpu")
+    assert result.images.shape == (7, 3, 16, 16)
+    assert result.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert result.images[0, :, 8, 8].tolist() == [200, 0, 0]
+    assert result.images[6, :, 3, 3].tolist() == [77, 77, 77]
     grey = ImageFolder(name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
     assert datasets.load_reference_images(grey, "cpu").images.shape == (7, 1, 8, 8)
 
 
-def test_image_folder_holds_a_share_of_every_class_out_of_training(tmp_path: Path) -> None:
+def test_image_folder_holds_share_of_every_class_out_of_training(tmp_path: Path) -> None:
     for label, count in enumerate((40, 15, 2)):
         (tmp_path / str(label)).mkdir()
         for i in range(count):
@@ -181,10 +181,10 @@ def test_image_folder_must_be_as_stated(folder: Path) -> None:
         datasets.load(ImageFolder(name="image_folder", path=str(folder / "x"), image_size=16, classes=3), "cpu")
 
 
-def test_flips_mirror_about_half_of_the_images(told: Any, tmp_path: Path) -> None:
-    left = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
-    left[..., 0] = 255
-    flipping = datasets.Dataset(left, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
+def test_flips_mirror_about_half_of_images(told: Any, tmp_path: Path) -> None:
+    remaining = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
+    remaining[..., 0] = 255
+    flipping = datasets.Dataset(remaining, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
     abar = torch.ones_like(schedule.cosine_alphas_cumprod())  # no noise
     drawn = batches.draw(flipping, abar, 512, 0, 0, told.context(tmp_path)).noisy
     mirrored = (drawn[:, 0, 0, 0] < 0).float().mean()

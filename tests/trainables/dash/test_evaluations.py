@@ -26,7 +26,7 @@ from branchwise.trainables.runtime.settings import patched
 STRONG = {"guidance": {"choose": [1.0, 3.0]}, "repeats": 1, "sampler_steps": 3, "samples": 650}
 
 
-class Taught:
+class TrainedTeacher:
     """A teacher's evaluation: its values, and the folder of what it leaves for students."""
 
     def __init__(self, spec: dash.Spec, teacher: Path, told: Any, folder: Path) -> None:
@@ -47,24 +47,24 @@ def both(spec: dash.Spec) -> dash.Spec:
 
 def test_named_evaluation_equals_measuring_again(both, teacher_folder, told, tmp_path):
     """Bit for bit, of a student and of its teacher."""
-    taught = Taught(both, teacher_folder, told, tmp_path / "both")
+    trained = TrainedTeacher(both, teacher_folder, told, tmp_path / "both")
     (arm,) = [Arm(name="full", seed=3, spec=both)]
-    dash.run_cohort([arm], taught.context(told, tmp_path / "cohort", teacher_folder))
-    found, model = told.results["full"].values, told.folders["full"]
+    dash.run_cohort([arm], trained.context(told, tmp_path / "cohort", teacher_folder))
+    matches, model = told.results["full"].values, told.folders["full"]
     alone = patched(both, {**dash.MEASURED_ALONE, **{f"evaluate.{key}": value for key, value in STRONG.items()}})
     assert not alone.evaluate.also
-    own = Taught(alone, teacher_folder, told, tmp_path / "alone")
+    own = TrainedTeacher(alone, teacher_folder, told, tmp_path / "alone")
     measured = dash.measure_model(
         Arm(name="full", seed=3, spec=alone), model, own.context(told, tmp_path / "again", teacher_folder)
     ).values
     for column in ("value", "teacher_distance", "value_repeats", "comparability_key", "metric"):
-        assert found[f"{column}(strong)"] == measured[column], column
-        assert taught.values[f"{column}(strong)"] == own.values[column], column
-    assert found["value(strong)"] != found["value"]
-    assert taught.values["chosen_guidance(strong)"] == own.values["chosen_guidance"]
-    again = dash.measure_model(arm, model, taught.context(told, tmp_path / "same", teacher_folder)).values
-    own_columns = [key for key in again if not key.endswith(("_seconds", "_seconds(strong)"))]
-    differ = [key for key in own_columns if "memory" not in key and again[key] != found[key]]
+        assert matches[f"{column}(strong)"] == measured[column], column
+        assert trained.values[f"{column}(strong)"] == own.values[column], column
+    assert matches["value(strong)"] != matches["value"]
+    assert trained.values["chosen_guidance(strong)"] == own.values["chosen_guidance"]
+    repeated = dash.measure_model(arm, model, trained.context(told, tmp_path / "same", teacher_folder)).values
+    own_columns = [key for key in repeated if not key.endswith(("_seconds", "_seconds(strong)"))]
+    differ = [key for key in own_columns if "memory" not in key and repeated[key] != matches[key]]
     assert not differ, "measured again as in the sweep, every evaluation has the same values"
 
 
@@ -99,17 +99,17 @@ def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, to
     own = sampled(once, teacher_folder, derive(0, "samples to compare students with"), 1797, guidance)
     student = sampled(once, told.folders["full"], 3, once.evaluate.samples, guidance)
     assert told.results["full"].values["teacher_distance"] == pytest.approx(distance(student, own), rel=1e-4)
-    taught = Taught(once, teacher_folder, told, tmp_path / "floor")
+    taught = TrainedTeacher(once, teacher_folder, told, tmp_path / "floor")
     floor = distance(sampled(once, teacher_folder, 0, once.evaluate.samples, guidance), own)
     assert taught.values["teacher_distance"] == pytest.approx(floor, rel=1e-4), "the teacher against its other samples"
     stored = np.load(taught.files / "primary.npz")
     np.testing.assert_allclose(stored["sigma"], np.cov(own, rowvar=False), atol=1e-5)
 
 
-def test_students_need_the_samples_of_every_evaluation(both, teacher_folder, teacher_samples, told, tmp_path):
-    lent = told.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
+def test_students_need_samples_of_every_evaluation(both, teacher_folder, teacher_samples, told, tmp_path):
+    provided = told.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
     with pytest.raises(FileNotFoundError, match=r"strong\.npz"):
-        dash.run_cohort([Arm(name="full", seed=3, spec=both)], lent)
+        dash.run_cohort([Arm(name="full", seed=3, spec=both)], provided)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_keys_know_each_evaluation(spec: dash.Spec) -> None:
     def with_also(**also: Any) -> dash.Spec:
         return patched(spec, {"evaluate.also": also})
 
-    one, other = with_also(weak={"guidance": 2.0}), with_also(weak={"guidance": 3.0})
+    first, other = with_also(weak={"guidance": 2.0}), with_also(weak={"guidance": 3.0})
     for key in (dash.comparability_key, dash.evaluation_key, dash.cohort_key):
-        assert len({key(spec), key(one), key(other)}) == 3
+        assert len({key(spec), key(first), key(other)}) == 3
     fewer = patched(spec, {"evaluate.teacher_samples": 700})
     assert dash.comparability_key(fewer) != dash.comparability_key(spec), "teacher_distance depends on it"
     rule = with_also(weak={"guidance": {"choose": [1.0, 2.0]}})
@@ -156,7 +156,7 @@ def test_keys_know_each_evaluation(spec: dash.Spec) -> None:
     assert dash.comparability_key(longer) != dash.comparability_key(rule), "another teacher may choose another scale"
 
 
-def test_composite_imitates_at_the_judging_scale(spec: dash.Spec) -> None:
+def test_composite_imitates_at_judging_scale(spec: dash.Spec) -> None:
     schedule_to_4 = patched(spec, {"evaluate.guidance": {"w_min": 1.0, "w_max": 4.0, "beta": 5.0}})
     assert spec.method.judged_by(spec.evaluate).composite_guidance == 1.5
     assert spec.method.judged_by(schedule_to_4.evaluate).composite_guidance == 4.0
@@ -164,7 +164,7 @@ def test_composite_imitates_at_the_judging_scale(spec: dash.Spec) -> None:
     assert given.method.judged_by(given.evaluate).composite_guidance == 2.0
 
 
-def test_teacher_follows_the_seed_of_its_block(spec: dash.Spec) -> None:
+def test_teacher_follows_seed_of_its_block(spec: dash.Spec) -> None:
     by_block = patched(spec, {"teacher.seed": "block"})
     assert dash.block_patch(spec, 400) == {}
     patches = [dash.block_patch(by_block, seed) for seed in (400, 401)]

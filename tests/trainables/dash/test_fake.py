@@ -16,7 +16,7 @@ from branchwise.trainables.dash.costs.memory import images_at_once
 from branchwise.trainables.dash.data.batches import Batch
 from branchwise.trainables.dash.data.datasets import Dataset
 from branchwise.trainables.dash.evaluation import measurement
-from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.machine import fixtures
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.nets.forward import forward
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
@@ -33,36 +33,36 @@ def fake_batch(size: int, device: str = "cpu") -> Batch:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_step_of_every_objective(
+def test_step_of_every_objective(
     spec: dash.Spec, objective: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, averages and the optimizer stay in fp32 on their device, whatever the pass is made in."""
     # Fake parameters cannot always be moved, and all of these are where they should be.
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *place, **kept: self)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *location, **stored: self)
     patch = dict(dash.BASELINES.get(objective, {"objective": objective}))
     arm = Arm(name=objective, seed=0, spec=patched(spec, {**patch, "train.precision": precision}))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        held = standing.setting(spec, standing.context("cpu"))
+        held = fixtures.setting(spec, fixtures.context("cpu"))
         students = steps.begin([arm], held)
-        learner = students[objective][1]
+        trainee = students[objective][1]
         steps.learn_from(fake_batch(16), students, held, 0, {objective: 0.0})
-        state = [value for entry in learner.optimizer.state.values() for value in entry.values()]
-        for tensor in (*learner.parameters, *learner.average, *state, learner.sums):
+        state = [value for entry in trainee.optimizer.state.values() for value in entry.values()]
+        for tensor in (*trainee.parameters, *trainee.average, *state, trainee.sums):
             assert isinstance(tensor, FakeTensor), "nothing was computed"
             assert (tensor.dtype, tensor.device.type) == (torch.float32, "cpu")
-        assert [p.shape for p in learner.parameters] == [a.shape for a in learner.average]
-        assert len(state) >= 3 * len(learner.parameters)
+        assert [p.shape for p in trainee.parameters] == [a.shape for a in trainee.average]
+        assert len(state) >= 3 * len(trainee.parameters)
 
 
 @pytest.mark.parametrize("passes", [("cond",), ("cond", "uncond"), ("dropped",)])
-def test_outputs_on_a_gpu_are_on_it_and_in_fp32(
+def test_outputs_on_gpu_are_on_it_and_in_fp32(
     spec: dash.Spec, passes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeTensorMode(), torch.device("cuda"):
         net = unet.build(spec.student, (1, 8, 8), 10, seed=0)
-        found = forward(net, passes, fake_batch(4, "cuda"), 10, 0.1)
-    assert list(found) == list(passes)
-    for eps in found.values():
+        result = forward(net, passes, fake_batch(4, "cuda"), 10, 0.1)
+    assert list(result) == list(passes)
+    for eps in result.values():
         assert (eps.shape, eps.dtype, eps.device.type) == ((4, 1, 8, 8), torch.float32, "cuda")
 
 
@@ -78,7 +78,7 @@ def switches() -> Any:
 
 
 @pytest.mark.parametrize(("mode", "exact"), [("exact", True), ("fast", False)])
-def test_the_switches_of_both_modes_on_a_gpu(switches: None, mode: Any, exact: bool) -> None:
+def test_switches_of_both_modes_on_gpu(switches: None, mode: Any, exact: bool) -> None:
     modes.choose(mode, "cuda:0")
     assert torch.are_deterministic_algorithms_enabled() == exact
     assert torch.backends.cudnn.benchmark != exact
@@ -88,28 +88,28 @@ def test_the_switches_of_both_modes_on_a_gpu(switches: None, mode: Any, exact: b
 
 @pytest.mark.parametrize(("workers", "how"), [(1, "reduce-overhead"), (2, "default")])
 def test_fast_compiles_nets_with_graphs_for_one_worker(monkeypatch: pytest.MonkeyPatch, workers: int, how: str) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(modes, "compile_in_place", lambda net, how: told.append(how))
-    net, on = torch.nn.Linear(2, 2), standing.context("cuda:0", world_size=workers)
+    lines: list[str] = []
+    monkeypatch.setattr(modes, "compile_in_place", lambda net, how: lines.append(how))
+    net, on = torch.nn.Linear(2, 2), fixtures.context("cuda:0", world_size=workers)
     modes.prepare(net, "fast", on)
     modes.prepare(net, "exact", on)
-    modes.prepare(net, "fast", standing.context("cpu"))
-    assert told == [how]
+    modes.prepare(net, "fast", fixtures.context("cpu"))
+    assert lines == [how]
 
 
-def test_what_a_gpu_holds_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_what_gpu_holds_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("memory"))
-    monkeypatch.setattr(torch.compiler, "reset", lambda: told.append("graphs"))
-    modes.release("fast", standing.context("cuda:0"))
-    assert told == ["graphs", "memory"]
-    memory.give_back()
-    assert told == ["graphs", "memory", "memory"]
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: lines.append("memory"))
+    monkeypatch.setattr(torch.compiler, "reset", lambda: lines.append("graphs"))
+    modes.release("fast", fixtures.context("cuda:0"))
+    assert lines == ["graphs", "memory"]
+    memory.release_memory()
+    assert lines == ["graphs", "memory", "memory"]
 
 
 @pytest.mark.parametrize(("gigabytes", "at_once"), [(80, 2000), (16, 533), (4, 250)])
-def test_as_many_images_are_sampled_at_once_as_a_gpu_should_hold(
+def test_as_many_images_are_sampled_at_once_as_gpu_should_hold(
     monkeypatch: pytest.MonkeyPatch, gigabytes: int, at_once: int
 ) -> None:
     total = gigabytes * 10**9

@@ -52,22 +52,22 @@ def test_every_space_asks_for_enough_samples(tiny: dict[str, Any], features_of: 
         changed(tiny, features=features_of, samples=samples - 1)
 
 
-def test_addresses_move_with_the_features_and_with_nothing_else(tiny: dict[str, Any]) -> None:
+def test_addresses_move_with_features_and_with_nothing_else(tiny: dict[str, Any]) -> None:
     plain = dash.evaluation_key(changed(tiny))
     assert dash.evaluation_key(changed(tiny, features="digits64")) == plain
     assert dash.evaluation_key(changed(tiny, classifier={"steps": 5})) == plain
-    one = changed(tiny, features="classifier")
-    assert dash.evaluation_key(one) != plain
+    first = changed(tiny, features="classifier")
+    assert dash.evaluation_key(first) != plain
     assert dash.features_key(changed(tiny)) is None
     longer = changed(tiny, features="classifier", classifier={"steps": 5})
-    assert dash.features_key(longer) != dash.features_key(one)
-    assert dash.evaluation_key(longer) != dash.evaluation_key(one)
-    asked = changed(tiny, features="classifier", classifier={"least_accuracy": 0.1})
-    assert dash.features_key(asked) == dash.features_key(one)
+    assert dash.features_key(longer) != dash.features_key(first)
+    assert dash.evaluation_key(longer) != dash.evaluation_key(first)
+    requested = changed(tiny, features="classifier", classifier={"least_accuracy": 0.1})
+    assert dash.features_key(requested) == dash.features_key(first)
     assert changed(tiny, features="dinov2", samples=10240).features == "dinov2-vit-l-14"
 
 
-def test_the_addresses_without_a_choice_of_features_stay() -> None:
+def test_addresses_without_choice_of_features_stay() -> None:
     net = {"channels": [8, 8], "norm_groups": 4}
     tree = {"teacher": {**net, "steps": 4}, "student": net, "train": {"steps": 4}, "evaluate": {"samples": 1000}}
     spec = dash.Spec.model_validate(tree)
@@ -98,9 +98,9 @@ def test_vgg16_of_random_weights(own_weights: Callable[[str, Any], Path]) -> Non
     own_weights("vgg16", torchvision.models.vgg16().state_dict())
     net, logits, _ = pretrained.load("vgg16", "cpu")
     with torch.inference_mode():
-        found = net(torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8))
-    assert (found.shape, logits) == ((2, 4096), 0)
-    assert float(found.min()) >= 0
+        result = net(torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8))
+    assert (result.shape, logits) == ((2, 4096), 0)
+    assert float(result.min()) >= 0
 
 
 @pytest.mark.slow
@@ -112,8 +112,8 @@ def test_clip_of_random_weights(own_weights: Callable[[str, Any], Path], monkeyp
     monkeypatch.setattr(torch.jit, "load", lambda file, map_location: archive)
     net, logits, _ = pretrained.load("clip-vit-b-32", "cpu")
     with torch.inference_mode():
-        found = net(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
-    assert (found.shape, logits) == ((2, 512), 0)
+        result = net(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+    assert (result.shape, logits) == ((2, 512), 0)
 
 
 def by_name(net: torch.nn.Module) -> torch.nn.Module:
@@ -132,13 +132,13 @@ def by_name(net: torch.nn.Module) -> torch.nn.Module:
         (True, [-0.1840241, -0.0458544, -0.2238667, -0.1604434], 13.0764932),
     ],
 )
-def test_dinov2_is_the_published_one(gated: bool, first: list[float], total: float) -> None:
+def test_dinov2_is_published_one(gated: bool, first: list[float], total: float) -> None:
     """Golden values of the authors' own code (facebookresearch/dinov2) with the same weights, 2 blocks of 128."""
     images = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 224, 224))).float()
     with torch.inference_mode():
-        found = by_name(dinov2.DinoV2(2, 128, gated))(images)[0]
-    assert found[:4].tolist() == pytest.approx(first, rel=1e-4, abs=1e-5)
-    assert float(found.double().abs().sum()) == pytest.approx(total, rel=1e-5)
+        result = by_name(dinov2.DinoV2(2, 128, gated))(images)[0]
+    assert result[:4].tolist() == pytest.approx(first, rel=1e-4, abs=1e-5)
+    assert float(result.double().abs().sum()) == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -149,8 +149,8 @@ def test_dinov2_takes_local_weights_only(
     file = own_weights("dinov2-vit-s-14", dinov2.DinoV2(*dinov2.SIZES["dinov2-vit-s-14"]).state_dict())
     net, logits, digest = pretrained.load("dinov2-vit-s-14", "cpu")
     with torch.inference_mode():
-        found = net(torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8))
-    assert (found.shape, logits, digest) == ((1, 384), 0, sha256(file))
+        result = net(torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8))
+    assert (result.shape, logits, digest) == ((1, 384), 0, sha256(file))
     extractor = features.Extractor("dinov2-vit-s-14", net, 384, 0, digest, kid_subsets=1, kid_subset_size=1)
     assert extractor.metric(50_000) == "fd_dinov2_vit_s_14"
 
@@ -162,9 +162,9 @@ def test_precision_and_recall_agree_with_torch_fidelity(monkeypatch: pytest.Monk
     monkeypatch.setattr(neighbours, "TILE", 64)
     samples, reference = torch.randn(300, 8), 1.3 * torch.randn(421, 8) + 0.2
     expected = prc_features_to_metric(samples, reference, prc_neighborhood=3, save_cpu_ram=True, verbose=False)
-    found = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
-    assert found["precision"] == pytest.approx(expected["precision"], abs=1e-6)
-    assert found["recall"] == pytest.approx(expected["recall"], abs=1e-6)
+    result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+    assert result["precision"] == pytest.approx(expected["precision"], abs=1e-6)
+    assert result["recall"] == pytest.approx(expected["recall"], abs=1e-6)
 
 
 def test_density_and_coverage_agree_with_their_definition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,11 +172,11 @@ def test_density_and_coverage_agree_with_their_definition(monkeypatch: pytest.Mo
     monkeypatch.setattr(neighbours, "TILE", 50)
     samples, reference = torch.randn(120, 4, dtype=torch.float64), 0.7 * torch.randn(90, 4, dtype=torch.float64)
     real, fake = reference.numpy(), samples.numpy()
-    radius = [np.sort(np.linalg.norm(real - one, axis=1))[5] for one in real]
+    radius = [np.sort(np.linalg.norm(real - item, axis=1))[5] for item in real]
     inside = [[np.linalg.norm(x - y) < r for y, r in zip(real, radius, strict=True)] for x in fake]
-    found = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
-    assert found["density"] == pytest.approx(np.sum(inside) / (5 * len(fake)))
-    assert found["coverage"] == pytest.approx(np.any(inside, axis=0).mean())
+    result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+    assert result["density"] == pytest.approx(np.sum(inside) / (5 * len(fake)))
+    assert result["coverage"] == pytest.approx(np.any(inside, axis=0).mean())
     same = neighbours.compare(reference, reference, neighbours.radii(reference, "cpu"))
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
 
@@ -194,7 +194,7 @@ def test_cmmd_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> Non
     assert neighbours.cmmd(torch.from_numpy(one), torch.from_numpy(two), "cpu") == pytest.approx(expected, rel=1e-9)
 
 
-def test_kid_is_torch_fidelitys_to_the_bit() -> None:
+def test_kid_is_torch_fidelitys_to_bit() -> None:
     samples, reference = torch.randn(300, 8), torch.randn(400, 8) + 0.1
     expected = kid_features_to_metric(
         samples.double(), reference.double(), kid_subsets=7, kid_subset_size=200, verbose=False
@@ -242,7 +242,7 @@ def test_radii_are_computed_once_and_again_when_they_were_damaged(
     assert len(computed) == 3
 
 
-def test_of_many_references_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_references_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MOST", 100)
     chosen = neighbours.chosen(1000)
     assert isinstance(chosen, Tensor)
@@ -255,27 +255,27 @@ def test_of_many_references_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
     spec = changed(tiny, features="classifier", classifier={"steps": 80, "least_accuracy": 0.7})
     dash.train_features(spec, tmp_path / "net", told.context(tmp_path))
-    about = dash.check_features(spec, tmp_path / "net")
-    assert 0.7 <= about["accuracy"] <= 1
-    assert (about["tested_on"], about["tested_on"] + about["trained_on"]) == (355, 1797)
+    description = dash.check_features(spec, tmp_path / "net")
+    assert 0.7 <= description["accuracy"] <= 1
+    assert (description["tested_on"], description["tested_on"] + description["trained_on"]) == (355, 1797)
     extractor = features.extractor_of(spec, "cpu", tmp_path / "net")
     digits = datasets.load_reference_images(Digits(), "cpu")
-    found = reference_sets.extract(extractor, digits.images)
-    assert found.shape == (1797, 64 + 10)
-    assert float(found[:, :64].square().mean()) == pytest.approx(1, rel=1e-3)
+    result = reference_sets.extract(extractor, digits.images)
+    assert result.shape == (1797, 64 + 10)
+    assert float(result[:, :64].square().mean()) == pytest.approx(1, rel=1e-3)
     assert extractor.metric(640) == "fd_classifier64"
     dash.train_features(spec, tmp_path / "again", told.context(tmp_path))
-    again, first = (tmp_path / name / "features.safetensors" for name in ("again", "net"))
-    assert again.read_bytes() == first.read_bytes()
+    repeated, first = (tmp_path / name / "features.safetensors" for name in ("again", "net"))
+    assert repeated.read_bytes() == first.read_bytes()
     asking = changed(tiny, features="classifier", classifier={"steps": 80, "least_accuracy": 1.0})
     with pytest.raises(ValueError, match=r"right on 0\.\d+ of 355 images .* below 1\.0"):
         features.extractor_of(asking, "cpu", tmp_path / "net")
 
 
-def test_a_class_of_too_few_images_is_told() -> None:
+def test_class_of_too_few_images_is_told() -> None:
     images = torch.zeros(9, 1, 8, 8, dtype=torch.uint8)
     few = datasets.Dataset(images, torch.tensor([0] * 5 + [1] * 4), classes=2)
     with pytest.raises(ValueError, match="needs 5 images a class; class 1 has 4"):
@@ -298,33 +298,31 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFolder:
     return ImageFolder(name="image_folder", path=path, image_size=8, channels=1, classes=2)
 
 
-def test_a_folder_is_decoded_once_and_again_when_it_changed(
+def test_folder_is_decoded_once_and_again_when_it_changed(
     pictures: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decodings = []
     fill = decoded.image_folder.fill
     monkeypatch.setattr(decoded.image_folder, "fill", lambda *given: (decodings.append(1), fill(*given)))
     first = datasets.load_reference_images(pictures, "cpu")
-    again = datasets.load_reference_images(pictures, "cpu")
-    assert torch.equal(first.images, again.images)
-    assert first.sha256 == again.sha256 == datasets.pixels_sha256(first.images)
+    repeated = datasets.load_reference_images(pictures, "cpu")
+    assert torch.equal(first.images, repeated.images)
+    assert first.sha256 == repeated.sha256 == datasets.pixels_sha256(first.images)
     assert len(decodings) == 1
     first.images.zero_()  # a copy on write: the file stays as it is
-    assert torch.equal(datasets.load_reference_images(pictures, "cpu").images, again.images)
+    assert torch.equal(datasets.load_reference_images(pictures, "cpu").images, repeated.images)
     (Path(pictures.path) / "a" / "0.png").unlink()
     assert len(datasets.load_reference_images(pictures, "cpu")) == 11
     assert len(decodings) == 2
 
 
-def test_a_file_that_is_no_image_is_named(pictures: ImageFolder) -> None:
+def test_file_that_is_no_image_is_named(pictures: ImageFolder) -> None:
     (Path(pictures.path) / "b" / "broken.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
         datasets.load_reference_images(pictures, "cpu")
 
 
-def test_batches_are_the_same_wherever_the_images_lie(
-    told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_same_wherever_images_lie(told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = datasets.load(Digits(), "cpu")
     far = replace(digits, place=torch.device("meta"))
     assert far.device == torch.device("meta")
@@ -335,8 +333,8 @@ def test_batches_are_the_same_wherever_the_images_lie(
     assert torch.equal(labels, digits.labels[[3, 5]])
     monkeypatch.undo()
     abar = schedule.cosine_alphas_cumprod()
-    one = batches.draw(digits, abar, 16, 0, 3, told.context(tmp_path))
-    assert one.noisy.shape == (16, 1, 8, 8)
+    first = batches.draw(digits, abar, 16, 0, 3, told.context(tmp_path))
+    assert first.noisy.shape == (16, 1, 8, 8)
 
 
 # Fetching
@@ -396,7 +394,7 @@ def test_weights_are_fetched_whole_and_verified_or_not_at_all(server: str, tmp_p
         ("", True),
     ],
 )
-def test_a_mistyped_function_is_refused_unimported(
+def test_mistyped_function_is_refused_unimported(
     text: str, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "typed_features.py"

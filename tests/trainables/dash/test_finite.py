@@ -63,7 +63,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("functions")
-def test_functions_are_tried_before_the_teacher_trains(
+def test_functions_are_tried_before_teacher_trains(
     name: str, message: str, tiny: dict[str, Any], told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny["evaluate"]["features"] = f"odd_functions:{name}"
@@ -74,14 +74,14 @@ def test_functions_are_tried_before_the_teacher_trains(
 
 
 @pytest.mark.usefixtures("functions")
-def test_a_sound_function_passes(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_sound_function_passes(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
     tiny["evaluate"]["features"] = "odd_functions:good"
     dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", told.context(tmp_path))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("sampler", ["ddim", "ddim_consistent", "dpmpp_2m", "unipc"])
-def test_an_output_that_is_not_finite_makes_no_image(sampler: str, value: float) -> None:
+def test_output_that_is_not_finite_makes_no_image(sampler: str, value: float) -> None:
     noise = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def denoise(x: Tensor, t: int) -> Tensor:
@@ -98,8 +98,8 @@ def test_an_output_that_is_not_finite_makes_no_image(sampler: str, value: float)
 
 def broken_copy(folder: Path, to: Path, file: str, value: float) -> Path:
     to.mkdir()
-    for one in folder.iterdir():
-        (to / one.name).write_bytes(one.read_bytes())
+    for path in folder.iterdir():
+        (to / path.name).write_bytes(path.read_bytes())
     tensors = load_file(to / file)
     name = sorted(tensors)[0]
     tensors[name].view(-1)[0] = value
@@ -108,7 +108,7 @@ def broken_copy(folder: Path, to: Path, file: str, value: float) -> Path:
 
 
 @pytest.mark.parametrize("file", [checkpoint.WEIGHTS, checkpoint.CURRICULUM])
-def test_a_teacher_that_is_not_finite_is_refused(
+def test_teacher_that_is_not_finite_is_refused(
     file: str, tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
 ) -> None:
     broken = broken_copy(teacher_folder, tmp_path / "broken", file, torch.nan)
@@ -139,20 +139,20 @@ def test_samples_that_are_not_finite_fail_by_name(
     assert "samples are not finite" in told.results["full"].error
 
 
-def test_guidance_has_a_limit(tiny: dict[str, Any]) -> None:
+def test_guidance_has_limit(tiny: dict[str, Any]) -> None:
     for guidance in (1e30, {"w_max": 1e30}, {"scale": 1e30}, {"choose": [1.0, 1e30]}):
         tiny["evaluate"]["guidance"] = guidance
         with pytest.raises(ValidationError, match="less than or equal to 1000"):
             dash.Spec.model_validate(tiny)
 
 
-def test_a_teacher_of_other_images_is_refused(
+def test_teacher_of_other_images_is_refused(
     tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
 ) -> None:
     other = broken_copy(teacher_folder, tmp_path / "other", checkpoint.CURRICULUM, 0.0)
-    about = json.loads((other / "teacher.json").read_text())
-    assert about["images_sha256"] == datasets.load(Digits(), "cpu").labelled_sha256
-    (other / "teacher.json").write_text(json.dumps(about | {"images_sha256": "0" * 64}))
+    description = json.loads((other / "teacher.json").read_text())
+    assert description["images_sha256"] == datasets.load(Digits(), "cpu").labelled_sha256
+    (other / "teacher.json").write_text(json.dumps(description | {"images_sha256": "0" * 64}))
     with pytest.raises(ValueError, match="not those that the teacher was trained on"):
         dash.evaluate_teacher(dash.Spec.model_validate(tiny), other, told.context(tmp_path))
 
@@ -178,8 +178,8 @@ def test_neighbours_are_exact_under_any_offset() -> None:
             "density": within.sum(1).mean() / 5,
             "coverage": within.any(0).mean(),
         }
-        found = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
-        assert found == pytest.approx(expected, abs=1e-12)
+        result = neighbours.compare(samples, reference, neighbours.radii(reference, "cpu"))
+        assert result == pytest.approx(expected, abs=1e-12)
 
 
 def sorted_third(rows: Any) -> Any:

@@ -25,11 +25,11 @@ QUICK = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
 def test_classes_lie_across(tmp_path: Path) -> None:
     pixels = torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 8, 8)
     save_grid(tmp_path / "grid.png", pixels, classes=10)
-    found = np.asarray(Image.open(tmp_path / "grid.png"))[::8, ::8]
-    assert found.tolist() == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
+    result = np.asarray(Image.open(tmp_path / "grid.png"))[::8, ::8]
+    assert result.tolist() == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
 
 
-def test_a_grid_of_every_class_and_of_one(teacher_folder: Path, tmp_path: Path) -> None:
+def test_grid_of_every_class_and_of_one(teacher_folder: Path, tmp_path: Path) -> None:
     sample_model(teacher_folder, tmp_path / "all.png", label=None, count=3, **QUICK)
     assert Image.open(tmp_path / "all.png").size == (80, 24)
     sample_model(teacher_folder, tmp_path / "one.png", label=7, count=5, **QUICK)
@@ -44,7 +44,7 @@ def test_bad_input_is_one_line_and_exit_code_2(teacher_folder: Path, tmp_path: P
     assert not (tmp_path / "x.png").exists()
 
 
-def test_guidance_of_a_single_head_is_refused(teacher_folder: Path, tmp_path: Path) -> None:
+def test_guidance_of_single_head_is_refused(teacher_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "single"
     shutil.copytree(teacher_folder, folder)
     (folder / "student.json").write_text(json.dumps({"guidance_inside": True}))
@@ -54,7 +54,7 @@ def test_guidance_of_a_single_head_is_refused(teacher_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
-def test_the_command_takes_every_form_of_guidance_and_refuses_others(teacher_folder: Path, tmp_path: Path) -> None:
+def test_command_takes_every_form_of_guidance_and_refuses_others(teacher_folder: Path, tmp_path: Path) -> None:
     import sample
 
     given = ["--model", str(teacher_folder), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
@@ -72,9 +72,7 @@ def test_the_command_takes_every_form_of_guidance_and_refuses_others(teacher_fol
     assert not (tmp_path / "x.png").exists()
 
 
-def test_the_command_takes_an_arm_of_a_run(
-    teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_takes_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import sample
 
     from branchwise.trainables.runtime.run_folder import RunFolder
@@ -99,14 +97,14 @@ def test_the_command_takes_an_arm_of_a_run(
 @pytest.mark.parametrize(
     ("channels", "blocks", "gflop"), [((128, 256, 256, 256), 2, 1244.4), ((64, 128, 128, 128), 1, 215.2)]
 )
-def test_the_papers_arithmetic(channels: tuple[int, ...], blocks: int, gflop: float) -> None:
+def test_papers_arithmetic(channels: tuple[int, ...], blocks: int, gflop: float) -> None:
     """The paper tabulates 1,247.8 and 216.3 GFLOP for 50 guided steps of its nets."""
     net = unet.build(UNet(channels=channels, res_blocks=blocks, attention_at=(16,)), (3, 32, 32), 10, 0)
     assert efficiency.sample_gflop(net, (3, 32, 32), 4.0, 50) == pytest.approx(gflop, rel=1e-3)
     assert efficiency.sample_gflop(net, (3, 32, 32), 1.0, 50) == pytest.approx(gflop / 2, rel=1e-3)
 
 
-def test_the_peak_of_memory_is_seen() -> None:
+def test_peak_of_memory_is_seen() -> None:
     with efficiency.peak_memory(torch.device("cpu")) as peak:
         torch.ones(50_000_000)  # 200 MB
     assert peak.megabytes is None or 150 < peak.megabytes < 400

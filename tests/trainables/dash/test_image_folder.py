@@ -59,23 +59,23 @@ def test_images_are_turned_upright(kind: str, orientation: int) -> None:
         8: np.rot90(corners, -1),
     }[orientation]  # fmt: skip
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
-    found = decoded(Image.fromarray(np.ascontiguousarray(stored)), kind, settings_of(side=16), exif=exif, **options)
-    assert np.abs(found.transpose(1, 2, 0).astype(int) - corners).mean() < 3
+    result = decoded(Image.fromarray(np.ascontiguousarray(stored)), kind, settings_of(side=16), exif=exif, **options)
+    assert np.abs(result.transpose(1, 2, 0).astype(int) - corners).mean() < 3
 
 
 @pytest.mark.parametrize(("background", "expected"), [("white", 255), ("black", 0)])
-def test_transparent_pixels_show_the_background(background: str, expected: int) -> None:
+def test_transparent_pixels_show_background(background: str, expected: int) -> None:
     hidden = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
     hidden[..., 3] = 0
     for channels in (1, 3):
         for mode in ("RGBA", "LA"):
             image = Image.fromarray(hidden, "RGBA").convert(mode)
-            found = decoded(image, "PNG", settings_of(channels, background=background))
-            assert set(found.flatten().tolist()) == {expected}
+            result = decoded(image, "PNG", settings_of(channels, background=background))
+            assert set(result.flatten().tolist()) == {expected}
         palette = Image.new("P", (8, 8), 3)
         palette.putpalette(range(30))
-        found = decoded(palette, "PNG", settings_of(channels, background=background), transparency=3)
-        assert set(found.flatten().tolist()) == {expected}
+        result = decoded(palette, "PNG", settings_of(channels, background=background), transparency=3)
+        assert set(result.flatten().tolist()) == {expected}
     half = Image.new("RGBA", (8, 8), (200, 100, 0, 128))
     red, green, blue = decoded(half, "PNG", settings_of(background=background))[:, 0, 0]
     for value, colour in ((red, 200), (green, 100), (blue, 0)):
@@ -85,8 +85,8 @@ def test_transparent_pixels_show_the_background(background: str, expected: int) 
 def test_deep_images_are_scaled_to_eight_bits() -> None:
     values = np.tile(np.linspace(0, 65535, 8), (8, 1))
     for kind in ("PNG", "TIFF"):
-        found = decoded(Image.fromarray(values.astype(np.uint16)), kind, settings_of(1))
-        assert np.abs(found[0] - values / 257).max() <= 1
+        result = decoded(Image.fromarray(values.astype(np.uint16)), kind, settings_of(1))
+        assert np.abs(result[0] - values / 257).max() <= 1
     twelve = decoded(Image.fromarray((values / 16).astype(np.uint16)), "PNG", settings_of(1, white_level=4095))
     assert np.abs(twelve[0] - values / 257).max() <= 1
     floats = decoded(Image.fromarray((values / 65535).astype(np.float32)), "TIFF", settings_of(3))
@@ -103,7 +103,7 @@ def test_deep_images_are_scaled_to_eight_bits() -> None:
         (np.full((8, 8), 70_000, np.int32), "data.white_level is 65535"),
     ],
 )
-def test_values_without_a_meaning_are_refused(values: np.ndarray, message: str) -> None:
+def test_values_without_meaning_are_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         decoded(Image.fromarray(values), "TIFF", settings_of(1))
 
@@ -114,8 +114,8 @@ def damage(folder: Path) -> list[str]:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     for suffix, kind in kinds.items():
         noise.save(folder / f"cut.{suffix}", kind)
-        whole = (folder / f"cut.{suffix}").read_bytes()
-        (folder / f"cut.{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
+        complete = (folder / f"cut.{suffix}").read_bytes()
+        (folder / f"cut.{suffix}").write_bytes(complete[: len(complete) * 2 // 3])
         (folder / f"empty.{suffix}").write_bytes(b"")
     raw = bytearray((folder / "../squares/0.png").read_bytes())
     raw[50] ^= 1
@@ -145,7 +145,7 @@ def test_all_damaged_files_are_named_at_once(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "again.yaml").exists()
 
 
-def test_a_dry_run_decodes_without_torch(tmp_path: Path) -> None:
+def test_dry_run_decodes_without_torch(tmp_path: Path) -> None:
     images, space = make_classes(tmp_path / "images"), tmp_path / "space.yaml"
     assert propose.main(["--images", str(images), "--out", str(space)]) == 0
     (images / "discs/3.png").write_bytes(b"no image")
@@ -159,7 +159,7 @@ def test_a_dry_run_decodes_without_torch(tmp_path: Path) -> None:
     assert "3.png cannot be read as an image" in " ".join(result.stdout.split())
 
 
-def test_what_is_not_an_image_of_the_data_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_image_of_data_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = make_classes(tmp_path / "images")
     for name in (".ipynb_checkpoints", "__MACOSX", ".git"):
         (images / name).mkdir()
@@ -179,9 +179,9 @@ def test_what_is_not_an_image_of_the_data_is_counted(tmp_path: Path, capsys: pyt
         "1 images beside the class folders skipped",
     ):
         assert line in output
-    found = load_space(tmp_path / "space.yaml").spec.data
-    assert found.class_names == ("discs", "squares")
-    assert len(datasets.load_reference_images(found, "cpu")) == 10
+    result = load_space(tmp_path / "space.yaml").spec.data
+    assert result.class_names == ("discs", "squares")
+    assert len(datasets.load_reference_images(result, "cpu")) == 10
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["it's: #1, {a} & *b", 'quo"te \\ back', "naïve 猫 🐈", "yes", "12e3", "- x"])
-def test_any_name_makes_a_valid_space(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_name_makes_valid_space(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = make_classes(tmp_path / name / "images")
     (images / "discs").rename(images / name)
     assert propose.main(["--images", str(images), "--out", str(tmp_path / "space.yaml")]) == 0
@@ -226,7 +226,7 @@ def test_names_that_cannot_be_printed_are_refused(tmp_path: Path, capsys: pytest
         assert "\x1b" not in error
 
 
-def test_one_coloured_image_makes_a_colour_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_coloured_image_makes_colour_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("a", "b"):
         (tmp_path / "images" / label).mkdir(parents=True)
         for i in range(300):
@@ -236,7 +236,7 @@ def test_one_coloured_image_makes_a_colour_space(tmp_path: Path, capsys: pytest.
     assert "8x8 in colour" in capsys.readouterr().out
 
 
-def test_fill_names_a_file_that_was_changed_meanwhile(tmp_path: Path) -> None:
+def test_fill_names_file_that_was_changed_meanwhile(tmp_path: Path) -> None:
     images = make_classes(tmp_path / "images")
     pixels = np.zeros((1, 3, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="was changed while it was read"):

@@ -46,14 +46,14 @@ def saved(content: Any, folder: Path) -> Path:
     return folder / "teacher.pth"
 
 
-def test_the_imported_teacher_is_the_average(content: dict[str, Any], tmp_path: Path) -> None:
+def test_imported_teacher_is_average(content: dict[str, Any], tmp_path: Path) -> None:
     import_checkpoint(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
     net, importance = checkpoint.load_model(tmp_path / "teacher", "cpu")
     x, t, y = (torch.from_numpy(GOLDEN[f"unet_{name}"]) for name in "xty")
     with torch.inference_mode():
-        found = net(x, t, y, return_dict=False)[0]
+        result = net(x, t, y, return_dict=False)[0]
     expected = torch.from_numpy(GOLDEN["teacher_cond"])
-    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    assert float((result - expected).norm() / expected.norm()) < 1e-5
     assert torch.equal(importance, torch.linspace(-1, 1, 1000))
 
 
@@ -74,7 +74,7 @@ def without(content: dict[str, Any], *path: str) -> dict[str, Any]:
         (("ema_state_dict", "shadow", "down.1.block.0.conv1.weight"), "is missing"),
     ],
 )
-def test_an_incomplete_checkpoint(content: dict[str, Any], tmp_path: Path, path: tuple[str, ...], message: str) -> None:
+def test_incomplete_checkpoint(content: dict[str, Any], tmp_path: Path, path: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         import_checkpoint(saved(without(content, *path), tmp_path), 10, 16, tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["teacher.pth"]
@@ -85,7 +85,7 @@ def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> N
         import_checkpoint(saved(content, tmp_path), 100, 16, tmp_path / "out")
 
 
-def test_a_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any], tmp_path: Path) -> None:
+def test_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any], tmp_path: Path) -> None:
     file = saved(content, tmp_path)
     file.write_bytes(file.read_bytes()[:100_000])
     command = [sys.executable, SCRIPT, "--checkpoint", file, "--num-classes", "10", "--image-size", "16"]
@@ -96,12 +96,12 @@ def test_a_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any
     assert [f.name for f in tmp_path.iterdir()] == ["teacher.pth"]
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a readable PyTorch checkpoint"):
         import_checkpoint(saved({"ema_state_dict": print}, tmp_path), 10, 16, tmp_path / "out")
 
 
-def test_a_folder_serves_as_teacher_and_must_fit_the_data(
+def test_folder_serves_as_teacher_and_must_fit_data(
     tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
 ) -> None:
     tiny["teacher"] = {"checkpoint": str(teacher_folder)}
@@ -112,7 +112,7 @@ def test_a_folder_serves_as_teacher_and_must_fit_the_data(
         assert (tmp_path / "teacher" / file).read_bytes() == (teacher_folder / file).read_bytes()
 
 
-def test_a_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict[str, Any], tmp_path: Path) -> None:
+def test_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict[str, Any], tmp_path: Path) -> None:
     import_checkpoint(saved(content, tmp_path), 10, 16, tmp_path / "teacher")
     tiny["teacher"] = {"checkpoint": str(tmp_path / "teacher")}
     with pytest.raises(ValueError, match="in_channels 3, but digits asks for 1"):
@@ -132,7 +132,7 @@ def test_a_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict
         ("snr_gamma", float("nan"), "snr_gamma is nan, not a positive finite number"),
     ],
 )
-def test_an_odd_curriculum_is_one_sentence(
+def test_odd_curriculum_is_one_sentence(
     content: dict[str, Any], tmp_path: Path, key: str, value: Any, message: str
 ) -> None:
     odd = {**content, "tirt_state_dict": {**content["tirt_state_dict"], key: value}}
@@ -141,7 +141,7 @@ def test_an_odd_curriculum_is_one_sentence(
     assert not (tmp_path / "teacher").exists()
 
 
-def test_a_curriculum_may_be_a_list(content: dict[str, Any], tmp_path: Path) -> None:
+def test_curriculum_may_be_list(content: dict[str, Any], tmp_path: Path) -> None:
     odd = {**content, "tirt_state_dict": {"importance_adjustment": [0.5] * 1000, "snr_gamma": 5}}
     import_checkpoint(saved(odd, tmp_path), 10, 16, tmp_path / "teacher")
     assert torch.equal(checkpoint.load_model(tmp_path / "teacher", "cpu")[1], torch.full((1000,), 0.5))

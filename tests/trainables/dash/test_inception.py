@@ -60,9 +60,9 @@ def test_features_and_logits_and_grey_images(weights: Path) -> None:
     net, logits, _ = pretrained.load("inception", "cpu")
     grey = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():
-        found = net(grey)
-        assert found.shape == (2, PRETRAINED["inception"].dims + logits) == (2, 2048 + 1008)
-        torch.testing.assert_close(net(grey.repeat(1, 3, 1, 1)), found)
+        result = net(grey)
+        assert result.shape == (2, PRETRAINED["inception"].dims + logits) == (2, 2048 + 1008)
+        torch.testing.assert_close(net(grey.repeat(1, 3, 1, 1)), result)
 
 
 def test_only_50000_samples_are_called_fid() -> None:
@@ -121,9 +121,9 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
     monkeypatch.setattr(reference_set, "load_reference_images", now)
     settings = ImageFolder(name="image_folder", path="x", image_size=8, channels=1, classes=10)
     first = reference_set.get(settings, extractor, "cpu")
-    again = reference_set.get(settings, extractor, "cpu")
+    repeated = reference_set.get(settings, extractor, "cpu")
     assert calls == [250, 50]
-    assert torch.equal(first.features, again.features)
+    assert torch.equal(first.features, repeated.features)
     images["now"] = digits.images[1:301]
     other = reference_set.get(settings, extractor, "cpu")
     assert other.sha256 != first.sha256
@@ -144,9 +144,9 @@ def test_inception_score_of_certain_and_of_blind_classifiers() -> None:
     assert metrics.inception_score(torch.zeros(1000, 10)) == pytest.approx(1)
 
 
-def test_precision_and_recall_of_half_the_classes() -> None:
+def test_precision_and_recall_of_half_classes() -> None:
     torch.manual_seed(0)
     reference = torch.cat([torch.randn(200, 4), torch.randn(200, 4) + 50])
-    found = neighbours.compare(torch.randn(200, 4), reference, neighbours.radii(reference, "cpu"))
-    assert found["precision"] > 0.8
-    assert found["recall"] == pytest.approx(0.45, abs=0.1)
+    result = neighbours.compare(torch.randn(200, 4), reference, neighbours.radii(reference, "cpu"))
+    assert result["precision"] > 0.8
+    assert result["recall"] == pytest.approx(0.45, abs=0.1)

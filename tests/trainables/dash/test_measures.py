@@ -29,14 +29,12 @@ def digits() -> datasets.Dataset:
     return datasets.load_reference_images(Digits(), "cpu")
 
 
-def test_samples_do_not_depend_on_the_batch_size(
-    spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset
-) -> None:
+def test_samples_do_not_depend_on_batch_size(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     abar = schedule.cosine_alphas_cumprod()
-    whole = measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
+    complete = measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(12))
     parts = [measurement.sample(net, digits, abar, spec.evaluate, 2.0, 7, range(i, i + 4)) for i in (0, 4, 8)]
-    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(parts), complete, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +49,16 @@ def test_samples_do_not_depend_on_the_batch_size(
         {"teacher.steps": 7},
     ],
 )
-def test_what_the_settings_say_of_comparability_is_what_is_measured(
+def test_what_settings_say_of_comparability_is_what_is_measured(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
 ) -> None:
     changed = patched(spec, patch)
-    own, other = (dash.evaluate_teacher(one, teacher_folder, told.context(tmp_path)) for one in (spec, changed))
+    own, other = (dash.evaluate_teacher(item, teacher_folder, told.context(tmp_path)) for item in (spec, changed))
     alike = own["comparability_key"] == other["comparability_key"]
     assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == alike
 
 
-def test_guidance_of_one_skips_the_unconditional_branch() -> None:
+def test_guidance_of_one_skips_unconditional_branch() -> None:
     seen = []
 
     def net(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
@@ -78,7 +76,7 @@ def test_guidance_of_one_skips_the_unconditional_branch() -> None:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
-def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
+def test_every_sampler_finds_mean_of_gaussian(sampler: str) -> None:
     """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
     abar = schedule.cosine_alphas_cumprod()
 
@@ -87,9 +85,9 @@ def test_every_sampler_finds_the_mean_of_a_gaussian(sampler: str) -> None:
         return (1 - a).sqrt() * (x - a.sqrt() * 0.3) / (a * 0.01 + 1 - a)
 
     noise = sampling.starting_noise(0, range(64), (1, 8, 8), "cpu")
-    found = sampling.sampler(sampler)(exact, noise, abar, 50)
-    assert float(found.mean()) == pytest.approx(0.3, abs=0.01)
-    assert float(found.std()) == pytest.approx(0.1, abs=0.02)
+    result = sampling.sampler(sampler)(exact, noise, abar, 50)
+    assert float(result.mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(result.std()) == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -104,15 +102,15 @@ def test_samplers_pass_evenly_from_noise_to_image(sampler: str, steps: int) -> N
         return 0.9 * x
 
     noise = sampling.starting_noise(0, range(2), (1, 2, 2), "cpu")
-    found = sampling.sampler(sampler)(denoise, noise, schedule.cosine_alphas_cumprod(), steps)
-    assert found.isfinite().all()
+    result = sampling.sampler(sampler)(denoise, noise, schedule.cosine_alphas_cumprod(), steps)
+    assert result.isfinite().all()
     strides = {before - after for before, after in pairwise([1000, *seen])}
     assert len(seen) == steps
     assert seen[-1] == 0
     assert strides <= {1000 // steps, -(-1000 // steps)}
 
 
-def test_fifty_steps_are_the_authors() -> None:
+def test_fifty_steps_are_authors() -> None:
     assert schedule.sampling_timesteps(50) == list(range(980, -1, -20))
 
 
@@ -143,8 +141,8 @@ def test_dpmpp_at_these_timesteps_is_diffusers_own() -> None:
     noise = x = sampling.starting_noise(0, range(4), (1, 8, 8), "cpu")
     for t in scheduler.timesteps.tolist():
         x = scheduler.step(denoise(x, t), t, x).prev_sample
-    found = sampling.sampler("dpmpp_2m")(denoise, noise, abar, 30)
-    torch.testing.assert_close(found, x.clamp(-1, 1), rtol=0, atol=1e-4)
+    result = sampling.sampler("dpmpp_2m")(denoise, noise, abar, 30)
+    torch.testing.assert_close(result, x.clamp(-1, 1), rtol=0, atol=1e-4)
 
 
 def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +150,11 @@ def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
         datasets.load_held_out(Digits(), "cpu"),
         reference_set.get(Digits(), features.digits("cpu"), "cpu"),
     )
-    found = floor.measure(Digits(), held_out, against)
-    assert found["floor_halves_samples"] == 898
-    assert found["floor_halves"] == pytest.approx(0.1419, abs=1e-3)
-    assert found["floor_held_out"] is found["floor_held_out_samples"] is None  # 300 images are too few
-    monkeypatch.setattr(features.Extractor, "least_samples", 300)
+    result = floor.measure(Digits(), held_out, against)
+    assert result["floor_halves_samples"] == 898
+    assert result["floor_halves"] == pytest.approx(0.1419, abs=1e-3)
+    assert result["floor_held_out"] is result["floor_held_out_samples"] is None  # 300 images are too few
+    monkeypatch.setattr(features.Extractor, "min_samples", 300)
     enough = floor.measure(Digits(), held_out, against)
     assert enough["floor_held_out_samples"] == 300
     trained = reference_set.features_of(against.extractor, datasets.load(Digits(), "cpu"))
@@ -167,10 +165,10 @@ def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_frechet_distance_agrees_with_torch_fidelity() -> None:
     a, b = torch.randn(500, 16) @ torch.randn(16, 16), torch.randn(400, 16) + 0.3
-    one, two = metrics.statistics(a), metrics.statistics(b)
-    expected = fid_statistics_to_metric(one, two, verbose=False)["frechet_inception_distance"]
-    assert metrics.frechet_distance(one, two) == pytest.approx(expected, rel=1e-8)
-    assert metrics.frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
+    first, two = metrics.statistics(a), metrics.statistics(b)
+    expected = fid_statistics_to_metric(first, two, verbose=False)["frechet_inception_distance"]
+    assert metrics.frechet_distance(first, two) == pytest.approx(expected, rel=1e-8)
+    assert metrics.frechet_distance(first, first) == pytest.approx(0, abs=1e-8)
 
 
 def test_frechet_distance_survives_singular_covariances() -> None:
@@ -186,17 +184,17 @@ def test_kernel_distance_is_small_for_one_distribution_and_not_for_two() -> None
     assert metrics.kernel_distance(a, torch.randn(700, 8) + 1, 20, 500) > 0.3
 
 
-def test_digits_features_are_the_committed_ones(digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_features_are_committed_ones(digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = features.digits("cpu")
-    found = extract(extractor, digits.images)
-    assert found.shape == (1797, 64)
-    assert float(found.square().mean()) == pytest.approx(1, rel=1e-4)
+    result = extract(extractor, digits.images)
+    assert result.shape == (1797, 64)
+    assert float(result.square().mean()) == pytest.approx(1, rel=1e-4)
     monkeypatch.setattr(features, "DIGITS_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="SHA-256"):
         features.digits("cpu")
 
 
-def test_a_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
+def test_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
     outputs = calibration.outputs(net, probes)
@@ -223,11 +221,11 @@ def test_outputs_do_not_depend_on_how_many_probes_pass_at_once(
 ) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
-    whole = calibration.outputs(net, probes)
+    complete = calibration.outputs(net, probes)
     monkeypatch.setattr(calibration, "BATCH", 3)
-    for bin_whole, bin_parts in zip(whole, calibration.outputs(net, probes), strict=True):
-        for one, other in zip(bin_whole, bin_parts, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    for bin_whole, bin_parts in zip(complete, calibration.outputs(net, probes), strict=True):
+        for item, other in zip(bin_whole, bin_parts, strict=True):
+            torch.testing.assert_close(item, other, rtol=0, atol=1e-5)
 
 
 def test_diagnostics_of_known_gaps() -> None:

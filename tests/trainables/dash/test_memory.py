@@ -11,7 +11,7 @@ import torch
 
 import branchwise.trainables.dash as dash
 from branchwise.trainables import Arm, Cohort
-from branchwise.trainables.dash.compute.memory import Portions
+from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.evaluation import measurement, reference_set
 from branchwise.trainables.dash.training import cohort
 from branchwise.trainables.runtime.ray_worker import Job, run_cohort_here
@@ -23,21 +23,21 @@ from branchwise.trainables.runtime.storage import storage_at
 def doubled_up_to(limit: int, asked: list[int]) -> Any:
     """Doubles rows, of which the memory holds `limit` at once."""
 
-    def work(here: slice) -> torch.Tensor:
-        asked.append(here.stop - here.start)
+    def work(current: slice) -> torch.Tensor:
+        asked.append(current.stop - current.start)
         if asked[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return 2 * torch.arange(here.start, here.stop)
+        return 2 * torch.arange(current.start, current.stop)
 
     return work
 
 
 def test_portions_are_halved_once_and_stay_so(caplog: pytest.LogCaptureFixture) -> None:
-    asked: list[int] = []
-    portions = Portions(100, "sampling")
-    work = doubled_up_to(30, asked)
+    requested: list[int] = []
+    portions = AdaptiveBatcher(100, "sampling")
+    work = doubled_up_to(30, requested)
     assert torch.equal(portions.run(work, 110), 2 * torch.arange(110))
-    assert asked == [100, 50, 25, 25, 25, 25, 10]
+    assert requested == [100, 50, 25, 25, 25, 25, 10]
     assert torch.equal(portions.run(work, 25), 2 * torch.arange(25))
     assert [record.message for record in caplog.records] == [
         "sampling: out of GPU memory with 100 at once; now 50",
@@ -45,15 +45,15 @@ def test_portions_are_halved_once_and_stay_so(caplog: pytest.LogCaptureFixture) 
     ]
 
 
-def test_a_row_that_does_not_fit_alone_is_an_error() -> None:
+def test_row_that_does_not_fit_alone_is_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        Portions(4, "sampling").run(doubled_up_to(0, []), 4)
+        AdaptiveBatcher(4, "sampling").run(doubled_up_to(0, []), 4)
 
 
-def test_halved_batches_of_samples_and_features_give_the_same_values(
+def test_halved_batches_of_samples_and_features_give_same_values(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+    complete = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
     sample = measurement.sample
 
     def small_sample(*arguments: Any) -> torch.Tensor:
@@ -77,8 +77,8 @@ def test_halved_batches_of_samples_and_features_give_the_same_values(
     monkeypatch.setattr(measurement, "sample", small_sample)
     monkeypatch.setattr(reference_set.features, "digits", small_digits)
     halved = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
-    assert halved["value"] == pytest.approx(whole["value"], rel=1e-4)
-    assert halved["kid"] == pytest.approx(whole["kid"], rel=1e-3)
+    assert halved["value"] == pytest.approx(complete["value"], rel=1e-4)
+    assert halved["kid"] == pytest.approx(complete["kid"], rel=1e-3)
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) -> list[int]:
@@ -97,7 +97,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) 
 
 
 @pytest.mark.parametrize("after", [0, 4])
-def test_a_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_been(
+def test_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_been(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     arms = [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]
@@ -105,10 +105,10 @@ def test_a_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_
     dash.run_cohort(arms, told.context(tmp_path / "whole", teacher_folder))
     sizes = short_of_memory(monkeypatch, most=2, after=after)
     halved = type(told)()
-    kept: list[bytes] = halved.checkpoints
+    stored: list[bytes] = halved.checkpoints
     (tmp_path / "halved").mkdir()
     context = halved.context(tmp_path / "halved", teacher_folder)
-    monkeypatch.setattr(type(halved), "stored", property(lambda self: kept[-1] if kept else None))
+    monkeypatch.setattr(type(halved), "stored", property(lambda self: stored[-1] if stored else None))
     dash.run_cohort(arms, context)
     assert sizes[:3] == [3, 2, 1]
     for name, result in told.results.items():
@@ -116,7 +116,7 @@ def test_a_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_
         assert str(halved.results[name].tables["curves"]) == str(result.tables["curves"])
 
 
-def test_an_arm_too_large_alone_is_an_error(
+def test_arm_too_large_alone_is_error(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(monkeypatch, most=0)
@@ -124,23 +124,23 @@ def test_an_arm_too_large_alone_is_an_error(
         dash.run_cohort([Arm(name="one", seed=0, spec=spec)], told.context(tmp_path, teacher_folder))
 
 
-def test_arms_that_a_checkpoint_lacks_start_from_the_beginning(
+def test_arms_that_checkpoint_lacks_start_from_beginning(
     spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path
 ) -> None:
     """As after a process that died while the first half of its cohort trained."""
-    one, two = (Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
+    first, two = (Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
     for name in ("whole", "half", "resumed"):
         (tmp_path / name).mkdir()
-    dash.run_cohort([one, two], told.context(tmp_path / "whole", teacher_folder))
+    dash.run_cohort([first, two], told.context(tmp_path / "whole", teacher_folder))
     half = type(told)()
-    dash.run_cohort([one], half.context(tmp_path / "half", teacher_folder))
+    dash.run_cohort([first], half.context(tmp_path / "half", teacher_folder))
     resumed = type(told)(stored=half.checkpoints[0])
-    dash.run_cohort([one, two], resumed.context(tmp_path / "resumed", teacher_folder))
+    dash.run_cohort([first, two], resumed.context(tmp_path / "resumed", teacher_folder))
     for name in ("one", "two"):
         assert resumed.results[name].values["student_sha256"] == told.results[name].values["student_sha256"]
 
 
-def test_a_worker_leaves_a_line_among_the_logs_of_its_run(
+def test_worker_leaves_line_among_logs_of_its_run(
     spec: dash.Spec, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = storage_at(tmp_path / "storage")

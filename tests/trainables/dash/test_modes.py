@@ -19,7 +19,7 @@ from branchwise.trainables.dash.training import cohort
 from branchwise.trainables.runtime.settings import patched
 
 
-def test_on_a_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp_path):
+def test_on_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp_path):
     shas = []
     for mode in ("exact", "fast"):
         (tmp_path / mode).mkdir()
@@ -29,7 +29,7 @@ def test_on_a_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp
     assert shas[0] == shas[1]
 
 
-def test_the_mode_is_no_part_of_a_teachers_address(spec):
+def test_mode_is_no_part_of_teachers_address(spec):
     fast = patched(spec, {"teacher.mode": "fast", "train.mode": "fast"})
     assert dash.teacher_key(fast) == dash.teacher_key(spec)
     assert dash.evaluation_key(fast) == dash.evaluation_key(spec)
@@ -41,7 +41,7 @@ def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, told, tmp
         dash.run_cohort(arms, told.context(tmp_path, teacher_folder))
 
 
-def test_compiling_keeps_the_names_of_the_state_and_fails_loudly_past_its_limit(monkeypatch):
+def test_compiling_keeps_names_of_state_and_fails_loudly_past_its_limit(monkeypatch):
     net = nn.Linear(2, 2)
     names = list(net.state_dict())
     monkeypatch.setattr(modes, "RECOMPILES", 3)
@@ -54,7 +54,7 @@ def test_compiling_keeps_the_names_of_the_state_and_fails_loudly_past_its_limit(
 
 
 @pytest.mark.slow
-def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_folder, told, tmp_path, monkeypatch):
+def test_compiled_cohort_learns_what_uncompiled_one_does(spec, teacher_folder, told, tmp_path, monkeypatch):
     """As on a GPU, but with a compiler that changes no number; no net meets more variants than are allowed."""
     arms = [Arm(name=str(weight), seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 1.0)]
     (tmp_path / "plain").mkdir()
@@ -71,7 +71,7 @@ def test_a_compiled_cohort_learns_what_an_uncompiled_one_does(spec, teacher_fold
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_on_a_gpu_no_step_waits_for_it_and_both_modes_learn_the_same(spec, teacher_folder, told, tmp_path, monkeypatch):
+def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_folder, told, tmp_path, monkeypatch):
     take_step, losses = cohort.take_step, {}
 
     def watched(students, setting, step, own):

@@ -42,17 +42,17 @@ def guided(net: dict[str, Tensor], w: float) -> Tensor:
 
 
 def test_dash_adds_its_three_terms() -> None:
-    found = losses("dash", imitation_weight=1.0, uncond_weight=2.0, anchor_weight=0.1)
+    result = losses("dash", imitation_weight=1.0, uncond_weight=2.0, anchor_weight=0.1)
     im, un = error(STUDENT["cond"], TEACHER["cond"]), error(STUDENT["uncond"], TEACHER["uncond"])
     an = error(STUDENT["cond"], NOISE)
-    assert [float(x) for x in (found.imitation, found.uncond, found.anchor)] == pytest.approx([im, un, an])
-    assert float(found.total) == pytest.approx(im + 2 * un + 0.1 * an)
+    assert [float(x) for x in (result.imitation, result.uncond, result.anchor)] == pytest.approx([im, un, an])
+    assert float(result.total) == pytest.approx(im + 2 * un + 0.1 * an)
 
 
 def test_dash_does_not_compute_what_is_off() -> None:
-    found = losses("dash", uncond_weight=0.0, anchor_weight=0.0)
-    assert found.uncond is None
-    assert found.anchor is None
+    result = losses("dash", uncond_weight=0.0, anchor_weight=0.0)
+    assert result.uncond is None
+    assert result.anchor is None
     assert OBJECTIVES["dash"].passes(Method(uncond_weight=0.0)) == ("cond",)
     assert OBJECTIVES["dash"].passes(Method(imitation_weight=0.0, anchor_weight=0.0)) == ("uncond",)
 
@@ -75,15 +75,15 @@ MIXED = {w: error(guided(STUDENT, w), guided(TEACHER, w)) for w in (1.0, 3.0, 4.
     ],
 )
 def test_formula(objective: str, expected: float) -> None:
-    found = losses(objective, composite_guidance=3.0, multi_guidance=(1.0, 4.0), gap_weight=0.5)
-    assert float(found.total) == pytest.approx(expected, rel=1e-5)
+    result = losses(objective, composite_guidance=3.0, multi_guidance=(1.0, 4.0), gap_weight=0.5)
+    assert float(result.total) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fitnets_imitates_outputs_and_features() -> None:
     student, teacher = ({"dropped": torch.randn(SHAPE), "dropped features": torch.randn(4, 8, 2, 2)} for _ in range(2))
-    found = LOSSES["fitnets"](Method(objective="fitnets", feature_weight=0.3), student, teacher, NOISE, WEIGHTS)
+    match = LOSSES["fitnets"](Method(objective="fitnets", feature_weight=0.3), student, teacher, NOISE, WEIGHTS)
     features = error(student["dropped features"], teacher["dropped features"])
-    assert float(found.total) == pytest.approx(error(student["dropped"], teacher["dropped"]) + 0.3 * features, rel=1e-5)
+    assert float(match.total) == pytest.approx(error(student["dropped"], teacher["dropped"]) + 0.3 * features, rel=1e-5)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def net() -> torch.nn.Module:
     return unet.build(UNet(channels=(8, 8), norm_groups=4), (1, 8, 8), 10, seed=0).eval()
 
 
-def test_labels_drop_per_sample_and_the_teacher_answers_for_the_same_ones(net: torch.nn.Module) -> None:
+def test_labels_drop_per_sample_and_teacher_answers_for_same_ones(net: torch.nn.Module) -> None:
     draws = torch.tensor([0.05, 0.5, 0.09, 0.9])
     t = torch.tensor([0, 300, 600, 999])
     x = torch.randn(4, 1, 8, 8)
@@ -107,14 +107,14 @@ def test_labels_drop_per_sample_and_the_teacher_answers_for_the_same_ones(net: t
     assert not net.get_submodule("mid_block")._forward_hooks
 
 
-def test_pruning_keeps_the_largest_weights(net: torch.nn.Module) -> None:
+def test_pruning_keeps_largest_weights(net: torch.nn.Module) -> None:
     before = copy.deepcopy(net)
     pruned, masks = pruning.prune(net, 0.25)
     total = unet.size(net)
     assert sum(int(mask.sum()) for mask in masks) == pytest.approx(0.25 * total, abs=2)
-    kept = torch.cat([p.detach().abs()[m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1])
+    stored = torch.cat([p.detach().abs()[m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1])
     lost = torch.cat([p.detach().abs()[~m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1])
-    assert kept.min() > lost.max()
+    assert stored.min() > lost.max()
     for p, original, mask in zip(pruned.parameters(), before.parameters(), masks, strict=True):
         assert torch.equal(p, original * mask)
     with pytest.raises(ValueError, match="biases and norms"):

@@ -26,7 +26,7 @@ from branchwise.trainables.dash.nets.forward import forward
 from branchwise.trainables.dash.settings.guidance import TagGuidance
 from branchwise.trainables.dash.settings.spec import Method, Optimization, Spec, Teacher
 from branchwise.trainables.dash.training import objectives
-from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.trainee import Trainee
 
 GOLDEN = golden_values.read()
 ABAR = schedule.cosine_alphas_cumprod()
@@ -64,7 +64,7 @@ def batch(step: int) -> Batch:
     return Batch(noisy, noise, golden("traj_y")[step], t, torch.ones(8), t, slice(0, 8), 1.0)
 
 
-def test_the_golden_weights_are_the_stated_ones() -> None:
+def test_golden_weights_are_stated_ones() -> None:
     for net in ("teacher", "student"):
         total = sum(
             float(value.double().abs().sum()) for value in golden_values.stated_weights(GOLDEN, net, net).values()
@@ -103,12 +103,12 @@ def test_ddim_is_as_near_as_float32_allows(teacher: nn.Module, name: str, guidan
     Unrelated samples lie at a distance of sqrt(2); the authors' must be about as near as our own float64 run.
     """
     denoise = sampling.guided(teacher, golden("ddim_labels"), NULL, scales(guidance))
-    ours = ddim.sample(denoise, golden("ddim_noise"), ABAR, 50)
+    actual = ddim.sample(denoise, golden("ddim_noise"), ABAR, 50)
     double = copy.deepcopy(teacher).double()
     denoise = sampling.guided(double, golden("ddim_labels"), NULL, scales(guidance))
     exact = ddim.sample(denoise, golden("ddim_noise").double(), ABAR.double(), 50)
-    assert relative_error(ours, golden(name)) < 2 * relative_error(ours, exact)
-    assert relative_error(ours, golden(name)) < 1
+    assert relative_error(actual, golden(name)) < 2 * relative_error(actual, exact)
+    assert relative_error(actual, golden(name)) < 1
 
 
 @pytest.mark.parametrize("steps", [10, 25, 50])
@@ -137,8 +137,8 @@ def test_losses() -> None:
         {branch: golden(f"loss_in_{net}_{name}") for branch, name in (("cond", "cond"), ("uncond", "null"))}
         for net in ("student", "teacher")
     )
-    found = objectives.dash(Method(), student, other, golden("loss_in_noise"), weights)
-    assert_agree(torch.stack([found.total, found.imitation, found.uncond, found.anchor]), golden("loss_out"), 1e-5)
+    match = objectives.dash(Method(), student, other, golden("loss_in_noise"), weights)
+    assert_agree(torch.stack([match.total, match.imitation, match.uncond, match.anchor]), golden("loss_out"), 1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -147,16 +147,16 @@ def distilled(teacher: nn.Module) -> SimpleNamespace:
     settings = Optimization(steps=6, lr=2e-4, lr_min=2e-4, weight_decay=1e-3, clip=1.0, ema=0.9995)
     method = Method(curriculum="transfer", snr_weighting="authors")
     alone = SimpleNamespace(rank=0, world_size=1)
-    learner = Learner(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, alone)
+    trainee = Trainee(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, alone)
     for step in range(6):
         b = batch(step)
         with torch.inference_mode():
             targets = forward(teacher, ("cond", "uncond"), b, NULL, 0.0)
-        outputs = forward(learner.model, ("cond", "uncond"), b, NULL, 0.0)
-        learner.learn(objectives.dash(method, outputs, targets, b.noise, learner.weights(b)), step)
-        learner.log(step)
-    raw = outputs_at(learner.net.eval())
-    return SimpleNamespace(curve=learner.curve, raw=raw, averaged=outputs_at(learner.finish()))
+        outputs = forward(trainee.model, ("cond", "uncond"), b, NULL, 0.0)
+        trainee.learn(objectives.dash(method, outputs, targets, b.noise, trainee.weights(b)), step)
+        trainee.log(step)
+    raw = outputs_at(trainee.net.eval())
+    return SimpleNamespace(curve=trainee.curve, raw=raw, averaged=outputs_at(trainee.finish()))
 
 
 def outputs_at(net: nn.Module) -> tuple[Tensor, Tensor]:
@@ -168,9 +168,9 @@ def outputs_at(net: nn.Module) -> tuple[Tensor, Tensor]:
 
 def test_distillation_losses(distilled: SimpleNamespace) -> None:
     columns = ("loss", "loss_imitation", "loss_uncond", "loss_anchor", "grad_norm")
-    ours = torch.tensor([[row[column] for column in columns] for row in distilled.curve], dtype=torch.float64)
+    actual = torch.tensor([[row[column] for column in columns] for row in distilled.curve], dtype=torch.float64)
     for column in range(5):
-        assert_agree(ours[:, column], golden("traj_losses")[:, column], 1e-4)
+        assert_agree(actual[:, column], golden("traj_losses")[:, column], 1e-4)
 
 
 def test_distilled_student_and_its_average(distilled: SimpleNamespace) -> None:
@@ -179,11 +179,11 @@ def test_distilled_student_and_its_average(distilled: SimpleNamespace) -> None:
 
 
 def test_gap_metrics(distilled: SimpleNamespace, teacher: nn.Module) -> None:
-    found = calibration.compare(distilled.raw, outputs_at(teacher))
+    result = calibration.compare(distilled.raw, outputs_at(teacher))
     rho, cosine, gap_mse = GOLDEN["gap_metrics"]
-    assert found["rho"] == pytest.approx(rho, rel=1e-4)
-    assert found["cos_delta"] == pytest.approx(cosine, abs=1e-4)  # of size 1, here near 0
-    assert found["gap_mse"] == pytest.approx(gap_mse, rel=1e-4)
+    assert result["rho"] == pytest.approx(rho, rel=1e-4)
+    assert result["cos_delta"] == pytest.approx(cosine, abs=1e-4)  # of size 1, here near 0
+    assert result["gap_mse"] == pytest.approx(gap_mse, rel=1e-4)
 
 
 def test_teacher_training_with_its_curriculum() -> None:
@@ -197,14 +197,14 @@ def test_teacher_training_with_its_curriculum() -> None:
         snr_weighting="authors",
     )
     alone = SimpleNamespace(rank=0, world_size=1)
-    learner = Learner(build("fresh", "student"), settings, settings, None, ABAR, alone)
+    trainee = Trainee(build("fresh", "student"), settings, settings, None, ABAR, alone)
     for step in range(6):
         b = batch(step)
-        eps = forward(learner.model, ("cond",), b, NULL, 0.0)["cond"]
-        learner.learn(objectives.Losses(objectives.weighted_error(eps, b.noise, learner.weights(b))), step)
-        learner.log(step)
-    assert_agree(torch.tensor([row["loss"] for row in learner.curve]), golden("teacher_traj_losses"), 1e-4)
-    assert_agree(learner.importance.detach(), golden("teacher_traj_lambda_after"), 1e-4)
+        eps = forward(trainee.model, ("cond",), b, NULL, 0.0)["cond"]
+        trainee.learn(objectives.Losses(objectives.weighted_error(eps, b.noise, trainee.weights(b))), step)
+        trainee.log(step)
+    assert_agree(torch.tensor([row["loss"] for row in trainee.curve]), golden("teacher_traj_losses"), 1e-4)
+    assert_agree(trainee.importance.detach(), golden("teacher_traj_lambda_after"), 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_teacher_training_with_its_curriculum() -> None:
         ("imagenet64_ablation", 116_451_203, 22_336_579),  # published: 116.5 M and 22.3 M
     ],
 )
-def test_spaces_have_the_papers_nets(space: str, teacher: int, student: int) -> None:
+def test_spaces_have_papers_nets(space: str, teacher: int, student: int) -> None:
     tree = yaml.safe_load((Path(__file__).parents[3] / "search_spaces" / f"{space}.yaml").read_text())
     spec = Spec.model_validate({key: tree[key] for key in Spec.model_fields})
     for net, expected in ((spec.teacher, teacher), (spec.student, student)):

@@ -71,17 +71,17 @@ def losses_of(
     patch: dict[str, Any], device: str, teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> list[float]:
     """The logged losses of one arm on CIFAR-size images."""
-    kept: dict[str, Any] = {}
-    monkeypatch.setattr(cohort, "evaluate_students", lambda students, setting: kept.update(students))
+    stored: dict[str, Any] = {}
+    monkeypatch.setattr(cohort, "evaluate_students", lambda students, setting: stored.update(students))
     arm = Arm(name="dash", seed=0, spec=patched(dash.Spec.model_validate(CIFAR_NETS), patch))
     dash.run_cohort([arm], replace(told.context(teacher.parent, teacher), device=device))
-    return [row["loss"] for row in kept["dash"][1].curve]
+    return [row["loss"] for row in stored["dash"][1].curve]
 
 
 @pytest.mark.parametrize(
     "steps", [pytest.param(20, marks=pytest.mark.slow(25)), pytest.param(100, marks=pytest.mark.long(110))]
 )
-def test_steps_of_the_papers_nets_on_the_cpu(
+def test_steps_of_papers_nets_on_cpu(
     steps: int, cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = losses_of({"train.steps": steps}, "cpu", cifar_teacher, told, monkeypatch)
@@ -91,7 +91,7 @@ def test_steps_of_the_papers_nets_on_the_cpu(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_1000_steps_of_the_papers_nets_in_bf16_on_a_gpu(
+def test_1000_steps_of_papers_nets_in_bf16_on_gpu(
     cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"train.steps": 1000, "train.batch_size": 64}

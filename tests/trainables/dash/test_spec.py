@@ -61,7 +61,7 @@ def test_refused(tiny: dict[str, Any], path: str, value: Any, message: str) -> N
         dash.Spec.model_validate(changed(tiny, path, value))
 
 
-def test_every_baseline_fits_a_spec(spec: dash.Spec) -> None:
+def test_every_baseline_fits_spec(spec: dash.Spec) -> None:
     for name, patch in dash.BASELINES.items():
         assert patched(spec, patch).method.objective == name
 
@@ -78,7 +78,7 @@ def test_planning_needs_no_torch(tiny: dict[str, Any]) -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_teacher_key_depends_on_what_the_weights_depend_on(spec: dash.Spec) -> None:
+def test_teacher_key_depends_on_what_weights_depend_on(spec: dash.Spec) -> None:
     key = dash.teacher_key(spec)
     assert dash.teacher_key(patched(spec, {"teacher.workers": 1})) == key
     assert dash.teacher_key(patched(spec, {"train.lr": 1e-4})) == key
@@ -86,11 +86,11 @@ def test_teacher_key_depends_on_what_the_weights_depend_on(spec: dash.Spec) -> N
     assert dash.evaluation_key(spec) != dash.evaluation_key(patched(spec, {"evaluate.guidance": 2.0}))
 
 
-def test_the_teachers_evaluation_does_not_depend_on_what_only_students_are_asked(spec: dash.Spec) -> None:
+def test_teachers_evaluation_does_not_depend_on_what_only_students_are_asked(spec: dash.Spec) -> None:
     assert dash.evaluation_key(patched(spec, {"evaluate.at_steps": (2,)})) == dash.evaluation_key(spec)
 
 
-def test_a_rule_for_the_guidance_survives_json_and_waits_for_the_teacher(tiny: dict[str, Any]) -> None:
+def test_rule_for_guidance_survives_json_and_waits_for_teacher(tiny: dict[str, Any]) -> None:
     rule = {"choose": [1.0, {"w_min": 1.0, "w_max": 3.0, "beta": 5.0}, {"scale": 2.0, "t_low": 0, "t_high": 400}]}
     spec = dash.Spec.model_validate(changed(tiny, "evaluate.guidance", rule))
     assert dash.Spec.model_validate(spec.model_dump(mode="json")) == patched(spec, {}) == spec
@@ -102,22 +102,22 @@ def test_a_rule_for_the_guidance_survives_json_and_waits_for_the_teacher(tiny: d
         spec.evaluate.resolved({"value": 1.0})
 
 
-def test_teachers_that_choose_the_guidance_each_for_itself_would_not_compare(spec: dash.Spec) -> None:
+def test_teachers_that_choose_guidance_each_for_itself_would_not_compare(spec: dash.Spec) -> None:
     other = {"teacher.steps": 7}
     assert dash.comparability_key(patched(spec, other)) == dash.comparability_key(spec)
     rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 2.0]}})
     assert dash.comparability_key(patched(rule, other)) != dash.comparability_key(rule)
 
 
-def test_a_plan_counts_candidates_for_the_teacher_and_budgets_for_students(spec: dash.Spec) -> None:
+def test_plan_counts_candidates_for_teacher_and_budgets_for_students(spec: dash.Spec) -> None:
     def seconds(**evaluate: Any) -> tuple[float, float]:
         changed = patched(spec, {f"evaluate.{key}": value for key, value in evaluate.items()})
         return dash.estimate_teacher(changed, 1, trained=True), dash.estimate_cohort([changed], 1)
 
     teacher, student = seconds(guidance=2.0)
-    one, _ = seconds(guidance={"choose": [2.0, 3.0]})
+    first, _ = seconds(guidance={"choose": [2.0, 3.0]})
     two, follower = seconds(guidance={"choose": [2.0, 3.0, 4.0]})
-    assert (one - teacher) / 2 == pytest.approx(two - one)  # a further candidate is a further set of samples
+    assert (first - teacher) / 2 == pytest.approx(two - first)  # a further candidate is a further set of samples
     assert follower == student
     same, measured = seconds(guidance=2.0, at_steps=(2, 4))
     assert same == teacher
@@ -130,7 +130,7 @@ def test_a_plan_counts_candidates_for_the_teacher_and_budgets_for_students(spec:
     assert twice - named == pytest.approx(doubled - further, rel=0.5)
 
 
-def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_teacher_key_of_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
     tree = changed(tiny, "teacher", {"checkpoint": str(tmp_path)})
     with pytest.raises(FileNotFoundError, match=r"teacher\.checkpoint"):
         dash.teacher_key(dash.Spec.model_validate(tree))
@@ -138,12 +138,12 @@ def test_teacher_key_of_a_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp
     (tmp_path / "curriculum.safetensors").touch()
     weights = tmp_path / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(b"one")
-    one = dash.teacher_key(dash.Spec.model_validate(tree))
+    first = dash.teacher_key(dash.Spec.model_validate(tree))
     weights.write_bytes(b"two")
-    assert dash.teacher_key(dash.Spec.model_validate(tree)) != one
+    assert dash.teacher_key(dash.Spec.model_validate(tree)) != first
 
 
-def test_a_plan_counts_no_teacher_pass_for_those_that_take_none(spec: dash.Spec) -> None:
+def test_plan_counts_no_teacher_pass_for_those_that_take_none(spec: dash.Spec) -> None:
     alike = {"teacher.attention_at": (), "curriculum": "uniform"}  # then the pruned teacher costs what the student does
     seconds = {
         name: dash.estimate_cohort([patched(spec, {**alike, "objective": name})], 1)
@@ -153,7 +153,7 @@ def test_a_plan_counts_no_teacher_pass_for_those_that_take_none(spec: dash.Spec)
     assert seconds["conditional"] > seconds["scratch"]
 
 
-def test_the_old_word_for_the_authors_weighting_still_works(tiny: dict[str, Any]) -> None:
+def test_old_word_for_authors_weighting_still_works(tiny: dict[str, Any]) -> None:
     new = changed(changed(tiny, "teacher.snr_weighting", "authors"), "method", {"snr_weighting": "authors"})
     old = changed(changed(tiny, "teacher.snr_weighting", "reference"), "method", {"snr_weighting": "reference"})
     with pytest.warns(FutureWarning, match="snr_weighting: reference is now called authors"):
@@ -179,7 +179,7 @@ def test_teachers_that_exist_are_found_again(root: Path, space: str, overrides: 
 
 
 @pytest.mark.parametrize("space", ["cifar10_ablation", "cifar100_ablation"])
-def test_full_size_spaces_count_the_last_partial_batch(root: Path, space: str) -> None:
+def test_full_size_spaces_count_last_partial_batch(root: Path, space: str) -> None:
     spec = load_space(root / f"search_spaces/{space}.yaml").spec
     epoch = -(-45_000 // spec.train.batch_size)
     assert epoch == 704
@@ -187,7 +187,7 @@ def test_full_size_spaces_count_the_last_partial_batch(root: Path, space: str) -
 
 
 @pytest.mark.parametrize("space", ["cifar10_ablation", "cifar100_ablation", "imagenet64_ablation"])
-def test_full_size_spaces_measure_as_the_authors_code_does(root: Path, space: str) -> None:
+def test_full_size_spaces_measure_as_authors_code_does(root: Path, space: str) -> None:
     evaluate = load_space(root / f"search_spaces/{space}.yaml").spec.evaluate
     assert evaluate.guidance == TagGuidance(w_min=1.0, w_max=4.0, beta=5.0)
     assert evaluate.guidance_grid == (4.0,)

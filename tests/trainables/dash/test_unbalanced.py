@@ -42,24 +42,24 @@ def spec_of(folder: Path, tiny: dict[str, Any], classes: int = 2, **evaluate: An
 @pytest.mark.parametrize("samples", [1, 9, 640, 1001])
 def test_classes_of_one_size_come_in_turn(classes: int, samples: int) -> None:
     for count in (1, 5, 1000):
-        found = sampling.proportional_labels((count,) * classes, samples)
-        assert torch.equal(found, sampling.balanced_labels(range(samples), classes, "cpu"))
+        result = sampling.proportional_labels((count,) * classes, samples)
+        assert torch.equal(result, sampling.balanced_labels(range(samples), classes, "cpu"))
 
 
-def test_labels_have_the_shares_of_the_data() -> None:
+def test_labels_have_shares_of_data() -> None:
     draw = np.random.default_rng(0)
     for _ in range(50):
         counts = tuple(int(n) for n in draw.integers(1, 2000, draw.integers(2, 30)))
         samples = int(draw.integers(len(counts), 3000))
-        found = sampling.proportional_labels(counts, samples)
+        result = sampling.proportional_labels(counts, samples)
         expected = np.array(counts) / sum(counts)
-        assert len(found) == samples
-        assert np.abs(found.bincount(minlength=len(counts)).numpy() - samples * expected).max() < 1
-        half = found[: samples // 2].bincount(minlength=len(counts)).numpy()
+        assert len(result) == samples
+        assert np.abs(result.bincount(minlength=len(counts)).numpy() - samples * expected).max() < 1
+        half = result[: samples // 2].bincount(minlength=len(counts)).numpy()
         assert np.abs(half - samples // 2 * expected).max() < 2
 
 
-def test_samples_of_a_folder_follow_its_classes(folder: Path, tiny: dict[str, Any]) -> None:
+def test_samples_of_folder_follow_its_classes(folder: Path, tiny: dict[str, Any]) -> None:
     spec = spec_of(folder, tiny)
     dataset = datasets.load(spec.data, "cpu")
     labels = measurement.labels_of(dataset, spec.evaluate, range(640))
@@ -73,12 +73,12 @@ def test_samples_of_a_folder_follow_its_classes(folder: Path, tiny: dict[str, An
     assert tiles.flatten().tolist() == [1, 3, 2, 0, 4]
 
 
-def test_the_floor_is_drawn_as_the_samples_are(folder: Path) -> None:
+def test_floor_is_drawn_as_samples_are(folder: Path) -> None:
     rows = torch.randn(4000, 4, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(4000) % 10 == 0).long()
     rows += 3 * labels[:, None]
     against: Any = SimpleNamespace(
-        features=rows, labels=labels, extractor=SimpleNamespace(least_samples=40), statistics=metrics.statistics(rows)
+        features=rows, labels=labels, extractor=SimpleNamespace(min_samples=40), statistics=metrics.statistics(rows)
     )
     settings = ImageFolder(name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
     held_out: Any = SimpleNamespace(counts=(3600, 400), classes=2)
@@ -94,7 +94,7 @@ def test_the_floor_is_drawn_as_the_samples_are(folder: Path) -> None:
     assert floor.measure(settings, equal, against, "balanced") == as_data
 
 
-def test_the_classifier_is_judged_class_by_class(folder: Path, tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_classifier_is_judged_class_by_class(folder: Path, tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
     spec = spec_of(folder, tiny, classifier={"steps": 1, "width": 8, "lr": 1e-9})
     dash.train_features(spec, tmp_path / "net", told.context(tmp_path))
     with pytest.raises(ValueError, match=r"right on 0\.500 of 20 images .*the largest has 90% of them"):
@@ -109,7 +109,7 @@ def test_one_class_and_more_classes_than_samples_are_refused(folder: Path, tiny:
         spec_of(folder, tiny, classes=1100)
 
 
-def test_a_plan_notes_what_is_odd(folder: Path, tiny: dict[str, Any]) -> None:
+def test_plan_notes_what_is_odd(folder: Path, tiny: dict[str, Any]) -> None:
     (folder / "rare/.hidden.png").write_bytes(b"x")
     tiny["train"] |= {"steps": 6, "ema": 0.9999, "warmup_steps": 6, "lr_min": 1.0}
     rows = list(dash.describe(spec_of(folder, tiny)))

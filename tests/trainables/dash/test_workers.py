@@ -48,8 +48,8 @@ def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
         dist.barrier()  # the teacher's folder is rank 0's to write
     arms = [Arm(name=c, seed=1, spec=patched(spec, {"curriculum": c})) for c in ("transfer", "learned")]
     dash.run_cohort(arms, context)
-    told = {"reports": [(r["phase"], r["step"]) for r in reports], "results": results}
-    (out / f"told-{rank}.json").write_text(json.dumps(told))
+    details = {"reports": [(r["phase"], r["step"]) for r in reports], "results": results}
+    (out / f"told-{rank}.json").write_text(json.dumps(details))
     if world_size > 1:
         dist.destroy_process_group()
 
@@ -82,8 +82,8 @@ def test_two_workers_agree_with_one(tiny: dict[str, Any], tmp_path: Path) -> Non
             assert shared["values"][column] == pytest.approx(alone["values"][column], rel=1e-2), column
     for file in ("teacher", "transfer", "learned"):
         for part in ("diffusion_pytorch_model", "curriculum"):
-            one, two = (load_file(tmp_path / w / file / f"{part}.safetensors") for w in "12")
-            for key, value in one.items():
+            first, two = (load_file(tmp_path / w / file / f"{part}.safetensors") for w in "12")
+            for key, value in first.items():
                 torch.testing.assert_close(two[key], value, rtol=0, atol=2e-4)  # AdamW turns rounding into steps
 
 

@@ -31,23 +31,23 @@ def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> d
     state, importance, gamma = _read(file)
     net = _build(file, state, classes, image_size)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        checkpoint.save_model(beside, net, importance)
-        about = {
+        checkpoint.save_model(staging, net, importance)
+        description = {
             "imported_from": file.name,
             "imported_sha256": checkpoint.sha256(file),
             "parameters": unet.size(net),
             "snr_gamma": gamma,
-            "weights_sha256": checkpoint.weights_sha256(beside),
+            "weights_sha256": checkpoint.weights_sha256(staging),
         }
-        (beside / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
-        beside.chmod(0o755)
-        os.replace(beside, out)
+        (staging / "teacher.json").write_text(json.dumps(description, indent=1) + "\n")
+        staging.chmod(0o755)
+        os.replace(staging, out)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         raise
-    return about
+    return description
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], Tensor, float]:
@@ -102,9 +102,9 @@ def _build(file: Path, state: dict[str, Tensor], classes: int, image_size: int) 
     try:
         spec = architecture(state, image_size)
         spec.check_image(image_size)
-        found = len(state["class_embed.weight"]) - 1
-        if found != classes:
-            raise ValueError(f"it knows {found} classes, not {classes}")
+        result = len(state["class_embed.weight"]) - 1
+        if result != classes:
+            raise ValueError(f"it knows {result} classes, not {classes}")
         net = unet.build(spec, (state["conv_in.weight"].shape[1], image_size, image_size), classes, seed=0)
         net.load_state_dict({name: value.float() for name, value in to_diffusers(state).items()})
     except KeyError as missing:

@@ -12,7 +12,7 @@ from torch import Tensor
 logger = logging.getLogger("branchwise.dash")
 
 
-class Portions:
+class AdaptiveBatcher:
     """How many rows are worked on at once: `size`, and half as many from then on whenever the memory is exhausted.
 
     A portion of one row that does not fit is an error. `what` is the work's name in the log.
@@ -24,24 +24,24 @@ class Portions:
 
     def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
         """`work` on all `rows` rows, at least one, put together: (rows, ...). Raises torch.OutOfMemoryError."""
-        done, found = 0, []
+        done, matches = 0, []
         while done < rows:
-            here = slice(done, min(rows, done + self.size))
+            local = slice(done, min(rows, done + self.size))
             try:
-                found.append(work(here))
-                done = here.stop
+                matches.append(work(local))
+                done = local.stop
                 continue
             except torch.OutOfMemoryError:
-                if here.stop - here.start == 1:
+                if local.stop - local.start == 1:
                     raise
             # Only now, since the exception held on to what had been allocated.
-            self.size = (here.stop - here.start) // 2
-            logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, here.stop - done, self.size)
-            give_back()
-        return torch.cat(found)
+            self.size = (local.stop - local.start) // 2
+            logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, local.stop - done, self.size)
+            release_memory()
+        return torch.cat(matches)
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Returns to the device what this process holds without using it."""
     gc.collect()
     if torch.cuda.is_initialized():

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from branchwise.trainables.contract import Context
-from branchwise.trainables.dash.compute.memory import give_back
+from branchwise.trainables.dash.compute.memory import release_memory
 from branchwise.trainables.dash.settings.spec import Mode
 
 RECOMPILES = 32  # variants of one net: its batch sizes in training and sampling, with and without gradients
@@ -59,7 +59,7 @@ def release(mode: Mode, context: Context) -> None:
     """Gives back what the device holds for work that has ended: its graphs and its memory."""
     if compiles(mode, context):
         torch.compiler.reset()
-    give_back()
+    release_memory()
 
 
 def compiles(mode: Mode, context: Context) -> bool:

@@ -81,14 +81,14 @@ def count(net: UNet, image_shape: tuple[int, int, int], classes: int) -> Counts:
     parameters = _linear(first, embedding) + _linear(embedding, embedding) + (classes + 1) * embedding
     parameters += _conv(channels, first) + 2 * first + _conv(first, channels)
     macs = first * embedding + embedding**2 + 2 * 9 * channels * first * size**2
-    kept = (channels + 3 * first) * size**2 + 3 * embedding
+    stored = (channels + 3 * first) * size**2 + 3 * embedding
     kernels = HEAD_KERNELS
     live, skips, joined = 0, first * size**2, 0
     for layer in _layers(net, size):
         area = layer.side**2
         parameters += _parameters(layer, embedding)
         macs += _macs(layer, embedding)
-        kept += _kept(layer)
+        stored += _kept(layer)
         kernels += KERNELS[layer.kind] + (KERNELS["shortcut"] if _shortcut(layer) else 0)
         live = max(live, skips + _working(layer))
         if layer.kind == "up":  # a resolution lets go of its skips at its end, and holds on to its input until then
@@ -98,7 +98,7 @@ def count(net: UNet, image_shape: tuple[int, int, int], classes: int) -> Counts:
             joined += layer.joins * area
         elif not layer.feeds_join and layer.kind in ("res", "down"):
             skips += layer.wide * area
-    return Counts(parameters, macs, kept, live, kernels)
+    return Counts(parameters, macs, stored, live, kernels)
 
 
 def _linear(wide_in: int, wide: int) -> int:

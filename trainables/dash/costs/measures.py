@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from branchwise.trainables.contract import Device
-from branchwise.trainables.dash.costs.bill import features_seconds
+from branchwise.trainables.dash.costs.estimate import features_seconds
 from branchwise.trainables.dash.costs.seconds import pass_seconds
 from branchwise.trainables.dash.costs.work import classifier_macs, sampling_passes, student_net
 from branchwise.trainables.dash.settings.evaluate import Evaluate
@@ -27,7 +27,7 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
     evaluate: Evaluate = spec.evaluate.model_copy(update={"gap_samples": 0, "at_steps": ()})
     once = spec.model_copy(update={"evaluate": evaluate})
     shape, classes = spec.data.image_shape, spec.data.classes
-    sampling = sum(pass_seconds(one, shape, classes, on)[0] for one in sampling_passes(net, once, 1, teacher))
+    sampling = sum(pass_seconds(item, shape, classes, on)[0] for item in sampling_passes(net, once, 1, teacher))
     return sampling + features_seconds(once, on, 1, teacher)[0]
 
 

@@ -38,9 +38,9 @@ def training_bytes(specs: Sequence[Spec], workers: int, on: Device) -> float:
         counts = _counts(teacher, spec)
         held += FLOAT * counts.parameters
         most = 2 * rows * counts.live * FLOAT
-    for one in specs:
-        held += LEARNED * _counts(student_net(one), one).parameters
-        most = max(most, working_bytes(arm_training(one, workers), one, on))
+    for item in specs:
+        held += LEARNED * _counts(student_net(item), item).parameters
+        most = max(most, working_bytes(arm_training(item, workers), item, on))
     return held + most
 
 
@@ -68,8 +68,8 @@ def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float
     counts = _counts(net, spec)
     _, _, side = spec.data.image_shape
     rows = 2 * min(images_at_once(memory, side), spec.evaluate.samples)
-    beside = arms * LEARNED * _counts(spec.student, spec).parameters
-    return CONTEXT + data_bytes(spec) + beside + rows * counts.live * FLOAT
+    staging = arms * LEARNED * _counts(spec.student, spec).parameters
+    return CONTEXT + data_bytes(spec) + staging + rows * counts.live * FLOAT
 
 
 def kept_bytes(counts: Counts, precision: str) -> float:

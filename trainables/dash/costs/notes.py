@@ -64,10 +64,10 @@ def _of_references(spec: Spec, listing: Listing) -> Iterator[str]:
 
 def _of_training(section: str, settings: Optimization) -> Iterator[str]:
     """Settings that cannot act within the steps."""
-    left = settings.ema**settings.steps
-    if left > START_LEFT:
+    rest = settings.ema**settings.steps
+    if rest > START_LEFT:
         yield (
-            f"{section}.ema: {settings.ema} over {settings.steps:,} steps leaves {left:.0%} of the first, random "
+            f"{section}.ema: {settings.ema} over {settings.steps:,} steps leaves {rest:.0%} of the first, random "
             "weights in the average that is measured"
         )
     if settings.warmup_steps >= settings.steps:

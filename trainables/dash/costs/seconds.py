@@ -33,26 +33,26 @@ def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[flo
     return (seconds if ratio is None else seconds * ratio), own
 
 
-def _on_cpu(one: Pass, shape: Shape, classes: int, on: Device) -> float:
+def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
     """As long as one core of an AMD EPYC took with torch 2.15, shared by the threads.
 
     Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
     arithmetic, about 5e10 MAC/s. What does not depend on the batch goes with the residual blocks.
     """
-    macs = count(one.net, shape, classes).macs
+    macs = count(item.net, shape, classes).macs
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
-    blocks = len(one.net.channels) * (2 * one.net.res_blocks + 1) + 2
-    forward = 0.7e-3 * blocks + a_sample * one.rows / on.threads
-    return forward * (1 + BACKWARD if one.kind == "train" else 1)
+    blocks = len(item.net.channels) * (2 * item.net.res_blocks + 1) + 2
+    forward = 0.7e-3 * blocks + a_sample * item.rows / on.threads
+    return forward * (1 + BACKWARD if item.kind == "train" else 1)
 
 
-def _on_gpu(one: Pass, shape: Shape, classes: int, on: Device) -> float:
+def _on_gpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
     """As long as the arithmetic takes, or as the launches do, whichever is longer."""
-    rate, efficiency = gpu_rate(one.precision, one.mode, on)
-    arithmetic = flop(one, shape, classes) / one.times / (rate * efficiency)
-    kernels = count(one.net, shape, classes).kernels * (1 + BACKWARD if one.kind == "train" else 1)
-    launches = kernels + (STEP_KERNELS if one.kind == "train" else 0)
-    return max(arithmetic, launches * on.launch_seconds[one.mode])
+    rate, efficiency = gpu_rate(item.precision, item.mode, on)
+    arithmetic = flop(item, shape, classes) / item.times / (rate * efficiency)
+    kernels = count(item.net, shape, classes).kernels * (1 + BACKWARD if item.kind == "train" else 1)
+    launches = kernels + (STEP_KERNELS if item.kind == "train" else 0)
+    return max(arithmetic, launches * on.launch_seconds[item.mode])
 
 
 def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
@@ -92,38 +92,38 @@ def measured_working(one: Pass, shape: Shape, classes: int, on: Device) -> float
     return own["working"] / own["rows"] * one.rows if own else None
 
 
-def _alike(one: Pass, on: Device) -> list[Mapping[str, Any]]:
-    return [rate for rate in on.rates if rate["kind"] == one.kind and _same_way(rate, one, on)]
+def _alike(item: Pass, on: Device) -> list[Mapping[str, Any]]:
+    return [rate for rate in on.rates if rate["kind"] == item.kind and _same_way(rate, item, on)]
 
 
-def _nearest(one: Pass, shape: Shape, classes: int, alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _nearest(item: Pass, shape: Shape, classes: int, alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The rate of this very net whose batch is nearest."""
-    this = rate_of(one, shape, classes, 0, 0.0)
+    this = rate_of(item, shape, classes, 0, 0.0)
     own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
-    return min(own, key=lambda rate: abs(math.log(rate["rows"] / one.rows)), default=None)
+    return min(own, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
 
 
-def _ratio(rate: Mapping[str, Any], one: Pass, on: Device) -> float:
+def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:
     """The seconds of a rate over those that the formula gives for the very pass that was measured."""
     net = UNet.model_construct(
         channels=tuple(rate["net"]["channels"]),
         res_blocks=rate["net"]["res_blocks"],
         attention_at=tuple(rate["net"]["at"]),
-        norm_groups=one.net.norm_groups,
-        dropout=one.net.dropout,
+        norm_groups=item.net.norm_groups,
+        dropout=item.net.dropout,
     )
     *shape, classes = rate["images"]
     image_shape = (shape[0], shape[1], shape[2])
-    measured = replace(one, net=net, rows=rate["rows"], times=1)
+    measured = replace(item, net=net, rows=rate["rows"], times=1)
     plain = replace(on, rates=())
     return float(rate["seconds"] / pass_seconds(measured, image_shape, classes, plain)[0])
 
 
-def _same_way(rate: Mapping[str, Any], one: Pass, on: Device) -> bool:
+def _same_way(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
     """On a CPU both modes are one; on a GPU its threads do not matter."""
     if on.memory:
-        return (rate["precision"], rate["mode"]) == (one.precision, one.mode)
-    return (rate["precision"], rate["threads"]) == (one.precision, on.threads)
+        return (rate["precision"], rate["mode"]) == (item.precision, item.mode)
+    return (rate["precision"], rate["threads"]) == (item.precision, on.threads)
 
 
 def feature_net(spec: Spec) -> str:
@@ -133,11 +133,11 @@ def feature_net(spec: Spec) -> str:
 
 def measured_features(spec: Spec, images: int, on: Device) -> float | None:
     """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
-    found = [
+    matches = [
         rate["seconds"] / rate["rows"] * images
         for rate in on.rates
         if rate["kind"] == FEATURES
         and rate["net"] == feature_net(spec)
         and (on.memory or rate["threads"] == on.threads)
     ]
-    return median(found) if found else None
+    return median(matches) if matches else None

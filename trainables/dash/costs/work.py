@@ -91,17 +91,17 @@ def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
     """The sets of samples that measure one net: of a student, on the way too, under the costliest scale that may be
     chosen; of a teacher, who tries them all, also those that students are compared with."""
     sets = []
-    for name, one in spec.evaluate.evaluations().items():
-        candidates = sorted(one.candidates, key=_branches)
-        scales = [candidates[-1], *one.guidance_grid] * one.repeats
-        sets += [_sampled_set(one, scale, one.samples, brief=name != PRIMARY) for scale in scales]
+    for name, evaluation in spec.evaluate.evaluations().items():
+        candidates = sorted(evaluation.candidates, key=_branches)
+        scales = [candidates[-1], *evaluation.guidance_grid] * evaluation.repeats
+        sets += [_sampled_set(evaluation, scale, evaluation.samples, brief=name != PRIMARY) for scale in scales]
         if of_teacher:
-            compared = one.teacher_samples or min(known_images(spec), MAX_TEACHER_SAMPLES)
-            sets.append(_sampled_set(one, candidates[-1], compared, brief=True))
-            tried = candidates * one.repeats if len(candidates) > 1 else []
+            compared = evaluation.teacher_samples or min(known_images(spec), MAX_TEACHER_SAMPLES)
+            sets.append(_sampled_set(evaluation, candidates[-1], compared, brief=True))
+            tried = candidates * evaluation.repeats if len(candidates) > 1 else []
         else:
-            tried = [candidates[-1]] * len(one.at_steps)
-        sets += [_sampled_set(one, scale, one.samples, brief=True) for scale in tried]
+            tried = [candidates[-1]] * len(evaluation.at_steps)
+        sets += [_sampled_set(evaluation, scale, evaluation.samples, brief=True) for scale in tried]
     return sets
 
 
@@ -125,8 +125,8 @@ def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = Fals
     evaluate, at_once = spec.evaluate, 2 * SAMPLED_AT_ONCE
     looks = 0 if of_teacher else 1 + len(evaluate.at_steps)
     rows: dict[Precision, float] = {"fp32": looks * 2.0 * evaluate.gap_samples * evaluate.gap_bins}
-    for one in sampled_sets(spec, of_teacher):
-        rows[one.precision] = rows.get(one.precision, 0.0) + one.images * one.passes / workers
+    for item in sampled_sets(spec, of_teacher):
+        rows[item.precision] = rows.get(item.precision, 0.0) + item.images * item.passes / workers
     for precision, count in rows.items():
         if count:
             times = count / at_once
@@ -135,7 +135,7 @@ def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = Fals
 
 def measured_images(spec: Spec, of_teacher: bool) -> int:
     """Images whose features are computed for one net; of a teacher, those of the test set for the floor as well."""
-    images = sum(one.images for one in sampled_sets(spec, of_teacher))
+    images = sum(item.images for item in sampled_sets(spec, of_teacher))
     return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 
 

@@ -31,8 +31,8 @@ class Batch:
 def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, step: int, context: Context) -> Batch:
     """Batch `step` (from 0) under `seed`. On one kind of device the same whatever the number of ranks."""
     device = dataset.device
-    here = my_slice(batch_size, context)
-    indices = batch_indices(seed, step, batch_size, len(dataset))[here]
+    local = my_slice(batch_size, context)
+    indices = batch_indices(seed, step, batch_size, len(dataset))[local]
     if device.type == "cuda" and dataset.images.is_cuda:
         indices = indices.pin_memory()  # else the copy waits for all that the GPU has been asked for
         indices = indices.to(device, non_blocking=True)
@@ -41,19 +41,19 @@ def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, s
         TIMESTEPS, (batch_size,), generator=generator(seed, "timesteps", step, device), device=device
     )
     shape = (batch_size, *dataset.image_shape)
-    noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[here]
+    noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[local]
     draws = torch.rand(batch_size, generator=generator(seed, "label dropout", step, device), device=device)
     images = to_float(pixels)
     if dataset.flip:
-        mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[here] < 0.5
+        mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[local] < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     return Batch(
-        noisy=add_noise(images, noise, alphas_cumprod, timesteps[here]),
+        noisy=add_noise(images, noise, alphas_cumprod, timesteps[local]),
         noise=noise,
         labels=labels,
-        timesteps=timesteps[here],
-        dropout_draws=draws[here],
+        timesteps=timesteps[local],
+        dropout_draws=draws[local],
         all_timesteps=timesteps,
-        here=here,
-        share=(here.stop - here.start) * context.world_size / batch_size,
+        here=local,
+        share=(local.stop - local.start) * context.world_size / batch_size,
     )

@@ -135,13 +135,13 @@ def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
 
 def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, known: str = "") -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
-    place = torch.device(device)
-    if fits(images, place):
-        images = images.to(place)
+    location = torch.device(device)
+    if fits(images, location):
+        images = images.to(location)
     counts: tuple[int, ...] = ()
     if isinstance(settings, ImageFolder):
         counts = tuple(map(len, checked_listing(settings).files))
-    return Dataset(images, labels.to(place), settings.classes, flip, place, known, counts)
+    return Dataset(images, labels.to(location), settings.classes, flip, location, known, counts)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
@@ -185,13 +185,13 @@ def _torchvision(settings: TorchvisionData, train: bool) -> tuple[Tensor, Tensor
         if settings.download:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{settings.name}.lock"):  # several workers may ask at once
-                found = kind(root, train=train, download=True)
+                result = kind(root, train=train, download=True)
         else:
-            found = kind(root, train=train, download=False)
+            result = kind(root, train=train, download=False)
     except RuntimeError as error:  # torchvision's word for not found
         why = f"{missing_data(settings)}; downloading failed: {error}" if settings.download else missing_data(settings)
         raise FileNotFoundError(why) from error
-    images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
+    images, labels = torch.as_tensor(result.data), torch.as_tensor(result.targets, dtype=torch.int64)
     # (N, 32, 32, 3) to (N, 3, 32, 32); (N, 28, 28) to (N, 1, 32, 32)
     images = (
         images.permute(0, 3, 1, 2).contiguous() if images.ndim == 4 else functional.pad(images, (2, 2, 2, 2))[:, None]
@@ -218,26 +218,26 @@ def to_pixels(images: Tensor) -> Tensor:
 def of_each_class(dataset: Dataset, count: int) -> Tensor:
     """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; a class without one is black."""
     seen = [0] * dataset.classes
-    shown = dataset.images.new_zeros(count, *dataset.images.shape[1:])
+    visible = dataset.images.new_zeros(count, *dataset.images.shape[1:])
     places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
     for i in range(count):
         label = i % dataset.classes
         if len(places[label]):
-            shown[i] = dataset.images[places[label][seen[label] % len(places[label])]]
+            visible[i] = dataset.images[places[label][seen[label] % len(places[label])]]
             seen[label] += 1
-    return shown
+    return visible
 
 
 def in_turn(images: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The images in the order of classes 0, 1, 2, ..., 0, 1, ...: as many as they are; one that a class lacks is
     black."""
-    shown = images.new_zeros(images.shape)
+    visible = images.new_zeros(images.shape)
     places = [(labels == label).nonzero().flatten().tolist() for label in range(classes)]
     for i in range(len(images)):
         of_class = places[i % classes]
         if i // classes < len(of_class):
-            shown[i] = images[of_class[i // classes]]
-    return shown
+            visible[i] = images[of_class[i // classes]]
+    return visible
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> Tensor:

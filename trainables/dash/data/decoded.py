@@ -67,41 +67,41 @@ def _kept(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[np
     folder = cache_root() / f"images-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        found = _mapped(folder, shape)
-        if found is None:
+        result = _mapped(folder, shape)
+        if result is None:
             _write(folder, shape, fill)
-            found = _mapped(folder, shape)
-    if found is None:
+            result = _mapped(folder, shape)
+    if result is None:
         raise OSError(f"{folder} was removed while it was read")
-    return found
+    return result
 
 
 def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
     """The pixels in `folder` and their SHA-256; None when there are none, or not the ones that were written."""
     try:
-        about = json.loads((folder / "about.json").read_text())
+        description = json.loads((folder / "about.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: nothing done to them reaches the file
-        if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and _sha256(pixels) != about["sha256"]):
+        if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and _sha256(pixels) != description["sha256"]):
             return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return pixels, about["sha256"]
+    return pixels, description["sha256"]
 
 
 def _write(folder: Path, shape: tuple[int, ...], fill: Fill) -> None:
     """Writes `folder` whole or not at all."""
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        beside.chmod(0o755)
-        pixels = open_memmap(beside / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+        staging.chmod(0o755)
+        pixels = open_memmap(staging / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
         fill(pixels)
         pixels.flush()
-        about = {"sha256": _sha256(pixels), "images": len(pixels)}
-        (beside / "about.json").write_text(json.dumps(about) + "\n")
+        description = {"sha256": _sha256(pixels), "images": len(pixels)}
+        (staging / "about.json").write_text(json.dumps(description) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        staging.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _sha256(pixels: np.ndarray) -> str:

@@ -187,23 +187,23 @@ design:
 """
 
 
-def _data_text(folder: Path, found: Looked) -> str:
+def _data_text(folder: Path, result: Looked) -> str:
     """The section `data`, in which paths and names of classes may hold any characters."""
-    path, *names = (_quoted(text) for text in (str(folder.resolve()), *found.classes))
+    path, *names = (_quoted(text) for text in (str(folder.resolve()), *result.classes))
     lines = [""]
     for name in names:
         if lines[-1] and len(lines[-1]) + len(name) > LINE:
             lines.append("")
         lines[-1] += f"{name}, "
-    level = "" if found.white_level == DEEPEST else f"\n  white_level: {found.white_level}"
+    level = "" if result.white_level == DEEPEST else f"\n  white_level: {result.white_level}"
     return f"""\
 data:
   name: image_folder
   path: {path}
   class_names: [{NEXT_LINE.join(line.rstrip() for line in lines).rstrip(",")}]
   classes: {len(names)}
-  image_size: {found.side}
-  channels: {found.channels}
+  image_size: {result.side}
+  channels: {result.channels}
   background: white  # behind transparent pixels; or black{level}"""
 
 

@@ -18,8 +18,8 @@ Sampler = Callable[[Denoiser, Tensor, Tensor, int], Tensor]  # denoiser, noise (
 
 def sampler(name: str) -> Sampler:
     """The function `sample` of the file called `name` in `samplers/`: from noise to images in [-1, 1]."""
-    found: Sampler = importlib.import_module(f"branchwise.trainables.dash.diffusion.samplers.{name}").sample
-    return found
+    result: Sampler = importlib.import_module(f"branchwise.trainables.dash.diffusion.samplers.{name}").sample
+    return result
 
 
 def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int) -> Tensor:

@@ -113,12 +113,12 @@ def read_teacher_samples(folder: Path | None, evaluations: Evaluations) -> Teach
     """Load what `write_teacher_samples` stored. Raises FileNotFoundError where it was not stored in `folder`."""
     if folder is None:
         return dict.fromkeys(evaluations)
-    found = {}
+    results = {}
     for name in evaluations:
         file = folder / _file_name(name)
         with np.load(file, allow_pickle=False) as stored:
-            found[name] = {part: stored[part] for part in ("mu", "sigma")}
-    return found
+            results[name] = {part: stored[part] for part in ("mu", "sigma")}
+    return results
 
 
 def _file_name(name: str) -> str:

@@ -76,9 +76,9 @@ class Extractor:
     kid_subset_size: int
 
     @property
-    def least_samples(self) -> int:
+    def min_samples(self) -> int:
         """Images below which a distance in this space means little."""
-        return PRETRAINED[self.name].least_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
+        return PRETRAINED[self.name].min_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
 
     def metric(self, samples: int) -> str:
         """What the Fréchet distance is called: `fid` stands for Inception features and 50,000 samples only."""
@@ -105,8 +105,8 @@ def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = N
         dims = spec.evaluate.classifier.dims
         return Extractor(name, net, dims, spec.data.classes, sha256, kid_subsets=20, kid_subset_size=500)
     if name in PRETRAINED:
-        found, logits, sha256 = pretrained.load(name, device)
-        return Extractor(name, found, PRETRAINED[name].dims, logits, sha256, kid_subsets=100, kid_subset_size=1000)
+        result, logits, sha256 = pretrained.load(name, device)
+        return Extractor(name, result, PRETRAINED[name].dims, logits, sha256, kid_subsets=100, kid_subset_size=1000)
     return function(spec, device)
 
 
@@ -131,7 +131,7 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
         raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
     tried = _called(call, spec.features, torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
     dims = tried.shape[1]
-    fewest = min(one.samples for one in spec.evaluate.evaluations().values())
+    fewest = min(evaluation.samples for evaluation in spec.evaluate.evaluations().values())
     if fewest < A_DIMENSION * dims:
         raise ValueError(too_few(fewest, f"{spec.features}, {dims} dimensions", A_DIMENSION * dims))
 
@@ -145,24 +145,24 @@ def function(spec: Spec, device: torch.device | str) -> Extractor:
 def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: int | None = None) -> Tensor:
     """The answer of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
     try:
-        found: object = call(pixels)
+        match: object = call(pixels)
     except Exception as error:  # whatever a user's code raises is told as it is
         raise ValueError(f"evaluate.features: {name}: {type(error).__name__}: {error}") from error
-    shaped = isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(pixels) and found.is_floating_point()
-    if not isinstance(found, Tensor) or not shaped or found.shape[1] == 0 or dims not in (None, found.shape[1]):
-        got = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
-        wanted = f"(N, {dims})" if dims else "(N, d)"
+    shaped = isinstance(match, Tensor) and match.ndim == 2 and len(match) == len(pixels) and match.is_floating_point()
+    if not isinstance(match, Tensor) or not shaped or match.shape[1] == 0 or dims not in (None, match.shape[1]):
+        got = f"{tuple(match.shape)} {match.dtype}" if isinstance(match, Tensor) else type(match).__name__
+        expected = f"(N, {dims})" if dims else "(N, d)"
         raise ValueError(
-            f"evaluate.features: {name} must return a finite float tensor {wanted} for images (N, C, H, W); for "
+            f"evaluate.features: {name} must return a finite float tensor {expected} for images (N, C, H, W); for "
             f"{len(pixels)} images it returned {got}"
         )
-    lost = int((~found.isfinite().all(dim=1)).sum())
+    lost = int((~match.isfinite().all(dim=1)).sum())
     if lost:
         raise ValueError(
             f"evaluate.features: {name} must return a finite float tensor; of {lost} of {len(pixels)} images it "
             "returned NaN or infinity"
         )
-    return found.detach().to(torch.float32)
+    return match.detach().to(torch.float32)
 
 
 def check_function(extractor: Extractor, dataset: Dataset) -> None:
@@ -170,9 +170,9 @@ def check_function(extractor: Extractor, dataset: Dataset) -> None:
     on the call or on the other images."""
     pixels = dataset.pick(torch.arange(min(CHECKED, len(dataset))))[0]
     with torch.inference_mode(), full_precision():
-        first, again, alone = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])
+        first, repeated, alone = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])
     scale = float(first.std()) or 1.0
-    for other, what in ((again, "a second call"), (alone, f"a call with {FEW} of them")):
+    for other, what in ((repeated, "a second call"), (alone, f"a call with {FEW} of them")):
         difference = float((first[: len(other)] - other).abs().max()) / scale
         if difference > TOLERANCE:
             raise ValueError(

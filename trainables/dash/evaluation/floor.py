@@ -22,19 +22,19 @@ def measure(settings: Data, held_out: Dataset, against: ReferenceSet, labels: st
     asks samples for.
     """
     even = labels == "balanced" and len(set(held_out.counts)) > 1
-    found, least = against.features, against.extractor.least_samples
-    order = torch.randperm(len(found), generator=generator(42, "halves"))
-    half = len(found) // 2
-    one = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
-    values = _between("floor_halves", found[one], found[order[half : 2 * half]], least)
+    matches, least = against.features, against.extractor.min_samples
+    order = torch.randperm(len(matches), generator=generator(42, "halves"))
+    half = len(matches) // 2
+    first = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
+    values = _between("floor_halves", matches[first], matches[order[half : 2 * half]], least)
     if isinstance(settings, TorchvisionData):
-        trained = found
-        apart = features_of(against.extractor, held_out) if len(held_out) >= least else found[:0]
+        trained = matches
+        apart = features_of(against.extractor, held_out) if len(held_out) >= least else matches[:0]
     else:
         rows = held_out_rows(settings, against.labels)
-        trained, apart = found[~rows], found[rows]
+        trained, apart = matches[~rows], matches[rows]
         if even:
-            apart = found[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
+            apart = matches[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
     return values | _between("floor_held_out", apart, trained, least)
 
 
@@ -42,7 +42,7 @@ def _evenly(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
     """As many of the rows of each class as the smallest has, the first ones."""
     of_class = [rows[labels[rows] == label] for label in range(classes)]
     fewest = min(map(len, of_class))
-    return torch.cat([found[:fewest] for found in of_class])
+    return torch.cat([match[:fewest] for match in of_class])
 
 
 def _between(name: str, some: Tensor, others: Tensor, least: int) -> dict[str, Any]:

@@ -28,8 +28,8 @@ def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None
     about: a phrase that goes into the file, for those who show it.
     """
     rows = max(1, min(ROWS, len(pixels) // classes))
-    shown = pixels[: rows * classes]
-    tiles = shown.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
+    visible = pixels[: rows * classes]
+    tiles = visible.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
     _write(path, tiles, about)
 
 
@@ -80,12 +80,12 @@ def sample_model(
     _write(out, tiles)
 
 
-def _write(path: Path, tiles: Tensor, about: str = "") -> None:
+def _write(path: Path, tiles: Tensor, description: str = "") -> None:
     """`tiles` (rows, across, C, H, W) uint8. The file says how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
     rows, across, channels, height, width = tiles.shape
     image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
     described = PngInfo()
     described.add_text("Tile", f"{width}x{height}")
-    if about:
-        described.add_text("Description", about)
+    if description:
+        described.add_text("Description", description)
     Image.fromarray((image.squeeze(-1) if channels == 1 else image).numpy()).save(path, pnginfo=described)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from branchwise.trainables.contract import Context
-from branchwise.trainables.dash.compute.memory import Portions
+from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
@@ -72,22 +72,22 @@ def measure(
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:
-        found, first, costs = _sampled_features(
+        actual, first, costs = _sampled_features(
             net, dataset, against, alphas_cumprod, settings, guidance, seed + r * 1_000_003, context, progress
         )
-        return {**_distances(found, against, teacher, brief), **costs}, first
+        return {**_distances(actual, against, teacher, brief), **costs}, first
 
     def repeated(guidance: Scale) -> tuple[list[dict[str, float | None]], Tensor]:
         measured = [once(guidance, r) for r in range(settings.repeats)]
         return [values for values, _ in measured], measured[0][1]
 
     (guidance,) = settings.candidates
-    found, images = repeated(guidance)
+    result, images = repeated(guidance)
     values: dict[str, Any] = {
         "metric": against.extractor.metric(settings.samples),
-        **_means(found),
+        **_means(result),
         "sample_gflop": sample_gflop(net, dataset.image_shape, guidance, settings.sampler_steps),
-        "value_repeats": [values["value"] for values in found],
+        "value_repeats": [values["value"] for values in result],
     }
     grid = tuple({"guidance": scale, **_means(repeated(scale)[0])} for scale in settings.guidance_grid)
     return values, grid, images
@@ -111,8 +111,8 @@ def choose_guidance(
     for candidate in settings.candidates:
         fixed = settings.model_copy(update={"guidance": candidate, "guidance_grid": ()})
         values, _, _ = measure(net, dataset, against, alphas_cumprod, fixed, own_seed, context, progress, brief=True)
-        told = fixed.model_dump(mode="json")["guidance"]
-        rows.append({"guidance": told, "value": values["value"], "value_repeats": values["value_repeats"]})
+        message = fixed.model_dump(mode="json")["guidance"]
+        rows.append({"guidance": message, "value": values["value"], "value_repeats": values["value_repeats"]})
     best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
     best = int(broadcast_number(best, context))  # a rounding apart, ranks could differ
     return {"chosen_guidance": rows[best]["guidance"], "guidance_candidates": rows}
@@ -167,17 +167,17 @@ def sample_statistics(
     progress: Progress,
 ) -> metrics.Statistics:
     """Mean and covariance of the features of one set of samples; all ranks return the same."""
-    found, _, _ = _sampled_features(net, dataset, against, alphas_cumprod, settings, guidance, seed, context, progress)
-    return metrics.statistics(found[:, : against.extractor.dims].contiguous())
+    match, _, _ = _sampled_features(net, dataset, against, alphas_cumprod, settings, guidance, seed, context, progress)
+    return metrics.statistics(match[:, : against.extractor.dims].contiguous())
 
 
 def _distances(
-    found: Tensor, against: ReferenceSet, teacher: metrics.Statistics | None = None, brief: bool = False
+    result: Tensor, against: ReferenceSet, teacher: metrics.Statistics | None = None, brief: bool = False
 ) -> dict[str, float | None]:
     """The distances of features and logits (N, dims + logits) to the reference, and to the teacher's samples where they
     are given; None where there are no logits. `brief`: the Fréchet distances alone, a tenth of the time."""
     extractor = against.extractor
-    rows, logits = found[:, : extractor.dims].contiguous(), found[:, extractor.dims :]
+    rows, logits = result[:, : extractor.dims].contiguous(), result[:, extractor.dims :]
     statistics = metrics.statistics(rows)
     values: dict[str, float | None] = {"value": metrics.frechet_distance(statistics, against.statistics)}
     if teacher is not None:
@@ -208,12 +208,12 @@ def _sampled_features(
 ) -> tuple[Tensor, Tensor, dict[str, float | None]]:
     """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
     image took: seconds, and megabytes at the peak of the first batch."""
-    here = range(settings.samples)[my_slice(settings.samples, context)]
+    current = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
     first, seconds, megabytes = torch.empty(0), 0.0, None
     size = batch_size(dataset)
-    sampled, extracted = Portions(size, "sampling"), Portions(size, "features")
+    sampled, extracted = AdaptiveBatcher(size, "sampling"), AdaptiveBatcher(size, "features")
 
     def drawn(part: slice) -> Tensor:
         images = sample(net, dataset, alphas_cumprod, settings, guidance, seed, indices[part])
@@ -224,7 +224,7 @@ def _sampled_features(
         return against.extractor.net(pixels[part])
 
     for start in range(0, longest, size):
-        indices = here[start : start + size]
+        indices = current[start : start + size]
         if indices:
             finite = torch.ones(len(indices), dtype=torch.bool, device=dataset.device)
             began = time.perf_counter()
@@ -235,19 +235,19 @@ def _sampled_features(
             seconds += time.perf_counter() - began
             megabytes = peak.megabytes if start == 0 else megabytes
             with torch.inference_mode(), full_precision():
-                found = torch.where(finite[:, None], extracted.run(features_of, len(pixels)), torch.nan)
-                rows = torch.cat([rows, found])
+                result = torch.where(finite[:, None], extracted.run(features_of, len(pixels)), torch.nan)
+                rows = torch.cat([rows, result])
             if start == 0:
                 first = in_turn(pixels, labels_of(dataset, settings, indices), dataset.classes)
         progress.advance()
-    costs = {"sample_seconds": seconds / max(1, len(here)), "sample_memory": megabytes}
-    found = gather_rows(rows, settings.samples, context).cpu()
-    if lost := int((~found.isfinite().all(dim=1)).sum()):
+    costs = {"sample_seconds": seconds / max(1, len(current)), "sample_memory": megabytes}
+    result = gather_rows(rows, settings.samples, context).cpu()
+    if lost := int((~result.isfinite().all(dim=1)).sum()):
         raise FloatingPointError(
-            f"{lost} of {len(found)} samples are not finite: evaluate.guidance {described(guidance)}, sampler "
+            f"{lost} of {len(result)} samples are not finite: evaluate.guidance {described(guidance)}, sampler "
             f"{settings.sampler}, {settings.sampler_steps} steps"
         )
-    return found, first, costs
+    return result, first, costs
 
 
 def sample(

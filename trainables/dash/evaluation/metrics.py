@@ -19,8 +19,8 @@ Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 def statistics(features: Tensor) -> Statistics:
     """Mean and covariance of features (N, d), in float64; more than `CHUNK` rows are read `CHUNK` by `CHUNK`."""
     if len(features) <= CHUNK:
-        found: Statistics = fid_features_to_statistics(features.double().cpu())
-        return found
+        result: Statistics = fid_features_to_statistics(features.double().cpu())
+        return result
     mean = torch.zeros(features.shape[1], dtype=torch.float64)
     for rows in parts(features, CHUNK):
         mean += rows.double().sum(dim=0)
@@ -49,12 +49,12 @@ def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_siz
     size = min(subset_size, len(samples), len(reference))
     # torch-fidelity's own loop, but for a copy of all the reference in float64.
     draws = np.random.RandomState(DEFAULTS["rng_seed"])
-    found = []
+    matches = []
     for _ in range(subsets):
-        ours = samples[draws.choice(len(samples), size, replace=False)]
-        theirs = reference[draws.choice(len(reference), size, replace=False)]
-        found.append(kernel_mmd(ours.double().numpy(), theirs.double().numpy()))
-    return float(np.mean(found))
+        actual = samples[draws.choice(len(samples), size, replace=False)]
+        expected = reference[draws.choice(len(reference), size, replace=False)]
+        matches.append(kernel_mmd(actual.double().numpy(), expected.double().numpy()))
+    return float(np.mean(matches))
 
 
 def inception_score(logits: Tensor) -> float:

@@ -38,7 +38,7 @@ def radii(rows: Tensor, device: torch.device | str) -> Tensor:
     """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
     centre = _centre(rows, device)
-    found = []
+    matches = []
     for part in parts(rows, TILE):
         block = part.to(device).double() - centre
         nearest = torch.full((len(block), 0), math.inf, device=device, dtype=torch.float64)
@@ -46,8 +46,8 @@ def radii(rows: Tensor, device: torch.device | str) -> Tensor:
             squares, slack = _squares(block, other.to(device).double() - centre)
             tile = torch.cat([nearest, torch.where(squares <= slack, 0, squares)], dim=1)
             nearest = tile.topk(min(count, tile.shape[1]), largest=False).values
-        found.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
-    return torch.cat(found).sqrt()
+        matches.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
+    return torch.cat(matches).sqrt()
 
 
 def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
@@ -81,12 +81,12 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
         reached = torch.zeros(len(other), dtype=torch.bool, device=device)
         held = torch.zeros(len(other), dtype=torch.bool, device=device)
         for begin in range(0, len(samples), TILE):
-            here = slice(begin, begin + TILE)
-            squares, slack = _squares(samples[here].to(device).double() - centre, other)
-            hits[here] |= (squares <= wide + slack).any(dim=1)
-            reached |= (squares <= sample_squares[here, None] + slack).any(dim=0)
+            current = slice(begin, begin + TILE)
+            squares, slack = _squares(samples[current].to(device).double() - centre, other)
+            hits[current] |= (squares <= wide + slack).any(dim=1)
+            reached |= (squares <= sample_squares[current, None] + slack).any(dim=0)
             within = squares < near - slack
-            inside[here] += within.sum(dim=1)
+            inside[current] += within.sum(dim=1)
             held |= within.any(dim=0)
         recalled.append(reached)
         covered.append(held)
@@ -102,10 +102,10 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
 def cmmd(samples: Tensor, reference: Tensor, device: torch.device | str) -> float:
     """CMMD (Jayasumana et al. 2024, arXiv 2401.09603): 1000 times the squared maximum mean discrepancy of unit
     vectors under a Gaussian kernel of sigma 10, diagonals included."""
-    one = torch.nn.functional.normalize(samples.double(), dim=1)
+    first = torch.nn.functional.normalize(samples.double(), dim=1)
     two = torch.nn.functional.normalize(reference.double(), dim=1)
-    alike = _mean_kernel(one, one, device) + _mean_kernel(two, two, device)
-    return SCALE * (alike - 2 * _mean_kernel(one, two, device))
+    alike = _mean_kernel(first, first, device) + _mean_kernel(two, two, device)
+    return SCALE * (alike - 2 * _mean_kernel(first, two, device))
 
 
 def _mean_kernel(a: Tensor, b: Tensor, device: torch.device | str) -> float:

@@ -23,7 +23,7 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from branchwise.trainables.dash.compute.memory import Portions
+from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
 from branchwise.trainables.dash.settings.content import cache_root
@@ -33,7 +33,7 @@ from branchwise.trainables.dash.settings.features import DIGITS
 BATCH = 250  # images at once
 PART = 40 * BATCH  # images whose features are written at once
 RADII = "radii64.npy"
-MOST_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
+MAX_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class ReferenceSet:
         if self.folder is None:
             return neighbours.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
-            found = _kept_radii(self.folder, len(self.chosen))
-            if found is None:
-                found = neighbours.radii(self.chosen, self.device).cpu()
-                _keep_radii(self.folder, found)
-        return found.to(self.device)
+            result = _kept_radii(self.folder, len(self.chosen))
+            if result is None:
+                result = neighbours.radii(self.chosen, self.device).cpu()
+                _keep_radii(self.folder, result)
+        return result.to(self.device)
 
 
 def get(settings: Data, extractor: features.Extractor, device: torch.device | str) -> ReferenceSet:
@@ -84,19 +84,21 @@ def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tu
     folder = _folder(extractor, dataset.sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        found = _kept(folder, (len(dataset), extractor.dims))
-        if found is None:
+        result = _kept(folder, (len(dataset), extractor.dims))
+        if result is None:
             _keep(folder, extractor, dataset)
-            found = _kept(folder, (len(dataset), extractor.dims))
-    if found is None:
+            result = _kept(folder, (len(dataset), extractor.dims))
+    if result is None:
         raise OSError(f"{folder} was removed while it was read")
-    return found
+    return result
 
 
 @torch.inference_mode()
 def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     """Features and logits (N, dims + logits) on the CPU of 8-bit images (N, C, H, W)."""
-    return Portions(BATCH, "features of the reference").run(lambda here: extractor.net(pixels[here]).cpu(), len(pixels))
+    return AdaptiveBatcher(BATCH, "features of the reference").run(
+        lambda here: extractor.net(pixels[here]).cpu(), len(pixels)
+    )
 
 
 def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tensor]:
@@ -118,11 +120,11 @@ def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
 def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
     """What `folder` holds; None, so that it is computed again, when it is nothing, or not what was written."""
     try:
-        about = json.loads((folder / "about.json").read_text())
-        if _sha256(folder / "moments.npz") != about["moments_sha256"]:
+        description = json.loads((folder / "about.json").read_text())
+        if _sha256(folder / "moments.npz") != description["moments_sha256"]:
             return None
-        small = (folder / "features.npy").stat().st_size <= MOST_SEALED
-        if small and _sha256(folder / "features.npy") != about["features_sha256"]:
+        small = (folder / "features.npy").stat().st_size <= MAX_SEALED
+        if small and _sha256(folder / "features.npy") != description["features_sha256"]:
             return None
         rows = np.load(folder / "features.npy", mmap_mode="c")  # copy on write: nothing reaches the file
         with np.load(folder / "moments.npz") as moments:
@@ -134,25 +136,25 @@ def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statist
 
 def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None:
     """Computes features and moments and writes `folder` whole or not at all."""
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        beside.chmod(0o755)
+        staging.chmod(0o755)
         shape = (len(dataset), extractor.dims)
-        rows = open_memmap(beside / "features.npy", mode="w+", dtype=np.float32, shape=shape)
+        rows = open_memmap(staging / "features.npy", mode="w+", dtype=np.float32, shape=shape)
         start = 0
         for batch in _extracted(extractor, dataset):
             rows[start : start + len(batch)] = batch.numpy()
             start += len(batch)
         rows.flush()
         statistics = metrics.statistics(torch.from_numpy(rows))
-        np.savez(beside / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
-        sums = {f"{name}_sha256": _sha256(beside / file) for name, file in
+        np.savez(staging / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
+        sums = {f"{name}_sha256": _sha256(staging / file) for name, file in
                 (("features", "features.npy"), ("moments", "moments.npz"))}  # fmt: skip
-        (beside / "about.json").write_text(json.dumps(sums) + "\n")
+        (staging / "about.json").write_text(json.dumps(sums) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        staging.rename(folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _kept_radii(folder: Path, count: int) -> Tensor | None:
@@ -160,10 +162,10 @@ def _kept_radii(folder: Path, count: int) -> Tensor | None:
     try:
         if _sha256(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
             return None
-        found = torch.from_numpy(np.load(folder / RADII))
+        result = torch.from_numpy(np.load(folder / RADII))
     except (FileNotFoundError, ValueError):
         return None
-    return found if found.shape == (count, len(neighbours.NEAREST)) else None
+    return result if result.shape == (count, len(neighbours.NEAREST)) else None
 
 
 def _keep_radii(folder: Path, radii: Tensor) -> None:

@@ -17,7 +17,7 @@ from branchwise.trainables.dash.authors import golden
 from branchwise.trainables.dash.compute import modes
 from branchwise.trainables.dash.data import batches
 from branchwise.trainables.dash.data.batches import Batch
-from branchwise.trainables.dash.machine import standing, workers
+from branchwise.trainables.dash.machine import fixtures, workers
 from branchwise.trainables.dash.nets import checkpoint
 from branchwise.trainables.dash.settings.spec import Spec
 from branchwise.trainables.dash.training import steps
@@ -67,8 +67,8 @@ def checked(name: str, call: Callable[[], str]) -> Check:
     except NotPossibleError as error:
         return Check(name, "not possible here", str(error))
     except Exception as error:  # a check that breaks has failed, and the next one is made
-        told = " ".join(str(error).split()) or type(error).__name__
-        return Check(name, "failed", told[:300])
+        message = " ".join(str(error).split()) or type(error).__name__
+        return Check(name, "failed", message[:300])
 
 
 def gpu(device: str) -> str:
@@ -99,12 +99,12 @@ def half_against_single(device: str, spec: Spec) -> str:
 
 def resumed(device: str, spec: Spec) -> str:
     """Half of the steps, a checkpoint, and the other half by new learners, against all steps at once."""
-    whole, half = _trained(device, spec, 0, STEPS, None), _trained(device, spec, 0, STEPS // 2, None)
-    again = _trained(device, spec, STEPS // 2, STEPS, checkpoint.to_bytes(half))
+    complete, half = _trained(device, spec, 0, STEPS, None), _trained(device, spec, 0, STEPS // 2, None)
+    repeated = _trained(device, spec, STEPS // 2, STEPS, checkpoint.to_bytes(half))
     for name in ("weights", "average", "optimizer"):
-        for one, other in zip(_tensors(whole[name]), _tensors(again[name]), strict=True):
-            if not torch.equal(one, other):
-                raise ValueError(f"the {name} differ by {float((one - other).abs().max()):.3g}")
+        for item, other in zip(_tensors(complete[name]), _tensors(repeated[name]), strict=True):
+            if not torch.equal(item, other):
+                raise ValueError(f"the {name} differ by {float((item - other).abs().max()):.3g}")
     return f"{STEPS} steps, resumed after {STEPS // 2}"
 
 
@@ -113,10 +113,10 @@ def workers_against_one(device: str, spec: Spec) -> str:
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")
-    told = agreement(
+    message = agreement(
         SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_there=True)
     )
-    return f"{count} workers; {told}"
+    return f"{count} workers; {message}"
 
 
 def golden_values(device: str) -> str:
@@ -132,8 +132,8 @@ def golden_values(device: str) -> str:
         for net in ("teacher", "student"):
             model = golden.build(values, net, net).to(device)
             for branch, labels in (("cond", y), ("null", torch.full_like(y, golden.CLASSES))):
-                theirs = torch.from_numpy(values[f"{net}_{branch}"])
-                worst = max(worst, golden.relative_error(model(x, t, labels, return_dict=False)[0], theirs))
+                reference = torch.from_numpy(values[f"{net}_{branch}"])
+                worst = max(worst, golden.relative_error(model(x, t, labels, return_dict=False)[0], reference))
     if worst > SAME_ARITHMETIC:
         raise ValueError(f"outputs differ from the authors' by {worst:.2g}; {SAME_ARITHMETIC:g} is allowed")
     return f"outputs of both nets within {worst:.1e}"
@@ -141,22 +141,22 @@ def golden_values(device: str) -> str:
 
 def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any) -> list[float]:
     """Loss and gradient norm of the steps, on batches drawn on the CPU unless `drawn_there`."""
-    on = standing.context(device)
+    on = fixtures.context(device)
     modes.choose(settings.get("mode", "exact"), device)
-    held = standing.setting(spec, on)
-    students = steps.begin(standing.arms_of(spec, 1, **settings), held)
-    ((arm, learner),) = students.values()
-    held_here = held if drawn_there else standing.setting(spec, standing.context("cpu"))
-    own, found = {arm.name: 0.0}, []
+    held = fixtures.setting(spec, on)
+    students = steps.begin(fixtures.arms_of(spec, 1, **settings), held)
+    ((arm, trainee),) = students.values()
+    held_here = held if drawn_there else fixtures.setting(spec, fixtures.context("cpu"))
+    own, matches = {arm.name: 0.0}, []
     for step in range(STEPS):
-        modes.begin_step(learner.settings.mode, on)
+        modes.begin_step(trainee.settings.mode, on)
         size, at = spec.train.batch_size, held_here
         batch = batches.draw(at.dataset, at.alphas_cumprod, size, arm.seed, step, at.context)
         steps.learn_from(_on(batch, device), students, held, step, own)
-        learner.log(step)
-        found += [learner.curve[-1]["loss"], learner.curve[-1]["grad_norm"]]
+        trainee.log(step)
+        matches += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
     modes.choose("exact", device)
-    return found
+    return matches
 
 
 def _on(batch: Batch, device: str) -> Batch:
@@ -171,14 +171,14 @@ def _on(batch: Batch, device: str) -> Batch:
 def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None) -> dict[str, Any]:
     """The state of an arm after the steps from `first` to `last`."""
     modes.choose("exact", device)
-    held = standing.setting(spec, standing.context(device))
-    students = steps.begin(standing.arms_of(spec, 1), held)
-    ((arm, learner),) = students.values()
+    held = fixtures.setting(spec, fixtures.context(device))
+    students = steps.begin(fixtures.arms_of(spec, 1), held)
+    ((arm, trainee),) = students.values()
     if saved is not None:
-        learner.restore(checkpoint.from_bytes(saved, device))
+        trainee.restore(checkpoint.from_bytes(saved, device))
     for step in range(first, last):
         steps.take_step(students, held, step, {arm.name: 0.0})
-    return learner.state()
+    return trainee.state()
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
@@ -192,7 +192,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def agreement(allowed: float, ours: list[float], theirs: list[float]) -> str:
-    errors = [abs(one - other) / abs(other) for one, other in zip(ours, theirs, strict=True)]
+    errors = [abs(item - other) / abs(other) for item, other in zip(ours, theirs, strict=True)]
     worst = max(errors)
     if not all(error <= allowed for error in errors):  # NaN is not
         raise ValueError(f"losses and gradient norms of {STEPS} steps differ by {worst:.2g}; {allowed:g} is allowed")

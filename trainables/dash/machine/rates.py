@@ -12,17 +12,17 @@ import torch
 
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.compute import modes
-from branchwise.trainables.dash.compute.memory import give_back
+from branchwise.trainables.dash.compute.memory import release_memory
 from branchwise.trainables.dash.costs.seconds import feature_net, pass_seconds, rate_of
 from branchwise.trainables.dash.costs.work import Kind, Pass
 from branchwise.trainables.dash.diffusion import sampling, schedule
 from branchwise.trainables.dash.diffusion.guidance import scales
-from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.machine import fixtures
 from branchwise.trainables.dash.nets import unet
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Mode, Spec, Teacher, UNet
 from branchwise.trainables.dash.training import steps
-from branchwise.trainables.dash.training.learner import Learner
+from branchwise.trainables.dash.training.trainee import Trainee
 
 Rate = dict[str, Any]
 TOGETHER = 4  # arms of the cohort that is compared with one arm
@@ -47,16 +47,16 @@ def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]
         itertools.product(("fp32", "bf16"), kinds),
         key=lambda way: way != (spec.train.precision, spec.train.mode if device != "cpu" else "exact"),
     )
-    left = [seconds / len(ways) * number for number in range(1, len(ways) + 1)]
-    for (precision, mode), until in zip(ways, left, strict=True):
+    remaining = [seconds / len(ways) * number for number in range(1, len(ways) + 1)]
+    for (precision, mode), until in zip(ways, remaining, strict=True):
         if not rates or time.monotonic() - begun < until:
             rates += _of_way(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
-            give_back()
+            release_memory()
     return [*rates, *_features(spec, device, threads)]
 
 
 def _of_way(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
-    on = standing.context(device, threads)
+    on = fixtures.context(device, threads)
     modes.choose(mode, device)
     way = {"precision": precision, "mode": mode}
     yield from _cohort(spec, on, way, seconds)
@@ -93,59 +93,59 @@ def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
 def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterator[Rate]:
     """A cohort of one and of several, whose difference is what an arm takes, and the rest the teacher's pass."""
     passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
-    whole = _pass("train", spec.student, spec.train.batch_size * passes, way)
-    batch = max(2, _affordable(whole, spec, on.threads, seconds, on.device) // passes)
-    held = standing.setting(spec, on)
-    took, working = {}, 0
+    complete = _pass("train", spec.student, spec.train.batch_size * passes, way)
+    batch = max(2, _affordable(complete, spec, on.threads, seconds, on.device) // passes)
+    held = fixtures.setting(spec, on)
+    elapsed, working = {}, 0
     for count in (1, TOGETHER):
-        students = steps.begin(standing.arms_of(spec, count, batch_size=batch, **way), held)
+        students = steps.begin(fixtures.arms_of(spec, count, batch_size=batch, **way), held)
         numbers, own = itertools.count(), dict.fromkeys(students, 0.0)
 
         def step(students: Any = students, numbers: Iterator[int] = numbers, own: dict[str, float] = own) -> None:
             steps.take_step(students, held, next(numbers), own)
 
-        took[count] = standing.mean_seconds(step, on.device, seconds)
-        working = working or standing.working_bytes(step, on.device)
-    arm = max((took[TOGETHER] - took[1]) / (TOGETHER - 1), 1e-6)
-    one = _pass("train", spec.student, passes * batch, way)
-    yield {**rate_of(one, *_images(spec), on.threads, arm), "working": working}
-    shared = max(took[1] - arm, 1e-6)
+        elapsed[count] = fixtures.mean_seconds(step, on.device, seconds)
+        working = working or fixtures.working_bytes(step, on.device)
+    arm = max((elapsed[TOGETHER] - elapsed[1]) / (TOGETHER - 1), 1e-6)
+    first = _pass("train", spec.student, passes * batch, way)
+    yield {**rate_of(first, *_images(spec), on.threads, arm), "working": working}
+    shared = max(elapsed[1] - arm, 1e-6)
     yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, way), *_images(spec), on.threads, shared)
 
 
 def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     """A step of the teacher's training, on one worker's part of the batch."""
     teacher = trained_teacher(spec)
-    whole = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), way)
-    one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds, on.device))
-    settings = teacher.model_copy(update={"batch_size": one.rows, **way})
-    dataset, alphas_cumprod = standing.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
+    complete = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), way)
+    first = replace(complete, rows=_affordable(complete, spec, on.threads, seconds, on.device))
+    settings = teacher.model_copy(update={"batch_size": first.rows, **way})
+    dataset, alphas_cumprod = fixtures.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
     net = unet.build(settings, *_images(spec), settings.own_seed)
     modes.prepare(net.to(on.device), settings.mode, on)
-    learner = Learner(net, settings, settings, None, alphas_cumprod, on)
+    trainee = Trainee(net, settings, settings, None, alphas_cumprod, on)
     numbers = itertools.count()
 
     def step() -> None:
-        steps.take_teacher_step(learner, settings, dataset, alphas_cumprod, next(numbers), on)
+        steps.take_teacher_step(trainee, settings, dataset, alphas_cumprod, next(numbers), on)
 
-    took = standing.mean_seconds(step, on.device, seconds)
-    return {**rate_of(one, *_images(spec), on.threads, took), "working": standing.working_bytes(step, on.device)}
+    elapsed = fixtures.mean_seconds(step, on.device, seconds)
+    return {**rate_of(first, *_images(spec), on.threads, elapsed), "working": fixtures.working_bytes(step, on.device)}
 
 
 @torch.inference_mode()
 def _sampling(net: UNet, spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     """A sampler's pass under guidance."""
-    whole = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, way)
-    one = replace(whole, rows=_affordable(whole, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
+    complete = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, way)
+    first = replace(complete, rows=_affordable(complete, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
     model = unet.build(net, *_images(spec), seed=0).to(on.device).eval()
     modes.prepare(model, way["mode"], on)
-    chosen, null = range(one.rows // 2), spec.data.classes
+    chosen, null = range(first.rows // 2), spec.data.classes
     labels = sampling.balanced_labels(chosen, null, on.device)
     noise = sampling.starting_noise(0, chosen, spec.data.image_shape, on.device)
     denoise = sampling.guided(model, labels, null, scales(2.0, on.device), way["precision"])
     sample, alphas_cumprod = sampling.sampler(spec.evaluate.sampler), schedule.cosine_alphas_cumprod(on.device)
-    took = standing.mean_seconds(lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds)
-    return rate_of(one, *_images(spec), on.threads, took / SAMPLER_STEPS)
+    elapsed = fixtures.mean_seconds(lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds)
+    return rate_of(first, *_images(spec), on.threads, elapsed / SAMPLER_STEPS)
 
 
 def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
@@ -157,14 +157,14 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
         extractor = features.extractor_of(spec, device)
     except (ImportError, OSError, ValueError):
         return
-    images = standing.random_images(spec, device).images
+    images = fixtures.random_images(spec, device).images
     rows = spec.evaluate.samples if extractor.dims < 100 else 32 if device == "cpu" else 2000
     pixels = images.repeat(-(-rows // len(images)), 1, 1, 1)[:rows]
-    found = extract(extractor, pixels)
-    took = standing.mean_seconds(lambda: extract(extractor, pixels), device, 5.0)
+    result = extract(extractor, pixels)
+    elapsed = fixtures.mean_seconds(lambda: extract(extractor, pixels), device, 5.0)
     if extractor.dims < 100:  # distances of as many rows cost seconds, those of Inception's features minutes
-        reference = found[:, : extractor.dims].contiguous()
+        reference = result[:, : extractor.dims].contiguous()
         labels = torch.zeros(rows, dtype=torch.int64)  # of which a distance knows nothing
         against = ReferenceSet(extractor, reference, labels, metrics.statistics(reference), "", torch.device(device))
-        took += standing.mean_seconds(lambda: measurement._distances(found, against), device, 5.0)
-    yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": took}
+        elapsed += fixtures.mean_seconds(lambda: measurement._distances(result, against), device, 5.0)
+    yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": elapsed}

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from branchwise.trainables.dash.compute import modes
-from branchwise.trainables.dash.machine import standing
+from branchwise.trainables.dash.machine import fixtures
 from branchwise.trainables.dash.settings.spec import Spec
 from branchwise.trainables.dash.training import steps
 
@@ -23,8 +23,8 @@ def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[
     with tempfile.TemporaryDirectory(prefix="branchwise-") as folder:
         # Spawned: a process that has used CUDA cannot be forked.
         spawn(_work, (count, device, dict(tree), last, folder), nprocs=count)
-        found: list[float] = json.loads((Path(folder) / "losses.json").read_text())
-    return found
+        result: list[float] = json.loads((Path(folder) / "losses.json").read_text())
+    return result
 
 
 def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, folder: str) -> None:
@@ -37,15 +37,15 @@ def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, f
         torch.set_num_threads(1)
         spec = Spec.model_validate(tree)
         modes.choose("exact", own)
-        held = standing.setting(spec, standing.context(own, rank=rank, world_size=count))
-        students = steps.begin(standing.arms_of(spec, 1), held)
-        ((arm, learner),) = students.values()
-        found = []
+        held = fixtures.setting(spec, fixtures.context(own, rank=rank, world_size=count))
+        students = steps.begin(fixtures.arms_of(spec, 1), held)
+        ((arm, trainee),) = students.values()
+        matches = []
         for step in range(last):
             steps.take_step(students, held, step, {arm.name: 0.0})
-            learner.log(step)
-            found += [learner.curve[-1]["loss"], learner.curve[-1]["grad_norm"]]
+            trainee.log(step)
+            matches += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
         if rank == 0:
-            (Path(folder) / "losses.json").write_text(json.dumps(found))
+            (Path(folder) / "losses.json").write_text(json.dumps(matches))
     finally:
         dist.destroy_process_group()

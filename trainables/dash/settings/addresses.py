@@ -74,28 +74,28 @@ def _identity(data: Data) -> dict[str, Any]:
     A folder that is not there, of which a plan can be made all the same, is told by its path.
     """
     if isinstance(data, TorchvisionData):
-        told = data.model_dump(mode="json", exclude={"path", "download"})
+        message = data.model_dump(mode="json", exclude={"path", "download"})
         if data.image_size == FULL_SIZE:
-            del told["image_size"]  # which the first addresses did not have
-        return told
+            del message["image_size"]  # which the first addresses did not have
+        return message
     if isinstance(data, ImageFolder):
-        told = data.model_dump(mode="json", exclude={"path", "class_names"})
+        message = data.model_dump(mode="json", exclude={"path", "class_names"})
         try:
             where = {"content": data_sha256(data)}
         except OSError:
             where = {"path": data.path}
-        return {**told, **where, "decoder": DECODER, "held_out": FOLDER_HELD_OUT}
+        return {**message, **where, "decoder": DECODER, "held_out": FOLDER_HELD_OUT}
     return {**data.model_dump(mode="json"), "held_out": DIGITS_HELD_OUT}
 
 
 def _check_fits(config: Path, data: Data) -> None:
-    found = json.loads(config.read_text())
+    result = json.loads(config.read_text())
     channels, size, _ = data.image_shape
     expected = {"in_channels": channels, "sample_size": size, "num_class_embeds": data.classes + 1}
     for key, value in expected.items():
-        if found.get(key) != value:
+        if result.get(key) != value:
             raise ValueError(
-                f"teacher.checkpoint: {config} has {key} {found.get(key)}, but {data.name} asks for {value}"
+                f"teacher.checkpoint: {config} has {key} {result.get(key)}, but {data.name} asks for {value}"
             )
 
 
@@ -119,12 +119,12 @@ def _features(spec: Spec) -> dict[str, Any]:
     """What tells a feature space from the data set's default one, which adds nothing."""
     if spec.features == features.full_name(None, spec.data):
         return {}
-    told: dict[str, Any] = {"features": spec.features}
+    details: dict[str, Any] = {"features": spec.features}
     if (key := features_key(spec)) is not None:
-        told["classifier"] = key
+        details["classifier"] = key
     if features.is_function(spec.features):
-        told["source"] = features.source_sha256(spec.features)
-    return told
+        details["source"] = features.source_sha256(spec.features)
+    return details
 
 
 def comparability_key(spec: Spec) -> str:
@@ -136,6 +136,6 @@ def comparability_key(spec: Spec) -> str:
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}
     evaluate = spec.evaluate.model_dump(mode="json", exclude=_NOT_COMPARED | _OF_FEATURES)
     measured = [reference, evaluate | _features(spec)]
-    if any(isinstance(one.guidance, ChooseGuidance) for one in spec.evaluate.evaluations().values()):
+    if any(isinstance(evaluation.guidance, ChooseGuidance) for evaluation in spec.evaluate.evaluations().values()):
         measured.append(spec.teacher.model_dump(mode="json"))
     return digest(measured)

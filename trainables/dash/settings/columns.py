@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from branchwise.trainables.contract import Column, Lines, under
+from branchwise.trainables.contract import Column, PlotSpec, under
 
 # fmt: off
 VALUE = Column(name="value", about="distance of the samples to the reference set", better="lower", searchable=True,
@@ -99,7 +99,7 @@ def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
 
 
 LINES = (
-    Lines(
+    PlotSpec(
         table="gaps",
         name="calibration",
         title="Guidance calibration by timestep",
@@ -109,7 +109,7 @@ LINES = (
         level=1.0,
         linear=("rho",),
     ),
-    Lines(
+    PlotSpec(
         table="guidance",
         name="guidance",
         title="Metric against guidance scale",
@@ -117,7 +117,7 @@ LINES = (
         x_label="guidance scale",
         y=(Column(name="value", about="", better="lower"),),
     ),
-    Lines(
+    PlotSpec(
         table="budgets",
         name="budgets",
         title="Outcomes against training steps",
@@ -125,7 +125,7 @@ LINES = (
         x_label="training step",
         y=(VALUE, TEACHER_DISTANCE, RELATIVE_GAP),
     ),
-    Lines(
+    PlotSpec(
         table="budgets",
         name="budgets_branches",
         title="Errors of both branches against training steps",
@@ -133,7 +133,7 @@ LINES = (
         x_label="training step",
         y=(MSE_COND, MSE_UNCOND),
     ),
-    Lines(
+    PlotSpec(
         table="curves",
         name="training",
         title="Training curves",

@@ -114,7 +114,7 @@ def _digests(files: Sequence[Path], identities: Sequence[Identity], root: Path) 
         return [digest(i) for i in range(start, min(start + TASK, len(files)))]
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        digests = [one for part in pool.map(task, range(0, len(files), TASK)) for one in part]
+        digests = [item for part in pool.map(task, range(0, len(files), TASK)) for item in part]
     if after and after != before:
         _write(memory, after)
     return digests
@@ -128,12 +128,12 @@ def _settled(identity: Identity, now: int) -> bool:
 def _samples(descriptor: int, size: int) -> str:
     """Of the beginning, the middle and the end of a file."""
     places = (0, (size - SAMPLE) // 2, size - SAMPLE)
-    return hashlib.sha256(b"".join(os.pread(descriptor, SAMPLE, place) for place in places)).hexdigest()
+    return hashlib.sha256(b"".join(os.pread(descriptor, SAMPLE, item) for item in places)).hexdigest()
 
 
 def _read(memory: Path) -> dict[str, tuple[str, str]]:
     try:
-        return {key: (str(samples), str(whole)) for key, (samples, whole) in json.loads(memory.read_text()).items()}
+        return {key: (str(samples), str(entire)) for key, (samples, entire) in json.loads(memory.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
@@ -142,10 +142,10 @@ def _write(memory: Path, digests: dict[str, tuple[str, str]]) -> None:
     """Writes are atomic; a cache that cannot be written costs the next process some seconds."""
     with suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=memory.parent, prefix=f".{memory.name}-")
+        handle, staging = tempfile.mkstemp(dir=memory.parent, prefix=f".{memory.name}-")
         try:
             with os.fdopen(handle, "w") as file:
                 json.dump(digests, file)
-            os.replace(beside, memory)
+            os.replace(staging, memory)
         finally:
-            Path(beside).unlink(missing_ok=True)
+            Path(staging).unlink(missing_ok=True)

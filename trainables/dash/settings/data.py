@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 # Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
@@ -102,7 +102,7 @@ class ImageFolder(Strict):
     image_size: PositiveInt
     channels: Literal[1, 3] = 3
     classes: Annotated[int, Field(ge=2)]  # must be the number of sub-folders
-    class_names: Many[str] = ()
+    class_names: TupleOf[str] = ()
     background: Literal["white", "black"] = "white"  # behind transparent pixels
     white_level: PositiveInt = 65535  # which becomes 255 in images of more than 8 bits; those of floats have 1
     flip: bool = False
@@ -125,8 +125,8 @@ class ImageFolder(Strict):
 
 def name(data: object) -> str | None:
     """Which of the kinds of data it is, by its name."""
-    found = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
-    return "torchvision" if isinstance(found, str) and found in TORCHVISION else found
+    result = data.get("name") if isinstance(data, dict) else getattr(data, "name", None)
+    return "torchvision" if isinstance(result, str) and result in TORCHVISION else result
 
 
 Data = Annotated[

@@ -27,7 +27,7 @@ from branchwise.trainables.dash.settings.guidance import (
     Weight,
     described,
 )
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
 MAX_TEACHER_SAMPLES = 50_000  # by default: as many as published distances compare
@@ -81,14 +81,14 @@ class Evaluate(Strict):
     sampler_steps: Steps = 50
     precision: Precision = "fp32"  # of the sampler's passes; features and gaps are always fp32
     guidance: Guidance = 1.5
-    guidance_grid: Many[Weight] = ()  # more scales, to plot the value against
+    guidance_grid: TupleOf[Weight] = ()  # more scales, to plot the value against
     also: dict[EvaluationName, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
     teacher_samples: PositiveInt | None = None  # for teacher_distance; null: as many as the reference, 50,000 at most
     features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
     classifier: Classifier = Classifier()  # of `features: classifier`
     gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
-    at_steps: Many[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
+    at_steps: TupleOf[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # a dict of evaluations has no hash of its own
@@ -121,7 +121,7 @@ class Evaluate(Strict):
     def evaluations(self) -> dict[str, Evaluate]:
         """The settings of every evaluation by name, the primary one first; each evaluates once and in one way."""
         rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
-        named = {name: self.model_copy(update=rest | one.overrides) for name, one in self.also.items()}
+        named = {name: self.model_copy(update=rest | item.overrides) for name, item in self.also.items()}
         return {PRIMARY: self.model_copy(update={"also": {}}), **named}
 
     def resolved(self, evaluation: Mapping[str, Any]) -> dict[str, Evaluate]:
@@ -130,8 +130,8 @@ class Evaluate(Strict):
         Raises ValueError when the evaluation holds no choice.
         """
         return {
-            name: one.with_choice(evaluation.get(under("chosen_guidance", name)))
-            for name, one in self.evaluations().items()
+            name: item.with_choice(evaluation.get(under("chosen_guidance", name)))
+            for name, item in self.evaluations().items()
         }
 
     def with_choice(self, chosen: Any) -> Evaluate:

@@ -39,7 +39,7 @@ class Pretrained:
     least: int = 0
 
     @property
-    def least_samples(self) -> int:
+    def min_samples(self) -> int:
         return self.least or A_DIMENSION * self.dims
 
 
@@ -125,10 +125,10 @@ def full_name(features: str | None, data: Any) -> str:
     return SHORT.get(features, features)
 
 
-def least_samples(name: str, classifier: Classifier) -> int:
+def min_samples(name: str, classifier: Classifier) -> int:
     """Samples below which a distance in this space means little; 1 for a function, whose dimensions are not known."""
     if name in PRETRAINED:
-        return PRETRAINED[name].least_samples
+        return PRETRAINED[name].min_samples
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
 
 
@@ -150,26 +150,26 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 
     Raises ValueError when it is less accurate than `least_accuracy`.
     """
-    about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-    if about["accuracy"] < classifier.least_accuracy:
+    summary: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    if summary["accuracy"] < classifier.least_accuracy:
         raise ValueError(
-            f"evaluate.classifier.least_accuracy: the classifier of {data} is right on {about['accuracy']:.3f} of "
-            f"{about['tested_on']} images that it was not trained on (mean over classes; the largest has "
-            f"{about['majority_share']:.0%} of them), below {classifier.least_accuracy}: its distances would mean "
+            f"evaluate.classifier.least_accuracy: the classifier of {data} is right on {summary['accuracy']:.3f} of "
+            f"{summary['tested_on']} images that it was not trained on (mean over classes; the largest has "
+            f"{summary['majority_share']:.0%} of them), below {classifier.least_accuracy}: its distances would mean "
             "little; train it longer (evaluate.classifier.steps) or ask for less"
         )
-    return about
+    return summary
 
 
 def source_of(function: str) -> Path:
     """The file of a user's function. Raises ValueError when there is no such module, or no such name in it."""
     module, _, name = function.partition(":")
-    found = find_module(module)
-    if found is None:
+    match = find_module(module)
+    if match is None:
         raise ValueError(f"evaluate.features: {function}: there is no module {module} on Python's path")
-    if not may_define(found, name):
-        raise ValueError(f"evaluate.features: {function}: {found} defines no {name}")
-    return found
+    if not may_define(match, name):
+        raise ValueError(f"evaluate.features: {function}: {match} defines no {name}")
+    return match
 
 
 def source_sha256(function: str) -> str:

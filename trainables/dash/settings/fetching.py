@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from branchwise.trainables.contract import Needed
+from branchwise.trainables.contract import RequiredFile
 from branchwise.trainables.dash.settings.data import TorchvisionData
 from branchwise.trainables.dash.settings.features import PRETRAINED, Pretrained
 from branchwise.trainables.dash.settings.files import torchvision_folder, weights_file
@@ -21,16 +21,16 @@ from branchwise.trainables.dash.settings.spec import Spec
 CHUNK = 1 << 20  # bytes read at once
 SILENCE = 30.0  # seconds without a byte after which nobody is taken to answer
 
-Told = Callable[[int], None]
+RecordedCalls = Callable[[int], None]
 
 
-def lacking(spec: Spec) -> tuple[Needed, ...]:
+def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
     """The data set of torchvision's and the feature weights that the settings need and this machine lacks."""
     needed = []
     data = spec.data
     if isinstance(data, TorchvisionData) and not torchvision_folder(data).is_dir():
         needed.append(
-            Needed(
+            RequiredFile(
                 what=f"data set {data.name}",
                 source="torchvision",
                 place=torchvision_folder(data),
@@ -38,24 +38,24 @@ def lacking(spec: Spec) -> tuple[Needed, ...]:
             )
         )
     if spec.features in PRETRAINED and not weights_file(spec.features).is_file():
-        net, place = PRETRAINED[spec.features], weights_file(spec.features)
+        net, location = PRETRAINED[spec.features], weights_file(spec.features)
         needed.append(
-            Needed(
+            RequiredFile(
                 what=f"weights of {spec.features}",
                 source=net.url,
-                place=place,
+                place=location,
                 size=net.size,
                 sha256=net.sha256,
-                fetch=functools.partial(download, net, place),
+                fetch=functools.partial(download, net, location),
             )
         )
     return tuple(needed)
 
 
-def download(net: Pretrained, place: Path, told: Told) -> None:
+def download(net: Pretrained, place: Path, told: RecordedCalls) -> None:
     """Fetches the weights of `net` to `place`, whole and verified or not at all. Raises OSError and ValueError."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
+    handle, staging = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
     digest, size = hashlib.sha256(), 0
     try:
         with os.fdopen(handle, "wb") as file, urllib.request.urlopen(net.url, timeout=SILENCE) as answer:
@@ -70,15 +70,15 @@ def download(net: Pretrained, place: Path, told: Told) -> None:
             raise ValueError(f"{net.url} gave {size:,} bytes, not {expected:,}")
         if not digest.hexdigest().startswith(net.sha256):
             raise ValueError(f"{net.url} has SHA-256 {digest.hexdigest()}, not {net.sha256}")
-        Path(beside).chmod(0o644)
-        os.replace(beside, place)
+        Path(staging).chmod(0o644)
+        os.replace(staging, place)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         raise OSError(f"{net.url}: {getattr(error, 'reason', error)}") from error
     finally:
-        Path(beside).unlink(missing_ok=True)
+        Path(staging).unlink(missing_ok=True)
 
 
-def _torchvision(data: TorchvisionData, told: Told) -> None:
+def _torchvision(data: TorchvisionData, message: RecordedCalls) -> None:
     """Lets torchvision download and check its files. Raises OSError."""
     from torchvision import datasets
 
@@ -88,4 +88,4 @@ def _torchvision(data: TorchvisionData, told: Told) -> None:
         getattr(datasets, data.known.torchvision)(root, train=True, download=True)
     except RuntimeError as error:  # torchvision's word for a file that cannot be had, or is not the one
         raise OSError(f"torchvision's {data.known.torchvision}: {error}") from error
-    told(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))
+    message(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))

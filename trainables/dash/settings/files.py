@@ -91,10 +91,10 @@ def find_weights(name: str) -> Path:
     net, file = PRETRAINED[name], weights_file(name)
     if not file.is_file():
         facts = [f"{net.size:,} bytes"] * bool(net.size) + [f"SHA-256 {net.sha256}"] * bool(net.sha256)
-        told = f" ({', '.join(facts)})" if facts else ""
+        message = f" ({', '.join(facts)})" if facts else ""
         variable = f", or name its place in ${INCEPTION_VARIABLE}" if name == "inception" else ""
         raise FileNotFoundError(
-            f"the weights of {name} are not at {file}: {FETCH} fetches them, or put {net.url}{told} at "
+            f"the weights of {name} are not at {file}: {FETCH} fetches them, or put {net.url}{message} at "
             f"{hub_file(name)}{variable}"
         )
     verify(file, net.sha256)
@@ -120,9 +120,9 @@ def torch_hub() -> Path:
 
 def verify(file: Path, expected: str) -> None:
     """Raises ValueError for a file of feature weights whose SHA-256 does not begin with these digits."""
-    found = sha256(file)
-    if not found.startswith(expected):
-        raise ValueError(f"{file} has SHA-256 {found}, not {expected}: its distances would not compare")
+    result = sha256(file)
+    if not result.startswith(expected):
+        raise ValueError(f"{file} has SHA-256 {result}, not {expected}: its distances would not compare")
 
 
 def sha256(file: Path) -> str:

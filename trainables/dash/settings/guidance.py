@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, PositiveFloat, Tag, model_validator
 
-from branchwise.trainables.runtime.settings import Many, Strict
+from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 Weight = Annotated[float, Field(ge=0, le=1000)]  # beyond, samples saturate and then are not finite
 Timestep = Annotated[int, Field(ge=0, le=999)]
@@ -52,13 +52,13 @@ Scale = Annotated[
 class ChooseGuidance(Strict):
     """The one of several under which the teacher's own samples are best, found before any student is trained."""
 
-    choose: Annotated[Many[Scale], Field(min_length=2)]
+    choose: Annotated[TupleOf[Scale], Field(min_length=2)]
 
     @model_validator(mode="after")
     def _each_once(self) -> ChooseGuidance:
-        told = [described(scale) for scale in self.choose]
-        for scale in told:
-            if told.count(scale) > 1:
+        lines = [described(scale) for scale in self.choose]
+        for scale in lines:
+            if lines.count(scale) > 1:
                 raise ValueError(f"choose: {scale} stands there twice")
         return self
 

@@ -121,7 +121,7 @@ class _Walk:
                 self.beside += 1
             else:
                 self.skipped[_suffix(entry.name) or "without a suffix"] += 1
-        classes.sort(key=lambda one: one[0])
+        classes.sort(key=lambda item: item[0])
         if self.broken:
             self.problems.append(f"links that lead nowhere: {named(self.broken)}")
         if self.irregular:
@@ -129,8 +129,8 @@ class _Walk:
         return Listing(
             root=self.root,
             classes=tuple(name for name, _ in classes),
-            files=tuple(tuple(file for file, _ in found) for _, found in classes),
-            identities=tuple(tuple(identity for _, identity in found) for _, found in classes),
+            files=tuple(tuple(file for file, _ in class_) for _, class_ in classes),
+            identities=tuple(tuple(identity for _, identity in match) for _, match in classes),
             hidden=self.hidden,
             skipped=dict(self.skipped),
             beside=self.beside,
@@ -143,28 +143,28 @@ class _Walk:
         self, folder: Path, status: os.stat_result, above: frozenset[tuple[int, int]]
     ) -> list[tuple[Path, Identity]]:
         """The images of one class, at any depth."""
-        found = []
+        matches = []
         waiting = [(folder, status, above)]
         while waiting:
-            here, status, above = waiting.pop()
+            current, status, above = waiting.pop()
             key = status.st_dev, status.st_ino
             if key in above:
                 self.loops, self.links = self.loops + 1, self.links - 1
                 continue
             if key in self.visited:
-                self.problems.append(f"{here} and {self.visited[key]} are the same folder")
+                self.problems.append(f"{current} and {self.visited[key]} are the same folder")
                 continue
-            self.visited[key] = here
-            for entry, inner in self._entries(here):
+            self.visited[key] = current
+            for entry, inner in self._entries(current):
                 if stat.S_ISDIR(inner.st_mode):
                     waiting.append((Path(entry.path), inner, above | {key}))
                 elif _suffix(entry.name) not in SUFFIXES:
                     self.skipped[_suffix(entry.name) or "without a suffix"] += 1
                 elif stat.S_ISREG(inner.st_mode):
-                    found.append((Path(entry.path), _identity(inner)))
+                    matches.append((Path(entry.path), _identity(inner)))
                 else:
                     self.irregular.append(entry.path)
-        return sorted(found)
+        return sorted(matches)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
         """What lies in a folder and is not hidden, with the status of what a link leads to."""

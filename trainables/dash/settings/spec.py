@@ -19,9 +19,9 @@ from pydantic import (
 
 from branchwise.trainables.dash.settings.data import Data, Digits
 from branchwise.trainables.dash.settings.evaluate import Evaluate, Precision, one_of
-from branchwise.trainables.dash.settings.features import DIGITS, full_name, least_samples, too_few
+from branchwise.trainables.dash.settings.features import DIGITS, full_name, min_samples, too_few
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.runtime.settings import Many, Strict, digest
+from branchwise.trainables.runtime.settings import Strict, TupleOf, digest
 
 TEACHER_SEEDS = 1_000_000  # teachers of blocks begin here: a student of the same seed would see the same noise
 Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
@@ -53,12 +53,12 @@ class UNet(Strict):
 
     channels: Sizes  # of each resolution, the finest first
     res_blocks: Annotated[int, Field(ge=1, le=64)] = 1  # a resolution, on the way down
-    attention_at: Many[PositiveInt] = ()  # resolutions in pixels
+    attention_at: TupleOf[PositiveInt] = ()  # resolutions in pixels
     norm_groups: PositiveInt = 32
     dropout: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _groups_keep_the_embeddings(self) -> UNet:
+    def _groups_keep_embeddings(self) -> UNet:
         # One channel a group: GroupNorm subtracts whatever the time and class embeddings added to it.
         for width in self.channels:
             if width % self.norm_groups or width < 2 * self.norm_groups:
@@ -132,7 +132,7 @@ class Method(Strict):
     snr_gamma: PositiveFloat = 5.0
     # w of the guided output of `composite`, `single_head`; null: the largest scale of the primary evaluation
     composite_guidance: Annotated[float, Field(ge=1)] | None = None
-    multi_guidance: Annotated[Many[PositiveFloat], Field(min_length=2)] = (1.0, 2.0, 4.0)  # of `multi_composite`
+    multi_guidance: Annotated[TupleOf[PositiveFloat], Field(min_length=2)] = (1.0, 2.0, 4.0)  # of `multi_composite`
     gap_weight: PositiveFloat = 1.0  # of the gap term of `gap_matching`
     feature_weight: PositiveFloat = 0.1  # of the feature term of `fitnets`
     pruning_keep: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the teacher's parameters left by `pruning`
@@ -200,7 +200,7 @@ class Spec(Strict):
                 )
 
     def _check_guidance(self) -> None:
-        further = (scale for one in self.evaluate.evaluations().values() for scale in one.candidates)
+        further = (scale for evaluation in self.evaluate.evaluations().values() for scale in evaluation.candidates)
         scales = (*further, *self.evaluate.guidance_grid)
         objective = OBJECTIVES[self.method.objective]
         if all(scale == 1 for scale in scales) or objective.guidance_inside:
@@ -213,8 +213,8 @@ class Spec(Strict):
     def _check_teachers(self) -> None:
         if not isinstance(self.teacher, Teacher) or self.teacher.seed != "block":
             return
-        for name, one in self.evaluate.evaluations().items():
-            if len(one.candidates) > 1:
+        for name, evaluation in self.evaluate.evaluations().items():
+            if len(evaluation.candidates) > 1:
                 raise ValueError(
                     f"evaluate.{f'also.{name}.' if name else ''}guidance: must be a scale, not a choice, with "
                     "teacher.seed: block: the teachers of two blocks may choose differently, and their students' "
@@ -231,9 +231,9 @@ class Spec(Strict):
     def _check_features(self) -> None:
         if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
             raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
-        least = least_samples(self.features, self.evaluate.classifier)
-        counts = {f"also.{name}.samples" if name else "samples": one.samples
-                  for name, one in self.evaluate.evaluations().items()}  # fmt: skip
+        least = min_samples(self.features, self.evaluate.classifier)
+        counts = {f"also.{name}.samples" if name else "samples": evaluation.samples
+                  for name, evaluation in self.evaluate.evaluations().items()}  # fmt: skip
         for key, samples in (
             counts | {"teacher_samples": self.evaluate.teacher_samples or max(least, self.data.classes)}
         ).items():

@@ -42,14 +42,14 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
     inside = OBJECTIVES[spec.method.objective].guidance_inside
     settings = evaluations.unguided(resolved) if inside else resolved
     net, _ = checkpoint.load_model(model, context.device)
-    kept = _without_sampling(spec), context.teacher, context.features, arm.seed, context.device
-    by = _kept_yardstick(*kept)
+    stored = _without_sampling(spec), context.teacher, context.features, arm.seed, context.device
+    by = _stored_reference(*stored)
     modes.prepare(net, spec.train.mode, context)
     progress = Progress(context, "evaluate", evaluations.batches_of(settings, by.dataset, context))
     values, grid, _ = evaluations.measure(
         net, by.dataset, by.against, by.alphas_cumprod, settings, teacher_samples, arm.seed, context, progress
     )
-    pooled, gaps = NOT_CALIBRATED if inside else _kept_calibration(model, *kept)
+    pooled, gaps = NOT_CALIBRATED if inside else _kept_calibration(model, *stored)
     student_size = unet.size(net)
     row = {
         **values,
@@ -72,7 +72,7 @@ def _without_sampling(spec: Spec) -> Spec:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class EvaluationReference:
     """What students are measured against."""
 
     dataset: datasets.Dataset
@@ -85,13 +85,13 @@ class Yardstick:
 
 
 @lru_cache(maxsize=2)
-def _kept_yardstick(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> Yardstick:
+def _stored_reference(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> EvaluationReference:
     net, _ = checkpoint.load_model(teacher, device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
     dataset, held_out, against = _kept_images(shared, folder, device)
     probes = calibration.draw_probes(held_out, alphas_cumprod, shared.evaluate, seed)
     outputs = calibration.outputs(net, probes)
-    return Yardstick(dataset, held_out, alphas_cumprod, unet.size(net), against, probes, outputs)
+    return EvaluationReference(dataset, held_out, alphas_cumprod, unet.size(net), against, probes, outputs)
 
 
 @lru_cache(maxsize=2)
@@ -109,5 +109,5 @@ def _kept_calibration(
     model: Path, shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str
 ) -> Calibrated:
     net, _ = checkpoint.load_model(model, device)
-    by = _kept_yardstick(shared, teacher, folder, seed, device)
+    by = _stored_reference(shared, teacher, folder, seed, device)
     return calibrate(net, by.probes, by.teacher_outputs)

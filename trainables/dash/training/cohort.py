@@ -108,8 +108,8 @@ def _resume(students: Students, saved: Sequence[bytes], context: Context) -> int
     for content in reversed(saved):
         state = checkpoint.from_bytes(content, context.device)
         if students.keys() <= state["arms"].keys():
-            for name, (_, learner) in students.items():
-                learner.restore(state["arms"][name])
+            for name, (_, trainee) in students.items():
+                trainee.restore(state["arms"][name])
             return int(state["step"])
     return 0
 
@@ -127,12 +127,14 @@ def _train(students: Students, setting: Setting, step: int) -> None:
         take_step(students, setting, step, own)
         step += 1
         if step % settings.log_every == 0 or step == settings.steps:
-            diverged = [name for name, (_, learner) in students.items() if not learner.log(step - 1)]
+            diverged = [name for name, (_, trainee) in students.items() if not trainee.log(step - 1)]
             since = _share_time(students, own, since)
             for name in diverged:
                 measuring.finish_diverged(*students.pop(name), step, context)
         if step in context.rungs and step < settings.steps:
-            for name in [name for name, student in students.items() if not measuring.goes_on(*student, step, setting)]:
+            for name in [
+                name for name, student in students.items() if not measuring.should_continue(*student, step, setting)
+            ]:
                 students.pop(name)
             since = _share_time(students, own, since)
         if students and step in setting.evaluate.at_steps:
@@ -142,7 +144,7 @@ def _train(students: Students, setting: Setting, step: int) -> None:
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
             since = _share_time(students, own, since)
             if context.rank == 0:
-                state = {"step": step, "arms": {name: learner.state() for name, (_, learner) in students.items()}}
+                state = {"step": step, "arms": {name: trainee.state() for name, (_, trainee) in students.items()}}
                 context.save(checkpoint.to_bytes(state))
         progress.advance(arms=len(students))
 
@@ -153,8 +155,8 @@ def _share_time(students: Students, own: dict[str, float], since: float) -> floa
     if not students:
         return now
     shared = (now - since - sum(own.values())) / len(students)
-    for name, (_, learner) in students.items():
-        learner.seconds += own[name] + shared
+    for name, (_, trainee) in students.items():
+        trainee.seconds += own[name] + shared
         own[name] = 0.0
     return now
 
@@ -163,5 +165,5 @@ def evaluate_students(students: Students, setting: Setting) -> None:
     """Measures every student of the cohort and hands each over as soon as it is measured."""
     batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
     progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
-    for arm, learner in students.values():
-        measuring.finish(arm, learner, setting, progress)
+    for arm, trainee in students.values():
+        measuring.finish(arm, trainee, setting, progress)

@@ -17,75 +17,75 @@ from branchwise.trainables.dash.nets import checkpoint, unet
 from branchwise.trainables.dash.settings.columns import CALIBRATION, FLOOR
 from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
-from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.steps import Setting
+from branchwise.trainables.dash.training.trainee import Trainee
 
-LEAST_STEPS = 2  # of a sampler
+MIN_STEPS = 2  # of a sampler
 
 Calibrated = tuple[dict[str, float | None], tuple[dict[str, float], ...]]  # pooled over timesteps, and by bin
 # Of a net with its guidance inside, whose branches are not the teacher's.
 NOT_CALIBRATED: Calibrated = ({column.name: None for column in CALIBRATION}, ())
 
 
-def goes_on(arm: Arm, learner: Learner, step: int, setting: Setting) -> bool:
+def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> bool:
     """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
     context, full = setting.context, sampling_of(arm, setting)
-    quick = {"sampler_steps": max(LEAST_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
+    quick = {"sampler_steps": max(MIN_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)
     progress = Progress(context, "evaluate", measurement.batches_of(settings, setting.dataset, context), arms=1)
-    with learner.averaged() as net:
-        if not learner.finite():
-            finish_diverged(arm, learner, step, context)
+    with trainee.averaged() as net:
+        if not trainee.finite():
+            finish_diverged(arm, trainee, step, context)
             return False
         try:
             values, _, _ = _sample_briefly(net, settings, setting, progress)
         except FloatingPointError as error:  # on every rank
-            finish_diverged(arm, learner, step, context, str(error))
+            finish_diverged(arm, trainee, step, context, str(error))
             return False
     if context.keep(arm, step, values["value"]):
         return True
-    told = {"rung_value": values["value"], "steps": step, "train_seconds": learner.seconds, "device": context.device}
+    told = {"rung_value": values["value"], "steps": step, "train_seconds": trainee.seconds, "device": context.device}
     if context.rank == 0:
-        context.finish(arm, Result(status="stopped", values=told, tables=_on_the_way(learner)), None)
+        context.finish(arm, Result(status="stopped", values=told, tables=_at_steps(trainee)), None)
     return False
 
 
-def look(students: Sequence[tuple[Arm, Learner]], step: int, setting: Setting) -> None:
+def look(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
     """Measures the students as after the training, with one set of samples; a row of `budgets` for each.
 
     Weights that are no longer finite are left out: the next logged step finds them.
     """
     once = {"repeats": 1, "guidance_grid": ()}
     settings = {arm.name: sampling_of(arm, setting).model_copy(update=once) for arm, _ in students}
-    batches = (measurement.batches_of(one, setting.dataset, setting.context) for one in settings.values())
+    batches = (measurement.batches_of(item, setting.dataset, setting.context) for item in settings.values())
     progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
-    for arm, learner in students:
-        with learner.averaged() as net:
-            if learner.finite():
+    for arm, trainee in students:
+        with trainee.averaged() as net:
+            if trainee.finite():
                 values, _, _ = _sample_briefly(net, settings[arm.name], setting, progress)
                 pooled, _ = _calibrate(arm, net, setting)
                 distances = {name: values.get(name) for name in ("value", "teacher_distance")}
-                learner.budgets.append({"step": step, **distances, **pooled})
+                trainee.budgets.append({"step": step, **distances, **pooled})
 
 
-def finish_diverged(arm: Arm, learner: Learner, step: int, context: Context, error: str = "") -> None:
-    values = {"steps": step, "train_seconds": learner.seconds, "device": context.device}
+def finish_diverged(arm: Arm, trainee: Trainee, step: int, context: Context, error: str = "") -> None:
+    values = {"steps": step, "train_seconds": trainee.seconds, "device": context.device}
     error = error or f"the loss or its gradient was not finite by step {step}"
     if context.rank == 0:
-        result = Result(status="diverged", values=values, error=error, tables=_on_the_way(learner))
+        result = Result(status="diverged", values=values, error=error, tables=_at_steps(trainee))
         context.finish(arm, result, None)
 
 
-def _on_the_way(learner: Learner) -> dict[str, Any]:
-    return {"curves": learner.curve, "budgets": learner.budgets}
+def _at_steps(trainee: Trainee) -> dict[str, Any]:
+    return {"curves": trainee.curve, "budgets": trainee.budgets}
 
 
-def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> None:
+def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> None:
     """Measures the trained student and hands it over."""
     context, start = setting.context, time.perf_counter()
-    net = learner.finish()
-    if not learner.finite():
-        finish_diverged(arm, learner, arm.spec.train.steps, context)
+    net = trainee.finish()
+    if not trainee.finite():
+        finish_diverged(arm, trainee, arm.spec.train.steps, context)
         return
     try:
         values, grid, images = evaluations.measure(
@@ -100,14 +100,14 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
             progress,
         )
     except FloatingPointError as error:  # on every rank
-        finish_diverged(arm, learner, arm.spec.train.steps, context, str(error))
+        finish_diverged(arm, trainee, arm.spec.train.steps, context, str(error))
         return
     pooled, gaps = _calibrate(arm, net, setting)
     if context.rank != 0:
         return
     folder = context.scratch / arm.name
-    _save(folder, arm, learner, images, setting.dataset.classes)
-    teacher_size, student_size = unet.size(setting.teacher), learner.size()
+    _save(folder, arm, trainee, images, setting.dataset.classes)
+    teacher_size, student_size = unet.size(setting.teacher), trainee.size()
     row = {
         **values,
         **pooled,
@@ -117,12 +117,12 @@ def finish(arm: Arm, learner: Learner, setting: Setting, progress: Progress) -> 
         "teacher_params": teacher_size,
         "compression": teacher_size / student_size,
         "steps": arm.spec.train.steps,
-        "train_seconds": learner.seconds,
+        "train_seconds": trainee.seconds,
         "eval_seconds": time.perf_counter() - start,
         "device": context.device,
         "student_sha256": checkpoint.weights_sha256(folder),
     }
-    tables = {**_on_the_way(learner), "gaps": gaps, "guidance": grid}
+    tables = {**_at_steps(trainee), "gaps": gaps, "guidance": grid}
     context.finish(arm, Result(status="done", values=row, tables=tables), folder)
 
 
@@ -169,9 +169,9 @@ def calibrate(net: nn.Module, probes: calibration.Probes, teacher_outputs: calib
     return {column.name: pooled[column.name] for column in CALIBRATION}, tuple(rows)
 
 
-def _save(folder: Path, arm: Arm, learner: Learner, images: Tensor, classes: int) -> None:
-    checkpoint.save_model(folder, learner.net, learner.importance)
+def _save(folder: Path, arm: Arm, trainee: Trainee, images: Tensor, classes: int) -> None:
+    checkpoint.save_model(folder, trainee.net, trainee.importance)
     grids.save_grid(folder / "samples.png", images, classes)
     objective = arm.spec.method.objective
-    about = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
-    (folder / "student.json").write_text(json.dumps(about, indent=1) + "\n")
+    description = {"arm": arm.name, "objective": objective, "guidance_inside": OBJECTIVES[objective].guidance_inside}
+    (folder / "student.json").write_text(json.dumps(description, indent=1) + "\n")

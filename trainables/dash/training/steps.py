@@ -26,8 +26,8 @@ from branchwise.trainables.dash.nets.forward import Outputs, forward, with_dropp
 from branchwise.trainables.dash.settings.evaluate import PRIMARY, Evaluate
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Method, Teacher
-from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.objectives import LOSSES, Losses, weighted_error
+from branchwise.trainables.dash.training.trainee import Trainee
 
 if TYPE_CHECKING:  # it brings torch-fidelity, without which steps can be taken
     from branchwise.trainables.dash.evaluation.evaluations import TeacherSamples
@@ -63,18 +63,18 @@ class Setting:
         return calibration.outputs(self.teacher, self.probes)
 
 
-Students = dict[str, tuple[Arm, Learner]]
+Students = dict[str, tuple[Arm, Trainee]]
 
 
 def begin(arms: Sequence[Arm], setting: Setting) -> Students:
     """A learner for each arm; the nets are compiled where the arms' mode asks for it."""
-    students = {arm.name: (arm, _learner(arm, setting)) for arm in arms}
-    if not any(learner.adapter for _, learner in students.values()):  # of a compiled net, no features can be taken
+    students = {arm.name: (arm, _trainee(arm, setting)) for arm in arms}
+    if not any(trainee.adapter for _, trainee in students.values()):  # of a compiled net, no features can be taken
         modes.prepare(setting.teacher, arms[0].spec.train.mode, setting.context)
     return students
 
 
-def _learner(arm: Arm, setting: Setting) -> Learner:
+def _trainee(arm: Arm, setting: Setting) -> Trainee:
     spec, dataset, teacher = arm.spec, setting.dataset, setting.teacher
     masks = adapter = None
     objective = OBJECTIVES[spec.method.objective]
@@ -87,14 +87,14 @@ def _learner(arm: Arm, setting: Setting) -> Learner:
     else:
         modes.prepare(net, spec.train.mode, setting.context)
     importance = setting.teacher_importance
-    return Learner(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
+    return Trainee(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
 
 
 def take_step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
     """One step of every student on the batch of `step`; `own` gathers the seconds each took by itself."""
-    arm, learner = next(iter(students.values()))
-    modes.begin_step(learner.settings.mode, setting.context)
-    size = learner.settings.batch_size
+    arm, trainee = next(iter(students.values()))
+    modes.begin_step(trainee.settings.mode, setting.context)
+    size = trainee.settings.batch_size
     batch = batches.draw(setting.dataset, setting.alphas_cumprod, size, arm.seed, step, setting.context)
     learn_from(batch, students, setting, step, own)
 
@@ -102,7 +102,7 @@ def take_step(students: Students, setting: Setting, step: int, own: dict[str, fl
 def learn_from(batch: Batch, students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
     """One pass of the teacher over `batch`, and one step of every student from it."""
     context, dataset = setting.context, setting.dataset
-    learner = next(iter(students.values()))[1]
+    trainee = next(iter(students.values()))[1]
     teacher: Outputs = {}
     objectives = [OBJECTIVES[arm.spec.method.objective] for arm, _ in students.values()]
     if any(objective.teacher_passes for objective in objectives):
@@ -114,36 +114,36 @@ def learn_from(batch: Batch, students: Students, setting: Setting, step: int, ow
                 ("cond", "uncond"),
                 batch,
                 dataset.classes,
-                precision=learner.settings.precision,
+                precision=trainee.settings.precision,
                 mid_block=mid_block,
             )
-    for name, (arm, learner) in students.items():
+    for name, (arm, trainee) in students.items():
         start = time.perf_counter()
         method = arm.spec.method.judged_by(setting.evaluate)
         losses = LOSSES[method.objective]
         if arm.spec.student.dropout > 0:
             torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
-        student, targets = _outputs(learner, method, batch, teacher, dataset.classes)
-        learner.learn(losses(method, student, targets, batch.noise, learner.weights(batch)), step)
+        student, targets = _outputs(trainee, method, batch, teacher, dataset.classes)
+        trainee.learn(losses(method, student, targets, batch.noise, trainee.weights(batch)), step)
         own[name] += time.perf_counter() - start
 
 
 def _outputs(
-    learner: Learner, method: Method, batch: Batch, teacher: Outputs, null_label: int
+    trainee: Trainee, method: Method, batch: Batch, teacher: Outputs, null_label: int
 ) -> tuple[Outputs, Outputs]:
     """The student's outputs that its objective needs, and the teacher's."""
     passes = OBJECTIVES[method.objective].passes(method)
-    mid_block = None if learner.adapter is None else learner.net.get_submodule("mid_block")
-    precision = learner.settings.precision
-    student = forward(learner.model, passes, batch, null_label, method.label_dropout, precision, mid_block)
-    if learner.adapter is None:
+    mid_block = None if trainee.adapter is None else trainee.net.get_submodule("mid_block")
+    precision = trainee.settings.precision
+    student = forward(trainee.model, passes, batch, null_label, method.label_dropout, precision, mid_block)
+    if trainee.adapter is None:
         return student, teacher
-    adapted = {"dropped features": learner.adapter(student["dropped features"])}
+    adapted = {"dropped features": trainee.adapter(student["dropped features"])}
     return {**student, **adapted}, with_dropped(teacher, batch, method.label_dropout)
 
 
 def take_teacher_step(
-    learner: Learner,
+    trainee: Trainee,
     settings: Teacher,
     dataset: datasets.Dataset,
     alphas_cumprod: Tensor,
@@ -155,5 +155,5 @@ def take_teacher_step(
     batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.own_seed, step, context)
     if settings.dropout > 0:
         torch.manual_seed(derive(settings.own_seed, f"dropout on rank {context.rank}", step))
-    outputs = forward(learner.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
-    learner.learn(Losses(weighted_error(outputs["dropped"], batch.noise, learner.weights(batch))), step)
+    outputs = forward(trainee.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
+    trainee.learn(Losses(weighted_error(outputs["dropped"], batch.noise, trainee.weights(batch))), step)

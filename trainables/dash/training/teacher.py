@@ -25,8 +25,8 @@ from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import is_function
 from branchwise.trainables.dash.settings.guidance import ChooseGuidance
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
-from branchwise.trainables.dash.training.learner import Learner
 from branchwise.trainables.dash.training.steps import take_teacher_step
+from branchwise.trainables.dash.training.trainee import Trainee
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
@@ -47,19 +47,19 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
     net = unet.build(settings, dataset.image_shape, dataset.classes, settings.own_seed)
     modes.prepare(net, settings.mode, context)
-    learner = Learner(net, settings, settings, None, alphas_cumprod, context)
+    trainee = Trainee(net, settings, settings, None, alphas_cumprod, context)
     content = context.load()
     step = 0
     if content is not None:
         state = checkpoint.from_bytes(content, context.device)
-        learner.restore(state["teacher"])
+        trainee.restore(state["teacher"])
         step = state["step"]
-    run_steps(learner, settings, dataset, alphas_cumprod, step, context)
-    learner.finish()
-    if not learner.finite() or not bool(learner.importance.isfinite().all()):
+    run_steps(trainee, settings, dataset, alphas_cumprod, step, context)
+    trainee.finish()
+    if not trainee.finite() or not bool(trainee.importance.isfinite().all()):
         raise FloatingPointError("the teacher's averaged weights, or its curriculum, are not finite")
     if context.rank == 0:
-        _save(learner, spec.data, settings, out, dataset, alphas_cumprod)
+        _save(trainee, spec.data, settings, out, dataset, alphas_cumprod)
 
 
 def _check_features(spec: Spec, context: Context) -> None:
@@ -72,7 +72,7 @@ def _check_features(spec: Spec, context: Context) -> None:
 
 
 def run_steps(
-    learner: Learner,
+    trainee: Trainee,
     settings: Teacher,
     dataset: datasets.Dataset,
     alphas_cumprod: torch.Tensor,
@@ -80,21 +80,21 @@ def run_steps(
     context: Context,
 ) -> None:
     progress = Progress(context, "train", settings.steps, step)
-    start = time.perf_counter() - learner.seconds
+    start = time.perf_counter() - trainee.seconds
     while step < settings.steps:
-        take_teacher_step(learner, settings, dataset, alphas_cumprod, step, context)
+        take_teacher_step(trainee, settings, dataset, alphas_cumprod, step, context)
         step += 1
-        if (step % settings.log_every == 0 or step == settings.steps) and not learner.log(step - 1):
+        if (step % settings.log_every == 0 or step == settings.steps) and not trainee.log(step - 1):
             raise FloatingPointError(f"the teacher's loss or its gradient was not finite by step {step}")
         if step % settings.checkpoint_every == 0 or step == settings.steps:
-            learner.seconds = time.perf_counter() - start
+            trainee.seconds = time.perf_counter() - start
             if context.rank == 0 and step < settings.steps:
-                context.save(checkpoint.to_bytes({"step": step, "teacher": learner.state()}))
+                context.save(checkpoint.to_bytes({"step": step, "teacher": trainee.state()}))
         progress.advance()
 
 
 def _save(
-    learner: Learner,
+    trainee: Trainee,
     source: Data,
     settings: Teacher,
     out: Path,
@@ -102,28 +102,28 @@ def _save(
     alphas_cumprod: torch.Tensor,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint.save_model(out, learner.net, learner.importance)
+    checkpoint.save_model(out, trainee.net, trainee.importance)
     # Unguided samples: the folder must not depend on the settings of an evaluation.
-    shown = range(min(grids.ROWS * dataset.classes, 160))
+    visible = range(min(grids.ROWS * dataset.classes, 160))
     images = measurement.sample(
-        learner.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.own_seed, shown
+        trainee.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.own_seed, visible
     )
     if not bool(images.isfinite().all()):
         raise FloatingPointError("the teacher's samples are not finite")
     pixels = datasets.to_pixels(images)
     grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.own_seed}")
-    grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(shown)), dataset.classes)
-    about = {
+    grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(visible)), dataset.classes)
+    description = {
         "data": source.model_dump(mode="json"),
         "teacher": settings.model_dump(mode="json"),
-        "parameters": unet.size(learner.net),
-        "train_seconds": learner.seconds,
+        "parameters": unet.size(trainee.net),
+        "train_seconds": trainee.seconds,
         "weights_sha256": checkpoint.weights_sha256(out),
         "images_sha256": dataset.labelled_sha256,
         "versions": {name: version(name) for name in ("torch", "diffusers")},
-        "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in learner.curve],
+        "curve": [{k: v for k, v in row.items() if not math.isnan(v)} for row in trainee.curve],
     }
-    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+    (out / "teacher.json").write_text(json.dumps(description, indent=1) + "\n")
 
 
 def _adopt(checkpoint_folder: Path, out: Path) -> None:
@@ -136,8 +136,8 @@ def _adopt(checkpoint_folder: Path, out: Path) -> None:
     for name in (CONFIG, WEIGHTS, CURRICULUM):
         shutil.copyfile(checkpoint_folder / name, out / name)
     described = checkpoint_folder / "teacher.json"
-    about = json.loads(described.read_text()) if described.is_file() else {"copied_from": str(checkpoint_folder)}
-    (out / "teacher.json").write_text(json.dumps(about, indent=1) + "\n")
+    summary = json.loads(described.read_text()) if described.is_file() else {"copied_from": str(checkpoint_folder)}
+    (out / "teacher.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
 def refuse_other_images(spec: Spec, folder: Path, dataset: datasets.Dataset) -> None:
@@ -172,16 +172,16 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     net, _ = checkpoint.load_model(folder, context.device)
     modes.prepare(net, spec.train.mode, context)
     unresolved = spec.evaluate.evaluations()
-    drawn = [evaluations.of_teacher_samples(one.with_any(), against) for one in unresolved.values()]
+    drawn = [evaluations.of_teacher_samples(entry.with_any(), against) for entry in unresolved.values()]
     batches = evaluations.batches_of(unresolved, dataset, context)
-    batches += sum(measurement.batches_of(one, dataset, context) for one in drawn)
+    batches += sum(measurement.batches_of(element, dataset, context) for element in drawn)
     progress = Progress(context, "evaluate", batches)
     seed = spec.teacher.own_seed if isinstance(spec.teacher, Teacher) else 0
     shared = net, dataset, against, alphas_cumprod
     values: dict[str, Any] = {}
-    for name, one in unresolved.items():
-        if isinstance(one.guidance, ChooseGuidance):
-            choice = measurement.choose_guidance(*shared, one, seed, context, progress)
+    for name, item in unresolved.items():
+        if isinstance(item.guidance, ChooseGuidance):
+            choice = measurement.choose_guidance(*shared, item, seed, context, progress)
             values |= {under(column, name): value for column, value in choice.items()}
     resolved = spec.evaluate.resolved(values)
     teacher_samples = {

@@ -14,7 +14,7 @@ def log(run: RunFolder, arm: str, record: Record) -> None:
 
     folder = beside(run)  # it makes a folder wandb in it
     folder.mkdir(parents=True, exist_ok=True)
-    about = labels_of(run, arm, record)
+    description = labels_of(run, arm, record)
     rows: dict[int, dict[str, float]] = {}
     for tag, step, value in scalars_of(record):
         rows.setdefault(step, {})[tag] = value
@@ -22,8 +22,8 @@ def log(run: RunFolder, arm: str, record: Record) -> None:
         project=run.name,
         name=arm,
         id=f"{run.name}-{arm}",
-        group=about["cell"],
-        config={**about, **record.get("patch", {})},
+        group=description["cell"],
+        config={**description, **record.get("patch", {})},
         dir=str(folder),
         settings=wandb.Settings(silent=True),
     ) as logged:

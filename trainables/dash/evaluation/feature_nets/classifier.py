@@ -56,8 +56,8 @@ class ClassifierFeatures(nn.Module):
         return torch.cat([hidden * self.scale, self.head(hidden)], dim=1)
 
     def hidden(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.body(pixels.to(torch.float32) / 127.5 - 1)
-        return found
+        output: Tensor = self.body(pixels.to(torch.float32) / 127.5 - 1)
+        return output
 
 
 class _Logits(nn.Module):
@@ -68,8 +68,8 @@ class _Logits(nn.Module):
         self.net = net
 
     def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.net.head(self.net.hidden(pixels))
-        return found
+        output: Tensor = self.net.head(self.net.hidden(pixels))
+        return output
 
 
 def train(spec: Spec, out: Path, context: Context) -> None:
@@ -95,7 +95,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_file(net.state_dict(), out / WEIGHTS)
     (out / WEIGHTS).chmod(0o644)  # safetensors makes it private; storage is shared
-    about = {
+    description = {
         "accuracy": accuracy,  # the mean over classes
         "majority_share": float(counts.max() / counts.sum()),
         "tested_on": len(testing),
@@ -107,7 +107,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
         "data": spec.data.model_dump(mode="json"),
         "classifier": settings.model_dump(mode="json"),
     }
-    (out / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+    (out / ABOUT).write_text(json.dumps(description, indent=1) + "\n")
 
 
 def split(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
@@ -134,10 +134,10 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * settings.lr, total_steps=settings.steps)
     progress = Progress(context, "train", settings.steps)
-    here = my_slice(settings.batch_size, context)
-    share = (here.stop - here.start) * context.world_size / settings.batch_size
+    current = my_slice(settings.batch_size, context)
+    share = (current.stop - current.start) * context.world_size / settings.batch_size
     for step in range(settings.steps):
-        chosen = learning[batch_indices(settings.seed, step, settings.batch_size, len(learning))][here]
+        chosen = learning[batch_indices(settings.seed, step, settings.batch_size, len(learning))][current]
         images, labels = dataset.pick(chosen)
         loss = share * functional.cross_entropy(model(images), labels)
         optimizer.zero_grad()
@@ -171,7 +171,7 @@ def _mean_square(net: ClassifierFeatures, dataset: Dataset) -> Tensor:
 
 def load(spec: Spec, folder: Path, device: torch.device | str) -> tuple[nn.Module, str]:
     """The classifier in `folder`, in eval mode, and its weights' SHA-256. Raises ValueError as `check_classifier`."""
-    about = check_classifier(spec.evaluate.classifier, spec.data.name, folder)
-    net = ClassifierFeatures(spec.data.image_shape, about["classes"], spec.evaluate.classifier)
+    description = check_classifier(spec.evaluate.classifier, spec.data.name, folder)
+    net = ClassifierFeatures(spec.data.image_shape, description["classes"], spec.evaluate.classifier)
     net.load_state_dict(load_file(folder / WEIGHTS))
-    return net.to(device).eval(), about["weights_sha256"]
+    return net.to(device).eval(), description["weights_sha256"]

@@ -34,8 +34,8 @@ class Attention(nn.Module):
         n, tokens, dims = x.shape
         q, k, v = self.qkv(x).reshape(n, tokens, 3, dims // HEAD, HEAD).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v)
-        found: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, tokens, dims))
-        return found
+        output: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, tokens, dims))
+        return output
 
 
 class FeedForward(nn.Module):
@@ -45,8 +45,8 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(4 * dims, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return found
+        output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return output
 
 
 class GatedFeedForward(nn.Module):
@@ -60,8 +60,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.w12(x).chunk(2, dim=-1)
-        found: Tensor = self.w3(functional.silu(gate) * value)
-        return found
+        output: Tensor = self.w3(functional.silu(gate) * value)
+        return output
 
 
 class LayerScale(nn.Module):
@@ -85,8 +85,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.ls1(self.attn(self.norm1(x)))
-        found: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return found
+        output: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
+        return output
 
 
 class PatchEmbedding(nn.Module):
@@ -95,8 +95,8 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, dims, PATCH, stride=PATCH)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.proj(x).flatten(2).transpose(1, 2)
-        return found
+        output: Tensor = self.proj(x).flatten(2).transpose(1, 2)
+        return output
 
 
 class DinoV2(nn.Module):
@@ -117,8 +117,8 @@ class DinoV2(nn.Module):
         x = x + self._positions(height, width)
         for block in self.blocks:
             x = block(x)
-        found: Tensor = self.norm(x)[:, 0]
-        return found
+        output: Tensor = self.norm(x)[:, 0]
+        return output
 
     def _positions(self, height: int, width: int) -> Tensor:
         """The embedding of positions, resized as it was when the features were published: by (side + 0.1) / 37."""

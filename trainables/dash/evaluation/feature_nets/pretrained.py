@@ -50,5 +50,5 @@ def _build(name: str, file: Path) -> nn.Module:
         from branchwise.trainables.dash.evaluation.feature_nets.dinov2 import FeatureExtractorLocalDinoV2
 
         net = FeatureExtractorLocalDinoV2(name, ["dinov2"], feature_extractor_weights_path=str(file))
-    found: nn.Module = net
-    return found
+    output: nn.Module = net
+    return output

@@ -1,0 +1,79 @@
+"""Which column a name means: settings and metrics may share one, and exports add prefixes of their own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Literal
+
+from branchwise.analysis.importers.run_table import Kind, RunTable, listed
+from branchwise.analysis.records.damage import RunFolderError
+
+Role = Literal["setting", "metric"]
+
+_SETTING = re.compile(r"(?:config|params?|hparams|hyper_?parameters|parameters|args)[./](?=.)|params_(?=.)")
+_METRIC = re.compile(r"(?:metrics?|summary)[./](?=.)")
+_OTHER = re.compile(r"(?:tags|attrs|user_attrs)[./](?=.)|user_attrs_(?=.)")
+MAX_OFFERED = 20
+
+
+def kind_of(runs: RunTable, name: str) -> Kind | None:
+    """Whether a column holds a setting or a metric, as the tool declares or its prefix says; None where neither."""
+    if name in runs.kinds:
+        return runs.kinds[name]
+    return "setting" if _SETTING.match(name) else "metric" if _METRIC.match(name) else None
+
+
+def short_name(name: str) -> str:
+    """A column's name without the prefix by which an export marks settings or metrics."""
+    for prefix in (_SETTING, _METRIC, _OTHER):
+        if match := prefix.match(name):
+            return name[match.end() :]
+    return name
+
+
+def find_column(runs: RunTable, word: str, role: Role, source: str) -> str:
+    """The column that `word` means as a setting or as a metric.
+
+    A setting comes before a metric of the same name where a setting is meant, and the other way round; then come the
+    column of exactly that name, the one without an export's prefix, and the one whose last part is the word. Raises
+    RunFolderError where there is none, or more than one.
+    """
+    for candidates in _tiers(runs, word, role):
+        if len(candidates) > 1:
+            raise RunFolderError(f"{source}: {word} could be {listed(candidates)}; write the whole name")
+        if candidates:
+            (name,) = candidates
+            if name in runs.repeated:
+                raise RunFolderError(
+                    f"{source} has several columns {name} with different values; rename all but one of them"
+                )
+            return name
+    raise RunFolderError(f"{source} has no column {word}; {_offer(runs, word)}")
+
+
+def _tiers(runs: RunTable, word: str, role: Role) -> list[list[str]]:
+    plain = word.replace("/", ".")
+    named = {name: short_name(name).replace("/", ".") for name in runs.names}
+    kinds = {name: kind_of(runs, name) for name in runs.names}
+    other: Role = "metric" if role == "setting" else "setting"
+    return [
+        [word] if kinds.get(word) == role else [],
+        [name for name, short in named.items() if short == plain and kinds[name] == role],
+        [word] if word in named else [],
+        [name for name, short in named.items() if short == plain and kinds[name] is None],
+        [name for name, short in named.items() if short == plain and kinds[name] == other],
+        [name for name, short in named.items() if short.endswith(f".{plain}") and kinds[name] != other],
+        [name for name, short in named.items() if short.endswith(f".{plain}")],
+    ]
+
+
+def _offer(runs: RunTable, word: str) -> str:
+    names = runs.names
+    if len(names) <= MAX_OFFERED:
+        return f"there are {', '.join(names)}"
+    short = {short_name(name).lower(): name for name in names}
+    close = [name for name in names if word.lower() in name.lower()]
+    close += [short[match] for match in difflib.get_close_matches(word.lower(), list(short), n=MAX_OFFERED)]
+    chosen = list(dict.fromkeys([*close, *names]))[:MAX_OFFERED]
+    return f"there are {', '.join(chosen)} and {len(names) - len(chosen)} more"

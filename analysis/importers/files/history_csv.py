@@ -1,0 +1,68 @@
+"""The history of one run as a CSV with a row for each step, most cells of which may be empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as arrow_csv
+
+from branchwise.analysis.importers.history.points import MetricLog
+from branchwise.analysis.records.damage import RunFolderError
+
+STEP_NAMES = ("step", "_step", "global_step", "epoch", "iteration", "iter", "training_iteration")
+
+
+def read_history(file: Path, row: int, log: MetricLog) -> bool:
+    """Adds the columns of a file as metrics of the run `row`; returns whether its last line is whole.
+
+    Raises:
+        RunFolderError: The file is no CSV.
+    """
+    data = file.read_bytes()
+    complete = data.endswith((b"\n", b"\r")) or not data
+    if not complete:
+        data = data[: data.rfind(b"\n") + 1]  # a number may be cut off as well
+    if not data.strip():
+        return complete
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(data),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in data),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(_header(data), pa.string()), strings_can_be_null=False, null_values=[]
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise RunFolderError(
+            f"{file} is no CSV with a row for each step: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if doubled := next((name for name in table.column_names if table.column_names.count(name) > 1), None):
+        raise RunFolderError(f"{file} has several columns {doubled}; rename all but one of them")
+    columns = {name: _numbers(table.column(i)) for i, name in enumerate(table.column_names)}
+    steps = next((columns[name] for name in STEP_NAMES if columns.get(name) is not None), None)
+    at = np.arange(len(table), dtype=np.float64) if steps is None else steps[0]
+    for name, numbers in columns.items():
+        if numbers is not None:
+            values, logged = numbers
+            log.extend(name, row, at[logged], values[logged])
+    return complete
+
+
+def _header(data: bytes) -> list[str]:
+    line = data[: data.find(b"\n") if b"\n" in data else len(data)].decode("utf-8-sig")
+    return [name.strip().strip('"') for name in line.split(",")]
+
+
+def _numbers(column: Any) -> tuple[Any, Any] | None:
+    """A column's numbers and where it has one; None where it holds text."""
+    words = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    logged = pc.not_equal(words, "").to_numpy()
+    try:
+        numbers = pc.if_else(pc.equal(words, ""), None, words).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return numbers.to_numpy(), logged

@@ -1,0 +1,164 @@
+"""Runs made elsewhere as a run folder, so that everything that reads one reads them, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from branchwise.analysis.declared.factors import ON
+from branchwise.analysis.declared.inference import ALPHA, check_alpha
+from branchwise.analysis.importers.arrange import Arranged, arrange
+from branchwise.analysis.importers.options import BETTER, ImportOptions
+from branchwise.analysis.importers.run_table import RunTable, from_frame
+from branchwise.analysis.importers.sources import read_runs
+from branchwise.analysis.records.damage import RunFolderError, read_json
+from branchwise.analysis.records.folder import load_run
+from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.analysis.statistics.findings import vocabulary
+from branchwise.run_files import schemas
+from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, remove
+from branchwise.run_files.schemas import MAX_TEXT
+from branchwise.run_files.sealing import SUMS, sealed_json, sha256, sha256_of, sums
+
+TABLE = f"{ARMS_TABLE}.parquet"
+
+
+def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOptions, out: Path | str) -> Path:
+    """Leaves `runs`, a table or where one lies, as the run folder `out`; returns it.
+
+    A later call replaces the folder. Raises RunFolderError, and writes nothing, when the runs are no ablation, a claim
+    cannot be read, or `out` holds something else.
+    """
+    source = str(runs) if isinstance(runs, str | Path) else "the table"
+    if isinstance(runs, pd.DataFrame):
+        table = from_frame(runs)
+    else:
+        table = runs if isinstance(runs, RunTable) else read_runs(str(runs))
+    try:
+        check_alpha(options.alpha)
+    except ValueError as error:
+        raise RunFolderError(f"--alpha {options.alpha}: {error}") from error
+    arranged = arrange(table, options, source)
+    _refuse_long(arranged, options, source)
+    folder = Path(out).resolve()
+    try:
+        _refuse_others(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            staging.chmod(0o755)
+            _write(staging, folder.name, arranged, options, source)
+            run = load_run(staging)
+            for claim in options.claims:
+                try:
+                    parse_claim(claim, vocabulary(run))
+                except ValueError as error:
+                    raise RunFolderError(f"--claim: {error}") from error
+            remove(folder)
+            os.rename(staging, folder)
+        finally:
+            remove(staging)
+    except OSError as error:
+        raise RunFolderError(f"--out {folder}: cannot be written: {error.strerror or error}") from error
+    return folder
+
+
+def _refuse_long(arranged: Arranged, options: ImportOptions, source: str) -> None:
+    texts = {options.value: "column", **{factor.name: "column" for factor in arranged.factors}}
+    texts |= {level: f"a value of {factor.name[:40]}" for factor in arranged.factors for level in factor.levels}
+    for text, what in texts.items():
+        if len(text) > MAX_TEXT:
+            raise RunFolderError(f"{source}: {what}: {text[:40]}... is too long a name; at most {MAX_TEXT} characters")
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raises RunFolderError where `folder` holds something else than runs made elsewhere, and OSError."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / SPACE).is_file():
+        raise RunFolderError(f"{folder} exists and is not a run folder: choose another with --out")
+    if "source" not in (read_json(folder, MANIFEST, schemas.Manifest) or {}):
+        raise RunFolderError(f"{folder} is the folder of a sweep: choose another with --out")
+
+
+def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, source: str) -> None:
+    arms = arranged.arms.assign(
+        sweep=name,
+        trial=None,
+        kind="cell",
+        metric=options.value,
+        comparability_key=json.dumps({"metric": options.value}),
+    )
+    arms.to_parquet(folder / TABLE, index=False)
+    space = yaml.safe_dump(_space(name, arranged, options), sort_keys=False, allow_unicode=True)
+    (folder / SPACE).write_text(space, encoding="utf-8")
+    plan = _plan(arranged, options) | {"space_sha256": sha256(space.encode())}
+    (folder / PLAN).write_bytes(sealed_json(plan))
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "finished",
+        "source": source,
+        "claims_after_the_runs": bool(options.claims),
+        "notes": [f"Effects are on the {arranged.unit.scale} scale: {arranged.unit.reason}.", *arranged.notes],
+    }
+    (folder / MANIFEST).write_bytes(sealed_json(manifest))
+    (folder / SUMS).write_bytes(sums({TABLE: sha256_of(folder / TABLE)}))
+
+
+def _space(name: str, arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
+    """What a sweep's space would say of such runs, for readers and for the analysis."""
+    components = {factor.name: {"levels": list(factor.levels)} for factor in arranged.factors}
+    design = {"kind": "elsewhere", "components": components, "blocks": int(arranged.arms["block"].nunique())}
+    rules = ({} if options.paired else {"paired": False}) | ({"alpha": options.alpha} if options.alpha != ALPHA else {})
+    claims = {"claims": list(options.claims)} if options.claims else {}
+    return {"name": name, "design": design | rules | claims}
+
+
+def _plan(arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
+    names = [factor.name for factor in arranged.factors]
+    columns = [f"component.{name}" for name in names]
+    cells = arranged.arms.drop_duplicates("cell").set_index("cell")[columns]
+    # The order of the table: what is at its reference first, then level by level.
+    ranks = {
+        cell: [_rank(factor.levels, row[f"component.{factor.name}"]) for factor in reversed(arranged.factors)]
+        for cell, row in cells.iterrows()
+    }
+    ordered = sorted(cells.index, key=ranks.__getitem__)
+    value = {
+        "name": "value", "about": options.value, "better": BETTER[options.direction], "shown": False, "unit": "",
+        "scale": arranged.unit.scale, "range": arranged.unit.range, "declared": options.scale is not None,
+    }  # fmt: skip
+    return {
+        "format": FORMAT,
+        "design": "elsewhere",
+        "components": names,
+        "factors": [factor.described() for factor in arranged.factors],
+        "outcomes": ["value"],
+        "blocks": sorted(int(block) for block in arranged.arms["block"].unique()),
+        "cells": [
+            {"cell": cell, "kind": "cell", "components": {n: _plain(cells.loc[cell, f"component.{n}"]) for n in names}}
+            for cell in ordered
+        ],
+        "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
+        "columns": [value],
+        "lines": [],
+        "paired": options.paired,
+        "alpha": options.alpha,
+    }
+
+
+def _rank(levels: tuple[str, ...], level: Any) -> int:
+    return int(level == ON or level is True) if not isinstance(level, str) else levels.index(level)
+
+
+def _plain(level: Any) -> Any:
+    return level if isinstance(level, str) else bool(level)

@@ -1,0 +1,82 @@
+"""What a reader must know of a table of runs: settings that differ and are no component, runs of unequal length."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from branchwise.analysis.importers.columns import kind_of
+from branchwise.analysis.importers.run_table import Codes, RunTable, Words, shorten
+from branchwise.analysis.importers.selection import STEPS
+from branchwise.analysis.importers.text.numbers import plain_numbers
+
+MAX_VALUES = 12
+_SAMPLE = 10_000
+
+
+def other_settings(runs: RunTable, cell: Codes, block: Codes, used: set[str]) -> list[str]:
+    """Of settings that differ between runs and are no component: which could be the cause of what is seen."""
+    notes = []
+    limit = min(MAX_VALUES, len(runs) // 4)
+    for name in runs.names:
+        if name in used or _is_step(name):
+            continue
+        is_setting = kind_of(runs, name) == "setting"
+        if not is_setting and (kind_of(runs, name) == "metric" or not _has_few_values(runs, name, limit)):
+            continue
+        words = runs.words(name)
+        count = len(words.used)
+        if count < 2 or (not is_setting and count > limit) or _is_function_of(words.codes, block):
+            continue  # a result, a constant, or another name of the seed
+        along = _is_function_of(words.codes, cell)
+        how = "along with the cells, so their effects are its effects as well" if along else "between runs of one cell"
+        notes.append(f"{name} is no component and differs {how}: {_counts(words)}.")
+    return notes
+
+
+def unequal_lengths(runs: RunTable, used: set[str]) -> list[str]:
+    """Runs with results that stopped at different epochs or steps."""
+    notes = []
+    for name in runs.names:
+        if name in used or not _is_step(name):
+            continue
+        words = runs.words(name)
+        if len(words.used) > 1 and (numbers := plain_numbers(words.used)):
+            notes.append(
+                f"Runs ended at different {name}, from {min(numbers):g} to {max(numbers):g}: their results are not of "
+                "equally long trainings."
+            )
+    return notes
+
+
+def offer(runs: RunTable, left_out: set[str]) -> str:
+    """The columns that few values make vary, as candidates for components."""
+    matches = []
+    for name in runs.names:
+        if name in left_out or not _has_few_values(runs, name, min(MAX_VALUES, len(runs) // 2)):
+            continue
+        words = runs.words(name).used
+        if 2 <= len(words) <= min(MAX_VALUES, len(runs) // 2):
+            matches.append(f"{name} ({', '.join(shorten(word, 40) or 'empty' for word in words)})")
+    return f"these differ between runs: {'; '.join(matches[:20])}" if matches else "no column differs between runs"
+
+
+def _is_step(name: str) -> bool:
+    return name.lower().rpartition(".")[2] in STEPS
+
+
+def _has_few_values(runs: RunTable, name: str, limit: int) -> bool:
+    """Whether the first rows have at most `limit` values: the others need not be read where they have more."""
+    head = runs.table.column(name).slice(0, _SAMPLE)
+    return len(head.unique()) <= limit
+
+
+def _is_function_of(codes: Codes, groups: Codes) -> bool:
+    """Whether all runs of a group have one value."""
+    pairs = np.unique(codes.astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups)
+    return len(pairs) == len(np.unique(groups))
+
+
+def _counts(words: Words) -> str:
+    counts = np.bincount(words.codes, minlength=len(words.words))
+    order = np.argsort(-counts, kind="stable")[:4]
+    return ", ".join(f"{shorten(words.words[i], 40) or 'empty'} ({counts[i]})" for i in order if counts[i])

@@ -1,0 +1,267 @@
+"""The table that every reader makes: one row per run, every cell as text, typed only once its purpose is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from branchwise.analysis.importers.history.points import History, MetricLog
+
+Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Kind = Literal["setting", "metric"]
+
+SETTING = "config."  # columns of settings, where a tool tells settings from metrics
+MAX_CELL = 200  # characters of a cell that a message shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """A column as codes into its distinct words, in the order of appearance."""
+
+    codes: Codes
+    words: tuple[str, ...]
+
+    @cached_property
+    def used(self) -> tuple[str, ...]:
+        """The words that occur in a row."""
+        present = np.bincount(self.codes, minlength=len(self.words)) > 0
+        return tuple(word for word, is_used in zip(self.words, present, strict=True) if is_used)
+
+    def rename(self, new: Sequence[str]) -> Words:
+        """The column with each word replaced by that of `new`; equal ones become one."""
+        index = {word: i for i, word in enumerate(dict.fromkeys(new))}
+        renamed = np.array([index[word] for word in new], dtype=np.int64)
+        return Words(codes=renamed[self.codes] if len(new) else self.codes, words=tuple(index))
+
+    def take(self, mask: Mask) -> Words:
+        return replace(self, codes=self.codes[mask])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTable:
+    """Runs as a tool left them.
+
+    Attributes:
+        table: One string column per setting, metric or fact. Names are unique; "" stands for nothing.
+        kinds: Which columns the tool declares to be settings or metrics.
+        state: The column of how each run ended, where the tool has one of its own.
+        experiment: The column that names the experiment or study of a run, where a source can hold several.
+        run_id: The column that names a run in messages, and that `parent` refers to.
+        parent: The column with the `run_id` of the run that started this one.
+        repeated: Names that stand for several different columns, which nobody can tell apart.
+        decimal_comma: Whether the file's separator leaves the comma for decimals.
+        history: The histories of its metrics, where the source has them.
+        notes: What a reader of the report must know of how the file was read.
+    """
+
+    table: pa.Table
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    state: str | None = None
+    experiment: str | None = None
+    run_id: str | None = None
+    parent: str | None = None
+    repeated: frozenset[str] = frozenset()
+    decimal_comma: bool = False
+    history: History | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.table.column_names)
+
+    def words(self, name: str) -> Words:
+        """A column as codes into its distinct words, blanks around them removed."""
+        column = self.table.column(name)
+        encoded = pc.dictionary_encode(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
+        words = [str(word).strip() for word in encoded.dictionary.to_pylist()]
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        column_words = Words(codes=codes, words=tuple(words))
+        return column_words if len(set(words)) == len(words) else column_words.rename(words)
+
+    def as_floats(self, name: str) -> NDArray[np.float64] | None:
+        """A column as numbers, NaN where it is empty; None where a word is no number as programs print it."""
+        column = pc.utf8_trim_whitespace(self.table.column(name))
+        try:
+            numbers = pc.if_else(pc.equal(column, ""), None, column).cast(pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        return np.asarray(numbers.to_numpy(), dtype=np.float64)
+
+    def is_empty(self, name: str) -> Mask:
+        return np.asarray(pc.equal(pc.utf8_trim_whitespace(self.table.column(name)), "").to_numpy(), dtype=bool)
+
+    def cell(self, name: str, row: int) -> str:
+        return str(self.table.column(name)[row].as_py()).strip()
+
+    def label(self, row: int) -> str:
+        """How a message names a row: `run 3`, with the tool's own name where there is one."""
+        name = self.cell(self.run_id, row) if self.run_id else ""
+        return f"run {row + 1} ({name})" if name else f"run {row + 1}"
+
+    def filter(self, mask: Mask) -> RunTable:
+        """The rows where `mask` is true."""
+        if mask.all():
+            return self
+        history = self.history.take(mask) if self.history else None
+        return replace(self, table=self.table.filter(pa.array(mask)), history=history)
+
+
+def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:
+    """A table of one mapping per run; what a run lacks is empty. Names that begin with `config.` are settings."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    columns = [pa.array(_texts([record.get(name) for record in records]), pa.string()) for name in names]
+    kinds: dict[str, Kind] = {name: "setting" for name in names if name.startswith(SETTING)}
+    kinds |= attributes.pop("kinds", {})
+    return RunTable(table=pa.table(columns, names=names), kinds=kinds, **attributes)
+
+
+def from_log(
+    facts: Sequence[Mapping[str, Any]],
+    settings: Sequence[Mapping[str, Any]],
+    log: MetricLog,
+    results: Sequence[Mapping[str, Any]] = (),
+    **attributes: Any,
+) -> RunTable:
+    """A table of runs whose metrics were logged step by step: their last values, with the histories.
+
+    Args:
+        facts: Of each run its name, state and the like; every run has the same ones.
+        settings: Of each run its settings, by their whole names, nested or not.
+        log: The metrics; its rows are the positions of the runs in `facts`.
+        results: Of each run the metrics that it has one value of, without a history.
+        attributes: Further attributes of the RunTable.
+    """
+    records: list[dict[str, Any]] = [dict(run) for run in facts]
+    fixed = facts[0] if facts else ()
+    single = {key: metric_name(key, fixed) for run in results for key in run}
+    for record, run in zip(records, results, strict=False):
+        record |= {single[key]: value for key, value in run.items()}
+    keys = {metric_name(key, fixed): key for key in log.names}
+    for name, key in keys.items():
+        for row, value in log.last(key).items():
+            records[row][name] = value
+    for record, run in zip(records, settings, strict=True):
+        record |= as_settings(run)
+    history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True)
+    kinds = dict.fromkeys((*single.values(), *keys), "metric")
+    return from_records(records, kinds=kinds, history=history, **attributes)
+
+
+def metric_name(key: str, facts: Iterable[str]) -> str:
+    """The column of a metric, which must not take the place of a fact or look like a setting."""
+    return f"metrics.{key}" if key in facts or key.startswith(SETTING) else key
+
+
+def joined(parts: Sequence[RunTable], **attributes: Any) -> RunTable:
+    """The runs of several tables, one after another; what one of them lacks is empty."""
+    kinds = {name: kind for part in parts for name, kind in part.kinds.items()}
+    table = pa.concat_tables([part.table for part in parts], promote_options="default")
+    columns = [pc.fill_null(column, "") for column in table.columns]
+    return RunTable(table=pa.table(columns, names=table.column_names), kinds=kinds, **attributes)
+
+
+def from_frame(frame: pd.DataFrame) -> RunTable:
+    """A table of a DataFrame; levels of its index that have names are columns, too."""
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    names = [name if isinstance(name, str) else ".".join(map(str, name)) if isinstance(name, tuple) else str(name)
+             for name in frame.columns]  # fmt: skip
+    return from_columns(names, [_series_as_text(frame.iloc[:, i]) for i in range(len(names))])
+
+
+def from_columns(names: Sequence[str], columns: Sequence[Any], **attributes: Any) -> RunTable:
+    """A table of string columns, some of which may have equal names. Of equal columns one is kept."""
+    kept: dict[str, Any] = {}
+    repeated = set()
+    for name, column in zip(names, columns, strict=True):
+        if name not in kept:
+            kept[name] = column
+        elif not column.equals(kept[name]):
+            repeated.add(name)
+    return RunTable(table=pa.table(list(kept.values()), names=list(kept)), repeated=frozenset(repeated), **attributes)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    if set(map(type, values)) <= {str, int, float, bool, type(None)}:
+        return ["" if value is None else str(value) for value in values]
+    return list(map(as_text, values))
+
+
+def as_text(value: Any) -> str:
+    """A value of a record as text that can be read back exactly; nothing is ""."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float | np.floating):
+        return "nan" if math.isnan(value) else str(value)
+    if isinstance(value, Mapping | list | tuple | np.ndarray):
+        plain = value.tolist() if isinstance(value, np.ndarray) else value
+        return json.dumps(plain, default=str, ensure_ascii=False)
+    return str(value)
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names; `None` is kept as the word it is."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
+    return flat
+
+
+def as_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as columns: nested ones with dotted names, and None as a value, which is not the same as no setting."""
+    return {name: "None" if value is None else value for name, value in flatten(settings, SETTING).items()}
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def shorten(text: str, limit: int = MAX_CELL) -> str:
+    """Text for a message, on one line and not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def listed(words: Iterable[str], limit: int = 8) -> str:
+    """Words as `a, b and c`, the first of them where there are many."""
+    every = [shorten(word, 60) or "(empty)" for word in words]
+    if len(every) > limit:
+        return f"{', '.join(every[:limit])} and {len(every) - limit} more"
+    return " and ".join(filter(None, [", ".join(every[:-1]), every[-1]])) if every else ""
+
+
+def _series_as_text(series: pd.Series) -> Any:
+    """A column of a DataFrame as an Arrow string column; NaN, None and NA are empty."""
+    missing = series.isna().to_numpy()
+    if pd.api.types.is_float_dtype(series.dtype):
+        known = series.to_numpy(dtype=object, na_value=np.nan)
+        # Distinct numbers are few where they matter; `repr` is what reads back exactly.
+        texts = [("" if removed else str(value)) for value, removed in zip(known, missing, strict=True)]
+    elif pd.api.types.is_integer_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
+        texts = ["" if gone else str(value) for value, gone in zip(series.tolist(), missing, strict=True)]
+    else:
+        texts = [as_text(value) for value in series.tolist()]
+        texts = ["" if _is_missing(value) else text for value, text in zip(series.tolist(), texts, strict=True)]
+    return pa.array(texts, pa.string())
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,229 @@
+"""Which runs count: those that failed or never finished leave first, then parents, then reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from branchwise.analysis.importers.options import suggest
+from branchwise.analysis.importers.run_table import Codes, Mask, RunTable, Words, count, listed, shorten
+from branchwise.analysis.importers.text.numbers import NotANumberError, Numbers, read_numbers
+from branchwise.analysis.importers.text.spelling import read_spelling
+from branchwise.analysis.importers.text.states import WORDS, endings, state_columns
+from branchwise.analysis.records.damage import RunFolderError
+
+STEPS = (
+    "epoch", "epochs_trained", "step", "_step", "steps", "global_step", "trainer/global_step", "training_iteration",
+    "iteration", "iter", "n_iter", "round", "num_steps", "timesteps_total", "current_epoch", "last_epoch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """The runs that are analysed: rows of results, and rows that were lost.
+
+    Attributes:
+        rows: Of the source's table, in its order.
+        components: The levels of each component, by its name.
+        block: The seeds.
+        values: The results; NaN where the run is lost.
+        reasons: Why a run is lost; "" for one that has a result.
+        percent: Whether the results carry per-cent signs.
+        notes: What was left out, and how the rest was read.
+    """
+
+    rows: Codes
+    components: Mapping[str, Words]
+    block: Words
+    values: np.ndarray
+    reasons: Words
+    percent: bool
+    notes: tuple[str, ...]
+
+    def take(self, mask: Mask, *notes: str) -> Selected:
+        return replace(
+            self, rows=self.rows[mask], components={name: item.take(mask) for name, item in self.components.items()},
+            block=self.block.take(mask), values=self.values[mask], reasons=self.reasons.take(mask),
+            notes=(*self.notes, *filter(None, notes)),
+        )  # fmt: skip
+
+    @property
+    def lost(self) -> Mask:
+        return np.asarray(self.reasons.codes != _code(self.reasons, ""), dtype=bool)
+
+    @property
+    def arm(self) -> Codes:
+        """A number for each combination of levels and block."""
+        codes = self.block.codes
+        for column in self.components.values():
+            codes = codes * len(column.words) + column.codes
+        return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+
+def select(runs: RunTable, components: Mapping[str, str], block: str, value: str, source: str) -> Selected:
+    """The runs that count, of the columns in `components` by name, and of the columns `block` and `value`.
+
+    Raises:
+        RunFolderError: No run has a result, a result is no number, or a finished run has no seed.
+    """
+    ends = endings(runs, state_columns(runs, {*components.values(), block, value}, source))
+    numbers = _numbers(runs, value, ends, source)
+    missing = ~np.isfinite(numbers.values)
+    reasons = _reasons(numbers, missing, runs.filter(missing).words(value), ends, value)
+    notes: list[str] = []
+    read: dict[str, Words] = {}
+    for name, column in (*components.items(), (block, block)):
+        words = runs.words(column)
+        spelling = read_spelling(name, words.words)
+        notes += spelling.notes
+        read[name] = words.rename(spelling.words)
+    seeds = read.pop(block)
+    selected = Selected(
+        rows=np.arange(len(runs)), components=read, block=seeds,
+        values=np.where(reasons.codes == _code(reasons, ""), numbers.values, np.nan), reasons=reasons,
+        percent=numbers.percent, notes=(*runs.notes, *numbers.notes, *notes),
+    )  # fmt: skip
+    if selected.lost.all():
+        first = int(np.flatnonzero(selected.lost)[0])
+        reason = reasons.words[reasons.codes[first]]
+        hint = f"; states of finished runs are {', '.join(WORDS['finished'])}" if ends.used != ("",) else ""
+        raise RunFolderError(f"{source}: no run has a finite {value}: {reason}{hint}")
+    selected = _without_parents(runs, selected)
+    _refuse_several_rows_of_a_run(runs, selected, source)
+    selected = _without_unknown(selected, block)
+    selected = _without_reruns(selected)
+    _refuse_no_seed(runs, selected, block, source)
+    return selected
+
+
+def _code(column: Words, word: str) -> int:
+    return column.words.index(word) if word in column.words else -1
+
+
+def _numbers(runs: RunTable, value: str, ends: Words, source: str) -> Numbers:
+    """The results; a run that did not finish may hold anything."""
+    if (fast := runs.as_floats(value)) is not None:
+        return Numbers(values=fast, empty=np.isnan(fast) & runs.is_empty(value))
+    column = runs.words(value)
+    finished = ends.codes == _code(ends, "")
+    visible = Words(codes=np.where(finished, column.codes + 1, 0), words=("", *column.words))
+    try:
+        return read_numbers(value, visible.rename(visible.words), runs.decimal_comma)
+    except NotANumberError as error:
+        row = int(np.flatnonzero((column.codes == _code(column, error.word)) & finished)[0])
+        raise RunFolderError(f"{source}, {runs.label(row)}: {value} is {shorten(error.word, 60)!r}; {error}") from None
+
+
+def _reasons(numbers: Numbers, missing: Mask, column: Words, ends: Words, value: str) -> Words:
+    """Why each run has no result, "" for one that has; `column` has the results of the runs that are `missing`."""
+    words = [*(f"it ended as {word}" if word else "" for word in ends.words), f"it has no {value}"]
+    words += [f"{value} is {shorten(word, 30)}" for word in column.words]
+    no_value = np.full(len(missing), len(ends.words))
+    no_value[missing] = np.where(numbers.empty[missing], len(ends.words), column.codes + len(ends.words) + 1)
+    codes = np.where(ends.codes != _code(ends, ""), ends.codes, np.where(missing, no_value, _code(ends, "")))
+    return Words(codes=codes, words=tuple(words)).rename(words)
+
+
+def _without_parents(runs: RunTable, selected: Selected) -> Selected:
+    """Without runs that only hold others, where those have the results; else without the others."""
+    if runs.parent is None or runs.run_id is None:
+        return selected
+    parents, ids = runs.words(runs.parent), runs.words(runs.run_id)
+    index = {word: i for i, word in enumerate(ids.words)}
+    parent_of = np.array([index.get(word, -1) for word in parents.words])[parents.codes]
+    usable = ~selected.lost & _known(selected)
+    has_usable_child: Mask = np.isin(ids.codes, parent_of[usable & (parent_of >= 0)])
+    children = np.isin(ids.codes, parent_of[parent_of >= 0])
+    unknown_parent = children & ~_known(selected) & np.isnan(selected.values)
+    helper = (parent_of >= 0) & ~usable & ~_known(selected)
+    gone = has_usable_child | unknown_parent | helper
+    if not gone.any():
+        return selected
+    note = f"{count(int(gone.sum()), 'run')} left out: parents that only hold other runs, or children without settings."
+    return selected.take(~gone, note)
+
+
+def _known(selected: Selected) -> Mask:
+    """The runs that have a seed and any setting of a component."""
+    any_level = np.full(len(selected.rows), not selected.components)
+    for column in selected.components.values():
+        any_level |= column.codes != _code(column, "")
+    return np.asarray(any_level & (selected.block.codes != _code(selected.block, "")), dtype=bool)
+
+
+def _refuse_several_rows_of_a_run(runs: RunTable, selected: Selected, source: str) -> None:
+    """A table with a row for each epoch is no table of runs."""
+    arm = selected.arm
+    counts = np.bincount(arm, minlength=1)
+    if counts.max() < 2 or np.median(counts[counts > 0]) < 2:
+        return
+    for name in runs.names:
+        if name.lower() in STEPS:
+            steps = runs.words(name).codes[selected.rows]
+            pairs = np.unique(np.stack([arm, steps]), axis=1).shape[1]
+            if pairs > len(counts):
+                raise RunFolderError(
+                    f"{source}: several rows belong to one run at different {name}; keep one row for each run, such as "
+                    "its last one with a result"
+                )
+
+
+def _without_unknown(selected: Selected, block: str) -> Selected:
+    """Without lost runs that have no seed, no level, or a level that no finished run has: they can take no place."""
+    lost = selected.lost
+    placed = selected.block.codes != _code(selected.block, "")
+    for column in selected.components.values():
+        placed &= np.isin(column.codes, np.unique(column.codes[~lost]))
+    missing = lost & ~placed
+    if not missing.any():
+        return selected
+    reasons = selected.reasons.take(missing).used
+    note = (f"{count(int(missing.sum()), 'run')} without a result left out, with no {block} or with settings that no "
+            f"finished run has: {listed(reasons, 3)}.")  # fmt: skip
+    return selected.take(~missing, note)
+
+
+def _without_reruns(selected: Selected) -> Selected:
+    """Without lost runs that were made again: the finished one counts, else the last."""
+    arm, lost = selected.arm, selected.lost
+    finished = np.isin(arm, arm[~lost])
+    order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]
+    is_last = np.zeros(len(arm), dtype=bool)
+    is_last[order] = True
+    missing = lost & (finished | ~is_last)
+    if not missing.any():
+        return selected
+    reasons = selected.reasons.take(missing).used
+    note = f"{count(int(missing.sum()), 'run')} without a result left out, since made again: {listed(reasons, 3)}."
+    return selected.take(~missing, note)
+
+
+def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str) -> None:
+    without = np.flatnonzero(selected.block.codes == _code(selected.block, ""))
+    if len(without):
+        row = int(selected.rows[without[0]])
+        raise RunFolderError(f"{source}, {runs.label(row)}: {block} is empty; each run needs the seed of its block")
+
+
+def refuse_doubled(runs: RunTable, selected: Selected, names: NDArray[np.object_], used: set[str], source: str) -> None:
+    """Two finished runs of one arm are refused, with what tells them apart."""
+    arm = selected.arm
+    counts = np.bincount(arm)
+    if counts.max(initial=0) < 2:
+        return
+    first = int(np.flatnonzero(counts[arm] > 1)[0])
+    same = selected.rows[arm == arm[first]]
+    differing = [
+        name for name in runs.names if name not in used and len({runs.cell(name, int(row)) for row in same[:20]}) > 1
+    ]
+    apart = f"they differ in {listed(differing)}" if differing else "they are equal"
+    if runs.experiment and runs.experiment in differing:
+        words = runs.words(runs.experiment).used
+        way = f"name the experiment: {' or '.join(suggest('--experiment', word) for word in words[:5])}"
+    else:
+        way = "keep one of them, or name what tells them apart as a component or block"
+    numbers = " and ".join(str(int(row) + 1) for row in same[:2])
+    raise RunFolderError(f"{source}: runs {numbers} are the same cell and block ({names[first]}), {apart}; {way}")

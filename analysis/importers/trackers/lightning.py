@@ -1,0 +1,55 @@
+"""PyTorch Lightning: the folders of its CSVLogger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.importers.files.folders import relative, walk
+from branchwise.analysis.importers.files.history_csv import read_history
+from branchwise.analysis.importers.files.yaml_text import HPARAMS, read_yaml
+from branchwise.analysis.importers.history.points import MetricLog
+from branchwise.analysis.importers.reader import Reader
+from branchwise.analysis.importers.run_table import RunTable, count, from_log, listed
+from branchwise.analysis.importers.trackers.event_file import MARK
+from branchwise.analysis.importers.trackers.trackio import NO_STATES
+
+METRICS, CONFIG = "metrics.csv", "config.yaml"  # the second is of its command line
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The folders of versions with metrics."""
+    for folder, _, files in walk(path):
+        if METRICS in files and HPARAMS in files:
+            yield folder
+
+
+def recognizes(path: Path) -> bool:
+    return path.is_dir() and next(folders(path), None) is not None
+
+
+def read(path: Path) -> RunTable:
+    log, facts, settings, cut_off = MetricLog(), [], [], []
+    for folder, _, files in walk(path):
+        if HPARAMS not in files or (METRICS not in files and any(MARK in name for name in files)):
+            continue
+        own: dict[str, Any] = read_yaml(folder / CONFIG) if CONFIG in files else {}
+        settings.append({**own, **read_yaml(folder / HPARAMS)})
+        facts.append({"run": relative(folder, path)})
+        if METRICS in files and not read_history(folder / METRICS, len(facts) - 1, log):
+            cut_off.append(facts[-1]["run"])
+    notes = [NO_STATES.format("Lightning's CSVLogger")]
+    if cut_off:
+        notes.append(f"The last line of {METRICS} is cut off and left out in {count(len(cut_off), 'run')}: "
+                     f"{listed(cut_off, 5)}.")  # fmt: skip
+    return from_log(facts, settings, log, run_id="run", notes=tuple(notes))
+
+
+READER = Reader(
+    name="Lightning CSVLogger",
+    reads="a folder of Lightning's CSVLogger",
+    recognizes=recognizes,
+    read=read,
+    folders=folders,
+)

@@ -1,0 +1,206 @@
+"""Ray Tune: a results folder, with the last result of each trial and how the experiment's state says that it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.importers.history.points import History, MetricLog, Points
+from branchwise.analysis.importers.reader import Reader
+from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, from_records, listed
+from branchwise.analysis.records.damage import RunFolderError
+
+PARAMS, RESULTS = "params.json", "result.json"
+CUT_OFF = "interrupted"  # the last line of its results is not whole, so the last value is not known
+_OWN = ("experiment", "trial", "state")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial's folder, its settings, its last whole result, and the state that Tune wrote for it ("" for none)."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    result: Mapping[str, Any]
+    state: str
+    cut_off: bool
+
+
+def recognizes(path: Path) -> bool:
+    return path.is_dir() and next(_trial_folders(path), None) is not None
+
+
+def read(path: Path) -> RunTable:
+    states: dict[Path, Mapping[str, str]] = {}
+    trials = []
+    for folder in _trial_folders(path):
+        if folder.parent not in states:
+            states[folder.parent] = _states(folder.parent)
+        trials.append(_trial(folder, states[folder.parent]))
+    if not any(trial.result for trial in trials):
+        raise RunFolderError(f"{path} holds no result: none of its {len(trials)} trials has a line in {RESULTS}")
+    notes = _notes(trials)
+    ends_are_reported = any(trial.result.get("done") is True for trial in trials)
+    rows = [_row(path, trial, ends_are_reported) for trial in trials]
+    names = dict.fromkeys(name for row in rows for name in row)
+    metrics = [name for name in names if name not in _OWN and not name.startswith(SETTING)]
+    return from_records(
+        rows,
+        kinds=dict.fromkeys(metrics, "metric"),
+        state="state",
+        experiment="experiment",
+        run_id="trial",
+        notes=notes,
+        history=History(load=lambda name: _points(trials, name)),
+    )
+
+
+def _points(trials: list[Trial], name: str) -> Points:
+    """The results of each trial's metric; a trial that was resumed reports some iterations again."""
+    log, key = MetricLog(), name.removeprefix("metrics.")
+    for row, trial in enumerate(trials):
+        for i, result in enumerate(_results(trial.folder / RESULTS), start=1):
+            value = _slashed(result).get(key)
+            if isinstance(value, int | float):
+                log.add(key, row, result.get("training_iteration", i), value)
+    return log.points(key)
+
+
+def _results(file: Path) -> Iterator[Mapping[str, Any]]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                result = json.loads(line)
+            except ValueError:
+                continue  # what is cut off is noted when the last result is read
+            if isinstance(result, Mapping):
+                yield result
+
+
+def _row(path: Path, trial: Trial, ends_are_reported: bool) -> dict[str, Any]:
+    experiment = trial.folder.parent.relative_to(path).as_posix()
+    metrics = {
+        (f"metrics.{name}" if name in _OWN or name.startswith(SETTING) else name): value
+        for name, value in _slashed(trial.result).items()
+    }
+    return {
+        "experiment": path.name if experiment == "." else experiment, "trial": trial.folder.name,
+        "state": _state(trial, ends_are_reported), **metrics, **as_settings(trial.settings),
+    }  # fmt: skip
+
+
+def _state(trial: Trial, ends_are_reported: bool) -> str:
+    """How a trial ended: as the experiment's state says; without one as its own files do."""
+    if trial.cut_off:
+        return CUT_OFF
+    if trial.state:
+        return trial.state
+    if trial.result.get("done") is True:
+        return "finished"
+    if (trial.folder / "error.txt").is_file():
+        return "failed"
+    # Functions never report that they are done, so where no trial does this says nothing.
+    return "unfinished" if ends_are_reported and trial.result.get("done") is False else "finished"
+
+
+def _notes(trials: list[Trial]) -> tuple[str, ...]:
+    notes = []
+    if cut := [trial.folder.name for trial in trials if trial.cut_off]:
+        notes.append(
+            f"{RESULTS} is cut off, so the last value is not known, in {count(len(cut), 'trial')}: {listed(cut, 3)}."
+        )
+    if not any(trial.state for trial in trials):
+        notes.append("There is no experiment_state-*.json, so how the trials ended is known from their results alone.")
+    return tuple(notes)
+
+
+def _trial_folders(path: Path) -> Iterator[Path]:
+    """Folders with settings and results, none of which lies in another; a trial that never reported has its settings
+    alone, beside others."""
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        current = Path(folder)
+        if PARAMS in files and (RESULTS in files or (current != path and _is_beside_trials(current))):
+            folders.clear()
+            yield current
+
+
+def _is_beside_trials(folder: Path) -> bool:
+    above = folder.parent
+    return any(above.glob("experiment_state-*.json")) or any(above.glob(f"*/{RESULTS}"))
+
+
+def _trial(folder: Path, states: Mapping[str, str]) -> Trial:
+    result, cut_off = _last_result(folder / RESULTS)
+    settings = _mapping(folder / PARAMS)
+    state = states.get(folder.name) or states.get(str(result.get("trial_id", ""))) or ""
+    visible = {name: value for name, value in result.items() if name != "config"}
+    return Trial(folder=folder, settings=settings, result=visible, state=state, cut_off=cut_off)
+
+
+def _last_result(file: Path) -> tuple[Mapping[str, Any], bool]:
+    """The last whole line, and whether a later one is cut off."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    cut_off = False
+    for line in reversed(text.splitlines()):
+        if not line.strip("\x00 \t"):
+            continue
+        try:
+            result = json.loads(line)
+        except ValueError:
+            cut_off = True
+            continue
+        if isinstance(result, Mapping):
+            return result, cut_off
+    return {}, cut_off
+
+
+def _mapping(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}  # cut off like any file of an interrupted run; the trial is then one without settings
+    return content if isinstance(content, Mapping) else {}
+
+
+def _states(experiment: Path) -> dict[str, str]:
+    """What the newest state of an experiment says of each trial, by its folder's name and by its id."""
+    for file in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            entries = content["trial_data"] if "trial_data" in content else content["checkpoints"]
+            trials = [entry[0] if isinstance(entry, list) else entry for entry in entries]
+            read = [json.loads(trial) if isinstance(trial, str) else trial for trial in trials]
+        except (ValueError, KeyError, IndexError, TypeError):
+            continue  # cut off while it was written: the one before it
+        by_id = {str(trial.get("trial_id", "")): str(trial.get("status", "")).lower() for trial in read}
+        by_folder = {
+            Path(str(trial.get("relative_logdir") or trial.get("logdir"))).name: str(trial.get("status", "")).lower()
+            for trial in read
+            if trial.get("relative_logdir") or trial.get("logdir")
+        }
+        return by_id | by_folder
+    return {}
+
+
+def _slashed(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested results with the names that Ray's own tables have: `env_runners/episode_return_mean`."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _slashed(item, f"{prefix}{key}/") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
+    return flat
+
+
+READER = Reader(
+    name="Ray Tune",
+    reads="a results folder of Ray Tune",
+    recognizes=recognizes,
+    read=read,
+    folders=_trial_folders,
+)

@@ -1,0 +1,135 @@
+"""Sacred: the folders of its FileStorageObserver."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.importers.files.folders import relative, walk
+from branchwise.analysis.importers.history.points import MetricLog
+from branchwise.analysis.importers.reader import Reader
+from branchwise.analysis.importers.run_table import RunTable, count, flatten, from_log, listed
+
+RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.json"
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The folders with a run and its config; none lies in another."""
+    return (folder for folder in _candidates(path) if _is_whole(folder / RUN))
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """The folders of runs, and those in which the file of a run is cut off."""
+    for folder, names, files in walk(path):
+        if RUN not in files or CONFIG not in files:
+            continue
+        if not _is_whole(folder / RUN) or {"experiment", "status"} <= set(_mapping(folder / RUN)):
+            names.clear()
+            yield folder
+
+
+def recognizes(path: Path) -> bool:
+    return path.is_dir() and next(folders(path), None) is not None
+
+
+def read(path: Path) -> RunTable:
+    log, facts, settings, results, damaged = MetricLog(), [], [], [], []
+    for row, folder in enumerate(_candidates(path)):
+        run = _mapping(folder / RUN)
+        experiment = run.get("experiment")
+        facts.append(
+            {
+                "run": relative(folder, path),
+                "experiment": experiment.get("name", "") if isinstance(experiment, Mapping) else "",
+                "state": str(run.get("status")).lower(),
+            }
+        )
+        settings.append(_plain(_mapping(folder / CONFIG)))
+        results.append(_results(run.get("result"), _mapping(folder / INFO)))
+        is_whole = _log_metrics(log, row, folder / METRICS)
+        if not is_whole or not _is_whole(folder / CONFIG) or not _is_whole(folder / RUN):
+            damaged.append(facts[-1]["run"])
+            facts[-1]["state"] = "interrupted"
+    notes: tuple[str, ...] = ()
+    if damaged:
+        notes = (f"Files are cut off, so values are not known, in {count(len(damaged), 'run')}: {listed(damaged, 5)}.",)
+    return from_log(
+        facts, settings, log, results, state="state", run_id="run", experiment="experiment", notes=notes
+    )  # fmt: skip
+
+
+def _content(file: Path) -> Any:
+    """What a file holds; None where it is not there, cut off or no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _mapping(file: Path) -> Mapping[str, Any]:
+    content = _content(file)
+    return content if isinstance(content, Mapping) else {}
+
+
+def _is_whole(file: Path) -> bool:
+    return not file.is_file() or _content(file) is not None
+
+
+def _log_metrics(log: MetricLog, row: int, file: Path) -> bool:
+    """Adds the metrics of a run; returns whether their file is whole."""
+    content = _content(file)
+    if content is None:
+        return not file.is_file()
+    for name, metric in _mapping(file).items():
+        if isinstance(metric, Mapping):
+            steps, values = metric.get("steps", ()), metric.get("values", ())
+            for step, value in zip(steps, values, strict=False):
+                log.add(name, row, _number(step), _number(value))
+    return True
+
+
+def _results(result: Any, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What the main function returned, and numbers of `info`."""
+    plain = _plain(result)
+    actual = flatten(plain, "result.") if isinstance(plain, Mapping) else {"result": plain}
+    actual |= {
+        name: value
+        for name, value in flatten(_plain(info), "info.").items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return {name: value for name, value in actual.items() if value is not None}
+
+
+def _number(value: Any) -> float:
+    """A value as a number, NaN where it is none: the run is then lost, and not its last number the result."""
+    plain = _plain(value)
+    return plain if isinstance(plain, int | float) else math.nan
+
+
+def _plain(value: Any) -> Any:
+    """A value without what jsonpickle wraps around tuples and NumPy's numbers."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "py/object" in value:  # a number of NumPy's, or an array
+        for key in ("value", "values"):
+            if key in value:
+                return value[key]
+    for key in ("py/tuple", "py/set"):
+        if key in value:
+            return _plain(value[key])
+    return {key.removeprefix("json://").strip('"') if key.startswith("json://") else key: _plain(item)
+            for key, item in value.items()}  # fmt: skip
+
+
+READER = Reader(
+    name="Sacred",
+    reads="a folder of Sacred's FileStorageObserver",
+    recognizes=recognizes,
+    read=read,
+    folders=folders,
+)

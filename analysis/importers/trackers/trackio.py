@@ -1,0 +1,86 @@
+"""Trackio: the database of a project, or the folder with those of several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.importers.files.sqlite_file import is_database, open_copy, tables
+from branchwise.analysis.importers.history.points import MetricLog
+from branchwise.analysis.importers.reader import Reader
+from branchwise.analysis.importers.run_table import RunTable, flatten, from_log
+from branchwise.analysis.records.damage import RunFolderError
+
+NO_STATES = (
+    "{} does not record how runs ended: one that was stopped counts with its last value. --at STEP compares runs at "
+    "one step."
+)
+_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}  # as its JSON spells them
+
+
+def recognizes(path: Path) -> bool:
+    return next(_databases(path), None) is not None
+
+
+def _databases(path: Path) -> Iterator[Path]:
+    for file in sorted(path.glob("*.db")) if path.is_dir() else [path]:
+        if is_database(file) and {"configs", "metrics", "system_metrics"} <= tables(file):
+            yield file
+
+
+def folders(path: Path) -> Iterator[Path]:
+    if path.is_dir() and recognizes(path):
+        yield path
+
+
+def read(path: Path) -> RunTable:
+    log, facts, settings = MetricLog(), list[dict[str, Any]](), list[dict[str, Any]]()
+    for file in _databases(path):
+        _read_database(file, facts, settings, log)
+    return from_log(
+        facts, settings, log, run_id="run", experiment="project", notes=(NO_STATES.format("Trackio"),)
+    )  # fmt: skip
+
+
+def _read_database(file: Path, facts: list[dict[str, Any]], settings: list[dict[str, Any]], log: MetricLog) -> None:
+    rows: dict[str, int] = {}
+
+    def row_of(run: str, name: str) -> int:
+        if run not in rows:
+            rows[run] = len(facts)
+            facts.append({"run": name, "project": file.stem})
+            settings.append({})
+        return rows[run]
+
+    with open_copy(file) as database:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
+        run_id = "run_id" if "run_id" in columns else "run_name"  # the first versions have names alone
+        for run, name, config in database.execute(f"SELECT {run_id}, run_name, config FROM configs ORDER BY id"):
+            own = {key: value for key, value in _mapping(file, name, config).items() if key[:1] != "_"}
+            settings[row_of(run, name)].update(own)
+        query = f"SELECT {run_id}, run_name, step, metrics FROM metrics ORDER BY id"
+        for run, name, step, metrics in database.execute(query):
+            row = row_of(run, name)
+            for key, value in flatten(_mapping(file, name, metrics)).items():
+                number = _SPECIAL.get(value, value) if isinstance(value, str) else value
+                if isinstance(number, int | float):
+                    log.add(key, row, step, number)
+
+
+def _mapping(file: Path, run: str, content: bytes | str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise RunFolderError(f"{file}, run {run}: what it logged is no JSON ({error})") from error
+    return value if isinstance(value, Mapping) else {}
+
+
+READER = Reader(
+    name="Trackio",
+    reads="a database of Trackio (.db), or the folder of several",
+    recognizes=recognizes,
+    read=read,
+    folders=folders,
+)

@@ -1,0 +1,223 @@
+"""W&B: the folders that it leaves beside a script, read from their logs of transactions; and runs of its API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from branchwise.analysis.importers.files import protobuf
+from branchwise.analysis.importers.files.content import first_bytes
+from branchwise.analysis.importers.files.exports import wandb_table
+from branchwise.analysis.importers.files.folders import relative, walk
+from branchwise.analysis.importers.files.framing import log_records
+from branchwise.analysis.importers.history.points import NO_POINTS, History, MetricLog, Points
+from branchwise.analysis.importers.reader import Reader
+from branchwise.analysis.importers.run_table import RunTable, count, listed
+from branchwise.analysis.records.damage import RunFolderError
+
+_MAGIC = b":W&B"
+_HEADER = 7
+_RUN, _HISTORY, _SUMMARY, _CONFIG, _EXIT = 17, 2, 3, 5, 18  # fields of its record
+
+
+@dataclass
+class Run:
+    """A run, from the log of each of its processes: a resumed run has several."""
+
+    id: str
+    project: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    state: str = "running"
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The folders that hold a log."""
+    for folder, names, files in walk(path):
+        if any(name.endswith(".wandb") for name in files):
+            names.clear()
+            yield folder
+
+
+def recognizes(path: Path) -> bool:
+    if path.is_file():
+        return first_bytes(path, len(_MAGIC)) == _MAGIC
+    return next(folders(path), None) is not None
+
+
+def read(path: Path) -> RunTable:
+    files = [path] if path.is_file() else [file for folder in folders(path) for file in sorted(folder.glob("*.wandb"))]
+    runs: dict[tuple[str, str], Run] = {}
+    log, cut_off = MetricLog(), []
+    for file in sorted(files, key=lambda file: (file.parent.name.rpartition("run-")[2], file.name)):
+        if not _read_log(file, runs, log):
+            cut_off.append(relative(file.parent, path) if path.is_dir() else file.name)
+    if not runs:
+        raise RunFolderError(f"{path} holds no run: its logs end before their first record")
+    notes: tuple[str, ...] = ()
+    if cut_off:
+        notes = (
+            f"The log is cut off, and what follows is left out, in {count(len(cut_off), 'run')}: {listed(cut_off, 5)}.",
+        )
+    records = [
+        {**run.facts, "state": run.state, "config": run.config, "summary": _without_own(run.summary)}
+        for run in runs.values()
+    ]
+    table = wandb_table(records, notes)
+    keys = {f"summary.{key}": key for key in log.names} | {key: key for key in log.names}
+    history = History(load=lambda name: log.points(keys.get(name, "")), is_loaded=True, summary="the run's summary")
+    return RunTable(**{**vars(table), "history": history, "run_id": "id"})
+
+
+def _without_own(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if key != "_wandb"}
+
+
+def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> bool:
+    """Adds what a log holds; returns whether it is whole."""
+    data = file.read_bytes()
+    if not data:
+        return False  # its process was killed before it wrote anything
+    if not data.startswith(_MAGIC):
+        raise RunFolderError(f"{file} is no log of W&B")
+    run: Run | None = None
+    row = -1
+    for record in log_records(data, _HEADER):
+        if record is None:
+            return False
+        for number, content in protobuf.fields(record):
+            if not isinstance(content, bytes):
+                continue
+            if number == _RUN:
+                run, row = _run_of(content, runs)
+            elif run is None:
+                continue
+            elif number == _CONFIG:
+                _update(run.config, content)
+            elif number == _SUMMARY:
+                _update(run.summary, content)
+            elif number == _HISTORY:
+                _add_history(log, row, content)
+            elif number == _EXIT:
+                run.state = "failed" if protobuf.number(content, 1) else "finished"
+    return True
+
+
+def _run_of(content: bytes, runs: dict[tuple[str, str], Run]) -> tuple[Run, int]:
+    run_id, project = protobuf.text(content, 1), protobuf.text(content, 3)
+    run = runs.setdefault((project, run_id), Run(run_id, project))
+    run.state = "running"
+    names = {"name": 8, "group": 6, "job_type": 7}
+    facts = {name: protobuf.text(content, number) for name, number in names.items()}
+    run.facts = {"id": run_id, **run.facts, **{name: text for name, text in facts.items() if text}}
+    run.facts.setdefault("name", run_id)
+    if project:
+        run.facts["project"] = project
+    for tree, number in ((run.config, 4), (run.summary, 5)):
+        for update in protobuf.children(content, number):
+            _update(tree, update)
+    return run, list(runs).index((project, run_id))
+
+
+def _update(tree: dict[str, Any], content: bytes) -> None:
+    """Applies an update of the config or of the summary: values to be set, and keys to be removed."""
+    for item in protobuf.children(content, 1):
+        path = _path(item)
+        location = tree
+        for key in path[:-1]:
+            below = location.get(key)
+            if not isinstance(below, dict):
+                below = location[key] = {}
+            location = below
+        location[path[-1]] = _value(item)
+    for item in protobuf.children(content, 2):
+        path = _path(item)
+        parent: Any = tree
+        for key in path[:-1]:
+            parent = parent.get(key) if isinstance(parent, dict) else None
+        if isinstance(parent, dict):
+            parent.pop(path[-1], None)
+
+
+def _path(item: bytes) -> list[str]:
+    """The keys of an item: one, or one for each level."""
+    keys = [key.decode("utf-8", errors="replace") for key in protobuf.children(item, 2)]
+    return keys or [protobuf.text(item, 1)]
+
+
+def _value(item: bytes) -> Any:
+    text = protobuf.text(item, 16)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _add_history(log: MetricLog, row: int, content: bytes) -> None:
+    step = protobuf.number(protobuf.child(content, 2), 1)
+    for item in protobuf.children(content, 1):
+        value = _value(item)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            log.add(".".join(_path(item)), row, step, value)
+        elif isinstance(value, Mapping):
+            for key, number in _numbers(value, ".".join(_path(item))):
+                log.add(key, row, step, number)
+
+
+def _numbers(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _numbers(item, f"{prefix}.{key}")
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            yield f"{prefix}.{key}", item
+
+
+def table_of_api(runs: Iterable[Any]) -> RunTable:
+    """Runs of `wandb.Api().runs(...)`. A history is fetched only where a value of it is chosen."""
+    every = list(runs)
+    records = [
+        {
+            "id": run.id,
+            "name": run.name,
+            "state": run.state,
+            "config": _plain(run.config),
+            "summary": _without_own(_plain(run.summary)),
+        }
+        for run in every
+    ]
+    table = wandb_table(records)
+    return RunTable(**{**vars(table), "history": History(load=_of_api(every)), "run_id": "id"})
+
+
+def _of_api(runs: list[Any]) -> Callable[[str], Points]:
+    def load(name: str) -> Points:
+        log, key = MetricLog(), name.removeprefix("summary.")
+        for row, run in enumerate(runs):
+            if not hasattr(run, "scan_history"):
+                return NO_POINTS
+            for item, point in enumerate(run.scan_history(keys=["_step", key])):
+                if point.get(key) is not None:
+                    log.add(key, row, float(point.get("_step", item)), float(point[key]))
+        return log.points(key)
+
+    return load
+
+
+def _plain(value: Any) -> Any:
+    """A config or summary of the API as dicts."""
+    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
+        return {str(key): _plain(value[key]) for key in value.keys()}  # noqa: SIM118  # its summaries are no mappings
+    return value
+
+
+READER = Reader(
+    name="W&B folder",
+    reads="a `wandb` folder, or a .wandb file in it",
+    recognizes=recognizes,
+    read=read,
+    folders=folders,
+)

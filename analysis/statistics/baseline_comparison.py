@@ -1,0 +1,166 @@
+"""Where the full method stands: against the baselines, the teacher and its own smaller cells, whatever comes out.
+
+Exploratory, each unadjusted: what a reader asks first, beside the claims that were declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import log
+
+import numpy as np
+import pandas as pd
+
+from branchwise.analysis.declared.cells import FULL, TEACHER
+from branchwise.analysis.declared.outcomes import Outcome
+from branchwise.analysis.declared.scales import placed
+from branchwise.analysis.records.folder import read_table
+from branchwise.analysis.records.run import Run
+from branchwise.analysis.records.teachers import value_of_teacher
+from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale
+from branchwise.analysis.statistics.claims.values import with_sampling
+from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_estimate
+from branchwise.run_files.layout import BUDGETS_TABLE
+
+BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
+FAR = 3.0  # times the teacher's value, from where students are said to be far from it
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineComparison:
+    """The full method against one other: `estimate` is its improvement on the scale of the headline. role: why the
+    other is of interest."""
+
+    against: str
+    role: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The attribution of one outcome after each of several training steps, the last one included."""
+
+    outcome: str
+    steps: tuple[int, ...]
+    results: tuple[ScaleResult, ...]
+
+
+def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]:
+    """Full against the baselines, no distillation first, and against its teacher; those that the run has."""
+    gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.known}
+    best = min(gains, key=lambda name: gains[name].value, default="")
+    many = len(gains)
+    chosen = f"{BEST}, picked from {many}" if many > 1 else "the baseline"
+    roles = {name: chosen if name == best else BASELINE for name in gains}
+    if SCRATCH in roles:
+        others = {name: role for name, role in roles.items() if name != SCRATCH}
+        roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
+    if best:
+        gains[best] = chosen_of(gains[best], many, run.inference.alpha)
+    matches = [BaselineComparison(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
+    teacher = _against_teacher(run, headline)
+    if teacher.known:
+        matches.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
+    return tuple(matches)
+
+
+def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
+    """The estimate of one that was picked from so many for its value: p and interval hold for each of them at once
+    (Bonferroni)."""
+    if not estimate.has_interval or many < 2:
+        return estimate
+    wider = t_estimate(estimate.value, estimate.se, estimate.df, 1 - alpha / many)
+    return replace(wider, p=min(1.0, many * wider.p))
+
+
+def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
+    column = f"teacher_{run.primary.name}"
+    full = run.results[run.results["cell"] == FULL]
+    if column not in full or full[column].isna().any() or full.empty:
+        return Estimate()
+    local, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
+    gaps = headline.improvement(local) - headline.improvement(teachers)
+    if not np.isfinite(gaps).all():
+        return Estimate()
+    teacher = value_of_teacher(full, column)
+    result = mean_estimate(gaps, run.inference.level)
+    if teacher is None or teacher.for_each_block:
+        return result
+    return with_sampling(result, teacher, full, run.primary.name, headline.improvement, run.inference)
+
+
+def noninferior_cells(run: Run, headline: ScaleResult) -> tuple[str, ...]:
+    """Cells with fewer components than the full method whose mean is no worse than its own, the best one first."""
+    means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
+    full = means.get(FULL)
+    if full is None or run.grid.is_fraction:  # the best of many runs of a screening is best by chance
+        return ()
+    smaller = [cell for cell in run.planned if cell != FULL and means.get(cell, -np.inf) >= full]
+    return tuple(sorted(smaller, key=lambda cell: -means[cell]))
+
+
+def budgets(run: Run) -> tuple[Budget, ...]:
+    """The attribution of each outcome that the run measured along the way, step by step."""
+    table = read_table(run.folder, BUDGETS_TABLE)
+    if table.empty or "step" not in table or "steps" not in run.results:
+        return ()
+    matches = []
+    for outcome in run.outcomes:
+        if outcome.name not in table:
+            continue
+        at = [_at_step(run, table[table["step"] == step], outcome.name) for step in sorted(table["step"].unique())]
+        frames = [*at, run.results]
+        results = [
+            analyse_scale(frame, run.grid, _on_scale(frame, outcome), inference=run.inference)
+            for frame in frames
+            if _any(frame, outcome)
+        ]
+        if len(results) == len(frames):
+            steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
+            matches.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
+    return tuple(matches)
+
+
+def _at_step(run: Run, rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The results with the values that the outcome had at a step."""
+    values = rows.set_index("arm")[column]
+    return run.results.assign(**{column: run.results["arm"].map(values)})
+
+
+def _any(frame: pd.DataFrame, outcome: Outcome) -> bool:
+    return bool(frame[outcome.name].notna().any())
+
+
+def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
+    rows = frame[frame[outcome.name].notna()]
+    return placed(outcome, rows[outcome.name].to_numpy(dtype=float), rows["arm"].tolist())[0]
+
+
+def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
+    """Sentences on a training too short to conclude from; empty when nothing says so."""
+    matches = []
+    teacher = _against_teacher(run, headline)
+    if headline.scale == "log" and teacher.known and teacher.value < -log(FAR):
+        ratio, name = np.exp(-teacher.value), headline.outcome.title
+        lower = f"the full method's {name} is {ratio:.1f} times the teacher's"
+        higher = f"the teacher's {name} is {ratio:.1f} times the full method's"
+        matches.append(
+            f"Students are far from their teacher: {lower if headline.outcome.better == 'lower' else higher}. After a "
+            "longer training components may be worth something else."
+        )
+    for budget in along:
+        for i, component in enumerate(run.components):
+            clear = [result.rows[i].effect for result in budget.results if _clear(result, i)]
+            signs = [np.sign(effect.value) for effect in clear]
+            if any(item != other for item, other in pairwise(signs)):
+                matches.append(
+                    f"{component}: its effect on {budget.outcome} changes sign with the length of training, so it "
+                    "speaks of this length alone."
+                )
+    return matches
+
+
+def _clear(result: ScaleResult, i: int) -> bool:
+    return result.rows[i].effect.known and result.rows[i].effect.p <= result.fit.inference.alpha

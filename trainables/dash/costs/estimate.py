@@ -1,0 +1,108 @@
+"""The bill of a cohort or a teacher on a device: seconds and memory by phase, and the arithmetic behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from branchwise.trainables.contract import CostEstimate, Device
+from branchwise.trainables.dash.costs import memory
+from branchwise.trainables.dash.costs.counts import count
+from branchwise.trainables.dash.costs.seconds import flop, gpu_rate, measured_features, pass_seconds
+from branchwise.trainables.dash.costs.work import (
+    Pass,
+    cohort_passes,
+    feature_macs,
+    measured_images,
+    sampled_sets,
+    student_net,
+    teacher_passes,
+)
+from branchwise.trainables.dash.settings.addresses import checkpoint_size
+from branchwise.trainables.dash.settings.features import DIGITS
+from branchwise.trainables.dash.settings.objectives import OBJECTIVES
+from branchwise.trainables.dash.settings.spec import Spec, Teacher
+
+FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and the Fréchet distances alone
+FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Inception
+
+
+def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
+    """What a cohort of these settings takes on `workers` devices like `on`, each with its part of every batch."""
+    bill = _bill(cohort_passes(specs, workers), specs, on, workers)
+    if not on.memory:
+        return bill
+    sampled = max(memory.sampling_bytes(student_net(spec), spec, on.memory, len(specs)) for spec in specs)
+    needed = {"training": memory.training_bytes(specs, workers, on), "sampling": sampled}
+    return CostEstimate(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+
+
+def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEstimate:
+    """What training the teacher, unless it is `trained`, and evaluating it takes; nothing for one that exists."""
+    teacher = spec.teacher
+    if not isinstance(teacher, Teacher):
+        return CostEstimate()
+    bill = _bill(teacher_passes(spec, workers, trained), [spec], on, workers, of_teacher=True)
+    if not on.memory:
+        return bill
+    needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
+    if not trained:
+        needed["training"] = memory.teacher_training_bytes(spec, workers, on)
+    return CostEstimate(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+
+
+def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
+    """Seconds to train and evaluate the arms of one cohort on `threads` CPU cores, start-up excluded."""
+    return cohort_cost(specs, Device(threads=threads)).total
+
+
+def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
+    """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
+
+    0 for one that exists already, whose size is not known here.
+    """
+    return teacher_cost(spec, Device(), workers, trained).total
+
+
+def _bill(
+    passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: int, of_teacher: bool = False
+) -> CostEstimate:
+    shape, classes = specs[0].data.image_shape, specs[0].data.classes
+    seconds = {"training": 0.0, "sampling": 0.0, "features": 0.0}
+    counted = measured = 0.0
+    for item in passes:
+        elapsed, known = pass_seconds(item, shape, classes, on)
+        seconds[item.phase] += elapsed
+        measured += elapsed if known else 0.0
+        counted += flop(item, shape, classes) * workers
+    for spec in specs:
+        elapsed, known = features_seconds(spec, on, workers, of_teacher)
+        seconds["features"] += elapsed
+        measured += elapsed if known else 0.0
+    total = sum(seconds.values())
+    return CostEstimate(seconds=seconds, flop=counted, measured=measured / total if total else 0.0)
+
+
+def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool = False) -> tuple[float, bool]:
+    """Seconds of one net's features and distances, and whether they rest on a measurement of this device."""
+    images = measured_images(spec, of_teacher)
+    if on.memory:
+        rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, whatever the training is in
+        estimated = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
+    elif spec.features == DIGITS:  # the small net takes no time to speak of
+        estimated = sum(BRIEF_SECONDS if item.brief else FULL_SECONDS for item in sampled_sets(spec, of_teacher))
+    else:
+        estimated = images * feature_macs(spec) / (FEATURE_MACS_A_SECOND * on.threads * workers)
+    measured = measured_features(spec, images, on)
+    return (estimated, False) if measured is None else (measured / workers, True)
+
+
+def describe_models(spec: Spec) -> Iterator[tuple[str, str]]:
+    """The parameters of teacher and student, how many times fewer the student's are, and each evaluation."""
+    shape, classes = spec.data.image_shape, spec.data.classes
+    teacher = spec.teacher
+    complete = count(teacher, shape, classes).parameters if isinstance(teacher, Teacher) else checkpoint_size(teacher)
+    pruned = OBJECTIVES[spec.method.objective].prunes_teacher
+    small = round(complete * spec.method.pruning_keep) if pruned else count(spec.student, shape, classes).parameters
+    yield "models", f"teacher {complete:,} parameters, student {small:,}: {complete / small:.2f} times fewer"
+    for name, evaluation in spec.evaluate.evaluations().items():
+        yield f"evaluation {name}".strip(), evaluation.describe()
