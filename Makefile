@@ -23,6 +23,7 @@ long: $(READY)
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python .ci/identifiers.py
 	$(VENV)/bin/mypy
 
 # Known vulnerabilities of the pinned versions, by the network.
