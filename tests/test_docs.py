@@ -100,6 +100,6 @@ def test_worked_example_prints_what_it_says(root: Path) -> None:
     )  # fmt: skip
     output = [" ".join(line.split(",  of")[0].split(", of")[0].split()) for line in printed(code)]
     visible = " ".join(ran.stdout.split())
-    assert len(output) == 12
+    assert len(output) == 14
     for line in output:
         assert line in visible, line
