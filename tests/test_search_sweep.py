@@ -37,6 +37,7 @@ STOPPED = """\
 name: stopped
 trainable: surface
 train: {steps: 9}
+method: {uncond_weight: 0.2}
 faults: {crash: [1001]}
 design:
   kind: search

@@ -258,7 +258,7 @@ def test_bills_need_no_torch(root: Path) -> None:
         "import sys, branchwise.trainables.dash as d; from branchwise.trainables import Device;"
         "from branchwise.orchestration.space import load_space;"
         "s = load_space('search_spaces/cifar10_ablation.yaml').spec;"
-        "d.bill_cohort([s], Device(), 1), d.bill_teacher(s, Device(), 1, False), list(d.describe_models(s));"
+        "d.cohort_cost([s], Device(), 1), d.teacher_cost(s, Device(), 1, False), list(d.describe_models(s));"
         "print([m for m in ('torch', 'diffusers', 'ray', 'sklearn') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

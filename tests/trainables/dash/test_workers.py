@@ -56,7 +56,8 @@ def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
 
 def start(world_size: int, tree: dict[str, Any], folder: Path) -> None:
     """Runs `work` in `world_size` processes, and waits for them."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests/helpers'}"}
     commands = [
         [sys.executable, __file__, str(rank), str(world_size), json.dumps(tree), str(folder)]
         for rank in range(world_size)
