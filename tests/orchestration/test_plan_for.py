@@ -96,7 +96,7 @@ def test_what_no_gpu_is_called_is_refused_and_table_named(sweep_here: Sweep, roo
         assert f"--for {wrong}: must be a number of GPUs of gpus.yaml" in output
     code, output = sweep_here(*space, "--for", "8xH100")
     assert code == 2
-    assert "--for goes with --space and --dry-run" in output
+    assert "--for: goes with --dry-run" in output
     code, output = sweep_here("--space", root / "search_spaces/ablation.yaml", "--dry-run", "--for", "8xH100")
     assert code == 2
     assert "asks for no GPU" in output
