@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from branchwise.analysis.declared.factors import switches
+from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.statistics.attribution import analyse_scale
@@ -79,7 +80,7 @@ def test_sampling_of_teacher_enters_its_claims():
         values = 20 * np.exp(rng.normal(0, sd, (5, 2)))
         frame = frame_of(values, teacher_value=teacher)
         frame["teacher_value_repeats"] = [tuple(repeats)] * len(frame)
-        test = value_test(claim, {"full": 1.0, "teacher": -2.0}, frame, VALUE, None)
+        test = value_test(claim, {"full": 1.0, "teacher": -2.0}, frame, VALUE, None, Inference())
         assert test.form == "ratio of values"
         wrong += test.p <= ALPHA
         as_constant += stats.ttest_1samp(np.log(values[:, 1] / teacher), math.log(2)).pvalue <= ALPHA
@@ -98,7 +99,7 @@ def test_skewed_values_are_tested_on_log_scale():
     wrong, raw, n = np.zeros(2), 0, 250
     for _ in range(n):
         frame = frame_of(np.exp(rng.normal(0, 1, (5, 2))))
-        judged = [value_test(claim, weights, frame, VALUE, None) for claim, weights in claims]
+        judged = [value_test(claim, weights, frame, VALUE, None, Inference()) for claim, weights in claims]
         wrong += [test.p <= ALPHA for test in judged]
         full = frame.loc[frame["cell"] == "full", "value"]
         raw += stats.ttest_1samp(full, math.exp(0.5)).pvalue <= ALPHA
@@ -120,7 +121,7 @@ def test_best_of_four_baselines_allows_for_choice():
             fit = fit_two_way(["full", "other"] * blocks, [b for b in range(blocks) for _ in range(2)], pair)
             gains.append(contrast(fit, {"full": 1.0, "other": -1.0}))
         best = min(gains, key=lambda gain: gain.value)
-        adjusted = chosen_of(best, 4)
+        adjusted = chosen_of(best, 4, ALPHA)
         assert adjusted.p == pytest.approx(min(1.0, 4 * best.p))
         assert (adjusted.p <= ALPHA) == (not adjusted.low <= 0 <= adjusted.high)
         wrong += adjusted.p <= ALPHA

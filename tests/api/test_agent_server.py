@@ -7,10 +7,12 @@ import itertools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import patience
 
 SPACE = """\
 name: agent
@@ -41,7 +43,9 @@ async def session(root: Path, folder: Path, calls: list[tuple[str, dict[str, Any
             result = await client.call_tool(name, arguments)
             text = result.content[0].text if result.content else ""  # type: ignore[union-attr]
             results.append(text if result.is_error else json.loads(text))
+            deadline = time.monotonic() + patience(120)
             while name == "start" and results[-1]["started"] is not False:
+                assert time.monotonic() < deadline, Path(results[-1]["log"]).read_text()
                 state = await client.call_tool("status", {"name": results[-1]["name"]})
                 if not state.is_error and json.loads(state.content[0].text)["state"] == "finished":  # type: ignore[union-attr]
                     break
