@@ -19,6 +19,7 @@ from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.agreement import agreement, warnings
 from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.findings import analyse
+from branchwise.analysis.statistics.model import ALPHA
 
 COMPONENTS = ("a", "b", "c")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
@@ -57,7 +58,7 @@ def test_spreads_are_residuals_of_each_half():
     matches = [smf.ols("y ~ C(cell) + C(block)", frame[frame["a"] == on]).fit().mse_resid for on in (0, 1)]
     assert (row.off_sd**2, row.on_sd**2) == pytest.approx(matches)
     assert row.spread_p == pytest.approx(3 * 2 * stats.f.sf(matches[0] / matches[1], 12, 12))
-    (texts,) = warnings([row])
+    (texts,) = warnings([row], ALPHA)
     assert texts.startswith("a: ")
     assert "cells without it scatter with an SD of" in texts
 
@@ -65,7 +66,7 @@ def test_spreads_are_residuals_of_each_half():
 def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
     scattered = simulate(blocks=6, effect_sd=0.3)
     rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered, COMPONENTS)
-    (texts,) = warnings(rows)
+    (texts,) = warnings(rows, ALPHA)
     assert "times the pooled one" in texts
     assert "its effect differs between blocks" in texts
 
@@ -81,7 +82,7 @@ def test_even_tables_are_warned_of_as_rarely_as_level_says():
 def test_tables_that_cannot_tell_give_no_numbers(frame):
     rows = agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS)
     assert all(math.isnan(row.varies) and math.isnan(row.spread_p) for row in rows)
-    assert warnings(rows) == []
+    assert warnings(rows, ALPHA) == []
 
 
 def test_place_of_lost_arm_takes_worst_residual():
