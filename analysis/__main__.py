@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchwise.analysis.declared.inference import ALPHA
-from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, print_error, wants_json
+from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
@@ -92,11 +92,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Return the exit code: 0, or 2 for bad input."""
-
-    def refuse(message: str) -> int:
-        print_error(program or "error", message, 2, as_json=wants_json(argv))
-        return 2
-
+    refuse = refuser(program, argv)
     try:
         args = parser(program).parse_args(argv)
     except ArgumentsError as error:
@@ -137,14 +133,14 @@ def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
     """Raises RunFolderError for an option that would change nothing."""
     from branchwise.analysis.records.damage import RunFolderError
 
-    usual = vars(parser().parse_args(["RUN"]))
+    defaults = parser()
     unused = [] if imported else ["block", "direction", "scale", "range", "at", "experiment", "reference", "full",
                                "unpaired", "alpha"]  # fmt: skip
     unused += ["out"] if args.paper and not imported else [] if args.paper else ["columns", "digits", "percent"]
     if args.paper and args.json:
         raise RunFolderError("--json: not used with --paper, which prints the paths of its files")
     for name in unused:
-        if getattr(args, name) != usual[name]:
+        if getattr(args, name) != defaults.get_default(name):
             needs = "--paper" if name in ("columns", "digits", "percent") else "--components and --value"
             raise RunFolderError(
                 "--out: not used with --paper" if name == "out" else f"--{name}: only used with {needs}"
@@ -180,7 +176,7 @@ def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
     """A table of exploratory claims for each run."""
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run, parts
-    from branchwise.analysis.report.tables import exploratory_table
+    from branchwise.analysis.report.claims import exploratory_table
     from branchwise.analysis.statistics.findings import analyse, explore
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import nan
@@ -24,7 +23,7 @@ from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.comparisons.random_effects import MIN_STUDIES, RandomEffects, random_effects
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.model import Estimate, holm
-from branchwise.run_files.layout import remove
+from branchwise.run_files.layout import staged_folder
 
 MARK = "across.json"  # a folder that holds it is such a report, and may be replaced by the next one
 NO_MEAN = "Two data sets say nothing about a third: a mean over data sets needs three or more."
@@ -77,33 +76,38 @@ def across(folders: Sequence[Path]) -> Across:
     resolved = [Path(folder).resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
         raise RunFolderError("--across: a run is named twice; name each once")
-    hits = [analyse(parts(load_run(folder))[0]) for folder in resolved]
-    for item in hits:
-        if item.run.unfinished:
-            raise RunFolderError(f"{item.run.name}: only {item.run.unfinished} are finished; resume it first")
-    _check(hits)
-    names = _distinct([entry.run.name for entry in hits])
-    shared = [name for name in hits[0].run.components if all(name in element.run.components for element in hits)]
+    analyses = [analyse(parts(load_run(folder))[0]) for folder in resolved]
+    for findings in analyses:
+        if findings.run.unfinished:
+            raise RunFolderError(f"{findings.run.name}: only {findings.run.unfinished} are finished; resume it first")
+    _check(analyses)
+    names = _distinct([findings.run.name for findings in analyses])
+    shared = [
+        name for name in analyses[0].run.components if all(name in findings.run.components for findings in analyses)
+    ]
     if not shared:
         raise RunFolderError(
             "--across: no component is in every run; "
-            + "; ".join(f"{name} has {', '.join(one.run.components)}" for name, one in zip(names, hits, strict=True))
+            + "; ".join(
+                f"{name} has {', '.join(findings.run.components)}"
+                for name, findings in zip(names, analyses, strict=True)
+            )
         )
-    table = {name: [_row(one, name) for one in hits] for name in shared}
-    for name, stored in table.items():
-        kinds = {row.tested for row in stored if row.tested}
+    table = {name: [_row(findings, name) for findings in analyses] for name in shared}
+    for name, component_rows in table.items():
+        kinds = {row.tested for row in component_rows if row.tested}
         if len(kinds) > 1:
             raise RunFolderError(f"--across: {name}: the tested effects are of different kinds: {', '.join(kinds)}")
-    rules = hits[0].run.inference
-    effects = {name: tuple(row.effect for row in retained) for name, retained in table.items()}
+    rules = analyses[0].run.inference
+    effects = {name: tuple(row.effect for row in component_rows) for name, component_rows in table.items()}
     combined = {
         name: random_effects([e.value if e.has_interval else nan for e in each], [e.se for e in each], rules.alpha)
         for name, each in effects.items()
     }
-    p_holm = dict(zip(combined, holm([one.mean.p for one in combined.values()]), strict=True))
+    p_holm = dict(zip(combined, holm([item.mean.p for item in combined.values()]), strict=True))
     return Across(
-        runs=names, effects=effects, combined=combined, p_holm=p_holm, scale=hits[0].headline, rules=rules,
-        notes=tuple(_notes(hits, names, shared)),
+        runs=names, effects=effects, combined=combined, p_holm=p_holm, scale=analyses[0].headline, rules=rules,
+        notes=tuple(_notes(analyses, names, shared)),
     )  # fmt: skip
 
 
@@ -128,17 +132,17 @@ def _check(result: Sequence[Findings]) -> None:
             aspects["metric"] = [scale.outcome.title for scale in both]
             aspects["range"] = [scale.outcome.range for scale in both]
         for what, pair in aspects.items():
-            rest, right = pair
-            if rest != right:
+            left, right = pair
+            if left != right:
                 raise RunFolderError(
-                    f"--across: {first.run.name} and {one.run.name} cannot be combined: the {what} is {rest} against "
+                    f"--across: {first.run.name} and {one.run.name} cannot be combined: the {what} is {left} against "
                     f"{right}"
                 )
 
 
 def _notes(result: Sequence[Findings], names: Sequence[str], shared: Sequence[str]) -> list[str]:
     notes = [NO_MEAN] if len(result) < MIN_STUDIES else []
-    metrics = dict.fromkeys(entry.run.primary.title for entry in result)
+    metrics = dict.fromkeys(findings.run.primary.title for findings in result)
     if len(metrics) > 1:
         notes.append(f"The metrics have different names: {', '.join(metrics)}. Effects are compared, values are not.")
     for name, item in zip(names, result, strict=True):
@@ -153,14 +157,15 @@ def effects_table(found: Across) -> Table:
     extra = ("mean", "next data set", "p (Holm)", "tau", "I²", "Q (p)") if several else ()
     table_rows = []
     for name, each in found.effects.items():
-        first = found.combined[name]
-        ahead = replace(first.mean, low=first.low, high=first.high)
+        combined = found.combined[name]
+        ahead = replace(combined.mean, low=combined.low, high=combined.high)
         text = effect_text(ahead, found.scale)
         further = (
-            effect_text(first.mean, found.scale) if first.mean.known else first.reason or DASH,
+            effect_text(combined.mean, found.scale) if combined.mean.known else combined.reason or DASH,
             text[text.index("[") :] if ahead.has_interval else DASH, p_text(found.p_holm[name]),
-            number(first.tau2**0.5 if first.tau2 >= 0 else nan), f"{100 * first.i2:.0f}%" if first.i2 >= 0 else DASH,
-            f"{number(first.q)} ({p_text(first.q_p)})",
+            number(combined.tau2**0.5 if combined.tau2 >= 0 else nan),
+            f"{100 * combined.i2:.0f}%" if combined.i2 >= 0 else DASH,
+            f"{number(combined.q)} ({p_text(combined.q_p)})",
         )  # fmt: skip
         table_rows.append((name, *(effect_text(e, found.scale) for e in each), *(further if several else ())))
     percent = found.rules.percent
@@ -214,15 +219,11 @@ def write_report(found: Across, out: Path) -> Path:
         plot = forest(found)
     table = effects_table(found)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        staging.chmod(0o755)
-        (staging / "index.html").write_text(_html(found, table, plot), encoding="utf-8")
-        (staging / "across.md").write_text(formats.markdown(table), encoding="utf-8")
-        (staging / MARK).write_text(numbers.to_json(document(found)), encoding="utf-8")
-        write([plot], staging)
-        remove(target)
-        staging.rename(target)
+        with staged_folder(target) as staging:
+            (staging / "index.html").write_text(_html(found, table, plot), encoding="utf-8")
+            (staging / "across.md").write_text(formats.markdown(table), encoding="utf-8")
+            (staging / MARK).write_text(numbers.to_json(document(found)), encoding="utf-8")
+            write([plot], staging)
     except OSError as error:
         raise RunFolderError(f"--out {out}: cannot be written: {error.strerror or error}") from error
     return target

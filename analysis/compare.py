@@ -4,274 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import expm1, isnan
+from collections.abc import Sequence
+from math import expm1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from branchwise.analysis.declared.inference import ALPHA, Inference, check_alpha
-from branchwise.command_io import ArgumentsError, Parser, print_error
+from branchwise.analysis.declared.inference import ALPHA
+from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files.layout import RESULTS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from branchwise.analysis.comparison import Comparison
     from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.importers.options import ImportOptions
-    from branchwise.analysis.importers.run_table import RunTable
-    from branchwise.analysis.records.run import Run
     from branchwise.analysis.report.text import Table
-    from branchwise.analysis.statistics.comparisons.pairwise import Difference, Sample
     from branchwise.analysis.statistics.model import Estimate
 
 MAX_SETTING = 60  # characters of a setting in the table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two that are compared: a run, or one cell of it."""
-
-    name: str
-    run: Run
-    cell: str = ""
-
-    def samples(self) -> dict[str, dict[str, float]]:
-        """The value of each seed, by cell."""
-        rows = self.run.results
-        rows = rows[rows["cell"] == self.cell] if self.cell else rows
-        seeds = rows["block_label"] if "block_label" in rows else rows["seed"].map(lambda seed: f"{seed:.0f}")
-        matches: dict[str, dict[str, float]] = {}
-        for cell, seed, value in zip(rows["cell"], seeds, rows[self.run.primary.name], strict=True):
-            matches.setdefault(str(cell), {})[str(seed)] = float(value)
-        return matches
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The second minus the first of two runs, cells or groups.
-
-    Attributes:
-        names: Of the two.
-        metric: What was measured.
-        better: The direction that is better; empty where none is declared.
-        rules: How they are compared.
-        rows: A difference for each cell that is compared.
-        settings: Settings that differ, with both values.
-        notes: What a reader must know.
-    """
-
-    names: tuple[str, str]
-    metric: str
-    better: str
-    rules: Inference
-    rows: tuple[Difference, ...]
-    settings: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    @property
-    def differences(self) -> pd.DataFrame:
-        """A row for each cell: means, the difference on the scale of the test and in the metric's unit, p-values."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "cell": row.name, "first": row.first[0], "second": row.second[0], "seeds": row.seeds,
-                "scale": row.outcome.scale, "estimate": row.estimate.value, "low": row.estimate.low,
-                "high": row.estimate.high, "df": row.estimate.df, "p": row.estimate.p, "p_holm": row.p_holm,
-                "raw": row.raw.value, "raw_low": row.raw.low, "raw_high": row.raw.high, "reason": row.estimate.reason,
-            }
-            for row in self.rows
-        )  # fmt: skip
-
-
-def compare_runs(first: str, second: str, storage: Path, paired: bool = True, alpha: float = ALPHA) -> Comparison:
-    """Compare two runs, cell by cell, or two cells, each written `RUN:CELL`.
-
-    Raises:
-        RunFolderError: They are measured differently, or share no cell or no seed.
-    """
-    from branchwise.analysis.records.comparing import IncomparableError, check_comparable, differing_fields
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.statistics.comparisons.pairwise import adjusted, difference
-
-    sides = [_side(name, storage) for name in (first, second)]
-    outcome = _same_outcome(sides)
-    try:
-        check_comparable([side.run for side in sides])
-    except IncomparableError as error:
-        raise RunFolderError(str(error)) from error
-    pairs = _pairs(sides)
-    rules = Inference(paired=paired, alpha=_alpha(alpha))
-    if paired:
-        _refuse_unshared(pairs, sides)
-    rows = adjusted([difference(name, pair, other, outcome, rules) for name, pair, other in pairs])
-    settings: dict[str, tuple[Any, Any]] = {
-        key: (values[0], values[1]) for key, values in differing_fields([side.run for side in sides]).items()
-    }
-    levels = [side.run.levels(side.cell) or {} for side in sides]
-    settings |= {
-        f"component.{name}": (levels[0].get(name), levels[1].get(name))
-        for name in dict.fromkeys((*levels[0], *levels[1]))
-        if levels[0].get(name) != levels[1].get(name)
-    }
-    notes = [f"{side.name}: {len(side.run.lost)} runs without a value." for side in sides if len(side.run.lost)]
-    return Comparison(
-        names=(sides[0].name, sides[1].name), metric=sides[0].run.metric, better=outcome.better, rules=rules,
-        rows=tuple(rows), settings=settings, notes=(*notes, *_notes(rows)),
-    )  # fmt: skip
-
-
-def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: ImportOptions) -> Comparison:
-    """Compare the two groups of a table by Welch's t.
-
-    Args:
-        runs: A table, or the path of runs made elsewhere.
-        group: The column that tells the groups apart.
-        options: The rest of what is known of the table; the direction may be empty.
-
-    Raises:
-        RunFolderError: There are more or fewer groups than two, or one with a single run.
-    """
-    import pandas as pd
-
-    from branchwise.analysis.declared.outcomes import Outcome
-    from branchwise.analysis.importers.arrange import arrange
-    from branchwise.analysis.importers.columns import find_column
-    from branchwise.analysis.importers.options import BETTER
-    from branchwise.analysis.importers.run_table import RunTable, from_frame, listed
-    from branchwise.analysis.importers.sources import read_runs
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.statistics.comparisons.pairwise import adjusted, difference
-
-    source = runs if isinstance(runs, str) else "the table"
-    table = from_frame(runs) if isinstance(runs, pd.DataFrame) else runs
-    table = table if isinstance(table, RunTable) else read_runs(str(table))
-    words = table.words(find_column(table, group, "setting", source)).used
-    if len(words) != 2:
-        raise RunFolderError(
-            f"{source}: {group} must have two values, not {len(words)} ({listed(words)}); `branchwise "
-            f"analyze --components {group} --unpaired` compares several"
-        )
-    arranged = arrange(table, _with_group(options, group, words[0]), source)
-    rules = Inference(paired=False, alpha=_alpha(options.alpha))
-    finished = arranged.arms[arranged.arms["status"] == "done"]
-    samples = [
-        {str(seed): float(value) for seed, value in zip(rows["block_label"], rows["value"], strict=True)}
-        for rows in (finished[finished["cell"] == cell] for cell in ("base", "full"))
-    ]
-    lost = len(arranged.arms) - len(finished)
-    missing = [f"{lost} runs without a result are left out."] if lost else []
-    outcome = Outcome(name="value", title=options.value, scale=arranged.unit.scale, range=arranged.unit.range)
-    rows = adjusted([difference(f"{words[1]} - {words[0]}", samples[0], samples[1], outcome, rules)])
-    return Comparison(
-        names=(words[0], words[1]), metric=options.value, better=BETTER.get(options.direction, ""), rules=rules,
-        rows=tuple(rows), notes=(*missing, *arranged.notes, *_notes(rows)),
-    )  # fmt: skip
-
-
-def _with_group(options: ImportOptions, group: str, reference: str) -> ImportOptions:
-    from dataclasses import replace
-
-    return replace(
-        options, components=[group], reference={group: reference or "none"}, paired=False,
-        direction=options.direction or "minimize", scale=options.scale or "identity",
-    )  # fmt: skip
-
-
-def _alpha(alpha: float) -> float:
-    from branchwise.analysis.records.damage import RunFolderError
-
-    try:
-        return check_alpha(alpha)
-    except ValueError as error:
-        raise RunFolderError(f"--alpha {alpha}: {error}") from error
-
-
-def _side(text: str, storage: Path) -> Side:
-    """The run, or the cell of a run, that `NAME` or `NAME:CELL` names."""
-    from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.records.folder import find_run, load_run, parts
-
-    name, cell = text, ""
-    if ":" in text and not Path(text).exists():
-        name, _, cell = text.partition(":") if not Path(text.rpartition(":")[0]).exists() else text.rpartition(":")
-    run = load_run(find_run(name, storage))
-    if len(groups := parts(run)) > 1:
-        run = groups[0]
-    if run.unfinished:
-        raise RunFolderError(f"{text}: only {run.unfinished} are finished; resume it first")
-    measured = list(dict.fromkeys(map(str, run.results["cell"])))
-    if cell and cell not in measured:
-        raise RunFolderError(f"{text}: {cell} is no cell with a result; there are {', '.join(measured) or 'none'}")
-    return Side(name=text, run=run, cell=cell)
-
-
-def _same_outcome(sides: Sequence[Side]) -> Outcome:
-    """The primary outcome, the same of both. Raises RunFolderError where it is not."""
-    from branchwise.analysis.records.damage import RunFolderError
-
-    first, other = (side.run.primary for side in sides)
-    aspects: dict[str, tuple[Any, Any]] = {
-        "metric": (first.title, other.title), "direction": (first.better, other.better),
-        "scale": (first.scale, other.scale), "range": (first.range, other.range),
-    }  # fmt: skip
-    for what, (remaining, right) in aspects.items():
-        if remaining != right:
-            raise RunFolderError(
-                f"{sides[0].name} and {sides[1].name} cannot be compared: the {what} is {remaining} against {right}"
-            )
-    return first
-
-
-def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
-    """What is compared: the two cells, or each cell that both have."""
-    from branchwise.analysis.records.damage import RunFolderError
-
-    rest, right = (side.samples() for side in sides)
-    if sides[0].name == sides[1].name:
-        raise RunFolderError(f"{sides[0].name}: is compared with itself; name two runs, or two cells as RUN:CELL")
-    cells = [side.cell for side in sides]
-    if any(cells):
-        chosen = [cell or next((c for c in (cells[1 - i], "full") if c in each), "") for i, (cell, each) in
-                  enumerate(zip(cells, (rest, right), strict=True))]  # fmt: skip
-        for side, cell in zip(sides, chosen, strict=True):
-            if not cell:
-                raise RunFolderError(f"{side.name}: name one of its cells, as {side.name}:CELL")
-        name = chosen[0] if chosen[0] == chosen[1] else f"{chosen[1]} - {chosen[0]}"
-        return [(name, rest[chosen[0]], right[chosen[1]])]
-    shared = [cell for cell in rest if cell in right]
-    if not shared:
-        raise RunFolderError(
-            f"{sides[0].name} ({', '.join(rest)}) and {sides[1].name} ({', '.join(right)}) share no cell; name one of "
-            "each, as RUN:CELL"
-        )
-    return [(cell, rest[cell], right[cell]) for cell in shared]
-
-
-def _refuse_unshared(pairs: Sequence[tuple[str, Sample, Sample]], sides: Sequence[Side]) -> None:
-    from branchwise.analysis.records.damage import RunFolderError
-
-    for side in sides:
-        if not side.run.inference.paired:
-            raise RunFolderError(f"{side.name}: its runs share no seeds, as declared; compare with --unpaired")
-    for name, pair, other in pairs:
-        if not set(pair) & set(other):
-            raise RunFolderError(
-                f"{sides[0].name} and {sides[1].name} share no seed in {name} (seeds {', '.join(list(pair)[:5])} "
-                f"against {', '.join(list(other)[:5])}); compare with --unpaired"
-            )
-
-
-def _notes(rows: Sequence[Difference]) -> list[str]:
-    matches = [row.note for row in rows if row.note]
-    for row in rows:
-        if not isnan(row.ratio):
-            matches.append(
-                f"{row.name}: on the {row.seeds} seeds that both have, the unpaired interval is {row.ratio:.2g} times "
-                "as wide as the paired one."
-            )
-    return list(dict.fromkeys(matches))
 
 
 def change_text(estimate: Estimate, outcome: Outcome) -> str:
@@ -303,7 +51,7 @@ def tables(comparison: Comparison) -> list[Table]:
         rows.append((row.name, mean_sd(*row.first), mean_sd(*row.second), seeds, change_text(shown, row.outcome), *p))
     how = "within shared seeds" if comparison.rules.paired else "unpaired (Welch)"
     direction = f" {comparison.better.capitalize()} is better." if comparison.better else ""
-    matches = [
+    sections = [
         Table(
             title=f"{comparison.metric}: {second} against {first}, {how}",
             name="comparison",
@@ -322,10 +70,10 @@ def tables(comparison: Comparison) -> list[Table]:
     ]
     if comparison.settings:
         changed = tuple((key, *map(_setting, values)) for key, values in comparison.settings.items())
-        matches.append(
+        sections.append(
             Table(title="Settings that differ", columns=("setting", first, second), rows=changed, text_columns=3)
         )
-    return matches
+    return sections
 
 
 def _setting(value: Any) -> str:
@@ -352,17 +100,17 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     table.add_argument("--range", default="", metavar="LOW,HIGH", help="of the result's values: 0,100 for per cent")
     table.add_argument("--experiment", metavar="NAME", help="experiment or study, where a source holds several")
     table.add_argument("--at", metavar="WHICH", help="value of the result's history: last, best or a step")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     return parser
 
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Return the exit code: 0, or 2 for bad input."""
-    name = program or "branchwise compare"
+    refuse = refuser(program or "branchwise compare", argv)
     try:
         args = parser(program).parse_args(argv)
     except ArgumentsError as error:
-        print_error(name, str(error), 2, as_json=False)
-        return 2
+        return refuse(str(error))
     from branchwise.analysis.console import make_console, one_line
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.terminal import rich_table
@@ -370,8 +118,10 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     try:
         comparison = _comparison(args)
     except RunFolderError as error:
-        print_error(name, one_line(error), 2, as_json=False)
-        return 2
+        return refuse(one_line(error))
+    if args.json:
+        print_document(document(comparison))
+        return 0
     console = make_console()
     for table in tables(comparison):
         console.print(rich_table(table))
@@ -382,7 +132,22 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     return 0
 
 
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Return all that was found as plain values."""
+    return {
+        "names": comparison.names,
+        "metric": comparison.metric,
+        "better": comparison.better,
+        "paired": comparison.rules.paired,
+        "level": comparison.rules.level,
+        "differences": comparison.differences.to_dict("records"),
+        "settings": {name: list(values) for name, values in comparison.settings.items()},
+        "notes": comparison.notes,
+    }
+
+
 def _comparison(args: argparse.Namespace) -> Comparison:
+    from branchwise.analysis.comparison import compare_groups, compare_runs
     from branchwise.analysis.importers.options import ImportOptions, read_range
     from branchwise.analysis.records.damage import RunFolderError
 

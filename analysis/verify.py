@@ -19,7 +19,7 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
 from branchwise.analysis.statistics.sequential.judging import LookResults
-from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, print_error, wants_json
+from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
 
@@ -113,9 +113,9 @@ def _records(run: Run) -> Iterator[Check]:
         except RunFolderError as error:
             yield Check("records", False, str(error))
             return
-        lines, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
-        if not _alike(lines, None if math.isnan(row) else row):
-            yield Check("records", False, f"{file.name} says {lines}, arms.parquet {row}")
+        recorded, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
+        if not _alike(recorded, None if math.isnan(row) else row):
+            yield Check("records", False, f"{file.name} says {recorded}, arms.parquet {row}")
             return
     yield Check("records", True, f"{len(files)} records are whole, and arms.parquet has their values")
 
@@ -172,10 +172,10 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
         if canonical not in known:
             raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
                                  f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
-    matches = [known[canonical] for canonical in requested]
+    requested_verdicts = [known[canonical] for canonical in requested]
     return [
         Check(verdict.claim.text, verdict.status == "supported", f"{verdict.status}: {verdict.reason}".rstrip(": "))
-        for verdict in matches
+        for verdict in requested_verdicts
     ]
 
 
@@ -202,11 +202,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Return the exit code: 0 when everything holds, 1 when something does not, 2 for bad input."""
-
-    def refuse(message: str) -> int:
-        print_error(program or "error", message, 2, as_json=wants_json(argv))
-        return 2
-
+    refuse = refuser(program, argv)
     console = make_console()
     try:
         args = parser(program).parse_args(argv)

@@ -73,8 +73,8 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
         weights = ratio[t] / ratio[t].mean()
 
         def error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            first = functional.mse_loss(prediction, target, reduction="none").view(batch, -1).mean(dim=1)
-            return (first * weights).mean()
+            losses = functional.mse_loss(prediction, target, reduction="none").view(batch, -1).mean(dim=1)
+            return (losses * weights).mean()
 
         imitation, uncond_term, anchor = error(cond, teacher_cond), error(uncond, teacher_uncond), error(cond, noise)
         loss = imitation + uncond_term + 0.1 * anchor

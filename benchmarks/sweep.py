@@ -48,13 +48,13 @@ def main() -> None:
             for number, (way, settings) in enumerate(ways.items()):
                 measured[way].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
                 print(f"{way}: {measured[way][-1][0]:.0f} s", file=sys.stderr)
-    first = median([wall for wall, _, _ in measured["ours"]])
+    our_seconds = median([wall for wall, _, _ in measured["ours"]])
     rows = []
     for way, runs in measured.items():
         walls, work, cores = ([run[i] for run in runs] for i in range(3))
         wall, other = median(walls), 1 - median(work) / (CORES * median(walls))
         columns = (f"{wall:.1f}", spread(walls), f"{median(work):.0f}", f"{other:.0%}", f"{median(cores):.0%}")
-        rows.append((way, str(len(runs)), *columns, f"{wall / first:.2f}"))
+        rows.append((way, str(len(runs)), *columns, f"{wall / our_seconds:.2f}"))
     show(
         f"The default space{'' if options.full else f', shortened: {SHORT}'}, on {CORES} cores",
         ("way", "n", "wall s", "spread", "work s", "other", "cores", "times ours"),

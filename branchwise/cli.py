@@ -173,8 +173,8 @@ def _complete(rest: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="branchwise")
     commands = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        first = commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=command.help)
-        for action in first._actions:
+        subparser = commands.add_parser(name, parents=[parser_of(name)], add_help=False, help=command.help)
+        for action in subparser._actions:
             if not action.option_strings:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell=rest[0]))

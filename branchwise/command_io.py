@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TextIO
 
 SCHEMA_VERSION: Final = 1  # of the documents of `--json`
@@ -34,6 +34,16 @@ class Parser(argparse.ArgumentParser):
 def wants_json(arguments: Sequence[str] | None) -> bool:
     """Return whether `--json` is among the arguments, also where they cannot be read otherwise."""
     return "--json" in (sys.argv[1:] if arguments is None else arguments)
+
+
+def refuser(program: str | None, arguments: Sequence[str] | None) -> Callable[[str], int]:
+    """Return a function that prints a message as this command's error, and returns its exit code, 2."""
+
+    def refuse(message: str) -> int:
+        print_error(program or "error", message, 2, as_json=wants_json(arguments))
+        return 2
+
+    return refuse
 
 
 def print_error(program: str, message: str, code: int, *, as_json: bool) -> None:

@@ -120,6 +120,30 @@ class AnalysisDocument(Document):
     )
 
 
+class AcrossDocument(Document):
+    """What `analyze --across --json` found."""
+
+    across: list[str] = Field(description="names of the runs")
+    scale: str
+    level: float = Field(description="of intervals, such as 0.95")
+    effects: dict[str, list[dict[str, Any]]] = Field(description="by component, its effect in each run")
+    combined: dict[str, dict[str, Any]] = Field(description="by component, the random-effects mean")
+    notes: list[str]
+
+
+class CompareDocument(Document):
+    """What `compare --json` found: the second minus the first."""
+
+    names: list[str] = Field(description="of the two runs, cells or groups")
+    metric: str
+    better: str = Field(description="lower or higher; empty where none is declared")
+    paired: bool
+    level: float = Field(description="of intervals, such as 0.95")
+    differences: list[dict[str, Any]] = Field(description="one for each cell")
+    settings: dict[str, list[Any]] = Field(description="settings that differ, with both values")
+    notes: list[str]
+
+
 class CheckResult(_Part):
     """A check of `verify`."""
 
@@ -182,6 +206,8 @@ DOCUMENTS: dict[str, type[Document]] = {
     "status": StatusDocument,
     "list": ListDocument,
     "analyze": AnalysisDocument,
+    "across": AcrossDocument,
+    "compare": CompareDocument,
     "verify": VerifyDocument,
     "doctor": DoctorDocument,
     "error": ErrorDocument,

@@ -31,10 +31,10 @@ def table(boards: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """A row for each claim: its verdict and p in each run, and whether all verdicts are the same."""
     lines = [f"| claim | {' | '.join(boards)} | agree |", f"| --- | {' | '.join('---' for _ in boards)} | --- |"]
     for text in dict.fromkeys(text for board in boards.values() for text in board):
-        matches = [board.get(text) for board in boards.values()]
-        verdicts = {claim["verdict"] for claim in matches if claim is not None}
-        agree = "yes" if len(verdicts) == 1 and None not in matches else "no"
-        lines.append(f"| `{text}` | {' | '.join(map(_cell, matches))} | {agree} |")
+        claims = [board.get(text) for board in boards.values()]
+        verdicts = {claim["verdict"] for claim in claims if claim is not None}
+        agree = "yes" if len(verdicts) == 1 and None not in claims else "no"
+        lines.append(f"| `{text}` | {' | '.join(map(_cell, claims))} | {agree} |")
     return lines
 
 

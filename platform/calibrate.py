@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         spec = space.spec.model_dump(mode="json")
         work = (space.trainable, spec, "cuda:0" if on_gpu else "cpu", threads, options.seconds)
         with ProcessPoolExecutor(together, mp_context=multiprocessing.get_context("spawn")) as pool:
-            matches = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
-        rates = averaged(matches)
+            measurements = [task.result() for task in [pool.submit(measured, *work) for _ in range(together)]]
+        rates = averaged(measurements)
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:

@@ -46,14 +46,14 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda:0"
     if not options.json:
         print("\n".join(versions()), flush=True)
-    matches = []
+    results = []
     for check in (*checks.run(device), checks.checked("a sweep with gpus_per_trial: 1", lambda: smoke(device))):
-        matches.append({"check": check.name, "state": check.state, "detail": check.detail})
+        results.append({"check": check.name, "state": check.state, "detail": check.detail})
         if not options.json:
             show(check.name, check.state, check.detail)
-    outcomes = [check["state"] for check in matches]
+    outcomes = [check["state"] for check in results]
     if options.json:
-        print_document({"device": device, "versions": versions(), "checks": matches})
+        print_document({"device": device, "versions": versions(), "checks": results})
     else:
         print(", ".join(f"{outcomes.count(state)} {state}" for state in ("passed", "failed", "not possible here")))
     return 3 if "failed" in outcomes else 0

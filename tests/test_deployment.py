@@ -39,9 +39,11 @@ def compose(docker: Path) -> dict[str, Any]:
 
 
 def sources(root: Path) -> list[Path]:
-    hits = [*(root / "docker").rglob("*"), *(root / "docs").glob("*.md"), root / "README.md"]
+    candidates = [*(root / "docker").rglob("*"), *(root / "docs").glob("*.md"), root / "README.md"]
     return [
-        file for file in hits if file.suffix in (".md", ".yaml", ".yml", ".sbatch", ".sh") or file.stem == "Dockerfile"
+        file
+        for file in candidates
+        if file.suffix in (".md", ".yaml", ".yml", ".sbatch", ".sh") or file.stem == "Dockerfile"
     ]
 
 

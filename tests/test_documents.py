@@ -57,6 +57,22 @@ def printed(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
     return run
 
 
+def test_comparisons(printed: Printed, tmp_path: Path) -> None:
+    rows = [f"{method},{seed},{1 + 0.1 * method + 0.01 * seed * seed}" for method in (0, 1) for seed in range(4)]
+    (tmp_path / "runs.csv").write_text("\n".join(["method,seed,loss", *rows]))
+    table = (tmp_path / "runs.csv", "--components", "method", "--value", "loss", "--direction", "minimize")
+    for name in ("one", "two"):
+        assert printed("analyze", *table, "--out", tmp_path / name, "--json")[0] == 0
+    compared = printed("compare", tmp_path / "runs.csv", "--group", "method", "--value", "loss", "--json")[1]
+    assert (compared["names"], compared["paired"], len(compared["differences"])) == (["0", "1"], False, 1)
+    assert compared["differences"][0]["estimate"] == pytest.approx(0.1)
+    runs = (tmp_path / "one", tmp_path / "two")
+    across = printed("analyze", *runs, "--across", "--json", schema="across")[1]
+    assert list(across["effects"]) == ["method"]
+    code, refused, _ = printed("compare", tmp_path / "one", "--json", schema="error")
+    assert (code, refused["exit_code"]) == (2, 2)
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_schemas_are_schemas_and_print_themselves(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     schema = json_schema(name)

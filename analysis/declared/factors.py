@@ -125,12 +125,12 @@ class Grid:
                 item[level] for item, level in zip(order[:at] + order[at + 1 :], other[0] + other[1], strict=True)
             ][::-1],
         )
-        matches = [
+        pairs = [
             (before, after)
             for before, after in every
             if all((*before, level, *after) in self.planned for level in levels)
         ]
-        return matches if len(matches) > 1 or len(self.factors) == 1 else []
+        return pairs if len(pairs) > 1 or len(self.factors) == 1 else []
 
     def effect(self, name: str, level: str) -> dict[str, float]:
         """Weights by cell of a level's effect: its mean over the combinations of the other factors, minus the

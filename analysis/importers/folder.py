@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import vocabulary
 from branchwise.run_files import schemas
-from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, remove
+from branchwise.run_files.layout import ARMS_TABLE, FORMAT, MANIFEST, PLAN, SPACE, staged_folder
 from branchwise.run_files.schemas import MAX_TEXT
 from branchwise.run_files.sealing import SUMS, sealed_json, sha256, sha256_of, sums
 
@@ -50,10 +48,7 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
     folder = Path(out).resolve()
     try:
         _refuse_others(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            staging.chmod(0o755)
+        with staged_folder(folder) as staging:
             _write(staging, folder.name, arranged, options, source)
             run = load_run(staging)
             for claim in options.claims:
@@ -61,10 +56,6 @@ def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOp
                     parse_claim(claim, vocabulary(run))
                 except ValueError as error:
                     raise RunFolderError(f"--claim: {error}") from error
-            remove(folder)
-            os.rename(staging, folder)
-        finally:
-            remove(staging)
     except OSError as error:
         raise RunFolderError(f"--out {folder}: cannot be written: {error.strerror or error}") from error
     return folder

@@ -50,14 +50,14 @@ def unequal_lengths(runs: RunTable, used: set[str]) -> list[str]:
 
 def offer(runs: RunTable, left_out: set[str]) -> str:
     """The columns that few values make vary, as candidates for components."""
-    matches = []
+    notes = []
     for name in runs.names:
         if name in left_out or not _has_few_values(runs, name, min(MAX_VALUES, len(runs) // 2)):
             continue
         words = runs.words(name).used
         if 2 <= len(words) <= min(MAX_VALUES, len(runs) // 2):
-            matches.append(f"{name} ({', '.join(shorten(word, 40) or 'empty' for word in words)})")
-    return f"these differ between runs: {'; '.join(matches[:20])}" if matches else "no column differs between runs"
+            notes.append(f"{name} ({', '.join(shorten(word, 40) or 'empty' for word in words)})")
+    return f"these differ between runs: {'; '.join(notes[:20])}" if notes else "no column differs between runs"
 
 
 def _is_step(name: str) -> bool:

@@ -29,10 +29,10 @@ class Measure:
     def label(self) -> str:
         """The settings that are not the sweep's: `sampler_steps 10, features classifier`."""
         own = self.of_the_sweep
-        lines = [
+        parts = [
             f"{key.partition('.')[2]} {text_of(value)}" for key, value in self.settings.items() if own.get(key) != value
         ]
-        return ", ".join(lines) or "as in the sweep"
+        return ", ".join(parts) or "as in the sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
     for column in run.outline.columns:
         plain, evaluation = column_and_evaluation(column.name)
         declared.setdefault(evaluation, {})[plain] = column.about
-    matches = []
+    evaluations = []
     for evaluation, columns in declared.items():
         if evaluation == current or primary not in columns or run.primary.name != run.primary.column:
             continue
@@ -61,10 +61,10 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
             arms[under(plain, current)] = run.arms.get(source)
         arms[run.primary.name] = pd.to_numeric(arms[run.primary.name], errors="coerce")
         description = columns[primary].partition(f", under {evaluation or 'the primary evaluation'}: ")[2]
-        matches.append(
+        evaluations.append(
             NamedEvaluation(name=evaluation or "primary", description=description, run=replace(run, arms=arms))
         )
-    return tuple(matches)
+    return tuple(evaluations)
 
 
 def own_description(run: Run) -> str:
@@ -76,14 +76,14 @@ def own_description(run: Run) -> str:
 
 def load_measures(run: Run) -> tuple[Measure, ...]:
     """The measures that were made of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
-    matches = []
+    measures = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")
         description = read_json(folder, MEASURE, schemas.Measure)
         if description is None or file_in(folder, f"{ARMS_TABLE}.parquet") is None:
             continue
         arms = load_arms(folder, run.outline)
-        matches.append(
+        measures.append(
             Measure(
                 key=folder.name,
                 settings=_dotted(description["settings"]),
@@ -92,7 +92,7 @@ def load_measures(run: Run) -> tuple[Measure, ...]:
                 run=replace(run, arms=arms[arms["kind"].isin(run.part.kinds)]),
             )
         )
-    return tuple(sorted(matches, key=lambda measure: (not measure.as_in_the_sweep, _order(measure))))
+    return tuple(sorted(measures, key=lambda measure: (not measure.as_in_the_sweep, _order(measure))))
 
 
 def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -98,14 +98,14 @@ class Run:
     def outcomes(self) -> tuple[Outcome, ...]:
         """What effects are estimated on, the primary one first; the arms have a column of each one's name."""
         columns = {column.name: column for column in self.outline.columns}
-        matches = []
+        declared_outcomes = []
         for name in self.outline.outcomes:
             column, step = column_and_step(name)
             declared = columns.get(column, Column(name=column))
             plain, evaluation = column_and_evaluation(column)
             title = (self.metric if plain == "value" else plain) + (f" under {evaluation}" if evaluation else "")
             at = "" if step is None else f" after {step:,} steps"
-            matches.append(
+            declared_outcomes.append(
                 Outcome(
                     name=name,
                     title=title + at,
@@ -115,7 +115,7 @@ class Run:
                     additive=declared.scale == "identity" and declared.declared,
                 )
             )
-        return tuple(matches)
+        return tuple(declared_outcomes)
 
     @property
     def primary(self) -> Outcome:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import formats, numbers, tables
+from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports import tidy
 from branchwise.analysis.report.exports.page import html, measure_tables
 from branchwise.analysis.report.exports.paper import PaperOptions, write_paper
@@ -33,7 +32,7 @@ from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
-from branchwise.run_files.layout import REPORT, remove
+from branchwise.run_files.layout import REPORT, staged_folder
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
 
@@ -73,26 +72,12 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
             raise RunFolderError(f"{target} exists and is not a report: choose another folder")
     except OSError as error:
         raise RunFolderError(f"--out {target}: {error.strerror or error}") from error
-    runs = [load_run(folder) for folder in folders]
-    check_inference(runs)
-    check_comparable(runs)
-    analyses = [_analysed(part) for run in runs for part in parts(run)]
-    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
-    with style():
-        plots = [
-            _plots(findings, measured, i if len(analyses) > 1 else None)
-            for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
-        ]
-    write_files = _write_interim if any(run.progress for run in runs) else _write_all
+    analyses, repeated = _analyses(folders)
+    plots = _all_plots(analyses, repeated)
+    write_files = _write_interim if any(findings.run.progress for findings in analyses) else _write_all
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            staging.chmod(0o755)
+        with staged_folder(target) as staging:
             names = write_files(staging, analyses, repeated, plots, target)
-            _swap(staging, target)
-        finally:
-            remove(staging)
     except OSError as error:
         raise RunFolderError(
             f"--out {target}: the report cannot be written: {error.strerror or error}; name a folder that can be "
@@ -105,7 +90,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         ),
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
-        claims=tables.claims_table(analyses),
+        claims=claims_table(analyses),
         looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
         decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
         measures=tuple(table for measured in repeated for table in measure_tables(measured)),
@@ -122,20 +107,30 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
         RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
         IncomparableError: The runs' values were measured differently.
     """
-    runs = [load_run(Path(item).resolve()) for item in run_folders]
+    analyses, repeated = _analyses([Path(run_folder).resolve() for run_folder in run_folders])
+    if running := [findings.run.name for findings in analyses if findings.run.progress]:
+        raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
+    with number_style(options.style):
+        plots = [plot for group in _all_plots(analyses, repeated) for plot in group]
+        return write_paper(analyses, report_tables(analyses, repeated), plots, folder, options)
+
+
+def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]]:
+    """The findings of every part of the runs, which must be comparable, and what further evaluations found."""
+    runs = [load_run(folder) for folder in folders]
     check_inference(runs)
     check_comparable(runs)
-    if running := [run.name for run in runs if run.progress]:
-        raise RunFolderError(f"--paper: {running[0]} is not finished; its tables would change")
     analyses = [_analysed(part) for run in runs for part in parts(run)]
-    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
-    with style(), number_style(options.style):
-        plots = [
-            plot
+    return analyses, [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+
+
+def _all_plots(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> list[list[Plot]]:
+    """The plots of each part; their names begin with its number where there are several."""
+    with style():
+        return [
+            _plots(findings, measured, i if len(analyses) > 1 else None)
             for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
-            for plot in _plots(findings, measured, i if len(analyses) > 1 else None)
         ]
-        return write_paper(analyses, report_tables(analyses, repeated), plots, folder, options)
 
 
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
@@ -145,20 +140,6 @@ def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[
     if not run.progress:  # an interim page shows no others
         plots += [*dose_plots(findings), *search_plots(run), *measure_plots(measured)]
     return plots if index is None else [replace(plot, name=f"run{index}-{plot.name}") for plot in plots]
-
-
-def _swap(staging: Path, target: Path) -> None:
-    """Put the finished folder in the place of an older report."""
-    for path in staging.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if not target.exists() and not target.is_symlink():
-        staging.rename(target)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / "report")
-    staging.rename(target)
-    remove(old)
 
 
 def _write_all(
@@ -206,9 +187,7 @@ def _analysed(part: Run) -> Findings:
 
 def numbers_of(run_folder: Path) -> str:
     """The text of ablation.json as this run's files give it now. Raises RunFolderError."""
-    analyses = [_analysed(part) for part in parts(load_run(run_folder))]
-    repeated = [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
-    return numbers.to_json(_json(analyses, repeated))
+    return numbers.to_json(_json(*_analyses([run_folder])))
 
 
 def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> object:
@@ -221,7 +200,7 @@ def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> objec
 
 def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown file, in order."""
-    visible = [tables.claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
+    visible = [claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]

@@ -130,8 +130,8 @@ def _settle(figure: Figure) -> None:
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)  # unlike "none", after which every file would be drawn twice
     for axes in figure.axes:
-        remaining, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
-        axes.set_position((remaining, bottom, width, height))
+        left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def inline_svg(plot: Plot) -> str:
@@ -181,11 +181,11 @@ def label_log(axis: Axis) -> None:
     exponents = range(floor(log10(low)), floor(log10(high)) + 1)
     exponents = exponents[:: 1 + len(exponents) // MAX_DECADES]
     for subs in LOG_STEPS:  # not by LogLocator, which within a part of a decade returns more ticks than fit
-        matches = [tick for exponent in exponents for sub in subs if low <= (tick := sub * 10.0**exponent) <= high]
-        if len(matches) >= MIN_LABELS:
+        ticks = [tick for exponent in exponents for sub in subs if low <= (tick := sub * 10.0**exponent) <= high]
+        if len(ticks) >= MIN_LABELS:
             break
     else:
-        matches = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    axis.set_major_locator(FixedLocator(matches))
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

@@ -29,8 +29,8 @@ def answers(findings: Findings) -> tuple[str, ...]:
         return tuple(_of_a_search(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
     worth = _of_ranking(findings) if ranking else _of_components(findings)
-    matches = (*_of_standing(findings), *worth, *_of_interactions(findings))
-    return tuple(f"Exploratory: {sentence}" for sentence in matches) if grew(findings.run) else matches
+    sentences = (*_of_standing(findings), *worth, *_of_interactions(findings))
+    return tuple(f"Exploratory: {sentence}" for sentence in sentences) if grew(findings.run) else sentences
 
 
 def _of_standing(findings: Findings) -> Iterator[str]:
@@ -109,16 +109,16 @@ def _of_components(findings: Findings) -> Iterator[str]:
 def _of_a_search(findings: Findings) -> Iterator[str]:
     """Each found cell against the space's own settings on the fresh seeds; adjusted for their number (Holm)."""
     scale, outcome = findings.headline, findings.run.primary
-    matches = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
-    if scale.reference != OWN or not matches:
+    effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
+    if scale.reference != OWN or not effects:
         return
     natural_scale = natural(findings)
-    adjusted = holm([estimate.p for estimate in matches.values()])
+    adjusted = holm([estimate.p for estimate in effects.values()])
     alpha = findings.run.inference.alpha
-    better = [estimate.value > 0 and p <= alpha for estimate, p in zip(matches.values(), adjusted, strict=True)]
+    better = [estimate.value > 0 and p <= alpha for estimate, p in zip(effects.values(), adjusted, strict=True)]
     if not any(better):
         yield "The search found no settings that are distinguishably better than the space's own."
-    for (cell, estimate), p, is_better in zip(matches.items(), adjusted, better, strict=True):
+    for (cell, estimate), p, is_better in zip(effects.items(), adjusted, better, strict=True):
         arm = findings.run.results[findings.run.results["cell"] == cell].iloc[0]
         chosen = [f"{key} {setting(arm['hp.' + key])}" for key in knobs(findings.run)]
         name = f"{cell} ({', '.join(chosen)})"

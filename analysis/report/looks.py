@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from branchwise.analysis.report.tables import evidence
+from branchwise.analysis.report.claims import evidence
 from branchwise.analysis.report.text import DASH, Table, p_text
 from branchwise.analysis.report.wording import effect_text, natural
 from branchwise.analysis.statistics.claims.testing import widened

@@ -5,15 +5,10 @@ Effects have one sign everywhere: positive makes the outcome better.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from math import isnan, nan
 
-from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import OFF, ON
-from branchwise.analysis.declared.inference import DEFAULT
-from branchwise.analysis.records.teachers import has_teacher_for_each_block
 from branchwise.analysis.report.screening.tables import chain_table, main_effect_table, stages_table
 from branchwise.analysis.report.text import (
     CHECK,
@@ -28,13 +23,10 @@ from branchwise.analysis.report.text import (
 )  # fmt: skip
 from branchwise.analysis.report.wording import NEXT_SEED, better_by, effect_text, natural, next_seed, verb
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.claims.language import Claim
-from branchwise.analysis.statistics.claims.testing import Form, Test
-from branchwise.analysis.statistics.claims.verdicts import Verdict
+from branchwise.analysis.statistics.claims.testing import Form
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.levels import TREND
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.sequential.extended import grew
 from branchwise.analysis.statistics.table import CellRow
 
 VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # claims on numbers in the metric's unit
@@ -198,15 +190,15 @@ def cell_table(findings: Findings) -> Table:
     components = run.components if len(run.components) <= MAX_MARKED else ()
     better = f"better than {reference} by"
     published = run.outline.published
-    staging = ("published",) if published else ()
+    extra = ("published",) if published else ()
     factor = (run.primary.points or 1.0) if in_percent() else 1.0
     value = f"{run.primary.title}{' in %' if in_percent() and run.primary.points else ''} (mean ± SD)"
-    columns = ("cell", *components, "seeds", value, *staging, better, *visible)
+    columns = ("cell", *components, "seeds", value, *extra, better, *visible)
     scale = natural(findings)
     rows = tuple(
         (row.cell, *(_marks(row, findings) if components else ()), _seeds(row),
          mean_sd(factor * row.mean, factor * row.sd),
-         *(number(published.get(row.cell, nan)) for _ in staging),
+         *(number(published.get(row.cell, nan)) for _ in extra),
          effect_text(scale.relative.get(row.cell, Estimate()), scale),
          *(number(row.shown.get(name, nan)) for name in visible))
         for row in findings.cells
@@ -216,7 +208,7 @@ def cell_table(findings: Findings) -> Table:
     most = (min if run.primary.better == "lower" else max)(known, default=nan)
     return Table(
         title=f"Cells, by {run.measure}", name="cells", columns=columns, rows=rows,
-        brief=("cell", "seeds", value, *staging, better),
+        brief=("cell", "seeds", value, *extra, better),
         best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == most),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their "
         f"{run.inference.percent} intervals are {run.inference.method}. {run.primary.better.capitalize()} is better."
@@ -233,115 +225,6 @@ def _marks(row: CellRow, findings: Findings) -> tuple[str, ...]:
 
 def _seeds(row: CellRow) -> str:
     return f"{row.n} of {row.n + len(row.lost)}" if row.lost else str(row.n)
-
-
-def claims_table(analyses: Sequence[Findings]) -> Table:
-    """Declared claims with their verdicts and the numbers behind them: the verdict board."""
-    several = len(analyses) > 1
-    rows = tuple(
-        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict_text(verdict),
-         evidence(verdict, findings), p_text(verdict.test.p_holm))
-        for findings in analyses
-        for verdict in findings.verdicts
-    )  # fmt: skip
-    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
-    inference = analyses[0].run.inference if analyses else DEFAULT
-    edited = any(findings.edited for findings in analyses)
-    after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
-    grown = any(grew(findings.run) for findings in analyses)
-    when = "written after the runs" if after else "edited after the run" if edited else "written before the run"
-    when = "are exploratory: seeds were added after a verdict" if grown else when
-    return Table(
-        title=f"Claims {when}",
-        name="claims",
-        columns=columns,
-        rows=rows,
-        text_columns=4 if several else 3,
-        brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
-        note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
-        "over all claims and tested effects together; equivalence by two one-sided tests. Claims and intervals are "
-        "about the mean over seeds. Effects: positive = "
-        f"better.{_of_teachers(analyses)}",
-    )
-
-
-def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
-    """Claims that were written for a finished run, with the numbers behind them."""
-    return Table(
-        title="Exploratory claims, written after the run",
-        columns=("claim", "verdict", "evidence", "p (Holm)"),
-        rows=tuple(
-            (one.claim.text, verdict_text(one), evidence(one, findings), p_text(one.test.p_holm)) for one in verdicts
-        ),
-        text_columns=3,
-        note="Adjusted among themselves alone. They were chosen with the results at hand, so they confirm nothing; a "
-        "confirmation takes fresh seeds.",
-    )
-
-
-def _one_sided(analyses: Sequence[Findings]) -> str:
-    any_one_sided = any(verdict.claim.one_sided for findings in analyses for verdict in findings.verdicts)
-    return ", one-sided where the claim says so" if any_one_sided else ""
-
-
-def _of_teachers(analyses: Sequence[Findings]) -> str:
-    named = [analysis for analysis in analyses if any(TEACHER in verdict.weights for verdict in analysis.verdicts)]
-    if not named or all(has_teacher_for_each_block(one.run.arms, f"teacher_{one.run.primary.name}") for one in named):
-        return ""
-    return " One teacher is one teacher: its value varies by its sampling, as measured, and says nothing of others."
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """The verdict, and how far the plan is where it is not judged."""
-    return f"{verdict.status}: {verdict.reason}" if verdict.status == "not judged" else verdict.status
-
-
-def evidence(verdict: Verdict, findings: Findings) -> str:
-    """The numbers behind a verdict in one line, in the unit of the tables."""
-    test, claim = verdict.test, verdict.claim
-    why = test.reason or (verdict.reason if verdict.status != "not judged" else "")
-    if not test.estimate.known:
-        return why or DASH
-    name = claim.outcome or findings.run.primary.name
-    i = next(i for i, item in enumerate(findings.outcomes) if item.outcome.name == name)
-    scale = findings.outcomes[i] if test.form == "ratio effect" else findings.raws[i]
-    bounds = (-test.bound, test.bound) if claim.relation == "equivalent" else (test.bound,)
-    relation = {"above": "above ", "below": "below ", "equivalent": "within "}[claim.relation]
-
-    def text(estimate: Estimate) -> str:
-        if test.form in ("effect", "ratio effect"):
-            return effect_text(estimate, scale)
-        return f"{with_interval(estimate, 100)}% of the gain" if test.form == "share" else with_interval(estimate)
-
-    subject = {"geometric mean": "geometric mean ", "ratio of values": "ratio of geometric means "}.get(test.form, "")
-    result = f"{subject}{text(test.estimate)}"
-    if not isnan(test.limit):  # in place of an interval
-        result = f"{subject}{_limited(test, claim, findings.run.inference.percent, text)}"
-    if not isnan(test.bound):
-        claimed = " to ".join(_bound_text(bound, test.form, text) for bound in bounds)
-        result += f", claimed {relation}{claimed}"
-    return f"{result} ({why})" if why else result
-
-
-def _limited(test: Test, claim: Claim, percent: str, text: Callable[[Estimate], str]) -> str:
-    """A one-sided claim's estimate with its confidence limit, to as many digits as an interval has."""
-    away = 2 * test.estimate.value - test.limit
-    above = claim.relation == "above"
-    low, high = (test.limit, away) if above else (away, test.limit)
-    match = re.fullmatch(r"(.*?) \[(.*), (.*)\](.*)", text(replace(test.estimate, low=low, high=high)))
-    if match is None:
-        return text(test.estimate)
-    value, lower, upper, unit = match.groups()
-    unit = unit or ("%" if value.endswith("%") else " points" if value.endswith(" points") else "")
-    value = value if value.endswith(unit) else value + unit
-    return f"{value}, {'lower' if above else 'upper'} {percent} limit {lower if above else upper}{unit}"
-
-
-def _bound_text(bound: float, form: Form, text: Callable[[Estimate], str]) -> str:
-    """A claimed bound in the unit of the tables, with all digits that were written."""
-    visible = text(Estimate(value=bound)).removesuffix(" of the gain")
-    exact = f"{bound:.10g}"
-    return exact if form in VALUES and float(visible) != float(exact) else visible
 
 
 def interaction_table(findings: Findings) -> Table:

@@ -82,8 +82,8 @@ def _component(row: ComponentRow, complete: FloatArray, i: int) -> Agreement:
 
 def _residual(table: FloatArray) -> float:
     """Sum of squares that is left after rows and columns."""
-    remaining = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    return float((remaining**2).sum())
+    residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return float((residuals**2).sum())
 
 
 def _interaction(table: FloatArray, on: np.ndarray) -> float:
@@ -102,18 +102,18 @@ def _p(value: float) -> str:
 
 def warnings(rows: Sequence[Agreement], alpha: float) -> list[str]:
     """A sentence with numbers for each component whose seeds or cells disagree."""
-    matches = []
+    texts = []
     for row in rows:
-        details: Mapping[str, bool] = {
+        reasons: Mapping[str, bool] = {
             f"its standard error by block is {row.se_ratio:.1f} times the pooled one": row.se_ratio > WIDER,
             f"its effect differs between blocks (block x component F = {row.varies:.1f}, {_p(row.varies_p)})":
                 row.varies_p <= alpha,
             f"cells without it scatter with an SD of {row.off_sd:.3f}, cells with it with {row.on_sd:.3f} "
             f"({_p(row.spread_p)})": row.spread_p <= alpha,
         }  # fmt: skip
-        sentences = [text for text, true in details.items() if true]
+        sentences = [text for text, true in reasons.items() if true]
         if sentences:
-            matches.append(
+            texts.append(
                 f"{row.component}: {'; '.join(sentences)}. Intervals by block allow for it, pooled ones do not."
             )
-    return matches
+    return texts

@@ -59,11 +59,11 @@ def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]
         roles = {SCRATCH: f"no distillation, {chosen}" if best == SCRATCH and many > 1 else "no distillation"} | others
     if best:
         gains[best] = chosen_of(gains[best], many, run.inference.alpha)
-    matches = [BaselineComparison(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
+    comparisons = [BaselineComparison(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
     teacher = _against_teacher(run, headline)
     if teacher.known:
-        matches.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
-    return tuple(matches)
+        comparisons.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
+    return tuple(comparisons)
 
 
 def chosen_of(estimate: Estimate, many: int, alpha: float) -> Estimate:
@@ -80,8 +80,8 @@ def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
     full = run.results[run.results["cell"] == FULL]
     if column not in full or full[column].isna().any() or full.empty:
         return Estimate()
-    local, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
-    gaps = headline.improvement(local) - headline.improvement(teachers)
+    students, teachers = (full[name].to_numpy(dtype=float) for name in (run.primary.name, column))
+    gaps = headline.improvement(students) - headline.improvement(teachers)
     if not np.isfinite(gaps).all():
         return Estimate()
     teacher = value_of_teacher(full, column)
@@ -106,7 +106,7 @@ def budgets(run: Run) -> tuple[Budget, ...]:
     table = read_table(run.folder, BUDGETS_TABLE)
     if table.empty or "step" not in table or "steps" not in run.results:
         return ()
-    matches = []
+    by_outcome = []
     for outcome in run.outcomes:
         if outcome.name not in table:
             continue
@@ -119,8 +119,8 @@ def budgets(run: Run) -> tuple[Budget, ...]:
         ]
         if len(results) == len(frames):
             steps = (*map(int, sorted(table["step"].unique())), int(run.results["steps"].max()))
-            matches.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
-    return tuple(matches)
+            by_outcome.append(Budget(outcome=outcome.name, steps=steps, results=tuple(results)))
+    return tuple(by_outcome)
 
 
 def _at_step(run: Run, rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -140,13 +140,13 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
 
 def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
     """Sentences on a training too short to conclude from; empty when nothing says so."""
-    matches = []
+    sentences = []
     teacher = _against_teacher(run, headline)
     if headline.scale == "log" and teacher.known and teacher.value < -log(FAR):
         ratio, name = np.exp(-teacher.value), headline.outcome.title
         lower = f"the full method's {name} is {ratio:.1f} times the teacher's"
         higher = f"the teacher's {name} is {ratio:.1f} times the full method's"
-        matches.append(
+        sentences.append(
             f"Students are far from their teacher: {lower if headline.outcome.better == 'lower' else higher}. After a "
             "longer training components may be worth something else."
         )
@@ -155,11 +155,11 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
             clear = [result.rows[i].effect for result in budget.results if _clear(result, i)]
             signs = [np.sign(effect.value) for effect in clear]
             if any(item != other for item, other in pairwise(signs)):
-                matches.append(
+                sentences.append(
                     f"{component}: its effect on {budget.outcome} changes sign with the length of training, so it "
                     "speaks of this length alone."
                 )
-    return matches
+    return sentences
 
 
 def _clear(result: ScaleResult, i: int) -> bool:

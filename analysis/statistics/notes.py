@@ -43,9 +43,9 @@ def idle(run: Run) -> list[str]:
     column = run.primary.name
     repeated = results.groupby("cell")[column].agg(["nunique", "size"])
     repeated = repeated[repeated["size"] > 1]
-    matches = []
+    sentences = []
     if len(repeated) and (repeated["nunique"] == 1).all():
-        matches.append(
+        sentences.append(
             f"Every seed gave the same {run.primary.title} in each cell: the seed changes nothing. Is it used? No "
             "effect can be tested."
         )
@@ -54,11 +54,11 @@ def idle(run: Run) -> list[str]:
         pairs = [pair for pair in _pairs(run, name) if pair[0] in wide and pair[1] in wide]
         both = [wide[[off, on]].dropna() for off, on in pairs]
         if sum(map(len, both)) > 1 and all((rows.iloc[:, 0] == rows.iloc[:, 1]).all() for rows in both):
-            matches.append(
+            sentences.append(
                 f"{name} changes nothing: with and without it, every {run.primary.title} is the same to the last "
                 "digit. Does the setting reach the training?"
             )
-    return matches
+    return sentences
 
 
 def _pairs(run: Run, name: str) -> list[tuple[str, str]]:

@@ -220,7 +220,7 @@ def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int
 def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
     """Sentences for a terminal or a report: what the plan sees, what one more block buys, blocks for round effects."""
     what = EFFECTS[planned.effect]
-    first = f"{'an' if what[0] in 'ae' else 'a'} {what}"
+    an_effect = f"{'an' if what[0] in 'ae' else 'a'} {what}"
     number = planned.hypotheses
     test = f"{what}, by block, 80% power, {percent(planned.alpha)} level"
     test += f" shared by {number} hypotheses" if number > 1 else ""
@@ -240,7 +240,7 @@ def describe(planned: Plan, repeats: Repeats | None = None) -> list[str]:
         lines = [
             f"With {planned.blocks} seeds, effects of {_effect(planned.detectable, planned)} or more are detectable "
             f"({test}); with one more seed, {more}.",
-            f"Expected {percent(1 - planned.alpha)} interval of {first}: "
+            f"Expected {percent(1 - planned.alpha)} interval of {an_effect}: "
             f"±{_effect(planned.half_width, planned)}; with one more seed, "
             f"±{_effect(planned.half_width_next, planned)}.",
         ]

@@ -99,45 +99,45 @@ def _sqrt(variance: float) -> float:
 
 def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what makes the table weak; empty when nothing does."""
-    matches = []
+    sentences = []
     fit: TwoWayFit = scale.fit
     if not fit.inference.paired:
         if fit.n_blocks < FEW_BLOCKS:
-            matches.append(
+            sentences.append(
                 f"A cell has only {fit.n_blocks} runs: Welch's intervals are wide, and approximate where runs scatter "
                 "unequally. Five runs of each cell would do much better."
             )
     elif len(fit.cells) > 1 and fit.df < 1:
-        matches.append("No interval can be given: this takes at least two blocks with the same cells.")
+        sentences.append("No interval can be given: this takes at least two blocks with the same cells.")
     elif 1 < fit.n_blocks < FEW_BLOCKS:
-        matches.append(
+        sentences.append(
             f"Only {fit.n_blocks} blocks: intervals have {fit.n_blocks - 1} degree{'s' if fit.n_blocks > 2 else ''} of "
             "freedom and are wide. Five blocks would do much better."
         )
     if variance.sampling > sqrt(0.5) * variance.total:
-        matches.append(
+        sentences.append(
             "Sampling noise is more than half of the variance between seeds: evaluate more samples or more repeats "
             "before training more seeds."
         )
     if variance.intra_block < -0.1:
-        matches.append(
+        sentences.append(
             f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
             "different blocks, so sharing seeds within a block did not help here."
         )
     if lost_cells:
-        matches.append(
+        sentences.append(
             f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of "
             "these cells look better than they are; the report shows the effects with bad values in their place, too."
         )
     gain = scale.gains.get(BASE)
     if gain and gain.has_interval and gain.high < 0:
-        matches.append("The full method is clearly worse than base, so there is no gain to share.")
+        sentences.append("The full method is clearly worse than base, so there is no gain to share.")
     elif gain and gain.has_interval and not gain.low > 0:
-        matches.append("The total gain over base is not clear of zero, so no share of it is given.")
+        sentences.append("The total gain over base is not clear of zero, so no share of it is given.")
     elif gain and gain.has_interval and gain.value < CLEAR * gain.se:
-        matches.append(
+        sentences.append(
             f"The total gain is only {gain.value / gain.se:.1f} standard errors. Shares are shown because it came out "
             f"clear of zero; of shares so selected fewer than {fit.inference.percent} of intervals hold, and values "
             "lean to an even split."
         )
-    return tuple(matches)
+    return tuple(sentences)

@@ -203,12 +203,13 @@ class Study:
 
     def _tables(self) -> Sequence[Table]:
         from branchwise.analysis.report import tables
+        from branchwise.analysis.report.claims import claims_table
         from branchwise.analysis.report.looks import decided_table
         from branchwise.analysis.report.wording import with_titles
 
         analyses = [self._findings]
         visible = [
-            tables.claims_table(analyses),
+            claims_table(analyses),
             decided_table(self._findings),
             tables.attribution_table(analyses),
             tables.cell_table(self._findings),

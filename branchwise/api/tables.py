@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from branchwise.analysis.across import Across
-    from branchwise.analysis.compare import Comparison
+    from branchwise.analysis.comparison import Comparison
     from branchwise.analysis.importers.run_table import RunTable
 
 
@@ -132,7 +132,7 @@ def compare(
         >>> round(float(compare(table, group="method", value="loss").differences.raw[0]), 3)
         -0.03
     """
-    from branchwise.analysis.compare import compare_groups, compare_runs
+    from branchwise.analysis.comparison import compare_groups, compare_runs
     from branchwise.analysis.importers.options import ImportOptions
 
     with input_errors():

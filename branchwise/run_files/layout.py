@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 RESULTS = "results"  # the folder of runs, unless the user names another storage
@@ -78,3 +80,36 @@ def remove(path: Path) -> None:
     else:
         with suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder that takes the place of `target` at once, and only when the block ends without an error.
+
+    Args:
+        target: The folder to be made or replaced.
+
+    Yields:
+        An empty folder next to it.
+
+    Raises:
+        OSError: A folder cannot be made, or a file not be written to the disk.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        staging.chmod(0o755)
+        yield staging
+        for path in staging.iterdir():
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        if target.exists() or target.is_symlink():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+            target.rename(old / target.name)
+            staging.rename(target)
+            remove(old)
+        else:
+            staging.rename(target)
+    finally:
+        remove(staging)

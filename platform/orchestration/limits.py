@@ -42,10 +42,10 @@ class Spent:
 
     def text(self) -> str:
         """`0.5 h, 2.0 GPU hours, cost 7`."""
-        lines = [f"{self.hours:.3g} h"]
-        lines += [f"{self.gpu_hours:.3g} GPU hours"] if self.gpu_hours else []
-        lines += [f"cost {self.cost:.3g}"] if self.cost else []
-        return ", ".join(lines)
+        parts = [f"{self.hours:.3g} h"]
+        parts += [f"{self.gpu_hours:.3g} GPU hours"] if self.gpu_hours else []
+        parts += [f"cost {self.cost:.3g}"] if self.cost else []
+        return ", ".join(parts)
 
 
 def spent_of(manifest: Mapping[str, Any]) -> Spent:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from mirror import both, swap
 
+from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.figures import style
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.report.plots.attribution import attribution_plots
-from branchwise.analysis.report.tables import attribution_table, check_tables, claims_table, effect_tables
+from branchwise.analysis.report.tables import attribution_table, check_tables, effect_tables
 from branchwise.analysis.statistics.measures.curves import Curve
 from branchwise.analysis.statistics.model import Estimate
 

@@ -13,7 +13,8 @@ import pytest
 
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.report.build import numbers_of
-from branchwise.analysis.report.tables import attribution_table, claims_table
+from branchwise.analysis.report.claims import claims_table
+from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.text import with_minus
 from branchwise.analysis.statistics.findings import analyse
 
@@ -23,10 +24,10 @@ KEPT = sorted((ROOT / "docs/evidence").rglob("*.run"))
 
 def check(kept: Path) -> None:
     """The numbers beside a run's tables are those of the tables, and the page shows them."""
-    staging = kept.with_suffix("")
-    committed, created = (json.loads(text) for text in (staging.with_suffix(".json").read_text(), numbers_of(kept)))
+    base = kept.with_suffix("")
+    committed, created = (json.loads(text) for text in (base.with_suffix(".json").read_text(), numbers_of(kept)))
     _same(committed, created, kept.name)
-    words = _words(staging.with_suffix(".html").read_text(encoding="utf-8"))
+    words = _words(base.with_suffix(".html").read_text(encoding="utf-8"))
     for part in parts(load_run(kept)):
         findings = analyse(part)
         for table in (claims_table([findings]), attribution_table([findings])):

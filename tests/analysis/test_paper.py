@@ -75,6 +75,20 @@ def test_tidy_numbers_are_those_of_report(whole: Path, paper: Path) -> None:
     assert len(arms) == len(runs[0]["arms"])
 
 
+def test_paper_replaces_its_own_files_alone(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "paper"
+    assert main([str(whole), "--paper", str(out)]) == 0
+    (out / "notes.tex").write_text("mine")
+    before = (out / "branchwise-paper.txt").read_text()
+    (out / "branchwise-paper.txt").write_text(f"{before}\ntable-gone.tex")
+    (out / "table-gone.tex").touch()
+    assert main([str(whole), "--paper", str(out)]) == 0
+    assert (out / "notes.tex").read_text() == "mine"
+    assert not (out / "table-gone.tex").exists()
+    assert (out / "branchwise-paper.txt").read_text() == before
+    assert not list(out.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.records.teachers import value_of_teacher
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.tables import claims_table
+from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.statistics.findings import analyse
 
 LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from one teacher, all others from another

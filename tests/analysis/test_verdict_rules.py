@@ -17,7 +17,8 @@ from rich.console import Console
 from branchwise.analysis.declared.factors import Factor, Grid, combinations
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.tables import attribution_table, claims_table
+from branchwise.analysis.report.claims import claims_table
+from branchwise.analysis.report.tables import attribution_table
 from branchwise.analysis.report.terminal import show
 from branchwise.analysis.statistics.attribution import headline_effect
 from branchwise.analysis.statistics.findings import Findings, analyse

@@ -200,9 +200,9 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         pytest.fail("a sweep was started")
 
     def run(*arguments: str, storage: Path = tmp_path / "storage") -> str:
-        current = tmp_path / "here"
-        current.mkdir(exist_ok=True)
-        monkeypatch.chdir(current)
+        folder = tmp_path / "here"
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(run_sweep, "run_sweep", nothing_runs)
         before = sorted(tmp_path.rglob("*"))
         given = ["--storage", str(storage), *arguments]

@@ -125,18 +125,18 @@ def finished(run: Path) -> dict[str, tuple[int, bytes]]:
 
 def differences(run: Path, undisturbed: Path) -> list[str]:
     """In which tables and columns the results of `run` are not those of `undisturbed`, bit for bit."""
-    matches = []
+    wrong = []
     for file in sorted(undisturbed.glob("*.parquet")):
         tables = [pd.read_parquet(folder / file.name) for folder in (run, undisturbed)]
         ours, reference = (table.drop(columns=list(OF_RUN), errors="ignore") for table in tables)
         if len(ours) != len(reference) or list(ours) != list(reference):
-            matches.append(f"{file.name}: {len(ours)} rows for {len(reference)}, or other columns")
+            wrong.append(f"{file.name}: {len(ours)} rows for {len(reference)}, or other columns")
             continue
         # repr tells every float from every other, and NaN equals itself.
-        matches += [
+        wrong += [
             f"{file.name}: {name}" for name in ours if list(map(repr, ours[name])) != list(map(repr, reference[name]))
         ]
-    return matches
+    return wrong
 
 
 def resume(storage: Path, name: str, *arguments: object) -> int:

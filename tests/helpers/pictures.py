@@ -26,10 +26,10 @@ def make_folder(folder: Path, side: int, grey: bool, each: int = 60) -> Path:
     portrait = Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"
     photographs.append(Image.open(portrait).convert("RGB"))
     draws = np.random.default_rng(0)
-    for name, (which, (remaining, top, right, bottom)) in REGIONS.items():
+    for name, (which, (left, top, right, bottom)) in REGIONS.items():
         picture = photographs[which]
         width, height = picture.size
-        region = picture.crop((int(remaining * width), int(top * height), int(right * width), int(bottom * height)))
+        region = picture.crop((int(left * width), int(top * height), int(right * width), int(bottom * height)))
         (folder / name).mkdir(parents=True)
         for number in range(each):
             size = int(draws.integers(side, 2 * side))

@@ -84,19 +84,19 @@ def load_trainable(
     """
     if name.startswith(session.PREFIX):
         return _of_function(session.lookup(name), name, json.dumps(settings or {}))
-    current = resolve_folder(folder)
+    resolved = resolve_folder(folder)
     path, colon, function = BUILT_IN.get(name, name).partition(":")
-    module = import_from(path, None if name in BUILT_IN else current)
+    module = import_from(path, None if name in BUILT_IN else resolved)
     if colon:
         if not callable(getattr(module, function, None)):
             raise AttributeError(f"{module.__file__} has no function {function!r}")
         return _of_function(getattr(module, function), name, json.dumps(settings or {}))
-    if current is not None:
-        _searched[:] = dict.fromkeys([*_searched, str(current)])
+    if resolved is not None:
+        _searched[:] = dict.fromkeys([*_searched, str(resolved)])
         if imports and _names_a_function(settings or {}):
-            _append(current)
+            _append(resolved)
     if hasattr(module, "from_settings"):
-        return _of_settings(module.from_settings, json.dumps(settings or {}), current)
+        return _of_settings(module.from_settings, json.dumps(settings or {}), resolved)
     return _completed(module)
 
 

@@ -34,9 +34,9 @@ def features_loop(config: dict[str, Any]) -> None:
     nets, key = job.feature_nets(), str(config["key"])
     refuse_changed(key, trainable.features_key(spec))
     rank, world_size, device = place_of_worker()
-    location: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
+    worker: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     cohort = Cohort(name=FEATURES, arms=())
-    with worker_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **location) as context:
+    with worker_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **worker) as context:
         if not nets.trained(key):
             out = context.scratch / "features"
             trainable.train_features(spec, out, context)
@@ -72,25 +72,25 @@ def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | No
     measurements = Measurements(job.run_folder())
     work = measurements.work()
     with ExitStack() as stack:
-        provided = stack.enter_context(
+        shared = stack.enter_context(
             worker_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **place)
         )
         for number, arm in enumerate(cohort.arms):
             key = trainable.evaluation_key(arm.spec)
-            context = _reporting(provided, number, len(cohort.arms))
+            context = _reporting(shared, number, len(cohort.arms))
             if (net := trainable.features_key(arm.spec)) is not None:
-                context = replace(context, features=job.feature_nets().get(net, provided.scratch / "features"))
+                context = replace(context, features=job.feature_nets().get(net, shared.scratch / "features"))
             if arm.name == TEACHER:
                 _measure_teacher(arm, key, job, context)
                 continue
             if arm.teacher is not None:
                 measured = job.teachers().read_evaluation(arm.teacher, key)
-                files = job.teachers().get_evaluation_files(arm.teacher, key, provided.scratch)
+                files = job.teachers().get_evaluation_files(arm.teacher, key, shared.scratch)
                 context = replace(context, evaluation=measured or {}, evaluation_files=files)
             folder = measurements.folder(key)
             if folder.has_record(arm.name):
                 continue
-            model = job.run_folder().get_model(arm.name, provided.scratch)
+            model = job.run_folder().get_model(arm.name, shared.scratch)
             result = trainable.measure_model(arm, model, context)
             if rank == 0 and not folder.has_record(arm.name):
                 folder.write_record(arm.name, record_of(arm, cohort.name, result))

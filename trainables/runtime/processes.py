@@ -18,13 +18,13 @@ PREFIX = "branchwise"  # of scratch folders: <prefix>-<place>-<pid>-<born>-<rand
 @cache
 def place() -> str:
     """Where process numbers mean what they mean here: this machine since its start, and its container."""
-    lines = [platform.node()]
+    parts = [platform.node()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
         try:
-            lines.append(os.readlink(source) if source.is_symlink() else source.read_text())
+            parts.append(os.readlink(source) if source.is_symlink() else source.read_text())
         except OSError:  # no Linux: the host's name must do
             continue
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def born(pid: int) -> str:
@@ -40,8 +40,8 @@ def born(pid: int) -> str:
 def scratch_folder() -> Iterator[Path]:
     """An empty folder in TMPDIR, removed afterwards; first those are removed whose processes were killed."""
     _remove_abandoned()
-    local = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
-    folder = Path(tempfile.mkdtemp(prefix=local))
+    own_prefix = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
+    folder = Path(tempfile.mkdtemp(prefix=own_prefix))
     try:
         yield folder
     finally:

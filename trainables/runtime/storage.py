@@ -171,8 +171,8 @@ class Storage:
         """Removes what processes killed while they wrote have left directly in `folder`."""
         if self.local is None:
             return  # an upload that is not closed leaves nothing to see
-        for remaining in inside(self.local, folder).glob(".*.tmp"):
-            remove(remaining)
+        for leftover in inside(self.local, folder).glob(".*.tmp"):
+            remove(leftover)
 
     def put_folder(self, source: Path, name: str) -> None:
         """Stores a copy of the local folder `source` as `name`, replacing what was there."""

@@ -170,8 +170,8 @@ def _meta(folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
     """Files below a folder, by their path in it: names with slashes are folders."""
-    matches = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [(file.relative_to(folder).as_posix(), file) for file in matches]
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [(file.relative_to(folder).as_posix(), file) for file in files]
 
 
 def _latest_of_file(file: Path) -> str:

@@ -131,8 +131,8 @@ def _add_series(table: pa.Table, rows: dict[tuple[str, str], int], log: MetricLo
     values = pc.fill_null(series["float_value"], float("nan")).to_numpy()  # as which the export writes NaN
     order = np.argsort(pc.fill_null(series["timestamp"].cast(pa.int64()), 0).to_numpy(), kind="stable")
     for i, name in enumerate(names.dictionary.to_pylist()):
-        local = order[code[order] == i]
-        log.extend(name, row[local], steps[local], values[local])
+        selected = order[code[order] == i]
+        log.extend(name, row[selected], steps[selected], values[selected])
 
 
 def _with_scalars(table: RunTable, facts: list[dict[str, Any]], scalars: list[dict[str, Any]]) -> RunTable:

@@ -127,13 +127,13 @@ def _update(tree: dict[str, Any], content: bytes) -> None:
     """Applies an update of the config or of the summary: values to be set, and keys to be removed."""
     for item in protobuf.children(content, 1):
         path = _path(item)
-        location = tree
+        node = tree
         for key in path[:-1]:
-            below = location.get(key)
+            below = node.get(key)
             if not isinstance(below, dict):
-                below = location[key] = {}
-            location = below
-        location[path[-1]] = _value(item)
+                below = node[key] = {}
+            node = below
+        node[path[-1]] = _value(item)
     for item in protobuf.children(content, 2):
         path = _path(item)
         parent: Any = tree

@@ -15,9 +15,10 @@ from markupsafe import Markup
 from branchwise.analysis.records.comparing import differing_fields
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import tables
+from branchwise.analysis.report.claims import claims_table
+from branchwise.analysis.report.exports.links import arm_rows, folder_links
 from branchwise.analysis.report.figures import Plot, inline_svg
 from branchwise.analysis.report.headlines import answers
-from branchwise.analysis.report.links import arm_rows, folder_links
 from branchwise.analysis.report.looks import decided_table, looks_table
 from branchwise.analysis.report.measures.efficiency import efficiency_table
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
@@ -55,7 +56,7 @@ def html(
         title=" against ".join(findings.run.name for findings in analyses),
         runs=runs,
         attribution=with_titles(tables.attribution_table(analyses), analyses),
-        claims=tables.claims_table(analyses),
+        claims=claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,10 @@ from branchwise.analysis.report.numbers import csv_frame
 from branchwise.analysis.report.text import NumberStyle, Table, keep_columns, without_empty_columns
 from branchwise.analysis.report.wording import for_print
 from branchwise.analysis.statistics.findings import Findings
+from branchwise.run_files.layout import is_file_name
 
 MARK = "branchwise-paper.txt"
+HEADER = "Written by branchwise analyze --paper, which replaces these files when it runs again:"
 MAX_DIGITS = 4
 
 
@@ -63,16 +66,23 @@ def write_paper(
     }
     contents |= {f"{name}.csv": csv_frame(table).encode() for name, table in tidy.all_tables(analyses).items()}
     contents |= {f"{plot.name}.pdf": plot.pdf() for plot in plots}
-    contents[MARK] = b"Written by branchwise analyze --paper, which replaces these files when it runs again.\n"
     try:
         if folder.exists() and not (folder / MARK).is_file() and any(folder.iterdir()):
             raise RunFolderError(f"--paper {folder}: holds other files; name a new or empty folder")
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
+        before = (folder / MARK).read_text(encoding="utf-8").split("\n")[1:] if (folder / MARK).is_file() else []
+        with tempfile.TemporaryDirectory(prefix=".paper-", dir=folder) as staging:
+            marked = {**contents, MARK: "\n".join([HEADER, *contents]).encode()}
+            for name, content in marked.items():
+                (Path(staging) / name).write_bytes(content)
+            for name in marked:
+                (Path(staging) / name).replace(folder / name)
+        for name in set(before) - set(contents):
+            if is_file_name(name):
+                (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise RunFolderError(f"--paper {folder}: cannot be written: {error.strerror or error}") from error
-    return [folder / name for name in contents if name != MARK]
+    return [folder / name for name in contents]
 
 
 def _chosen(table: Table, options: PaperOptions) -> Table:

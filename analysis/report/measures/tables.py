@@ -20,9 +20,9 @@ def holds_table(measured: Remeasured) -> Table:
     rows = []
     for effects in measured.effects:
         result = effects.rows
-        lines = [(effect_text(result[name].effect, effects.attribution), with_interval(result[name].share, 100))
+        pairs = [(effect_text(result[name].effect, effects.attribution), with_interval(result[name].share, 100))
                 for name in components]  # fmt: skip
-        rows.append((effects.label, effects.metric, *(text for pair in lines for text in pair)))
+        rows.append((effects.label, effects.metric, *(text for pair in pairs for text in pair)))
     if rows and components:
         rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
     effect = f"{verb(measured.run.primary)} it by"
@@ -53,8 +53,8 @@ def evaluation_table(measured: Remeasured) -> Table:
         groups = [other.results.loc[other.results["cell"] == cell, run.primary.name] for other in runs.values()]
         rows.append((cell, *(mean_sd(*mean_and_sd(values.dropna().to_numpy(dtype=float))) for values in groups)))
     for teacher in teachers(run.arms, f"teacher_{run.primary.name}"):
-        hits = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
-        rows.append((teacher.name, *(number(nan if entry is None else entry.value) for entry in hits)))
+        same = [_same_teacher(teacher, teachers(other.arms, f"teacher_{run.primary.name}")) for other in runs.values()]
+        rows.append((teacher.name, *(number(nan if entry is None else entry.value) for entry in same)))
     return Table(
         title="Cells under each evaluation", name="evaluations",
         columns=("cell", *(f"{other.primary.title}, {name}" for name, other in runs.items())),

@@ -33,28 +33,28 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 def attribution_bars(findings: Findings) -> Plot | None:
     """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
     scale = natural(findings)
-    matches = [row for row in scale.rows if row.effect.known]
-    if not matches:
+    estimated = [row for row in scale.rows if row.effect.known]
+    if not estimated:
         return None
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(matches))
+    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(estimated))
     kinds = (
         ("Shapley value", "shapley", "o"),
         ("leave-one-out", "leave_one_out", "s"),
         ("add-one-in", "add_one_in", "^"),
     )
-    low, high = span(getattr(row, name) for row in matches for _, name, _ in kinds)
+    low, high = span(getattr(row, name) for row in estimated for _, name, _ in kinds)
     axes.set_xlim(low, high)
     for i, (label, name, marker) in enumerate(kinds):
-        for j, row in enumerate(matches):
+        for j, row in enumerate(estimated):
             estimate: Estimate = getattr(row, name)
             if i == 0 and estimate.known:
                 axes.barh(j - 0.24, estimate.value, height=0.22, color=colour(0), alpha=0.3)
             interval(axes, estimate, j + (i - 1) * 0.24, colour(i), marker, label if j == 0 else "")
-    rows(axes, [component_title(findings.run, row.component) for row in matches])
+    rows(axes, [component_title(findings.run, row.component) for row in estimated])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     _legend_below(figure, axes)
-    message = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in matches if r.effect.known)
+    message = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in estimated if r.effect.known)
     alt = (
         f"Shapley values, leave-one-out and add-one-in with {findings.run.inference.percent} intervals; right of zero "
         f"the component helps. {message}."
@@ -114,11 +114,11 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
     """Beside the bar: right of it, or left where there is more room, and enough not to run into the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
-    remaining, right = min(start, stop), max(start, stop)
-    room_left = to_pixels((remaining, 0))[0] - to_pixels((low, 0))[0]
+    left, right = min(start, stop), max(start, stop)
+    room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
     room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
     fits_left = room_left > LABEL_INCHES * axes.figure.dpi
-    at, shift, side = (remaining, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
+    at, shift, side = (left, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
     axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
                   fontsize=7.5)  # fmt: skip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textwrap import wrap
 
+from branchwise.analysis.report.claims import evidence
 from branchwise.analysis.report.figures import GRID, INK, Plot, new_figure, render
-from branchwise.analysis.report.tables import evidence
 from branchwise.analysis.report.text import p_text, with_minus
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.findings import Findings

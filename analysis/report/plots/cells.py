@@ -36,10 +36,10 @@ def cell_forest(findings: Findings) -> Plot | None:
     components = len(findings.run.components)
     words = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
     ratios = [0.15 + max(0.22, LETTER * max(map(len, words), default=0)) * components, 2.4, 1.9]
-    figure, (remaining, middle, right) = new_figure(
+    figure, (left, middle, right) = new_figure(
         TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(visible), columns=3, width_ratios=ratios
     )
-    _matrix(remaining, visible, findings)
+    _matrix(left, visible, findings)
     _values(middle, cells, single, findings)
     _changes(right, visible, findings)
     for axes in (middle, right):

@@ -38,11 +38,11 @@ def level_panels(findings: Findings) -> Plot | None:
         min(0.75 + COLUMN * len(factors), TWO_COLUMNS), 0.2 + ROW * len(visible), len(visible), len(factors)
     )
     for scale, line in zip(visible, panels, strict=True):
-        matches = [row for row in scale.levels if row.estimate.known]
-        low, high = span(row.estimate for row in matches)
+        estimated = [row for row in scale.levels if row.estimate.known]
+        low, high = span(row.estimate for row in estimated)
         for factor, axes in zip(factors, line, strict=True):
             axes.set_ylim(low, high)
-            _levels(axes, factor, [row for row in matches if row.component == factor.name])
+            _levels(axes, factor, [row for row in estimated if row.component == factor.name])
             effect_axis(axes.yaxis, scale, low, high)
             axes.set_ylabel(axes.get_ylabel() if axes is line[0] else "", fontsize=7)
             axes.set_xlabel(component_title(findings.run, factor.name) if line is panels[-1] else "")

@@ -43,9 +43,9 @@ def cell_colour(run: Run, cell: str) -> str:
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
     """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells whose colours come again."""
     baseline = cell in run.baselines
-    location = run.baselines.index(cell) if baseline else _place(run, cell)
-    repeated = 1 if baseline else location // len(CELL_COLOURS)
-    marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + location % (len(MARKERS) - 2)]
+    at = run.baselines.index(cell) if baseline else _place(run, cell)
+    repeated = 1 if baseline else at // len(CELL_COLOURS)
+    marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + at % (len(MARKERS) - 2)]
     return {"color": cell_colour(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
 
 

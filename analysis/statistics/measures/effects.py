@@ -49,11 +49,11 @@ class Remeasured:
 
     def agreement(self, component: str) -> str:
         """Whether every evaluation leads to the sweep's conclusion on this component."""
-        lines = [effects.conclusion(component) for effects in self.effects]
-        if {"helps", "hurts"} <= set(lines):
+        conclusions = [effects.conclusion(component) for effects in self.effects]
+        if {"helps", "hurts"} <= set(conclusions):
             return "reverses"
-        same = sum(item == lines[0] for item in lines)
-        return "holds" if same == len(lines) else f"holds under {same} of {len(lines)}"
+        same = sum(item == conclusions[0] for item in conclusions)
+        return "holds" if same == len(conclusions) else f"holds under {same} of {len(conclusions)}"
 
     def as_json(self) -> list[dict[str, Any]]:
         return [

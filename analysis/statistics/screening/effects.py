@@ -24,8 +24,8 @@ class FractionRow:
     def interaction(self) -> Estimate:
         """Of a contrast of pairs, the sum of their differences of differences, as `interaction(a, b)` of a factorial
         has them: twice the estimate."""
-        first = self.estimate
-        return replace(first, value=2 * first.value, se=2 * first.se, low=2 * first.low, high=2 * first.high)
+        half = self.estimate
+        return replace(half, value=2 * half.value, se=2 * half.se, low=2 * half.low, high=2 * half.high)
 
 
 def fraction_rows(fit: TwoWayFit, grid: Grid) -> tuple[FractionRow, ...]:

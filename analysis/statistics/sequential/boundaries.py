@@ -205,12 +205,12 @@ class Boundary:
         It is the smallest alpha at which some look so far rejects, so it never rises, and a rejection stays. A nominal
         p of NaN, where a look had no test, leaves it as it was; it is NaN as long as there was none.
         """
-        matches, lowest = [], nan
+        levels, lowest = [], nan
         for look, p in zip(self.looks, nominal, strict=False):
             if not isnan(p):
                 lowest = float(np.fmin(lowest, self.alpha(look, p)))
-            matches.append(lowest)
-        return matches
+            levels.append(lowest)
+        return levels
 
 
 @lru_cache(maxsize=32)

@@ -159,32 +159,34 @@ def exploratory(run: Run, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 def notes(run: Run) -> list[str]:
     """Where the arms come from, and what that does to the verdicts."""
-    hits = []
+    sentences = []
     if reused := run.manifest.get("reused"):
         taken = ", ".join(f"{number} of {source}" for source, number in reused.items())
-        hits.append(f"Finished arms were taken from other runs ({taken}), equal in settings, seed, code and machine.")
+        sentences.append(
+            f"Finished arms were taken from other runs ({taken}), equal in settings, seed, code and machine."
+        )
     extends = run.outline.extends
     if not extends:
-        return hits
+        return sentences
     if extends.get("confirmation"):
-        return [*hits, _confirmation(extends, run.inference.alpha)]
+        return [*sentences, _confirmation(extends, run.inference.alpha)]
     name, before, now = extends["run"], int(extends["blocks"]), len(run.outline.blocks)
     if grew(run):
         rate = ""
         if before >= MIN_BLOCKS:
             error = error_of((before, now), (run.inference.alpha, run.inference.alpha))
             rate = f" errs in up to {error:.1%} of null runs ({before} blocks, then {now}), not {run.inference.error}"
-        hits.append(
+        sentences.append(
             f"Exploratory: {name} was judged after {before} blocks, and adding seeds after a verdict"
             f"{rate or f' errs more often than {run.inference.error}'}. To confirm, run fresh seeds alone: branchwise "
             f"extend {name} --blocks N --confirm."
         )
     if new := added(run):
-        hits.append(
+        sentences.append(
             f"This run adds {', '.join(new)} to {name}: its verdicts are a family of their own, and those of {name} "
             "stay as they were."
         )
-    return hits
+    return sentences
 
 
 def _confirmation(extends: Mapping[str, Any], alpha: float) -> str:

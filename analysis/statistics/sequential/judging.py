@@ -291,10 +291,10 @@ def _hypotheses(
     level = table.level(reached[-1], alpha) if reached else nan
     repeated = _repeated(settled, level)
     after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
-    matches = []
+    hypotheses = []
     for i, name in enumerate(_names(run, settled)):
         rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
-        matches.append(
+        hypotheses.append(
             Hypothesis(
                 name=name,
                 nominal=tuple(tests[i][0] for tests in history),
@@ -306,7 +306,7 @@ def _hypotheses(
                 repeated=repeated[i],
             )
         )
-    return matches
+    return hypotheses
 
 
 def _names(run: Run, settled: _Tested) -> list[str]:
@@ -320,12 +320,12 @@ def _names(run: Run, settled: _Tested) -> list[str]:
 def _repeated(settled: _Tested, level: float) -> list[Estimate]:
     """The intervals of all hypotheses at this error, in place of alpha."""
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
-    matches = []
+    intervals = []
     for verdict in settled.verdicts:
         estimate = verdict.test.estimate
         if verdict.claim.scale == "share" and estimate.has_interval and not isnan(level):
             scale = by_name.get(verdict.claim.outcome) or settled.outcomes[0]
-            matches.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
+            intervals.append(ratio(scale.fit, verdict.weights, {FULL: 1.0, BASE: -1.0}, "blocks", 1 - level))
         else:
-            matches.append(widened_test(verdict.test, level))
-    return [*matches, *(widened(row.effect, level) for scale in settled.outcomes for row in scale.rows)]
+            intervals.append(widened_test(verdict.test, level))
+    return [*intervals, *(widened(row.effect, level) for scale in settled.outcomes for row in scale.rows)]

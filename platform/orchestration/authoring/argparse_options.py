@@ -140,8 +140,8 @@ def called_name(node: ast.AST | None) -> str:
 def _calls(trees: list[ast.Module], method: str) -> Iterator[ast.Call]:
     for tree in trees:
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        matches = [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == method]
-        yield from sorted(matches, key=lambda node: (node.lineno, node.col_offset))
+        named_calls = [node for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == method]
+        yield from sorted(named_calls, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _receiver(call: ast.Call) -> str:

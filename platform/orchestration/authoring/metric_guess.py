@@ -60,8 +60,8 @@ def rank(line: str, word: str, place: int) -> tuple[int, ...]:
 
 def guess_from_source(tree: ast.Module) -> Metric | None:
     """The likeliest metric that a script prints or writes as JSON; None where none was found."""
-    matches = [*_printed(tree), *_json(tree)]
-    return max(matches, key=lambda metric: metric.rank) if matches else None
+    guesses = [*_printed(tree), *_json(tree)]
+    return max(guesses, key=lambda metric: metric.rank) if guesses else None
 
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
@@ -164,23 +164,23 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
 
 def guess_from_run(log: str, folder: Path) -> Metric | None:
     """The likeliest metric among what a run printed and the JSON files that it wrote; None where there is none."""
-    matches: list[Metric] = []
+    guesses: list[Metric] = []
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
         if line.startswith("--- ") or len(line) > MAX_LINE:
             continue
         content = printed_mapping(line)
         if content is not None:
-            matches += _from_keys(content, {}, number)
+            guesses += _from_keys(content, {}, number)
         else:
-            matches += _from_printed(line, number)
+            guesses += _from_printed(line, number)
     for file in sorted(folder.rglob("*.json")) if folder.is_dir() else []:
         try:
             content = json.loads(file.read_bytes()) if file.stat().st_size < MAX_JSON else None
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, Mapping):
-            matches += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
-    return max(matches, key=lambda metric: metric.rank) if matches else None
+            guesses += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
+    return max(guesses, key=lambda metric: metric.rank) if guesses else None
 
 
 def _from_printed(line: str, number: int) -> Iterator[Metric]:

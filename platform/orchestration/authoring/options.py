@@ -179,31 +179,31 @@ def constant(node: ast.AST | None, names: Mapping[str, Any] | None = None) -> An
 
 
 def _computed(node: ast.BinOp, names: Mapping[str, Any]) -> Any:
-    remaining, right = constant(node.left, names), constant(node.right, names)
-    if not all(isinstance(side, int | float) for side in (remaining, right)):
+    left, right = constant(node.left, names), constant(node.right, names)
+    if not all(isinstance(side, int | float) for side in (left, right)):
         return UNKNOWN
     try:
-        if isinstance(node.op, ast.Pow) and abs(remaining) <= 1e6 and abs(right) <= 64:
-            return remaining**right
-        return _BINARY[type(node.op)](remaining, right)
+        if isinstance(node.op, ast.Pow) and abs(left) <= 1e6 and abs(right) <= 64:
+            return left**right
+        return _BINARY[type(node.op)](left, right)
     except (KeyError, ZeroDivisionError, OverflowError):
         return UNKNOWN
 
 
 def module_constants(tree: ast.Module) -> dict[str, Any]:
     """The names that are assigned once at the top of a module, to values that can be read."""
-    results: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
-        value = constant(node.value, results)
+        value = constant(node.value, constants)
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             if isinstance(target, ast.Name):
-                results[target.id] = UNKNOWN if target.id in results else value
+                constants[target.id] = UNKNOWN if target.id in constants else value
             elif isinstance(target, ast.Tuple) and isinstance(value, list) and len(value) == len(target.elts):
                 names = [item.id for item in target.elts if isinstance(item, ast.Name)]
-                results |= dict(zip(names, value, strict=False)) if len(names) == len(value) else {}
-    return {name: value for name, value in results.items() if value is not UNKNOWN}
+                constants |= dict(zip(names, value, strict=False)) if len(names) == len(value) else {}
+    return {name: value for name, value in constants.items() if value is not UNKNOWN}
 
 
 def called(node: ast.AST) -> str:

@@ -215,8 +215,8 @@ class Ablation(Design):
             settings = method.patched(cell.patch).model_dump_json()
             other = rows.setdefault(settings, cell)
             if other is not cell:
-                lines = [name for name in cell.components if cell.components[name] != other.components.get(name)]
-                apart = f", which only {' and '.join(lines)} should tell apart," if lines else ""
+                differing = [name for name in cell.components if cell.components[name] != other.components.get(name)]
+                apart = f", which only {' and '.join(differing)} should tell apart," if differing else ""
                 raise UserError(
                     f"{method.file}: design: {other.cell} and {cell.cell}{apart} have the same settings, so they would "
                     "be one row twice; leave one out"

@@ -234,8 +234,8 @@ def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Ev
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(function)
-    if current := node_here():
-        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(current, soft=False))
+    if node := node_here():
+        remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
         if stop.is_set():
@@ -255,8 +255,8 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        current = node_here()
-        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != current]  # type: ignore[no-untyped-call]
+        driver_node = node_here()
+        nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != driver_node]  # type: ignore[no-untyped-call]
         requested = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 str(probe)

@@ -137,9 +137,9 @@ def _collect(plan: MeasurePlan) -> int:
         folder = measurements.folder(measure.key)
         if not folder.record_names():
             continue
-        matches = [record for record in records(folder).values() if record is not None]
-        matches.sort(key=lambda record: (record["block"], record["arm"]))
-        order = {record["arm"]: number for number, record in enumerate(matches)}
+        finished = [record for record in records(folder).values() if record is not None]
+        finished.sort(key=lambda record: (record["block"], record["arm"]))
+        order = {record["arm"]: number for number, record in enumerate(finished)}
         collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
     return plan.total - _made(plan)
 
@@ -159,7 +159,7 @@ def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
     if own not in {measure.key for measure in plan.measures}:
         return None
     repeated, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
-    lines = [
+    columns = [
         c.name
         for c in plan.space.module.COLUMNS
         if c.dtype != "string" and c.unit not in ("s", "MB") and c.name != "steps"
@@ -169,6 +169,6 @@ def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
         result = repeated.get(arm)
         if arm in names and record is not None and result is not None:
             total += 1
-            both = [name for name in lines if name in record["values"] and name in result["values"]]
+            both = [name for name in columns if name in record["values"] and name in result["values"]]
             equal += all(record["values"][name] == result["values"][name] for name in both)
     return equal, total

@@ -150,8 +150,8 @@ def _run(
             verbose=0,
         ),
     ).fit()
-    matches = [results[index] for index in range(len(results))]
-    return [(queue.begun[Path(r.path).name], str(r.error)) for r in matches if r.error is not None]
+    outcomes = [results[index] for index in range(len(results))]
+    return [(queue.begun[Path(r.path).name], str(r.error)) for r in outcomes if r.error is not None]
 
 
 def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:

@@ -32,12 +32,12 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
     """What is wrong, a sentence for each key. An unknown key explains a missing one beside it, which is left out."""
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
-    details: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for item in items:
         if item["type"] != "missing" or item["loc"][:-1] not in unknown:
-            details.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
+            messages.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
                             sentence(item, model, tree))  # fmt: skip
-    return list(details.values())
+    return list(messages.values())
 
 
 def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:

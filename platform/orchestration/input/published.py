@@ -26,5 +26,5 @@ def published_numbers(file: str, wanted: Any) -> Any:
     there = sorted(path.stem for path in folder.glob("*.yaml"))
     if wanted not in there:
         raise UserError(f"{file}: published: {wanted!r} is not allowed: {folder} has {', '.join(there) or 'nothing'}")
-    staging = folder / f"{wanted}.yaml"
-    return read_tree(str(staging), read_file(staging))
+    candidate = folder / f"{wanted}.yaml"
+    return read_tree(str(candidate), read_file(candidate))

@@ -146,8 +146,10 @@ class Display:
         """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
         self.pulse = partly or None
         fraction = partly / max(1, total)
-        rest = self._left.after(time.monotonic(), fraction)
-        self._show("measures", fraction, f"{done}/{total} made" + (f", {duration(rest)} left" if rest > 0 else ""))
+        time_left = self._left.after(time.monotonic(), fraction)
+        self._show(
+            "measures", fraction, f"{done}/{total} made" + (f", {duration(time_left)} left" if time_left > 0 else "")
+        )
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""

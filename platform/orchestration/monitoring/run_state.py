@@ -54,11 +54,11 @@ class RunState:
 
     def _read(self, read: Callable[[str], Any], names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         if self.run.files.local is not None or len(names) < 2:
-            matches = list(map(read, names))
+            states = list(map(read, names))
         else:
             with ThreadPoolExecutor(READERS) as pool:
-                matches = list(pool.map(read, names))
-        return {name: content for name, content in zip(names, matches, strict=True) if content is not None}
+                states = list(pool.map(read, names))
+        return {name: content for name, content in zip(names, states, strict=True) if content is not None}
 
 
 # Called at every look, with the arms that have been finished since the last one.

@@ -211,10 +211,12 @@ def _running(
     rate = sum(_rate(report) * len(state.unfinished(report)) for report in state.running.values())
     if rate:
         yield "speed", f"{rate:.1f} arm steps/s"
-    rest = seconds_left(state, total)
+    time_left = seconds_left(state, total)
     yield (
         "left",
-        f"about {duration(rest)}" if rest is not None else "not known before the first arms have trained a while",
+        f"about {duration(time_left)}"
+        if time_left is not None
+        else "not known before the first arms have trained a while",
     )
 
 

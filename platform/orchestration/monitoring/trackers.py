@@ -21,8 +21,8 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 @contextmanager
 def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator[Follower]:
     """A follower that tells every tracker of every finished arm; ends when all are told."""
-    details = {name: run.tracked(name) for name in names}
-    details[ALWAYS] = run.event_names()
+    logged = {name: run.tracked(name) for name in names}
+    logged[ALWAYS] = run.event_names()
     broken: set[str] = set()
 
     def tell(name: str, arm: str, record: Record) -> None:
@@ -44,8 +44,8 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
 
         def follow(state: RunState, new: Sequence[str]) -> None:
             for arm in new:
-                for name in details:
-                    if arm not in details[name]:
+                for name in logged:
+                    if arm not in logged[name]:
                         pending.append(pool.submit(tell, name, arm, state.records[arm]))
 
         yield follow

@@ -28,16 +28,16 @@ def earlier_time(plan: Plan) -> EarlierTime | None:
     if plan.target is not None or plan.storage.local is None or not plan.slots:
         return None
     expected = _settings(yaml.safe_load(plan.space.resolved()))
-    matches = []
+    earlier_runs = []
     for run in runs(plan.storage):
         try:
             if _settings(yaml.safe_load(run.read_space())) == expected and (seconds := _mean_seconds(run)):
-                matches.append((str(run.read_manifest().get("started", "")), run.name, seconds))
+                earlier_runs.append((str(run.read_manifest().get("started", "")), run.name, seconds))
         except (OSError, DamagedError, yaml.YAMLError, AttributeError):
             continue  # no run that anything can be learned from
-    if not matches:
+    if not earlier_runs:
         return None
-    _, name, seconds = max(matches)
+    _, name, seconds = max(earlier_runs)
     arms = plan.total - len(plan.arms) + sum(len(cohort.arms) for cohort in plan.cohorts)
     return EarlierTime(run=name, seconds=seconds * arms / plan.slots)
 

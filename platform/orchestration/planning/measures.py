@@ -122,8 +122,8 @@ def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
 
 def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     """Pairs of a word and a text."""
-    staging = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
-    yield "models", f"{len(plan.arms)} students of {plan.run.name}{staging}"
+    suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
+    yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
     for number, measure in enumerate(plan.measures):
         message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
         yield "" if number else "measures", f"{measure.key}  {message}"

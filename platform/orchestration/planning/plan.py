@@ -282,8 +282,8 @@ def cohort_size(space: Space) -> int | None:
 def blocking_issues(plan: Plan) -> str:
     """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
-    current = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
-    return "; ".join(filter(None, [*short, too_large(plan), *current]))
+    issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
+    return "; ".join(filter(None, [*short, too_large(plan), *issues]))
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -58,11 +58,11 @@ def hold(folder: Storage) -> Iterator[Lease]:
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
-    local = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-    local |= {"place": place(), "born": born(os.getpid())}
-    _take(folder, local)
+    claimant = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
+    claimant |= {"place": place(), "born": born(os.getpid())}
+    _take(folder, claimant)
     lease, stop = Lease(folder), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(folder, local, lease, stop), daemon=True)
+    renewer = threading.Thread(target=_renew, args=(folder, claimant, lease, stop), daemon=True)
     renewer.start()
     try:
         yield lease
@@ -71,7 +71,7 @@ def hold(folder: Storage) -> Iterator[Lease]:
         renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
         if not renewer.is_alive() and not lease.holder:
             with suppress(OSError):  # of a storage that is lost; the lease runs out by itself
-                if _is(folder, local):
+                if _is(folder, claimant):
                     folder.delete(LOCK)
 
 
@@ -95,7 +95,7 @@ def active_lease_owner(folder: Storage) -> Mapping[str, Any] | None:
     return holder if holder and _alive(holder) else None
 
 
-def _take(folder: Storage, local: Mapping[str, Any]) -> None:
+def _take(folder: Storage, holder: Mapping[str, Any]) -> None:
     with _guarded(folder):
         other = _holder(folder)
         if other and _alive(other):
@@ -104,7 +104,7 @@ def _take(folder: Storage, local: Mapping[str, Any]) -> None:
                 f"{folder.root} is in use by process {other['pid']} on {other['host']}, which gave its last sign of "
                 f"life {ago} s ago; wait for it or stop it first"
             )
-        _write(folder, local)
+        _write(folder, holder)
 
 
 @contextmanager
@@ -137,24 +137,24 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     return True
 
 
-def _renew(folder: Storage, local: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
+def _renew(folder: Storage, claimant: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         try:
             other = _holder(folder)
-            if other and other["token"] != local["token"]:
+            if other and other["token"] != claimant["token"]:
                 lease.holder = other
                 return
             if other or folder.names(""):  # a lock that was deleted or damaged is written again
-                _write(folder, local)
+                _write(folder, claimant)
         except OSError as error:
             lease.failure = error
         else:
             lease.renewals, lease.failure = lease.renewals + 1, None
 
 
-def _is(folder: Storage, local: Mapping[str, Any]) -> bool:
+def _is(folder: Storage, holder: Mapping[str, Any]) -> bool:
     other = _holder(folder)
-    return other is not None and other["token"] == local["token"]
+    return other is not None and other["token"] == holder["token"]
 
 
 def _holder(folder: Storage) -> Any:
@@ -165,5 +165,5 @@ def _holder(folder: Storage) -> Any:
         return None
 
 
-def _write(folder: Storage, local: Mapping[str, Any]) -> None:
-    folder.write_json(LOCK, {**local, "renewed": time.time()})
+def _write(folder: Storage, holder: Mapping[str, Any]) -> None:
+    folder.write_json(LOCK, {**holder, "renewed": time.time()})

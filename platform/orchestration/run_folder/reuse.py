@@ -50,7 +50,7 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
     if not space.has_trainable:
         return []  # a dry run cannot tell which of them are equal
     expected = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
-    current = circumstances(space) if sources else {}
+    conditions = circumstances(space) if sources else {}
     found: dict[str, ReusedArm] = {}
     for source in sources:
         run = run_named(storage, source, "reuse")
@@ -59,7 +59,7 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
         other = read_space_like(run, space)
         if other is None:
             raise UserError(f"reuse {source}: its trainable is another one; it must be {space.trainable}")
-        _refuse_others(source, run.read_manifest(), current)
+        _refuse_others(source, run.read_manifest(), conditions)
         for record in records(run).values():
             if record is None or record["status"] != "done" or record["kind"] == "search":
                 continue
@@ -87,18 +87,18 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
     return seed, spec.model_dump_json(), teacher
 
 
-def _refuse_others(source: str, manifest: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+def _refuse_others(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
     """Raises UserError where the run was made by other code, other versions or on another machine."""
     there = manifest.get("versions") or {}
     differing = [
-        f"{what} ({manifest.get(key)} there, {current[key]} here)"
+        f"{what} ({manifest.get(key)} there, {conditions[key]} here)"
         for key, what in (("code_sha256", "code"), ("machine", "machine"), ("python", "Python"))
-        if manifest.get(key) is None or manifest.get(key) != current[key]
+        if manifest.get(key) is None or manifest.get(key) != conditions[key]
     ]
     differing += [
-        f"{name} ({there.get(name)} there, {current['versions'][name]} here)"
+        f"{name} ({there.get(name)} there, {conditions['versions'][name]} here)"
         for name in DECIDE_NUMBERS
-        if there.get(name) != current["versions"][name]
+        if there.get(name) != conditions["versions"][name]
     ]
     if differing:
         raise UserError(

@@ -98,8 +98,8 @@ class OpenStudy:
         """What was measured of a suggestion, by column: of several seeds, the means."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
-        matches = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
-        return matches[0] if len(matches) == 1 else _means(matches)
+        measured = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
+        return measured[0] if len(measured) == 1 else _means(measured)
 
     def record(self, trial: FrozenTrial, i: int = 0) -> Mapping[str, Any] | None:
         """What the worker left of a suggestion's arm; None when there is nothing that can be relied on."""

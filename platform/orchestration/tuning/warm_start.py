@@ -37,7 +37,7 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
     if not space.has_trainable:
         return ()  # a dry run cannot tell which of them it could use
     searches = space.design.searches()
-    matches: list[WarmStartTrial] = []
+    trials: list[WarmStartTrial] = []
     for name in dict.fromkeys(name for search in searches for name in search.options.warm_start):
         run = run_named(storage, name, "design.warm_start:")
         if not run.begun():
@@ -48,8 +48,8 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
                 f"design.warm_start: {name}: none of its finished arms has settings that this space could try; "
                 "everything outside design.knobs must be equal"
             )
-        matches += usable
-    return tuple(matches)
+        trials += usable
+    return tuple(trials)
 
 
 def _usable(space: Space, searches: Sequence[CellSearch], run: RunFolder) -> Iterator[WarmStartTrial]:

@@ -182,9 +182,9 @@ def test_image_folder_must_be_as_stated(folder: Path) -> None:
 
 
 def test_flips_mirror_about_half_of_images(told: Any, tmp_path: Path) -> None:
-    remaining = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
-    remaining[..., 0] = 255
-    flipping = datasets.Dataset(remaining, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
+    left = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
+    left[..., 0] = 255
+    flipping = datasets.Dataset(left, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
     abar = torch.ones_like(schedule.cosine_alphas_cumprod())  # no noise
     drawn = batches.draw(flipping, abar, 512, 0, 0, told.context(tmp_path)).noisy
     mirrored = (drawn[:, 0, 0, 0] < 0).float().mean()

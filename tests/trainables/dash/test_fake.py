@@ -38,7 +38,7 @@ def test_step_of_every_objective(
 ) -> None:
     """Weights, averages and the optimizer stay in fp32 on their device, whatever the pass is made in."""
     # Fake parameters cannot always be moved, and all of these are where they should be.
-    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *location, **stored: self)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *args, **kwargs: self)
     patch = dict(dash.BASELINES.get(objective, {"objective": objective}))
     arm = Arm(name=objective, seed=0, spec=patched(spec, {**patch, "train.precision": precision}))
     with FakeTensorMode(allow_non_fake_inputs=True):

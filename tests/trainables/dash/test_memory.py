@@ -23,11 +23,11 @@ from branchwise.trainables.runtime.storage import storage_at
 def doubled_up_to(limit: int, asked: list[int]) -> Any:
     """Doubles rows, of which the memory holds `limit` at once."""
 
-    def work(current: slice) -> torch.Tensor:
-        asked.append(current.stop - current.start)
+    def work(part: slice) -> torch.Tensor:
+        asked.append(part.stop - part.start)
         if asked[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return 2 * torch.arange(current.start, current.stop)
+        return 2 * torch.arange(part.start, part.stop)
 
     return work
 

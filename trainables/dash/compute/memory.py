@@ -24,21 +24,21 @@ class AdaptiveBatcher:
 
     def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
         """`work` on all `rows` rows, at least one, put together: (rows, ...). Raises torch.OutOfMemoryError."""
-        done, matches = 0, []
+        done, results = 0, []
         while done < rows:
-            local = slice(done, min(rows, done + self.size))
+            part = slice(done, min(rows, done + self.size))
             try:
-                matches.append(work(local))
-                done = local.stop
+                results.append(work(part))
+                done = part.stop
                 continue
             except torch.OutOfMemoryError:
-                if local.stop - local.start == 1:
+                if part.stop - part.start == 1:
                     raise
             # Only now, since the exception held on to what had been allocated.
-            self.size = (local.stop - local.start) // 2
-            logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, local.stop - done, self.size)
+            self.size = (part.stop - part.start) // 2
+            logger.warning("%s: out of GPU memory with %d at once; now %d", self._what, part.stop - done, self.size)
             release_memory()
-        return torch.cat(matches)
+        return torch.cat(results)
 
 
 def release_memory() -> None:

@@ -68,8 +68,8 @@ def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float
     counts = _counts(net, spec)
     _, _, side = spec.data.image_shape
     rows = 2 * min(images_at_once(memory, side), spec.evaluate.samples)
-    staging = arms * LEARNED * _counts(spec.student, spec).parameters
-    return CONTEXT + data_bytes(spec) + staging + rows * counts.live * FLOAT
+    students = arms * LEARNED * _counts(spec.student, spec).parameters
+    return CONTEXT + data_bytes(spec) + students + rows * counts.live * FLOAT
 
 
 def kept_bytes(counts: Counts, precision: str) -> float:

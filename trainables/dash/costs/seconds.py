@@ -133,11 +133,11 @@ def feature_net(spec: Spec) -> str:
 
 def measured_features(spec: Spec, images: int, on: Device) -> float | None:
     """Seconds of features and distances of so many images by a rate that was measured; None where none was."""
-    matches = [
+    measured = [
         rate["seconds"] / rate["rows"] * images
         for rate in on.rates
         if rate["kind"] == FEATURES
         and rate["net"] == feature_net(spec)
         and (on.memory or rate["threads"] == on.threads)
     ]
-    return median(matches) if matches else None
+    return median(measured) if measured else None

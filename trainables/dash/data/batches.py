@@ -31,8 +31,8 @@ class Batch:
 def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, step: int, context: Context) -> Batch:
     """Batch `step` (from 0) under `seed`. On one kind of device the same whatever the number of ranks."""
     device = dataset.device
-    local = my_slice(batch_size, context)
-    indices = batch_indices(seed, step, batch_size, len(dataset))[local]
+    part = my_slice(batch_size, context)
+    indices = batch_indices(seed, step, batch_size, len(dataset))[part]
     if device.type == "cuda" and dataset.images.is_cuda:
         indices = indices.pin_memory()  # else the copy waits for all that the GPU has been asked for
         indices = indices.to(device, non_blocking=True)
@@ -41,19 +41,19 @@ def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, s
         TIMESTEPS, (batch_size,), generator=generator(seed, "timesteps", step, device), device=device
     )
     shape = (batch_size, *dataset.image_shape)
-    noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[local]
+    noise = torch.randn(shape, generator=generator(seed, "noise", step, device), device=device)[part]
     draws = torch.rand(batch_size, generator=generator(seed, "label dropout", step, device), device=device)
     images = to_float(pixels)
     if dataset.flip:
-        mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[local] < 0.5
+        mirrored = torch.rand(batch_size, generator=generator(seed, "flip", step, device), device=device)[part] < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
     return Batch(
-        noisy=add_noise(images, noise, alphas_cumprod, timesteps[local]),
+        noisy=add_noise(images, noise, alphas_cumprod, timesteps[part]),
         noise=noise,
         labels=labels,
-        timesteps=timesteps[local],
-        dropout_draws=draws[local],
+        timesteps=timesteps[part],
+        dropout_draws=draws[part],
         all_timesteps=timesteps,
-        here=local,
-        share=(local.stop - local.start) * context.world_size / batch_size,
+        here=part,
+        share=(part.stop - part.start) * context.world_size / batch_size,
     )

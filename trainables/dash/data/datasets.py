@@ -135,13 +135,13 @@ def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
 
 def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, known: str = "") -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
-    location = torch.device(device)
-    if fits(images, location):
-        images = images.to(location)
+    target = torch.device(device)
+    if fits(images, target):
+        images = images.to(target)
     counts: tuple[int, ...] = ()
     if isinstance(settings, ImageFolder):
         counts = tuple(map(len, checked_listing(settings).files))
-    return Dataset(images, labels.to(location), settings.classes, flip, location, known, counts)
+    return Dataset(images, labels.to(target), settings.classes, flip, target, known, counts)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:

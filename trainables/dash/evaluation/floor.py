@@ -22,19 +22,19 @@ def measure(settings: Data, held_out: Dataset, against: ReferenceSet, labels: st
     asks samples for.
     """
     even = labels == "balanced" and len(set(held_out.counts)) > 1
-    matches, least = against.features, against.extractor.min_samples
-    order = torch.randperm(len(matches), generator=generator(42, "halves"))
-    half = len(matches) // 2
-    first = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
-    values = _between("floor_halves", matches[first], matches[order[half : 2 * half]], least)
+    real, least = against.features, against.extractor.min_samples
+    order = torch.randperm(len(real), generator=generator(42, "halves"))
+    half = len(real) // 2
+    half_rows = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
+    values = _between("floor_halves", real[half_rows], real[order[half : 2 * half]], least)
     if isinstance(settings, TorchvisionData):
-        trained = matches
-        apart = features_of(against.extractor, held_out) if len(held_out) >= least else matches[:0]
+        trained = real
+        apart = features_of(against.extractor, held_out) if len(held_out) >= least else real[:0]
     else:
         rows = held_out_rows(settings, against.labels)
-        trained, apart = matches[~rows], matches[rows]
+        trained, apart = real[~rows], real[rows]
         if even:
-            apart = matches[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
+            apart = real[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
     return values | _between("floor_held_out", apart, trained, least)
 
 

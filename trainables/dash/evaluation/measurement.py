@@ -208,7 +208,7 @@ def _sampled_features(
 ) -> tuple[Tensor, Tensor, dict[str, float | None]]:
     """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
     image took: seconds, and megabytes at the peak of the first batch."""
-    current = range(settings.samples)[my_slice(settings.samples, context)]
+    part = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
     first, seconds, megabytes = torch.empty(0), 0.0, None
@@ -224,7 +224,7 @@ def _sampled_features(
         return against.extractor.net(pixels[part])
 
     for start in range(0, longest, size):
-        indices = current[start : start + size]
+        indices = part[start : start + size]
         if indices:
             finite = torch.ones(len(indices), dtype=torch.bool, device=dataset.device)
             began = time.perf_counter()
@@ -240,7 +240,7 @@ def _sampled_features(
             if start == 0:
                 first = in_turn(pixels, labels_of(dataset, settings, indices), dataset.classes)
         progress.advance()
-    costs = {"sample_seconds": seconds / max(1, len(current)), "sample_memory": megabytes}
+    costs = {"sample_seconds": seconds / max(1, len(part)), "sample_memory": megabytes}
     result = gather_rows(rows, settings.samples, context).cpu()
     if lost := int((~result.isfinite().all(dim=1)).sum()):
         raise FloatingPointError(

@@ -49,12 +49,12 @@ def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_siz
     size = min(subset_size, len(samples), len(reference))
     # torch-fidelity's own loop, but for a copy of all the reference in float64.
     draws = np.random.RandomState(DEFAULTS["rng_seed"])
-    matches = []
+    values = []
     for _ in range(subsets):
         actual = samples[draws.choice(len(samples), size, replace=False)]
         expected = reference[draws.choice(len(reference), size, replace=False)]
-        matches.append(kernel_mmd(actual.double().numpy(), expected.double().numpy()))
-    return float(np.mean(matches))
+        values.append(kernel_mmd(actual.double().numpy(), expected.double().numpy()))
+    return float(np.mean(values))
 
 
 def inception_score(logits: Tensor) -> float:

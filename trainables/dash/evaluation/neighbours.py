@@ -38,7 +38,7 @@ def radii(rows: Tensor, device: torch.device | str) -> Tensor:
     """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
     count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
     centre = _centre(rows, device)
-    matches = []
+    distances = []
     for part in parts(rows, TILE):
         block = part.to(device).double() - centre
         nearest = torch.full((len(block), 0), math.inf, device=device, dtype=torch.float64)
@@ -46,8 +46,8 @@ def radii(rows: Tensor, device: torch.device | str) -> Tensor:
             squares, slack = _squares(block, other.to(device).double() - centre)
             tile = torch.cat([nearest, torch.where(squares <= slack, 0, squares)], dim=1)
             nearest = tile.topk(min(count, tile.shape[1]), largest=False).values
-        matches.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
-    return torch.cat(matches).sqrt()
+        distances.append(nearest[:, [min(k, count - 1) for k in NEAREST]])
+    return torch.cat(distances).sqrt()
 
 
 def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
@@ -81,12 +81,12 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
         reached = torch.zeros(len(other), dtype=torch.bool, device=device)
         held = torch.zeros(len(other), dtype=torch.bool, device=device)
         for begin in range(0, len(samples), TILE):
-            current = slice(begin, begin + TILE)
-            squares, slack = _squares(samples[current].to(device).double() - centre, other)
-            hits[current] |= (squares <= wide + slack).any(dim=1)
-            reached |= (squares <= sample_squares[current, None] + slack).any(dim=0)
+            tile = slice(begin, begin + TILE)
+            squares, slack = _squares(samples[tile].to(device).double() - centre, other)
+            hits[tile] |= (squares <= wide + slack).any(dim=1)
+            reached |= (squares <= sample_squares[tile, None] + slack).any(dim=0)
             within = squares < near - slack
-            inside[current] += within.sum(dim=1)
+            inside[tile] += within.sum(dim=1)
             held |= within.any(dim=0)
         recalled.append(reached)
         covered.append(held)

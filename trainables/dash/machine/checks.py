@@ -147,16 +147,16 @@ def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any)
     students = steps.begin(fixtures.arms_of(spec, 1, **settings), held)
     ((arm, trainee),) = students.values()
     held_here = held if drawn_there else fixtures.setting(spec, fixtures.context("cpu"))
-    own, matches = {arm.name: 0.0}, []
+    own, losses = {arm.name: 0.0}, []
     for step in range(STEPS):
         modes.begin_step(trainee.settings.mode, on)
         size, at = spec.train.batch_size, held_here
         batch = batches.draw(at.dataset, at.alphas_cumprod, size, arm.seed, step, at.context)
         steps.learn_from(_on(batch, device), students, held, step, own)
         trainee.log(step)
-        matches += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
+        losses += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
     modes.choose("exact", device)
-    return matches
+    return losses
 
 
 def _on(batch: Batch, device: str) -> Batch:

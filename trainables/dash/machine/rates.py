@@ -107,8 +107,8 @@ def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterato
         elapsed[count] = fixtures.mean_seconds(step, on.device, seconds)
         working = working or fixtures.working_bytes(step, on.device)
     arm = max((elapsed[TOGETHER] - elapsed[1]) / (TOGETHER - 1), 1e-6)
-    first = _pass("train", spec.student, passes * batch, way)
-    yield {**rate_of(first, *_images(spec), on.threads, arm), "working": working}
+    train_pass = _pass("train", spec.student, passes * batch, way)
+    yield {**rate_of(train_pass, *_images(spec), on.threads, arm), "working": working}
     shared = max(elapsed[1] - arm, 1e-6)
     yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, way), *_images(spec), on.threads, shared)
 
@@ -117,8 +117,8 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     """A step of the teacher's training, on one worker's part of the batch."""
     teacher = trained_teacher(spec)
     complete = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), way)
-    first = replace(complete, rows=_affordable(complete, spec, on.threads, seconds, on.device))
-    settings = teacher.model_copy(update={"batch_size": first.rows, **way})
+    affordable = replace(complete, rows=_affordable(complete, spec, on.threads, seconds, on.device))
+    settings = teacher.model_copy(update={"batch_size": affordable.rows, **way})
     dataset, alphas_cumprod = fixtures.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
     net = unet.build(settings, *_images(spec), settings.own_seed)
     modes.prepare(net.to(on.device), settings.mode, on)
@@ -129,23 +129,26 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
         steps.take_teacher_step(trainee, settings, dataset, alphas_cumprod, next(numbers), on)
 
     elapsed = fixtures.mean_seconds(step, on.device, seconds)
-    return {**rate_of(first, *_images(spec), on.threads, elapsed), "working": fixtures.working_bytes(step, on.device)}
+    return {
+        **rate_of(affordable, *_images(spec), on.threads, elapsed),
+        "working": fixtures.working_bytes(step, on.device),
+    }
 
 
 @torch.inference_mode()
 def _sampling(net: UNet, spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
     """A sampler's pass under guidance."""
     complete = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, way)
-    first = replace(complete, rows=_affordable(complete, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
+    sample_pass = replace(complete, rows=_affordable(complete, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
     model = unet.build(net, *_images(spec), seed=0).to(on.device).eval()
     modes.prepare(model, way["mode"], on)
-    chosen, null = range(first.rows // 2), spec.data.classes
+    chosen, null = range(sample_pass.rows // 2), spec.data.classes
     labels = sampling.balanced_labels(chosen, null, on.device)
     noise = sampling.starting_noise(0, chosen, spec.data.image_shape, on.device)
     denoise = sampling.guided(model, labels, null, scales(2.0, on.device), way["precision"])
     sample, alphas_cumprod = sampling.sampler(spec.evaluate.sampler), schedule.cosine_alphas_cumprod(on.device)
     elapsed = fixtures.mean_seconds(lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds)
-    return rate_of(first, *_images(spec), on.threads, elapsed / SAMPLER_STEPS)
+    return rate_of(sample_pass, *_images(spec), on.threads, elapsed / SAMPLER_STEPS)
 
 
 def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:

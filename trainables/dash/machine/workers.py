@@ -40,12 +40,12 @@ def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, f
         held = fixtures.setting(spec, fixtures.context(own, rank=rank, world_size=count))
         students = steps.begin(fixtures.arms_of(spec, 1), held)
         ((arm, trainee),) = students.values()
-        matches = []
+        curve = []
         for step in range(last):
             steps.take_step(students, held, step, {arm.name: 0.0})
             trainee.log(step)
-            matches += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
+            curve += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
         if rank == 0:
-            (Path(folder) / "losses.json").write_text(json.dumps(matches))
+            (Path(folder) / "losses.json").write_text(json.dumps(curve))
     finally:
         dist.destroy_process_group()

@@ -119,12 +119,12 @@ def _features(spec: Spec) -> dict[str, Any]:
     """What tells a feature space from the data set's default one, which adds nothing."""
     if spec.features == features.full_name(None, spec.data):
         return {}
-    details: dict[str, Any] = {"features": spec.features}
+    description: dict[str, Any] = {"features": spec.features}
     if (key := features_key(spec)) is not None:
-        details["classifier"] = key
+        description["classifier"] = key
     if features.is_function(spec.features):
-        details["source"] = features.source_sha256(spec.features)
-    return details
+        description["source"] = features.source_sha256(spec.features)
+    return description
 
 
 def comparability_key(spec: Spec) -> str:

@@ -38,15 +38,15 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
             )
         )
     if spec.features in PRETRAINED and not weights_file(spec.features).is_file():
-        net, location = PRETRAINED[spec.features], weights_file(spec.features)
+        net, file = PRETRAINED[spec.features], weights_file(spec.features)
         needed.append(
             RequiredFile(
                 what=f"weights of {spec.features}",
                 source=net.url,
-                place=location,
+                place=file,
                 size=net.size,
                 sha256=net.sha256,
-                fetch=functools.partial(download, net, location),
+                fetch=functools.partial(download, net, file),
             )
         )
     return tuple(needed)

@@ -143,7 +143,7 @@ class _Walk:
         self, folder: Path, status: os.stat_result, above: frozenset[tuple[int, int]]
     ) -> list[tuple[Path, Identity]]:
         """The images of one class, at any depth."""
-        matches = []
+        images = []
         waiting = [(folder, status, above)]
         while waiting:
             current, status, above = waiting.pop()
@@ -161,10 +161,10 @@ class _Walk:
                 elif _suffix(entry.name) not in SUFFIXES:
                     self.skipped[_suffix(entry.name) or "without a suffix"] += 1
                 elif stat.S_ISREG(inner.st_mode):
-                    matches.append((Path(entry.path), _identity(inner)))
+                    images.append((Path(entry.path), _identity(inner)))
                 else:
                     self.irregular.append(entry.path)
-        return sorted(matches)
+        return sorted(images)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
         """What lies in a folder and is not hidden, with the status of what a link leads to."""

@@ -70,9 +70,9 @@ class Trainee:
     def learn(self, losses: Losses, step: int) -> None:
         """Back-propagates and takes optimizer step `step` (from 0). No host synchronisation."""
         losses.total.backward()
-        for staging in self._beside:
-            if staging.grad is not None:
-                average_(staging.grad, self._context)
+        for parameter in self._beside:
+            if parameter.grad is not None:
+                average_(parameter.grad, self._context)
         if self.masks is not None:  # of weights that stay zero: they must not count in the norm that is clipped
             pruning.apply_to_gradients(self.parameters, self.masks)
         rate = optimization.learning_rate(step, self.settings)

@@ -134,10 +134,10 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * settings.lr, total_steps=settings.steps)
     progress = Progress(context, "train", settings.steps)
-    current = my_slice(settings.batch_size, context)
-    share = (current.stop - current.start) * context.world_size / settings.batch_size
+    part = my_slice(settings.batch_size, context)
+    share = (part.stop - part.start) * context.world_size / settings.batch_size
     for step in range(settings.steps):
-        chosen = learning[batch_indices(settings.seed, step, settings.batch_size, len(learning))][current]
+        chosen = learning[batch_indices(settings.seed, step, settings.batch_size, len(learning))][part]
         images, labels = dataset.pick(chosen)
         loss = share * functional.cross_entropy(model(images), labels)
         optimizer.zero_grad()
