@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from branchwise.analysis.importers.history.points import History, MetricLog
+from branchwise.analysis.records.comparing import flatten
 
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -213,15 +214,6 @@ def as_text(value: Any) -> str:
         plain = value.tolist() if isinstance(value, np.ndarray) else value
         return json.dumps(plain, default=str, ensure_ascii=False)
     return str(value)
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names; `None` is kept as the word it is."""
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
-    return flat
 
 
 def as_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

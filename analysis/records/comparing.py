@@ -62,17 +62,16 @@ def _difference(first: tuple[str, dict[str, Any]], second: tuple[str, dict[str, 
 
 def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
     """Settings of the space, as dotted keys, in which runs differ: what a comparison of runs compares."""
-    flat = [_flatten(run.space) for run in runs]
+    flat = [flatten(run.space) for run in runs]
     keys = sorted({key for item in flat for key in item} - {"name"})
     rows = {key: tuple(entry.get(key) for entry in flat) for key in keys}
     return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with dotted names; an empty mapping is a value."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        if isinstance(item, Mapping) and item:
-            flat |= _flatten(item, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = item
+        name = f"{prefix}{key}"
+        flat |= flatten(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
     return flat

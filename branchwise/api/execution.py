@@ -6,8 +6,7 @@ import contextlib
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from rich.console import Console
 
@@ -45,23 +44,14 @@ def _difference(stored: str, expected: str) -> str:
     """The keys in which two spaces differ, in a few words."""
     import yaml
 
+    from branchwise.analysis.records.comparing import flatten
+
     old, new = yaml.safe_load(stored), yaml.safe_load(expected)
     if old.get("function", {}).get("source", "") != new.get("function", {}).get("source", ""):
         return "code"
-    keys = [
-        path
-        for path in dict.fromkeys([*_leaves(old), *_leaves(new)])
-        if _leaves(old).get(path) != _leaves(new).get(path)
-    ]
+    before, after = flatten(old), flatten(new)
+    keys = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     return f"settings: {', '.join(keys)}"
-
-
-def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by key, of sections by `section.key`."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
-    return leaves
 
 
 def execute(prepared: Plan, address: str | None, progress: bool) -> Study:

@@ -207,29 +207,10 @@ def _of_polars(frame: Any) -> pd.DataFrame:
     return pd.DataFrame(frame.to_dict(as_series=False))
 
 
-def _of_ray(results: Any) -> str | RunTable:
-    """The experiment's folder, which also says which trials were interrupted; without one, the results themselves.
+def _of_ray(results: Any) -> RunTable:
+    from branchwise.analysis.importers.trackers.ray_tune import table_of_results
 
-    Tune writes none where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, or where its storage is remote.
-    """
-    from branchwise.analysis.importers.run_table import SETTING, as_settings, from_records
-    from branchwise.analysis.importers.trackers.ray_tune import recognizes
-
-    folder = Path(results.experiment_path)
-    if recognizes(folder):
-        return str(folder)
-    rows = [
-        {
-            "trial": str(result.path).rpartition("/")[2],
-            "state": "failed" if result.error else "finished",
-            **{name: value for name, value in (result.metrics or {}).items() if name != "config"},
-            **as_settings(result.config or {}),
-        }
-        for result in results
-    ]
-    names = dict.fromkeys(name for row in rows for name in row)
-    metrics = [name for name in names if name not in ("trial", "state") and not name.startswith(SETTING)]
-    return from_records(rows, kinds=dict.fromkeys(metrics, "metric"), state="state", run_id="trial")
+    return table_of_results(results)
 
 
 def _of_optuna(study: Any) -> RunTable:

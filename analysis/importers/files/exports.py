@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from branchwise.analysis.importers.run_table import SETTING, Kind, RunTable, as_settings, count, flatten, from_records
+from branchwise.analysis.importers.run_table import SETTING, Kind, RunTable, as_settings, count, from_records
+from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 EXPERIMENTS = ("experiment_name", "experiment", "study", "experiment_id")

@@ -12,8 +12,9 @@ from branchwise.analysis.importers.files.history_csv import STEP_NAMES, read_his
 from branchwise.analysis.importers.files.yaml_text import read_yaml
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, flatten, from_log, listed
+from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settings, count, from_log, listed
 from branchwise.analysis.importers.trackers.trackio import NO_STATES
+from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 JOB, CONFIG, HYDRA = ".hydra", "config.yaml", "hydra.yaml"

@@ -43,7 +43,31 @@ def read(path: Path) -> RunTable:
         trials.append(_trial(folder, states[folder.parent]))
     if not any(trial.result for trial in trials):
         raise RunFolderError(f"{path} holds no result: none of its {len(trials)} trials has a line in {RESULTS}")
-    notes = _notes(trials)
+    return _table(path, trials, History(load=lambda name: _points(trials, name)))
+
+
+def table_of_results(results: Any) -> RunTable:
+    """Return the trials of a `ray.tune.ResultGrid`: its folder, or the results themselves where that holds none.
+
+    Tune writes no folder where TUNE_DISABLE_AUTO_CALLBACK_LOGGERS is set, and its storage may be remote.
+    """
+    path = Path(results.experiment_path)
+    if recognizes(path):
+        return read(path)
+    trials = [
+        Trial(
+            folder=path / str(result.path).rpartition("/")[2],
+            settings=result.config or {},
+            result={name: value for name, value in (result.metrics or {}).items() if name != "config"},
+            state="failed" if result.error else "finished",
+            cut_off=False,
+        )
+        for result in results
+    ]
+    return _table(path, trials)
+
+
+def _table(path: Path, trials: list[Trial], history: History | None = None) -> RunTable:
     ends_are_reported = any(trial.result.get("done") is True for trial in trials)
     rows = [_row(path, trial, ends_are_reported) for trial in trials]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -54,8 +78,8 @@ def read(path: Path) -> RunTable:
         state="state",
         experiment="experiment",
         run_id="trial",
-        notes=notes,
-        history=History(load=lambda name: _points(trials, name)),
+        notes=_notes(trials),
+        history=history,
     )
 
 

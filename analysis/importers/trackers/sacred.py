@@ -11,7 +11,8 @@ from typing import Any
 from branchwise.analysis.importers.files.folders import relative, walk
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, count, flatten, from_log, listed
+from branchwise.analysis.importers.run_table import RunTable, count, from_log, listed
+from branchwise.analysis.records.comparing import flatten
 
 RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.json"
 

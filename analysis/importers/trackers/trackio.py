@@ -10,7 +10,8 @@ from typing import Any
 from branchwise.analysis.importers.files.sqlite_file import is_database, open_copy, tables
 from branchwise.analysis.importers.history.points import MetricLog
 from branchwise.analysis.importers.reader import Reader
-from branchwise.analysis.importers.run_table import RunTable, flatten, from_log
+from branchwise.analysis.importers.run_table import RunTable, from_log
+from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 NO_STATES = (
