@@ -128,7 +128,11 @@ def _numbers(run: Run) -> Check:
         reported = json.loads(read_bytes(run.folder, f"{REPORT}/{file.name}") or b"")
     except (RecursionError, ValueError) as error:
         return Check("numbers", False, f"{file} cannot be read: {error}")
-    difference = next(_differences(reported, json.loads(numbers_of(run.folder)), ""), None)
+    try:
+        computed = json.loads(numbers_of(run.folder))
+    except IncomparableError as error:
+        return Check("numbers", False, f"the arms give no report: {error}")
+    difference = next(_differences(reported, computed, ""), None)
     if difference:
         return Check("numbers", False, f"report/ablation.json differs from what the arms give in {difference}")
     return Check("numbers", True, "report/ablation.json is what the arms give")
