@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import run_sweep
 import yaml
+from users import another_user
 
+from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.plan import plan_new
 from branchwise.orchestration.run_folder.plan_file import read_plan, write_plan
 from branchwise.orchestration.space import load_space
@@ -186,3 +188,25 @@ def test_note_of_another_user_is_none(surface_space: Path, tmp_path: Path, state
         from branchwise.orchestration.run_folder.trust import is_trusted
 
         assert not is_trusted(plan.run.read_originals())
+
+
+@pytest.mark.parametrize("text", [FUNCTION, COMMAND])
+def test_code_that_this_user_cannot_read_is_named(text: str, folder: Path, tmp_path: Path) -> None:
+    run = received(text, folder, tmp_path / "storage")
+    read_plan("run", run, trust=True, dry_run=True)  # imports what the next call needs
+    with another_user(folder), pytest.raises(UserError) as refusal:
+        read_plan("run", run, trust=True, dry_run=True)
+    assert str(refusal.value) == (
+        f"run received: {folder}, where its code lies, cannot be read: Permission denied; ask its owner for access, or "
+        "start a run of your own from a copy"
+    )
+
+
+def test_run_needs_no_folder_that_it_does_not_read(surface_space: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    plan = plan_new(load_space(surface_space.rename(private / "space.yaml")), storage_at(tmp_path / "storage"), "own")
+    write_plan(plan.run, plan.space, plan.cohorts)
+    expected = read_plan("run", plan.run, trust=True, dry_run=False)[0]
+    with another_user(private):
+        assert read_plan("run", plan.run, trust=True, dry_run=False)[0] == expected

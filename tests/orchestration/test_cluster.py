@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray._private.utils import check_version_info, compute_version_info
 
 from branchwise.orchestration.execution.cluster import connect, refusal
 from branchwise.orchestration.run_folder.code import own_files
@@ -42,6 +43,17 @@ def test_of_servers_traceback_only_its_end_is_told() -> None:
     assert message == (
         "--address ray://head:10001: no Ray cluster answers there: "
         "RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err for detailed logs."
+    )
+
+
+@pytest.mark.parametrize(("ray", "python"), [("2.48.0", "3.11.7"), (None, "3.9.1"), ("3.0.0.dev0", "3.12.3")])
+def test_cluster_of_other_versions_names_both(ray: str | None, python: str) -> None:
+    ours, our_python = compute_version_info()
+    with pytest.raises(RuntimeError) as mismatch:
+        check_version_info({"ray_version": ray or ours, "python_version": python}, "node 10.0.0.7")
+    assert refusal("10.0.0.1:6379", mismatch.value) == (
+        f"--address 10.0.0.1:6379: the cluster runs Ray {ray or ours} on Python {python}, this program Ray {ours} on "
+        f"Python {our_python}; install the cluster's versions here, or this program's on every node of the cluster"
     )
 
 

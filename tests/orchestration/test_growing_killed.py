@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,28 +129,29 @@ def test_killed_runs_that_grow_are_those_that_nobody_disturbed(storage: Storage,
     assert_alike(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), complete)
 
 
-@pytest.mark.long(150)
-def test_runs_that_grow_are_killed_on_ray(tmp_path: Path) -> None:
-    space, storage = tmp_path / "grows.yaml", tmp_path / "runs"
-    space.write_text(SPACE.replace("steps: 3", "steps: 3, seconds_per_step: 0.1"))
-    log = tmp_path / "log"
+@pytest.mark.long(180)
+def test_runs_killed_on_ray_are_those_that_nobody_disturbed(storage: Storage, tmp_path: Path) -> None:
+    file, log = tmp_path / "grows.yaml", tmp_path / "log"
+    file.write_text(SPACE.replace("steps: 3", "steps: 3, seconds_per_step: 0.1"))
 
-    def run(name: str, *arguments: object, kill_at: int = 0) -> Path:
-        process = start(*arguments, "--storage", storage, "--name", name, log=log)
-        while kill_at and len(list((storage / name / "arms").glob("[!.]*.json"))) < kill_at:
+    def killed_on_ray(name: str, *arguments: object, arms: int) -> Path:
+        process = start(*arguments, "--storage", storage.root, "--name", name, log=log)
+        run = Path(storage.path(name))
+        while len(list(run.glob("arms/[!.]*.json"))) < arms:
             assert process.poll() is None, log.read_text()
-        if kill_at:
-            assert kill("driver", process)
-            process.wait()
-            assert resume(storage, name) == 0, storage.with_suffix(".log").read_text()
-        else:
-            assert process.wait() == 0, log.read_text()
-        return storage / name
+            time.sleep(0.05)
+        assert kill("driver", process)
+        process.wait()
+        assert len(list(run.glob("arms/[!.]*.json"))) < state(run)["arms"], "nothing was left to resume"
+        assert resume(Path(storage.root), name) == 0, Path(storage.root).with_suffix(".log").read_text()
+        return run
 
-    first = run("first", "--space", space)
-    assert_alike(run("second", "--space", space, kill_at=7), first)
-    arms = 5 * state(first)["stopped_after"]
-    more = "--extend", "first", "--blocks", state(first)["stopped_after"] + 2
-    assert_alike(run("more-killed", *more, kill_at=arms + 3), run("more", *more))
-    fixed = "--space", space, "--set", "design.blocks=9", "--reuse", "first"
-    assert_alike(run("reusing-killed", *fixed, kill_at=arms + 3), run("reusing", *fixed))
+    first = carry_out(plan_new(load_space(file), storage, "first"))
+    assert_alike(killed_on_ray("first-killed", "--space", file, arms=7), first)
+    blocks = state(first)["stopped_after"]
+    more = carry_out(plan_extended(storage, Extension(name="first", blocks=blocks + 2), "more"))
+    extend = "--extend", "first", "--blocks", blocks + 2
+    assert_alike(killed_on_ray("more-killed", *extend, arms=5 * blocks + 3), more)
+    reusing = carry_out(plan_new(load_space(file, ["design.blocks=9", "reuse=[first]"]), storage, "reusing"))
+    reuse = "--space", file, "--set", "design.blocks=9", "--reuse", "first"
+    assert_alike(killed_on_ray("reusing-killed", *reuse, arms=5 * blocks + 3), reusing)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from users import another_user
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.monitoring import status
@@ -204,3 +205,19 @@ def test_interrupt_tells_what_continues_where_and_how(
     ]
     assert output[3].split()[0] == sys.executable
     assert output[3].endswith(f"--resume sweep --storage {run.storage.root}")
+
+
+def test_list_shows_runs_that_cannot_be_read(run: RunFolder, tmp_path: Path) -> None:
+    private = RunFolder(run.storage, "private")
+    private.write_plan({"space_sha256": ""})
+    lines(run.storage)  # imports what the next call needs
+    with another_user(tmp_path / "private"):
+        listed = lines(run.storage)
+        assert latest_run(run.storage).name == "sweep"
+    assert [line.split()[:2] for line in listed[1:]] == [["private", "unreadable"], ["sweep", "stopped"]]
+
+
+def lines(storage: Storage) -> list[str]:
+    stream = io.StringIO()
+    print_list(storage, Console(file=stream, width=200))
+    return stream.getvalue().splitlines()

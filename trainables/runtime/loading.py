@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -193,10 +194,10 @@ def resolve_folder(folder: str) -> Path | None:
     if not folder:
         return None
     path = Path(folder)
-    if path.is_dir():
+    if os.path.isdir(path):  # False, too, where another user's folders cannot be read
         return path
     copies = (Path(item) / path.name for item in sys.path if item)
-    return next((copy for copy in copies if copy.is_dir()), path)
+    return next((copy for copy in copies if os.path.isdir(copy)), path)
 
 
 def may_define(file: Path, name: str) -> bool:

@@ -395,9 +395,16 @@ class FeatureNets(ContentAddressed):
 
 
 def runs(storage: Storage) -> list[RunFolder]:
-    """The runs of a storage that have begun, by name."""
+    """The runs of a storage that have begun, by name; folders that this user cannot read count as runs."""
     folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
-    return [folder for folder in folders if folder.begun()]
+    return [folder for folder in folders if _perhaps_begun(folder)]
+
+
+def _perhaps_begun(folder: RunFolder) -> bool:
+    try:
+        return folder.begun()
+    except PermissionError:
+        return True
 
 
 def _checked(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -38,6 +39,7 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a space start where the command was given
     "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",  # 60 s are too few on a machine with ten processes a core
     # At the default of 60 s Ray may end this process, with exit code 1, before the watchdog has told why.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "180",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
@@ -60,7 +62,10 @@ NOT_IN_TIME = (
     "Starting Ray client server failed",
     "Proxy failed to Connect to backend",
     "node timed out during startup",
+    "error message from the dashboard",
 )
+# What `ray.init` raises where the cluster runs other versions (`ray._private.utils.check_version_info`).
+VERSIONS = re.compile(r"started with: Ray: (\S+) Python: (\S+) .*started with: Ray: (\S+) Python: (\S+)")
 
 
 def address_of(option: str | None) -> str | None:
@@ -298,13 +303,24 @@ def _refuse_silence(address: str, source: str) -> None:
 
 
 def refusal(address: str | None, error: Exception, source: str = "--address") -> str:
-    text = str(error).strip()
-    text = text.splitlines()[-1] if "Traceback" in text else " ".join(text.split())
-    if "ersion mismatch" in text:
-        return f"{source} {address}: versions must be the same on both sides: {text}"
+    text, line = str(error).strip(), " ".join(str(error).split())
+    if "ersion mismatch" in line:
+        return f"{source} {address}: {_mismatch(line)}"
+    text = text.splitlines()[-1] if "Traceback" in text else line
     if "Failed to connect to Ray cluster" in text:
         text += ", which is what a wrong token leads to as well: RAY_AUTH_TOKEN must be that of the cluster"
     return f"{source} {address}: no Ray cluster answers there: {text}" if address else f"Ray does not start: {text}"
+
+
+def _mismatch(text: str) -> str:
+    """The versions on both sides, out of Ray's own words where they are as expected."""
+    match = VERSIONS.search(text)
+    if match is None:
+        return f"versions must be the same on both sides: {text}"
+    return (
+        f"the cluster runs Ray {match[1]} on Python {match[2]}, this program Ray {match[3]} on Python {match[4]}; "
+        "install the cluster's versions here, or this program's on every node of the cluster"
+    )
 
 
 def _quoted_python() -> dict[str, Any] | None:

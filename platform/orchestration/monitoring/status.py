@@ -35,7 +35,7 @@ class Overview:
     """One run in a line."""
 
     name: str
-    state: str  # running, finished, interrupted, failed; stopped: it ended unexpectedly
+    state: str  # running, finished, interrupted, failed; stopped: it ended unexpectedly; unreadable: another user's
     done: int
     total: int
     started: str
@@ -100,6 +100,13 @@ def print_list(storage: Storage, console: Console) -> None:
 
 
 def overview(run: RunFolder) -> Overview:
+    try:
+        return _overview(run)
+    except PermissionError:
+        return Overview(name=run.name, state="unreadable", done=0, total=0, started="", holder=None)
+
+
+def _overview(run: RunFolder) -> Overview:
     manifest = run.read_manifest()
     counts = manifest.get("arms_by_status")
     holder = active_lease_owner(run.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.run_files.layout import FORMAT, PLAN, SPACE
 from branchwise.run_files.sealing import DamagedError, read_sealed_json, sha256
-from branchwise.trainables import Cohort
+from branchwise.trainables import BUILT_IN, Cohort
 from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
 from branchwise.trainables.runtime.storage import Storage
@@ -85,11 +86,29 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
         if not trust:
             refuse_untrusted(option, run, originals)
         record(run, originals)
+    _refuse_unreadable(option, run, originals, plan["space_folder"])
     space = parse_space(run.space_path(), originals[SPACE], folder=plan["space_folder"], imports=not dry_run)
     if dry_run and not trust and not is_trusted(originals):
         notice = f"{untrusted(run, originals)} It asks for --trust"
         space = replace(space, notices=(*space.notices, notice))
     return space, plan["cohorts"]
+
+
+def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, bytes], folder: str) -> None:
+    """Raises UserError when the run's own code lies in a folder that this user may not read."""
+    trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", "dash")
+    if not folder or (trainable in BUILT_IN and trainable != "command"):
+        return
+    try:
+        with os.scandir(folder):
+            os.stat(os.path.join(folder, os.curdir))
+    except PermissionError as error:
+        raise UserError(
+            f"{option} {run.name}: {folder}, where its code lies, cannot be read: {error.strerror}; ask its owner for "
+            "access, or start a run of your own from a copy"
+        ) from error
+    except OSError:
+        pass  # the trainable reports missing files
 
 
 def read_space_like(run: RunFolder, space: Space) -> Space | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import pickle
 import subprocess
 import sys
 import zlib
@@ -96,9 +98,31 @@ def test_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any],
     assert [f.name for f in tmp_path.iterdir()] == ["teacher.pth"]
 
 
-def test_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not a readable PyTorch checkpoint"):
-        import_checkpoint(saved({"ema_state_dict": print}, tmp_path), 10, 16, tmp_path / "out")
+class Code:
+    """Runs `touch FILE` when it is unpickled freely."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.file}",)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_file_that_would_run_code_is_refused(tmp_path: Path, form: str) -> None:
+    file, mark = tmp_path / "teacher.pth", tmp_path / "ran"
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(Code(mark)))
+    else:
+        torch.save({"ema_state_dict": Code(mark)}, file, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(ValueError, match="only tensors and plain containers are loaded") as refusal:
+        import_checkpoint(file, 10, 16, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"the checkpoint cannot be read: .* only tensors .* delete it from"):
+        checkpoint.from_bytes(file.read_bytes(), "cpu")
+    assert str(refusal.value).startswith(f"{file} is not a readable PyTorch checkpoint: it ")
+    assert "posix.system" in str(refusal.value) or form == "pickle"
+    assert "weights_only" not in str(refusal.value)
+    assert not mark.exists()
 
 
 def test_folder_serves_as_teacher_and_must_fit_data(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -55,11 +54,9 @@ def _read(file: Path) -> tuple[dict[str, Tensor], Tensor, float]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist")
     try:
-        # Nothing but tensors and plain containers is ever unpickled.
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{file} is not a readable PyTorch checkpoint: {reason}") from error
+        content = checkpoint.read_tensors(file, "cpu")
+    except ValueError as error:
+        raise ValueError(f"{file} is not a readable PyTorch checkpoint: {error}") from error
     try:
         state, tirt = content["ema_state_dict"]["shadow"], content["tirt_state_dict"]
         adjustment, gamma = tirt["importance_adjustment"], tirt["snr_gamma"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
+import re
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from diffusers import UNet2DModel
@@ -13,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from branchwise.trainables.dash.settings.addresses import CONFIG, CURRICULUM, WEIGHTS
+
+_REFUSED = re.compile(r"GLOBAL (\S+)")  # what torch names of a pickle that refers to code
 
 
 def save_model(folder: Path, net: nn.Module, importance: Tensor) -> None:
@@ -61,6 +66,27 @@ def to_bytes(state: dict[str, Any]) -> bytes:
 
 
 def from_bytes(content: bytes, device: torch.device | str) -> dict[str, Any]:
-    """What `to_bytes` packed, its tensors on `device`; nothing but tensors and plain containers is accepted."""
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    """What `to_bytes` packed, its tensors on `device`. Raises ValueError for what is anything else."""
+    try:
+        state: dict[str, Any] = read_tensors(io.BytesIO(content), device)
+    except ValueError as error:
+        raise ValueError(
+            f"the checkpoint cannot be read: {error}; delete it from the run's checkpoints to start from the beginning"
+        ) from error
     return state
+
+
+def read_tensors(source: Path | BinaryIO, device: torch.device | str) -> Any:
+    """What a file of PyTorch holds: nothing but tensors and plain containers is ever unpickled.
+
+    Raises ValueError that says why it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickles that are no checkpoints
+            return torch.load(source, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own message advises to run the code
+        match = _REFUSED.search(str(error))
+        what = f"it refers to {match[1]}" if match else "it is a pickle of another kind"
+        raise ValueError(f"{what}, and only tensors and plain containers are loaded") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
