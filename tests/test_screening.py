@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import branchwise as bw
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report import REPORT_SCHEMA
 from branchwise.analysis.report.build import build_report
+from branchwise.analysis.report.screening.tables import stages_table
 from branchwise.analysis.statistics.findings import Findings, analyse
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning.follow_up import follow_up_space
@@ -226,6 +228,17 @@ def test_two_stages_in_one_report(storage: Storage, screened: Path) -> None:
     assert content["first_stage"]["seeds"] == [0, 1, 2, 3, 4]
     assert content["claims"][0]["verdict"] == "supported"
     assert content["screening"] is None
+    assert verdicts(analyse(load_run(folder)))["c1"] == "confirmed"
+    mirrored = copy.deepcopy(load_run(folder))
+    for effect in mirrored.space["design"]["follow_up_of"]["effects"].values():
+        effect["value"] = -effect["value"]
+    opposite = verdicts(analyse(mirrored))
+    assert (opposite["c1"], opposite["c5"], opposite["c2"]) == ("reversed", "not shown", "not confirmed")
+
+
+def verdicts(findings: Findings) -> dict[str, str]:
+    """What the fresh seeds say, by component."""
+    return {str(row[0]): str(row[-1]) for row in stages_table(findings).rows}
 
 
 def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 from ray._private.utils import check_version_info, compute_version_info
 
-from branchwise.orchestration.execution.cluster import connect, refusal
+from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.execution.cluster import cluster, connect, refusal
 from branchwise.orchestration.run_folder.code import own_files
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.runtime.loading import resolve_folder
@@ -55,6 +57,25 @@ def test_cluster_of_other_versions_names_both(ray: str | None, python: str) -> N
         f"--address 10.0.0.1:6379: the cluster runs Ray {ray or ours} on Python {python}, this program Ray {ours} on "
         f"Python {our_python}; install the cluster's versions here, or this program's on every node of the cluster"
     )
+
+
+def test_dead_address_is_blamed_on_what_named_it(surface_space: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    for option, source in ((None, "RAY_ADDRESS"), ("127.0.0.1:1", "--address")):
+        with (
+            pytest.raises(UserError, match=f"^{source} 127.0.0.1:1: no Ray cluster answers there"),
+            cluster(option, tmp_path / "log", load_space(surface_space)),
+        ):
+            pass
+
+
+def test_python_without_docstrings_is_refused(root: Path) -> None:
+    asked = "from branchwise.orchestration.planning.machine import without_docstrings; print(without_docstrings())"
+    for options, refused in (([], False), (["-OO"], True)):
+        run = subprocess.run(
+            [sys.executable, *options, "-c", asked], cwd=root, capture_output=True, text=True, check=True
+        )
+        assert ("docstrings" in run.stdout) == refused
 
 
 @pytest.mark.parametrize(("failures", "joined"), [(2, True), (3, False)])

@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 from users import another_user
 
-from branchwise.orchestration.errors import UserError
+from branchwise.orchestration.errors import FeaturesFailedError, FeaturesRefusedError, LostError, UserError
+from branchwise.orchestration.execution.ending import classify_exit
 from branchwise.orchestration.monitoring import status
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.status import (
@@ -28,7 +29,7 @@ from branchwise.orchestration.monitoring.status import (
     seconds_left,
     watch_state,
 )
-from branchwise.orchestration.monitoring.terminal import print_interrupted
+from branchwise.orchestration.monitoring.terminal import print_failed, print_interrupted
 from branchwise.trainables.runtime.run_folder import RunFolder, Teachers
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -205,6 +206,19 @@ def test_interrupt_tells_what_continues_where_and_how(
     ]
     assert output[3].split()[0] == sys.executable
     assert output[3].endswith(f"--resume sweep --storage {run.storage.root}")
+
+
+@pytest.mark.parametrize(("error", "advised"), [(FeaturesFailedError, True), (FeaturesRefusedError, False)])
+def test_resume_is_advised_where_it_helps(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], error: type[LostError], advised: bool
+) -> None:
+    ending = classify_exit(error("right on 0.500 of 20 images"), begun=True)
+    plan: Any = SimpleNamespace(run=run, storage=run.storage)
+    print_failed(plan, ending.sentence, "runs", ending.resumable, "branchwise run")
+    message = capsys.readouterr().err
+    assert ending.code == 3
+    assert message.startswith("branchwise run: right on 0.500 of 20 images. 2 finished arms are kept.")
+    assert ("To resume" in message) == advised
 
 
 def test_list_shows_runs_that_cannot_be_read(run: RunFolder, tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ def test_folders_replace_each_other(storage: Storage, model: Path, tmp_path: Pat
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
+def test_folder_that_cannot_be_copied_is_named(model: Path, tmp_path: Path) -> None:
+    os.mkfifo(model / "pipe")
+    with pytest.raises(OSError, match="named pipe") as failure:
+        storage_at(tmp_path / "runs").put_folder(model, "student")
+    assert str(failure.value) == f"{tmp_path}/runs/student: `{model}/pipe` is a named pipe"
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_list_of_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path) -> None:
     storage_at(tmp_path).put_folder(model, "student")
     checked = subprocess.run(

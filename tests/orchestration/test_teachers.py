@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
+from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
 from branchwise.trainables.runtime.ray_worker import Job, evaluate_teacher, record_of, run_cohort_here, worker_context
@@ -121,15 +123,44 @@ def test_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> 
     assert table.loc["base-b0", "hp.teacher.steps"] == 40
 
 
-def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
-    job = Job(
+def job_of(plan: Plan) -> Job:
+    return Job(
         trainable="surface", spec=plan.space.spec.model_dump(mode="json"), storage=plan.storage.root, run=plan.run.name,
         workers=0, threads=1, gpus=0.0,
     )  # fmt: skip
+
+
+def test_deleted_teacher_is_named_and_trained_again(plan: Plan) -> None:
+    short, long = plan.teachers
+    for teacher in (short, long):
+        train(plan, teacher.key, {"metric": "surface", "value": 20.0}, '{"steps": 4}')
+    folder = Path(plan.storage.path(f"teachers/{short.key}"))
+    waiting = next(cohort for cohort in plan.cohorts if cohort.teacher == short.key)
+
+    def run() -> None:
+        run_cohort_here(waiting, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+
+    shutil.move(folder, folder.with_name("gone"))
+    with pytest.raises(FileNotFoundError, match=f"^{folder}: not found; the teacher was deleted during the run, and"):
+        run()
+    assert not plan.run.record_names()
+    assert [teacher.trained for teacher in find_teachers(plan.space, plan.storage)] == [False, True]
+    shutil.move(folder.with_name("gone"), folder)  # as a resume leaves it
+    (folder / "teacher.json").unlink()
+    with pytest.raises(DamagedError, match=f"{folder}/teacher.json is damaged"):
+        run()
+    with pytest.raises(UserError, match=f"delete {folder} to have the teacher trained again"):
+        find_teachers(plan.space, plan.storage)
+    (folder / "teacher.json").write_text('{"steps": 4}')
+    run()
+    assert set(plan.run.record_names()) == {arm.name for arm in waiting.arms}
+
+
+def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> None:
     for teacher, steps in zip(plan.teachers, (1, 40), strict=True):
         train(plan, teacher.key, {"metric": "surface", "value": 20.0}, json.dumps({"steps": steps}))
     for cohort in plan.cohorts:
-        run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+        run_cohort_here(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
     for block in (0, 1):
         full, base = (plan.run.read_record(f"{cell}-b{block}") for cell in ("short_teacher", "base"))
         assert (full["teacher"], base["teacher"]) == tuple(teacher.key for teacher in plan.teachers)

@@ -251,7 +251,7 @@ def worker_context(
     with scratch_folder() as scratch:
         folder, evaluation, files = None, None, None
         if cohort.teacher is not None:
-            folder = job.teachers().get(cohort.teacher, scratch)
+            folder = _teacher_folder(job, cohort.teacher, scratch)
             settings = job.module().evaluation_key(cohort.arms[0].spec)
             evaluation = job.teachers().read_evaluation(cohort.teacher, settings)
             if evaluation is None and needs_features:
@@ -282,6 +282,17 @@ def worker_context(
             workspaces=run.workspaces(),
             log=lambda arm, text: _log(run, arm, text),
         )
+
+
+def _teacher_folder(job: Job, key: str, scratch: Path) -> Path:
+    """A local folder with the teacher. Raises FileNotFoundError and DamagedError."""
+    try:
+        return job.teachers().get(key, scratch)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{job.teachers().path(key)}: not found; the teacher was deleted during the run, and `branchwise resume` "
+            "trains it again"
+        ) from error
 
 
 def _log(run: RunFolder, arm: Arm, text: str) -> None:

@@ -32,6 +32,7 @@ from branchwise.run_files.sealing import (
 )
 
 RETRY_SECONDS = 30  # for a storage that cannot be reached
+UPLOAD_BYTES = 8 << 20  # of a file at a time
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")  # of URIs
 _LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[^/]*://")
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
@@ -181,7 +182,7 @@ class Storage:
         if self.local is None:
             self.delete(f"{name}/{SUMS}")
             for file in files:
-                self.write(f"{name}/{file}", (source / file).read_bytes())
+                self._upload(source / file, f"{name}/{file}")
             self.write(f"{name}/{SUMS}", listed)
             return
         target = self._replaceable(name)
@@ -196,11 +197,21 @@ class Storage:
                 target.rename(old)
             staging.rename(target)
             _sync(target.parent)
+        except shutil.Error as error:  # of copytree: a list of what failed, and why
+            _, _, reason = error.args[0][0]
+            raise OSError(f"{target}: {reason}") from error
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         finally:
             remove(staging)
             remove(old)
+
+    def _upload(self, source: Path, name: str) -> None:
+        """Stores a local file at a URI, in parts: a kept model may be larger than the memory."""
+        system, path = self._open()
+        system.create_dir(f"{path}/{name}".rpartition("/")[0])
+        with source.open("rb") as content, system.open_output_stream(f"{path}/{name}") as stream:
+            shutil.copyfileobj(content, stream, UPLOAD_BYTES)
 
     def has_folder(self, name: str) -> bool:
         """Whether `put_folder` has stored `name` to the end."""

@@ -130,6 +130,32 @@ def test_ddim_is_diffusers_ddim(sampler: ModuleType, clipped: bool, steps: int) 
     assert_agree(sampler.sample(denoise, golden("ddim_noise"), ABAR, steps), x, 1e-4)
 
 
+def test_only_consistent_ddim_settles_under_guidance() -> None:
+    """With exact noise of four classes of images: guidance does not move their means, nor must more steps."""
+    images = 0.6 * torch.sign(torch.randn(4, 16, generator=torch.Generator().manual_seed(0)))
+    noise = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    own = images[torch.arange(64) % 4]
+
+    def guided(x: Tensor, t: int, guidance: float) -> Tensor:
+        abar = ABAR[t]
+        variance = 0.15**2 * abar + 1 - abar
+        shares = (-((x[:, None] - abar.sqrt() * images) ** 2).sum(-1) / (2 * variance)).softmax(-1)
+        cond, uncond = ((1 - abar).sqrt() / variance * (x - abar.sqrt() * mean) for mean in (own, shares @ images))
+        return cond + guidance * (cond - uncond)
+
+    def distances(sampler: ModuleType, guidance: float) -> list[float]:
+        def denoise(x: Tensor, t: int) -> Tensor:
+            return guided(x, t, guidance)
+
+        drawn = [sampler.sample(denoise, noise, ABAR, steps) for steps in (10, 50, 100)]
+        return [float((x - own).square().mean().sqrt()) for x in drawn]
+
+    assert distances(ddim_consistent, 1.5) == pytest.approx([0.10, 0.14, 0.15], abs=0.02)
+    assert distances(ddim, 0.0) == pytest.approx(distances(ddim_consistent, 0.0), abs=0.01)
+    few, more, many = distances(ddim, 1.5)
+    assert few < 0.3 < 0.9 < more < many
+
+
 def test_losses() -> None:
     table = curriculum.importance_table("transfer", golden("tirt_lambda"), ABAR, "authors", 5.0)
     weights = curriculum.batch_weights(table, golden("loss_t"))
