@@ -117,6 +117,11 @@ def _records(run: Run) -> Iterator[Check]:
         if not _alike(recorded, None if math.isnan(row) else row):
             yield Check("records", False, f"{file.name} says {recorded}, arms.parquet {row}")
             return
+    names = {file.name.removesuffix(".json") for file in files}
+    unrecorded = [str(arm) for arm, value in values.items() if not math.isnan(value) and arm not in names]
+    if unrecorded:
+        yield Check("records", False, f"arms of arms.parquet without a record: {_some(unrecorded)}")
+        return
     yield Check("records", True, f"{len(files)} records are whole, and arms.parquet has their values")
 
 

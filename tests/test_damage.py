@@ -16,9 +16,11 @@ from rich.console import Console
 from branchwise.analysis.__main__ import main as analyse
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import read_table
+from branchwise.analysis.verify import Check, checks
 from branchwise.orchestration.execution.sweep import fit
 from branchwise.orchestration.planning.machine import Cluster
 from branchwise.orchestration.planning.plan import Plan, plan_new
+from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
@@ -141,6 +143,17 @@ def test_table_that_is_gone_is_told_and_one_without_hash_is_read(tables: Path) -
 
 def test_sha256sum_checks_tables_too(tables: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tables, check=True, capture_output=True)
+
+
+def test_verify_finds_row_without_record(plan: Plan, tables: Path) -> None:
+    def records() -> Check:
+        (check,) = (check for check in checks(tables) if check.name == "records")
+        return check
+
+    write_manifest(plan.run, plan.space, status="finished", arms=plan.total)
+    assert records().holds
+    (tables / "arms/full-b0.json").unlink()
+    assert records() == Check("records", False, "arms of arms.parquet without a record: full-b0")
 
 
 @pytest.mark.slow
