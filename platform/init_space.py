@@ -11,10 +11,12 @@ if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
 from branchwise.analysis.console import one_line  # noqa: E402
-from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary  # noqa: E402
+from branchwise.orchestration.authoring.options import Unreadable  # noqa: E402
+from branchwise.orchestration.authoring.scaffold import Draft, read_script, space_text, summary  # noqa: E402
 from branchwise.orchestration.authoring.try_script import try_script  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
+from branchwise.orchestration.input.yaml_file import parse_yaml  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
 
 
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         if out.exists():
             raise UserError(f"{out} exists already; choose another --out")
         draft = read_script(options.script)
+        _give(draft, options.set)
         print(f"{options.script}: {summary(draft)}")
         if options.tries:
             draft = try_script(draft, options.script.absolute().parent, print)
@@ -42,6 +45,21 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         return 130
     print(_advice(out, text))
     return 0
+
+
+def _give(draft: Draft, overrides: list[str]) -> None:
+    """Put the values given by --set in the place of the script's defaults. Raises UserError."""
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise UserError(f"--set {override}: must be NAME=VALUE")
+        try:
+            draft.options.give(name, parse_yaml(text))
+        except KeyError as error:
+            names = ", ".join(error.args[1]) or "none"
+            raise UserError(f"--set {override}: {draft.script} has no such option; there are: {names}") from error
+        except (Unreadable, ValueError) as error:
+            raise UserError(f"--set {override}: {error}") from error
 
 
 def _advice(out: Path, text: str) -> str:
@@ -61,6 +79,13 @@ def parser(program: str | None = None) -> Parser:
         dest="tries",
         action="store_true",
         help="run the script with its defaults, to find its metric and to check seeds and components",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a value of an option in the place of the script's default, e.g. device=cpu",
     )
     return parser
 

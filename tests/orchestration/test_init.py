@@ -13,7 +13,7 @@ import init_space
 import pytest
 import try_space
 
-from branchwise.orchestration.authoring.metric_guess import guess_from_source
+from branchwise.orchestration.authoring.metric_guess import guess_from_source, guesses_from_run
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.command.settings import flat
@@ -88,6 +88,20 @@ HUGGING_FACE = """
         layers: list[int] = field(default_factory=lambda: [1])
     print(HfArgumentParser(Arguments).parse_args_into_dataclasses())
 """
+ABSL = """
+    from absl import app, flags
+    flags.DEFINE_integer("seed", 0, "x")
+    flags.DEFINE_float("lr", default=-0.5, help="x")
+    flags.DEFINE_enum("sampling", "outcome", ["external", "outcome"], "x")
+    flags.DEFINE_list("layers", ["64", "32"], "x")
+    flags.DEFINE_bool("norm", True, "x")
+    flags.DEFINE_boolean("use_ema", False, "x")
+    flags.DEFINE_bool(name="disable_aug", default=False, help="x")
+    flags.DEFINE_multi_string("tag", ["a"], "x")
+    flags.DEFINE_string("out", None, "x")
+    app.run(lambda _: print(sorted((k, v) for k, v in flags.FLAGS.flag_values_dict().items() if k in (
+        "seed", "lr", "sampling", "layers", "norm", "use_ema", "disable_aug", "tag", "out"))))
+"""
 SUBCOMMANDS = """
 import argparse
 p = argparse.ArgumentParser()
@@ -97,7 +111,7 @@ export = commands.add_parser("export")
 train.add_argument("--ema", action="store_true")
 export.add_argument("--to", default="x")
 """
-SCRIPTS = {"argparse": ARGPARSE, "click": CLICK, "typer": TYPER, "HfArgumentParser": HUGGING_FACE}
+SCRIPTS = {"argparse": ARGPARSE, "click": CLICK, "typer": TYPER, "HfArgumentParser": HUGGING_FACE, "absl": ABSL}
 
 
 def space_of(tmp_path: Path, text: str) -> tuple[str, Space]:
@@ -183,6 +197,10 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
     ("text", "source", "maximize", "percent"),
     [
         ("print(f'loss {v} test accuracy: {a}%')", {"pattern": "test accuracy: (?P<accuracy>{number})"}, True, True),
+        ("log.info('Step %d train loss: %s', i, v)", {"pattern": "train loss: (?P<loss>{number})"}, False, False),
+        ("log.log(20, 'reward %s', v)", {"pattern": "reward (?P<reward>{number})"}, True, False),
+        ("logger.info('reward {}', v)", {"pattern": "reward (?P<reward>{number})"}, True, False),
+        ("print('learning rate', v)", None, True, False),
         ("print('loss %.4f' % v)", {"pattern": "loss (?P<loss>{number})"}, False, False),
         (
             "print('Test set: Average loss: {:.4f}, Accuracy: {}/{} ({:.0f}%)'.format(a, b, c, d))",
@@ -248,7 +266,7 @@ def test_try_finds_metric_folder_and_what_changes_nothing(
         "it reads data/x.txt from where it lies: cwd is set",
         "metric accuracy (pattern: Test Accuracy: (?P<accuracy>{number})), higher is better, in per cent",
         "seed 0 once more: the same",
-        "without ghost: changes nothing",
+        "ghost off (--no-ghost): changes nothing",
     ):
         assert message in output
     assert "seed changes nothing" not in output
@@ -273,3 +291,49 @@ def test_try_says_how_script_fails(
     assert init_space.main(["train.py", "--try"]) == 2
     assert "--try: it fails with its defaults: exit code 1; it said: " in capsys.readouterr().err
     assert not (tmp_path / "train.yaml").exists()
+
+
+def test_metric_of_unknown_name_is_proposed_with_its_direction_to_check(tmp_path: Path) -> None:
+    log = "Iteration 3 exploitability 0.4\nstep 5 quality 0.25 lr 0.001 epoch 2.0\n"
+    first, second = guesses_from_run(log, tmp_path)
+    assert (first.key, first.maximize, first.known) == ("exploitability", False, True)
+    assert (second.key, second.known) == ("quality", False)
+    (entry,) = guesses_from_run("{'epoch': 1.0, 'quality': 0.25, 'learning_rate': 0.1}\n", tmp_path)
+    assert entry.source == {"key": "quality"}
+
+
+@pytest.mark.parametrize(
+    ("option", "component", "off"),
+    [
+        ('"--ema", action="store_true"', "no_ema", "--ema"),
+        ('"--use-ema", action="store_true"', "no_ema", "--use-ema"),
+        ('"--disable-dp", action="store_true"', "dp", "--disable-dp"),
+        ('"--no-aug", dest="aug", action="store_false"', "aug", "--no-aug"),
+        ('"--no-aug", type=bool, default=True', "no_aug", "--no-aug="),
+        ('"--skip-norm", action=argparse.BooleanOptionalAction, default=False', "norm", "--skip-norm"),
+        ('"--norm", action=argparse.BooleanOptionalAction, default=True', "norm", "--no-norm"),
+    ],
+)
+def test_component_names_what_script_does_by_default(option: str, component: str, off: str, tmp_path: Path) -> None:
+    _, space = space_of(tmp_path, f"import argparse\np = argparse.ArgumentParser()\np.add_argument({option})\n")
+    assert list(space.design.components) == [component]
+    assert words(space, space.design.components[component].off) == [off]
+
+
+def test_values_are_set_in_place_of_defaults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.py").write_text(textwrap.dedent(ARGPARSE))
+    given = ["--set", "steps=3", "--set", "out=o", "--set", "no-scale=true", "--set", "ema=false", "--set", "prompt=7"]
+    assert init_space.main(["s.py", *given]) == 0
+    space = parse_space("s.yaml", (tmp_path / "s.yaml").read_bytes(), folder=str(tmp_path))
+    called = words(space, {})
+    assert {"--steps=3", "--out=o", "--no-scale", "--no-ema", "--prompt=7"} <= set(called)
+    assert list(space.design.components)[:3] == ["no_ema", "no_mixup", "no_scale"]
+    assert "--ema" in words(space, space.design.components["no_ema"].off)
+    assert "--no-scale" not in words(space, space.design.components["no_scale"].off)
+    for bad in ("seed=1", "nothing=1", "steps", "ema=maybe", "steps=null"):
+        assert init_space.main(["s.py", "--out", "t.yaml", "--set", bad]) == 2
+        assert f"--set {bad}: " in capsys.readouterr().err
+    assert not (tmp_path / "t.yaml").exists()

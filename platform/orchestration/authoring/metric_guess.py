@@ -15,7 +15,15 @@ from branchwise.trainables.command.numbers import NAME, NumberPattern, compile_p
 from branchwise.trainables.command.output import plain_lines, printed_mapping
 from branchwise.trainables.metrics import POSITIVE, RATES
 
-PRINTS = ("print", "info", "debug", "warning", "write", "echo", "log", "secho")
+LOGGERS = ("info", "debug", "warning", "log", "error", "critical")  # their first text may be a template of the others
+PRINTS = ("print", "write", "echo", "secho", *LOGGERS)
+# Words beyond those that tell a metric's scale; of COSTS less is better.
+GAINS = ("score", "r2", "reward", "return", "returns", "likelihood", "elbo", "map", "ndcg", "mrr", "psnr", "ssim")
+COSTS = ("exploitability", "regret", "cost", "wer", "cer", "divergence", "deviance")
+COUNTERS = re.compile(
+    "epochs?|iter(ation)?s?|steps?|batch(es)?|episodes?|seeds?|rounds?|runs?|folds?|lr|rate|version|size|eta|cpu|gpu|"
+    "memory|samples?|examples?|param(eter)?s|elapsed|fps|it|port|rank|line|layers?|workers?|delta|epsilon|sigma|device"
+)
 VALUE = object()  # a printed value, among the literal texts of a line
 _WORDS = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
@@ -32,6 +40,7 @@ class Metric:
     source: Mapping[str, str]  # the key `metric` of a space
     maximize: bool
     percent: bool = False
+    known: bool = True  # by its name; of any other the direction is a guess
     rank: tuple[int, ...] = ()
 
 
@@ -41,13 +50,23 @@ def metric_words(text: str) -> list[str]:
 
 
 def _known(word: str) -> bool:
-    parts = re.findall(r"[a-z]+[0-9]*", word.lower())
-    return any(part in (*RATES, *POSITIVE, "score", "r2") for part in parts) and "it" not in parts
+    parts = _parts(word)
+    learning_rate = "rate" in parts and parts[:1] in (["learning"], ["lr"])
+    return (
+        any(part in (*RATES, *POSITIVE, *GAINS, *COSTS) for part in parts) and "it" not in parts and not learning_rate
+    )
 
 
 def maximized(word: str) -> bool:
-    parts = re.findall(r"[a-z]+[0-9]*", word.lower())
-    return not any(part in POSITIVE for part in parts)
+    return not any(part in (*POSITIVE, *COSTS) for part in _parts(word))
+
+
+def _is_counter(word: str) -> bool:
+    return any(COUNTERS.fullmatch(part) for part in _parts(word))
+
+
+def _parts(word: str) -> list[str]:
+    return re.findall(r"[a-z]+[0-9]*", word.lower())
 
 
 def rank(line: str, word: str, place: int) -> tuple[int, ...]:
@@ -68,9 +87,22 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) in PRINTS:
             parts: list[Any] = []
-            for index, argument in enumerate(node.args):
+            for index, argument in enumerate(_logged(node)):
                 parts += [*([" "] if index else []), *_template(argument)]
             yield from _from_template(parts, node.lineno)
+
+
+def _logged(call: ast.Call) -> list[ast.expr]:
+    """What a call prints: of info("loss %s", loss) the text with its value filled in."""
+    texts = [index for index, node in enumerate(call.args) if isinstance(constant(node), str)]
+    if called(call) not in LOGGERS or not texts or len(call.args) == texts[0] + 1:
+        return call.args
+    template, values = call.args[texts[0]], call.args[texts[0] + 1 :]
+    if _PERCENT_FORMAT.search(text := str(constant(template))):
+        return [ast.BinOp(left=template, op=ast.Mod(), right=ast.Tuple(elts=values, ctx=ast.Load()))]
+    if _BRACES.search(text):  # loguru
+        return [ast.Call(func=ast.Attribute(value=template, attr="format", ctx=ast.Load()), args=values, keywords=[])]
+    return call.args
 
 
 def _template(node: ast.expr) -> list[Any]:
@@ -99,12 +131,22 @@ def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
     return [*parts, text[end:]]
 
 
-def _from_template(parts: Sequence[Any], line: int) -> Iterator[Metric]:
-    """A metric for each value behind a word that names one; of a fraction, the rate behind it."""
+def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -> Iterator[Metric]:
+    """A metric for each value behind a word that names one; of a fraction, the rate behind it.
+
+    Args:
+        parts: Texts and VALUEs of a line.
+        line: Its number.
+        any_name: Whether a word that is not known to name a metric counts, too.
+    """
     text = "".join(part if isinstance(part, str) else "\0" for part in parts)
     for match in re.finditer("\0", text):
         before = text[: match.start()].rpartition("\n")[2]
         words = metric_words(before)
+        nearest = _WORDS.findall(before)[-1:]
+        known = bool(words) and not re.search(r"(?i)\b(learning|lr)[ _]rate\W*$", before)
+        if not known:
+            words = nearest if any_name and nearest and not _is_counter(nearest[0]) else []
         if not words:
             continue
         word = words[-1]
@@ -126,7 +168,8 @@ def _from_template(parts: Sequence[Any], line: int) -> Iterator[Metric]:
             source={"pattern": pattern},
             maximize=maximized(word),
             percent=percent,
-            rank=rank(text, word, line),
+            known=known,
+            rank=rank(text, word, line) if known else (-2, 0, 0, line),
         )
 
 
@@ -162,8 +205,8 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
                 )
 
 
-def guess_from_run(log: str, folder: Path) -> Metric | None:
-    """The likeliest metric among what a run printed and the JSON files that it wrote; None where there is none."""
+def guesses_from_run(log: str, folder: Path) -> list[Metric]:
+    """The metrics that a run may have printed, or written into JSON files: each once, the likeliest first."""
     guesses: list[Metric] = []
     for number, line in enumerate(line for text in log.splitlines() for line in plain_lines(text)):
         if line.startswith("--- ") or len(line) > MAX_LINE:
@@ -180,7 +223,10 @@ def guess_from_run(log: str, folder: Path) -> Metric | None:
             continue
         if isinstance(content, Mapping):
             guesses += _from_keys(content, {"file": file.relative_to(folder).as_posix()}, 1 << 20)
-    return max(guesses, key=lambda metric: metric.rank) if guesses else None
+    best: dict[str, Metric] = {}
+    for metric in sorted(guesses, key=lambda metric: metric.rank, reverse=True):
+        best.setdefault(metric.key.lower(), metric)
+    return list(best.values())
 
 
 def _from_printed(line: str, number: int) -> Iterator[Metric]:
@@ -193,10 +239,10 @@ def _from_printed(line: str, number: int) -> Iterator[Metric]:
             parts += [line[end : match.start()], VALUE]
             values.append(float(value.value))
             end = match.end()
-    for metric in _from_template([*parts, line[end:]], number):
+    for metric in _from_template([*parts, line[end:]], number, any_name=True):
         groups = NumberPattern(metric.source["pattern"], metric.key).search(line)
         value = groups[metric.key].value if groups and metric.key in groups else None
-        if isinstance(value, int | float):
+        if isinstance(value, float) or (metric.known and isinstance(value, int)):
             yield replace(metric, percent=metric.percent or _in_percent(metric.key, value))
 
 
@@ -207,17 +253,19 @@ def _from_keys(
         full = f"{prefix}{key}"
         if isinstance(value, Mapping) and prefix.count(".") < 3:
             yield from _from_keys(value, source, number, f"{full}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and _known(str(key)):
-            percent = _in_percent(str(key), value)
-            written = {**source, "key": full}
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            known = _known(str(key))
+            if not known and (isinstance(value, int) or _is_counter(str(key))):
+                continue
             yield Metric(
                 key=full,
-                source=written,
+                source={**source, "key": full},
                 maximize=maximized(str(key)),
-                percent=percent,
-                rank=rank(full, str(key), number),
+                percent=_in_percent(str(key), value),
+                known=known,
+                rank=rank(full, str(key), number) if known else (-2, 0, 0, number),
             )
 
 
 def _in_percent(word: str, value: float) -> bool:
-    return any(part in RATES for part in re.findall(r"[a-z]+[0-9]*", word.lower())) and 1 < value <= 100
+    return any(part in RATES for part in _parts(word)) and 1 < value <= 100

@@ -6,10 +6,10 @@ import ast
 import keyword
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from branchwise.trainables.command.words import BUILT_IN
+from branchwise.trainables.command.words import BUILT_IN, shown
 from branchwise.trainables.runtime.settings import Strict
 
 SEEDS = ("seed", "random_seed", "random_state", "manual_seed", "rng_seed", "global_seed")
@@ -32,7 +32,7 @@ class Option:
     words: tuple[str, ...]
     value: Any
     other: Any = UNKNOWN  # of a switch, the value that flips it
-    on: bool = False  # of a switch, whether it is on by default
+    on: bool = False  # of a switch, whether it is given or true by default
     choices: tuple[Any, ...] = ()
     required: bool = False  # the value is made up: the script has no default
     note: str = ""
@@ -46,11 +46,20 @@ class Option:
         return self.other is not UNKNOWN
 
 
+class NoDefaultError(Unreadable):
+    """An option that has no default, `option`: a space holds it once it is given a value."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__("it has no default")
+        self.option = option
+
+
 @dataclass
 class Options:
     """What was read of a script. `skipped` says of an option why it was left at the script's own default."""
 
     found: list[Option] = field(default_factory=list)
+    unset: list[Option] = field(default_factory=list)  # of those skipped, the ones that only lack a value
     skipped: dict[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()  # before the options: a subcommand
     fixed: tuple[str, ...] = ()  # words behind them
@@ -62,11 +71,43 @@ class Options:
             option = make()
         except Unreadable as reason:
             self.skipped[flag] = str(reason)
+            self.unset += [reason.option] if isinstance(reason, NoDefaultError) else []
             return
         if any(other.name == option.name for other in self.found):
             self.skipped[flag] = "declared twice"
         else:
             self.found.append(option)
+
+    def give(self, name: str, value: Any) -> None:
+        """Replace the default of an option.
+
+        Raises:
+            KeyError: There is no such option; its second argument has the names that there are.
+            Unreadable: The option cannot take this value.
+        """
+        option = next((o for o in [*self.found, *self.unset] if setting_name(name) == o.name), None)
+        if option is None:
+            raise KeyError(name, [option.name for option in [*self.found, *self.unset]])
+        if option.is_seed:
+            raise Unreadable("each block sets the seed; see design.first_seed")
+        if option.is_switch and isinstance(value, bool):
+            value = option.value if value == option.on else option.other
+        if isinstance(option.value, str) and isinstance(value, bool | int | float):
+            value = shown(value)
+        if checked(value) is None or (option.is_switch and value not in (option.value, option.other)):
+            raise Unreadable("must be true or false" if option.is_switch else "must be a value")
+        turned = option.is_switch and value != option.value
+        given = replace(
+            option,
+            value=value,
+            other=option.value if turned else option.other,
+            on=option.on != turned,
+            required=False,
+        )
+        self.skipped.pop(option.flag, None)
+        self.unset = [other for other in self.unset if other is not option]
+        self.found = [given if other is option else other for other in self.found]
+        self.found += [] if given in self.found else [given]
 
     @property
     def total(self) -> int:
@@ -116,14 +157,15 @@ def value_option(
     if name.removesuffix("_option") in SEEDS and (value is None or value is UNKNOWN):
         value = 0
     value = checked(value)
-    if value is None:
-        raise Unreadable("it has no default")
     if isinstance(value, list) and any(isinstance(item, list) for item in value):
         raise Unreadable("its default is a list of lists")
     placed = tuple(word.replace("{}", f"{{{name}}}") for word in words)
     listed = choices if isinstance(choices, list | tuple) else ()
     allowed = tuple(choice for choice in listed if isinstance(choice, str | int | float))
-    return Option(flag=flag, name=name, words=placed, value=value, choices=allowed, required=required, note=note)
+    option = Option(flag=flag, name=name, words=placed, value=value, choices=allowed, required=required, note=note)
+    if value is None:
+        raise NoDefaultError(option)
+    return option
 
 
 def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Option:
@@ -138,8 +180,7 @@ def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Opt
 def flag_option(flag: str, note: str = "") -> Option:
     """An option without a value that is absent by default: --ema, or --no-aug."""
     name = setting_name(flag)
-    negated = name.startswith(NEGATIONS)
-    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value="", other=flag, on=negated, note=note)
+    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value="", other=flag, note=note)
 
 
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,19 +182,51 @@ def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, name
     return value_option(flag, "FILL_IN" if required else value, (f"{flag}={{}}",), required=required)
 
 
-def absl_options(tree: ast.Module) -> Options:
-    options, names = Options(parser="absl"), module_constants(tree)
-    for node in ast.walk(tree):
-        name = called(node) if isinstance(node, ast.Call) else ""
-        if isinstance(node, ast.Call) and name.startswith("DEFINE_") and node.args:
-            flag, default = constant(node.args[0], names), constant(node.args[1], names) if len(node.args) > 1 else None
-            if not isinstance(flag, str):
-                continue
-            if name in ("DEFINE_bool", "DEFINE_boolean"):
-                options.add(flag, lambda f=flag, d=default: switch(f"--{f}", d, on=f"--{f}", off=f"--no{f}"))  # type: ignore[misc]
-            else:
-                options.add(flag, lambda f=flag, d=default: value_option(f"--{f}", d, (f"--{f}={{}}",)))  # type: ignore[misc]
+def absl_options(trees: Sequence[ast.Module]) -> Options:
+    """The flags that the modules `trees` define, the script's own first."""
+    options, names = Options(parser="absl"), {}
+    for tree in reversed(trees):
+        names |= module_constants(tree)
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    required = {
+        flag
+        for call in calls
+        if called(call) in ("mark_flag_as_required", "mark_flags_as_required") and call.args
+        for flag in _listed(constant(call.args[0], names))
+    }
+    for call in calls:
+        kind = called(call).removeprefix("DEFINE_")
+        if kind == called(call) or kind == "alias":
+            continue
+        given = dict(zip(("name", "default", "enum_values"), call.args, strict=False))
+        given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+        flag = constant(given.get("name"), names)
+        if isinstance(flag, str):
+            must = flag in required or constant(given.get("required"), names) is True
+            options.add(f"--{flag}", lambda f=flag, k=kind, g=given, m=must: _absl(f, k, g, names, m))  # type: ignore[misc]
     return options
+
+
+def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], required: bool) -> Option:
+    default = constant(given.get("default"), names)
+    if kind.startswith("multi_"):
+        raise Unreadable("it takes several values")
+    if kind in ("bool", "boolean"):
+        return switch(f"--{flag}", default, on=f"--{flag}", off=f"--no{flag}")
+    if (
+        kind in ("list", "spaceseplist")
+        and isinstance(default, list)
+        and all(isinstance(item, str) for item in default)
+    ):
+        default = ("," if kind == "list" else " ").join(default)
+    choices = constant(given.get("enum_values"), names) if kind == "enum" else ()
+    required = required and default is None
+    value = _or_made_up(default, "int" if kind == "integer" else kind, tuple(_listed(choices))) if required else default
+    return value_option(f"--{flag}", value, (f"--{flag}={{}}",), choices=choices, required=required)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if isinstance(value, str) else []
 
 
 def dataclass_options(tree: ast.Module, parser: str) -> Options:

@@ -125,7 +125,7 @@ def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> O
     if "Fire" in calls:
         return function_options(tree, "fire")
     if "absl" in imports:
-        return absl_options(tree)
+        return absl_options([tree, *modules])
     match = Options()
     if "LightningCLI" in calls or "jsonargparse" in imports:
         match.notes.append("its options come from jsonargparse, which reads the code that it runs; write them by hand")
@@ -196,7 +196,9 @@ def _metric_lines(draft: Draft) -> list[str]:
         ]
     output = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
     source = ", ".join(f"{key}: {_quoted(value)}" for key, value in metric.source.items())
-    lines = [f"  metric: {{{source}}} # {output}", f"  direction: {'maximize' if metric.maximize else 'minimize'}"]
+    check = "" if metric.known else " # CHECK: a guess, since the name does not tell"
+    direction = "maximize" if metric.maximize else "minimize"
+    lines = [f"  metric: {{{source}}} # {output}", f"  direction: {direction}{check}"]
     return [*lines, "  range: [0, 100] # printed in per cent"] if metric.percent else lines
 
 
@@ -259,8 +261,8 @@ def _component_lines(options: Sequence[Option]) -> list[str]:
     lines = []
     for name, option, other in chosen:
         comment = ""
-        if option.is_switch and not option.on:
-            comment = f" # {option.flag} is off by default: what leaving it off is worth"
+        if option.is_switch and name.startswith("no_"):
+            comment = f" # what the script's default, {name.replace('_', ' ', 1)}, is worth"
         elif not option.is_switch:
             comment = " # an example; name the parts of your method, and what switches each off"
         lines.append(f"    {name}: {{off: {{{option.name}: {_value(other)}}}}}{comment}")
@@ -268,13 +270,12 @@ def _component_lines(options: Sequence[Option]) -> list[str]:
 
 
 def _component_name(option: Option) -> str:
+    """Name what the script does by default: aug of a flag --no-aug, no_ema of a flag --ema."""
     name = option.name.lower()
-    if option.is_switch and not option.on:
-        name = f"no_{name.removeprefix('use_').removeprefix('with_')}"
-    for negation in NEGATIONS:
-        if option.is_switch and option.on and name.startswith(negation):
-            name = name.removeprefix(negation)
-            break
+    if option.is_switch:
+        negation = next((word for word in NEGATIONS if name.startswith(word)), "")
+        part = name.removeprefix(negation).removeprefix("use_").removeprefix("with_")
+        name = (part if negation else name) if option.on != bool(negation) else f"no_{part}"
     name = re.sub(r"^[^a-z]+", "", name)[:32] or "part"
     return f"use_{name}"[:32] if name in ("full", "base", "own", "teacher", "best") else name
 

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from branchwise.analysis.console import one_line
-from branchwise.orchestration.authoring.metric_guess import Metric, guess_from_run
+from branchwise.orchestration.authoring.metric_guess import Metric, guesses_from_run
 from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_with, run_arm
+from branchwise.orchestration.authoring.options import Option
 from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import parse_space
 from branchwise.trainables.command.output import missing_file
+from branchwise.trainables.command.words import filled_words
 from branchwise.trainables.runtime.processes import scratch_folder
 
 TIME_LIMIT = 600.0  # seconds of each run
+MAX_OTHERS = 6  # metrics that are named beside the likeliest
 ANY_METRIC = Metric(key="metric", source={"key": "metric"}, maximize=True)
 Say = Callable[[str], None]
 
@@ -40,7 +43,10 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
             draft = replace(draft, cwd=".")
             trial = _run(draft, folder, {}, 0, scratch / "1")
         if re.match(r"exit code|killed|time limit|command", trial.result.error):
-            raise UserError(f"{draft.script}: --try: it fails with its defaults: {trial.result.error}")
+            raise UserError(
+                f"{draft.script}: --try: it fails with its defaults: {trial.result.error}; give what it needs by "
+                "--set NAME=VALUE"
+            )
         draft = _with_metric(draft, trial, say)
         if draft.confirmed:
             _check(draft, folder, scratch, say)
@@ -49,15 +55,20 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
 
 def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
     """The draft with the metric that the run printed or wrote."""
-    guess = guess_from_run(trial.log, trial.folder)
+    guesses = guesses_from_run(trial.log, trial.folder)
+    guess = guesses[0] if guesses else None
     if trial.value is not None and draft.metric is not None and (guess is None or guess.rank <= draft.metric.rank):
         guess = draft.metric
     if guess is None:
         say("--try: nothing that it printed or wrote looks like a metric; name it under command.metric")
         return draft
     unit = ", in per cent" if guess.percent else ""
+    unit += "" if guess.known else "; its name does not tell: check command.direction"
     where = ", ".join(f"{key}: {value}" for key, value in guess.source.items())
     say(f"--try: metric {guess.key} ({where}), {'higher' if guess.maximize else 'lower'} is better{unit}")
+    others = [metric.key for metric in guesses if metric.key.lower() != guess.key.lower()]
+    if others:
+        say(f"--try: it could also be {', '.join(others[:MAX_OTHERS])}{', ...' * (len(others) > MAX_OTHERS)}")
     return replace(draft, metric=guess, confirmed=True)
 
 
@@ -86,7 +97,12 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
             change = f"{trial.value:g}; with runs that do not repeat, that may be chance"
         else:
             change = f"{trial.value:g}"
-        say(f"--try: without {name}: {change}")
+        say(f"--try: {name} off ({_as_given(option, value)}): {change}")
+
+
+def _as_given(option: Option, value: Any) -> str:
+    """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is left out."""
+    return " ".join(filled_words(option.words, {option.name: value})) or f"without {option.flag}"
 
 
 def _run(draft: Draft, folder: Path, patch: Mapping[str, Any], seed: int, scratch: Path) -> ArmTrial:
