@@ -184,7 +184,8 @@ def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, name
 
 def absl_options(trees: Sequence[ast.Module]) -> Options:
     """The flags that the modules `trees` define, the script's own first."""
-    options, names = Options(parser="absl"), {}
+    options = Options(parser="absl")
+    names: dict[str, Any] = {}
     for tree in reversed(trees):
         names |= module_constants(tree)
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
