@@ -1,5 +1,7 @@
 # Everything runs from .venv, which is made once and made again only when the requirements change.
-PYTHON ?= python3.11
+# 3.11 is the Python that constraints.txt was tested with; without it, the newest that runs here, or one of uv's.
+PYTHON ?= $(shell for version in 3.11 3.14 3.13 3.12; do \
+	if python$$version -c "" 2> /dev/null; then echo python$$version; break; fi; done)
 VENV := .venv
 READY := $(VENV)/.ready
 
@@ -44,7 +46,9 @@ pictures: $(READY)
 	$(VENV)/bin/python docs/pictures.py $(RUN)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || command -v uv > /dev/null || { \
+		echo "make: no Python 3.11 to 3.14 here; install one, or uv, or name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(if $(PYTHON),$(PYTHON) -m venv $(VENV),uv venv --quiet --seed --python 3.11 $(VENV))
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt -c constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

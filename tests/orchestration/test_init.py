@@ -302,6 +302,15 @@ def test_metric_of_unknown_name_is_proposed_with_its_direction_to_check(tmp_path
     assert entry.source == {"key": "quality"}
 
 
+def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
+    text = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--manualSeed', type=int)\n"
+    _, space = space_of(
+        tmp_path, text + "p.add_argument('--secure-rng', action='store_true')\np.add_argument('--lr', default=0.1)\n"
+    )
+    assert "--manualSeed=0" in words(space, {})
+    assert list(space.design.components) == ["lr"]
+
+
 @pytest.mark.parametrize(
     ("option", "component", "off"),
     [
@@ -337,3 +346,24 @@ def test_values_are_set_in_place_of_defaults(
         assert init_space.main(["s.py", "--out", "t.yaml", "--set", bad]) == 2
         assert f"--set {bad}: " in capsys.readouterr().err
     assert not (tmp_path / "t.yaml").exists()
+
+
+def test_folder_given_as_option_sets_cwd_where_script_fails_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    text = """
+        import argparse, os, sys
+        p = argparse.ArgumentParser()
+        p.add_argument("--root", default="../mnist")
+        p.add_argument("--lr", type=float, default=0.5)
+        o = p.parse_args()
+        if not os.path.isdir(o.root): sys.exit("no network to download it")
+        print("test accuracy", o.lr)
+    """
+    (tmp_path / "train.py").write_text(textwrap.dedent(text))
+    assert init_space.main(["train.py", "--try"]) == 2
+    assert "no network to download it; give what it needs by --set NAME=VALUE" in capsys.readouterr().err
+    assert init_space.main(["train.py", "--try", "--set", "root=digits"]) == 0
+    assert "it reads digits from where it lies: cwd is set" in capsys.readouterr().out

@@ -197,7 +197,7 @@ class CommandTrainable:
         """
         words = filled_words(command.run, values)
         if command.cwd is None:
-            words = [str(self._folder / word) if (self._folder / word).is_file() else word for word in words]
+            words = [_with_full_path(word, self._folder) for word in words]
         result = self._program(words, cwd, env)
         if result is None:
             program = words[0] if words else ""
@@ -223,6 +223,18 @@ class CommandTrainable:
             raise FileNotFoundError(
                 f"command.run: no file {script} in {folder}" + (f"; there are {', '.join(near)}" if near else "")
             )
+
+
+def _with_full_path(word: str, folder: Path) -> str:
+    """A word, or what follows the = of an option, by its full path where it is a file in `folder`."""
+    option, equals, value = word.partition("=")
+    for before, name in (("", word), (option + equals, value)):
+        try:
+            if name and (folder / name).is_file():
+                return f"{before}{folder / name}"
+        except (OSError, ValueError):  # a text too long for a name
+            continue
+    return word
 
 
 class BoundedLog:

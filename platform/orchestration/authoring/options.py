@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,7 +40,7 @@ class Option:
 
     @property
     def is_seed(self) -> bool:
-        return self.flag.lstrip("-").replace("-", "_") in SEEDS
+        return names_seed(self.flag)
 
     @property
     def is_switch(self) -> bool:
@@ -114,6 +115,11 @@ class Options:
         return len(self.found) + len(self.skipped)
 
 
+def names_seed(flag: str) -> bool:
+    """Whether an option sets the seed: --seed, --random-state, --manualSeed."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|-", "_", flag.strip("-")).lower() in SEEDS
+
+
 def setting_name(text: str) -> str:
     """The name of the setting for an option: a variable's, which neither Branchwise nor a keyword has taken."""
     name = "".join(character if character.isalnum() and character.isascii() else "_" for character in text.strip("-"))
@@ -154,7 +160,7 @@ def value_option(
 ) -> Option:
     """An option that takes a value. `words` hold {} where the placeholder goes. Raises Unreadable."""
     name = setting_name(flag)
-    if name.removesuffix("_option") in SEEDS and (value is None or value is UNKNOWN):
+    if names_seed(flag) and (value is None or value is UNKNOWN):
         value = 0
     value = checked(value)
     if isinstance(value, list) and any(isinstance(item, list) for item in value):

@@ -29,9 +29,10 @@ MAX_MODULES = 20  # beside the script, whose options are read, too
 BLOCKS = 5
 # Words in the names of switches that are no part of a method.
 TOOLING = re.compile(
-    "debug|verbose|quiet|silent|dry|save|resume|cuda|gpu|cpu|mps|xpu|accel|tpu|log|wandb|tensorboard|tqdm|progress|plot|"
+    "debug|verbose|quiet|silent|dry|save|resume|cuda|gpu|cpu|mps|xpu|accel|tpu|log|wandb|tensorboard|tqdm|progress|plots?|"
     "download|overwrite|evaluate|eval|test|only|profile|pin|workers|version|push|cache|deterministic|benchmark|ddp|"
-    "distributed|compile|visuali[sz]e|show|print|demo|display|fork|multiprocessing|sandbox|offline|hub"
+    "distributed|compile|visuali[sz]e|show|print|demo|display|fork|multiprocessing|sandbox|offline|hub|"
+    "interactive|track|uuid|secure|optimize"
 )
 REGULARISERS = (
     "dropout",

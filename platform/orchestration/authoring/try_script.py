@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,7 +38,7 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
         say(f"--try: {', '.join(required)} is required; it is run with a value that was made up")
     with scratch_folder() as scratch:
         trial = _run(draft, folder, {}, 0, scratch / "0")
-        path = missing_file(trial.log, folder)
+        path = missing_file(trial.log, folder) or _folder_given(draft, folder)
         if trial.result.status == "failed" and path and not draft.cwd:
             say(f"--try: it reads {path} from where it lies: cwd is set")
             draft = replace(draft, cwd=".")
@@ -51,6 +52,16 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
         if draft.confirmed:
             _check(draft, folder, scratch, say)
     return draft
+
+
+def _folder_given(draft: Draft, folder: Path) -> str:
+    """The first value of an option that names a folder in `folder`; empty for none.
+
+    A script that does not find its data may try to download them rather than name what is missing.
+    """
+    values = [option.value for option in draft.options.found if isinstance(option.value, str)]
+    texts = [value for value in values if value.strip("./") and not Path(value).is_absolute()]
+    return next((text for text in texts if os.path.isdir(folder / text)), "")
 
 
 def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:

@@ -37,9 +37,11 @@ def test_words_are_filled_in_and_empty_ones_left_out() -> None:
 
 
 def test_program_is_given_its_words_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
-    program(SHOWS_ITS_WORDS)
+    data = program(SHOWS_ITS_WORDS) / "data.csv"
+    data.touch()
+    given = ["data.csv", "--data=data.csv", "--no-data=x.csv", f"--prompt={'text ' * 80}"]
     tree["command"] |= {
-        "run": ["python", "train.py", "{lr}", "{ema}", "{seed}", "{checkpoints}", "{folder}"],
+        "run": ["python", "train.py", "{lr}", "{ema}", "{seed}", "{checkpoints}", "{folder}", *given],
         "metric": {"key": "accuracy"},
         "env": {"RATE": "rate {lr}"},
     }
@@ -48,6 +50,7 @@ def test_program_is_given_its_words_environment_and_folders(tree: dict[str, Any]
     words = json.loads(calls.folders["arm"]["words.json"])
     assert words[:2] == ["0.001", "7"]
     assert words[2].endswith("workspaces/arm/checkpoints")
+    assert words[4:] == [str(data), f"--data={data}", *given[2:]]
     environment = json.loads(calls.folders["arm"]["environment.json"])
     assert environment["RATE"] == "rate 0.001"
     assert environment["PWD"] != words[3]  # it was run there all the same: its files are in its folder
