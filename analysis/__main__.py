@@ -149,9 +149,10 @@ def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
 
 def _across(args: argparse.Namespace, imported: bool) -> int:
     """Print what holds across runs on different data sets; with --out, write it as a report."""
-    from branchwise.analysis.across import across, document, effects_table, write_report
+    from branchwise.analysis.across import across, write_report
     from branchwise.analysis.console import make_console
     from branchwise.analysis.records.damage import RunFolderError
+    from branchwise.analysis.report.across.tables import document, effects_table
     from branchwise.analysis.report.numbers import to_json
     from branchwise.analysis.report.terminal import rich_table
 
@@ -175,13 +176,17 @@ def _across(args: argparse.Namespace, imported: bool) -> int:
 def _explored(folders: Sequence[Path], claims: Sequence[str]) -> list[Table]:
     """A table of exploratory claims for each run."""
     from branchwise.analysis.records.damage import RunFolderError
-    from branchwise.analysis.records.folder import load_run, parts
+    from branchwise.analysis.records.folder import load_run
     from branchwise.analysis.report.claims import exploratory_table
-    from branchwise.analysis.statistics.findings import analyse, explore
+    from branchwise.analysis.statistics.findings import analyse_run, explore_run
 
     try:
-        runs = [part for folder in folders for part in parts(load_run(folder))] if claims else []
-        return [exploratory_table(analyse(run), explore(run, claims)) for run in runs]
+        runs = [load_run(folder) for folder in folders] if claims else []
+        return [
+            exploratory_table(findings, verdicts)
+            for run in runs
+            for findings, verdicts in zip(analyse_run(run), explore_run(run, claims), strict=True)
+        ]
     except ValueError as error:
         raise RunFolderError(f"--claim: {error}") from error
 

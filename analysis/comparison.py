@@ -189,6 +189,11 @@ def _side(text: str, storage: Path) -> Side:
     if ":" in text and not Path(text).exists():
         name, _, cell = text.partition(":") if not Path(text.rpartition(":")[0]).exists() else text.rpartition(":")
     run = load_run(find_run(name, storage))
+    if run.outline.across:
+        raise RunFolderError(
+            f"{text}: on several data sets ({', '.join(run.outline.across.levels)}), whose values are compared with no "
+            "others; name runs on one data set"
+        )
     if len(groups := parts(run)) > 1:
         run = groups[0]
     if run.unfinished:

@@ -14,10 +14,10 @@ from typing import Any
 from branchwise.analysis.console import make_console, one_line
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
-from branchwise.analysis.records.folder import find_run, load_run, parts
+from branchwise.analysis.records.folder import find_run, load_run
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.findings import Findings, analyse, vocabulary
+from branchwise.analysis.statistics.findings import Findings, analyse_run, vocabulary
 from branchwise.analysis.statistics.sequential.judging import LookResults
 from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files import schemas
@@ -39,12 +39,14 @@ class Check:
 def checks(folder: Path) -> list[Check]:
     """All checks of one run folder. Raises RunFolderError for a folder that is none or cannot be read."""
     run = load_run(folder)
-    findings = [analyse(part) for part in parts(run)]
+    analyses = analyse_run(run)
+    findings = analyses[0]
+    of_data_sets = [item.run for item in analyses] if run.outline.across else [run]
     return [
-        _claims(findings[0]),
+        _claims(findings),
         _space(run),
-        _stopping(run, findings[0].looks),
-        _measure(run),
+        _stopping(run, of_data_sets, findings.looks),
+        _measure(of_data_sets),
         *_records(run),
         _numbers(run),
     ]
@@ -68,18 +70,26 @@ def _space(run: Run) -> Check:
     return Check("space", not run.altered, f"space.yaml {message}")
 
 
-def _stopping(run: Run, looks: LookResults | None) -> Check:
-    """The run ended where its plan ends: with every arm of every block, no fewer and no more."""
+def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) -> Check:
+    """The run ended where its plan ends: with every arm of every block on each data set, no fewer and no more."""
     if looks and not looks.ended:
         return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
     if looks:
         run = replace(run, outline=replace(run.outline, blocks=run.outline.blocks[: looks.blocks[-1]]))
-    planned = {f"{cell}-b{block}" for block in run.outline.blocks for cell in (*run.planned, *run.baselines)}
+        of_data_sets = [run]
+    planned = {
+        item.arm(cell, block)
+        for item in of_data_sets
+        for block in run.outline.blocks
+        for cell in (*run.planned, *run.baselines)
+    }
     counted = run.arms[run.arms["kind"].isin(["cell", "baseline"])]
     more = [arm for arm in counted["arm"] if arm not in planned]
     blocks = len(run.outline.blocks)
-    judged = f"not judged: {run.unfinished}; " if run.unfinished else ""
-    for names, what in ((run.missing, "planned and not there"), (tuple(more), "there and not planned")):
+    unfinished = of_data_sets[0].unfinished
+    judged = f"not judged: {unfinished}; " if unfinished else ""
+    missing = tuple(arm for item in of_data_sets for arm in item.missing)
+    for names, what in ((missing, "planned and not there"), (tuple(more), "there and not planned")):
         if names:
             return Check("stopping rule", False, f"{judged}{len(names)} arms are {what}: {_some(names)}")
     lost = tuple(run.lost["arm"])
@@ -88,17 +98,21 @@ def _stopping(run: Run, looks: LookResults | None) -> Check:
     if looks:
         why = f"where the look after {blocks} of at most {looks.looks.max} ended the run ({looks.ended})"
         return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, {why}")
-    return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, as planned")
+    on = f" on each of {', '.join(item.data_set for item in of_data_sets)}" if run.outline.across else ""
+    return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks{on}, as planned")
 
 
-def _measure(run: Run) -> Check:
-    try:
-        check_comparable([run])
-    except IncomparableError as error:
-        return Check("measure", False, str(error))
-    samples = run.comparability.get("samples")
-    measured = f"{run.metric}, {samples:,} samples" if samples else run.metric
-    return Check("measure", True, f"the same for every arm: {measured}")
+def _measure(of_data_sets: Sequence[Run]) -> Check:
+    measured = []
+    for run in of_data_sets:
+        try:
+            check_comparable([run])
+        except IncomparableError as error:
+            return Check("measure", False, str(error))
+        samples = run.comparability.get("samples")
+        on = f"{run.data_set}: " if run.data_set else ""
+        measured.append(f"{on}{run.metric}, {samples:,} samples" if samples else f"{on}{run.metric}")
+    return Check("measure", True, f"the same for every arm: {'; '.join(measured)}")
 
 
 def _records(run: Run) -> Iterator[Check]:
@@ -169,7 +183,9 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
 
     Raises RunFolderError when the run does not declare one of them.
     """
-    findings = next(analyse(part) for part in parts(load_run(folder)))
+    analyses = analyse_run(load_run(folder))
+    findings = analyses[0]
+    on_each = analyses if findings.run.data_set else [findings]
     known = {verdict.claim.canonical: verdict for verdict in findings.verdicts}
     requested = list(known)
     if claims:
@@ -181,11 +197,14 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
         if canonical not in known:
             raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
                                  f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
-    requested_verdicts = [known[canonical] for canonical in requested]
     return [
-        Check(verdict.claim.text, verdict.status == "supported", f"{verdict.status}: {verdict.reason}".rstrip(": "))
-        for verdict in requested_verdicts
-    ]
+        Check(f"{verdict.claim.text}{f' on {item.run.data_set}' if item.run.data_set else ''}",
+              verdict.status == "supported", f"{verdict.status}: {verdict.reason}".rstrip(": "))
+        for canonical in requested
+        for item in on_each
+        for verdict in item.verdicts
+        if verdict.claim.canonical == canonical
+    ]  # fmt: skip
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:

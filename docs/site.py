@@ -37,7 +37,8 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 CONTENTS = {
     "Your own method": ["first-ablation", "own-script", "own-trainable", "lightning", "hugging-face", "own-images",
                         "runs-elsewhere", "compare", "examples"],
-    "Spaces": ["spaces", "spaces-dash", "spaces-command", "search-spaces", "screening", "add-seeds", "measure"],
+    "Spaces": ["spaces", "spaces-dash", "spaces-command", "search-spaces", "screening", "data-sets", "add-seeds",
+               "measure"],
     "Statistics": ["claims", "statistics", "decisions/intervals", "decisions/claims"],
     "Evidence": ["evidence/README", "evidence/claims", *(f"notebooks/{name}" for name in NOTEBOOKS)],
     "Machines and clusters": ["sizing", "gpu-workstation", "slurm", "kubernetes", "object-store", "containers"],

@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     try:
         options = parser(program).parse_args(arguments)
         space = load_space(options.space, options.set, imports=not options.dry_run)
-        needed = space.module.missing_files(space.spec)
+        specs = [data_set.on(space.method).spec for data_set in space.design.data_sets]
+        needed = list({item.place: item for spec in specs for item in space.module.missing_files(spec)}.values())
         if not needed:
             console.print(f"{options.space}: nothing is missing.", highlight=False)
             return 0

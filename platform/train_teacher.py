@@ -71,7 +71,8 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
             def check() -> None:
                 watchdog.check(display.pulse)
 
-            prepare_features(space, space.spec, storage, on, display, check)
+            for data_set in space.design.data_sets:
+                prepare_features(space, data_set.on(space.method).spec, storage, on, display, check)
             prepare_teachers(space, storage, on, display, check)
     for ready in find_teachers(space, storage):
         if ready.evaluation is None:

@@ -38,6 +38,7 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
+    across: Mapping[str, str] = field(default_factory=dict)  # of a design on several data sets, which one this is
     teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class Arm:
             "components": dict(self.components),
             "patch": dict(self.patch),
             "teacher": self.teacher,
+            **({"across": dict(self.across)} if self.across else {}),
         }
 
 

@@ -69,7 +69,7 @@ class UnimportedTrainable:
 
 
 def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings that components and searches change, each with the value that it has where nothing is changed."""
+    """The settings that components, data sets and searches change, each with its value where nothing is changed."""
     components = design.get("components")
     for component in components.values() if isinstance(components, Mapping) else ():
         if not isinstance(component, Mapping):
@@ -83,6 +83,10 @@ def _patched(design: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for patch in [full, *patches, off if isinstance(off, Mapping) else {}]:
             for key in patch:
                 yield str(key), full.get(key, UNKNOWN)
+    for across, values in _mapping(design.get("across")).items():
+        by_name = isinstance(values, Mapping)
+        for key in [key for patch in values.values() for key in _mapping(patch)] if by_name else [across]:
+            yield str(key), UNKNOWN
     knobs = design.get("knobs")
     for key in knobs if isinstance(knobs, Mapping) else ():
         yield str(key), UNKNOWN

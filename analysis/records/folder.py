@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from branchwise.analysis.console import one_line
+from branchwise.analysis.declared.across import DataSets
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.damage import RunFolderError, read_json, read_space, verify_checksum
@@ -118,13 +119,36 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """What is analysed apart, such as the two answers of a tuned factorial; most runs have one part."""
+    """What is analysed apart: each data set, or the two answers of a tuned factorial; most runs have one part.
+
+    Raises RunFolderError for an arm of a data set that the run did not plan.
+    """
+    if run.outline.across:
+        return _data_sets(run, run.outline.across)
     if len(run.outline.parts) == 1:
         return [replace(run, part=run.outline.parts[0])]
     return [
         replace(run, name=f"{run.name}, {part.name}", part=part, arms=run.arms[run.arms["kind"].isin(part.kinds)])
         for part in run.outline.parts
     ]
+
+
+def _data_sets(run: Run, across: DataSets) -> list[Run]:
+    where = f"{run.folder / ARMS_TABLE}.parquet: column {across.column}"
+    if across.column not in run.arms:
+        if len(run.arms):
+            raise RunFolderError(f"{where}: not there; it must name the data set of each arm")
+        run = replace(run, arms=run.arms.assign(**{across.column: None}))
+    column = run.arms[across.column]
+    if unknown := [item for item in distinct(column) if item not in across.levels]:
+        raise RunFolderError(f"{where}: {one_line(repr(unknown[0]))} must be one of {', '.join(across.levels)}")
+    (part,) = run.outline.parts
+    found = [
+        replace(run, name=f"{run.name}, {name}", part=part, data_set=name, arms=run.arms[column == name])
+        for name in across.levels
+    ]
+    waits_for = ", ".join(f"{item.unfinished} on {item.data_set}" for item in found if item.unfinished)
+    return [replace(item, waits_for=waits_for) for item in found]
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from branchwise.analysis.declared.across import DataSets, data_sets_of
 from branchwise.analysis.declared.factors import ON, Factor, Grid, level_of
 from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
 from branchwise.analysis.declared.looks import Looks, looks_of
@@ -74,6 +75,7 @@ class Outline:
     lines: tuple[PlotSpec, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary one first
     looks: Looks | None = None
+    across: DataSets | None = None  # each has all the cells, in blocks of its own
     extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""
@@ -117,6 +119,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
         ),
         outcomes=tuple(plan.get("outcomes") or ("value",)),
         looks=looks_of(plan.get("looks")),
+        across=data_sets_of(plan.get("across")),
         extends=plan.get("extends"),
         published=(plan.get("published") or {}).get("values", {}),
         inference=Inference(paired=plan.get("paired", True), alpha=plan.get("alpha", ALPHA)),

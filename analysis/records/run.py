@@ -55,6 +55,8 @@ class Run:
     part: AnalysisGroup
     arms: pd.DataFrame
     altered: bool = False  # whether space.yaml is not the one that the run began with
+    data_set: str = ""  # which of `outline.across` this part is
+    waits_for: str = ""  # how far data sets are that are judged together with it
 
     @property
     def design(self) -> Mapping[str, Any]:
@@ -166,6 +168,20 @@ class Run:
         return rows
 
     @property
+    def label(self) -> str:
+        """How a column of a table calls it, beside the other data sets or runs."""
+        return self.data_set or self.name
+
+    @property
+    def label_column(self) -> str:
+        """The title of that column."""
+        return self.outline.across.name if self.outline.across else "run"
+
+    def arm(self, cell: str, block: int) -> str:
+        """The name of a planned arm."""
+        return f"{self.data_set}-{cell}-b{block}" if self.data_set else f"{cell}-b{block}"
+
+    @property
     def metric(self) -> str:
         named = self.arms["metric"].dropna()
         return str(named.iloc[0]) if len(named) else "value"
@@ -196,12 +212,14 @@ class Run:
         absent = np.array([~present.get(cell, np.zeros(len(blocks), dtype=bool)) for cell in rows])
         if not absent.any():
             return ()
-        return tuple(f"{rows[column]}-b{blocks[block]}" for block, column in np.argwhere(absent.T))
+        return tuple(self.arm(rows[column], blocks[block]) for block, column in np.argwhere(absent.T))
 
     @cached_property
     def unfinished(self) -> str:
         """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished one, and for runs that
         another program made."""
+        if self.waits_for:
+            return self.waits_for
         if not self.missing or not self.outline.is_plan or "source" in self.manifest:
             return ""
         waiting = {name.rpartition("-b")[2] for name in self.missing}

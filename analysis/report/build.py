@@ -10,8 +10,9 @@ from branchwise.analysis.records.comparing import check_comparable, check_infere
 from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.records.measures import load_measures
-from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import formats, numbers, tables
+from branchwise.analysis.report.across.plots import forest
+from branchwise.analysis.report.across.tables import across_of, across_tables, document
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports import tidy
 from branchwise.analysis.report.exports.page import html, measure_tables
@@ -30,7 +31,7 @@ from branchwise.analysis.report.screening.plots import screening_plots
 from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyse_run
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
 from branchwise.run_files.layout import REPORT, staged_folder
 
@@ -46,6 +47,7 @@ class Summary:
     attribution: Table
     cells: tuple[Table, ...]  # one a run
     claims: Table
+    across: tuple[Table, ...]  # of a run on several data sets
     looks: tuple[Table, ...]  # one a run; of a run that declared none, empty
     decided: tuple[Table, ...]  # one a run; of a run that grew out of no other, empty
     measures: tuple[Table, ...]  # of models that were measured again
@@ -91,10 +93,11 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=claims_table(analyses),
+        across=tuple(across_tables(analyses)),
         looks=tuple(_titled(looks_table(findings), findings, analyses) for findings in analyses),
         decided=tuple(_titled(decided_table(findings), findings, analyses) for findings in analyses),
         measures=tuple(table for measured in repeated for table in measure_tables(measured)),
-        notes=tuple(note for findings in analyses for note in findings.notes),
+        notes=(*across_of(analyses)[1], *dict.fromkeys(note for findings in analyses for note in _notes(findings))),
         folder=target,
         paths=tuple(target / name for name in names),
     )
@@ -118,19 +121,28 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
 def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]]:
     """The findings of every part of the runs, which must be comparable, and what further evaluations found."""
     runs = [load_run(folder) for folder in folders]
+    crossed = [run for run in runs if run.outline.across]
+    if crossed and len(runs) > 1:
+        raise RunFolderError(
+            f"{crossed[0].name} is on several data sets, whose values no other run is compared with; report it alone, "
+            "or combine effects with --across"
+        )
     check_inference(runs)
-    check_comparable(runs)
-    analyses = [_analysed(part) for run in runs for part in parts(run)]
+    for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
+        check_comparable(together)
+    analyses = [_with_unread(findings) for run in runs for findings in analyse_run(run)]
     return analyses, [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
 
 
 def _all_plots(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> list[list[Plot]]:
-    """The plots of each part; their names begin with its number where there are several."""
+    """The plots of each part, whose names begin with its number where there are several, then that of all."""
     with style():
-        return [
+        plots = [
             _plots(findings, measured, i if len(analyses) > 1 else None)
             for i, (findings, measured) in enumerate(zip(analyses, repeated, strict=True), start=1)
         ]
+        across, _ = across_of(analyses)
+        return [*plots, [forest(across)]] if across else plots
 
 
 def _plots(findings: Findings, measured: Remeasured, index: int | None) -> list[Plot]:
@@ -179,10 +191,15 @@ def _write_interim(
     return [MARK, "index.html"]
 
 
-def _analysed(part: Run) -> Findings:
-    """The findings of a run, with a note on each picture that cannot be shown."""
-    findings = analyse(part)
-    return replace(findings, notes=(*findings.notes, *unread(part)))
+def _with_unread(findings: Findings) -> Findings:
+    """The findings with a note on each picture that cannot be shown."""
+    return replace(findings, notes=(*findings.notes, *unread(findings.run)))
+
+
+def _notes(findings: Findings) -> list[str]:
+    """The notes, with the data set that each is on."""
+    on = findings.run.data_set
+    return [f"{on}: {note}" if on else note for note in findings.notes]
 
 
 def numbers_of(run_folder: Path) -> str:
@@ -195,12 +212,16 @@ def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> objec
         numbers.findings_json(findings) | {"measures": measured.as_json()}
         for findings, measured in zip(analyses, repeated, strict=True)
     ]
-    return runs[0] if len(runs) == 1 else {"format": 2, "runs": runs}
+    if len(runs) == 1:
+        return runs[0]
+    across, _ = across_of(analyses)
+    return {"format": 2, "runs": runs, **({"across": document(across)} if across else {})}
 
 
 def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown file, in order."""
     visible = [claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
+    visible += across_tables(analyses)
     for findings, measured in zip(analyses, again, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
@@ -221,4 +242,4 @@ def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> T
 
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
     """Whose a sentence or table is, where there are several."""
-    return f"{findings.run.name}: " if len(analyses) > 1 else ""
+    return f"{findings.run.label}: " if len(analyses) > 1 else ""

@@ -31,12 +31,13 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them: the verdict board."""
     several = len(analyses) > 1
     rows = tuple(
-        (*((findings.run.name,) if several else ()), verdict.claim.text, verdict_text(verdict),
+        (*((findings.run.label,) if several else ()), verdict.claim.text, verdict_text(verdict),
          evidence(verdict, findings), p_text(verdict.test.p_holm))
         for findings in analyses
         for verdict in findings.verdicts
     )  # fmt: skip
-    columns = (*(("run",) if several else ()), "claim", "verdict", "evidence", "p (Holm)")
+    lead = (analyses[0].run.label_column,) if several else ()
+    columns = (*lead, "claim", "verdict", "evidence", "p (Holm)")
     inference = analyses[0].run.inference if analyses else DEFAULT
     edited = any(findings.edited for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
@@ -49,18 +50,22 @@ def claims_table(analyses: Sequence[Findings]) -> Table:
         columns=columns,
         rows=rows,
         text_columns=4 if several else 3,
-        brief=("run", "claim", "verdict", "evidence", "p (Holm)"),
+        brief=(*lead, "claim", "verdict", "evidence", "p (Holm)"),
         note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
-        "over all claims and tested effects together; equivalence by two one-sided tests. Claims and intervals are "
-        "about the mean over seeds. Effects: positive = "
+        f"over all claims and tested effects{_of_data_sets(analyses)} together; equivalence by two one-sided tests. "
+        "Claims and intervals are about the mean over seeds. Effects: positive = "
         f"better.{_of_teachers(analyses)}",
     )
+
+
+def _of_data_sets(analyses: Sequence[Findings]) -> str:
+    return " of all data sets" if any(findings.run.data_set for findings in analyses) else ""
 
 
 def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
     """Claims that were written for a finished run, with the numbers behind them."""
     return Table(
-        title="Exploratory claims, written after the run",
+        title=f"Exploratory claims{f' on {on}' if (on := findings.run.data_set) else ''}, written after the run",
         columns=("claim", "verdict", "evidence", "p (Holm)"),
         rows=tuple(
             (one.claim.text, verdict_text(one), evidence(one, findings), p_text(one.test.p_holm)) for one in verdicts

@@ -72,14 +72,15 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
 
 
 def csv_text(analyses: Sequence[Findings]) -> str:
-    """ablation.csv; the runs' names come in a first column `run` when there are several."""
+    """ablation.csv; where there are several runs or data sets, a first column names them."""
     several = len(analyses) > 1
     out = io.StringIO()
-    writer = csv.DictWriter(out, (*(("run",) if several else ()), *csv_columns()), restval="", lineterminator="\n")
+    lead = (analyses[0].run.label_column,) if several else ()
+    writer = csv.DictWriter(out, (*lead, *csv_columns()), restval="", lineterminator="\n")
     writer.writeheader()
     for findings in analyses:
         for row in csv_rows(findings):
-            named = ({"run": findings.run.name} if several else {}) | row
+            named = dict.fromkeys(lead, findings.run.label) | row
             writer.writerow({key: _no_formula(value) for key, value in named.items()})
     return out.getvalue()
 
@@ -102,6 +103,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
     return {
         "format": 2,
         "name": run.name,
+        **({"across": {run.outline.across.name: run.data_set}} if run.outline.across else {}),
         "metric": run.metric,
         "space": run.space,
         "manifest": run.manifest,

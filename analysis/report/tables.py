@@ -58,19 +58,20 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
         for row, told in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.name,) if several else ()), row.component, effect_text(told.effect, shown),
+                    *((findings.run.label,) if several else ()), row.component, effect_text(told.effect, shown),
                     *(next_seed(told.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
                     effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
     head, inference = better_by(analyses), analyses[0].run.inference
-    columns = (*(("run",) if several else ()), "component", head, *ahead, "% of the gain", "p (Holm)",
+    lead = (analyses[0].run.label_column,) if several else ()
+    columns = (*lead, "component", head, *ahead, "% of the gain", "p (Holm)",
                "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title=f"What each component is worth{'' if paired else ', by unpaired runs'}",
         name="attribution", columns=columns, rows=tuple(rows),
         text_columns=2 if several else 1,
-        brief=("run", "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
+        brief=(*lead, "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
         note=f"{_tested(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean over "
         f"seeds.{_of_next_seed(analyses)}"
         f"{_scale_of_p(analyses)} Positive: better. Only these effects and claims are adjusted for their number; "

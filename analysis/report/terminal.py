@@ -25,7 +25,7 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
             console.print(rich_table(table))
     for sentence in summary.answers:
         console.print(sentence, style="bold", highlight=False)
-    for table in (summary.attribution, *summary.cells):
+    for table in (summary.attribution, *summary.across, *summary.cells):
         if table.rows:
             console.print(rich_table(table))
     for note in summary.notes:

@@ -12,6 +12,7 @@ import pandas as pd
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.outcomes import Outcome, ScaleName
 from branchwise.analysis.declared.scales import placed, resolution
+from branchwise.analysis.records.folder import parts
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
 from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
@@ -25,7 +26,8 @@ from branchwise.analysis.statistics.baseline_comparison import (
 )
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note, settle
+from branchwise.analysis.statistics.claims.settling import settle, settle_together
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note
 from branchwise.analysis.statistics.comparisons.overlap import pairing_notes
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.notes import idle, limits, lost_cells, notes_on, unfinished
@@ -77,7 +79,10 @@ class Findings:
 
 
 def analyse(run: Run) -> Findings:
-    """Analyse one loaded run. Never raises for missing arms, cells or components: the notes say what is not known."""
+    """Analyse one part of a loaded run; `analyse_run` analyses all of them.
+
+    Never raises for missing arms, cells or components: the notes say what is not known.
+    """
     claims, unread = read_claims(run)
     looks = None
     if run.outline.looks and not run.progress:
@@ -88,7 +93,43 @@ def analyse(run: Run) -> Findings:
         judged = extended.judged_components(run)
         verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished, judged)
     verdicts, outcomes = extended.with_decisions(run, verdicts, outcomes)
-    verdicts = extended.exploratory(run, verdicts)
+    return _findings(run, evidence, extended.exploratory(run, verdicts), outcomes, unread, looks)
+
+
+def analyse_run(run: Run) -> list[Findings]:
+    """Analyse each part of a loaded run. Its data sets share one family: of their claims and of their effects.
+
+    Raises:
+        RunFolderError: An arm is of a data set that the run did not plan.
+    """
+    of_parts = parts(run)
+    if not run.outline.across:
+        return [analyse(part) for part in of_parts]
+    claims = [read_claims(part) for part in of_parts]
+    evidences = [evidence_of(part) for part in of_parts]
+    settled = settle_together(
+        [
+            (judge(of, evidence, part.grid), evidence.outcomes)
+            for part, evidence, (of, _) in zip(of_parts, evidences, claims, strict=True)
+        ],
+        of_parts[0].unfinished,
+    )
+    return [
+        _findings(part, evidence, *results, unread)
+        for part, evidence, results, (_, unread) in zip(of_parts, evidences, settled, claims, strict=True)
+    ]
+
+
+def _findings(
+    run: Run,
+    evidence: Evidence,
+    verdicts: tuple[Verdict, ...],
+    outcomes: tuple[ScaleResult, ...],
+    unread: Sequence[str],
+    looks: LookResults | None = None,
+) -> Findings:
+    """All that is said of a part of a run whose claims are judged."""
+    claims = [verdict.claim for verdict in verdicts]
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
@@ -109,18 +150,32 @@ def analyse(run: Run) -> Findings:
 
 
 def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
-    """Test claims that were written after the run, adjusted among themselves: each is exploratory, whatever its p.
+    """Test claims that were written after the run on one part of it; see `explore_run`."""
+    return _explored([run], texts)[0]
+
+
+def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
+    """Test claims that were written after the run on each of its parts, those of its data sets adjusted together.
+
+    They are adjusted among themselves alone, and each is exploratory, whatever its p.
 
     Raises:
         ValueError: A text is no claim that this run can test.
     """
-    known = vocabulary(run)
-    evidence = evidence_of(run)
-    bare = [replace(scale, rows=()) for scale in evidence.outcomes]
-    verdicts, _ = settle(judge([parse_claim(text, known) for text in texts], evidence, run.grid), bare, run.unfinished)
-    return tuple(
-        verdict if verdict.status == "not judged" else replace(verdict, status="exploratory") for verdict in verdicts
-    )
+    of_parts = parts(run)
+    return _explored(of_parts, texts) if run.outline.across else [explore(part, texts) for part in of_parts]
+
+
+def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
+    judged = []
+    for part in of_parts:
+        known, evidence = vocabulary(part), evidence_of(part)
+        bare = [replace(scale, rows=()) for scale in evidence.outcomes]
+        judged.append((judge([parse_claim(text, known) for text in texts], evidence, part.grid), bare))
+    return [
+        tuple(v if v.status == "not judged" else replace(v, status="exploratory") for v in verdicts)
+        for verdicts, _ in settle_together(judged, of_parts[0].unfinished)
+    ]
 
 
 def evidence_of(run: Run) -> Evidence:
@@ -186,11 +241,12 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
     if run.manifest.get("claims_after_the_runs"):
         return True
     looks = [run.outline.looks.canonical] if run.outline.looks else []
+    across = [run.outline.across.canonical] if run.outline.across else []
     sealed = run.manifest.get("claims_sha256")
     if sealed is None:
         return run.altered
     return sealed not in (
-        seal([*(claim.canonical for claim in claims), *looks, *run.inference.canonical]),
+        seal([*(claim.canonical for claim in claims), *looks, *across, *run.inference.canonical]),
         seal(run.claims, canonical=False),
     )
 
@@ -226,6 +282,8 @@ def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | No
     if headline.scale != "log" or of is None or blocks < 1 or ranks_only(headline.fit, run.grid):
         return None
     further = further_hypotheses(claims, run.components, contrasts[0][0])
+    if run.outline.across:
+        further += (len(run.outline.across.levels) - 1) * (len(contrasts) + further)
     return plan(of, blocks, effect_sd(run, headline), further, run.inference.alpha)
 
 

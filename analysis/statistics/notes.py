@@ -98,7 +98,7 @@ def _completeness(run: Run) -> list[str]:
 
 def _one_part(run: Run) -> bool:
     """Whether the number of arms is known: of a run with looks it is what the last of them left."""
-    return len(run.outline.parts) == 1 and run.outline.looks is None
+    return len(run.outline.parts) == 1 and run.outline.looks is None and run.outline.across is None
 
 
 def _stopped(run: Run) -> list[str]:

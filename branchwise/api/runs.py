@@ -30,6 +30,7 @@ def ablate(
     first_seed: int = 0,
     claims: Sequence[str] = (),
     alpha: float = 0.05,
+    across: Mapping[str, Any] | None = None,
     outcomes: Mapping[str, Any] | None = None,
     design: str = "factorial",
     scale: str | None = None,
@@ -60,6 +61,9 @@ def ablate(
         first_seed: Seed of the first block; the others follow.
         claims: Statements to be judged, such as `"ema.effect > 0"`. They are sealed before the first arm runs.
         alpha: Error that all tests share, sealed with the claims; intervals are at 1 - alpha.
+        across: Data sets that the ablation is repeated on, on `seeds` seeds each: the values of one setting,
+            `{"dataset": ["a", "b"]}`, or the settings of each by its name, `{"dataset": {"a": {"path": "a.csv"}}}`.
+            Claims are tested on each of them, as one family.
         outcomes: Further keys of the returned dict with their direction: `{"loss": "minimize"}`.
         design: "factorial" (all combinations, six components at most), "screening" (main effects of 4 to 20 components;
             `follow_up` confirms), "leave_one_out" or "add_one_in" (50 at most).
@@ -99,6 +103,7 @@ def ablate(
             claims=claims,
             design=design,
             alpha=alpha,
+            across=across,
             resources=resources(cpus, gpus, max_concurrent),
         )
         return run_space(space, name, str(storage), address, progress)
@@ -191,6 +196,7 @@ def plan(
     first_seed: int = 0,
     claims: Sequence[str] = (),
     alpha: float = 0.05,
+    across: Mapping[str, Any] | None = None,
     outcomes: Mapping[str, Any] | None = None,
     design: str = "factorial",
     scale: str | None = None,
@@ -223,6 +229,7 @@ def plan(
             claims=claims,
             design=design,
             alpha=alpha,
+            across=across,
             resources=resources(cpus, gpus, max_concurrent),
         )
         with open_storage(str(storage)) as opened:

@@ -68,6 +68,7 @@ def ablation_space(
     outcomes: Mapping[str, Any] | None,
     design: str,
     alpha: float,
+    across: Mapping[str, Any] | None,
     **declared: Any,
 ) -> Space:
     """Build the space of an ablation; `declared` is what `build_space` takes."""
@@ -81,6 +82,7 @@ def ablation_space(
         "first_seed": first_seed,
         "claims": list(claims),
         "alpha": alpha,
+        **({"across": across} if across is not None else {}),
     }
     return build_space(function, outcomes=outcomes, design=tree, **declared)
 

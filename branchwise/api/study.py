@@ -6,7 +6,7 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,17 +41,36 @@ class Study:
     folder: Path
 
     @cached_property
-    def _findings(self) -> Findings:
-        from branchwise.analysis.records.folder import load_run, parts
-        from branchwise.analysis.statistics.findings import analyse
+    def _analyses(self) -> Sequence[Findings]:
+        """The findings on each data set; of a run that searched as well, those of its own settings alone."""
+        from branchwise.analysis.records.folder import load_run
+        from branchwise.analysis.statistics.findings import analyse_run
 
         with input_errors():
-            return analyse(parts(load_run(self.folder))[0])
+            analyses = analyse_run(load_run(self.folder))
+        return analyses if analyses[0].run.data_set else analyses[:1]
+
+    @property
+    def _findings(self) -> Findings:
+        return self._analyses[0]
 
     @property
     def name(self) -> str:
         """Name of the run."""
-        return self._findings.run.name
+        run = self._findings.run
+        return run.name.removesuffix(f", {run.data_set}")
+
+    def _by_data_set(self, table: Callable[[Findings], pd.DataFrame]) -> pd.DataFrame:
+        """A table of each data set, below one another, with a first column that names it; else the one table."""
+        import pandas as pd
+
+        run = self._findings.run
+        if not run.data_set:
+            return table(self._findings)
+        tables = [table(findings) for findings in self._analyses]
+        for rows, findings in zip(tables, self._analyses, strict=True):
+            rows.insert(0, run.label_column, findings.run.label)
+        return pd.concat(tables, ignore_index=True)
 
     @property
     def space(self) -> str:
@@ -66,57 +85,43 @@ class Study:
         main effect. Intervals are for the mean over seeds.
 
         Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's own),
-        p, p_holm, share, share_low, share_high (fractions of the total gain).
+        p, p_holm, share, share_low, share_high (fractions of the total gain). Of a run on several data sets, a first
+        column names the data set, as it does in `cells` and `claims`.
         """
-        import pandas as pd
-
-        from branchwise.analysis.report.wording import in_unit, natural
-
-        visible = natural(self._findings)
-        rows = []
-        for row, displayed in zip(self._findings.headline.rows, visible.rows, strict=True):
-            effect, low, high, unit = in_unit(displayed.effect, visible)
-            rows.append(
-                {
-                    "component": row.component,
-                    "effect": effect,
-                    "low": low,
-                    "high": high,
-                    "unit": unit,
-                    "p": row.effect.p,
-                    "p_holm": row.p_holm,
-                    "share": row.share.value,
-                    "share_low": row.share.low,
-                    "share_high": row.share.high,
-                }
-            )
-        columns = ["component", "effect", "low", "high", "unit", "p", "p_holm", "share", "share_low", "share_high"]
-        return pd.DataFrame(rows, columns=columns)
+        return self._by_data_set(_effects)
 
     @property
     def cells(self) -> pd.DataFrame:
         """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
         from branchwise.analysis.report.exports import tidy
 
-        return tidy.cells(self._findings)
+        return self._by_data_set(tidy.cells)
 
     @property
     def arms(self) -> pd.DataFrame:
         """One row per arm, failed ones included: arm, cell, block, seed, status, error, value and what was recorded."""
-        arms: pd.DataFrame = self._findings.run.arms.copy()
-        return arms
+        import pandas as pd
+
+        return pd.concat([findings.run.arms for findings in self._analyses], ignore_index=len(self._analyses) > 1)
 
     @property
     def claims(self) -> pd.DataFrame:
         """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
         from branchwise.analysis.report.exports import tidy
 
-        return tidy.claims(self._findings)
+        return self._by_data_set(tidy.claims)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits how far the numbers can be trusted, in sentences."""
-        return (*self._findings.warnings, *self._findings.notes)
+        from branchwise.analysis.report.across.tables import across_of
+
+        every = [(findings.run.data_set, findings) for findings in self._analyses]
+        return (
+            *(dict.fromkeys(warning for _, findings in every for warning in findings.warnings)),
+            *across_of(self._analyses)[1],
+            *(f"{on}: {note}" if on else note for on, findings in every for note in findings.notes),
+        )
 
     @property
     def report(self) -> Path:
@@ -183,7 +188,7 @@ class Study:
         )
 
     def plot(self, name: str = "effects") -> Figure:
-        """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions".
+        """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions"; on several data sets "effects".
 
         Raises:
             InputError: There is no such figure, or the run has no numbers for it.
@@ -195,34 +200,42 @@ class Study:
 
         if name not in PLOTS:
             raise InputError(f"plot {name!r}: must be one of {', '.join(PLOTS)}")
+        several = len(self._analyses) > 1
+        if several and name != PLOTS[0]:
+            raise InputError(f"plot {name!r}: {self.name} is on several data sets; allowed is {PLOTS[0]!r}")
         with style():
-            plot = _plotters()[name](self._findings)
+            plot = _forest(self._analyses) if several else _plotters()[name](self._findings)
         if plot is None:
             raise InputError(f"plot {name!r}: {self.name} has no numbers for it")
         return plot
 
     def _tables(self) -> Sequence[Table]:
         from branchwise.analysis.report import tables
+        from branchwise.analysis.report.across.tables import across_tables
         from branchwise.analysis.report.claims import claims_table
         from branchwise.analysis.report.looks import decided_table
         from branchwise.analysis.report.wording import with_titles
 
-        analyses = [self._findings]
-        visible = [
-            claims_table(analyses),
-            decided_table(self._findings),
-            tables.attribution_table(analyses),
-            tables.cell_table(self._findings),
-        ]
+        analyses = self._analyses
+        visible = [claims_table(analyses), decided_table(self._findings), tables.attribution_table(analyses)]
+        visible += across_tables(analyses)
+        for findings in analyses:
+            table, on = tables.cell_table(findings), findings.run.data_set
+            visible.append(replace(table, title=f"{on}: {table.title}") if on else table)
         return [with_titles(table, analyses) for table in visible if table.rows]
+
+    def _answers(self) -> list[str]:
+        from branchwise.analysis.report.headlines import answers
+
+        every = [(findings.run.data_set, findings) for findings in self._analyses]
+        return [f"{on}: {sentence}" if on else sentence for on, findings in every for sentence in answers(findings)]
 
     def __repr__(self) -> str:
         from branchwise.analysis.console import Terminal
-        from branchwise.analysis.report.headlines import answers
         from branchwise.analysis.report.terminal import rich_table
 
         console = Terminal(file=io.StringIO(), width=110)
-        for sentence in answers(self._findings):
+        for sentence in self._answers():
             console.print(sentence, highlight=False)
         for table in self._tables():
             console.print(rich_table(table))
@@ -235,9 +248,8 @@ class Study:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from branchwise.analysis.report.figures import inline_svg
-        from branchwise.analysis.report.headlines import answers
 
-        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in answers(self._findings)]
+        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in self._answers()]
         parts += [_table_html(table) for table in self._tables()]
         if self._findings.headline.rows:
             with suppress(InputError):  # no component has a number yet; the notes say why
@@ -273,6 +285,41 @@ def verify(folder: str | Path) -> pd.DataFrame:
     with input_errors():
         rows = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in checks(Path(folder))]
     return pd.DataFrame(rows, columns=["check", "holds", "detail"])
+
+
+def _effects(findings: Findings) -> pd.DataFrame:
+    import pandas as pd
+
+    from branchwise.analysis.report.wording import in_unit, natural
+
+    visible = natural(findings)
+    rows = []
+    for row, displayed in zip(findings.headline.rows, visible.rows, strict=True):
+        effect, low, high, unit = in_unit(displayed.effect, visible)
+        rows.append(
+            {
+                "component": row.component,
+                "effect": effect,
+                "low": low,
+                "high": high,
+                "unit": unit,
+                "p": row.effect.p,
+                "p_holm": row.p_holm,
+                "share": row.share.value,
+                "share_low": row.share.low,
+                "share_high": row.share.high,
+            }
+        )
+    columns = ["component", "effect", "low", "high", "unit", "p", "p_holm", "share", "share_low", "share_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _forest(analyses: Sequence[Findings]) -> Plot | None:
+    from branchwise.analysis.report.across.plots import forest
+    from branchwise.analysis.report.across.tables import across_of
+
+    found, _ = across_of(analyses)
+    return forest(found) if found else None
 
 
 def _plotters() -> dict[str, Callable[[Findings], Plot | None]]:

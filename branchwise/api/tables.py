@@ -14,9 +14,9 @@ from branchwise.run_files.layout import RESULTS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from branchwise.analysis.across import Across
     from branchwise.analysis.comparison import Comparison
     from branchwise.analysis.importers.run_table import RunTable
+    from branchwise.analysis.statistics.comparisons.data_sets import Across
 
 
 def analyze(

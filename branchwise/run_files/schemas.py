@@ -122,6 +122,17 @@ class _Looks(Schema):
         return self
 
 
+class _Across(Schema):
+    name: Name
+    levels: Annotated[list[Name], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _differing(self) -> _Across:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError("levels must differ")
+        return self
+
+
 class _Decision(Schema):
     run: Name
     hypothesis: str
@@ -167,6 +178,7 @@ class Plan(Schema):
     columns: list[_Column]
     lines: list[_Lines]
     looks: _Looks | None = None
+    across: _Across | None = None
     extends: _Extends | None = None
     paired: bool = True
     alpha: Alpha = ALPHA
@@ -249,6 +261,7 @@ class Record(Schema):
     seed: int
     components: dict[str, Level]
     patch: dict[str, Any]
+    across: dict[str, str] = {}
     teacher: FileName | None = None
     status: Literal["done", "stopped", "diverged", "failed"]
     values: dict[str, Any]

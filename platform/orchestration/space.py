@@ -218,6 +218,7 @@ def parse_space(
     if not space.resources.gpus_per_trial and (space.limits.gpu_hours or space.limits.cost):
         key = "gpu_hours" if space.limits.gpu_hours else "cost"
         raise UserError(f"{file}: limits.{key}: is of GPUs, and resources.gpus_per_trial is 0; use limits.hours")
+    space.design.check_crossed(space.method)
     space.design.check(space.method)
     refuse_limited_search(f"{file}: limits", space)
     if space.design.searches() and (by_block := space.module.block_patch(space.spec, 0)):

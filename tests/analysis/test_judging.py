@@ -15,7 +15,8 @@ from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.claims.language import Vocabulary, seal
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import Evidence, judge, settle
+from branchwise.analysis.statistics.claims.settling import settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, judge
 from branchwise.analysis.statistics.model import holm
 
 COMPONENTS = ("a", "b")

@@ -15,7 +15,8 @@ from branchwise.analysis.declared.outcomes import VALUE, Outcome
 from branchwise.analysis.statistics.attribution import analyse_scale
 from branchwise.analysis.statistics.claims.language import Vocabulary
 from branchwise.analysis.statistics.claims.parser import parse_claim
-from branchwise.analysis.statistics.claims.verdicts import Evidence, judge, settle
+from branchwise.analysis.statistics.claims.settling import settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, judge
 
 DOSE = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
               doses=(0.0, 0.03, 0.1, 0.3))  # fmt: skip

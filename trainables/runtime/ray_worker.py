@@ -218,7 +218,7 @@ def worker_context(
     clock = time.monotonic()  # durations: the time of day may be set meanwhile
     first: Mapping[str, Any] = {}  # the first report of the phase
     name = cohort.name
-    arms = [{"arm": arm.name, "cell": arm.cell, "block": arm.block} for arm in cohort.arms]
+    arms = [{"arm": a.name, "cell": a.cell, "block": a.block, "across": dict(a.across)} for a in cohort.arms]
 
     def report(progress: Mapping[str, Any]) -> None:
         nonlocal first, last_report
@@ -261,7 +261,7 @@ def worker_context(
                 )
             files = job.teachers().get_evaluation_files(cohort.teacher, settings, scratch)
         features = None
-        if needs_features and (net := job.module().features_key(job.base_spec())) is not None:
+        if needs_features and (net := job.module().features_key(cohort.arms[0].spec)) is not None:
             features = job.feature_nets().get(net, scratch)
         yield Context(
             rank=rank,

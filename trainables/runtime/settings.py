@@ -30,8 +30,8 @@ def section_of(spec: type[BaseModel]) -> str:
 def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     """`spec` with the settings in `patch` replaced, validated again.
 
-    A bare key belongs to the section `method`, or `settings` where that is its name; a dotted one starts at the top
-    (`train.lr`). Raises pydantic.ValidationError for a value that is not allowed and KeyError (the dotted key) for one
+    A bare key belongs to the section `method`, or `settings` where that is its name, else it is a whole section
+    (`data`); a dotted one starts at the top (`train.lr`). Raises pydantic.ValidationError for a value that is not allowed and KeyError (the dotted key) for one
     that does not exist.
     """
     tree = spec.model_dump()
@@ -47,8 +47,13 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
 
 
 def full_key(spec: type[BaseModel], key: str) -> str:
-    """The key of a patch from the top."""
-    return key if "." in key else f"{section_of(spec)}.{key}"
+    """The key of a patch from the top; a bare one that only another section has as its name is that whole section."""
+    section = section_of(spec)
+    if "." in key:
+        return key
+    own = spec.model_fields[section].annotation if section in spec.model_fields else None
+    names_section = key in spec.model_fields and key != section and key not in getattr(own, "model_fields", {})
+    return key if names_section else f"{section}.{key}"
 
 
 def bare_key(key: str) -> str:

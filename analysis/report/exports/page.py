@@ -15,6 +15,7 @@ from markupsafe import Markup
 from branchwise.analysis.records.comparing import differing_fields
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report import tables
+from branchwise.analysis.report.across.tables import across_of, across_tables
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.report.exports.links import arm_rows, folder_links
 from branchwise.analysis.report.figures import Plot, inline_svg
@@ -43,22 +44,35 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 def html(
     analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
 ) -> str:
-    """The page as one self-contained string; every text of a run is escaped by the template. target: its folder."""
+    """The page as one self-contained string; every text of a run is escaped by the template.
+
+    plots: Of each run, then those of all together. target: The folder of the page.
+    """
     runs = [
         _page_run(findings, group, measured, target)
-        for findings, group, measured in zip(analyses, plots, again, strict=True)
+        for findings, group, measured in zip(analyses, plots[: len(analyses)], again, strict=True)
     ]
     for i, run in enumerate(runs, start=1):
         run["key"] = f"run{i}-" if len(runs) > 1 else ""
     running = any(findings.run.progress for findings in analyses)
     return render_page(
         "interim.html.j2" if running else "report.html.j2",
-        title=" against ".join(findings.run.name for findings in analyses),
+        title=_title(analyses),
+        across=across_tables(analyses),
+        across_notes=across_of(analyses)[1],
+        across_plots=[(plot, Markup(inline_svg(plot))) for group in plots[len(analyses) :] for plot in group],
         runs=runs,
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         claims=claims_table(analyses),
         differing=differing_fields([findings.run for findings in analyses]),
     )
+
+
+def _title(analyses: Sequence[Findings]) -> str:
+    run = analyses[0].run
+    if run.data_set:
+        return run.name.removesuffix(f", {run.data_set}")
+    return " against ".join(findings.run.name for findings in analyses)
 
 
 def render_page(template: str, **values: object) -> str:
@@ -95,7 +109,7 @@ def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, t
     run = findings.run
     keys = ("status", "started", "ended", "device", "host", "git_commit", "claims_sha256")
     return {
-        "name": run.name,
+        "name": run.label,
         "progress": run.progress,
         "claims": run.claims,
         "metric": run.metric,

@@ -91,14 +91,14 @@ TABLES = {"effects": effects, "cells": cells, "arms": arms, "claims": claims}
 
 
 def all_tables(analyses: Sequence[Findings]) -> dict[str, pd.DataFrame]:
-    """The four tables by name; with a first column `run` where there are several runs."""
+    """The four tables by name; with a first column where there are several runs (`run`) or data sets."""
     several = len(analyses) > 1
 
     def one(name: str) -> pd.DataFrame:
         parts = [TABLES[name](findings) for findings in analyses]
         if several:
             for table, findings in zip(parts, analyses, strict=True):
-                table.insert(0, "run", findings.run.name)
+                table.insert(0, findings.run.label_column, findings.run.label)
         return pd.concat(parts, ignore_index=True) if several else parts[0]
 
     return {name: one(name) for name in TABLES}

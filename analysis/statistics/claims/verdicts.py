@@ -6,7 +6,7 @@ a p-value of its own it is not shown, and the reason is given; a plan that is no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, log1p, nan
 from typing import Literal
@@ -19,13 +19,12 @@ from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.statistics import contrasts
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
-from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
+from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.language import Claim, Term
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, widened_test
 from branchwise.analysis.statistics.claims.values import value_test
 from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast, ratio
-from branchwise.analysis.statistics.power import MAX_BLOCKS, seeds_needed
+from branchwise.analysis.statistics.power import MAX_BLOCKS
 from branchwise.analysis.statistics.screening.effects import ranked_only
 
 Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory"]
@@ -139,93 +138,6 @@ def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
     if isnan(other.p) or test.favours != other.favours:
         return replace(test, p=1.0), "depends on the lost arms"
     return replace(test, p=max(test.p, other.p)), "depends on the lost arms" if test.p <= alpha < other.p else ""
-
-
-def settle(
-    verdicts: Sequence[Verdict],
-    outcomes: Sequence[ScaleResult],
-    unfinished: str = "",
-    judged: Collection[str] = (),
-) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
-    """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
-
-    The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
-    of a component on the other outcomes follow its own on the primary one, and are tested with what that leaves.
-    Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
-    which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
-    share a place.
-
-    Args:
-        verdicts: From `judge`.
-        outcomes: The attribution of each outcome, the primary one first.
-        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
-        judged: Components that another run has judged: they have no place in this family.
-    """
-    if unfinished:
-        waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
-        return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
-    alpha = outcomes[0].fit.inference.alpha if outcomes else DEFAULT.alpha
-    keys = [[_row_key(scale, row, judged) for row in scale.rows] for scale in outcomes]
-    claim_keys = [_hypothesis(verdict, outcomes[0].outcome.name) for verdict in verdicts]
-    rows = [key for key in keys[0] if key is not None] if keys else []
-    first = list(dict.fromkeys((*rows, *claim_keys)))
-    followers = {
-        key: [of[i] for of in keys[1:] if i < len(of) and of[i] is not None and of[i] not in first]
-        for i, key in enumerate(keys[0] if keys else ())
-        if key is not None
-    }
-    family: dict[Hashable, float] = {}
-    for scale, of in zip(outcomes, keys, strict=True):
-        family |= {key: row.effect.p for row, key in zip(scale.rows, of, strict=True) if key is not None}
-    for key, verdict in zip(claim_keys, verdicts, strict=True):
-        family[key] = max(family.get(key, verdict.test.p), verdict.test.p)
-    p_holm = adjusted(family, *gatekeeping(first, followers)) if first else {}
-    settled = []
-    for key, v in zip(claim_keys, verdicts, strict=True):
-        test = replace(v.test, p_holm=nan if isnan(v.test.p) else p_holm[key])
-        status = _status(test, alpha)
-        waits = status == "not shown" and v.runs > 1 and not (v.claim.one_sided and not test.favours)
-        level = alpha / len(first)
-        seeds = seeds_needed(test.p, test.estimate.df, v.runs, level, v.claim.one_sided) if waits else None
-        settled.append(replace(v, test=test, status=status, seeds=seeds))
-    return tuple(settled), tuple(
-        replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm)) for scale, of in zip(outcomes, keys, strict=True)
-    )
-
-
-def _row_key(scale: ScaleResult, row: ComponentRow, judged: Collection[str]) -> Hashable | None:
-    if not row.tested or row.component in judged:
-        return None
-    return _key(scale.outcome.name, row.tested_weights, 0.0)
-
-
-def _adjusted_rows(
-    rows: Sequence[ComponentRow], keys: Sequence[Hashable | None], p_holm: Mapping[Hashable, float]
-) -> tuple[ComponentRow, ...]:
-    return tuple(
-        replace(row, p_holm=nan if key is None or isnan(row.effect.p) else p_holm[key])
-        for key, row in zip(keys, rows, strict=True)
-    )
-
-
-def _status(test: Test, alpha: float) -> Status:
-    if isnan(test.p) or not test.p_holm <= alpha:
-        return "not shown"
-    return "supported" if test.favours else "refuted"
-
-
-def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
-    claim = verdict.claim
-    if claim.scale == "effect" and claim.relation != "equivalent" and not claim.one_sided:
-        return _key(claim.outcome or primary, verdict.weights, claim.bound)
-    return claim.hypothesis
-
-
-def _key(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
-    """The tested equation, whichever multiple of it was written."""
-    ordered = sorted(weights.items())
-    unit = ordered[0][1] if ordered else 1.0
-    return outcome, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), float(f"{bound / unit:.9g}")
 
 
 def cell_weights(term: Term, grid: Grid) -> dict[str, float]:

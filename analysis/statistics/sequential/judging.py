@@ -18,8 +18,9 @@ from branchwise.analysis.declared.looks import Looks
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.claims.language import Claim
+from branchwise.analysis.statistics.claims.settling import settle
 from branchwise.analysis.statistics.claims.testing import widened, widened_test
-from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, settle
+from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge
 from branchwise.analysis.statistics.model import Estimate, ratio
 from branchwise.analysis.statistics.sequential.boundaries import Boundary, boundary
 

@@ -45,7 +45,7 @@ def arm_with(space: Space, patch: Mapping[str, Any], seed: int) -> Arm:
 
 def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
     """Run one arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run alone."""
-    if arm.teacher is not None or space.module.features_key(space.spec) is not None:
+    if arm.teacher is not None or space.module.features_key(arm.spec) is not None:
         raise UserError(
             f"{space.method.file}: {space.trainable} needs a teacher or a feature net, so no arm runs alone"
         )

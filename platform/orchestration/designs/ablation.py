@@ -16,6 +16,7 @@ from branchwise.analysis.declared.inference import ALPHA, percent
 from branchwise.analysis.declared.outcomes import Outcome, column_and_evaluation, column_and_step
 from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, further_hypotheses
 from branchwise.analysis.statistics.claims.parser import parse_claim
+from branchwise.orchestration.designs.across import DataSet, check_data_sets
 from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
 from branchwise.orchestration.designs.component import Component, Word, check_disjoint
 from branchwise.orchestration.designs.method import Method
@@ -25,6 +26,7 @@ from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import TupleOf
 
 MAX_CELLS = 1024
+ONLY = DataSet()  # of a design that crosses none
 CLAIMS = (
     "Statements, sealed before the run and tested after it: NAME.QUANTITY compared with a number or another quantity, "
     "or equivalent(NAME, MARGIN). Quantities of a component: shapley, share, effect, leave_one_out, add_one_in, trend, "
@@ -86,7 +88,8 @@ class Ablation(Design):
         from branchwise.analysis.statistics.contrasts import headline_effect  # NumPy comes with it
 
         tested = [item for item, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if item]
-        return further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")
+        further = further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")
+        return further + (len(self.data_sets) - 1) * (len(tested) + further)
 
     def _parsed(self, method: Method) -> list[Claim]:
         """The claims, which were checked before."""
@@ -111,7 +114,8 @@ class Ablation(Design):
         return Grid(factors=self.factors(), planned=planned)
 
     def settings(self) -> list[str]:
-        return sorted({key for component in self.components.values() for key in component.settings()})
+        changed = {key for component in self.components.values() for key in component.settings()}
+        return sorted(changed.union(*(data_set.patch for data_set in self.data_sets)))
 
     def cells(self, method: Method) -> tuple[Cell, ...]:
         baselines = (Cell(cell=name, kind="baseline", patch=method.module.BASELINES[name]) for name in self.baselines)
@@ -128,15 +132,18 @@ class Ablation(Design):
         return tuple(cells)
 
     def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
-        """All arms of a block share its seed, and so their initial weights, data order, timesteps and noise: they
-        differ in nothing but the patch."""
+        """All arms of a block on one data set share a seed, and so their initial weights, data order, timesteps and
+        noise: they differ in nothing but the patch."""
         cells, first = self.cells(method), self.first_seed
         return tuple(
-            block_arm(method, cell, block, first_seed=first) for block in range(self.max_blocks) for cell in cells
+            block_arm(method, cell, block, first_seed=first, data_set=data_set)
+            for block in range(self.max_blocks)
+            for data_set in self.data_sets
+            for cell in cells
         )
 
     def total(self) -> int:
-        return self.max_blocks * (len(list(self.every_cell())) + len(self.baselines))
+        return self.max_blocks * len(self.data_sets) * (len(list(self.every_cell())) + len(self.baselines))
 
     def parts(self) -> tuple[AnalysisGroup, ...]:
         return (AnalysisGroup(kinds=("cell", "baseline")),)
@@ -147,7 +154,11 @@ class Ablation(Design):
             baselines = f" + {len(self.baselines)} baselines ({', '.join(self.baselines)})"
         yield "components", ", ".join(map(str, self.factors()))
         most = "at most " if self.looks else ""
-        yield "arms", f"{most}{self.total()} = ({cells} cells{baselines}) x {self.max_blocks} blocks"
+        repeated = f" x {len(self.data_sets)} data sets" if self.crossed else ""
+        yield "arms", f"{most}{self.total()} = ({cells} cells{baselines}) x {self.max_blocks} blocks{repeated}"
+        if self.crossed:
+            seeds = ", ".join(f"{item.name} from {self.first_seed + item.first_seed}" for item in self.data_sets)
+            yield "across", f"{self.crossed.name}; first seeds: {seeds}"
         if self.looks:
             after = ", ".join(map(str, self.looks.blocks))
             yield "looks", f"after {after} blocks; {self.looks.spending.replace('_', '-')} spending"
@@ -166,11 +177,21 @@ class Ablation(Design):
             )
         self.check_total(method)
         self.check_looks(method)
-        for name, component in self.components.items():
-            component.check(name, method)
+        if self.across:
+            sets = {name: component.settings() for name, component in self.components.items()}
+            sets |= {name: set(method.module.BASELINES.get(name, ())) for name in self.baselines}
+            check_data_sets(self.across, sets, self.max_blocks, method)
         check_disjoint(self.components, method)
         self._check_exclusions(method)
         self._check_further_cells(method)
+        for data_set in self.data_sets:
+            self._check_on(data_set.on(method))
+
+    def _check_on(self, method: Method) -> None:
+        """Raises UserError where the design does not fit a data set; `method` has its settings."""
+        file = method.file
+        for name, component in self.components.items():
+            component.check(name, method)
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
             method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
@@ -280,14 +301,23 @@ def every_combination(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
         yield dict(zip(names, levels, strict=True))
 
 
-def block_arm(method: Method, cell: Cell, block: int, *, kind: Kind | None = None, first_seed: int = 0) -> Arm:
-    """The arm of a cell in a block; `kind` is that of the cell unless told otherwise."""
+def block_arm(
+    method: Method,
+    cell: Cell,
+    block: int,
+    *,
+    kind: Kind | None = None,
+    first_seed: int = 0,
+    data_set: DataSet = ONLY,
+) -> Arm:
+    """The arm of a cell in a block of a data set; `kind` is that of the cell unless told otherwise."""
     return method.arm(
-        name=f"{cell.cell}-b{block}",
+        name=data_set.arm(cell.cell, block),
         kind=kind or cell.kind,
         cell=cell.cell,
         block=block,
-        seed=first_seed + block,
+        seed=first_seed + data_set.first_seed + block,
         components=cell.components,
-        patch=cell.patch,
+        across={data_set.across: data_set.name} if data_set.name else {},
+        patch={**data_set.patch, **cell.patch},
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from branchwise.analysis.declared.across import DataSets
 from branchwise.analysis.declared.factors import Factor, Grid, level_of
 from branchwise.analysis.declared.inference import ALPHA, MAX_ALPHA, Inference
 from branchwise.analysis.declared.looks import Looks
+from branchwise.orchestration.designs.across import Across, DataSet, data_sets
 from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
@@ -53,7 +55,10 @@ class AnalysisGroup:
 class Design(Strict, ABC):
     """The section `design` of a space; a subclass for each kind."""
 
+    CROSSES: ClassVar[bool] = False  # whether it can be repeated on several data sets
+
     kind: str
+    across: Across | None = None
     blocks: Blocks = 3  # training seeds; {first: 4, max: 8} or {looks: [5, 10]} declares when the run is tested
     alpha: Annotated[float, Field(gt=0, le=MAX_ALPHA)] = ALPHA  # error that all tests share; intervals are at 1 - alpha
 
@@ -70,7 +75,20 @@ class Design(Strict, ABC):
     def sealed(self, method: Method) -> tuple[str, ...]:
         """What is sealed before the run: the claims and, where they are declared, the looks and the level."""
         looks = (self.looks.canonical,) if self.looks else ()
-        return (*self.declared_claims(method), *looks, *Inference(alpha=self.alpha).canonical)
+        across = (self.crossed.canonical,) if self.crossed else ()
+        return (*self.declared_claims(method), *looks, *across, *Inference(alpha=self.alpha).canonical)
+
+    @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """What the ablation is repeated on; one without a name where it is not."""
+        return data_sets(self.across)
+
+    @property
+    def crossed(self) -> DataSets | None:
+        """The data sets as the analysis knows them; None without `across`."""
+        if not self.across:
+            return None
+        return DataSets(name=next(iter(self.across)), levels=tuple(item.name for item in self.data_sets))
 
     def component_names(self) -> tuple[str, ...]:
         """Parts of the method that are switched on and off."""
@@ -114,7 +132,7 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def cells(self, method: Method) -> tuple[Cell, ...]:
-        """The rows that are known beforehand, in the order of the table."""
+        """The rows that are known beforehand, in the order of the table; of each data set the same."""
 
     def searches(self) -> tuple[CellSearch, ...]:
         """The first stage: what is searched before the arms can be named."""
@@ -134,6 +152,19 @@ class Design(Strict, ABC):
             raise UserError(
                 f"{method.file}: design: makes {self.total()} arms; {MAX_ARMS} are allowed, so lower blocks"
             )
+
+    def check_crossed(self, method: Method) -> None:
+        """Raises UserError where data sets are declared that the design cannot be repeated on."""
+        if not self.across:
+            return
+        where = f"{method.file}: design.across"
+        if not self.CROSSES:
+            raise UserError(
+                f"{where}: not allowed with design.kind {self.kind}; it is with factorial, leave_one_out and "
+                "add_one_in; make a space for each data set"
+            )
+        if self.looks:
+            raise UserError(f"{where}: not allowed with looks, which would end each data set apart; blocks: a number")
 
     def check_looks(self, method: Method) -> None:
         """Raises UserError where looks are declared that the design cannot have."""
@@ -168,6 +199,7 @@ class Design(Strict, ABC):
             "outcomes": list(self.outcome_names()),
             "blocks": list(range(self.max_blocks)),
             "looks": self.looks.described() if self.looks else None,
+            "across": self.crossed.described() if self.crossed else None,
             "alpha": self.alpha,
             "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
             "parts": [asdict(part) for part in self.parts()],

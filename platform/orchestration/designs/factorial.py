@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -35,6 +35,8 @@ class FirstStage(Strict):
 class Factorial(Ablation):
     """Every cell in every block: what each component is worth, whatever else is on."""
 
+    CROSSES: ClassVar[bool] = True
+
     kind: Literal["factorial"] = "factorial"
     follow_up_of: FirstStage | None = None  # --follow-up writes it
 
@@ -56,6 +58,8 @@ class Factorial(Ablation):
         first, where = self.follow_up_of, f"{method.file}: design"
         if first is None:
             return
+        if self.across:
+            raise UserError(f"{where}.across: not allowed with follow_up_of, which confirms on one data set")
         used = set(first.seeds).intersection(range(self.first_seed, self.first_seed + self.max_blocks))
         if used:
             raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ MAX_COMPONENTS = 50
 
 class OneAtATime(Ablation):
     """A design that changes one component at a time, and so has room for many."""
+
+    CROSSES: ClassVar[bool] = True
 
     components: Annotated[dict[Word, Component], Field(min_length=1, max_length=MAX_COMPONENTS)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,10 @@ class Method:
             self._patched[key] = patched(self.spec, patch) if patch else self.spec
         return self._patched[key]
 
+    def laid_over(self, patch: Mapping[str, Any], file: str) -> Method:
+        """The method whose own settings are these with `patch` laid over them; errors call it `file`."""
+        return replace(self, spec=self.patched(patch), file=file, _patched={}, _teachers={})
+
     def in_block(self, patch: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
         """`patch` with the settings that follow from the seed of an arm's block."""
         return {**patch, **self.module.block_patch(self.patched(patch), seed)}
@@ -62,8 +66,9 @@ class Method:
         return self._teachers[key]
 
     def cohort_key(self, arm: Arm) -> str:
-        """Arms may train together where this is equal: as the trainable says, and on one teacher, evaluated alike."""
-        return repr((self.module.cohort_key(arm.spec), self.teacher(arm.patch)))
+        """Arms may train together where this is equal: as the trainable says, on one teacher, evaluated alike, and on
+        one data set, which has seeds of its own."""
+        return repr((self.module.cohort_key(arm.spec), self.teacher(arm.patch), sorted(arm.across.items())))
 
     def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
         """Raises UserError, naming `where` in the file, when values under `patch` would not compare with the others."""
@@ -116,6 +121,7 @@ class Method:
         seed: int,
         patch: Mapping[str, Any],
         components: Mapping[str, bool | str] | None = None,
+        across: Mapping[str, str] | None = None,
     ) -> Arm:
         """The arm with these settings and those that follow from its seed; arms of an equal patch share them."""
         patch = self.in_block(patch, seed)
@@ -126,6 +132,7 @@ class Method:
             block=block,
             seed=seed,
             components=components or {},
+            across=across or {},
             patch=patch,
             spec=self.patched(patch),
             teacher=teacher.key if (teacher := self.teacher(patch)) else None,

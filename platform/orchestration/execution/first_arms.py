@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from branchwise.analysis.console import one_line
+from branchwise.analysis.declared.cells import FULL
 from branchwise.orchestration.errors import ArmsFailAlikeError
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -15,11 +16,13 @@ ENOUGH = 2  # failed arms, with none that did not fail
 class FirstArms:
     """Watches the records of a run until one arm has not failed."""
 
-    def __init__(self, run: RunFolder, total: int, file: str) -> None:
-        """`total` arms are planned; `file` is the space."""
+    def __init__(self, run: RunFolder, total: int, file: str, data_sets: int = 1) -> None:
+        """`total` arms are planned, on so many data sets; `file` is the space."""
         self._run, self._total, self._file = run, total, file
         self._failed: dict[str, str] = {}  # by arm, its error
-        self._own_failed = False  # an arm of the space's own settings: others may fail for what they change
+        # Data sets on which an arm of the space's own settings failed: others may fail for what they change.
+        self._own_failed: set[str] = set()
+        self._data_sets = data_sets
         self._passed = False
 
     def check(self) -> None:
@@ -40,11 +43,14 @@ class FirstArms:
             self._failed[name] = str(record["error"])
             # A search tries the space's own settings first.
             first_searched = record["kind"] == "search" and name.endswith("-0000")
-            self._own_failed = self._own_failed or first_searched or not record["patch"]
+            across = record.get("across") or {}
+            if first_searched or not record["patch"] or (across and record["cell"] == FULL):
+                self._own_failed.add("".join(across.values()))
         reasons = {_reason(error) for error in self._failed.values()}
+        own_failed = len(self._own_failed) >= self._data_sets
         if len(self._failed) >= ENOUGH and len(reasons) > 1:
             self._passed = True
-        elif len(self._failed) >= ENOUGH and self._own_failed and self._total > len(self._failed):
+        elif len(self._failed) >= ENOUGH and own_failed and self._total > len(self._failed):
             name, error = next(iter(self._failed.items()))
             raise ArmsFailAlikeError(
                 f"Stopped, since the first {len(self._failed)} arms failed alike: {name}: {one_line(error)}. "

@@ -215,13 +215,14 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
         Watchdog(plan.space, on, run_session.lease, lambda: plan.run.altered(run_session.originals)) as watchdog,
         watchdog.translate_errors(),
     ):
-        first_arms = FirstArms(plan.run, plan.total, plan.space.method.file)
+        first_arms = FirstArms(plan.run, plan.total, plan.space.method.file, len(plan.space.design.data_sets))
 
         def check() -> None:
             watchdog.check(display.pulse)
             first_arms.check()
 
-        prepare_features(plan.space, plan.space.spec, plan.storage, on, display, check)
+        for data_set in plan.space.design.data_sets:
+            prepare_features(plan.space, data_set.on(plan.space.method).spec, plan.storage, on, display, check)
         prepare_teachers(plan.space, plan.storage, on, display, check)
         run_searches(plan, job, display, check)
         if plan.space.design.searches():

@@ -70,4 +70,4 @@ class Gauges:
 
 
 def _place(arm: Mapping[str, Any]) -> Place:
-    return arm["cell"], str(arm["block"])
+    return ": ".join([*(arm.get("across") or {}).values(), arm["cell"]]), str(arm["block"])

@@ -170,10 +170,12 @@ class Best:
 
 
 def best_arm(run: RunFolder, state: RunState) -> Best | None:
-    """Return the best arm so far, in the metric's direction; None without a value.
+    """Return the best arm so far, in the metric's direction; None without a value, and on several data sets.
 
     Of configurations on several seeds, those count that have a value on the most of them.
     """
+    if any(record.get("across") for record in state.records.values()):
+        return None  # values of different data sets are not compared
     groups: dict[str, dict[int, tuple[float, str]]] = {}  # by seed: settings may be suggested twice
     for arm, record in sorted(state.records.items()):
         if (value := _value(record)) is not None:

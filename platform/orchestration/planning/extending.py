@@ -89,6 +89,11 @@ def plan_extended(
         raise UserError(f"{option}: not finished; finish it first: branchwise resume {extension.name}")
     if old.design.searches():
         raise UserError(f"{option}: a {old.design.kind} run cannot grow; start another one with `branchwise run`")
+    if old.design.across:
+        raise UserError(
+            f"{option}: a run on several data sets cannot grow; run its space again with design.first_seed for fresh "
+            "seeds (and reuse for what it has)"
+        )
     if old.design.kind == "screening" and (extension.components or extension.cells):
         raise UserError(f"{option}: a fraction is of its own components; screen all of them in a new run")
     tree = read_tree(run.space_path(), old.resolved().encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from branchwise.analysis.declared.across import SEED_STRIDE
 from branchwise.orchestration.designs.tuning import FRESH_SEED
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree
@@ -60,7 +61,13 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
         seed = int(design.get("seed", 0))
         yield from range(seed, seed + int(design.get("seeds", 1)))
         first += FRESH_SEED
-    yield from range(first, first + blocks)
+    for number in range(_data_sets(design.get("across"))):
+        yield from range(first + number * SEED_STRIDE, first + number * SEED_STRIDE + blocks)
+
+
+def _data_sets(across: Any) -> int:
+    values = next(iter(across.values()), ()) if isinstance(across, Mapping) else ()
+    return len(values) if isinstance(values, Mapping | list) and values else 1
 
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,9 +130,12 @@ def check_ulimits() -> str:
 
 def missing_inputs(space: Space) -> str:
     """Which files this machine lacks for `space`, and what to do; empty when none."""
-    differing = {space.method.teacher({}): space.spec}  # by teacher: other data ask for another one
-    for cell in space.design.cells(space.method):
-        differing.setdefault(space.method.teacher(cell.patch), space.method.patched(cell.patch))
+    differing = {}  # by data set and teacher: other data ask for another one
+    for data_set in space.design.data_sets:
+        method = data_set.on(space.method)
+        differing[data_set.name, method.teacher({})] = method.spec
+        for cell in space.design.cells(method):
+            differing.setdefault((data_set.name, method.teacher(cell.patch)), method.patched(cell.patch))
     try:
         for spec in differing.values():
             space.module.check_inputs(spec)

@@ -90,6 +90,8 @@ def plan_measures(
         there = ", ".join(other.name for other in runs(storage))
         raise UserError(f"--run {name}: no such run in {storage.root}; there are: {there or 'none'}")
     space, _ = read_plan("--run", run, trust, dry_run)
+    if space.design.across:
+        raise UserError(f"--run {name}: its data sets are measured differently; measure runs on one data set each")
     if not space.has_trainable:
         raise UserError(f"--run {name}: {space.trainable} is not imported by a dry run, so its measures are not known")
     if not space.module.MEASURED:

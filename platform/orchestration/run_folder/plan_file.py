@@ -147,11 +147,17 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
 
 
 def data_of(space: Space) -> str | None:
-    """The SHA-256 of the data of `space`, where its trainable knows one. Raises UserError when they are not there."""
+    """The SHA-256 of the data of `space`, of several data sets that of theirs, where its trainable knows them.
+
+    Raises UserError when they are not there.
+    """
     try:
-        return space.module.data_sha256(space.spec)
+        known = [space.module.data_sha256(item.on(space.method).spec) for item in space.design.data_sets]
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from error
+    if len(known) == 1 or not any(known):
+        return known[0]
+    return sha256(repr(known).encode())
 
 
 def refuse_other_data(run: RunFolder, space: Space) -> None:

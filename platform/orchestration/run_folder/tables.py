@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from branchwise.orchestration.designs.method import TeacherAddress
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.run_folder.teachers import Teacher
@@ -113,9 +115,16 @@ def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> 
     own = {name: record.get(name, "") for name in OWN_COLUMNS}
     known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
-    hyperparameters = {f"hp.{key}": setting(settings, key) for key in space.design.settings()}
+    hyperparameters = {f"hp.{key}": _plain(setting(settings, key)) for key in space.design.settings()}
     source = {"reused_from": record["reused_from"]} if "reused_from" in record else {}
+    crossed = space.design.crossed
+    components |= {crossed.column: record["across"][crossed.name]} if crossed else {}
     return known | components | hyperparameters | dict(record["values"]) | source
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a column holds it: a whole section as JSON, since sections of one name may have other keys."""
+    return value.model_dump_json() if isinstance(value, BaseModel) else value
 
 
 def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:

@@ -51,12 +51,17 @@ def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
 
 def required_teachers(space: Space) -> tuple[Teacher, ...]:
     """The teachers that the arms of `space` ask for, block by block in the order of the cells. Raises UserError."""
-    method, cells = space.method, space.design.cells(space.method)
-    by_block = any(method.in_block(cell.patch, 0) != cell.patch for cell in cells)
+    method, design = space.method, space.design
+    rows = [
+        (item.first_seed, replace(cell, cell=item.row(cell.cell), patch={**item.patch, **cell.patch}))
+        for item in design.data_sets
+        for cell in design.cells(method)
+    ]
+    by_block = any(method.in_block(cell.patch, 0) != cell.patch for _, cell in rows)
     requested: dict[TeacherAddress, Teacher] = {}
-    for block, seed in enumerate(space.design.seeds() if by_block else (0,)):
-        for cell in cells:
-            patch = method.in_block(cell.patch, seed)
+    for block, seed in enumerate(design.seeds() if by_block else (0,)):
+        for shift, cell in rows:
+            patch = method.in_block(cell.patch, seed + shift)
             address = method.teacher(patch)
             if address is None:
                 continue

@@ -1,0 +1,78 @@
+"""The effects of components on several data sets as a table, and as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from math import nan
+
+from branchwise.analysis.records.damage import RunFolderError
+from branchwise.analysis.report.text import DASH, Table, number, p_text
+from branchwise.analysis.report.wording import effect_text, with_titles
+from branchwise.analysis.statistics.comparisons.data_sets import Across, combine
+from branchwise.analysis.statistics.comparisons.random_effects import MIN_STUDIES
+from branchwise.analysis.statistics.findings import Findings
+
+
+def across_of(analyses: Sequence[Findings]) -> tuple[Across | None, tuple[str, ...]]:
+    """What holds across the data sets of a run, and what a reader must know of it.
+
+    None of a run on one data set, of an unfinished one, and, with the reason, where the effects cannot be combined.
+    """
+    crossed = [findings for findings in analyses if findings.run.outline.across]
+    if not crossed or crossed[0].run.unfinished:
+        return None, ()
+    try:
+        found = combine(crossed, [findings.run.label for findings in crossed])
+    except RunFolderError as error:
+        return None, (f"Not combined over data sets: {str(error).removeprefix('--across: ')}.",)
+    return found, found.notes
+
+
+def across_tables(analyses: Sequence[Findings]) -> list[Table]:
+    """The table of what `across_of` found, if it found anything."""
+    found, _ = across_of(analyses)
+    return [with_titles(effects_table(found), analyses)] if found else []
+
+
+def effects_table(found: Across) -> Table:
+    """Each component's effect in each run and, from three runs on, what holds across them."""
+    several = len(found.runs) >= MIN_STUDIES
+    extra = ("mean", "next data set", "p (Holm)", "tau", "I²", "Q (p)") if several else ()
+    table_rows = []
+    for name, each in found.effects.items():
+        combined = found.combined[name]
+        ahead = replace(combined.mean, low=combined.low, high=combined.high)
+        text = effect_text(ahead, found.scale)
+        further = (
+            effect_text(combined.mean, found.scale) if combined.mean.known else combined.reason or DASH,
+            text[text.index("[") :] if ahead.has_interval else DASH, p_text(found.p_holm[name]),
+            number(combined.tau2**0.5 if combined.tau2 >= 0 else nan),
+            f"{100 * combined.i2:.0f}%" if combined.i2 >= 0 else DASH,
+            f"{number(combined.q)} ({p_text(combined.q_p)})",
+        )  # fmt: skip
+        table_rows.append((name, *(effect_text(e, found.scale) for e in each), *(further if several else ())))
+    percent = found.rules.percent
+    explained = (
+        f" Mean: random effects, REML, Hartung and Knapp's {percent} interval. Next data set: {percent} prediction "
+        "interval. tau: SD of the effect between data sets, on the scale of the effects. I²: share of the variance "
+        "between data sets. Each run's own error is taken as known: with five seeds, 95% intervals cover 91 to 95%."
+        if several
+        else ""
+    )
+    return Table(
+        title="Across data sets", name="across", columns=("component", *found.runs, *extra), rows=tuple(table_rows),
+        note=f"{percent} intervals {found.rules.method}, for the mean over seeds. Positive: better.{explained}",
+    )  # fmt: skip
+
+
+def document(found: Across) -> dict[str, object]:
+    """All that was found, as plain values."""
+    return {
+        "across": found.runs,
+        "scale": found.scale.scale,
+        "level": found.rules.level,
+        "effects": {name: [asdict(item) for item in each] for name, each in found.effects.items()},
+        "combined": {name: asdict(entry) | {"p_holm": found.p_holm[name]} for name, entry in found.combined.items()},
+        "notes": found.notes,
+    }

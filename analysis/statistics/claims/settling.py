@@ -1,0 +1,152 @@
+"""One family of a run's hypotheses: claims and tested effects adjusted for their number, over all its data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan, nan
+
+from branchwise.analysis.declared.inference import DEFAULT
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
+from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
+from branchwise.analysis.statistics.claims.testing import Test
+from branchwise.analysis.statistics.claims.verdicts import Status, Verdict
+from branchwise.analysis.statistics.power import seeds_needed
+
+Judged = tuple[Sequence[Verdict], Sequence[ScaleResult]]
+Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
+
+
+def settle(
+    verdicts: Sequence[Verdict],
+    outcomes: Sequence[ScaleResult],
+    unfinished: str = "",
+    judged: Collection[str] = (),
+) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
+    """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
+
+    The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
+    of a component on the other outcomes follow its own on the primary one, and are tested with what that leaves.
+    Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
+    which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
+    share a place.
+
+    Args:
+        verdicts: From `judge`.
+        outcomes: The attribution of each outcome, the primary one first.
+        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
+        judged: Components that another run has judged: they have no place in this family.
+    """
+    return settle_together([(verdicts, outcomes)], unfinished, judged)[0]
+
+
+def settle_together(parts: Sequence[Judged], unfinished: str = "", judged: Collection[str] = ()) -> list[Settled]:
+    """Adjust over several data sets at once: what `settle` does, for the hypotheses of all of them as one family."""
+    if unfinished:
+        return [_not_judged(verdicts, outcomes, unfinished) for verdicts, outcomes in parts]
+    families = [_Family.of(number, *part, judged) for number, part in enumerate(parts)]
+    first = [key for family in families for key in family.first]
+    followers = {key: of for family in families for key, of in family.followers.items()}
+    p_values = {key: p for family in families for key, p in family.p_values.items()}
+    p_holm = adjusted(p_values, *gatekeeping(first, followers)) if first else {}
+    return [
+        family.settled(verdicts, outcomes, p_holm, len(first))
+        for family, (verdicts, outcomes) in zip(families, parts, strict=True)
+    ]
+
+
+def _not_judged(verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], unfinished: str) -> Settled:
+    waiting = tuple(replace(v, status="not judged", reason=unfinished) for v in verdicts)
+    return waiting, tuple(replace(s, rows=tuple(replace(r, p_holm=nan) for r in s.rows)) for s in outcomes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """The hypotheses of one data set: of its rows by outcome, of its claims, and the p-value of each."""
+
+    rows: Sequence[Sequence[Hashable | None]]
+    claims: Sequence[Hashable]
+    first: Sequence[Hashable]
+    followers: Mapping[Hashable, Sequence[Hashable]]
+    p_values: Mapping[Hashable, float]
+
+    @classmethod
+    def of(
+        cls, number: int, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], judged: Collection[str]
+    ) -> _Family:
+        """`number` tells the hypotheses of one data set from those of another."""
+        rows = [[_row_key(number, scale, row, judged) for row in scale.rows] for scale in outcomes]
+        claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in verdicts]
+        tested = [key for key in rows[0] if key is not None] if rows else []
+        first = list(dict.fromkeys((*tested, *claims)))
+        followers = {
+            key: [of[i] for of in rows[1:] if i < len(of) and of[i] is not None and of[i] not in first]
+            for i, key in enumerate(rows[0] if rows else ())
+            if key is not None
+        }
+        p_values: dict[Hashable, float] = {}
+        for scale, of in zip(outcomes, rows, strict=True):
+            p_values |= {key: row.effect.p for row, key in zip(scale.rows, of, strict=True) if key is not None}
+        for key, verdict in zip(claims, verdicts, strict=True):
+            p_values[key] = max(p_values.get(key, verdict.test.p), verdict.test.p)
+        return cls(rows=rows, claims=claims, first=first, followers=followers, p_values=p_values)
+
+    def settled(
+        self,
+        verdicts: Sequence[Verdict],
+        outcomes: Sequence[ScaleResult],
+        p_holm: Mapping[Hashable, float],
+        size: int,
+    ) -> Settled:
+        """The results with adjusted p-values; `size` hypotheses share alpha."""
+        alpha = outcomes[0].fit.inference.alpha if outcomes else DEFAULT.alpha
+        settled = tuple(
+            _settled(verdict, p_holm[key], alpha, size) for key, verdict in zip(self.claims, verdicts, strict=True)
+        )
+        return settled, tuple(
+            replace(scale, rows=_adjusted_rows(scale.rows, of, p_holm))
+            for scale, of in zip(outcomes, self.rows, strict=True)
+        )
+
+
+def _settled(v: Verdict, p_holm: float, alpha: float, size: int) -> Verdict:
+    test = replace(v.test, p_holm=nan if isnan(v.test.p) else p_holm)
+    status = _status(test, alpha)
+    waits = status == "not shown" and v.runs > 1 and not (v.claim.one_sided and not test.favours)
+    seeds = seeds_needed(test.p, test.estimate.df, v.runs, alpha / size, v.claim.one_sided) if waits else None
+    return replace(v, test=test, status=status, seeds=seeds)
+
+
+def _row_key(number: int, scale: ScaleResult, row: ComponentRow, judged: Collection[str]) -> Hashable | None:
+    if not row.tested or row.component in judged:
+        return None
+    return number, _key(scale.outcome.name, row.tested_weights, 0.0)
+
+
+def _adjusted_rows(
+    rows: Sequence[ComponentRow], keys: Sequence[Hashable | None], p_holm: Mapping[Hashable, float]
+) -> tuple[ComponentRow, ...]:
+    return tuple(
+        replace(row, p_holm=nan if key is None or isnan(row.effect.p) else p_holm[key])
+        for key, row in zip(keys, rows, strict=True)
+    )
+
+
+def _status(test: Test, alpha: float) -> Status:
+    if isnan(test.p) or not test.p_holm <= alpha:
+        return "not shown"
+    return "supported" if test.favours else "refuted"
+
+
+def _hypothesis(verdict: Verdict, primary: str) -> Hashable:
+    claim = verdict.claim
+    if claim.scale == "effect" and claim.relation != "equivalent" and not claim.one_sided:
+        return _key(claim.outcome or primary, verdict.weights, claim.bound)
+    return claim.hypothesis
+
+
+def _key(outcome: str, weights: Mapping[str, float], bound: float) -> Hashable:
+    """The tested equation, whichever multiple of it was written."""
+    ordered = sorted(weights.items())
+    unit = ordered[0][1] if ordered else 1.0
+    return outcome, tuple((cell, round(weight / unit, 9)) for cell, weight in ordered), float(f"{bound / unit:.9g}")
