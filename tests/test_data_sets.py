@@ -107,9 +107,9 @@ def test_arms_of_data_sets_share_no_seed(storage: Storage) -> None:
     assert len({arm.name for arm in plan.arms}) == len({arm.spec.model_dump_json() for arm in plan.arms}) * 5
     for cohort in plan.cohorts:
         assert len({(arm.seed, arm.across["dataset"]) for arm in cohort.arms}) == 1
-    told = dict(describe(plan))
-    assert told["arms"] == "75 = (4 cells + 1 baselines (scratch)) x 5 blocks x 3 data sets"
-    assert told["across"] == "dataset; first seeds: digits from 0, fashion from 1000, CIFAR-10 from 2000"
+    rows = dict(describe(plan))
+    assert rows["arms"] == "75 = (4 cells + 1 baselines (scratch)) x 5 blocks x 3 data sets"
+    assert rows["across"] == "dataset; first seeds: digits from 0, fashion from 1000, CIFAR-10 from 2000"
     assert space.resolved() == parse_space("again", space.resolved().encode()).resolved()
 
 
@@ -180,7 +180,7 @@ def test_numbers_are_those_of_one_family_by_hand(folder: Path) -> None:
             assert summary.loc[component, key] == pytest.approx(value, rel=1e-5, abs=1e-7), (component, key)
 
 
-def test_report_holds_every_data_set_and_the_mean(folder: Path) -> None:
+def test_report_holds_every_data_set_and_their_mean(folder: Path) -> None:
     document = json.loads((folder / "report/ablation.json").read_text())
     jsonschema.validate(document, json.loads(REPORT_SCHEMA.read_text()))
     assert [run["across"] for run in document["runs"]] == [{"dataset": name} for name in UNITS]
@@ -190,14 +190,14 @@ def test_report_holds_every_data_set_and_the_mean(folder: Path) -> None:
     assert list(effects["dataset"].unique()) == list(UNITS)
     assert list(pd.read_csv(folder / "report/ablation.csv")["dataset"]) == [name for name in UNITS for _ in range(2)]
     page = (folder / "report/index.html").read_text()
-    assert page.count("Across data sets") == 1
+    assert page.count('id="table-across"') == page.count('<figure id="across"') == 1
     assert "<title>three" in page
     text = (folder / "report/ablation.md").read_text()
     assert "all claims and tested effects of all data sets together" in text
     assert "next data set" in text
 
 
-def test_python_names_the_data_set_of_each_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_names_data_set_of_each_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = bw.load(folder)
     assert study.name == "three"
     for table, rows in ((study.effects, 6), (study.claims, 9), (study.cells, 15)):
@@ -306,6 +306,7 @@ REFUSED = [
     ("design.across={objective: [dash, scratch]}", "objective is what scratch sets"),
     ("design.across=[a, b]", "design.across"),
     ("design.blocks={first: 4, max: 6}", "design.across: not allowed with looks"),
+    ("published={source: a paper, values: {full: 1.0}}", "published: not allowed with design.across"),
     ("design.blocks=1001", "with design.across at most 1000 are allowed"),
     ("design.components={one: {off: {noise.effect: 0.05}}}", "equals the current value"),
 ]
@@ -318,11 +319,9 @@ def test_what_cannot_be_crossed_is_refused(override: str, message: str) -> None:
 
 
 def test_other_designs_refuse_data_sets(root: Path) -> None:
-    for file, overrides in (
-        ("surface_search.yaml", []), ("surface_tuned.yaml", []),
-    ):  # fmt: skip
+    for file in ("surface_search.yaml", "surface_tuned.yaml"):
         with pytest.raises(UserError, match=r"design.across: not allowed with design.kind \w+; it is with factorial"):
-            load_space(root / "tests/data" / file, [*overrides, "design.across={noise.block: [0.1, 0.2]}"])
+            load_space(root / "tests/data" / file, ["design.across={noise.block: [0.1, 0.2]}"])
     leave_one_out = space_of("design.kind=leave_one_out", "design.claims=[]")
     assert leave_one_out.design.total() == (3 + 1) * 5 * 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 Sweep = Callable[..., tuple[int, str]]
@@ -38,3 +39,20 @@ def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_here: Sweep, roo
     (log,) = storage.glob("teachers/*.unfinished/logs/teacher.txt")
     assert str(log) in output
     assert "in train_teacher" in log.read_text()
+
+
+def test_data_sets_run_as_one_sweep(sweep_here: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(
+        "{name: two, trainable: surface, train: {steps: 3}, teacher: {steps: 3}, design: {blocks: 2, components: "
+        "{anchor: {off: {anchor_weight: 0}}}, across: {task: {short: {teacher.steps: 3}, long: {teacher.steps: 6}}}}}"
+    )
+    code, output = sweep_here("--space", tmp_path / "space.yaml", "--storage", tmp_path)
+    assert code == 0, output
+    arms = pd.read_parquet(tmp_path / "two/arms.parquet").set_index(["across.task", "cell", "block"])
+    assert arms["status"].eq("done").all()
+    assert {key: set(rows) for key, rows in arms.groupby("across.task")["seed"]} == {
+        "short": {0, 1}, "long": {1000, 1001}
+    }  # fmt: skip
+    assert arms.groupby("across.task")["teacher_value"].nunique().eq(1).all()
+    assert arms["teacher_value"].nunique() == 2
+    assert "Across data sets" in (tmp_path / "two/report/index.html").read_text()

@@ -219,6 +219,8 @@ def parse_space(
         key = "gpu_hours" if space.limits.gpu_hours else "cost"
         raise UserError(f"{file}: limits.{key}: is of GPUs, and resources.gpus_per_trial is 0; use limits.hours")
     space.design.check_crossed(space.method)
+    if space.published and space.design.across:
+        raise UserError(f"{file}: published: not allowed with design.across: its numbers are of one data set")
     space.design.check(space.method)
     refuse_limited_search(f"{file}: limits", space)
     if space.design.searches() and (by_block := space.module.block_patch(space.spec, 0)):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.analysis.across import across, write_report
 from branchwise.analysis.records.folder import load_run, parts
 from branchwise.analysis.report.build import numbers_of
 from branchwise.analysis.report.claims import claims_table
@@ -54,6 +55,15 @@ def _same(committed: object, created: object, where: str) -> None:
 
 def _words(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_data_sets_side_by_side_are_what_code_gives(tmp_path: Path) -> None:
+    runs = [ROOT / f"docs/evidence/{name}/ablation.run" for name in ("digits", "fashion")]
+    committed = ROOT / "docs/evidence/digits-and-fashion/across.json"
+    if not committed.is_file():
+        pytest.skip("not committed: the command is in docs/evidence/README.md")
+    created = write_report(across(runs), tmp_path / "across") / "across.json"
+    _same(json.loads(committed.read_text()), json.loads(created.read_text()), "across")
 
 
 @pytest.mark.parametrize("stored", KEPT, ids=lambda path: path.name)

@@ -121,7 +121,8 @@ def _sensitivity(plan: Plan) -> list[str]:
     tested = power.tested([(effect, weights) for effect, weights in contrasts if effect])
     if not tested:
         return []
-    local, tree = plan.storage.local, yaml.safe_load(plan.space.resolved())
+    local = None if design.across else plan.storage.local  # each data set has noise of its own
+    tree = yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree, tested.effect, len(grid.planned)) if local else (None, None)
     further = design.further_hypotheses(plan.space.method)
     planned = power.plan(tested, design.max_blocks, noise, further, design.alpha)

@@ -45,7 +45,8 @@ def earlier_time(plan: Plan) -> EarlierTime | None:
 def _settings(tree: dict[str, Any]) -> dict[str, Any]:
     resources = dict(tree.get("resources") or {})
     stored = {key: resources.get(key) for key in ("cpus_per_trial", "gpus_per_trial", "arms_per_trial", "workers")}
-    return {**{key: tree.get(key) for key in (*SAME, "function")}, "resources": stored}
+    across = (tree.get("design") or {}).get("across")  # an arm may take longer on another data set
+    return {**{key: tree.get(key) for key in (*SAME, "function")}, "across": across, "resources": stored}
 
 
 def _mean_seconds(run: RunFolder) -> float:

@@ -36,8 +36,10 @@ def _is_number(value: Any) -> bool:
 
 
 def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
-    """Whose the scalars are: sweep, arm, cell, block and status."""
-    return {"sweep": run.name, "arm": arm, **{key: str(record.get(key, "")) for key in ("cell", "block", "status")}}
+    """Whose the scalars are: sweep, arm, data set, cell, block and status."""
+    across = {f"across.{name}": str(level) for name, level in (record.get("across") or {}).items()}
+    columns = {key: str(record.get(key, "")) for key in ("cell", "block", "status")}
+    return {"sweep": run.name, "arm": arm, **across, **columns}
 
 
 def beside(run: RunFolder) -> Path:

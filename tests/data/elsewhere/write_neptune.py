@@ -2,6 +2,11 @@
 
 `git clone https://github.com/neptune-ai/neptune-exporter` at commit 8d3f44a, `pip install pyarrow`, and then
 `PYTHONPATH=neptune-exporter/src python write_neptune.py`.
+
+The exporter itself cannot be run to its end: it reads from Neptune's service (`init_project(mode="read-only")`,
+`neptune_query`), which is closed, and takes nothing from disk. The client (`neptune` 1.14.0.post2, `mode="offline"`)
+leaves a queue of operations for `neptune sync`, not runs. So the values are made here, and all else of the files is the
+exporter's: its schema, parts and names.
 """
 
 import shutil
