@@ -60,9 +60,10 @@ def effects_table(found: Across) -> Table:
         if several
         else ""
     )
+    scale = " Effects are on the logit scale." if found.scale.scale == "logit" else ""
     return Table(
         title="Across data sets", name="across", columns=("component", *found.runs, *extra), rows=tuple(table_rows),
-        note=f"{percent} intervals {found.rules.method}, for the mean over seeds. Positive: better.{explained}",
+        note=f"{percent} intervals {found.rules.method}, for the mean over seeds. Positive: better.{scale}{explained}",
     )  # fmt: skip
 
 
