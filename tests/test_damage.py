@@ -135,7 +135,7 @@ def test_table_that_is_gone_is_told_and_one_without_hash_is_read(tables: Path) -
     (tables / "arms.parquet").rename(tables / "kept")
     with pytest.raises(RunFolderError, match=r"arms\.parquet is missing"):
         read_table(tables, "arms")
-    (tables / "SHA256SUMS").unlink()  # as in runs of earlier versions
+    (tables / "SHA256SUMS").unlink()  # as in runs written by hand
     assert read_table(tables, "arms").empty
     (tables / "kept").rename(tables / "arms.parquet")
     assert len(read_table(tables, "arms")) == 27

@@ -58,9 +58,7 @@ def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str
     file = folder / name
     try:
         match = read_sealed_json(content, str(file), required=False)
-        checked: dict[str, Any] = (
-            schemas.check_plan(match, str(file)) if schema is schemas.Plan else schemas.check(schema, match, str(file))
-        )
+        checked: dict[str, Any] = schemas.check(schema, match, str(file))
     except DamagedError as error:
         raise RunFolderError(f"{error}; {_mend(folder, name)}") from error
     return dict(printable_tree(checked))

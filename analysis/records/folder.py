@@ -18,7 +18,7 @@ from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
 from branchwise.analysis.records.damage import RunFolderError, read_json, read_space, verify_checksum
 from branchwise.analysis.records.names import distinct, is_plain, printable_table
-from branchwise.analysis.records.outline import AnalysisGroup, Outline, outline_of_plan, outline_of_rows
+from branchwise.analysis.records.outline import AnalysisGroup, Outline, outline_of_plan
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.records.teachers import with_repeats
 from branchwise.run_files import schemas
@@ -27,7 +27,7 @@ from branchwise.run_files.schemas import MAX_CELL
 from branchwise.run_files.sealing import sha256
 
 MAX_VALUES, MAX_BYTES = 1_000_000_000, 32 << 30  # of a table
-TEXTS = ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparability_key")
+TEXTS = ("sweep", "arm", "kind", "cell", "status", "error", "metric", "comparability_key", "teacher")
 NAMED = ("arm", "kind", "cell", "status")  # must be texts where they are not missing
 
 
@@ -51,12 +51,14 @@ def load_run(folder: Path) -> Run:
     result = read_space(folder, SPACE)
     if result is None:
         raise RunFolderError(f"{folder} is not a run folder: it has no {SPACE}")
+    plan = read_json(folder, PLAN, schemas.Plan)
+    if plan is None:
+        raise RunFolderError(f"{folder} is not a run folder: it has no {PLAN}")
     space, content = result
     manifest = read_json(folder, MANIFEST, schemas.Manifest) or {}
     name = str(manifest.get("name") or space.get("name") or folder.name)
     arms = with_repeats(_arms(folder), manifest)
-    plan = read_json(folder, PLAN, schemas.Plan) or {}
-    outline = outline_of_plan(plan) if "cells" in plan else outline_of_rows(space, arms)
+    outline = outline_of_plan(plan)
     _complete(folder, arms, outline)
     everything = AnalysisGroup(kinds=tuple(dict.fromkeys(kind for part in outline.parts for kind in part.kinds)))
     written = sha256(content)

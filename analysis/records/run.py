@@ -220,7 +220,7 @@ class Run:
         another program made."""
         if self.waits_for:
             return self.waits_for
-        if not self.missing or not self.outline.is_plan or "source" in self.manifest:
+        if not self.missing or "source" in self.manifest:
             return ""
         waiting = {name.rpartition("-b")[2] for name in self.missing}
         blocks = [str(block) for block in self.outline.blocks]

@@ -51,9 +51,7 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     if column not in arms:
         return ()
     rows = arms.dropna(subset=column)
-    # An earlier version kept the value alone.
-    key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
-    rows = rows.assign(_key=key)
+    rows = rows.assign(_key=rows["teacher"].fillna("").astype(str))
     groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together
     for cell, match in rows.groupby("cell", sort=False)["_key"]:
         cells, keys = {str(cell)}, set(match)
@@ -82,13 +80,11 @@ def _repeats(rows: pd.DataFrame, column: str) -> tuple[float, ...]:
 
 def with_repeats(arms: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """The arms with the repeats of their teacher's value, which the manifest records."""
-    teachers = manifest.get("teachers") or [manifest.get("teacher") or {}]
+    teachers = manifest.get("teachers", ())
     repeats = {teacher.get("key"): teacher["value_repeats"] for teacher in teachers if teacher.get("value_repeats")}
     if not repeats or "teacher_value" not in arms:
         return arms
-    keys = arms["teacher"] if "teacher" in arms else pd.Series([None] * len(arms), index=arms.index)
-    only = next(iter(repeats.values())) if len(teachers) == 1 else None
-    column = [repeats.get(key, only) for key in keys]
+    column = [repeats.get(key) for key in arms["teacher"]]
     return arms.assign(teacher_value_repeats=pd.Series(column, index=arms.index, dtype=object))
 
 

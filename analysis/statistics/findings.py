@@ -245,10 +245,7 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
     sealed = run.manifest.get("claims_sha256")
     if sealed is None:
         return run.altered
-    return sealed not in (
-        seal([*(claim.canonical for claim in claims), *looks, *across, *run.inference.canonical]),
-        seal(run.claims, canonical=False),
-    )
+    return bool(sealed != seal([*(claim.canonical for claim in claims), *looks, *across, *run.inference.canonical]))
 
 
 def _resealed(run: Run, edited: bool) -> list[str]:

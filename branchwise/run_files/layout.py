@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 RESULTS = "results"  # the folder of runs, unless the user names another storage
-FORMAT = 2  # of a run folder; another one is read by the analysis, and never resumed
+FORMAT = 2  # of a run folder; one of another format is refused
 SPACE, PLAN, MANIFEST, LOCK = "space.yaml", "plan.json", "manifest.json", "lock.json"
 BEST = "best.yaml"  # of a search: its best settings as a space that can be run
 ARMS, STUDENTS, LOGS, REPORT = "arms", "students", "logs", "report"

@@ -26,6 +26,12 @@ def _no_path(name: str) -> str:
     return name
 
 
+def _this_format(number: int) -> int:
+    if number != FORMAT:
+        raise ValueError(f"must be {FORMAT}, not {number}: another version of this program wrote it")
+    return number
+
+
 def _time(text: str) -> str:
     datetime.fromisoformat(text)
     return text
@@ -35,6 +41,7 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 FileName = Annotated[str, AfterValidator(_no_path)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=MAX_TEXT)]  # also of HTML ids
 Time = Annotated[str, AfterValidator(_time)]
+Format = Annotated[int, AfterValidator(_this_format)]
 Number = float  # may be NaN
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 ALPHA, MAX_ALPHA = 0.05, 0.5  # error of the tests: the default, and the largest that may be declared
@@ -166,12 +173,12 @@ class _PlannedTeacher(Schema):
 class Plan(Schema):
     """plan.json as the analysis and a resume rely on it."""
 
-    format: int = FORMAT
+    format: Format = FORMAT
     space_sha256: str = ""
     space_folder: str = ""
     components: list[Name]
-    factors: list[_Factor] | None = None
-    outcomes: list[Name] | None = None
+    factors: list[_Factor]
+    outcomes: Annotated[list[Name], Field(min_length=1)]
     blocks: list[Annotated[int, Field(ge=0)]]
     cells: list[_Cell]
     parts: Annotated[list[_Part], Field(min_length=1)]
@@ -183,19 +190,18 @@ class Plan(Schema):
     paired: bool = True
     alpha: Alpha = ALPHA
     published: _Published | None = None
-    teachers: list[_PlannedTeacher] | None = None
+    teachers: list[_PlannedTeacher] = []
     cohorts: dict[FileName, list[FileName]] = {}
 
     @model_validator(mode="after")
     def _cells_of_its_factors(self) -> Plan:
-        factors = self.factors or [_Factor(name=name) for name in self.components]
-        names = [factor.name for factor in factors]
+        names = [factor.name for factor in self.factors]
         if names != self.components or len(set(names)) < len(names):
             raise ValueError(f"components must be the names of the factors, each once: {', '.join(names)}")
         for i, cell in enumerate(self.cells):
             if cell.components and set(cell.components) != set(names):
                 raise ValueError(f"cells.{i}.components: must have a level of {', '.join(names)}, or be empty")
-            for factor in factors:
+            for factor in self.factors:
                 level = cell.components.get(factor.name)
                 text = {True: "on", False: "off", None: "off"}.get(level, level)  # type: ignore[arg-type]
                 if factor.name in cell.components and text not in factor.levels:
@@ -205,15 +211,8 @@ class Plan(Schema):
         return self
 
 
-class EarlierPlan(Schema):
-    """plan.json of a version that did not keep the cells."""
-
-    format: int = 1
-    space_sha256: str = ""
-
-
 class _Teacher(Schema):
-    key: FileName | None = None
+    key: FileName
     cells: list[str] = []
     value: Number | None = None
 
@@ -227,7 +226,7 @@ class Manifest(Schema):
     """manifest.json; each key may be missing."""
 
     name: Name = ""
-    format: int = 1
+    format: Format = FORMAT
     started: Time = ""
     ended: Time | None = None
     status: Name = ""
@@ -236,8 +235,7 @@ class Manifest(Schema):
     claims_after_the_runs: bool = False
     notes: list[str] = []
     progress: dict[str, str] | None = None
-    teachers: list[_Teacher] | None = None
-    teacher: _Teacher | None = None
+    teachers: list[_Teacher] = []
     looks: list[_FinishedLook] | None = None
     spent: dict[str, Finite] | None = None
     limit: str = ""
@@ -353,18 +351,6 @@ def check(model: type[Schema], content: Any, where: str) -> Any:
     except ValidationError as error:
         raise DamagedError(f"{where}: {_sentence(error.errors()[0])}") from error
     return content
-
-
-def check_plan(content: Any, where: str) -> Any:
-    """Return a plan as it is when it fits the schema of the version that wrote it. Raises DamagedError."""
-    version = content.get("format", 1) if isinstance(content, Mapping) else FORMAT
-    if isinstance(version, int) and version > FORMAT:
-        raise DamagedError(
-            f"{where}: format {version} is of a later version of this program, which reads formats up to {FORMAT}; use "
-            "that version"
-        )
-    earlier = isinstance(content, Mapping) and version != FORMAT and "cells" not in content
-    return check(EarlierPlan if earlier else Plan, content, where)
 
 
 def _sentence(item: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +34,6 @@ from branchwise.trainables.unimported import UnimportedTrainable
 OWN_KEYS = (  # the others belong to the trainable
     "name", "trainable", "design", "resources", "tracking", "published", "reuse", "limits",
 )  # fmt: skip
-RENAMED = {"trials": "arms", "space": "knobs"}  # keys of a design that searches, as they were
 
 
 class Resources(Strict):
@@ -98,7 +96,7 @@ class Outline(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """`folder` is where the space file lies; `notices` are sentences on keys that have another name now."""
+    """`folder` is where the space file lies; `notices` are sentences for its plan."""
 
     name: str
     method: Method
@@ -165,7 +163,7 @@ def _folder_of(parent: Path) -> str:
     """The folder that a space's own code lies in: of a space in a run folder, the one that its run was started from."""
     try:
         plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
-        folder = Path(schemas.check_plan(plan, str(parent / PLAN)).get("space_folder") or parent)
+        folder = Path(schemas.check(schemas.Plan, plan, str(parent / PLAN)).get("space_folder") or parent)
         return str(folder if folder.is_dir() else parent)
     except (OSError, DamagedError, UserError):
         return str(parent)
@@ -183,7 +181,6 @@ def parse_space(
 ) -> Space:
     """The space in the content of a file, which errors call `file`, and which was written in `folder`."""
     tree = read_tree(file, content, overrides)
-    notices = _rename(tree)
     module = _trainable(file, tree, folder, imports)
     spec_model = module.Spec
     allowed = [*OWN_KEYS, *spec_model.model_fields]
@@ -193,10 +190,7 @@ def parse_space(
     if "published" in tree:
         tree["published"] = published_numbers(file, tree["published"])
     outline = validated(file, Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", FutureWarning)
-        spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
-    notices += [str(item.message) for item in caught if issubclass(item.category, FutureWarning)]
+    spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
     space = Space(
         name=outline.name,
         method=Method(trainable=outline.trainable, module=module, spec=spec, file=file),
@@ -207,7 +201,6 @@ def parse_space(
         published=outline.published,
         reuse=outline.reuse,
         limits=outline.limits,
-        notices=tuple(f"{file}: {notice}" for notice in notices),
         imports=imports,
     )
     if space.resources.workers and not module.WORKERS:
@@ -229,19 +222,6 @@ def parse_space(
             "on one seed; name a seed"
         )
     return space
-
-
-def _rename(tree: dict[str, Any]) -> list[str]:
-    """Gives a search's keys their present names; returns a sentence on each that had another."""
-    design = tree.get("design")
-    if not isinstance(design, dict) or _kind(design) not in ("search", "tuned_factorial"):
-        return []
-    notices = []
-    for old, new in RENAMED.items():
-        if old in design and new not in design:
-            tree["design"] = design = {new if key == old else key: value for key, value in design.items()}
-            notices.append(f"design.{old} is now called design.{new}; the old name still works")
-    return notices
 
 
 def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -> Trainable:

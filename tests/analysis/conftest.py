@@ -51,7 +51,7 @@ class _Arms:
                     "kind": kind, "cell": cell, "status": "done", "error": None, "metric": "fd_digits64",
                     **{f"component.{name}": None if on is None else name in on for name in self.effects},
                     "value": float(repeats.mean()), "value_repeats": repeats.tolist(), "kid": 0.1, "rho": 0.9,
-                    "cos_delta": 0.8, "gap_mse": 0.02, "relative_gap": 0.3, "teacher_value": 24.0,
+                    "cos_delta": 0.8, "gap_mse": 0.02, "relative_gap": 0.3, "teacher": "taught", "teacher_value": 24.0,
                     "inception_score": np.nan, "steps": 400, "train_seconds": 30.0, "eval_seconds": 3.0,
                     "comparability_key": json.dumps(dict(key), sort_keys=True), "student_sha256": "0" * 64,
                 })  # fmt: skip
@@ -107,7 +107,7 @@ def run_maker(parent: Path) -> Callable[..., Path]:
         for row in rows:
             if row["arm"] in lost:
                 row |= {"status": lost[row["arm"]], "value": math.nan, "value_repeats": None, "error": "nan loss"}
-        (folder / "manifest.json").write_text(json.dumps({"format": 1, "name": name, "arms": len(rows) + len(drop)}))
+        (folder / "manifest.json").write_text(json.dumps({"format": 2, "name": name, "arms": len(rows) + len(drop)}))
         frame = pd.DataFrame(rows)
         if columns is not None:
             frame = frame[list(columns)]
@@ -134,6 +134,8 @@ def write_plan(folder: Path, components: Sequence[str], blocks: int, baselines: 
             "format": 2,
             "design": kind,
             "components": list(components),
+            "factors": [{"name": name} for name in components],
+            "outcomes": ["value"],
             "blocks": list(range(blocks)),
             "cells": cells,
             "parts": [
@@ -168,5 +170,6 @@ def write_evidence(folder: Path, arms: pd.DataFrame) -> None:
     for arm in arms.loc[arms["block"] == 0, "arm"]:
         (folder / "students" / arm).mkdir(parents=True)
         imsave(folder / "students" / arm / "samples.png", rng.uniform(0, 1, (32, 64)), cmap="gray")
-    (folder / "teacher").mkdir()
-    imsave(folder / "teacher" / "samples.png", rng.uniform(0, 1, (32, 64)), cmap="gray")
+    teacher = folder.parent / "teachers/taught"
+    teacher.mkdir(parents=True)
+    imsave(teacher / "samples.png", rng.uniform(0, 1, (32, 64)), cmap="gray")

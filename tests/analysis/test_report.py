@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -310,8 +309,8 @@ def test_claim_that_was_made_unreadable_by_hand_is_told(make_run):
     assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)
 
 
-def test_folder_without_plan_is_read_by_its_rows(whole, tmp_path):
-    old = shutil.copytree(whole, tmp_path / "old")
-    (old / "plan.json").unlink()
-    build_report([old])
-    assert (old / "report/ablation.csv").read_bytes() == (whole / "report/ablation.csv").read_bytes()
+def test_folder_without_plan_is_refused(make_run):
+    folder = make_run()
+    (folder / "plan.json").unlink()
+    with pytest.raises(RunFolderError, match=r"demo is not a run folder: it has no plan\.json"):
+        load_run(folder)

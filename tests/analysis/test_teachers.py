@@ -54,7 +54,7 @@ def test_without_full_methods_teacher_there_is_nothing_to_compare_with(make_run)
     assert value_of_teacher(others, "teacher_value") is None
 
 
-def test_earlier_run_has_one_teacher(make_run):
+def test_run_with_one_teacher_has_one_row(make_run):
     findings = analyse(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)

@@ -50,7 +50,8 @@ def write_run(folder: Path, values: Values, claims: Sequence[str] = (), **column
         **column,
     }
     plan = {
-        "components": ["a", "b"], "blocks": list(range(len(values[True, True]))), "columns": [declared], "lines": [],
+        "components": ["a", "b"], "factors": [{"name": "a"}, {"name": "b"}], "outcomes": ["value"],
+        "blocks": list(range(len(values[True, True]))), "columns": [declared], "lines": [],
         "cells": [{"cell": name, "kind": "cell", "components": {"a": on[0], "b": on[1]}} for on, name in names.items()],
         "parts": [{"kinds": ["cell"], "name": "", "question": ""}],
     }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from branchwise.orchestration.errors import UserError
@@ -50,9 +52,20 @@ def test_components_that_make_no_factorial(components: str, words: list[str]) ->
     assert all(word in str(refusal.value) for word in words)
 
 
-def test_alias_of_current_value_changes_nothing() -> None:
-    with pytest.raises(UserError, match="full and base, which only x should tell apart,"), pytest.warns(FutureWarning):
-        space_with("components: {x: {off: {snr_weighting: reference}}}", f"{HEAD}method: {{snr_weighting: authors}}\n")
+def test_other_spelling_of_current_value_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "any_case.py").write_text(
+        "from typing import Annotated\n"
+        "from pydantic import AfterValidator, BaseModel\n\n"
+        "class Method(BaseModel, extra='forbid', frozen=True):\n"
+        "    loss: Annotated[str, AfterValidator(str.lower)] = 'mse'\n\n"
+        "class Spec(BaseModel, extra='forbid', frozen=True):\n"
+        "    method: Method = Method()\n\n"
+        "def run_cohort(arms, context):\n"
+        "    raise NotImplementedError\n"
+    )
+    content = b"name: x\ntrainable: any_case\ndesign: {components: {x: {off: {loss: MSE}}}}"
+    with pytest.raises(UserError, match="full and base, which only x should tell apart,"):
+        parse_space("space.yaml", content, folder=str(tmp_path))
 
 
 def test_baseline_that_is_cell_already() -> None:

@@ -71,18 +71,6 @@ def test_resolved_search_reads_as_same(tmp_path: Path, text: str) -> None:
     assert load_space(repeated) == space
 
 
-def test_old_names_of_searchs_keys_still_work(tmp_path: Path) -> None:
-    file, old = tmp_path / "search.yaml", tmp_path / "old.yaml"
-    file.write_text(SEARCH)
-    old.write_text(SEARCH.replace("arms: 24", "trials: 24").replace("  knobs:", "  space:"))
-    assert load_space(old) == load_space(file)
-    assert [notice.partition(": ")[2] for notice in load_space(old).notices] == [
-        "design.trials is now called design.arms; the old name still works",
-        "design.space is now called design.knobs; the old name still works",
-    ]
-    assert not load_space(file).notices
-
-
 def test_published_numbers_are_kept_with_space(tmp_path, surface_space):
     (tmp_path / "published").mkdir()
     (tmp_path / "published/paper.yaml").write_text("source: 'a table'\nvalues: {full: 8.87, scratch: 20.47}\n")

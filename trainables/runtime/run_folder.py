@@ -108,7 +108,7 @@ class RunFolder:
 
     def parse_plan(self, content: bytes) -> Any:
         """The plan in the bytes of its file. Raises DamagedError."""
-        return schemas.check_plan(read_sealed_json(content, self.plan_path()), self.plan_path())
+        return schemas.check(schemas.Plan, read_sealed_json(content, self.plan_path()), self.plan_path())
 
     def plan_path(self) -> str:
         return self.path(PLAN)

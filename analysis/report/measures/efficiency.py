@@ -15,7 +15,7 @@ def efficiency_table(run: Run) -> Table:
     """A row for the teacher and for each cell: the columns that the trainable declares as costs."""
     costs = [column for column in run.outline.columns if column.cost]
     rows = []
-    trained = run.manifest.get("teachers") or [run.manifest.get("teacher") or {}]
+    trained = run.manifest.get("teachers", ())
     for teacher in trained:
         known = {column.name: float(teacher.get(column.name) or nan) for column in costs}
         if any(not isnan(value) for value in known.values()):

@@ -121,15 +121,12 @@ def unread(run: Run) -> list[str]:
 
 
 def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
-    """What the first teacher learned from and drew: in the run's own folder, or beside the run among all teachers."""
-    described = run.manifest.get("teachers") or [run.manifest.get("teacher")]
-    key = (described[0] or {}).get("key")
-    folders = [(run.folder, TEACHER), *([(run.folder.parent, f"{TEACHERS}/{key}")] if key else [])]
-    for root, name in folders:
-        if path_in(root, name).is_dir():
-            yield "real images", path_in(root, f"{name}/real.png")
-            yield TEACHER, path_in(root, f"{name}/{PICTURE}")
-            return
+    """What the first teacher learned from and drew; it lies beside the run, among all teachers."""
+    for teacher in run.manifest.get("teachers", ())[:1]:
+        folder = f"{TEACHERS}/{teacher['key']}"
+        if path_in(run.folder.parent, folder).is_dir():
+            yield "real images", path_in(run.folder.parent, f"{folder}/real.png")
+            yield TEACHER, path_in(run.folder.parent, f"{folder}/{PICTURE}")
 
 
 def read_grid(path: Path) -> Grid | str:

@@ -125,10 +125,7 @@ def further_hypotheses(claims: Sequence[Claim], components: Sequence[str], teste
     return len({claim.hypothesis for claim in claims} - {f"1*{quantity}({name}) is 0" for name in components})
 
 
-def seal(claims: Sequence[str], canonical: bool = True) -> str:
-    """What a run keeps of its claims (canonical forms, in any order), so that a later change shows: 16 hex digits.
-
-    Earlier versions sealed the texts as they were written, in their order: `canonical` False.
-    """
-    text = json.dumps(sorted(set(claims)) if canonical else list(claims), separators=(",", ":"))
+def seal(claims: Sequence[str]) -> str:
+    """What a run keeps of its claims (canonical forms, in any order), so that a later change shows: 16 hex digits."""
+    text = json.dumps(sorted(set(claims)), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

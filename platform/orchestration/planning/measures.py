@@ -201,17 +201,11 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
         Arm(
             name=record["arm"],
             spec=space.method.patched(record["patch"]),
-            teacher=record.get("teacher") or _asked(space, record["patch"]),
+            teacher=record["teacher"],
             **{key: record[key] for key in ("seed", "kind", "cell", "block", "components", "patch")},
         )
         for record in stored
     )
-
-
-def _asked(space: Space, patch: Mapping[str, Any]) -> str | None:
-    """The key of the teacher that an arm of this patch asks for; records of earlier versions do not name it."""
-    teacher = space.method.teacher(patch)
-    return teacher.key if teacher else None
 
 
 def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:

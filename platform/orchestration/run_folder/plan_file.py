@@ -14,8 +14,8 @@ from branchwise.orchestration.run_folder.lock import active_lease_owner
 from branchwise.orchestration.run_folder.teachers import Teacher, required_teachers
 from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse_untrusted, untrusted
 from branchwise.orchestration.space import Space, parse_space
-from branchwise.run_files.layout import FORMAT, PLAN, SPACE
-from branchwise.run_files.sealing import DamagedError, read_sealed_json, sha256
+from branchwise.run_files.layout import PLAN, SPACE
+from branchwise.run_files.sealing import DamagedError, sha256
 from branchwise.trainables import BUILT_IN, Cohort
 from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
@@ -124,24 +124,14 @@ def read_space_like(run: RunFolder, space: Space) -> Space | None:
 def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
     """The files that a run stands on, and its plan. Raises UserError when they cannot be relied on."""
     refusal = "the run cannot be resumed; start another one with --space"
-    altered = f"{run.space_path()}: changed since this run started: {refusal}"
     try:
         content = run.read_plan_file()
-        sealed = read_sealed_json(content, run.plan_path())
-        space = run.read_space()
-        dated = isinstance(sealed, Mapping) and sealed.get("format") == FORMAT
-        if dated and sealed.get("space_sha256", "") not in ("", sha256(space)):
-            raise UserError(altered)
         plan: Any = run.parse_plan(content)
+        space = run.read_space()
     except (DamagedError, FileNotFoundError) as error:
         raise UserError(f"{error}: {refusal}") from error
-    if plan.get("format", 1) != FORMAT:
-        raise UserError(
-            f"{run.plan_path()}: format {plan.get('format', 1)} is of an earlier version of this program, which "
-            f"resumes format {FORMAT}; resume it with that version (`branchwise analyze` reads both)"
-        )
-    if not plan.get("space_sha256"):
-        raise UserError(altered)
+    if plan.get("space_sha256") != sha256(space):
+        raise UserError(f"{run.space_path()}: changed since this run started: {refusal}")
     originals = {PLAN: content, SPACE: space}
     return originals, {"space_folder": "", "cohorts": {}, **plan}
 
@@ -172,11 +162,8 @@ def refuse_other_data(run: RunFolder, space: Space) -> None:
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
     """Raises UserError when arms that are left would learn from other teachers than those that are finished did."""
-    planned = run.read_plan().get("teachers")
-    requested = {teacher.key for teacher in teachers}
-    # A plan that names none is of a version in which all arms learned from one.
-    same = len(requested) <= 1 if planned is None else requested == {teacher["key"] for teacher in planned}
-    if not same:
+    planned = {teacher["key"] for teacher in run.read_plan().get("teachers", ())}
+    if planned != {teacher.key for teacher in teachers}:
         raise UserError(
             f"{run.space_path()}: asks for other teachers than when this run started: the run cannot be resumed; start "
             "another one with --space"

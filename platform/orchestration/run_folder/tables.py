@@ -133,7 +133,7 @@ def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> d
     asked = space.method.teacher(record["patch"])
     if asked is None:
         return {"teacher": None}
-    address = TeacherAddress(record.get("teacher") or asked.key, asked.evaluation)  # earlier records do not name it
+    address = TeacherAddress(record["teacher"], asked.evaluation)
     evaluation = evaluations.get(address, {})
     names = [column.name for column in space.module.COLUMNS if column.claimable and column.name in evaluation]
     return {"teacher": address.key} | {f"teacher_{name}": evaluation[name] for name in names}

@@ -15,7 +15,6 @@ from branchwise.trainables.dash.settings.data import (
     DECODER,
     DIGITS_HELD_OUT,
     FOLDER_HELD_OUT,
-    FULL_SIZE,
     Data,
     ImageFolder,
     TorchvisionData,
@@ -41,8 +40,6 @@ def teacher_key(spec: Spec) -> str:
     """
     if isinstance(spec.teacher, Teacher):
         settings = spec.teacher.model_dump(mode="json", exclude={"workers", "mode", "checkpoint_every", "log_every"})
-        if settings["snr_weighting"] == "authors":
-            settings["snr_weighting"] = "reference"  # as it was called when the first teachers were addressed
         return digest({"version": _TRAINING, "data": _identity(spec.data), "teacher": settings})
     folder = Path(spec.teacher.checkpoint).expanduser()
     for name in (WEIGHTS, CONFIG, CURRICULUM):
@@ -74,10 +71,7 @@ def _identity(data: Data) -> dict[str, Any]:
     A folder that is not there, of which a plan can be made all the same, is told by its path.
     """
     if isinstance(data, TorchvisionData):
-        message = data.model_dump(mode="json", exclude={"path", "download"})
-        if data.image_size == FULL_SIZE:
-            del message["image_size"]  # which the first addresses did not have
-        return message
+        return data.model_dump(mode="json", exclude={"path", "download"})
     if isinstance(data, ImageFolder):
         message = data.model_dump(mode="json", exclude={"path", "class_names"})
         try:
@@ -103,8 +97,6 @@ def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
     evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: of students alone
     evaluate |= _features(spec)
-    if spec.evaluate.labels == "data":
-        del evaluate["labels"]  # which the first addresses did not have
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
 

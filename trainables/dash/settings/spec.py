@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -28,14 +27,6 @@ Curriculum = Literal["transfer", "learned", "min_snr", "uniform"]
 Mode = Literal["exact", "fast"]
 
 
-def _authors(word: Any) -> Any:
-    """The authors' form under the name it had."""
-    if word == "reference":
-        warnings.warn("snr_weighting: reference is now called authors; the old word still works", FutureWarning, 2)
-        return "authors"
-    return word
-
-
 def _seed(value: Any) -> Any:
     if isinstance(value, str) and value != "block":
         raise ValueError("must be a number, or block for a teacher for each block")
@@ -43,7 +34,7 @@ def _seed(value: Any) -> Any:
 
 
 # min(SNR, gamma) on the noise loss, or min(SNR, gamma) / SNR
-SnrWeighting = Annotated[Literal["authors", "eps"], BeforeValidator(_authors)]
+SnrWeighting = Literal["authors", "eps"]
 Sizes = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
