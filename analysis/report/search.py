@@ -5,7 +5,6 @@ None of it is attribution: searched arms share their seeds and were chosen for t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from branchwise.analysis.declared.distributions import distribution, token
 from branchwise.analysis.declared.outcomes import Better
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y, new_figure, render
@@ -116,13 +116,15 @@ def importances(
     """Importance of each setting, the largest first; empty with too few arms or none that differ."""
     import optuna  # only a report on a search waits for it
 
-    distributions = {key: _distribution(knob) for key, knob in space.items() if arms[f"hp.{key}"].notna().all()}
+    distributions: dict[str, Any] = {
+        key: distribution(knob) for key, knob in space.items() if arms[f"hp.{key}"].notna().all()
+    }
     if len(arms) < MIN_IMPORTANCE or not distributions:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, sign = optuna.create_study(), -1.0 if better == "higher" else 1.0
     for _, arm in arms.iterrows():
-        params = {key: _token(arm[f"hp.{key}"]) for key in distributions}
+        params = {key: token(arm[f"hp.{key}"]) for key in distributions}
         try:
             trial = optuna.create_trial(params=params, distributions=distributions, value=sign * float(arm["value"]))
         except ValueError:
@@ -132,24 +134,6 @@ def importances(
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, GOOD / len(study.trials)))
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-
-
-def _distribution(knob: Mapping[str, Any]) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if "choice" in knob:
-        return CategoricalDistribution([_token(value) for value in knob["choice"]])
-    if "int" in knob or "log_int" in knob:
-        first, last = knob.get("int") or knob["log_int"]
-        return IntDistribution(first, last, log="log_int" in knob, step=int(knob.get("step") or 1))
-    low, high = knob.get("log_uniform") or knob["uniform"]
-    return FloatDistribution(low, high, log="log_uniform" in knob, step=knob.get("step"))
-
-
-def _token(value: Any) -> Any:
-    """A value as a word or number; lists as their text."""
-    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    return json.dumps(value) if isinstance(value, list | tuple) else value
 
 
 def slices(run: Run) -> Plot | None:
@@ -171,8 +155,8 @@ def slices(run: Run) -> Plot | None:
 def _slice(axes: Axes, arms: pd.DataFrame, key: str, knob: Mapping[str, Any]) -> None:
     values = arms[f"hp.{key}"]
     if "choice" in knob:
-        labels = [str(_token(value)) for value in knob["choice"]]
-        at = [labels.index(str(_token(value))) if str(_token(value)) in labels else np.nan for value in values]
+        labels = [str(token(value)) for value in knob["choice"]]
+        at = [labels.index(str(token(value))) if str(token(value)) in labels else np.nan for value in values]
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
         axes.set_xlim(-0.5, len(labels) - 0.5)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -83,6 +83,33 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
+def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
+    """Write a file that takes the place of `target` at once, and only when the block ends without an error.
+
+    Args:
+        target: The file to be made or replaced.
+        durable: Whether to wait until the file would survive a power loss.
+
+    Yields:
+        The path to write to, next to it.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = _beside(target)
+    try:
+        yield staging
+        if durable:
+            _sync(staging)
+        staging.replace(target)
+        if durable:
+            _sync(target.parent)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Fill a folder that takes the place of `target` at once, and only when the block ends without an error.
 
@@ -96,20 +123,33 @@ def staged_folder(target: Path) -> Iterator[Path]:
         OSError: A folder cannot be made, or a file not be written to the disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    staging, old = _beside(target), _beside(target)
     try:
-        staging.chmod(0o755)
+        staging.mkdir()
         yield staging
-        for path in staging.iterdir():
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+        for path in [*staging.rglob("*"), staging]:
+            _sync(path)
         if target.exists() or target.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.rename(old / target.name)
-            staging.rename(target)
-            remove(old)
-        else:
-            staging.rename(target)
+            target.rename(old)
+        staging.rename(target)
+        _sync(target.parent)
     finally:
         remove(staging)
+        remove(old)
+
+
+def _beside(target: Path) -> Path:
+    """Return a hidden name next to `target`, in the same file system."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, would survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # not every file system can do it for a folder
+            raise
+    finally:
+        os.close(descriptor)

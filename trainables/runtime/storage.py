@@ -7,10 +7,8 @@ checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` read
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +17,7 @@ from typing import Any
 
 from pyarrow import ArrowException, fs
 
-from branchwise.run_files.layout import inside, remove
+from branchwise.run_files.layout import inside, remove, staged_file, staged_folder
 from branchwise.run_files.sealing import (
     SUMS,
     DamagedError,
@@ -102,22 +100,11 @@ class Storage:
                 stream.write(content)
             return
         target = self._replaceable(name)
-        staging = _beside(target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with staging.open("wb") as stream:
-                stream.write(content)
-                if durable:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            staging.replace(target)
-            if durable:
-                _sync(target.parent)
-        except BaseException as error:  # an interrupt, too, leaves nothing behind
-            staging.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(target)) from error
-            raise
+            with staged_file(target, durable) as staging:
+                staging.write_bytes(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError, and OutsideError for a link that leads out of the folder."""
@@ -186,25 +173,15 @@ class Storage:
             self.write(f"{name}/{SUMS}", listed)
             return
         target = self._replaceable(name)
-        staging, old = _beside(target), _beside(target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(source, staging, symlinks=True)
-            (staging / SUMS).write_bytes(listed)
-            for path in [*staging.rglob("*"), staging]:
-                _sync(path)
-            if target.exists() or target.is_symlink():
-                target.rename(old)
-            staging.rename(target)
-            _sync(target.parent)
+            with staged_folder(target) as staging:
+                shutil.copytree(source, staging, symlinks=True, dirs_exist_ok=True)
+                (staging / SUMS).write_bytes(listed)
         except shutil.Error as error:  # of copytree: a list of what failed, and why
             _, _, reason = error.args[0][0]
             raise OSError(f"{target}: {reason}") from error
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
-        finally:
-            remove(staging)
-            remove(old)
 
     def _upload(self, source: Path, name: str) -> None:
         """Stores a local file at a URI, in parts: a kept model may be larger than the memory."""
@@ -256,20 +233,3 @@ def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
     patience = f"?retry_limit_seconds={RETRY_SECONDS}" if uri.startswith(("gs://", "gcs://")) else ""
     system, path = fs.FileSystem.from_uri(uri + patience)
     return system, path.rstrip("/")
-
-
-def _beside(target: Path) -> Path:
-    """A hidden name beside `target`, in the same file system."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file's content, or a folder's names, would survive a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():  # not every file system can do it for a folder
-            raise
-    finally:
-        os.close(descriptor)

@@ -93,6 +93,10 @@ class Hyperparameter(Strict):
         if steps < 1 or abs(steps - round(steps)) > 1e-9 * max(1.0, steps):
             raise ValueError(f"step {self.step:g} does not lead from {low:g} to {high:g}; change one of them")
 
+    def described(self) -> dict[str, Any]:
+        """The knob as a space writes it, without what it leaves out."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
     @property
     def interval(self) -> tuple[float, float] | None:
         """The lowest and the highest value of a number; None for a choice."""

@@ -6,10 +6,11 @@ import functools
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from branchwise.run_files.layout import staged_file
 
 FORMAT = 1
 FOUND = ("seconds", "working")  # what was measured; the rest says of what
@@ -36,11 +37,9 @@ def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[st
     file = rates_file(device)
     new = {_key(rate): rate for rate in rates}
     stored = [rate for rate in read_rates(device) if _key(rate) not in new]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(dir=file.parent)
-    with os.fdopen(handle, "w") as stream:
-        json.dump({"format": FORMAT, "device": device, **about, "rates": [*stored, *new.values()]}, stream, indent=1)
-    os.replace(staging, file)
+    content = {"format": FORMAT, "device": device, **about, "rates": [*stored, *new.values()]}
+    with staged_file(file) as staging:
+        staging.write_text(json.dumps(content, indent=1))
     return file
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from branchwise.analysis.console import one_line, printable, shortened
 from branchwise.orchestration.errors import UserError
-from branchwise.run_files.layout import PLAN, SPACE
+from branchwise.run_files.layout import PLAN, SPACE, staged_file
 from branchwise.run_files.sealing import sha256
 from branchwise.trainables import BUILT_IN
 from branchwise.trainables.runtime.run_folder import RunFolder
@@ -34,9 +34,8 @@ def record(run: RunFolder, originals: Mapping[str, bytes]) -> None:
     with suppress(OSError, RuntimeError):
         file = _file(originals)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        staging = file.with_suffix(f".{os.getpid()}.tmp")
-        staging.write_text(json.dumps({"run": run.root, "time": time.time()}))
-        staging.replace(file)
+        with staged_file(file) as staging:
+            staging.write_text(json.dumps({"run": run.root, "time": time.time()}))
 
 
 def is_trusted(originals: Mapping[str, bytes]) -> bool:

@@ -5,17 +5,17 @@ The journal is the only state there is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from branchwise.analysis.declared.distributions import distribution, token
 from branchwise.orchestration.designs.base import BestConfigs
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import CellSearch, Hyperparameter, Tuning, objectives
@@ -226,7 +226,7 @@ def _study(
         for start in ({}, *search.options.start):
             expected = {key: value for key, value in (own | start).items() if key in search.knobs}
             study.enqueue_trial(
-                {key: _token(value) for key, value in expected.items() if search.knobs[key].holds(value)},
+                {key: token(value) for key, value in expected.items() if search.knobs[key].holds(value)},
                 skip_if_exists=True,
             )
     return study
@@ -234,40 +234,26 @@ def _study(
 
 def _earlier_trial(arm: WarmStartTrial, search: CellSearch, signed: Sequence[tuple[str, float]]) -> FrozenTrial:
     return create_trial(
-        params={key: _token(value) for key, value in arm.settings.items()},
-        distributions={key: _distribution(search.knobs[key]) for key in arm.settings},
+        params={key: token(value) for key, value in arm.settings.items()},
+        distributions={key: distribution(search.knobs[key].described()) for key in arm.settings},
         values=[arm.values[objective] for objective, _ in signed],
         constraints=violations(search.options, arm.values),
         user_attrs={WARM: arm.source, "values": dict(arm.values)},
     )
 
 
-def _distribution(knob: Hyperparameter) -> BaseDistribution:
-    if knob.choice is not None:
-        return CategoricalDistribution([_token(value) for value in knob.choice])
-    low, high = knob.interval or (0.0, 1.0)
-    if knob.whole:
-        return IntDistribution(int(low), int(high), log=knob.logarithmic, step=int(knob.step or 1))
-    return FloatDistribution(low, high, log=knob.logarithmic, step=knob.step)
-
-
 def _suggest(trial: optuna.Trial, key: str, knob: Hyperparameter) -> Any:
-    if knob.choice is not None:
-        return trial.suggest_categorical(key, [_token(value) for value in knob.choice])
-    low, high = knob.interval or (0.0, 1.0)
-    if knob.whole:
-        return trial.suggest_int(key, int(low), int(high), step=int(knob.step or 1), log=knob.logarithmic)
-    return trial.suggest_float(key, low, high, step=knob.step, log=knob.logarithmic)
+    drawn = distribution(knob.described())
+    if isinstance(drawn, CategoricalDistribution):
+        return trial.suggest_categorical(key, drawn.choices)
+    if isinstance(drawn, IntDistribution):
+        return trial.suggest_int(key, drawn.low, drawn.high, step=drawn.step, log=drawn.log)
+    return trial.suggest_float(key, drawn.low, drawn.high, step=drawn.step, log=drawn.log)
 
 
-def _token(value: Any) -> Any:
-    """What Optuna keeps of a value: lists, such as a network's widths, as their text."""
-    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
-
-
-def _value(token: Any, knob: Hyperparameter) -> Any:
-    """The value a token stands for."""
-    return token if knob.choice is None else next(value for value in knob.choice if _token(value) == token)
+def _value(drawn: Any, knob: Hyperparameter) -> Any:
+    """The value of the space that Optuna drew."""
+    return drawn if knob.choice is None else next(value for value in knob.choice if token(value) == drawn)
 
 
 def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from branchwise.run_files.layout import staged_folder
 from branchwise.trainables.dash.authors.weights import architecture, to_diffusers
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS
 from branchwise.trainables.dash.nets import checkpoint, unet
@@ -29,9 +27,7 @@ def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> d
         raise FileExistsError(f"{out} exists already")
     state, importance, gamma = _read(file)
     net = _build(file, state, classes, image_size)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with staged_folder(out) as staging:
         checkpoint.save_model(staging, net, importance)
         description = {
             "imported_from": file.name,
@@ -41,11 +37,6 @@ def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> d
             "weights_sha256": checkpoint.weights_sha256(staging),
         }
         (staging / "teacher.json").write_text(json.dumps(description, indent=1) + "\n")
-        staging.chmod(0o755)
-        os.replace(staging, out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return description
 
 

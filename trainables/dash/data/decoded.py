@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
+from branchwise.run_files.layout import staged_folder
 from branchwise.trainables.dash.data import image_folder
 from branchwise.trainables.dash.settings.content import cache_root, file_digests
 from branchwise.trainables.dash.settings.data import DECODER, ImageFolder
@@ -89,19 +88,12 @@ def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | No
 
 
 def _write(folder: Path, shape: tuple[int, ...], fill: Fill) -> None:
-    """Writes `folder` whole or not at all."""
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        staging.chmod(0o755)
+    with staged_folder(folder) as staging:
         pixels = open_memmap(staging / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
         fill(pixels)
         pixels.flush()
         description = {"sha256": _sha256(pixels), "images": len(pixels)}
         (staging / "about.json").write_text(json.dumps(description) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _sha256(pixels: np.ndarray) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from branchwise.run_files.layout import staged_folder
+from branchwise.run_files.sealing import sha256_of
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.data.datasets import Dataset, load_reference_images
 from branchwise.trainables.dash.evaluation import features, metrics, neighbours
@@ -121,10 +121,10 @@ def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statist
     """What `folder` holds; None, so that it is computed again, when it is nothing, or not what was written."""
     try:
         description = json.loads((folder / "about.json").read_text())
-        if _sha256(folder / "moments.npz") != description["moments_sha256"]:
+        if sha256_of(folder / "moments.npz") != description["moments_sha256"]:
             return None
         small = (folder / "features.npy").stat().st_size <= MAX_SEALED
-        if small and _sha256(folder / "features.npy") != description["features_sha256"]:
+        if small and sha256_of(folder / "features.npy") != description["features_sha256"]:
             return None
         rows = np.load(folder / "features.npy", mmap_mode="c")  # copy on write: nothing reaches the file
         with np.load(folder / "moments.npz") as moments:
@@ -135,10 +135,8 @@ def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statist
 
 
 def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None:
-    """Computes features and moments and writes `folder` whole or not at all."""
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        staging.chmod(0o755)
+    """Computes features and moments and writes `folder`."""
+    with staged_folder(folder) as staging:
         shape = (len(dataset), extractor.dims)
         rows = open_memmap(staging / "features.npy", mode="w+", dtype=np.float32, shape=shape)
         start = 0
@@ -148,19 +146,15 @@ def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None
         rows.flush()
         statistics = metrics.statistics(torch.from_numpy(rows))
         np.savez(staging / "moments.npz", mu=statistics["mu"], sigma=statistics["sigma"])
-        sums = {f"{name}_sha256": _sha256(staging / file) for name, file in
+        sums = {f"{name}_sha256": sha256_of(staging / file) for name, file in
                 (("features", "features.npy"), ("moments", "moments.npz"))}  # fmt: skip
         (staging / "about.json").write_text(json.dumps(sums) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _kept_radii(folder: Path, count: int) -> Tensor | None:
     """What `_keep_radii` wrote; None when it is nothing, or something else."""
     try:
-        if _sha256(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
+        if sha256_of(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
             return None
         result = torch.from_numpy(np.load(folder / RADII))
     except (FileNotFoundError, ValueError):
@@ -175,9 +169,4 @@ def _keep_radii(folder: Path, radii: Tensor) -> None:
     """
     with suppress(OSError):
         np.save(folder / RADII, radii.numpy())
-        (folder / f"{RADII}.sha256").write_text(_sha256(folder / RADII))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        (folder / f"{RADII}.sha256").write_text(sha256_of(folder / RADII))

@@ -10,13 +10,13 @@ import hashlib
 import importlib.util
 import json
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from branchwise.run_files.layout import staged_file
 from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
 from branchwise.trainables.dash.settings.listing import Identity, Listing, list_images
 
@@ -140,12 +140,5 @@ def _read(memory: Path) -> dict[str, tuple[str, str]]:
 
 def _write(memory: Path, digests: dict[str, tuple[str, str]]) -> None:
     """Writes are atomic; a cache that cannot be written costs the next process some seconds."""
-    with suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(dir=memory.parent, prefix=f".{memory.name}-")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(digests, file)
-            os.replace(staging, memory)
-        finally:
-            Path(staging).unlink(missing_ok=True)
+    with suppress(OSError), staged_file(memory, durable=False) as staging:
+        staging.write_text(json.dumps(digests))

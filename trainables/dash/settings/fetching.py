@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.client
-import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from branchwise.run_files.layout import staged_file
 from branchwise.trainables.contract import RequiredFile
 from branchwise.trainables.dash.settings.data import TorchvisionData
 from branchwise.trainables.dash.settings.features import PRETRAINED, Pretrained
@@ -54,28 +53,23 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
 
 def download(net: Pretrained, place: Path, told: RecordedCalls) -> None:
     """Fetches the weights of `net` to `place`, whole and verified or not at all. Raises OSError and ValueError."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
     digest, size = hashlib.sha256(), 0
     try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(net.url, timeout=SILENCE) as answer:
-            announced = int(answer.headers.get("Content-Length") or 0)
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-                told(len(chunk))
-        expected = net.size or announced
-        if expected and size != expected:
-            raise ValueError(f"{net.url} gave {size:,} bytes, not {expected:,}")
-        if not digest.hexdigest().startswith(net.sha256):
-            raise ValueError(f"{net.url} has SHA-256 {digest.hexdigest()}, not {net.sha256}")
-        Path(staging).chmod(0o644)
-        os.replace(staging, place)
+        with staged_file(place) as staging:
+            with staging.open("wb") as file, urllib.request.urlopen(net.url, timeout=SILENCE) as answer:
+                announced = int(answer.headers.get("Content-Length") or 0)
+                while chunk := answer.read(CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                    told(len(chunk))
+            expected = net.size or announced
+            if expected and size != expected:
+                raise ValueError(f"{net.url} gave {size:,} bytes, not {expected:,}")
+            if not digest.hexdigest().startswith(net.sha256):
+                raise ValueError(f"{net.url} has SHA-256 {digest.hexdigest()}, not {net.sha256}")
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         raise OSError(f"{net.url}: {getattr(error, 'reason', error)}") from error
-    finally:
-        Path(staging).unlink(missing_ok=True)
 
 
 def _torchvision(data: TorchvisionData, message: RecordedCalls) -> None:
