@@ -17,10 +17,11 @@ from branchwise.trainables.contract import (
     Trainable,
     outcome,
 )
-from branchwise.trainables.runtime.loading import BUILT_IN, load_trainable
+from branchwise.trainables.runtime.loading import BUILT_IN, DEFAULT, load_trainable
 
 __all__ = [
     "BUILT_IN",
+    "DEFAULT",
     "OUTCOME",
     "Arm",
     "Cohort",

@@ -240,17 +240,19 @@ class Context:
         return folder
 
 
-class Trainable(Protocol):
-    """What can be trained. Only `Spec` and `run_cohort` must be given; the rest has defaults (`runtime/loading.py`).
-
-    A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
-    the trainable: `settings` are the space's own keys, `folder` is where the space lies. What students learn from is
-    optional: `teacher_key` returns None without a teacher, and then the functions after it are never called.
-    """
+class Essential(Protocol):
+    """What every trainable gives."""
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
         """Frozen, strict settings (derive from runtime.settings.Strict); has a section `method` or `settings`."""
+
+    def run_cohort(self, arms: Any, context: Context) -> None:
+        """Trains and evaluates the arms, and calls `context.finish` once for each."""
+
+
+class Declaring(Protocol):
+    """What a trainable declares of its results and settings; defaults suit one that says nothing."""
 
     @property
     def BASELINES(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
@@ -295,6 +297,16 @@ class Trainable(Protocol):
         A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are not there.
         """
 
+    def missing_files(self, spec: Any) -> Sequence[RequiredFile]:
+        """What the settings need that is not on this machine and can be fetched."""
+
+    def measured_at(self, spec: Any) -> Sequence[int]:
+        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
+
+
+class Estimating(Protocol):
+    """What a trainable knows of its costs before it runs; nothing by default."""
+
     def estimate_cohort(self, specs: Any, threads: int) -> float:
         """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
 
@@ -307,14 +319,15 @@ class Trainable(Protocol):
     def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
         """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
 
-    def measured_at(self, spec: Any) -> Sequence[int]:
-        """Training steps after which arms are measured on the way, for rows of the table `budgets`."""
 
-    def run_cohort(self, arms: Any, context: Context) -> None:
-        """Trains and evaluates the arms, and calls `context.finish` once for each."""
+class Teaching(Protocol):
+    """What students learn from. Without `teacher_key`, or where it returns None, the others are never called."""
 
     def teacher_key(self, spec: Any) -> str | None:
         """The content address of the teacher that these settings ask for."""
+
+    def teacher_workers(self, spec: Any) -> int:
+        """How many GPUs the settings ask for to train the teacher on; 1 by default."""
 
     def evaluation_key(self, spec: Any) -> str:
         """The content address of the settings that the teacher's evaluation depends on."""
@@ -331,7 +344,9 @@ class Trainable(Protocol):
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
         """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
 
-    # What follows is optional: a module that lacks it measures no model again, trains no feature net, needs no files.
+
+class Remeasuring(Protocol):
+    """How a finished model is measured again; without `MEASURED` it is not. `evaluation_key` goes with it."""
 
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
@@ -351,6 +366,10 @@ class Trainable(Protocol):
     def estimate_measure(self, spec: Any, teacher: bool, on: Device) -> float:
         """Seconds that measuring one model, or the teacher, is expected to take on a device."""
 
+
+class FeatureNets(Protocol):
+    """Nets that are trained before anything is measured; without `features_key` there are none."""
+
     def features_key(self, spec: Any) -> str | None:
         """The content address of a net that has to be trained before anything is measured; None where none has to."""
 
@@ -363,8 +382,21 @@ class Trainable(Protocol):
     def estimate_features(self, spec: Any) -> float:
         """Seconds that training that net is expected to take."""
 
-    def missing_files(self, spec: Any) -> Sequence[RequiredFile]:
-        """What the settings need that is not on this machine and can be fetched."""
+
+class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, FeatureNets, Protocol):
+    """What can be trained. Only `Essential` must be given; `runtime/loading.py` fills in the defaults of the rest.
+
+    A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
+    the trainable: `settings` are the space's own keys, `folder` is where the space lies.
+    """
+
+
+# What a trainable that has the one must have, too; the rest has defaults.
+GO_TOGETHER = {
+    "teacher_key": ("evaluation_key", "estimate_teacher", "train_teacher", "evaluate_teacher"),
+    "MEASURED": ("evaluation_key", "measure_model", "estimate_measure"),
+    "features_key": ("train_features", "check_features", "estimate_features"),
+}
 
 
 def declared(trainable: Trainable) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import nan, sqrt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isnan, nan, sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.records.folder import parts
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
-from branchwise.analysis.statistics.attribution import ScaleResult, analyse_scale, with_worst_in_place
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult, analyse_scale, with_worst_in_place
 from branchwise.analysis.statistics.baseline_comparison import (
     BaselineComparison,
     Budget,
@@ -176,6 +177,41 @@ def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdi
         tuple(v if v.status == "not judged" else replace(v, status="exploratory") for v in verdicts)
         for verdicts, _ in settle_together(judged, of_parts[0].unfinished)
     ]
+
+
+def decisions(findings: Findings) -> list[dict[str, Any]]:
+    """Everything that a run has judged, with what was decided before it grew itself; plain values for a plan."""
+    run = findings.run
+    results: dict[str, extended.Decision] = {}
+    for item in (*extended.decided_before(run), *_decisions(findings)):
+        results.setdefault(item.hypothesis, item)  # a later run gives none of them another chance
+    return [asdict(entry) | {"p_holm": None if isnan(entry.p_holm) else entry.p_holm} for entry in results.values()]
+
+
+def _decisions(findings: Findings) -> Iterator[extended.Decision]:
+    run = findings.run
+    for verdict in findings.verdicts:
+        yield extended.Decision(
+            run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
+            verdict="exploratory" if findings.edited else verdict.status, p_holm=verdict.test.p_holm,
+        )  # fmt: skip
+    for number, scale in enumerate(findings.outcomes):
+        behind = f"({scale.outcome.name})" if number else ""
+        for row in scale.rows:
+            if row.tested:
+                name = f"{row.component}.{row.tested}{behind}"
+                yield extended.Decision(
+                    run=run.name, hypothesis=name, text=name, component=row.component, outcome=scale.outcome.name,
+                    weights=row.tested_weights, verdict=_verdict(row, run), p_holm=row.p_holm,
+                )  # fmt: skip
+
+
+def _verdict(row: ComponentRow, run: Run) -> str:
+    if extended.grew(run):
+        return "exploratory"
+    if not row.p_holm <= run.inference.alpha:
+        return "not shown"
+    return "better" if row.effect.value > 0 else "worse"
 
 
 def evidence_of(run: Run) -> Evidence:

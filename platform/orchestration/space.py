@@ -24,7 +24,7 @@ from branchwise.orchestration.tracking.registry import known
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import PLAN
 from branchwise.run_files.sealing import DamagedError, read_sealed_json
-from branchwise.trainables import BUILT_IN, Trainable, load_trainable
+from branchwise.trainables import BUILT_IN, DEFAULT, Trainable, load_trainable
 from branchwise.trainables.runtime.loading import check_exists
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN
 from branchwise.trainables.runtime.session import is_registered
@@ -83,7 +83,7 @@ class Outline(Strict):
     """The keys of a space that every trainable shares."""
 
     name: Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-    trainable: str = "dash"
+    trainable: str = DEFAULT
     design: AnyDesign
     resources: Resources = Resources()
     tracking: TupleOf[Annotated[str, AfterValidator(known)]] = ()
@@ -225,7 +225,7 @@ def parse_space(
 
 
 def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -> Trainable:
-    name = tree.get("trainable", "dash")
+    name = tree.get("trainable", DEFAULT)
     settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
     try:
         if not isinstance(name, str) or not name:

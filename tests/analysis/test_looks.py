@@ -15,9 +15,8 @@ from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.headlines import answers
 from branchwise.analysis.statistics.claims.language import seal
-from branchwise.analysis.statistics.findings import Findings, analyse
+from branchwise.analysis.statistics.findings import Findings, analyse, decisions
 from branchwise.analysis.statistics.sequential.boundaries import exact_levels
-from branchwise.analysis.statistics.sequential.extended import decisions
 from branchwise.analysis.verify import checks
 
 LOOKS = Looks(blocks=(4, 5, 6, 7, 8), spending="obrien_fleming")

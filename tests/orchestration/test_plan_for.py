@@ -15,7 +15,7 @@ import pytest
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.planning import gpus
-from branchwise.orchestration.planning.cost_estimate import cohort_estimate, teacher_estimate
+from branchwise.orchestration.planning.cost_estimate import cohort_estimate
 from branchwise.orchestration.planning.gpus import name_in_table, read_table, target
 from branchwise.orchestration.planning.plan import Plan, plan_new
 from branchwise.orchestration.planning.rates import add_rates, processor, rates_file, read_rates
@@ -131,7 +131,7 @@ def test_table_can_be_edited_and_says_what_is_wrong_with_it(tmp_path: Path, monk
 
 
 def gpus_rows(plan: Plan) -> list[tuple[str, str]]:
-    from branchwise.orchestration.planning.cost_estimate import describe_estimate
+    from branchwise.orchestration.planning.estimate_text import describe_estimate
 
     assert plan.target
     return list(describe_estimate(plan, plan.target))
@@ -162,13 +162,13 @@ def test_arm_that_no_gpu_holds_cannot_start_there(sweep_here: Sweep, root: Path,
 def test_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
     """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
     plan = planned("cifar10_quick", "8xH100", tmp_path)
-    sooner = teacher_estimate(plan, plan.teachers[0], 8).total / plan.teacher_seconds
+    sooner = plan.teacher_estimate(plan.teachers[0], 8).total / plan.teacher_seconds
     assert 1 / 8 <= sooner < 0.15
     message = f"the teacher would take {sooner:.0%} of its time with --set teacher.workers=8"
     assert dict(gpus_rows(plan))["notice"] == message
     eight = planned("cifar10_quick", "8xH100", tmp_path, "teacher.workers=8")
     assert "notice" not in dict(gpus_rows(eight))
-    assert eight.teacher_seconds == pytest.approx(teacher_estimate(plan, plan.teachers[0], 8).total)
+    assert eight.teacher_seconds == pytest.approx(plan.teacher_estimate(plan.teachers[0], 8).total)
 
 
 @pytest.mark.parametrize(

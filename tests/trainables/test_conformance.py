@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from branchwise.trainables.runtime.loading import load_trainable
 from branchwise.trainables.testing import check_trainable
 
 TINY = {
@@ -66,3 +67,12 @@ def test_what_breaks_contract_is_told(documented: str, tmp_path: Path, old: str,
     file.write_text(file.read_text().replace(old, new))
     with pytest.raises(AssertionError, match=words):
         check_trainable(documented)
+
+
+def test_trainable_with_half_a_teacher_is_refused(tmp_path: Path) -> None:
+    text = (
+        "def run_cohort(arms, context): ...\ndef teacher_key(spec): ...\ndef train_teacher(spec, out, context): ...\n"
+    )
+    (tmp_path / "half_taught.py").write_text(f"Spec = None\n{text}")
+    with pytest.raises(AttributeError, match="has teacher_key and lacks evaluation_key, estimate_teacher, evaluate_te"):
+        load_trainable("half_taught", folder=str(tmp_path))

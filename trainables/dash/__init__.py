@@ -34,7 +34,7 @@ from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.features import check_classifier, is_function
 from branchwise.trainables.dash.settings.fetching import missing_files
 from branchwise.trainables.dash.settings.objectives import BASELINES
-from branchwise.trainables.dash.settings.spec import Spec, block_patch, cohort_key, measured_at
+from branchwise.trainables.dash.settings.spec import Spec, Teacher, block_patch, cohort_key, measured_at
 
 MEASURED = ("evaluate",)
 MEASURED_ALONE: Mapping[str, Any] = {"evaluate.also": {}}  # other settings than the sweep's measure one evaluation
@@ -71,6 +71,7 @@ __all__ = [
     "run_cohort",
     "teacher_cost",
     "teacher_key",
+    "teacher_workers",
     "train_features",
     "train_teacher",
 ]
@@ -126,6 +127,10 @@ def train_teacher(spec: Spec, out: Path, context: Context) -> None:
     from branchwise.trainables.dash.training import teacher
 
     teacher.train(spec, out, context)
+
+
+def teacher_workers(spec: Spec) -> int:
+    return spec.teacher.workers if isinstance(spec.teacher, Teacher) else 1
 
 
 def evaluate_teacher(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:

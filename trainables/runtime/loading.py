@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from branchwise.trainables.contract import LOSS_CURVES, OUTCOME, Trainable
+from branchwise.trainables.contract import GO_TOGETHER, LOSS_CURVES, OUTCOME, Trainable
 from branchwise.trainables.runtime import session
 from branchwise.trainables.runtime.settings import section_of
 
@@ -24,6 +24,7 @@ BUILT_IN = {
     "surface": "branchwise.trainables.surface",
     "command": "branchwise.trainables.command",
 }
+DEFAULT = "dash"  # of a space that names no trainable
 FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 _searched: list[str] = []  # folders of spaces, where modules are looked for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
@@ -65,6 +66,7 @@ DEFAULTS: dict[str, Any] = {
     "describe_models": _no_rows,
     "measure_rates": lambda spec, device, threads, seconds: (),
     "teacher_key": _nothing,
+    "teacher_workers": lambda spec: 1,
     "MEASURED": (),
     "MEASURED_ALONE": {},
     "features_key": _nothing,
@@ -120,8 +122,13 @@ def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trai
 
 
 def _completed(result: Any) -> Trainable:
+    """The trainable with the defaults of what it leaves out. Raises AttributeError where a part of it is incomplete."""
+    given = dir(result)
+    for member, others in GO_TOGETHER.items():
+        if missing := [other for other in others if member in given and other not in given]:
+            raise AttributeError(f"it has {member} and lacks {', '.join(missing)}")
     for attribute, default in DEFAULTS.items():
-        if attribute not in dir(result):  # what is computed from the settings is not asked for yet
+        if attribute not in given:  # what is computed from the settings is not asked for yet
             setattr(result, attribute, default)
     trainable: Trainable = result
     return trainable

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import isclose, isnan, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.claims.verdicts import Verdict
 from branchwise.analysis.statistics.sequential.boundaries import error_of
-
-if TYPE_CHECKING:
-    from branchwise.analysis.statistics.findings import Findings
 
 MIN_BLOCKS = 3  # below, the levels of a second look are not computed
 
@@ -72,41 +69,6 @@ def judged_components(run: Run) -> tuple[str, ...]:
     if not added(run) or grew(run):
         return ()
     return tuple(dict.fromkeys(item.component for item in decided_before(run) if item.component))
-
-
-def decisions(findings: Findings) -> list[dict[str, Any]]:
-    """Everything that a run has judged, with what was decided before it grew itself; plain values for a plan."""
-    run = findings.run
-    results: dict[str, Decision] = {}
-    for item in (*decided_before(run), *_decisions(findings)):
-        results.setdefault(item.hypothesis, item)  # a later run gives none of them another chance
-    return [asdict(entry) | {"p_holm": None if isnan(entry.p_holm) else entry.p_holm} for entry in results.values()]
-
-
-def _decisions(findings: Findings) -> Iterator[Decision]:
-    run = findings.run
-    for verdict in findings.verdicts:
-        yield Decision(
-            run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
-            verdict="exploratory" if findings.edited else verdict.status, p_holm=verdict.test.p_holm,
-        )  # fmt: skip
-    for number, scale in enumerate(findings.outcomes):
-        behind = f"({scale.outcome.name})" if number else ""
-        for row in scale.rows:
-            if row.tested:
-                name = f"{row.component}.{row.tested}{behind}"
-                yield Decision(
-                    run=run.name, hypothesis=name, text=name, component=row.component, outcome=scale.outcome.name,
-                    weights=row.tested_weights, verdict=_verdict(row, run), p_holm=row.p_holm,
-                )  # fmt: skip
-
-
-def _verdict(row: ComponentRow, run: Run) -> str:
-    if grew(run):
-        return "exploratory"
-    if not row.p_holm <= run.inference.alpha:
-        return "not shown"
-    return "better" if row.effect.value > 0 else "worse"
 
 
 def with_decisions(

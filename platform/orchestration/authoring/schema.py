@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from branchwise.orchestration.space import Outline, Space
-from branchwise.trainables import load_trainable
+from branchwise.trainables import DEFAULT, load_trainable
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ANY_SETTINGS = ("command",)  # trainables whose settings each space names itself
@@ -23,7 +23,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     if space is None and trainable in ANY_SETTINGS:
         properties["settings"] = {"type": "object", "description": "values of the placeholders in the command"}
     required = [*outline.get("required", []), *own.get("required", [])]
-    if trainable != "dash":
+    if trainable != DEFAULT:
         required.append("trainable")
     schema: dict[str, Any] = _plain(
         {

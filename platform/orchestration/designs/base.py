@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,12 +20,10 @@ from branchwise.analysis.declared.looks import Looks
 from branchwise.orchestration.designs.across import Across, DataSet, data_sets
 from branchwise.orchestration.designs.looks import Blocks
 from branchwise.orchestration.designs.method import Method
+from branchwise.orchestration.designs.tuning import CellSearch
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables.contract import Arm, Kind
 from branchwise.trainables.runtime.settings import Strict
-
-if TYPE_CHECKING:
-    from branchwise.orchestration.designs.tuning import CellSearch
 
 MAX_ARMS = 100_000
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from branchwise.analysis.declared.cells import OWN
 from branchwise.orchestration.designs.ablation import block_arm
-from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell
+from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
 from branchwise.trainables import Arm
@@ -18,7 +18,7 @@ from branchwise.trainables.runtime.settings import TupleOf
 SEARCH = "search"  # the cell of its searched arms
 
 
-class Search(Tuning):
+class Search(Tuning, Design):
     """Better settings for the method as it is."""
 
     kind: Literal["search"]
@@ -38,10 +38,13 @@ class Search(Tuning):
     def objective_names(self) -> tuple[str, ...]:
         return self.objectives
 
+    def settings(self) -> list[str]:
+        return sorted(self.knobs)
+
     def check(self, method: Method) -> None:
         self.check_total(method)
         self.check_looks(method)
-        self.check_search(method)
+        self.check_search(method, self.max_blocks)
 
     def cells(self, method: Method) -> tuple[Cell, ...]:
         return (Cell(cell=OWN, kind="confirm", patch={}),)

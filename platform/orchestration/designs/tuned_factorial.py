@@ -34,7 +34,7 @@ class TunedFactorial(Tuning, Ablation):
         if self.further_cells:
             raise UserError(f"{method.file}: design.further_cells: not allowed with design.kind {self.kind}")
         Ablation.check(self, method)
-        self.check_search(method)
+        self.check_search(method, self.max_blocks)
         for search in self.searches():
             if not search.knobs:
                 raise UserError(

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-from branchwise.orchestration.designs.base import Design
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.messages import unknown_key
@@ -172,8 +171,8 @@ RUNG_SCHEDULERS = ("asha", "median")
 FIRST_RACE, FIRST_WILCOXON = 2, 4  # seeds after which a configuration can be told from the best at all
 
 
-class Tuning(Design):
-    """A search for good settings with `arms` configurations a cell, all on the same seeds, from `seed` on.
+class Tuning(Strict):
+    """The keys of designs that search, `arms` configurations a cell, all on the same seeds, from `seed` on.
 
     Arms that a scheduler stops at a rung count. What a search finds is confirmed on `blocks` fresh seeds.
     """
@@ -270,9 +269,6 @@ class Tuning(Design):
     def constraints(self) -> tuple[Constraint, ...]:
         return tuple(map(parse_constraint, self.constraint_texts))
 
-    def settings(self) -> list[str]:
-        return sorted(self.knobs)
-
     def describe_search(self, where: str, at_a_time: int) -> Iterator[tuple[str, str]]:
         """The rows of a plan that tell how is searched, `where` being "" or "in each of 8 cells"."""
         yield "knobs", ", ".join(self.knobs)
@@ -293,10 +289,11 @@ class Tuning(Design):
         for constraint in self.constraint_texts:
             yield "constraint", constraint
 
-    def check_search(self, method: Method) -> None:
-        """Raises UserError where knobs, starts, objectives or constraints do not fit the method."""
+    def check_search(self, method: Method, blocks: int) -> None:
+        """Raises UserError where knobs, starts, objectives or constraints do not fit the method, or the searched seeds
+        are among those of the confirmation in `blocks`."""
         self._check_columns(method)
-        fresh = range(self.first_fresh_seed, self.first_fresh_seed + self.max_blocks)
+        fresh = range(self.first_fresh_seed, self.first_fresh_seed + blocks)
         if shared := set(fresh).intersection(self.searched_seeds):
             raise UserError(
                 f"{method.file}: design.seed: {self.seed} is not allowed: the search would use seed {min(shared)}, on "

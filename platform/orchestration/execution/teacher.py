@@ -58,7 +58,7 @@ def _train(
 
     unfinished = Teachers(storage).unfinished(teacher.key)
     gpu = space.resources.gpus_per_trial > 0
-    expected = getattr(getattr(teacher.spec, "teacher", None), "workers", 1)
+    expected = space.module.teacher_workers(teacher.spec)
     workers = max(1, min(expected, int(on.gpus) if gpu else on.cpus))
     job = Job(
         trainable=space.trainable,

@@ -18,8 +18,8 @@ from rich.text import Text
 from branchwise.orchestration.limits import spent_of
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.planning.cost_estimate import describe_estimate, measured_share
 from branchwise.orchestration.planning.earlier_time import earlier_time
+from branchwise.orchestration.planning.estimate_text import describe_estimate, measured_share
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
 

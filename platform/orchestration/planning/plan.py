@@ -14,12 +14,12 @@ from branchwise.orchestration.planning.cost_estimate import (
     device_here,
     fits,
     teacher_estimate,
-    too_large,
 )
 from branchwise.orchestration.planning.gpus import Target, price_of
 from branchwise.orchestration.planning.machine import (
     Cluster,
     check_ulimits,
+    gpu_names,
     machine,
     missing_inputs,
     shortages,
@@ -39,7 +39,7 @@ from branchwise.orchestration.run_folder.teachers import Teacher, find_teachers
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.tracking.registry import refuse_missing
 from branchwise.orchestration.tuning.warm_start import WarmStartTrial, earlier_arms
-from branchwise.trainables import Arm, Cohort, Device
+from branchwise.trainables import Arm, Cohort, CostEstimate, Device
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
 
@@ -86,7 +86,20 @@ class Plan:
 
     def seconds_of(self, teacher: Teacher) -> float:
         """Expected seconds of training and evaluating this one of its teachers, of what is not done yet."""
-        return teacher_estimate(self, teacher).total
+        return self.teacher_estimate(teacher).total
+
+    def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
+        """The bill of what is not done yet of one of its teachers, with so many workers in the place of its own."""
+        earlier = self.teachers[: self.teachers.index(teacher)]
+        trained = teacher.trained or teacher.key in [item.key for item in earlier]
+        return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
+
+    def teacher_workers(self, teacher: Teacher) -> int:
+        """Processes that train a teacher: on GPUs as many as its settings ask for, of those there are."""
+        if self.device is None or not self.device.memory:
+            return max(1, self.slots)
+        expected = self.space.module.teacher_workers(teacher.spec)
+        return max(1, min(expected, self.target.count if self.target else len(gpu_names())))
 
     @property
     def arm_seconds(self) -> float:
@@ -283,7 +296,19 @@ def blocking_issues(plan: Plan) -> str:
     """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
     issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
-    return "; ".join(filter(None, [*short, too_large(plan), *issues]))
+    return "; ".join(filter(None, [*short, _too_large(plan), *issues]))
+
+
+def _too_large(plan: Plan) -> str:
+    """What to say when the memory of the GPU does not hold even one arm; empty when it does."""
+    for arm in plan.arms:
+        if not fits(plan.space, [arm.spec], plan.device) and plan.device is not None:
+            needed = max(cohort_estimate(plan.space, [arm.spec], plan.device).memory.values())
+            return (
+                f"{arm.name} alone needs {needed / 1e9:.1f} GB of GPU memory, {plan.device.name} has "
+                f"{plan.device.memory / 1e9:g} GB; more workers share the batch"
+            )
+    return ""
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:

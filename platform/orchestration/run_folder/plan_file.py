@@ -16,7 +16,7 @@ from branchwise.orchestration.run_folder.trust import is_trusted, record, refuse
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.run_files.layout import PLAN, SPACE
 from branchwise.run_files.sealing import DamagedError, sha256
-from branchwise.trainables import BUILT_IN, Cohort
+from branchwise.trainables import BUILT_IN, DEFAULT, Cohort
 from branchwise.trainables.contract import declared
 from branchwise.trainables.runtime.run_folder import NAME_PATTERN, NOT_RUNS, RunFolder
 from branchwise.trainables.runtime.storage import Storage
@@ -117,7 +117,7 @@ def read_space_like(run: RunFolder, space: Space) -> Space | None:
     Raises UserError when its files cannot be relied on.
     """
     originals, _ = _read_files(run)
-    name = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", "dash")
+    name = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", DEFAULT)
     return parse_space(run.space_path(), originals[SPACE], folder=space.folder) if name == space.trainable else None
 
 

@@ -167,8 +167,7 @@ def verdicts_of(run: RunFolder) -> list[dict[str, Any]]:
     """
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.records.folder import load_run
-    from branchwise.analysis.statistics.findings import analyse
-    from branchwise.analysis.statistics.sequential.extended import decisions
+    from branchwise.analysis.statistics.findings import analyse, decisions
 
     try:
         if run.files.local is not None:

@@ -20,7 +20,7 @@ from branchwise.analysis.console import one_line, printable, shortened
 from branchwise.orchestration.errors import UserError
 from branchwise.run_files.layout import PLAN, SPACE, staged_file
 from branchwise.run_files.sealing import sha256
-from branchwise.trainables import BUILT_IN
+from branchwise.trainables import BUILT_IN, DEFAULT
 from branchwise.trainables.runtime.run_folder import RunFolder
 
 MAX_SHOWN = 300  # characters of a command in a message
@@ -70,7 +70,7 @@ def _file(originals: Mapping[str, bytes]) -> Path:
 def _what_runs(originals: Mapping[str, bytes]) -> str:
     tree: Any = yaml.safe_load(originals[SPACE])
     folder = one_line(json.loads(originals[PLAN]).get("space_folder") or "its folder")
-    name = tree.get("trainable", "dash")
+    name = tree.get("trainable", DEFAULT)
     if name == "command":
         command = tree.get("command") or {}
         words = " ".join(map(str, command.get("run") or ()))

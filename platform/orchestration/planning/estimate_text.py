@@ -1,0 +1,85 @@
+"""What a plan says of its estimate: the GPUs, memory, work and money that it takes, and what that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from branchwise.orchestration.planning.cost_estimate import cohort_estimate
+from branchwise.orchestration.planning.gpus import Target
+from branchwise.orchestration.planning.plan import Plan
+from branchwise.trainables import CostEstimate, Device
+
+MIN_SPEEDUP = 0.8  # more workers are named where the teacher then takes at most this part of the time
+
+
+def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
+    """What a plan for GPUs says of them, of memory, of arithmetic and of money: pairs of a word and a text."""
+    bills, trained = _bills(plan)
+    yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
+    yield "rates", _basis(target.device, [*bills, *trained])
+    for word, whose, match in (("memory", "", _peaks(bills)), ("", "teacher's ", _peaks(trained))):
+        if match:
+            most = ", ".join(f"{whose}{phase} {held / 1e9:.1f} GB" for phase, held in match.items())
+            yield word, f"{most}, of {target.device.memory / 1e9:g} GB on each GPU"
+    if plan.cohorts:
+        counted = sum(bill.flop for bill in [*bills, *trained])
+        busy = {phase: sum(bill.seconds.get(phase, 0.0) for bill in bills) for phase in bills[0].seconds}
+        shares = ", ".join(f"{phase} {seconds / sum(busy.values()):.0%}" for phase, seconds in busy.items())
+        yield "work", f"{counted / 1e18:.3g} EFLOP; of the arms' time {shares}"
+    yield from _more_workers(plan, target)
+    hours = (plan.teacher_seconds + plan.arm_seconds) / 3600
+    if target.price is not None:
+        yield "money", f"{hours * target.count * target.price:,.0f} = {hours:.1f} h x {target.count} x {target.price:g}"
+
+
+def measured_share(plan: Plan) -> float:
+    """The share of a plan's seconds that rests on rates of its very nets, measured on its device."""
+    return _measured([bill for bills in _bills(plan) for bill in bills])
+
+
+def _bills(plan: Plan) -> tuple[list[CostEstimate], list[CostEstimate]]:
+    """Of what is left to do: cohorts, of a search one of the space's own settings, and teachers."""
+    groups = [[arm.spec for arm in cohort.arms] for cohort in plan.cohorts] or [[plan.space.spec] * plan.search_size]
+    bills = [cohort_estimate(plan.space, specs, plan.device) for specs in groups]
+    return bills, [plan.teacher_estimate(teacher) for teacher in plan.teachers]
+
+
+def _measured(bills: Sequence[CostEstimate]) -> float:
+    total = sum(bill.total for bill in bills)
+    return sum(bill.measured * bill.total for bill in bills) / total if total else 0.0
+
+
+def _peaks(bills: Sequence[CostEstimate]) -> dict[str, float]:
+    """By phase, the most that any of them needs."""
+    phases = dict.fromkeys(phase for bill in bills for phase in bill.memory)
+    return {phase: max(bill.memory.get(phase, 0.0) for bill in bills) for phase in phases}
+
+
+def _basis(device: Device, bills: Sequence[CostEstimate]) -> str:
+    measured = _measured(bills)
+    if measured > 0.99:
+        return "measured by `branchwise calibrate`"
+    shares = ", ".join(f"{part:.0%} of {name}" for name, part in device.efficiency.items() if name in device.flops)
+    launches = ", ".join(f"{seconds * 1e6:g} us {mode}" for mode, seconds in device.launch_seconds.items())
+    known = f"measured for {measured:.0%} of the time, else " if measured else ""
+    return f"{known}assumed (planning/gpus.yaml): {shares}; a launch {launches}"
+
+
+def _more_workers(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
+    """Whether the teacher would be ready sooner on more of the GPUs that wait for it."""
+    waiting = [teacher for teacher in plan.teachers if teacher.evaluation is None]
+    if not waiting:
+        return
+    first = waiting[0]
+    requested = best = plan.teacher_workers(first)
+    seconds = {workers: plan.teacher_estimate(first, workers).total for workers in {requested, *_powers(target.count)}}
+    for workers in _powers(target.count):
+        if workers > best and seconds[workers] < MIN_SPEEDUP * seconds[best]:
+            best = workers
+    if best > requested:
+        sooner = seconds[best] / seconds[requested]
+        yield "notice", f"the teacher would take {sooner:.0%} of its time with --set teacher.workers={best}"
+
+
+def _powers(most: int) -> list[int]:
+    return [2**power for power in range(most.bit_length())]
