@@ -96,7 +96,7 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
 
 def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, bytes], folder: str) -> None:
     """Raises UserError when the run's own code lies in a folder that this user may not read."""
-    trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", "dash")
+    trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", DEFAULT)
     if not folder or (trainable in BUILT_IN and trainable != "command"):
         return
     try:
