@@ -125,7 +125,9 @@ def _completed(result: Any) -> Trainable:
     """The trainable with the defaults of what it leaves out. Raises AttributeError where a part of it is incomplete."""
     given = dir(result)
     for member, others in GO_TOGETHER.items():
-        if missing := [other for other in others if member in given and other not in given]:
+        if member not in given or getattr(result, member) is DEFAULTS[member]:  # a module that was completed before
+            continue
+        if missing := [other for other in others if other not in given]:
             raise AttributeError(f"it has {member} and lacks {', '.join(missing)}")
     for attribute, default in DEFAULTS.items():
         if attribute not in given:  # what is computed from the settings is not asked for yet
