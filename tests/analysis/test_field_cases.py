@@ -77,7 +77,7 @@ def text_of(separator: str = ",", decimal: str = ".", end: str = "\n", blank: st
         text_of().encode("utf-8-sig"),
         text_of().replace("accuracy\n", "accuracy,\xb5\n").replace("6\n", "6,\xb5\n").replace("1\n", "1,\xb5\n")
         .replace("3\n", "3,\xb5\n").replace("2\n", "2,\xb5\n").replace("8\n", "8,\xb5\n").encode("latin-1"),
-        gzip.compress(text_of().encode()),
+        gzip.compress(text_of().encode(), mtime=0),
         "".join(json.dumps(row) + "\n" for row in rows().to_dict("records")),
     ],
 )  # fmt: skip
