@@ -185,6 +185,5 @@ internal_kv._internal_kv_put(b"CLUSTER_METADATA", json.dumps(about), overwrite=T
     given = ["--space", surface_space, "--storage", tmp_path / "runs", "--address", two_nodes.address]
     code, output = two_nodes.sweep(*given, cwd=tmp_path)
     assert code == 2, output
-    assert "versions must be the same on both sides" in output
-    assert "3.10.1" in output
+    assert "on Python 3.10.1, this program Ray " in " ".join(output.split())
     assert not (tmp_path / "runs").exists()
