@@ -261,7 +261,8 @@ def worker_context(
                 )
             files = job.teachers().get_evaluation_files(cohort.teacher, settings, scratch)
         features = None
-        if needs_features and (net := job.module().features_key(cohort.arms[0].spec)) is not None:
+        measured = cohort.arms[0].spec if cohort.arms else job.base_spec()  # a teacher's job has the teacher's settings
+        if needs_features and (net := job.module().features_key(measured)) is not None:
             features = job.feature_nets().get(net, scratch)
         yield Context(
             rank=rank,
