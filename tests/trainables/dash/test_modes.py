@@ -109,4 +109,4 @@ def test_sampling_in_bf16_moves_images_by_its_rounding_and_changes_no_address_of
     assert rounded.dtype == torch.float32
     assert 0 < (exact - rounded).abs().max() < 0.2
     assert dash.evaluation_key(half) != dash.evaluation_key(spec)
-    assert dash.evaluation_key(spec) == "632e78e756d6090a"  # as committed results have it
+    assert dash.evaluation_key(spec) == "56813736ee45f80b"  # another address evaluates all teachers anew
