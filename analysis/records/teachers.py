@@ -51,7 +51,9 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     if column not in arms:
         return ()
     rows = arms.dropna(subset=column)
-    rows = rows.assign(_key=rows["teacher"].fillna("").astype(str))
+    # A table of runs made elsewhere may have a teacher's value alone.
+    key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
+    rows = rows.assign(_key=key)
     groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together
     for cell, match in rows.groupby("cell", sort=False)["_key"]:
         cells, keys = {str(cell)}, set(match)
@@ -82,7 +84,7 @@ def with_repeats(arms: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFram
     """The arms with the repeats of their teacher's value, which the manifest records."""
     teachers = manifest.get("teachers", ())
     repeats = {teacher.get("key"): teacher["value_repeats"] for teacher in teachers if teacher.get("value_repeats")}
-    if not repeats or "teacher_value" not in arms:
+    if not repeats or not {"teacher", "teacher_value"} <= set(arms):
         return arms
     column = [repeats.get(key) for key in arms["teacher"]]
     return arms.assign(teacher_value_repeats=pd.Series(column, index=arms.index, dtype=object))
