@@ -217,7 +217,8 @@ def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         history=st.lists(NUMBERS, min_size=3, max_size=9),
     )
     def write(config: dict[str, Any], history: list[float]) -> None:
-        with wandb.init(project="p", config={**config, "loss": "a setting"}) as run:
+        # Folders are read by their names: the second a run began, then its id.
+        with wandb.init(project="p", id=f"a{len(written)}", config={**config, "loss": "a setting"}) as run:
             for value in history:
                 run.log({"loss": value, "nested": {"acc": value, "note": "x"}})
         written.append((run.id, config, history))
