@@ -194,6 +194,7 @@ def same(word: str, value: Any) -> bool:
 
 
 def offline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb.teardown()  # another test of this process may have begun with another folder, which would be kept
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(folder))
