@@ -216,6 +216,8 @@ def test_closed_pipe_leaves_no_traceback() -> None:
 
 def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupts.signal, "signal", lambda *_: None)
+    # A thread that another test of this process left behind would make `leave` end the process at once.
+    monkeypatch.setattr(interrupts, "has_abandoned_threads", lambda: False)
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     print_error("branchwise list", "no", 2, as_json=True)
