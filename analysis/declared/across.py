@@ -36,6 +36,11 @@ class DataSets:
         return {"name": self.name, "levels": list(self.levels)}
 
 
+def arm_name(cell: str, block: int, data_set: str = "") -> str:
+    """Return the name of the arm of a cell in a block; `data_set` is empty in a run on one data set."""
+    return f"{data_set}-{cell}-b{block}" if data_set else f"{cell}-b{block}"
+
+
 def data_sets_of(described: Mapping[str, Any] | None) -> DataSets | None:
     """Read what `described` wrote; None of a run on one data set."""
     return DataSets(name=described["name"], levels=tuple(described["levels"])) if described else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from branchwise.analysis.declared.across import arm_name
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import Inference
 from branchwise.analysis.declared.outcomes import Better, Outcome, column_and_evaluation, column_and_step
@@ -173,13 +174,18 @@ class Run:
         return self.data_set or self.name
 
     @property
+    def run_name(self) -> str:
+        """The name of the run that this is a part of, without that of the data set."""
+        return self.name.removesuffix(f", {self.data_set}") if self.data_set else self.name
+
+    @property
     def label_column(self) -> str:
         """The title of that column."""
         return self.outline.across.name if self.outline.across else "run"
 
     def arm(self, cell: str, block: int) -> str:
         """The name of a planned arm."""
-        return f"{self.data_set}-{cell}-b{block}" if self.data_set else f"{cell}-b{block}"
+        return arm_name(cell, block, self.data_set)
 
     @property
     def metric(self) -> str:

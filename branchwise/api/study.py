@@ -57,20 +57,7 @@ class Study:
     @property
     def name(self) -> str:
         """Name of the run."""
-        run = self._findings.run
-        return run.name.removesuffix(f", {run.data_set}")
-
-    def _by_data_set(self, table: Callable[[Findings], pd.DataFrame]) -> pd.DataFrame:
-        """A table of each data set, below one another, with a first column that names it; else the one table."""
-        import pandas as pd
-
-        run = self._findings.run
-        if not run.data_set:
-            return table(self._findings)
-        tables = [table(findings) for findings in self._analyses]
-        for rows, findings in zip(tables, self._analyses, strict=True):
-            rows.insert(0, run.label_column, findings.run.label)
-        return pd.concat(tables, ignore_index=True)
+        return self._findings.run.run_name
 
     @property
     def space(self) -> str:
@@ -88,14 +75,16 @@ class Study:
         p, p_holm, share, share_low, share_high (fractions of the total gain). Of a run on several data sets, a first
         column names the data set, as it does in `cells` and `claims`.
         """
-        return self._by_data_set(_effects)
+        from branchwise.analysis.report.exports import tidy
+
+        return tidy.stacked(_effects, self._analyses)
 
     @property
     def cells(self) -> pd.DataFrame:
         """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
         from branchwise.analysis.report.exports import tidy
 
-        return self._by_data_set(tidy.cells)
+        return tidy.stacked(tidy.cells, self._analyses)
 
     @property
     def arms(self) -> pd.DataFrame:
@@ -109,7 +98,7 @@ class Study:
         """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
         from branchwise.analysis.report.exports import tidy
 
-        return self._by_data_set(tidy.claims)
+        return tidy.stacked(tidy.claims, self._analyses)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -131,7 +131,12 @@ def staged_folder(target: Path) -> Iterator[Path]:
             _sync(path)
         if target.exists() or target.is_symlink():
             target.rename(old)
-        staging.rename(target)
+        try:
+            staging.rename(target)
+        except BaseException:  # an interrupt, too, must not cost the folder that was to be replaced
+            if old.exists() or old.is_symlink():
+                old.rename(target)
+            raise
         _sync(target.parent)
     finally:
         remove(staging)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from branchwise.run_files.layout import staged_folder
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import Storage, storage_at
@@ -165,3 +166,19 @@ def test_progress_report_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.M
     assert run.read_progress("t0000") == report
     run.write_record("full-b0", {"status": "done"})
     assert len(synced) == 2, "the file, and the folder that names it"
+
+
+def test_interrupt_between_renames_keeps_replaced_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, rename = tmp_path / "kept", Path.rename
+    target.mkdir()
+    (target / "old").touch()
+
+    def interrupted(path: Path, other: Path) -> Path:
+        if (path / "new").exists():
+            raise KeyboardInterrupt
+        return rename(path, other)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), staged_folder(target) as staging:
+        (staging / "new").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["kept", "kept/old"]

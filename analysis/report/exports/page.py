@@ -69,9 +69,8 @@ def html(
 
 
 def _title(analyses: Sequence[Findings]) -> str:
-    run = analyses[0].run
-    if run.data_set:
-        return run.name.removesuffix(f", {run.data_set}")
+    if analyses[0].run.data_set:
+        return analyses[0].run.run_name
     return " against ".join(findings.run.name for findings in analyses)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isnan, nan
 from typing import Any
 
@@ -92,13 +92,14 @@ TABLES = {"effects": effects, "cells": cells, "arms": arms, "claims": claims}
 
 def all_tables(analyses: Sequence[Findings]) -> dict[str, pd.DataFrame]:
     """The four tables by name; with a first column where there are several runs (`run`) or data sets."""
-    several = len(analyses) > 1
+    return {name: stacked(table, analyses) for name, table in TABLES.items()}
 
-    def one(name: str) -> pd.DataFrame:
-        parts = [TABLES[name](findings) for findings in analyses]
-        if several:
-            for table, findings in zip(parts, analyses, strict=True):
-                table.insert(0, findings.run.label_column, findings.run.label)
-        return pd.concat(parts, ignore_index=True) if several else parts[0]
 
-    return {name: one(name) for name in TABLES}
+def stacked(table: Callable[[Findings], pd.DataFrame], analyses: Sequence[Findings]) -> pd.DataFrame:
+    """Return a table of each analysis below one another, with a first column that names it; of one, its table."""
+    tables = [table(findings) for findings in analyses]
+    if len(tables) == 1:
+        return tables[0]
+    for rows, findings in zip(tables, analyses, strict=True):
+        rows.insert(0, findings.run.label_column, findings.run.label)
+    return pd.concat(tables, ignore_index=True)

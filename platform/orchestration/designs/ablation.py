@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt, StringConstraints, field_validator
 
+from branchwise.analysis.declared.across import arm_name
 from branchwise.analysis.declared.cells import TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, Grid, cell_of
 from branchwise.analysis.declared.inference import ALPHA, percent
@@ -312,7 +313,7 @@ def block_arm(
 ) -> Arm:
     """The arm of a cell in a block of a data set; `kind` is that of the cell unless told otherwise."""
     return method.arm(
-        name=data_set.arm(cell.cell, block),
+        name=arm_name(cell.cell, block, data_set.name),
         kind=kind or cell.kind,
         cell=cell.cell,
         block=block,

@@ -58,10 +58,6 @@ class DataSet:
     patch: Mapping[str, Any] = field(default_factory=dict)
     first_seed: int = 0
 
-    def arm(self, cell: str, block: int) -> str:
-        """The name of the arm of a cell in a block."""
-        return f"{self.name}-{cell}-b{block}" if self.name else f"{cell}-b{block}"
-
     def row(self, cell: str) -> str:
         """A cell as it is called beside those of other data sets."""
         return f"{cell} on {self.name}" if self.name else cell

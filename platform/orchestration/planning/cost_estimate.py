@@ -24,7 +24,7 @@ def device_here(space: Space) -> Device | None:
 
 
 def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> CostEstimate:
-    """The bill of one cohort; of its seconds on CPUs alone where the trainable counts no work, or `on` is not known."""
+    """The cost of one cohort; of its seconds on CPUs alone where the trainable counts no work, or `on` is not known."""
     threads = space.resources.cpus_per_trial
     workers = max(1, space.resources.workers) if on is not None and on.memory else 1
     result = space.module.cohort_cost(specs, on or Device(threads=threads), workers)
@@ -34,7 +34,7 @@ def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> Co
 def teacher_estimate(
     space: Space, teacher: Teacher, trained: bool, workers: int, device: Device | None
 ) -> CostEstimate:
-    """The bill of what is not done yet of the training and evaluation of a teacher, with so many workers.
+    """The cost of what is not done yet of the training and evaluation of a teacher, with so many workers.
 
     Args:
         space: The space whose trainable it is.

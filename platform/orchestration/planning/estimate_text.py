@@ -14,16 +14,18 @@ MIN_SPEEDUP = 0.8  # more workers are named where the teacher then takes at most
 
 def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
     """What a plan for GPUs says of them, of memory, of arithmetic and of money: pairs of a word and a text."""
-    bills, trained = _bills(plan)
+    estimates, trained = _estimates(plan)
     yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
-    yield "rates", _basis(target.device, [*bills, *trained])
-    for word, whose, match in (("memory", "", _peaks(bills)), ("", "teacher's ", _peaks(trained))):
+    yield "rates", _basis(target.device, [*estimates, *trained])
+    for word, whose, match in (("memory", "", _peaks(estimates)), ("", "teacher's ", _peaks(trained))):
         if match:
             most = ", ".join(f"{whose}{phase} {held / 1e9:.1f} GB" for phase, held in match.items())
             yield word, f"{most}, of {target.device.memory / 1e9:g} GB on each GPU"
     if plan.cohorts:
-        counted = sum(bill.flop for bill in [*bills, *trained])
-        busy = {phase: sum(bill.seconds.get(phase, 0.0) for bill in bills) for phase in bills[0].seconds}
+        counted = sum(estimate.flop for estimate in [*estimates, *trained])
+        busy = {
+            phase: sum(estimate.seconds.get(phase, 0.0) for estimate in estimates) for phase in estimates[0].seconds
+        }
         shares = ", ".join(f"{phase} {seconds / sum(busy.values()):.0%}" for phase, seconds in busy.items())
         yield "work", f"{counted / 1e18:.3g} EFLOP; of the arms' time {shares}"
     yield from _more_workers(plan, target)
@@ -34,29 +36,29 @@ def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
 
 def measured_share(plan: Plan) -> float:
     """The share of a plan's seconds that rests on rates of its very nets, measured on its device."""
-    return _measured([bill for bills in _bills(plan) for bill in bills])
+    return _measured([estimate for estimates in _estimates(plan) for estimate in estimates])
 
 
-def _bills(plan: Plan) -> tuple[list[CostEstimate], list[CostEstimate]]:
+def _estimates(plan: Plan) -> tuple[list[CostEstimate], list[CostEstimate]]:
     """Of what is left to do: cohorts, of a search one of the space's own settings, and teachers."""
     groups = [[arm.spec for arm in cohort.arms] for cohort in plan.cohorts] or [[plan.space.spec] * plan.search_size]
-    bills = [cohort_estimate(plan.space, specs, plan.device) for specs in groups]
-    return bills, [plan.teacher_estimate(teacher) for teacher in plan.teachers]
+    estimates = [cohort_estimate(plan.space, specs, plan.device) for specs in groups]
+    return estimates, [plan.teacher_estimate(teacher) for teacher in plan.teachers]
 
 
-def _measured(bills: Sequence[CostEstimate]) -> float:
-    total = sum(bill.total for bill in bills)
-    return sum(bill.measured * bill.total for bill in bills) / total if total else 0.0
+def _measured(estimates: Sequence[CostEstimate]) -> float:
+    total = sum(estimate.total for estimate in estimates)
+    return sum(estimate.measured * estimate.total for estimate in estimates) / total if total else 0.0
 
 
-def _peaks(bills: Sequence[CostEstimate]) -> dict[str, float]:
+def _peaks(estimates: Sequence[CostEstimate]) -> dict[str, float]:
     """By phase, the most that any of them needs."""
-    phases = dict.fromkeys(phase for bill in bills for phase in bill.memory)
-    return {phase: max(bill.memory.get(phase, 0.0) for bill in bills) for phase in phases}
+    phases = dict.fromkeys(phase for estimate in estimates for phase in estimate.memory)
+    return {phase: max(estimate.memory.get(phase, 0.0) for estimate in estimates) for phase in phases}
 
 
-def _basis(device: Device, bills: Sequence[CostEstimate]) -> str:
-    measured = _measured(bills)
+def _basis(device: Device, estimates: Sequence[CostEstimate]) -> str:
+    measured = _measured(estimates)
     if measured > 0.99:
         return "measured by `branchwise calibrate`"
     shares = ", ".join(f"{part:.0%} of {name}" for name, part in device.efficiency.items() if name in device.flops)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from branchwise.analysis.declared.across import SEED_STRIDE
+from branchwise.analysis.declared.across import SEED_STRIDE, data_sets_of
 from branchwise.orchestration.designs.tuning import FRESH_SEED
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree
@@ -50,7 +50,7 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
     """The seeds of a run that differs in nothing but its design."""
     try:
         tree = read_tree(run.space_path(), run.read_space())
-        blocks = len(run.read_plan()["blocks"])
+        plan = run.read_plan()
     except (DamagedError, KeyError, OSError, UserError):
         return  # it cannot be read, and so it cannot be analysed
     design = tree.get("design") or {}
@@ -61,13 +61,9 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
         seed = int(design.get("seed", 0))
         yield from range(seed, seed + int(design.get("seeds", 1)))
         first += FRESH_SEED
-    for number in range(_data_sets(design.get("across"))):
-        yield from range(first + number * SEED_STRIDE, first + number * SEED_STRIDE + blocks)
-
-
-def _data_sets(across: Any) -> int:
-    values = next(iter(across.values()), ()) if isinstance(across, Mapping) else ()
-    return len(values) if isinstance(values, Mapping | list) and values else 1
+    across = data_sets_of(plan.get("across"))
+    for number in range(len(across.levels) if across else 1):
+        yield from range(first + number * SEED_STRIDE, first + number * SEED_STRIDE + len(plan["blocks"]))
 
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Plan:
         return self.teacher_estimate(teacher).total
 
     def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
-        """The bill of what is not done yet of one of its teachers, with so many workers in the place of its own."""
+        """The cost of what is not done yet of one of its teachers, with so many workers in the place of its own."""
         earlier = self.teachers[: self.teachers.index(teacher)]
         trained = teacher.trained or teacher.key in [item.key for item in earlier]
         return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
