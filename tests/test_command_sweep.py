@@ -188,3 +188,22 @@ def test_function_beside_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path
     code, output = sweep("--space", project / "space.yaml", "--storage", storage, cwd=tmp_path / "elsewhere")
     assert code == 0, output
     assert "6 of 6 arms done" in output
+
+
+def test_sigterm_ends_sweep_while_large_files_are_kept(
+    write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
+) -> None:
+    space, storage = write(), tmp_path / "runs"
+    large = '\nwith open("model.bin", "wb") as model:\n    for _ in range(400):\n        model.write(os.urandom(1 << 20))\n'
+    (space.parent / "train.py").write_text(textwrap.dedent(TRAIN) + large)
+    driver = start_sweep("--space", space, "--storage", storage)
+    students = storage / "scripts/students"
+    wait_for(lambda: list(students.glob(".*.tmp")), 240)
+    driver.terminate()  # type: ignore[attr-defined]
+    output, _ = driver.communicate(timeout=120)  # type: ignore[attr-defined]
+    assert driver.returncode == 130, output  # type: ignore[attr-defined]
+    assert "Finished arms are kept" in output
+    assert not list(students.glob(".*.tmp"))
+    code, output = sweep("--resume", "scripts", "--storage", storage)
+    assert code == 0, output
+    assert len(list(students.glob("*/model.bin"))) == 6
