@@ -5,6 +5,9 @@ PYTHON ?= $(shell for version in 3.11 3.14 3.13 3.12; do \
 VENV := .venv
 READY := $(VENV)/.ready
 
+# Each of the many processes that tests start would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: ablation smoke test long lint audit bench pictures docs
 
 ablation: $(READY)

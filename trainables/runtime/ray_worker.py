@@ -246,7 +246,8 @@ def worker_context(
     def keeps(arm: Arm, step: int, value: float) -> bool:
         if job.stopping is None or arm.kind != "search":
             return True
-        return _broadcast_from_rank0(rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value))
+        kept = rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value)
+        return _broadcast_from_rank0(kept) if world_size > 1 else kept  # torch is not imported for one worker
 
     with scratch_folder() as scratch:
         folder, evaluation, files = None, None, None
