@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import nbformat
 import pytest
 from chromium import needs_chromium, opened
 from patience import patience
@@ -50,7 +51,7 @@ def links_of(page: Path) -> _Links:
     return links
 
 
-@pytest.mark.slow(30)
+@pytest.mark.slow(130)
 def test_every_link_leads_to_page_and_its_section(site: Path) -> None:
     pages = {page: links_of(page) for page in site.rglob("*.html") if "_downloads" not in page.parts}
     assert {"index.html", "statistics.html", "api.html", "spaces-dash.html", "ablation.html"} <= {
@@ -66,6 +67,19 @@ def test_every_link_leads_to_page_and_its_section(site: Path) -> None:
             assert target.exists(), f"{page.relative_to(site)} leads to {link}"
             if parts.fragment and target.suffix == ".html":
                 assert f'id="{unquote(parts.fragment)}"' in target.read_text(encoding="utf-8"), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("name", ["quickstart", "ablation", "search", "guidance"])
+def test_notebooks_run_from_top_to_bottom_and_draw(site: Path, root: Path, name: str) -> None:
+    committed = nbformat.read(root / f"analysis/{name}.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in committed.cells), "commit notebooks without outputs"
+    (executed,) = (site / "_sources/notebooks").glob(f"{name}.ipynb*")
+    outputs = [output for cell in nbformat.read(executed, as_version=4).cells for output in cell.get("outputs", [])]
+    assert any({"image/svg+xml", "image/png"} & output.get("data", {}).keys() for output in outputs)
+    if name == "quickstart":
+        text = "\n".join(output.get("data", {}).get("text/plain", "") for output in outputs)
+        assert "augment: raises accuracy by" in text
+        assert "results/quickstart/report/index.html" in text
 
 
 @needs_chromium

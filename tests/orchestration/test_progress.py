@@ -92,6 +92,14 @@ def test_without_plan_pace_is_estimate() -> None:
     assert remaining.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
 
 
+def test_work_of_earlier_session_tells_nothing_of_pace() -> None:
+    remaining = TimeLeft(600.0)
+    assert remaining.after(0.0, 0.4) == 600.0, "two fifths were done before the first second"
+    for second in range(1, 300):
+        left = remaining.after(float(second), 0.4 + second / 1000)
+    assert left == pytest.approx(301, rel=0.1)
+
+
 def test_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixture[str]) -> None:
     """Ray prints boxes; they belong in its log, where this process's output has been sent."""
     log, terminal = io.StringIO(), io.StringIO()

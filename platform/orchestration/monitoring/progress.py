@@ -208,28 +208,30 @@ class Display:
 class TimeLeft:
     """The time that is left, between what the plan expected and what the pace so far says, and without jumps.
 
-    Start-up counts for nothing: the clock begins with the first progress.
+    The clock begins with the last look before progress, so start-up and what an earlier session did count for nothing.
     """
 
-    TRUSTED = 0.3  # from this fraction on, the pace alone counts
-    FORGETS = 8.0  # seconds after which a new estimate has mostly replaced the old one
+    TRUSTED = 0.3  # from this fraction of the session's work on, the pace alone counts
+    FORGETS = 6.0  # seconds after which a new estimate has mostly replaced the old one
 
     def __init__(self, expected: float) -> None:
         self._expected = expected
-        self._began: float | None = None
+        self._began: tuple[float, float] | None = None  # when, and the fraction that was done then
         self._shown: tuple[float, float] | None = None  # seconds left, and when that was said
 
     def after(self, now: float, fraction: float) -> float:
         """Seconds left at the time `now` with `fraction` of the work done; 0 when nothing can be said."""
         if fraction >= 1:
             return 0.0
-        if fraction <= 0:
+        if fraction <= 0 or self._began is None:
+            self._began = now, fraction
             return self._expected
-        if self._began is None:
-            self._began = now
-        elapsed = now - self._began
-        trust = min(1.0, fraction / self.TRUSTED) if self._expected else 1.0
-        estimate = trust * elapsed * (1 - fraction) / fraction + (1 - trust) * self._expected * (1 - fraction)
+        began, first = self._began
+        done = (fraction - first) / (1 - first)
+        if done <= 0:
+            return self._expected
+        trust = min(1.0, done / self.TRUSTED) if self._expected else 1.0
+        estimate = trust * (now - began) * (1 - done) / done + (1 - trust) * self._expected * (1 - done)
         if self._shown is not None:
             before, when = self._shown
             weight = min(1.0, (now - when) / self.FORGETS)
