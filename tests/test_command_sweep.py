@@ -194,7 +194,7 @@ def test_sigterm_ends_sweep_while_large_files_are_kept(
     write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
 ) -> None:
     space, storage = write(), tmp_path / "runs"
-    large = '\nwith open("model.bin", "wb") as model:\n    for _ in range(400):\n        model.write(os.urandom(1 << 20))\n'
+    large = '\nwith open("model.bin", "wb") as model:\n    model.write(os.urandom(400 << 20))\n'
     (space.parent / "train.py").write_text(textwrap.dedent(TRAIN) + large)
     driver = start_sweep("--space", space, "--storage", storage)
     students = storage / "scripts/students"
