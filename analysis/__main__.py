@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from branchwise.analysis.report.build import Summary
     from branchwise.analysis.report.text import Table
 
-ELSEWHERE = "runs made elsewhere: a CSV, Parquet or JSON table, or what a tracker left (W&B, MLflow, ...)"
+EXTERNAL = "runs made elsewhere: a CSV, Parquet or JSON table, or what a tracker left (W&B, MLflow, ...)"
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
@@ -41,7 +41,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--across", action="store_true", help="combine the effects of runs on different data sets (random effects)"
     )
-    other = parser.add_argument_group(ELSEWHERE)
+    other = parser.add_argument_group(EXTERNAL)
     other.add_argument("--components", default="", metavar="A,B", help="columns whose values are compared")
     other.add_argument("--block", metavar="COLUMN", help="of the seed that cells share (default: seed)")
     other.add_argument("--value", metavar="COLUMN", help="of the result")
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         return refuse(str(error))
 
     # After the arguments are read: --help stays quick.
-    from branchwise.analysis.console import make_console, one_line
+    from branchwise.analysis.console import make_console, single_line
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.build import build_report
@@ -111,15 +111,15 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         _refuse_unused(args, imported)
         if args.across:
             return _across(args, imported)
-        folders = [_from_elsewhere(args)] if imported else [_folder(name, args.storage) for name in args.run_folder]
+        folders = [_from_external(args)] if imported else [_folder(name, args.storage) for name in args.run_folder]
         explored = [] if imported else _explored(folders, args.claim)
         if args.paper:
             return _write_paper(folders, args)
         summary = build_report(folders, None if imported else args.out)
     except (RunFolderError, IncomparableError) as error:
-        return refuse(one_line(error))
+        return refuse(single_line(error))
     except OSError as error:  # a folder that cannot be read, or whose name no file system takes
-        return refuse(one_line(f"{error.filename}: {error.strerror or error}"))
+        return refuse(single_line(f"{error.filename}: {error.strerror or error}"))
     if args.json:
         print_document(_document(summary, explored))
         return 0
@@ -217,12 +217,12 @@ def _folder(name: str, storage: str) -> Path:
 
     if Path(name).is_file():
         raise RunFolderError(
-            f"{name} is no run folder; for {ELSEWHERE}, say --components, --block, --value and --direction"
+            f"{name} is no run folder; for {EXTERNAL}, say --components, --block, --value and --direction"
         )
     return find_run(name, Path(storage))
 
 
-def _from_elsewhere(args: argparse.Namespace) -> Path:
+def _from_external(args: argparse.Namespace) -> Path:
     """The run folder made of runs that another program made."""
     from branchwise.analysis.importers.folder import run_from_table
     from branchwise.analysis.importers.options import ImportOptions, read_range, split_levels, split_names

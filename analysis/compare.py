@@ -26,7 +26,7 @@ def change_text(estimate: Estimate, outcome: Outcome) -> str:
     """A difference in words: `-12.1% [-15.2, -8.9]` of ratios, points of rates, else the metric's unit."""
     from branchwise.analysis.report.text import DASH, with_interval
 
-    if not estimate.known:
+    if not estimate.has_value:
         return DASH
     if outcome.scale == "log":
         low, value, high = (100 * expm1(min(x, 700.0)) for x in (estimate.low, estimate.value, estimate.high))
@@ -42,13 +42,15 @@ def tables(comparison: Comparison) -> list[Table]:
     from branchwise.analysis.report.text import Table, mean_sd, p_text
 
     first, second = comparison.names
-    several = len(comparison.rows) > 1
+    multiple = len(comparison.rows) > 1
     rows = []
     for row in comparison.rows:
-        shown = row.estimate if row.outcome.scale == "log" else row.raw
+        displayed = row.estimate if row.outcome.scale == "log" else row.raw
         seeds = str(row.seeds) if comparison.rules.paired else f"{row.runs[0]} + {row.runs[1]}"
-        p = (p_text(row.estimate.p), *((p_text(row.p_holm),) if several else ()))
-        rows.append((row.name, mean_sd(*row.first), mean_sd(*row.second), seeds, change_text(shown, row.outcome), *p))
+        p = (p_text(row.estimate.p), *((p_text(row.p_holm),) if multiple else ()))
+        rows.append(
+            (row.name, mean_sd(*row.first), mean_sd(*row.second), seeds, change_text(displayed, row.outcome), *p)
+        )
     how = "within shared seeds" if comparison.rules.paired else "unpaired (Welch)"
     direction = f" {comparison.better.capitalize()} is better." if comparison.better else ""
     sections = [
@@ -62,7 +64,7 @@ def tables(comparison: Comparison) -> list[Table]:
                 "seeds" if comparison.rules.paired else "runs",
                 f"difference [{comparison.rules.percent}]",
                 "p",
-                *(("p (Holm)",) if several else ()),
+                *(("p (Holm)",) if multiple else ()),
             ),
             rows=tuple(rows),
             note=f"The second minus the first, {comparison.rules.percent} intervals.{direction}",
@@ -111,14 +113,14 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         args = parser(program).parse_args(argv)
     except ArgumentsError as error:
         return refuse(str(error))
-    from branchwise.analysis.console import make_console, one_line
+    from branchwise.analysis.console import make_console, single_line
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.analysis.report.terminal import rich_table
 
     try:
         comparison = _comparison(args)
     except RunFolderError as error:
-        return refuse(one_line(error))
+        return refuse(single_line(error))
     if args.json:
         print_document(document(comparison))
         return 0

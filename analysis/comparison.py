@@ -107,7 +107,9 @@ def compare_runs(first: str, second: str, storage: Path, paired: bool = True, al
         for name in dict.fromkeys((*levels[0], *levels[1]))
         if levels[0].get(name) != levels[1].get(name)
     }
-    notes = [f"{side.name}: {len(side.run.lost)} runs without a value." for side in sides if len(side.run.lost)]
+    notes = [
+        f"{side.name}: {len(side.run.failed_arms)} runs without a value." for side in sides if len(side.run.failed_arms)
+    ]
     return Comparison(
         names=(sides[0].name, sides[1].name), metric=sides[0].run.metric, better=outcome.better, rules=rules,
         rows=tuple(rows), settings=settings, notes=(*notes, *_notes(rows)),
@@ -139,25 +141,25 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     source = runs if isinstance(runs, str) else "the table"
     table = from_frame(runs) if isinstance(runs, pd.DataFrame) else runs
     table = table if isinstance(table, RunTable) else read_runs(str(table))
-    words = table.words(find_column(table, group, "setting", source)).used
-    if len(words) != 2:
+    labels = table.categorical(find_column(table, group, "setting", source)).used
+    if len(labels) != 2:
         raise RunFolderError(
-            f"{source}: {group} must have two values, not {len(words)} ({listed(words)}); `branchwise "
+            f"{source}: {group} must have two values, not {len(labels)} ({listed(labels)}); `branchwise "
             f"analyze --components {group} --unpaired` compares several"
         )
-    arranged = arrange(table, _with_group(options, group, words[0]), source)
+    arranged = arrange(table, _with_group(options, group, labels[0]), source)
     rules = Inference(paired=False, alpha=_alpha(options.alpha))
     finished = arranged.arms[arranged.arms["status"] == "done"]
     samples = [
         {str(seed): float(value) for seed, value in zip(rows["block_label"], rows["value"], strict=True)}
         for rows in (finished[finished["cell"] == cell] for cell in ("base", "full"))
     ]
-    lost = len(arranged.arms) - len(finished)
-    missing = [f"{lost} runs without a result are left out."] if lost else []
+    without_value = len(arranged.arms) - len(finished)
+    missing = [f"{without_value} runs without a result are left out."] if without_value else []
     outcome = Outcome(name="value", title=options.value, scale=arranged.unit.scale, range=arranged.unit.range)
-    rows = adjusted([difference(f"{words[1]} - {words[0]}", samples[0], samples[1], outcome, rules)])
+    rows = adjusted([difference(f"{labels[1]} - {labels[0]}", samples[0], samples[1], outcome, rules)])
     return Comparison(
-        names=(words[0], words[1]), metric=options.value, better=BETTER.get(options.direction, ""), rules=rules,
+        names=(labels[0], labels[1]), metric=options.value, better=BETTER.get(options.direction, ""), rules=rules,
         rows=tuple(rows), notes=(*missing, *arranged.notes, *_notes(rows)),
     )  # fmt: skip
 

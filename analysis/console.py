@@ -28,8 +28,8 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Nobody reads any more; what runs goes on."""
         self.quiet = True
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), self.file.fileno())
+        with open(os.devnull, "wb") as null_file:
+            os.dup2(null_file.fileno(), self.file.fileno())
 
 
 def make_console(stream: TextIO | None = None) -> Terminal:
@@ -55,22 +55,22 @@ def _mend_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def one_line(text: object) -> str:
+def single_line(text: object) -> str:
     """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
     left out, and nothing of a URI that may hold credentials: its user, query and fragment."""
-    words = (_without_secrets(word) for word in str(text).replace("\n", " ").split(" "))
-    return shortened(printable(" ".join(words)), MAX_CHARACTERS)
+    tokens = (_without_secrets(token) for token in str(text).replace("\n", " ").split(" "))
+    return shortened(printable(" ".join(tokens)), MAX_CHARACTERS)
 
 
-def _without_secrets(word: str) -> str:
-    scheme, slashes, rest = word.partition("://")
+def _without_secrets(token: str) -> str:
+    scheme, slashes, rest = token.partition("://")
     if not slashes or "@" in scheme:
-        return "..." if "@" in word and ":" in word.rpartition("@")[0] else word
+        return "..." if "@" in token and ":" in token.rpartition("@")[0] else token
     location = rest.partition("?")[0].partition("#")[0]
     port = location.partition("/")[0].rstrip(":,;.)'\"").partition(":")[2]
     if "@" in rest or not (port.isdigit() or port in ("", "PORT")):
         return f"{scheme}://..."
-    return word if location == rest else f"{scheme}://{location}?..."
+    return token if location == rest else f"{scheme}://{location}?..."
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -78,7 +78,7 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """`text`, without its middle where it has more than `most` characters."""
-    half = (most - 5) // 2
-    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+    half = (limit - 5) // 2
+    return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from branchwise.analysis.console import make_console, one_line
+from branchwise.analysis.console import make_console, single_line
 from branchwise.analysis.records.comparing import IncomparableError, check_comparable
 from branchwise.analysis.records.damage import RunFolderError, path_in, read_bytes, read_json
 from branchwise.analysis.records.folder import find_run, load_run
 from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.analysis.statistics.findings import Findings, analyse_run, vocabulary
-from branchwise.analysis.statistics.sequential.judging import LookResults
+from branchwise.analysis.statistics.sequential.judging import InterimResults
 from branchwise.command_io import JSON_HELP, ArgumentsError, Parser, print_document, refuser
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import ARMS, REPORT, RESULTS
@@ -33,7 +33,7 @@ class Check:
 
     name: str
     holds: bool
-    told: str
+    message: str
 
 
 def checks(folder: Path) -> list[Check]:
@@ -58,19 +58,23 @@ def _claims(findings: Findings) -> Check:
     if run.manifest.get("claims_after_the_runs"):
         return Check("claims", False, "they were written after the runs")
     if not run.claims:
-        return Check("claims", not findings.edited, "the space has none" + (" any more" if findings.edited else ""))
-    if findings.edited:
+        return Check(
+            "claims",
+            not findings.claims_modified,
+            "the space has none" + (" any more" if findings.claims_modified else ""),
+        )
+    if findings.claims_modified:
         return Check("claims", False, f"they are not those that were sealed at {started}")
     seal = run.manifest.get("claims_sha256", "none; the whole space is sealed")
     return Check("claims", True, f"{len(run.claims)}, as sealed at {started} (seal {seal})")
 
 
 def _space(run: Run) -> Check:
-    message = "is not the one that the run began with" if run.altered else "is the one that the run began with"
-    return Check("space", not run.altered, f"space.yaml {message}")
+    message = "is not the one that the run began with" if run.modified else "is the one that the run began with"
+    return Check("space", not run.modified, f"space.yaml {message}")
 
 
-def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) -> Check:
+def _stopping(run: Run, of_data_sets: Sequence[Run], looks: InterimResults | None) -> Check:
     """The run ended where its plan ends: with every arm of every block on each data set, no fewer and no more."""
     if looks and not looks.ended:
         return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
@@ -87,14 +91,18 @@ def _stopping(run: Run, of_data_sets: Sequence[Run], looks: LookResults | None) 
     more = [arm for arm in counted["arm"] if arm not in planned]
     blocks = len(run.outline.blocks)
     unfinished = of_data_sets[0].unfinished
-    judged = f"not judged: {unfinished}; " if unfinished else ""
+    status_prefix = f"not judged: {unfinished}; " if unfinished else ""
     missing = tuple(arm for item in of_data_sets for arm in item.missing)
     for names, what in ((missing, "planned and not there"), (tuple(more), "there and not planned")):
         if names:
-            return Check("stopping rule", False, f"{judged}{len(names)} arms are {what}: {_some(names)}")
-    lost = tuple(run.lost["arm"])
-    if lost:
-        return Check("stopping rule", False, f"{len(lost)} of {len(run.arms)} arms gave no value: {_some(lost)}")
+            return Check("stopping rule", False, f"{status_prefix}{len(names)} arms are {what}: {_some(names)}")
+    without_value = tuple(run.failed_arms["arm"])
+    if without_value:
+        return Check(
+            "stopping rule",
+            False,
+            f"{len(without_value)} of {len(run.arms)} arms gave no value: {_some(without_value)}",
+        )
     if looks:
         why = f"where the look after {blocks} of at most {looks.looks.max} ended the run ({looks.ended})"
         return Check("stopping rule", True, f"{len(run.arms)} arms in {blocks} blocks, {why}")
@@ -128,7 +136,7 @@ def _records(run: Run) -> Iterator[Check]:
             yield Check("records", False, str(error))
             return
         recorded, row = (record.get("values") or {}).get("value"), values.get(record.get("arm"), math.nan)
-        if not _alike(recorded, None if math.isnan(row) else row):
+        if not _same_value(recorded, None if math.isnan(row) else row):
             yield Check("records", False, f"{file.name} says {recorded}, arms.parquet {row}")
             return
     names = {file.name.removesuffix(".json") for file in files}
@@ -164,11 +172,11 @@ def _differences(item: Any, other: Any, where: str) -> Iterator[str]:
     elif isinstance(item, list) and isinstance(other, list) and len(item) == len(other):
         for i, pair in enumerate(zip(item, other, strict=True)):
             yield from _differences(*pair, f"{where}[{i}]")
-    elif not _alike(item, other):
+    elif not _same_value(item, other):
         yield f"{where} ({item!r} against {other!r})"
 
 
-def _alike(item: Any, other: Any) -> bool:
+def _same_value(item: Any, other: Any) -> bool:
     if isinstance(item, float) and isinstance(other, float | int):
         return math.isclose(item, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
     return bool(item == other)
@@ -186,15 +194,15 @@ def verdicts(folder: Path, claims: Sequence[str]) -> list[Check]:
     analyses = analyse_run(load_run(folder))
     findings = analyses[0]
     on_each = analyses if findings.run.data_set else [findings]
-    known = {verdict.claim.canonical: verdict for verdict in findings.verdicts}
-    requested = list(known)
+    by_claim = {verdict.claim.canonical: verdict for verdict in findings.verdicts}
+    requested = list(by_claim)
     if claims:
         try:
             requested = [parse_claim(claim, vocabulary(findings.run)).canonical for claim in claims]
         except ValueError as error:
             raise RunFolderError(f"--require: {error}") from error
     for text, canonical in zip(claims, requested, strict=False):
-        if canonical not in known:
+        if canonical not in by_claim:
             raise RunFolderError(f"--require {text}: is no claim of {findings.run.name}; it declares "
                                  f"{'; '.join(findings.run.claims) or 'none'}")  # fmt: skip
     return [
@@ -238,17 +246,17 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         result = checks(folder)
         result += verdicts(folder, args.require) if args.require is not None else []
     except (RunFolderError, IncomparableError, ArgumentsError) as error:
-        return refuse(one_line(error))
+        return refuse(single_line(error))
     except OSError as error:  # a folder that cannot be read, or whose name no file system takes
-        return refuse(one_line(f"{error.filename}: {error.strerror or error}"))
+        return refuse(single_line(f"{error.filename}: {error.strerror or error}"))
     holds = all(check.holds for check in result)
     if args.json:
-        results = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in result]
+        results = [{"check": check.name, "holds": check.holds, "detail": check.message} for check in result]
         print_document({"run": str(folder), "holds": holds, "checks": results})
         return 0 if holds else 1
     width = max(len(check.name) for check in result)
     for check in result:
-        console.print(f"{'holds' if check.holds else 'FAILS':<6}  {check.name:<{width}}  {one_line(check.told)}")
+        console.print(f"{'holds' if check.holds else 'FAILS':<6}  {check.name:<{width}}  {single_line(check.message)}")
     return 0 if holds else 1
 
 

@@ -69,7 +69,7 @@ def median(seconds: Sequence[float]) -> float:
     return statistics.median(seconds)
 
 
-def spread(seconds: Sequence[float]) -> str:
+def range_text(seconds: Sequence[float]) -> str:
     """The least and the greatest, as percentages of the median."""
     middle = median(seconds)
     return f"{100 * (min(seconds) / middle - 1):+.0f}% {100 * (max(seconds) / middle - 1):+.0f}%"
@@ -119,7 +119,7 @@ def _gpu() -> str:
 
 def start(script: str, storage: Path, settings: Mapping[str, int], *arguments: str) -> subprocess.Popen[bytes]:
     """Starts a script of the platform on the default space with these settings laid over it; `finish` waits for it."""
-    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    overrides = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     space = str(ROOT / "search_spaces/ablation.yaml")
     command = [sys.executable, str(ROOT / script), "--space", space, "--storage", str(storage), *arguments, *overrides]
     with (storage / "log").open("ab") as log:
@@ -153,7 +153,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
         context=silent(device),
         seed=0,
         dataset=dataset,
-        held_out=dataset,
+        holdout=dataset,
         alphas_cumprod=alphas_cumprod,
         teacher=teacher,
         teacher_importance=importance,

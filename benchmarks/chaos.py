@@ -40,7 +40,7 @@ from kills import (  # noqa: E402
     finished,
     kill,
     resume,
-    run_undisturbed,
+    run_reference,
     start,
     wait_for,
 )
@@ -91,22 +91,22 @@ def draw(kind: str, number: int, moments: random.Random) -> Moment:
     return Moment(reports=TEACHER_REPORTS if of_teacher else ARM_REPORTS, share=share, seconds=moments.random())
 
 
-def disturb(kind: str, number: int, undisturbed: Path, folder: Path, moments: random.Random) -> str:
+def disturb(kind: str, number: int, expected: Path, folder: Path, moments: random.Random) -> str:
     """One sweep, one kill, one resume. Returns a row of the table; raises RuntimeError when the results differ."""
     for attempt in range(5):  # a sweep may end before its kill
         moment = draw(kind, number, moments)
         storage = folder / f"{number:02d}-{kind}-{attempt}"
         storage.mkdir()
         if moment.reports == ARM_REPORTS:
-            shutil.copytree(undisturbed.parent / "teachers", storage / "teachers")
+            shutil.copytree(expected.parent / "teachers", storage / "teachers")
         workers = ("--set", "resources.workers=1") if kind == "worker" and moment.reports == ARM_REPORTS else ()
         # The space is the one the other run left: it repeats the run.
-        new = ("--space", undisturbed / "space.yaml", "--name", "run", "--storage", storage, *workers)
+        new = ("--space", expected / "space.yaml", "--name", "run", "--storage", storage, *workers)
         before = _killed_and_resumed(kind, new, moment, storage)
         if before is None:
             continue
         after = finished(storage / "run")
-        wrong = differences(storage / "run", undisturbed)
+        wrong = differences(storage / "run", expected)
         wrong += [f"{name} was written again" for name, record in before.items() if after.get(name) != record]
         if wrong:
             raise RuntimeError(f"{storage}: {'; '.join(wrong)}\n{storage.with_suffix('.log').read_text()}")
@@ -136,8 +136,8 @@ def _killed_and_resumed(
         if not killed:
             return None
         # A driver killed before it wrote its plan has begun nothing: the same command begins.
-        begun = (storage / "run/plan.json").exists()
-        code = resume(storage, "run", *where) if begun else start(*new, log=log).wait(DEADLINE)
+        has_started = (storage / "run/plan.json").exists()
+        code = resume(storage, "run", *where) if has_started else start(*new, log=log).wait(DEADLINE)
     if code:
         raise RuntimeError(f"{storage}: exit code {code}\n{log.read_text()}")
     return before
@@ -145,11 +145,11 @@ def _killed_and_resumed(
 
 def all_faults(first: int, last: int, seed: int) -> int:
     """A line of a table for each fault; returns the exit code."""
-    began, failed = time.monotonic(), 0
+    started, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="branchwise-chaos-") as scratch:
         folder = Path(scratch)
         (folder / "space.yaml").write_text(faults.SPACE)
-        undisturbed = run_undisturbed(folder / "space.yaml", folder / "undisturbed")
+        expected = run_reference(folder / "space.yaml", folder / "undisturbed")
         print("| fault | kind | what was done | ended after s | exit code | after --resume |", flush=True)
         print("| ---: | --- | --- | ---: | ---: | --- |", flush=True)
         for number in range(first, last + 1):
@@ -157,7 +157,7 @@ def all_faults(first: int, last: int, seed: int) -> int:
             for attempt in range(5):  # a sweep may end before its fault
                 storage = folder / f"{number:02d}-{attempt}"
                 try:
-                    fault = faults.disturb(kind, undisturbed, storage, random.Random(f"{seed}/{number}/{attempt}"))
+                    fault = faults.disturb(kind, expected, storage, random.Random(f"{seed}/{number}/{attempt}"))
                     break
                 except (LookupError, ProcessLookupError, FileNotFoundError):
                     continue
@@ -168,7 +168,7 @@ def all_faults(first: int, last: int, seed: int) -> int:
             print(f"| {number} | {kind} | {fault.what} | {fault.seconds:.0f} | {fault.code} | {result} |", flush=True)
             if fault.wrong:
                 print(storage.with_suffix(".log").read_text(), file=sys.stderr, flush=True)
-    minutes = (time.monotonic() - began) / 60
+    minutes = (time.monotonic() - started) / 60
     print(f"{last - first + 1 - failed} of {last - first + 1} faults: the same bits, or refused; {minutes:.0f} min")
     return 1 if failed else 0
 
@@ -183,17 +183,17 @@ def main() -> int:
     if options.faults:
         return all_faults(options.first, options.faults, options.seed)
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    began = time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="branchwise-chaos-") as scratch:
         folder = Path(scratch)
         (folder / "space.yaml").write_text(SPACE)
-        undisturbed = run_undisturbed(folder / "space.yaml", folder / "undisturbed")
+        expected = run_reference(folder / "space.yaml", folder / "undisturbed")
         print("kill  of      during   share done  arms finished then", flush=True)
         moments = random.Random(options.seed)
         for number in range(options.kills):
-            print(disturb(KINDS[number % len(KINDS)], number, undisturbed, folder, moments), flush=True)
+            print(disturb(KINDS[number % len(KINDS)], number, expected, folder, moments), flush=True)
     print(f"{options.kills} kills, all results bit for bit those of the undisturbed sweep; "
-          f"{(time.monotonic() - began) / 60:.0f} min")  # fmt: skip
+          f"{(time.monotonic() - started) / 60:.0f} min")  # fmt: skip
     return 0
 
 

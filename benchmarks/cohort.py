@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from _common import in_turn, median, paper_setting, show, spread
+from _common import in_turn, median, paper_setting, range_text, show
 
 
 def main() -> None:
@@ -29,13 +29,19 @@ def main() -> None:
     setting, spec = paper_setting(options.device, options.threads)
     ways = {str(k): cohort_of(k, setting, spec, options.batch, options.mode) for k in options.arms}
     seconds = in_turn(ways, options.steps, options.device)
-    alone = median(seconds[str(options.arms[0])]) / options.arms[0]
+    single_seconds = median(seconds[str(options.arms[0])]) / options.arms[0]
     rows = []
     for k in options.arms:
         times = seconds[str(k)]
         an_arm = median(times) / k
         limit = work(spec, options.arms[0]) / work(spec, k)
-        row = (f"{median(times):.3f}", spread(times), f"{an_arm:.3f}", f"{alone / an_arm:.2f}", f"{limit:.2f}")
+        row = (
+            f"{median(times):.3f}",
+            range_text(times),
+            f"{an_arm:.3f}",
+            f"{single_seconds / an_arm:.2f}",
+            f"{limit:.2f}",
+        )
         rows.append((str(k), str(len(times)), *row))
     show(
         f"The paper's nets, fp32, batch {options.batch}, {options.device}, threads: {options.threads}, {options.mode}",
@@ -53,8 +59,8 @@ def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callabl
     patch = {"train.batch_size": batch, "train.mode": mode}
     modes.choose(mode, setting.context.device)
     arms = [Arm(name=f"arm{i}", seed=0, spec=patched(spec, patch)) for i in range(k)]
-    students, steps, own = training.begin(arms, setting), itertools.count(), {arm.name: 0.0 for arm in arms}
-    return lambda: training.take_step(students, setting, next(steps), own)
+    students, steps, arm_seconds = training.begin(arms, setting), itertools.count(), {arm.name: 0.0 for arm in arms}
+    return lambda: training.take_step(students, setting, next(steps), arm_seconds)
 
 
 def work(spec: Any, k: int) -> float:

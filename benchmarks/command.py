@@ -78,10 +78,10 @@ def subprocesses(count: int, cores: int) -> float:
     def run(number: int) -> None:
         json.loads(subprocess.run(PROGRAM, capture_output=True, text=True, check=True).stdout)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(run, range(count)))
-    return (time.perf_counter() - began) / count
+    return (time.perf_counter() - started) / count
 
 
 def sweep(arms: int) -> tuple[float, float, float]:

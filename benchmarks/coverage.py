@@ -76,8 +76,8 @@ def varying(rng: Rng, blocks: int, cells: int) -> np.ndarray:
 
 def like_digits(rng: Rng, blocks: int, cells: int) -> np.ndarray:
     """As in the digits run: SD 0.216 without the first component, 0.060 with it, and 0.3 of its effect over blocks."""
-    own = rng.normal(0, 1, (blocks, cells)) * np.where(_on(cells), 0.060, 0.216)
-    return own + rng.normal(0, 0.3, (blocks, 1)) * _on(cells)
+    noise = rng.normal(0, 1, (blocks, cells)) * np.where(_on(cells), 0.060, 0.216)
+    return noise + rng.normal(0, 0.3, (blocks, 1)) * _on(cells)
 
 
 ERRORS: dict[str, Callable[[Rng, int, int], np.ndarray]] = {
@@ -100,16 +100,18 @@ def truth(k: int) -> np.ndarray:
     return on @ np.array(MAIN[:k]) + PAIR * pairs
 
 
-def sweeps(k: int, means: np.ndarray, errors: str, blocks: int, lost: bool, n: int, seed: int) -> Iterator[TwoWayFit]:
+def sweeps(
+    k: int, means: np.ndarray, errors: str, blocks: int, failed_arms: bool, n: int, seed: int
+) -> Iterator[TwoWayFit]:
     """Fits of n simulated sweeps; lost: one arm of each, drawn at random, is missing."""
     kind = list(ERRORS).index(errors)
-    rng = np.random.default_rng([seed, kind, k, blocks, lost])
+    rng = np.random.default_rng([seed, kind, k, blocks, failed_arms])
     names = factorial_cells("abcd"[:k])
     cell = [name for _ in range(blocks) for name in names]
     block = [b for b in range(blocks) for _ in names]
     for _ in range(n):
         y = means + rng.normal(0, BLOCK_SD, (blocks, 1)) + ERRORS[errors](rng, blocks, 2**k)
-        missing = [int(rng.integers(y.size))] if lost else []
+        missing = [int(rng.integers(y.size))] if failed_arms else []
         keep = [i for i in range(y.size) if i not in missing]
         yield fit_two_way([cell[i] for i in keep], [block[i] for i in keep], y.ravel()[keep])
 
@@ -118,25 +120,25 @@ class Tally:
     """Hits among those that were printed, and how many were not."""
 
     def __init__(self) -> None:
-        self.hits, self.shown, self.withheld = 0, 0, 0
+        self.hits, self.reported, self.withheld = 0, 0, 0
 
     def add(self, low: float, high: float, value: float) -> None:
         if isnan(low) or isnan(high):
             self.withheld += 1
         else:
-            self.shown += 1
+            self.reported += 1
             self.hits += low - 1e-12 <= value <= high + 1e-12
 
     def percent(self) -> float:
-        return 100 * self.hits / self.shown if self.shown else float("nan")
+        return 100 * self.hits / self.reported if self.reported else float("nan")
 
     def missing(self) -> float:
-        return 100 * self.withheld / max(self.shown + self.withheld, 1)
+        return 100 * self.withheld / max(self.reported + self.withheld, 1)
 
 
 def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
     """All the numbers of one line."""
-    errors, k, blocks, lost, n = task
+    errors, k, blocks, failed_arms, n = task
     names, means = factorial_cells("abcd"[:k]), truth(k)
 
     def weights(vector: np.ndarray) -> dict[str, float]:
@@ -150,7 +152,7 @@ def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
     expected = {kind: [weights(make(i, k)) for i in range(k)] for kind, make in kinds.items()}
     gain = weights(contrasts.total_gain(k))
     tallies: dict[tuple[Error, str], Tally] = {}
-    for fit in sweeps(k, means, errors, blocks, lost, n, seed=1):
+    for fit in sweeps(k, means, errors, blocks, failed_arms, n, seed=1):
         for error in ("blocks", "pooled"):
             for kind, vectors in expected.items():
                 tally = tallies.setdefault((error, kind), Tally())
@@ -162,7 +164,7 @@ def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
                 share = ratio(fit, cells, gain, error)
                 tally.add(share.low, share.high, value(cells) / value(gain))
     wrong: dict[Error, int] = {"blocks": 0, "pooled": 0}
-    for fit in sweeps(k, np.zeros(2**k), errors, blocks, lost, 4 * n, seed=2):
+    for fit in sweeps(k, np.zeros(2**k), errors, blocks, failed_arms, 4 * n, seed=2):
         for error in wrong:
             adjusted = holm([contrast(fit, cells, error).p for cells in expected["Shapley"]])
             wrong[error] += any(p <= ALPHA for p in adjusted)
@@ -184,8 +186,8 @@ def selected_shares(task: tuple[float, float, int]) -> tuple[float, float, float
     for fit in sweeps(2, means, "normal", 5, False, n, seed=3):
         share = ratio(fit, cells, gain)
         tally.add(share.low, share.high, true)
-        total += share.value if share.known else 0.0
-    return 100 - tally.missing(), tally.percent(), total / max(tally.shown, 1)
+        total += share.value if share.has_value else 0.0
+    return 100 - tally.missing(), tally.percent(), total / max(tally.reported, 1)
 
 
 DOSES = Factor(name="dose", levels=("none", "low", "paper", "high"), reference="none", full="paper",
@@ -288,11 +290,11 @@ def main() -> None:
             "pooled Shapley", "pooled add-one-in", "pooled fwer")  # fmt: skip
     for column in columns:
         table.add_column(column, justify="left" if column == "errors" else "right")
-    tasks = [(e, k, b, lost, n) for e, k, b, lost in product(ERRORS, (2, 3, 4), (3, 5, 8), (False, True))]
+    tasks = [(e, k, b, failed_arms, n) for e, k, b, failed_arms in product(ERRORS, (2, 3, 4), (3, 5, 8), (False, True))]
     strengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
     with ProcessPoolExecutor(2) as pool:
-        for (errors, k, blocks, lost, _), row in zip(tasks, pool.map(setting, tasks), strict=True):
-            table.add_row(errors, str(k), str(blocks), str(int(lost)), *(f"{row[key]:.1f}" for key in keys))
+        for (errors, k, blocks, failed_arms, _), row in zip(tasks, pool.map(setting, tasks), strict=True):
+            table.add_row(errors, str(k), str(blocks), str(int(failed_arms)), *(f"{row[key]:.1f}" for key in keys))
         selected = list(product(strengths, (0.5, 0.8)))
         shares = list(pool.map(selected_shares, [(strength, true, 20 * n) for strength, true in selected]))
         third = Table(box=box.SIMPLE_HEAD, title="Four doses and two switches", title_justify="left")

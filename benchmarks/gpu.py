@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _common import PAPER, median, show, spread, timed
-from step import AUTHORS, PLAIN, beside_reference, plain
+from _common import PAPER, median, range_text, show, timed
+from step import AUTHORS, PLAIN, against_reference, plain
 
 WAYS = (("exact", "fp32"), ("fast", "fp32"), ("exact", "bf16"), ("fast", "bf16"))
 WARM_UP = 2  # calls after the first: CUDA graphs are recorded in the second and third
@@ -30,21 +30,21 @@ class Table:
 
     def __init__(self, device: str, n: int, seconds: float) -> None:
         self.rows: list[tuple[str, ...]] = []
-        self.left_out: list[str] = []
+        self.skipped: list[str] = []
         self.device, self.n = device, n
         self._until = time.monotonic() + seconds
 
-    def measure(self, name: str, call: Callable[[], object], **told: Any) -> float | None:
+    def measure(self, name: str, call: Callable[[], object], **extra: Any) -> float | None:
         """The median seconds of some calls after three that do not count, and a row; None where the time is over."""
         if time.monotonic() > self._until:
-            self.left_out.append(name)
+            self.skipped.append(name)
             return None
         first = timed(call, self.device)
         for _ in range(WARM_UP):
             timed(call, self.device)
         reset_peak(self.device)
         seconds = [timed(call, self.device) for _ in range(self.n)]
-        self.add(name, seconds, **told)
+        self.add(name, seconds, **extra)
         row = dict(zip(COLUMNS, self.rows[-1], strict=True))
         message_now = ", ".join(f"{key} {value}" for key, value in row.items() if value and key != "what")
         print(f"{name}: {message_now}; the first call {first:.1f} s", flush=True)
@@ -57,14 +57,14 @@ class Table:
         *,
         against: Callable[[float], str] = lambda seconds: "",
         target: str = "",
-        shown: Callable[[float], str] = lambda seconds: f"{1e3 * seconds:.1f} ms",
+        formatter: Callable[[float], str] = lambda seconds: f"{1e3 * seconds:.1f} ms",
         planned: float = 0.0,
         flop: float = 0.0,
         rate: float = 0.0,
     ) -> None:
         middle = median(seconds)
         peak = peak_bytes(self.device)
-        row = (name, str(len(seconds)), shown(middle), spread(seconds), against(middle), target)
+        row = (name, str(len(seconds)), formatter(middle), range_text(seconds), against(middle), target)
         memory = (f"{peak / 1e9:.2f}" if peak else "", f"{planned / 1e9:.2f}" if planned else "")
         self.rows.append((*row, *memory, f"{flop / middle / rate:.1%}" if flop and rate else ""))
 
@@ -97,14 +97,16 @@ def main() -> None:
     baseline = evaluation_reference(table, fixtures.setting(spec, on), spec, options)
     for mode, precision in WAYS:
         cohort(table, spec, on, 1, options.batch, mode, precision, rates, baseline, f"ours, {mode}, {precision}")
-    alone: float | None = None
+    single_seconds: float | None = None
     for count in options.arms:
-        took = cohort(table, spec, on, count, options.batch, "fast", "bf16", rates, alone, f"cohort of {count}, an arm")
-        alone = alone or took
+        seconds = cohort(
+            table, spec, on, count, options.batch, "fast", "bf16", rates, single_seconds, f"cohort of {count}, an arm"
+        )
+        single_seconds = single_seconds or seconds
     for mode, precision in (("exact", "fp32"), ("fast", "bf16")):
         sampling(table, spec, on, options, mode, precision, rates)
     features(table, options)
-    notes = [f"Left out, the seconds were over: {', '.join(table.left_out)}"] if table.left_out else []
+    notes = [f"Left out, the seconds were over: {', '.join(table.skipped)}"] if table.skipped else []
     if not rates:
         notes.append("planning/gpus.yaml does not list this device, so no share of its peak is told.")
     show(f"The paper's nets, batch {options.batch}, {options.device}", COLUMNS, table.rows, *notes)
@@ -127,11 +129,11 @@ def rate_for(rates: dict[str, float], mode: str, precision: str) -> float:
     return rates.get(name, rates.get("fp32", 0.0))
 
 
-def evaluation_reference(table: Table, held: Any, spec: Any, options: argparse.Namespace) -> float | None:
+def evaluation_reference(table: Table, setting: Any, spec: Any, options: argparse.Namespace) -> float | None:
     """Seconds of the step that ours is compared with."""
     if options.reference is None:
-        return table.measure(PLAIN, plain(held, spec, options.batch))
-    seconds = beside_reference(options.reference.resolve(), {}, options.steps, options.batch, options.device)[AUTHORS]
+        return table.measure(PLAIN, plain(setting, spec, options.batch))
+    seconds = against_reference(options.reference.resolve(), {}, options.steps, options.batch, options.device)[AUTHORS]
     table.add(AUTHORS, seconds)
     return median(seconds)
 
@@ -157,16 +159,16 @@ def cohort(
     from branchwise.trainables.dash.training import steps
 
     modes.choose(mode, on.device)
-    held = fixtures.setting(spec, on)
+    setting = fixtures.setting(spec, on)
     arms = fixtures.arms_of(spec, count, batch_size=batch, mode=mode, precision=precision)
-    students, numbers = steps.begin(arms, held), itertools.count()
-    own = dict.fromkeys(students, 0.0)
+    students, numbers = steps.begin(arms, setting), itertools.count()
+    arm_seconds = dict.fromkeys(students, 0.0)
     shape, classes = spec.data.image_shape, spec.data.classes
     macs = 2 * counted(spec.teacher, shape, classes).macs + count * 6 * counted(spec.student, shape, classes).macs
     compared = "" if name.startswith("ours") else "x one alone"
     elapsed = table.measure(
         name,
-        lambda: steps.take_step(students, held, next(numbers), own),
+        lambda: steps.take_step(students, setting, next(numbers), arm_seconds),
         against=lambda s: f"{baseline / s * count:.2f}{compared}" if baseline else "1.00",
         target="5" if (mode, precision) == ("fast", "bf16") and not compared else "2.22" if count == 8 else "",
         shown=lambda s: f"{1e3 * s / count:.1f} ms",
@@ -229,7 +231,7 @@ def features(table: Table, options: argparse.Namespace) -> None:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError:
-        table.left_out.append("features (torch-fidelity is not installed)")
+        table.skipped.append("features (torch-fidelity is not installed)")
         return
 
     class Untrained(FeatureExtractorInceptionV3):  # type: ignore[misc]

@@ -49,7 +49,7 @@ def times(folder: Path, cache: Path) -> list[float]:
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", ONCE, str(folder)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return [float(word) for word in result.stdout.split()]
+    return [float(field) for field in result.stdout.split()]
 
 
 def main() -> None:

@@ -48,9 +48,9 @@ def main() -> None:
         reference = torch.from_numpy(np.load(file, mmap_mode="c"))
         samples = 1.1 * torch.randn(SAMPLES, options.dims, generator=torch.Generator().manual_seed(0))
         before = anonymous()
-        began = time.perf_counter()
+        started = time.perf_counter()
         moments = metrics.statistics(reference)
-        print(f"moments of {options.references:,} x {options.dims}: {time.perf_counter() - began:.1f} s, "
+        print(f"moments of {options.references:,} x {options.dims}: {time.perf_counter() - started:.1f} s, "
               f"{anonymous() - before:.0f} MB left over")  # fmt: skip
         subset = reference[:SUBSET]
         direct = {"mu": subset.double().mean(0).numpy(), "sigma": np.cov(subset.double().numpy(), rowvar=False)}
@@ -59,15 +59,17 @@ def main() -> None:
         worst = max(float(np.abs(streamed[name] - direct[name]).max()) for name in direct)
         print(f"streamed against direct on {SUBSET:,}: largest difference {worst:.1e}")
         print(f"distance of the samples: {metrics.frechet_distance(metrics.statistics(samples), moments):.4f}")
-        began = time.perf_counter()
+        started = time.perf_counter()
         chosen = reference[neighbours.chosen(len(reference))]
         result = neighbours.compare(samples, chosen, neighbours.radii(chosen, "cpu"))
         message = ", ".join(f"{name} {value:.4f}" for name, value in result.items())
-        print(f"against {len(chosen):,} of them: {message}; {time.perf_counter() - began:.1f} s")
+        print(f"against {len(chosen):,} of them: {message}; {time.perf_counter() - started:.1f} s")
         status = Path("/proc/self/status").read_text().splitlines()
         peak = next(line for line in status if line.startswith("VmHWM"))
-        resident, held = int(peak.split()[1]) * 1024 / 1e6, file.stat().st_size / 1e6
-        print(f"peak resident {resident:.0f} MB with a file of {held:.0f}; {anonymous():.0f} MB at the end of no file")
+        resident, file_mb = int(peak.split()[1]) * 1024 / 1e6, file.stat().st_size / 1e6
+        print(
+            f"peak resident {resident:.0f} MB with a file of {file_mb:.0f}; {anonymous():.0f} MB at the end of no file"
+        )
 
 
 if __name__ == "__main__":

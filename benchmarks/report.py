@@ -69,14 +69,14 @@ def draw(run: Path, blocks: int) -> int:
 
 def analyse(run: Path) -> tuple[float, float]:
     """Seconds and peak MB of the whole command."""
-    began, peak = time.perf_counter(), 0.0
+    started, peak = time.perf_counter(), 0.0
     process = subprocess.Popen([sys.executable, "-m", "analysis", str(run)], cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:
         peak = max(peak, peak_mb(process.pid))
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.perf_counter() - began, peak
+    return time.perf_counter() - started, peak
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from _common import in_turn, median, show, spread
+from _common import in_turn, median, range_text, show
 
 NETS: dict[str, Any] = {
     "paper's student": ({"channels": (64, 128, 128, 128), "attention_at": (16,), "norm_groups": 32}, (3, 32, 32)),
@@ -40,11 +40,11 @@ def main() -> None:
         ways = samplers(settings, shape, images, options.steps, options.device)
         seconds = in_turn(ways, options.rounds, options.device)
         plain = median(seconds["diffusers"])
-        for way, times in seconds.items():
-            count = images * (TOGETHER if way.startswith(str(TOGETHER)) else 1)
+        for sampler_name, times in seconds.items():
+            count = images * (TOGETHER if sampler_name.startswith(str(TOGETHER)) else 1)
             scale = options.steps / 50  # to the fifty steps of the paper
             rate, ratio = count / median(times) * scale, count / images * plain / median(times)
-            rows.append((name, way, str(len(times)), f"{rate:.1f}", spread(times), f"{ratio:.2f}"))
+            rows.append((name, sampler_name, str(len(times)), f"{rate:.1f}", range_text(times), f"{ratio:.2f}"))
     show(
         f"Images a second at 50 guided DDIM steps, {options.device}, threads: {options.threads}",
         ("net", "way", "n", "images/s", "spread of s", "times diffusers"),
@@ -68,7 +68,7 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     abar = schedule.cosine_alphas_cumprod().double()
     betas = 1 - abar / torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
 
-    def ours(precision: str = "fp32") -> torch.Tensor:
+    def fused_sample(precision: str = "fp32") -> torch.Tensor:
         return ddim.sample(sampling.guided(nets[0], labels, 10, scales, precision), noise, alphas_cumprod, steps)
 
     @torch.no_grad()
@@ -86,20 +86,27 @@ def samplers(settings: Any, shape: Any, images: int, steps: int, device: str) ->
     def together() -> torch.Tensor:
         paired = torch.cat([labels, null])
 
-        def one(weights: Any, held: Any, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def single_step(weights: Any, setting: Any, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             inputs = (torch.cat([x, x]), t, paired)
-            both: torch.Tensor = torch.func.functional_call(nets[0], (weights, held), inputs, {"return_dict": False})[0]
+            both: torch.Tensor = torch.func.functional_call(
+                nets[0], (weights, setting), inputs, {"return_dict": False}
+            )[0]
             return both
 
         def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
             times = torch.full((2 * images,), t, device=device)
-            both = torch.vmap(one, in_dims=(0, 0, 0, None))(parameters, buffers, x, times)
+            both = torch.vmap(single_step, in_dims=(0, 0, 0, None))(parameters, buffers, x, times)
             cond, uncond = both.chunk(2, dim=1)
             return guidance.mix(cond, uncond, 4.0)
 
         return ddim.sample(denoise, noise.expand(TOGETHER, *noise.shape), alphas_cumprod, steps)
 
-    return {"diffusers": diffusers, "ours": ours, "ours, bf16": lambda: ours("bf16"), f"{TOGETHER} together": together}
+    return {
+        "diffusers": diffusers,
+        "ours": fused_sample,
+        "ours, bf16": lambda: fused_sample("bf16"),
+        f"{TOGETHER} together": together,
+    }
 
 
 if __name__ == "__main__":

@@ -62,16 +62,16 @@ def sweep(blocks: int) -> tuple[float, float, float, float]:
         (folder / "space.yaml").write_text(SPACE.format(blocks=blocks))
         command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(folder / "space.yaml")]
         with (folder / "log").open("w") as log:
-            began = time.time()
+            started = time.time()
             process = subprocess.Popen([*command, "--storage", str(folder)], stdout=log, stderr=log)
         peak = 0.0
         while process.poll() is None:
             peak = max(peak, peak_mb(process.pid))
             time.sleep(0.1)
-        complete = time.time() - began
+        complete = time.time() - started
         if process.returncode:
             raise SystemExit((folder / "log").read_text())
-        ends = [file.stat().st_mtime - began for file in (folder / "scale/arms").glob("[!.]*.json")]
+        ends = [file.stat().st_mtime - started for file in (folder / "scale/arms").glob("[!.]*.json")]
         return complete, min(ends), max(ends), peak
 
 

@@ -119,7 +119,11 @@ def setting(components: int, blocks: int, active: int, varying: float, n: int, r
     values = by_contrast(grid, y)
     p = p_by_block(values)
     check(grid, y, p)
-    return [rate for one in (p, p_pooled(grid, y, values), p_lenth(values)) for rate in rates(one, components, active)]
+    return [
+        rate
+        for method_p in (p, p_pooled(grid, y, values), p_lenth(values))
+        for rate in rates(method_p, components, active)
+    ]
 
 
 def table(title: str, settings: list[tuple[int, int, int, float]], n: int, console: Console) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _common import ROOT, median, peak_mb, show, spread
+from _common import ROOT, median, peak_mb, range_text, show
 
 LIMIT = 1.2  # times plain Ray Tune
 SPACE = """\
@@ -70,36 +70,38 @@ def main() -> int:
     cpus = len(os.sched_getaffinity(0))
     results: dict[str, list[tuple[float, float]]] = {"plain": [], "one arm a trial": [], "cohorts": []}
     for _ in range(options.rounds):
-        for way, runs in results.items():
-            runs.append(once(way, options.trials, cpus))
-            print(f"{way}: {runs[-1][0]:.0f} s, {runs[-1][1]:.0f} MB", file=sys.stderr)
+        for mode, runs in results.items():
+            runs.append(once(mode, options.trials, cpus))
+            print(f"{mode}: {runs[-1][0]:.0f} s, {runs[-1][1]:.0f} MB", file=sys.stderr)
     plain = median([seconds for seconds, _ in results["plain"]])
     rows = []
-    for way, runs in results.items():
+    for mode, runs in results.items():
         seconds = [run for run, _ in runs]
         full_ = median(seconds)
         peak = max(memory for _, memory in runs)
         each = f"{1000 * full_ / options.trials:.0f}"
-        rows.append((way, str(len(runs)), f"{full_:.0f}", spread(seconds), each, f"{peak:.0f}", f"{full_ / plain:.2f}"))
+        rows.append(
+            (mode, str(len(runs)), f"{full_:.0f}", range_text(seconds), each, f"{peak:.0f}", f"{full_ / plain:.2f}")
+        )
     columns = ("way", "n", "median s", "spread", "ms a trial", "driver's peak MB", "of plain")
     show(f"{options.trials:,} trials of `surface` by TPE", columns, rows, f"Limit: {LIMIT} times plain.")
     return 0
 
 
-def once(way: str, trials: int, cpus: int) -> tuple[float, float]:
+def once(mode: str, trials: int, cpus: int) -> tuple[float, float]:
     """Seconds and the driver's peak MB of one search."""
     with tempfile.TemporaryDirectory(prefix="branchwise-search-") as scratch:
         folder = Path(scratch)
-        if way == "plain":
+        if mode == "plain":
             (folder / "plain.py").write_text(PLAIN.format(cpus=cpus, trials=trials))
             command = [sys.executable, str(folder / "plain.py"), str(folder / "runs")]
         else:
-            size = "1" if way == "one arm a trial" else "auto"
+            size = "1" if mode == "one arm a trial" else "auto"
             (folder / "space.yaml").write_text(SPACE.format(trials=trials, size=size))
             run_sweep, space = str(ROOT / "platform/run_sweep.py"), str(folder / "space.yaml")
             command = [sys.executable, run_sweep, "--space", space, "--storage", str(folder / "runs")]
         with (folder / "log").open("w") as log:
-            began, peak = time.perf_counter(), 0.0
+            started, peak = time.perf_counter(), 0.0
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             while process.poll() is None:
@@ -107,7 +109,7 @@ def once(way: str, trials: int, cpus: int) -> tuple[float, float]:
                 time.sleep(0.1)
         if process.returncode:
             raise SystemExit((folder / "log").read_text()[-2000:])
-        return time.perf_counter() - began, peak
+        return time.perf_counter() - started, peak
 
 
 if __name__ == "__main__":

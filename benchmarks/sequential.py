@@ -34,7 +34,7 @@ from branchwise.analysis.statistics.claims.family import adjusted, gatekeeping
 from branchwise.analysis.statistics.model import ALPHA
 from branchwise.analysis.statistics.sequential.boundaries import boundary, error_of, exact_levels
 from branchwise.analysis.statistics.sequential.pricing import holm_adjusted, nominal_p, play
-from branchwise.analysis.statistics.sequential.searched import FIRST_LOOK, is_behind
+from branchwise.analysis.statistics.sequential.searched import FIRST_TEST, is_behind
 
 Rng = np.random.Generator
 K, CELLS = 3, 8
@@ -70,7 +70,7 @@ def family_error(looks: Looks, errors: str, effect: float, runs: int, seed: int)
     """Part of the runs that reject a true null, and its standard error. Two outcomes that correlate at 0.5."""
     rng = np.random.default_rng([seed, list(ERRORS).index(errors), int(effect * 10)])
     shape = (runs, looks.max, CELLS)
-    one, other = ERRORS[errors](rng, shape), ERRORS[errors](rng, shape)
+    left_sample, right_sample = ERRORS[errors](rng, shape), ERRORS[errors](rng, shape)
     names = factorial_cells("abc")
     shapley = np.stack([contrasts.shapley(i, K) for i in range(K)])
     claims = np.stack(
@@ -78,7 +78,12 @@ def family_error(looks: Looks, errors: str, effect: float, runs: int, seed: int)
     )
     mean = effect * np.array([bool(mask & 1) for mask in range(len(names))])
     values = np.concatenate(
-        [(one + mean) @ shapley.T, (0.5 * one + sqrt(0.75) * other) @ shapley.T, (one + mean) @ claims.T], axis=2
+        [
+            (left_sample + mean) @ shapley.T,
+            (0.5 * left_sample + sqrt(0.75) * right_sample) @ shapley.T,
+            (left_sample + mean) @ claims.T,
+        ],
+        axis=2,
     )
     first = [("primary", i) for i in range(K)]
     keys = [*first, *(("second", i) for i in range(K)), *(("claim", i) for i in range(len(claims)))]
@@ -86,8 +91,8 @@ def family_error(looks: Looks, errors: str, effect: float, runs: int, seed: int)
     true_null = [key for i, key in enumerate(keys) if not (effect and key == ("primary", 0))]
     table = boundary(looks.blocks, looks.spending)
     p = np.ones((runs, len(keys)))
-    for look in looks.blocks:
-        p = np.minimum(p, table.alpha(look, nominal_p(values[:, :look])))
+    for n_blocks in looks.blocks:
+        p = np.minimum(p, table.alpha(n_blocks, nominal_p(values[:, :n_blocks])))
     wrong = 0
     for row in p[p.min(axis=1) <= ALPHA]:  # no other can reject anything
         result = adjusted(dict(zip(keys, row.tolist(), strict=True)), weights, edges)
@@ -103,23 +108,23 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
     gain, component = rng.normal(3, 1, (runs, looks.max)), None
     component = 0.6 * gain + rng.normal(0, 0.5, (runs, looks.max))
     below = {"direction": np.ones(runs), "share": np.ones(runs), "equivalence": np.ones(runs)}
-    for look in looks.blocks:
-        root = sqrt(look)
+    for n_blocks in looks.blocks:
+        root = sqrt(n_blocks)
 
-        def t_of(values: np.ndarray, look: int = look, root: float = root) -> np.ndarray:
-            return values[:, :look].mean(1) / (values[:, :look].std(1, ddof=1) / root)
+        def t_of(values: np.ndarray, n_blocks: int = n_blocks, root: float = root) -> np.ndarray:
+            return values[:, :n_blocks].mean(1) / (values[:, :n_blocks].std(1, ddof=1) / root)
 
         for name, values in (("direction", x), ("share", component - 0.6 * gain)):
             t = t_of(values)
-            alpha = table.alpha(look, 2 * stdtr(look - 1, -np.abs(t)))
+            alpha = table.alpha(n_blocks, 2 * stdtr(n_blocks - 1, -np.abs(t)))
             visible = t > 0
             if name == "share":
-                visible &= t_of(gain) > stdtrit(look - 1, 0.975)  # else the share has no interval
+                visible &= t_of(gain) > stdtrit(n_blocks - 1, 0.975)  # else the share has no interval
             below[name] = np.minimum(below[name], np.where(visible, alpha, 1.0))
         low, high = t_of(x + 6.0), t_of(x)  # the effect lies at the upper margin; the lower is far
-        p = np.maximum(stdtr(look - 1, -low), stdtr(look - 1, high))
+        p = np.maximum(stdtr(n_blocks - 1, -low), stdtr(n_blocks - 1, high))
         below["equivalence"] = np.minimum(
-            below["equivalence"], np.where((low > 0) & (high < 0), table.alpha(look, p), 1)
+            below["equivalence"], np.where((low > 0) & (high < 0), table.alpha(n_blocks, p), 1)
         )
     return {name: float((alpha <= ALPHA).mean()) for name, alpha in below.items()}
 
@@ -130,11 +135,11 @@ def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, flo
     blocks = play(values, looks).blocks
     table = boundary(looks.blocks, looks.spending)
     hits = np.zeros(2)
-    for look in looks.blocks:
-        x = values[blocks == look, :look, 0]
-        error = np.abs(x.mean(1) - size) / (x.std(1, ddof=1) / sqrt(look))
-        for i, level in enumerate((table.level(look, ALPHA), ALPHA)):
-            hits[i] += (error <= stdtrit(look - 1, 1 - level / 2)).sum()
+    for n_blocks in looks.blocks:
+        x = values[blocks == n_blocks, :n_blocks, 0]
+        error = np.abs(x.mean(1) - size) / (x.std(1, ddof=1) / sqrt(n_blocks))
+        for i, level in enumerate((table.level(n_blocks, ALPHA), ALPHA)):
+            hits[i] += (error <= stdtrit(n_blocks - 1, 1 - level / 2)).sum()
     return float(hits[0] / runs), float(hits[1] / runs)
 
 
@@ -145,14 +150,14 @@ def futility(m: int, runs: int, rng: Rng) -> None:
         parts = []
         for looks in DESIGNS:
             some = values[:, : looks.max]
-            ended, complete = play(some, looks), play(some, looks, futility=False)
-            hopeless = (ended.blocks < looks.max) & (ended.decided == 0).any(axis=1)
-            wrong = [(item.decided > 0).any(axis=1).mean() for item in (ended, complete)]
-            power = [(entry.decided > 0).mean() for entry in (ended, complete)]
+            played, complete = play(some, looks), play(some, looks, futility=False)
+            hopeless = (played.blocks < looks.max) & (played.decided == 0).any(axis=1)
+            wrong = [(item.decided > 0).any(axis=1).mean() for item in (played, complete)]
+            power = [(entry.decided > 0).mean() for entry in (played, complete)]
             what = "one or more rejected" if not size else "power"
             visible = wrong if not size else power
             parts.append(
-                f"{label(looks)}: ends {hopeless.mean():.0%}, {ended.blocks.mean():.1f} blocks instead of "
+                f"{label(looks)}: ends {hopeless.mean():.0%}, {played.blocks.mean():.1f} blocks instead of "
                 f"{complete.blocks.mean():.1f}, {what} {visible[0]:.1%} instead of {visible[1]:.1%}"
             )
         print(f"  {size:g} SD | {' | '.join(parts)}")
@@ -166,7 +171,7 @@ def race(runs: int, rng: Rng) -> None:
             behind = rng.normal(size, 1, (runs, seeds))
             stopped = np.zeros(runs, dtype=bool)
             used = np.full(runs, seeds)
-            for n in range(FIRST_LOOK["race"], seeds):
+            for n in range(FIRST_TEST["race"], seeds):
                 now = np.array([is_behind(row[:n], np.zeros(n)) for row in behind[~stopped]], dtype=bool)
                 used[np.flatnonzero(~stopped)[now]] = n
                 stopped[np.flatnonzero(~stopped)[now]] = True
@@ -178,11 +183,11 @@ def savings(m: int, runs: int, rng: Rng) -> None:
     for size in (0.5, 1.0, 2.0, 4.0):
         values = rng.normal(size, 1, (runs, 10, m))
         fixed = {n: (holm_adjusted(nominal_p(values[:, :n])) <= ALPHA).mean() for n in (5, 10)}
-        told = []
+        rows = []
         for looks in DESIGNS:
             played = play(values[:, : looks.max], looks)
-            told.append(f"{label(looks)}: {played.blocks.mean():.1f} blocks, power {(played.decided > 0).mean():.0%}")
-        print(f"  {size:g} SD | fixed 5: {fixed[5]:.0%}; fixed 10: {fixed[10]:.0%} | {' | '.join(told)}")
+            rows.append(f"{label(looks)}: {played.blocks.mean():.1f} blocks, power {(played.decided > 0).mean():.0%}")
+        print(f"  {size:g} SD | fixed 5: {fixed[5]:.0%}; fixed 10: {fixed[10]:.0%} | {' | '.join(rows)}")
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests/helpers"))
 import faults  # noqa: E402
 from kills import descendants, finished, start  # noqa: E402
 
-EVERY = 50  # trials between two lines
+REPORT_INTERVAL = 50  # trials between two lines
 LINE_SECONDS = 300  # between two lines of the long one
 FACTORIAL = """\
 design:
@@ -69,26 +69,26 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="branchwise-soak-") as scratch:
         if options.minutes:
             return soak(Path(scratch), options.arms, 60 * options.minutes, options.every, random.Random(options.seed))
-        return undisturbed(Path(scratch))
+        return expected(Path(scratch))
 
 
-def undisturbed(folder: Path) -> int:
+def expected(folder: Path) -> int:
     (folder / "space.yaml").write_text(SHORT)
     process = start("--space", folder / "space.yaml", "--storage", folder, log=folder / "log")
-    began, seen = time.monotonic(), 0
+    started, last_done = time.monotonic(), 0
     print("trials  seconds  resident MB  open files  threads", flush=True)
     while process.poll() is None:
         done = len(list((folder / "soak/arms").glob("[!.]*.json")))
-        if done >= seen + EVERY or (seen == 0 and done):
-            seen = done
-            print(f"{done:6d}  {time.monotonic() - began:7.0f}  {_state(process.pid)}", flush=True)
+        if done >= last_done + REPORT_INTERVAL or (last_done == 0 and done):
+            last_done = done
+            print(f"{done:6d}  {time.monotonic() - started:7.0f}  {_state(process.pid)}", flush=True)
         time.sleep(0.2)
     if process.returncode:
         print((folder / "log").read_text())
     return process.returncode
 
 
-def soak(folder: Path, arms: int, seconds: float, every: float, draw: random.Random) -> int:
+def soak(folder: Path, arms: int, seconds: float, interval: float, draw: random.Random) -> int:
     (folder / "space.yaml").write_text(LONG.replace("BLOCKS", str(arms // CELLS)))
     storage, run = folder / "storage", folder / "storage/run"
     (folder / "storage.clock").mkdir()
@@ -98,8 +98,8 @@ def soak(folder: Path, arms: int, seconds: float, every: float, draw: random.Ran
     new = ("--space", folder / "space.yaml", "--name", "run", "--storage", storage)
     resumed = ("--resume", "run", "--storage", storage)
     print("minute  arms  faults  starts  resident MB  open files  threads  processes  scratch folders", flush=True)
-    began = last_line = last_fault = time.monotonic()
-    known: dict[str, tuple[int, bytes]] = {}
+    started = last_line = last_fault = time.monotonic()
+    sizes: dict[str, tuple[int, bytes]] = {}
     harmed: set[str] = set()  # files that faults changed
     number, starts, wrong = 0, 0, []
     process: subprocess.Popen[bytes] | None = None
@@ -108,25 +108,25 @@ def soak(folder: Path, arms: int, seconds: float, every: float, draw: random.Ran
         if process is None or process.poll() is not None:
             if process is not None and process.returncode in (0, 2):
                 break
-            begun = (run / "plan.json").exists()
-            process, starts = start(*(resumed if begun else new), log=folder / "log", **environment), starts + 1
+            has_started = (run / "plan.json").exists()
+            process, starts = start(*(resumed if has_started else new), log=folder / "log", **environment), starts + 1
             last_fault = now
         if now - last_line > LINE_SECONDS:
             last_line = now
             counts = f"{len(list((run / 'arms').glob('[!.]*.json'))):5d}  {number:6d}  {starts:6d}"
             print(
-                f"{(now - began) / 60:6.0f}  {counts}  {_state(process.pid)}  {_leftovers(process.pid, folder)}",
+                f"{(now - started) / 60:6.0f}  {counts}  {_state(process.pid)}  {_leftovers(process.pid, folder)}",
                 flush=True,
             )
         moves = any((run / "progress").glob("*.json")) and descendants(process.pid, "ray::ResourceTrainable")
-        if now - began < seconds and now - last_fault > every and moves:
+        if now - started < seconds and now - last_fault > interval and moves:
             last_fault, number = now, number + 1
             harmed |= _disturb(faults.Disturbed(process, storage, draw), draw)
-            wrong += _touched(known, run, harmed)
+            wrong += _touched(sizes, run, harmed)
         time.sleep(1)
-    wrong += _touched(known, run, harmed)
+    wrong += _touched(sizes, run, harmed)
     done = len(finished(run))
-    print(f"{done} of {arms} arms after {(time.monotonic() - began) / 60:.0f} min, {number} faults, {starts} starts; "
+    print(f"{done} of {arms} arms after {(time.monotonic() - started) / 60:.0f} min, {number} faults, {starts} starts; "
           f"{len(wrong)} finished arms touched")  # fmt: skip
     print("\n".join(wrong))
     traceback = "Traceback" in (folder / "log").read_text()
@@ -143,13 +143,13 @@ def _disturb(sweep: faults.Disturbed, draw: random.Random) -> set[str]:
     return sweep.harmed
 
 
-def _touched(known: dict[str, tuple[int, bytes]], run: Path, harmed: set[str]) -> list[str]:
+def _touched(sizes: dict[str, tuple[int, bytes]], run: Path, harmed: set[str]) -> list[str]:
     """Finished arms whose records are not what they were, but for harmed ones; `known` is brought up to date."""
     now = {name: record for name, record in finished(run).items() if f"arms/{name}" not in harmed}
     for name in harmed:
-        known.pop(name.removeprefix("arms/"), None)
-    wrong = [f"{name} was touched" for name, record in known.items() if now.get(name) != record]
-    known.update(now)
+        sizes.pop(name.removeprefix("arms/"), None)
+    wrong = [f"{name} was touched" for name, record in sizes.items() if now.get(name) != record]
+    sizes.update(now)
     return wrong
 
 

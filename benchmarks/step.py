@@ -22,16 +22,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from _common import clock, in_turn, median, paper_setting, show, spread, timed, wait
+from _common import clock, in_turn, median, paper_setting, range_text, show, timed, wait
 
-OURS, HALF, PLAIN, AUTHORS = "ours, fp32", "ours, bf16", "the plain way, fp32", "the authors' code, fp32"
+FUSED, HALF, PLAIN, AUTHORS = "ours, fp32", "ours, bf16", "the plain way, fp32", "the authors' code, fp32"
 
 
 class _EnoughError(Exception):
     """Ends the authors' training after the last step that is to be timed."""
 
 
-def ours(setting: Any, spec: Any, batch: int, mode: str, precision: str) -> Callable[[], object]:
+def fused_step(setting: Any, spec: Any, batch: int, mode: str, precision: str) -> Callable[[], object]:
     from branchwise.trainables import Arm
     from branchwise.trainables.dash.compute import modes
     from branchwise.trainables.dash.training import steps as training
@@ -104,7 +104,7 @@ class _Batches:
         raise _EnoughError
 
 
-def beside_reference(
+def against_reference(
     folder: Path, ways: dict[str, Callable[[], object]], n: int, batch: int, device: str
 ) -> dict[str, list[float]]:
     """Seconds of `n` steps of the authors' loop and of each of `ways`, in turn: they run while it awaits a batch."""
@@ -150,20 +150,20 @@ def main() -> None:
     device, batch, n = options.device, options.batch, options.steps
     setting, spec = paper_setting(device, options.threads)
     ways = {
-        OURS: ours(setting, spec, batch, options.mode, "fp32"),
-        HALF: ours(setting, spec, batch, options.mode, "bf16"),
+        FUSED: fused_step(setting, spec, batch, options.mode, "fp32"),
+        HALF: fused_step(setting, spec, batch, options.mode, "bf16"),
         PLAIN: plain(setting, spec, batch),
     }
     if options.reference:
-        seconds = beside_reference(options.reference.resolve(), ways, n, batch, device)
+        seconds = against_reference(options.reference.resolve(), ways, n, batch, device)
     else:
         seconds = in_turn(ways, n, device)
     evaluation_reference = median(seconds[AUTHORS if options.reference else PLAIN])
     limit = "1.3" if device == "cpu" else "5"
     rows = []
     for name, times in seconds.items():
-        row = (str(n), f"{median(times):.3f}", spread(times), f"{evaluation_reference / median(times):.2f}")
-        rows.append((name, *row, limit if name in (OURS, HALF) else ""))
+        row = (str(n), f"{median(times):.3f}", range_text(times), f"{evaluation_reference / median(times):.2f}")
+        rows.append((name, *row, limit if name in (FUSED, HALF) else ""))
     show(
         f"One step of the paper's nets, batch {batch}, {device}, threads: {options.threads}, {options.mode}",
         ("way", "n", "median s", "spread", f"times {AUTHORS if options.reference else PLAIN}", "limit"),

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _common import finish, median, show, spread, start
+from _common import finish, median, range_text, show, start
 
 SHORT = {
     "teacher.steps": 60,
@@ -41,20 +41,20 @@ def main() -> None:
     options = parser.parse_args()
     short = {} if options.full else SHORT
     ways = {"ours": short} if options.full else {"ours": short, "the plain way": {**short, **PLAIN}}
-    measured: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
+    measured: dict[str, list[tuple[float, float, float]]] = {mode: [] for mode in ways}
     with tempfile.TemporaryDirectory(prefix="branchwise-sweep-") as scratch:
         finish(start("platform/train_teacher.py", Path(scratch), short), Path(scratch))
         for round_ in range(options.rounds):
-            for number, (way, settings) in enumerate(ways.items()):
-                measured[way].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
-                print(f"{way}: {measured[way][-1][0]:.0f} s", file=sys.stderr)
+            for number, (mode, settings) in enumerate(ways.items()):
+                measured[mode].append(sweep(Path(scratch), f"run{round_}-{number}", settings))
+                print(f"{mode}: {measured[mode][-1][0]:.0f} s", file=sys.stderr)
     our_seconds = median([wall for wall, _, _ in measured["ours"]])
     rows = []
-    for way, runs in measured.items():
+    for mode, runs in measured.items():
         walls, work, cores = ([run[i] for run in runs] for i in range(3))
         wall, other = median(walls), 1 - median(work) / (CORES * median(walls))
-        columns = (f"{wall:.1f}", spread(walls), f"{median(work):.0f}", f"{other:.0%}", f"{median(cores):.0%}")
-        rows.append((way, str(len(runs)), *columns, f"{wall / our_seconds:.2f}"))
+        columns = (f"{wall:.1f}", range_text(walls), f"{median(work):.0f}", f"{other:.0%}", f"{median(cores):.0%}")
+        rows.append((mode, str(len(runs)), *columns, f"{wall / our_seconds:.2f}"))
     show(
         f"The default space{'' if options.full else f', shortened: {SHORT}'}, on {CORES} cores",
         ("way", "n", "wall s", "spread", "work s", "other", "cores", "times ours"),
@@ -64,7 +64,7 @@ def main() -> None:
 
 def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, float, float]:
     """Of one sweep: its wall seconds, the seconds of work of all its arms, and the share of the cores at work."""
-    began = time.monotonic()
+    started = time.monotonic()
     process = start("platform/run_sweep.py", storage, settings, "--name", name)
     first = 0.0  # when the first arm was seen to train
     while process.poll() is None:
@@ -72,7 +72,7 @@ def sweep(storage: Path, name: str, settings: dict[str, int]) -> tuple[float, fl
             first = time.time()
         time.sleep(0.2)
     finish(process, storage)
-    wall = time.monotonic() - began
+    wall = time.monotonic() - started
     records = list((storage / name / "arms").glob("[!.]*.json"))
     values = [json.loads(record.read_text())["values"] for record in records]
     work = sum(value["train_seconds"] + value["eval_seconds"] for value in values)

@@ -81,8 +81,8 @@ def cost(command: list[str]) -> tuple[float, float]:
     """Seconds of processors and peak MB of a process. Its `ru_maxrss` would count what this one holds when it forks."""
     process, peak = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), 0.0
     while True:
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if ended:
+        waited, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if waited:
             break
         peak = max(peak, peak_mb(process.pid))
         time.sleep(0.02)
@@ -91,9 +91,9 @@ def cost(command: list[str]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, peak
 
 
-def check(told: Any, means: list[float]) -> None:
+def check(table: Any, means: list[float]) -> None:
     """Compare the means of the cells with those of pandas, in the order of a and b."""
-    cells = {row["cell"]: row["mean"] for row in told["cells"]}
+    cells = {row["cell"]: row["mean"] for row in table["cells"]}
     for cell, mean in zip(("base", "b", "a", "full"), means, strict=True):
         if abs(cells[cell] - mean) > 1e-12:
             raise SystemExit(f"{cell}: the analysis has a mean of {cells[cell]}, pandas {mean}")

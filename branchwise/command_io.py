@@ -71,8 +71,8 @@ def write_json(document: Mapping[str, Any], stream: TextIO | None, indent: int |
         stream.write(f"{json.dumps(finite(document), allow_nan=False, indent=indent)}\n")
         stream.flush()
     except BrokenPipeError:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), stream.fileno())
+        with open(os.devnull, "wb") as null_file:
+            os.dup2(null_file.fileno(), stream.fileno())
         return False
     return True
 

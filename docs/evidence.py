@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def keep_tables(run_folder: Path, kept: Path) -> None:
+def keep_tables(run_folder: Path, stored: Path) -> None:
     """Copy what the numbers of a report are made of: settings, plan, records of the run, and its tables.
 
     Raises:
@@ -86,13 +86,13 @@ def keep_tables(run_folder: Path, kept: Path) -> None:
     size = sum((run_folder / name).stat().st_size for name in (*names, *tables, *measured))
     if size > MAX_BYTES:
         raise ValueError(f"{run_folder}: its tables take {size:,} bytes; evidence keeps at most {MAX_BYTES:,}")
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(stored, ignore_errors=True)
     for name in (*names, *tables, *measured):
-        (kept / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run_folder / name, kept / name)
-    forget_machine(kept)
-    (kept / SUMS).write_bytes(sums({name: sha256_of(kept / name) for name in tables}))
-    for folder in {(kept / name).parent for name in measured}:
+        (stored / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run_folder / name, stored / name)
+    forget_machine(stored)
+    (stored / SUMS).write_bytes(sums({name: sha256_of(stored / name) for name in tables}))
+    for folder in {(stored / name).parent for name in measured}:
         (folder / SUMS).write_bytes(sums({"arms.parquet": sha256_of(folder / "arms.parquet")}))
 
 

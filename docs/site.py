@@ -141,8 +141,12 @@ def _table(schema: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[s
     yield "| --- | --- | --- | --- |"
     for key, value in schema.get("properties", {}).items():
         default = "required" if key in required else _default(value.get("default"))
-        about = " ".join((value.get("description") or comments.get(key, "")).split())
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{key}`", _holds(value), default, about)) + " |"
+        description = " ".join((value.get("description") or comments.get(key, "")).split())
+        yield (
+            "| "
+            + " | ".join(cell.replace("|", "\\|") for cell in (f"`{key}`", _holds(value), default, description))
+            + " |"
+        )
 
 
 def _default(value: Any) -> str:
@@ -166,8 +170,13 @@ def _holds(value: Mapping[str, Any]) -> str:
         return f"list of {_holds(value.get('items', {}))}"
     if kind == "object" and isinstance(value.get("additionalProperties"), dict):
         return f"mapping to {_holds(value['additionalProperties'])}"
-    words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
-    limits = [f"{word} {value[limit]:g}" for limit, word in words.items() if limit in value]
+    limit_names = {
+        "minimum": "at least",
+        "maximum": "at most",
+        "exclusiveMinimum": "above",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f"{limit_name} {value[limit]:g}" for limit, limit_name in limit_names.items() if limit in value]
     return ", ".join([{"null": "null"}.get(kind, kind), *limits])
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.console import single_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.planning.gpus import name_in_table  # noqa: E402
@@ -50,14 +50,14 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         if not rates:
             raise UserError(f"{options.space}: trainable: {space.trainable} has no measure_rates")
     except (UserError, ValueError) as error:
-        print(f"{program or 'calibrate'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'calibrate'}: {single_line(error)}", file=sys.stderr)
         return 2
     description = {"torch": version("torch"), "measured": datetime.now(UTC).isoformat(timespec="seconds")}
     file = add_rates(device, rates, description)
     for rate in rates:
-        words = [str(rate[name]) for name in IDENTITY if name in rate]
+        identity = [str(rate[name]) for name in IDENTITY if name in rate]
         memory = f"  {rate['working'] / 1e9:.2f} GB" if rate.get("working") else ""  # of a GPU
-        print(f"{rate['seconds'] * 1e3:10.2f} ms  {', '.join(words)}{memory}")
+        print(f"{rate['seconds'] * 1e3:10.2f} ms  {', '.join(identity)}{memory}")
     print(f"{file}: plans of this device use these rates now; delete it to forget them")
     return 0
 
@@ -68,11 +68,11 @@ def measured(trainable: str, spec: Mapping[str, Any], device: str, threads: int,
     return list(module.measure_rates(module.Spec.model_validate(spec), device, threads, seconds))
 
 
-def averaged(found: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def averaged(rates: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The mean over the processes of each rate that all of them had the time for."""
-    count = min(len(item) for item in found)
+    count = min(len(item) for item in rates)
     return [
-        {**found[0][number], "seconds": statistics.mean(entry[number]["seconds"] for entry in found)}
+        {**rates[0][number], "seconds": statistics.mean(entry[number]["seconds"] for entry in rates)}
         for number in range(count)
     ]
 

@@ -116,7 +116,7 @@ def smoke(device: str) -> str:
         command: Sequence[str] = [
             *(sys.executable, str(ROOT / "platform/run_sweep.py"), "--storage", storage),
             *("--space", str(space)),
-            *(word for setting in settings for word in ("--set", setting)),
+            *(argument for setting in settings for argument in ("--set", setting)),
         ]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=SMOKE_SECONDS, env=dict(os.environ))
     lines = (ran.stdout + ran.stderr).strip().splitlines()

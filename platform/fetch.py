@@ -15,7 +15,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 from rich.console import Console  # noqa: E402
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: E402
 
-from branchwise.analysis.console import make_console, one_line  # noqa: E402
+from branchwise.analysis.console import make_console, single_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import load_space  # noqa: E402
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
             console.print(announced(item), highlight=False, soft_wrap=True)
         return 0 if options.dry_run else fetch(needed, console)
     except UserError as error:
-        print(f"{program or 'fetch'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'fetch'}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("Interrupted. What was not whole is gone; the same command starts it again.")
@@ -63,7 +63,7 @@ def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
                 item.fetch(partial(bars.advance, bar))
             except (OSError, ValueError) as error:
                 failed += 1
-                print(f"fetch: {item.what} was not fetched: {one_line(error)}", file=sys.stderr)
+                print(f"fetch: {item.what} was not fetched: {single_line(error)}", file=sys.stderr)
             else:
                 console.print(f"{item.what}: {item.place}", highlight=False, soft_wrap=True)
     return 3 if failed else 0

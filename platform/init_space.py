@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.console import single_line  # noqa: E402
 from branchwise.orchestration.authoring.options import Unreadable  # noqa: E402
 from branchwise.orchestration.authoring.scaffold import Draft, read_script, space_text, summary  # noqa: E402
 from branchwise.orchestration.authoring.try_script import try_script  # noqa: E402
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         except OSError as error:
             raise UserError(f"{out}: cannot be written: {error.strerror}") from error
     except UserError as error:
-        print(f"{program or 'init'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'init'}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -66,7 +66,7 @@ def _advice(out: Path, text: str) -> str:
     try:
         parse_space(str(out), text.encode(), folder=str(out.absolute().parent))
     except UserError as error:
-        return f"{one_line(error)}: complete the file, then see what would run: branchwise plan {out}"
+        return f"{single_line(error)}: complete the file, then see what would run: branchwise plan {out}"
     return f"{out}: read it, then run one arm: branchwise try {out}"
 
 

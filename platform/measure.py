@@ -23,8 +23,8 @@ from rich.console import Console  # noqa: E402
 from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
-from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
-from branchwise.orchestration.execution.measures import measure_again, same_as_sweep  # noqa: E402
+from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
+from branchwise.orchestration.execution.measures import remeasure, same_as_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.monitoring.measures import print_measured, print_measures  # noqa: E402
@@ -35,19 +35,22 @@ from branchwise.orchestration.run_folder.tables import report  # noqa: E402
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 all is measured, 2 bad input, 3 some of it could not be, 130 interrupted."""
-    console, begun = make_console(), threading.Event()
-    with interrupts.as_one_interrupt():
+    console, has_started = make_console(), threading.Event()
+    with interrupts.coalesce_interrupts():
         try:
-            return measure(parser(program).parse_args(arguments), begun, console)
+            return measure(parser(program).parse_args(arguments), has_started, console)
         except BaseException as error:
-            ending = classify_exit(error, begun.is_set())
+            exit_status = classify_exit(error, has_started.is_set())
             stored = ". What is measured is kept; the same command continues with what is missing"
-            print(f"{program or 'measure'}: {ending.sentence}{stored if begun.is_set() else ''}", file=sys.stderr)
-            return ending.code
+            print(
+                f"{program or 'measure'}: {exit_status.message}{stored if has_started.is_set() else ''}",
+                file=sys.stderr,
+            )
+            return exit_status.code
 
 
-def measure(options: argparse.Namespace, begun: threading.Event, console: Console) -> int:
-    """Returns the exit code of a command that nothing broke off; `begun` is set when measuring begins."""
+def measure(options: argparse.Namespace, has_started: threading.Event, console: Console) -> int:
+    """Returns the exit code of a command that nothing broke off; `has_started` is set when measuring begins."""
     with open_storage(options.storage) as storage:
         plan = plan_measures(
             storage, options.run, options.arms, options.set, options.grid, options.trust, options.dry_run
@@ -58,7 +61,7 @@ def measure(options: argparse.Namespace, begun: threading.Event, console: Consol
     if options.dry_run:
         return 0
     started = time.monotonic()
-    missing = measure_again(plan, options.address, console, begun)
+    missing = remeasure(plan, options.address, console, has_started)
     summary = report(plan.run)
     print_measured(plan, missing, same_as_sweep(plan), summary, time.monotonic() - started, console)
     return 3 if missing else 0

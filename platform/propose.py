@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line, printable  # noqa: E402
+from branchwise.analysis.console import printable, single_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
 from branchwise.orchestration.space import parse_space  # noqa: E402
@@ -27,12 +27,12 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         if options.out.exists():
             raise UserError(f"--out {options.out}: exists already; choose another file")
     except UserError as error:
-        print(f"{program or 'propose'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'propose'}: {single_line(error)}", file=sys.stderr)
         return 2
-    from branchwise.trainables.dash.data.proposal import look, space_text  # Pillow: not before it is needed
+    from branchwise.trainables.dash.data.proposal import space_text, survey_images  # Pillow: not before it is needed
 
     try:
-        match = look(options.images)
+        match = survey_images(options.images)
         name = re.sub(r"[^a-z0-9._-]+", "-", options.images.resolve().name.lower()).strip("-._") or "images"
         text = space_text(name[:64], options.images, match)
         parse_space(str(options.out), text.encode())
@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     print(
         f"{len(match.classes)} classes, {match.images:,} images, {match.side}x{match.side} in {colour}: {options.out}"
     )
-    print(f"Classes: {one_line(class_names(match.classes, match.counts))}")
+    print(f"Classes: {single_line(class_names(match.classes, match.counts))}")
     for note in match.notes:
-        print(f"Note: {one_line(note)}")
+        print(f"Note: {single_line(note)}")
     print(f"What would run, and for how long: branchwise plan {options.out}")
     return 0
 

@@ -26,13 +26,13 @@ from branchwise.command_io import print_document, print_error, wants_json  # noq
 from branchwise.documents import Document  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of  # noqa: E402
-from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
+from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
 from branchwise.orchestration.execution.sweep import Outcome, run_sweep  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.sweep_commands import program_name, read_options  # noqa: E402
 from branchwise.orchestration.monitoring.documents import list_document, plan_document, status_document  # noqa: E402
 from branchwise.orchestration.monitoring.events import Events  # noqa: E402
-from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, run_begun, watch_state  # noqa: E402
+from branchwise.orchestration.monitoring.status import latest_run, print_list, print_state, started_run, watch_state  # noqa: E402
 from branchwise.orchestration.monitoring.terminal import (  # noqa: E402
     print_failed,
     print_interrupted,
@@ -56,18 +56,20 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
         where the run could not start.
     """
     console = make_console()  # before anything takes the number of a stream that the caller closed
-    with interrupts.as_one_interrupt():
+    with interrupts.coalesce_interrupts():
         try:
             return execute(read_options(name, arguments), console)
         except BaseException as error:
-            ending = classify_exit(error, begun=False)
-            output = f"{ending.sentence} before anything had started" if ending.interrupted else ending.sentence
-            print_error(program_name(name), output, ending.code, as_json=wants_json(arguments))
-            return ending.code
+            exit_status = classify_exit(error, has_started=False)
+            output = (
+                f"{exit_status.message} before anything had started" if exit_status.interrupted else exit_status.message
+            )
+            print_error(program_name(name), output, exit_status.code, as_json=wants_json(arguments))
+            return exit_status.code
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """Do what the options say. Raises what `ending_of` knows while nothing has begun."""
+    """Do what the options say. Raises what `classify_exit` knows while nothing has begun."""
     if options.command in ("status", "watch", "list"):
         return show_state(options, console)
     return run(options, console)
@@ -93,7 +95,7 @@ def print_state_document(options: argparse.Namespace, storage: Storage) -> None:
         document: Document = list_document(storage)
     else:
         document = status_document(
-            latest_run(storage) if options.subject is None else run_begun(storage, options.subject)
+            latest_run(storage) if options.subject is None else started_run(storage, options.subject)
         )
     print_document(document.model_dump())
 
@@ -102,8 +104,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Plan, and run what is planned unless it is a dry run. Returns the exit code."""
     dry_run = options.command == "plan" or options.dry_run
     plan = make_plan(options, dry_run)  # planning: the space, its arms (designs), their cohorts (packing)
-    elsewhere = options.command != "plan" and address_of(options.address) and not plan.target
-    obstacle = "" if elsewhere else blocking_issues(plan)
+    on_cluster = options.command != "plan" and address_of(options.address) and not plan.target
+    obstacle = "" if on_cluster else blocking_issues(plan)
     if obstacle and not dry_run:
         raise UserError(obstacle)
     as_lines = not dry_run and options.progress == "json"
@@ -123,17 +125,19 @@ def run(options: argparse.Namespace, console: Console) -> int:
     outcome = run_sweep(
         plan, options.address, console, events
     )  # execution: sweep -> teacher, search, trials -> trainables
-    if outcome.ending.interrupted:
+    if outcome.exit_status.interrupted:
         print_interrupted(outcome.plan, options.storage, console)
     elif outcome.limit and outcome.summary is not None:
         print_limited(outcome.plan, outcome.counts, outcome.summary, outcome.limit, options.storage, console)
     elif outcome.summary is None:
-        print_failed(outcome.plan, outcome.ending.sentence, options.storage, outcome.ending.resumable, options.program)
+        print_failed(
+            outcome.plan, outcome.exit_status.message, options.storage, outcome.exit_status.resumable, options.program
+        )
     else:
         seconds = time.monotonic() - started
         print_outcome(outcome.plan, outcome.counts, outcome.summary, seconds, options.storage, console)
     announce_end(outcome, events)
-    return outcome.ending.code
+    return outcome.exit_status.code
 
 
 def announce_end(outcome: Outcome, events: Events) -> None:
@@ -144,7 +148,7 @@ def announce_end(outcome: Outcome, events: Events) -> None:
     finished = (
         sum(number for status, number in outcome.counts.items() if status != "missing") if outcome.counts else None
     )
-    events.done(outcome.ending.code, state, finished, outcome.ending.sentence)
+    events.done(outcome.exit_status.code, state, finished, outcome.exit_status.message)
 
 
 def make_plan(options: argparse.Namespace, dry_run: bool) -> Plan:

@@ -16,7 +16,7 @@ if __name__ == "__main__":  # not as a part of the installed package
 
 from pydantic import TypeAdapter, ValidationError  # noqa: E402
 
-from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.console import single_line  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.command_line import open_storage  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
                 batch=options.batch,
             )
     except (UserError, OSError, ValueError) as error:
-        print(f"{program or 'sample'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'sample'}: {single_line(error)}", file=sys.stderr)
         return 2
     print(options.out)
     return 0
@@ -59,7 +59,7 @@ def model_of_arm(options: argparse.Namespace, scratch: Path) -> Path:
     """The folder of the run's arm. Raises UserError."""
     with open_storage(options.storage) as storage:
         run = run_named(storage, options.run, "--run")
-        if not run.begun():
+        if not run.has_plan():
             raise UserError(f"--run {options.run}: no such run in {storage.root}")
         if not run.has_record(options.arm):
             names = ", ".join(run.record_names())
@@ -87,12 +87,12 @@ def parser(program: str | None = None) -> Parser:
     option("--arm", metavar="NAME", help="an arm of the run, e.g. full-b0")
     option("--storage", metavar="DIR|URI", help="where runs are kept (default: ./results)")
     option("--class", dest="label", metavar="K", type=int, help="only this class, from 0 (default: every class)")
-    option("--n", metavar="N", type=one_or_more, default=8, help="images of each class (default: 8)")
+    option("--n", metavar="N", type=positive_int, default=8, help="images of each class (default: 8)")
     option("--guidance", metavar="W", default="1", help=f"{GUIDANCE} (default: 1)")
     option("--sampler", choices=SAMPLERS, default="ddim")
     option("--steps", metavar="S", type=sampler_steps, default=50, help="steps of the sampler, 2 to 1000 (default: 50)")
     option("--seed", metavar="N", type=seed, default=0)
-    option("--batch", metavar="N", type=one_or_more, default=100, help="images sampled at once (default: 100)")
+    option("--batch", metavar="N", type=positive_int, default=100, help="images sampled at once (default: 100)")
     option("--out", metavar="FILE", type=Path, required=True, help="the PNG to write")
     return parser
 
@@ -119,7 +119,7 @@ def seed(text: str) -> int:
     return number
 
 
-def one_or_more(text: str) -> int:
+def positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line  # noqa: E402
+from branchwise.analysis.console import single_line  # noqa: E402
 from branchwise.analysis.report import REPORT_SCHEMA  # noqa: E402
 from branchwise.documents import DOCUMENTS, json_schema  # noqa: E402
 from branchwise.orchestration.authoring.schema import schema_of  # noqa: E402
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
         else:
             schema = _of_trainable(options.what)
     except UserError as error:
-        print(f"{program or 'schema'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'schema'}: {single_line(error)}", file=sys.stderr)
         return 2
     print(json.dumps(schema, indent=1))
     return 0
@@ -49,8 +49,10 @@ def _of_trainable(name: str) -> dict[str, object]:
         load_trainable(name, {}, str(Path.cwd()))
         return schema_of(name)
     except (ImportError, AttributeError, TypeError) as error:
-        known = ", ".join([*BUILT_IN, "report", *DOCUMENTS])
-        raise UserError(f"{name}: is none of {known}, a module, a function or a space file (.yaml): {error}") from error
+        allowed = ", ".join([*BUILT_IN, "report", *DOCUMENTS])
+        raise UserError(
+            f"{name}: is none of {allowed}, a module, a function or a space file (.yaml): {error}"
+        ) from error
 
 
 def parser(program: str | None = None) -> Parser:

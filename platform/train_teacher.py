@@ -22,7 +22,7 @@ from rich.console import Console  # noqa: E402
 from branchwise.analysis.console import make_console  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.execution.cluster import address_of, cluster, refuse_unshared  # noqa: E402
-from branchwise.orchestration.execution.ending import classify_exit  # noqa: E402
+from branchwise.orchestration.execution.exit_status import classify_exit  # noqa: E402
 from branchwise.orchestration.execution.features import prepare_features  # noqa: E402
 from branchwise.orchestration.execution.teacher import prepare_teachers  # noqa: E402
 from branchwise.orchestration.execution.watchdog import Watchdog  # noqa: E402
@@ -37,20 +37,20 @@ from branchwise.run_files.layout import RESULTS  # noqa: E402
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
     """Returns the exit code: 0 the teachers are ready, 2 bad input, 3 one could not be trained, 130 interrupted."""
-    console, begun = make_console(), threading.Event()
-    with interrupts.as_one_interrupt():
+    console, has_started = make_console(), threading.Event()
+    with interrupts.coalesce_interrupts():
         try:
-            train(parser(program).parse_args(arguments), begun, console)
+            train(parser(program).parse_args(arguments), has_started, console)
         except BaseException as error:
-            ending = classify_exit(error, begun.is_set())
-            further = ". The same command continues from the last checkpoint" if begun.is_set() else ""
-            print(f"{program or 'train_teacher'}: {ending.sentence}{further}", file=sys.stderr)
-            return ending.code
+            exit_status = classify_exit(error, has_started.is_set())
+            further = ". The same command continues from the last checkpoint" if has_started.is_set() else ""
+            print(f"{program or 'train_teacher'}: {exit_status.message}{further}", file=sys.stderr)
+            return exit_status.code
         return 0
 
 
-def train(options: argparse.Namespace, begun: threading.Event, console: Console) -> None:
-    """Trains and evaluates the teachers; `begun` is set when that begins. Raises what `ending_of` knows."""
+def train(options: argparse.Namespace, has_started: threading.Event, console: Console) -> None:
+    """Trains and evaluates the teachers; `has_started` is set when that begins. Raises what `classify_exit` knows."""
     with open_storage(options.storage) as storage:
         space = load_space(options.space, options.set)
         teachers = find_teachers(space, storage)
@@ -65,7 +65,7 @@ def train(options: argparse.Namespace, begun: threading.Event, console: Console)
             raise UserError(short)
         if on.joined and storage.local is not None:
             refuse_unshared(storage.local)
-        begun.set()
+        has_started.set()
         with Watchdog(space, on) as watchdog, watchdog.translate_errors():
 
             def check() -> None:

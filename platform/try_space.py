@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":  # not as a part of the installed package
     sys.path.insert(0, str(ROOT))  # for branchwise
 
-from branchwise.analysis.console import one_line, printable  # noqa: E402
+from branchwise.analysis.console import printable, single_line  # noqa: E402
 from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_named, run_arm  # noqa: E402
 from branchwise.orchestration.errors import UserError  # noqa: E402
 from branchwise.orchestration.input.parser import Parser  # noqa: E402
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
             trial = run_arm(space, arm, scratch)
             print(f"{arm.name} (seed {arm.seed}): {outcome(trial)}, {time.monotonic() - started:.1f} s")
     except (UserError, OSError) as error:
-        print(f"{program or 'try'}: {one_line(error)}", file=sys.stderr)
+        print(f"{program or 'try'}: {single_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -44,23 +44,23 @@ def outcome(trial: ArmTrial) -> str:
     """What came of an arm, in words."""
     result = trial.result
     if result.status == "done":
-        own = {"metric", "value", "value_repeats", "comparability_key", "run_seconds", "steps"}
-        others = [f"{name} {value:g}" for name, value in result.values.items() if name not in own]
+        outcome_names = {"metric", "value", "value_repeats", "comparability_key", "run_seconds", "steps"}
+        others = [f"{name} {value:g}" for name, value in result.values.items() if name not in outcome_names]
         return ", ".join([f"{result.values['metric']} {result.values['value']:g}", *others])
     lines = [printable(line) for line in trial.log.splitlines() if line.strip()][-LAST_LINES:]
     for line in lines:
         print(f"  | {line}", file=sys.stderr)
-    return f"{result.status}: {one_line(result.error)}"
+    return f"{result.status}: {single_line(result.error)}"
 
 
 def parser(program: str | None = None) -> Parser:
-    made = Parser(prog=program, description=__doc__)
-    made.add_argument("space", type=Path, metavar="SPACE", help="the space, e.g. train.yaml")
-    made.add_argument(
+    result = Parser(prog=program, description=__doc__)
+    result.add_argument("space", type=Path, metavar="SPACE", help="the space, e.g. train.yaml")
+    result.add_argument(
         "--arm", metavar="NAME", help="the arm, e.g. base-b0 (default: the full method on the first seed)"
     )
-    made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space")
-    return made
+    result.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a value of the space")
+    return result
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from patience import patience, start_ray
 ROOT = Path(__file__).resolve().parents[1]
 
 # Variables that decide what our code does. Libraries set others of their own when they are imported or fail.
-OURS = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_TRAIN_", "TUNE_", "XDG_")
+VARIABLES = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_TRAIN_", "TUNE_", "XDG_")
 
 # The same examples every time, however busy the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+def isolated_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What this user has started is noted in a folder of the tests' own."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
 
@@ -44,7 +44,9 @@ def _same_process() -> Iterator[None]:
     """A module leaves the environment and the folder of the process as it found them, for those that come after it."""
     environment, folder = dict(os.environ), Path.cwd()
     yield
-    changed = sorted(name for name, _ in set(environment.items()) ^ set(os.environ.items()) if name.startswith(OURS))
+    changed = sorted(
+        name for name, _ in set(environment.items()) ^ set(os.environ.items()) if name.startswith(VARIABLES)
+    )
     moved = Path.cwd() != folder
     os.chdir(folder)
     os.environ.clear()
@@ -93,7 +95,9 @@ def sweep(start_sweep: Callable[..., subprocess.Popen[str]]) -> Callable[..., tu
 
 
 @pytest.fixture
-def sweep_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+def sweep_in_process(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str]]:
     """As `sweep`, in this process, which saves the imports: for what ends before Ray starts, or shares a Ray."""
     import run_sweep
 

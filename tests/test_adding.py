@@ -18,7 +18,7 @@ class Addition:
     new: dict[str, str]
     edits: dict[str, tuple[str, str]]
     program: str
-    most: int  # files that it may touch
+    max_files: int  # files that it may touch
 
 
 DRY_RUN = "import sys; sys.path.insert(0, 'platform'); import run_sweep; assert run_sweep.main({arguments!r}) == 0"
@@ -39,14 +39,14 @@ ADDITIONS = {
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from branchwise.orchestration.designs.ablation import Ablation, every_combination
+from branchwise.orchestration.designs.ablation import Ablation, all_combinations
 
 
 class Pairs(Ablation):
     kind: Literal["pairs"]
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
-        return (levels for levels in every_combination(self.factors()) if list(levels.values()).count("on") <= 2)
+        return (levels for levels in all_combinations(self.factors()) if list(levels.values()).count("on") <= 2)
 """
         },
         edits={
@@ -63,7 +63,7 @@ class Pairs(Ablation):
         program=DRY_RUN.format(
             arguments=["--space", "space.yaml", "--storage", "runs", "--dry-run", "--set", "design.kind=pairs"]
         ),
-        most=3,
+        max_files=3,
     ),
     "an objective": Addition(
         new={},
@@ -84,7 +84,7 @@ class Pairs(Ablation):
         "from branchwise.trainables.dash.settings.spec import Method\n"
         "from branchwise.trainables.dash.training.objectives import LOSSES\n"
         "Method(objective='unconditional'); LOSSES['unconditional']; dash.BASELINES['unconditional']",
-        most=2,
+        max_files=2,
     ),
     "a data set of torchvision's": Addition(
         new={},
@@ -97,7 +97,7 @@ class Pairs(Ablation):
         },
         program="from branchwise.trainables.dash.settings.data import TorchvisionData\n"
         "assert TorchvisionData(name='kmnist').image_shape == (1, 32, 32)",
-        most=2,
+        max_files=2,
     ),
     "a sampler": Addition(
         new={
@@ -108,7 +108,7 @@ class Pairs(Ablation):
         program="import torch\nfrom branchwise.trainables.dash.diffusion.sampling import sampler\n"
         "from branchwise.trainables.dash.settings.evaluate import Evaluate\n"
         "assert sampler(Evaluate(sampler='noise').sampler)(None, torch.zeros(1), None, 1) == 0",
-        most=1,
+        max_files=1,
     ),
     "a metric that reaches schema, search, gauges and tables": Addition(
         new={},
@@ -129,7 +129,7 @@ class Pairs(Ablation):
         "assert 'branchwise_joules' in gauge_texts(space.module.COLUMNS)\n"
         "from branchwise.trainables.contract import declared\n"
         "assert any(column['name'] == 'joules' and column['shown'] for column in declared(space.module)['columns'])\n",
-        most=2,
+        max_files=2,
     ),
     "a statistic": Addition(
         new={},
@@ -147,7 +147,7 @@ class Pairs(Ablation):
         },
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
         "assert 'SD over blocks' in Path('out/ablation.md').read_text()",
-        most=3,
+        max_files=3,
     ),
     "a plot": Addition(
         new={},
@@ -169,7 +169,7 @@ class Pairs(Ablation):
         },
         program=REPORTED + "build_report([Path('tests/data/runs/ablation')], Path('out'))\n"
         "assert Path('out/seeds.svg').is_file() and 'Every value by seed.' in Path('out/index.html').read_text()",
-        most=2,
+        max_files=2,
     ),
     "a tracker": Addition(
         new={
@@ -180,7 +180,7 @@ class Pairs(Ablation):
         program=PLANNED.format(overrides=["tracking=[json]"])
         + "from branchwise.orchestration.tracking.registry import log_of, refuse_missing\n"
         "refuse_missing(space.tracking); log_of('json')(space, 'full-b0', {})",
-        most=1,
+        max_files=1,
     ),
 }
 
@@ -199,7 +199,7 @@ def copy(root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("addition", ADDITIONS.values(), ids=ADDITIONS)
 def test_what_is_added_works_and_touches_few_files(copy: Path, addition: Addition) -> None:
     touched = {file.partition("#")[0] for file in (*addition.new, *addition.edits)}
-    assert len(touched) <= addition.most
+    assert len(touched) <= addition.max_files
     for file, text in addition.new.items():
         (copy / file).write_text(text)
     for file, (old, new) in addition.edits.items():

@@ -18,7 +18,7 @@ from kills import (
     finished,
     kill,
     resume,
-    run_undisturbed,
+    run_reference,
     start,
     wait_for,
 )
@@ -40,11 +40,11 @@ SEED = 7
 
 
 @pytest.mark.slow(95)
-def test_three_kills_leave_results_of_undisturbed_sweep(tmp_path: Path) -> None:
+def test_three_kills_keep_results(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "storage"
     space.write_text(SPACE)
-    undisturbed = run_undisturbed(space, tmp_path / "undisturbed")
-    _no_token_in(undisturbed, tmp_path / "undisturbed.log")
+    expected = run_reference(space, tmp_path / "undisturbed")
+    _no_token_in(expected, tmp_path / "undisturbed.log")
     storage.mkdir()
     run, moments = storage / "run", random.Random(SEED)
     finished_before: dict[str, tuple[int, bytes]] = {}
@@ -56,7 +56,7 @@ def test_three_kills_leave_results_of_undisturbed_sweep(tmp_path: Path) -> None:
         finished_before.update(finished(run))
 
     # The settings come from the other run's folder: a run can be repeated from what it left.
-    new = ("--space", undisturbed / "space.yaml", "--storage", storage, "--name", "run")
+    new = ("--space", expected / "space.yaml", "--storage", storage, "--name", "run")
     process = start(*new, log=tmp_path / "1.log")
     kill_at_random("actor", process, until=0.3)
     assert process.poll() is None, "an actor's death is not the sweep's"
@@ -71,23 +71,23 @@ def test_three_kills_leave_results_of_undisturbed_sweep(tmp_path: Path) -> None:
 
     assert len(finished(run)) == 20
     assert {name: record for name, record in finished(run).items() if name in finished_before} == finished_before
-    assert differences(run, undisturbed) == []
+    assert differences(run, expected) == []
     assert resume(storage, "run") == 0  # nothing is left to do
-    assert differences(run, undisturbed) == []
+    assert differences(run, expected) == []
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "space.yaml").write_text(faults.SPACE)
-    return run_undisturbed(folder / "space.yaml", folder / "undisturbed")
+    return run_reference(folder / "space.yaml", folder / "undisturbed")
 
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize("kind", ["clock", "dashboard killed", "file flipped", "file deleted at rest", "signals"])
-def test_fault_costs_no_result(undisturbed: Path, tmp_path: Path, kind: str) -> None:
+def test_fault_costs_no_result(expected: Path, tmp_path: Path, kind: str) -> None:
     """The short form of `benchmarks/chaos.py --faults 40`; tests/test_endings.py has the parts of Ray."""
-    fault = faults.disturb(kind, undisturbed, tmp_path / "storage", random.Random(SEED))
+    fault = faults.disturb(kind, expected, tmp_path / "storage", random.Random(SEED))
     assert fault.wrong == [], (tmp_path / "storage.log").read_text()
 
 
@@ -100,5 +100,5 @@ def _no_token_in(run: Path, log: Path) -> None:
     assert holders == []
 
 
-def test_only_processes_below_root_are_found() -> None:
+def test_only_descendants_are_listed() -> None:
     assert descendants(os.getpid(), "no such command") == []

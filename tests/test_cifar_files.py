@@ -87,7 +87,7 @@ def write_cifar(folder: Path, images: Path) -> None:
 
 @pytest.mark.long(150)
 def test_cifar10_quick_from_missing_files_to_report(root: Path, tmp_path: Path) -> None:
-    data, options = tmp_path / "data", [word for item in QUICK for word in ("--set", item)]
+    data, options = tmp_path / "data", [argument for item in QUICK for argument in ("--set", item)]
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook/sitecustomize.py").write_text(FORGET)
     environment = {"PYTHONPATH": str(tmp_path / "hook"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "400"}

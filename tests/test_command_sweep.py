@@ -77,10 +77,10 @@ def alive(mark: str, program: str = "") -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            words = (folder / "cmdline").read_text().split("\0")
+            argv = (folder / "cmdline").read_text().split("\0")
         except OSError:
             continue
-        if mark in words and any(word.endswith(program) for word in words) and state != "Z":
+        if mark in argv and any(argument.endswith(program) for argument in argv) and state != "Z":
             matches.append(int(folder.name))
     return matches
 
@@ -100,7 +100,7 @@ def wait_for(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def test_nothing_is_lost_or_left_when_driver_and_script_are_killed(
+def test_killed_driver_and_script_leave_clean_state(
     write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
 ) -> None:
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
@@ -139,7 +139,7 @@ def test_nothing_is_lost_or_left_when_driver_and_script_are_killed(
     assert not alive(mark)
 
 
-def test_arm_that_fails_is_named_with_what_it_said(write: Callable[..., Path], sweep: Sweep, tmp_path: Path) -> None:
+def test_failed_arm_is_named_with_its_output(write: Callable[..., Path], sweep: Sweep, tmp_path: Path) -> None:
     space = write("--fails, always")
     code, output = sweep(
         "--space", space, "--storage", tmp_path / "runs", "--set", "resources.max_retries=0", cwd=tmp_path
@@ -170,7 +170,7 @@ def test_search_stops_scripts_at_rungs_and_finds_better_setting(
     assert best == done.loc[done["value"].idxmax(), "hp.lr"]  # more is better
 
 
-def test_function_beside_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path) -> None:
+def test_function_next_to_space_runs_from_any_folder(sweep: Sweep, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "helper_beside.py").write_text("BONUS = 0.1\n")

@@ -25,7 +25,7 @@ def row(name: str) -> str:
     return f"| `{call}` | {command.help} | {' '.join(f'`{flag}`' for flag in flags)} |"
 
 
-def test_docs_list_commands_and_options_that_there_are(root: Path) -> None:
+def test_docs_list_existing_commands_and_options(root: Path) -> None:
     page = (root / "docs/commands.md").read_text().partition("## All commands\n")[2].partition("\nA run is named")[0]
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [row(name) for name in COMMANDS]
@@ -54,7 +54,7 @@ def test_help_needs_neither_numpy_nor_ray() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "excerpt"),
     [
         (["statsu", "x"], "branchwise: statsu: unknown command; did you mean status?"),
         (["--resume", "x"], "branchwise: --resume: unknown command; did you mean resume?"),
@@ -67,9 +67,9 @@ def test_help_needs_neither_numpy_nor_ray() -> None:
         (["doctor", "now"], "branchwise doctor: unrecognized arguments: now"),
     ],
 )
-def test_bad_calls_get_one_sentence(
+def test_bad_calls_print_single_message(
     arguments: list[str],
-    words: str,
+    excerpt: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -78,12 +78,12 @@ def test_bad_calls_get_one_sentence(
     assert main(arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith(words)
+    assert output.err.startswith(excerpt)
     assert len(output.err.splitlines()) == 1
     assert not any(tmp_path.iterdir())
 
 
-def test_verify_takes_name_and_folder(
+def test_verify_accepts_name_and_folder(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -26,7 +26,7 @@ from branchwise.orchestration.run_folder.tables import collect
 from branchwise.orchestration.run_folder.teachers import find_teachers
 from branchwise.orchestration.space import load_space
 from branchwise.trainables import Cohort, Context
-from branchwise.trainables.runtime.ray_worker import Job, run_cohort_here, worker_context
+from branchwise.trainables.runtime.ray_worker import Job, run_cohort_in_process, worker_context
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -61,7 +61,7 @@ def run(plan: Plan) -> RunFolder:
     """A finished run, made without Ray."""
     write_plan(plan.run, plan.space, plan.cohorts)
     for cohort in plan.cohorts:
-        run_cohort_here(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_cohort_in_process(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
     return plan.run
 
 
@@ -97,7 +97,7 @@ def tables(plan: Plan, run: RunFolder) -> Path:
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
 @pytest.mark.parametrize("table", ["arms", "curves"])
-def test_table_is_refused_by_analysis_and_made_again_by_resume(
+def test_damaged_table_is_rebuilt_by_resume(
     run: RunFolder,
     tables: Path,
     resume: Resume,
@@ -118,7 +118,7 @@ def test_table_is_refused_by_analysis_and_made_again_by_resume(
     assert file.read_bytes() == complete
 
 
-def test_no_flipped_bit_of_table_goes_unnoticed(tables: Path) -> None:
+def test_flipped_bits_of_table_are_detected(tables: Path) -> None:
     for name in ("arms.parquet", "SHA256SUMS"):
         complete = (tables / name).read_bytes()
         for bit in range(0, 8 * len(complete), max(1, 8 * len(complete) // 300)):
@@ -131,7 +131,7 @@ def test_no_flipped_bit_of_table_goes_unnoticed(tables: Path) -> None:
     assert len(read_table(tables, "arms")) == 27
 
 
-def test_table_that_is_gone_is_told_and_one_without_hash_is_read(tables: Path) -> None:
+def test_missing_table_is_reported(tables: Path) -> None:
     (tables / "arms.parquet").rename(tables / "kept")
     with pytest.raises(RunFolderError, match=r"arms\.parquet is missing"):
         read_table(tables, "arms")
@@ -160,7 +160,7 @@ def test_verify_finds_row_without_record(plan: Plan, tables: Path) -> None:
 def test_what_was_sealed_before_run_is_compared(
     run: RunFolder, resume: Resume, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def told(code: int) -> str:
+    def output_of(code: int) -> str:
         capsys.readouterr()
         assert analyse([run.root]) == code
         output = capsys.readouterr()
@@ -168,28 +168,28 @@ def test_what_was_sealed_before_run_is_compared(
 
     assert resume()[0] == 0
     space, text = Path(run.space_path()), run.read_space().decode()
-    assert "Claims written before the run" in told(0)
+    assert "Claims written before the run" in output_of(0)
     space.write_text(f"{text}# a remark\n")
-    remarked = told(0)
+    remarked = output_of(0)
     assert "Claims written before the run" in remarked
     assert "space.yaml was changed after the run began" in remarked
     space.write_text(text.replace("uncond_branch.share > 0.60", "uncond_branch.share > 0.20"))
     for name in ("plan.json", "manifest.json"):
-        edited = told(0)
-        assert "Claims edited after the run" in edited
-        assert "written before the run" not in edited
-        assert "exploratory" in edited
+        edited_output = output_of(0)
+        assert "Claims edited after the run" in edited_output
+        assert "written before the run" not in edited_output
+        assert "exploratory" in edited_output
         assert json.loads(Path(run.path("report/ablation.json")).read_text())["claims_edited"] is True
         file, content = Path(run.path(name)), Path(run.path(name)).read_text()
         file.write_text(content.replace('"anchor"', '"anchors"'))
-        assert f"{name} is damaged" in told(2)
+        assert f"{name} is damaged" in output_of(2)
         file.write_text(content)
     Path(run.path("manifest.json")).unlink()  # and with it the seal of the claims
-    assert "Claims edited after the run" in told(0)
+    assert "Claims edited after the run" in output_of(0)
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_arm_whose_record_is_damaged_runs_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_arm_with_damaged_record_reruns(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     damage(Path(run.path("arms/full-b1.json")))
     code, output = resume("--dry-run")
     assert code == 0
@@ -198,7 +198,7 @@ def test_arm_whose_record_is_damaged_runs_again(run: RunFolder, resume: Resume, 
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_manifest_is_made_again(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
+def test_manifest_is_rebuilt(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
     assert resume()[0] == 0
     damage(Path(run.path("manifest.json")))
     assert resume()[0] == 0
@@ -215,7 +215,7 @@ def test_plan_or_space_is_refused(run: RunFolder, resume: Resume, damage: Callab
 
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
-def test_cohort_whose_checkpoint_is_damaged_begins_anew(plan: Plan, damage: Callable[[Path], None]) -> None:
+def test_cohort_with_damaged_checkpoint_restarts(plan: Plan, damage: Callable[[Path], None]) -> None:
     where: dict[str, Any] = {"rank": 0, "world_size": 1, "device": "cpu", "publish": None}
 
     def context(use: Callable[[Context], object]) -> object:
@@ -250,7 +250,7 @@ def test_teacher_that_is_damaged_is_refused(
     assert not (tmp_path / "storage/digits").exists()
 
 
-def test_what_cluster_changes_of_plan_is_said(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cluster_changes_of_plan_are_reported(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     first = Cluster(nodes=(1,), gpus=0, dashboard="")
     fit_to_cluster = fit(replace(plan, slots=4), first, Console(width=200))
     assert fit_to_cluster.slots == 1

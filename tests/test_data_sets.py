@@ -263,8 +263,8 @@ def test_data_sets_are_sealed(folder: Path, tmp_path: Path) -> None:
     plan.pop("sha256")
     plan["across"]["levels"] = ["CIFAR-10", "digits", "fashion"]
     (other / "plan.json").write_text(json.dumps(plan))
-    assert not any(findings.edited for findings in analyse_run(load_run(folder)))
-    assert all(findings.edited for findings in analyse_run(load_run(other)))
+    assert not any(findings.claims_modified for findings in analyse_run(load_run(folder)))
+    assert all(findings.claims_modified for findings in analyse_run(load_run(other)))
 
 
 def test_arms_of_runs_on_one_data_set_are_reused(storage: Storage) -> None:

@@ -47,7 +47,7 @@ def sources(root: Path) -> list[Path]:
     ]
 
 
-def test_every_path_of_ours_that_is_named_exists(root: Path) -> None:
+def test_named_paths_exist(root: Path) -> None:
     for file in sources(root):
         for path in re.findall(
             r"(?<![\w./~-])(?:platform|search_spaces|docker|docs|analysis|benchmarks|trainables|tests)/[\w./-]+",
@@ -58,8 +58,8 @@ def test_every_path_of_ours_that_is_named_exists(root: Path) -> None:
                 assert (root / path).exists(), f"{file.relative_to(root)} names {path}"
 
 
-def test_every_option_of_ours_that_is_named_exists(root: Path) -> None:
-    known = subprocess.run(
+def test_named_branchwise_options_exist(root: Path) -> None:
+    options = subprocess.run(
         [sys.executable, root / "platform/run_sweep.py", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for file in sources(root):
@@ -67,24 +67,24 @@ def test_every_option_of_ours_that_is_named_exists(root: Path) -> None:
         for command in re.findall(r"(?:run_sweep\.py|start_or_resume\.sh|run --rm sweep)([^\n|`]*)", text):
             for option in OPTION.findall(command.partition(" -- ")[0]):
                 if option not in ("--tmux", "--kill"):
-                    assert option in known, f"{file.name}: {option}"
+                    assert option in options, f"{file.name}: {option}"
 
 
 @pytest.mark.parametrize("command", ["start", "symmetric-run", "job submit", "up", "exec", "rsync-up"])
-def test_every_option_of_rays_that_is_named_exists(root: Path, command: str) -> None:
-    known = subprocess.run(
+def test_named_ray_options_exist(root: Path, command: str) -> None:
+    options = subprocess.run(
         [sys.executable, "-m", "ray.scripts.scripts", *command.split(), "--help"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    known += "--num-cpus" if command == "symmetric-run" else ""  # it hands on what `ray start` takes
+    options += "--num-cpus" if command == "symmetric-run" else ""  # it hands on what `ray start` takes
     for file in sources(root):
         text = re.sub(r"\\?\n\s*(?=--)", " ", file.read_text()).replace("\\\n", " ")
         text = re.sub(r"\[ray, (\w+), (.*)\]", lambda result: f"ray {result[1]} {result[2].replace(',', '')}", text)
         for arguments in re.findall(rf"(?:bin/|\b)ray {command}\b([^\n`#]*)", text):
             for option in OPTION.findall(arguments.partition(" -- ")[0].partition('"')[0]):
-                assert option in known, f"{file.name}: ray {command} {option}"
+                assert option in options, f"{file.name}: ray {command} {option}"
 
 
 def test_shell_files_parse(docker: Path) -> None:
@@ -93,7 +93,7 @@ def test_shell_files_parse(docker: Path) -> None:
     assert os.access(docker / "start_or_resume.sh", os.X_OK)
 
 
-def test_compose_publishes_on_loopback_alone_and_keeps_its_secrets(compose: dict[str, Any]) -> None:
+def test_compose_binds_loopback_and_hides_secrets(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", [])), name
         assert not any("TOKEN" in key and "PATH" not in key for key in service.get("environment", {})), name
@@ -107,7 +107,7 @@ def test_compose_publishes_on_loopback_alone_and_keeps_its_secrets(compose: dict
     assert {"optuna-dashboard", "sweep"} <= set(compose["services"])
 
 
-def test_every_container_drops_its_capabilities(compose: dict[str, Any]) -> None:
+def test_containers_drop_capabilities(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service.get("cap_drop") == ["ALL"], name
         assert service.get("security_opt") == ["no-new-privileges:true"], name
@@ -150,7 +150,7 @@ def test_image_holds_what_it_runs_and_not_as_root(docker: Path) -> None:
     assert requirements < lines.index("COPY trainables trainables"), "a change of the code must not install anew"
 
 
-def test_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
+def test_ray_up_reads_cluster_file(docker: Path) -> None:
     schema = json.loads((importlib.resources.files("ray.autoscaler") / "ray-schema.json").read_text())
     cluster = yaml.safe_load((docker / "ray-cluster.yaml").read_text())
     jsonschema.validate(cluster, schema)
@@ -159,9 +159,9 @@ def test_cluster_file_is_one_that_ray_up_reads(docker: Path) -> None:
 
 def _entry_point(spec: dict[str, Any]) -> list[str]:
     """The words of a job's command; pods have homes of their own, so each try trusts the storage."""
-    script, trust, *words = spec["entrypoint"].split()
+    script, trust, *arguments = spec["entrypoint"].split()
     assert trust == "--trust"
-    return [script, *words]
+    return [script, *arguments]
 
 
 def test_pods_of_rayjob_find_what_was_fetched(docker: Path, root: Path) -> None:
@@ -199,15 +199,15 @@ def test_alerts_fire_when_they_should(root: Path) -> None:
 
 
 def test_alerts_name_metrics_that_exist(docker: Path) -> None:
-    known = {f"ray_{name}" for name in gauge_texts(dash.COLUMNS)}
+    options = {f"ray_{name}" for name in gauge_texts(dash.COLUMNS)}
     rules = yaml.safe_load((docker / "alerts.yml").read_text())["groups"][0]["rules"]
     named = {name for rule in rules for name in re.findall(r"\bray_\w+", rule["expr"])}
     assert named
-    assert named <= known
+    assert named <= options
     assert yaml.safe_load((docker / "prometheus.yml").read_text())["rule_files"] == ["alerts.yml"]
 
 
-def test_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
+def test_rayjob_resumes(docker: Path, root: Path) -> None:
     import ray
 
     job = yaml.safe_load((docker / "kuberay-rayjob.yaml").read_text())
@@ -228,7 +228,7 @@ def test_rayjob_resumes_by_itself(docker: Path, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Path, tmp_path: Path) -> None:
+def test_start_or_resume_starts_then_resumes(docker: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
     environment.pop("RAY_ADDRESS", None)
 
@@ -245,7 +245,7 @@ def test_start_or_resume_begins_and_then_goes_on(docker: Path, surface_space: Pa
     assert "27 of 27 arms done" in second.stdout
 
 
-def test_storage_out_of_reach_is_not_one_without_run(docker: Path, surface_space: Path, tmp_path: Path) -> None:
+def test_unreachable_storage_is_not_empty(docker: Path, surface_space: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
     (tmp_path / "runs").write_text("a file, where the folder of the storage was mounted")
     command = [docker / "start_or_resume.sh", "again", surface_space, "--storage", tmp_path / "runs"]

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 import pytest
-from chromium import needs_chromium, opened
+from chromium import needs_chromium, render
 from patience import patience
 
 
@@ -39,9 +39,9 @@ class _Links(HTMLParser):
         self.loads: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        known = dict(attributes)
+        attribute_values = dict(attributes)
         (self.leads if tag == "a" else self.loads).extend(
-            value for key in ("href", "src", "srcset") if (value := known.get(key)) is not None
+            value for key in ("href", "src", "srcset") if (value := attribute_values.get(key)) is not None
         )
 
 
@@ -52,7 +52,7 @@ def links_of(page: Path) -> _Links:
 
 
 @pytest.mark.slow(130)
-def test_every_link_leads_to_page_and_its_section(site: Path) -> None:
+def test_links_lead_to_existing_sections(site: Path) -> None:
     pages = {page: links_of(page) for page in site.rglob("*.html") if "_downloads" not in page.parts}
     assert {"index.html", "statistics.html", "api.html", "spaces-dash.html", "ablation.html"} <= {
         page.name for page in pages
@@ -85,7 +85,7 @@ def test_notebooks_run_from_top_to_bottom_and_draw(site: Path, root: Path, name:
 @needs_chromium
 @pytest.mark.parametrize("name", ["index", "statistics", "spaces-dash", "notebooks/ablation"])
 def test_pages_open_without_complaint(site: Path, name: str, tmp_path: Path) -> None:
-    elements, complaints = opened(site / f"{name}.html", tmp_path / "profile")
+    elements, complaints = render(site / f"{name}.html", tmp_path / "profile")
     assert "<h1>" in elements
     assert complaints == []
 
@@ -106,7 +106,7 @@ def printed(code: str) -> Iterator[str]:
             yield visible[1]
 
 
-def test_worked_example_prints_what_it_says(root: Path) -> None:
+def test_worked_example_prints_stated_output(root: Path) -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", (root / "docs/statistics.md").read_text(), re.DOTALL))
     ran = subprocess.run(
         [sys.executable, "-c", f"import numpy as np; np.set_printoptions(precision=3)\n{code}"],

@@ -59,7 +59,7 @@ def test_doctor_runs_where_only_torch_and_diffusers_are(root: Path) -> None:
         assert any(line.startswith("not possible here") and impossible in line for line in lines), impossible
 
 
-def test_check_that_breaks_has_failed_and_says_why() -> None:
+def test_crashing_check_fails_with_reason() -> None:
     def broken() -> str:
         raise RuntimeError("NCCL error\n  in ring")
 
@@ -78,13 +78,13 @@ def test_numbers_that_differ_fail(wrong: float) -> None:
         checks.agreement(1e-4, [1.0, wrong], [1.0, 2.0])
 
 
-def test_several_workers_are_not_possible_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_exceed_single_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.torch.cuda, "device_count", lambda: 1)
     with pytest.raises(NotPossibleError, match="one GPU"):
-        checks.workers_against_one("cuda:0", checks.Spec.model_validate(checks.SMALL))
+        checks.workers_agree("cuda:0", checks.Spec.model_validate(checks.SMALL))
 
 
-def test_doctor_runs_sweep_on_gpu_and_tells_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_runs_gpu_sweep_and_reports_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the command itself."""
     requested: list[Any] = []
 
@@ -106,7 +106,7 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().err == "doctor: diffusers cannot be imported; install what is missing\n"
 
 
-def test_rates_of_several_processes_are_averaged() -> None:
+def test_rates_of_processes_are_averaged() -> None:
     first, other = (
         [{"kind": "train", "seconds": 1.0}, {"kind": "teach", "seconds": 5.0}],
         [{"kind": "train", "seconds": 3.0}],
@@ -115,7 +115,7 @@ def test_rates_of_several_processes_are_averaged() -> None:
 
 
 @pytest.mark.long(90)
-def test_calibrated_plans_say_so_and_follow_what_was_measured(
+def test_calibrated_plans_use_measured_rates(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

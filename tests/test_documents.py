@@ -196,7 +196,7 @@ def test_numbers_that_are_not_finite_are_null() -> None:
     assert finite({"a": [math.nan, (math.inf, 1.5)], 2: -math.inf}) == {"a": [None, [None, 1.5]], "2": None}
 
 
-def test_reader_that_goes_away_is_no_error() -> None:
+def test_closed_reader_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
@@ -221,9 +221,9 @@ def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     print_error("branchwise list", "no", 2, as_json=True)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         interrupts.leave(2)
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
 
 
 def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -241,14 +241,14 @@ def test_events_follow_run(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "sweep")
 
     def record(arm: str, trial: str, **more: Any) -> None:
-        known = {"arm": arm, "trial": trial, "kind": "cell", "cell": arm[:-3], "block": 0, "seed": 0, "patch": {}}
-        ended = {"seconds": 1.0, "status": "done", "values": {"value": 0.5}, "error": "", "tables": {}}
-        run.write_record(arm, {**known, "components": {}, **ended, **more})
+        arm_record = {"arm": arm, "trial": trial, "kind": "cell", "cell": arm[:-3], "block": 0, "seed": 0, "patch": {}}
+        exit_info = {"seconds": 1.0, "status": "done", "values": {"value": 0.5}, "error": "", "tables": {}}
+        run.write_record(arm, {**arm_record, "components": {}, **exit_info, **more})
 
     record("earlier-b0", "t0000")
     plan: Any = SimpleNamespace(
         run=run, total=4, cohorts=[cohort("t0001", "full-b0", "base-b0"), cohort("t0002", "ema-b0")],
-        teacher_seconds=0.0, arm_seconds=4.0, startup_seconds=1.0, nothing_left=False,
+        teacher_seconds=0.0, arm_seconds=4.0, startup_seconds=1.0, is_complete=False,
     )  # fmt: skip
     stream = io.StringIO()
     events, state = Events(stream), RunState(run)
@@ -257,13 +257,13 @@ def test_events_follow_run(tmp_path: Path) -> None:
     run.write_progress(
         "t0001", {**report, "arms": [{"arm": name, "cell": "", "block": 0} for name in ("full-b0", "base-b0")]}
     )
-    events(state, state.look())
+    events(state, state.refresh())
     record("full-b0", "t0001")
-    events(state, state.look())
+    events(state, state.refresh())
     record("base-b0", "t0001", values={"value": math.nan}, status="diverged", error="loss is NaN")
     record("ema-b0", "t0002")  # so quick that nobody saw it running
-    events(state, state.look())
-    events.look(4, ["ema"])
+    events(state, state.refresh())
+    events.interim(4, ["ema"])
     events.limit("limits.hours: 1")
     events.done(3, "limited", None, "")
     lines = lines_of(stream)

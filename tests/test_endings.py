@@ -35,7 +35,7 @@ def storage(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def under_way(storage: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+def started_sweep(storage: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
     """A sweep with some arms finished and others under way."""
     space = storage.with_name("space.yaml")
     process = start(
@@ -60,7 +60,7 @@ def manifest(storage: Path) -> str:
     return str(json.loads((storage / "run/manifest.json").read_text())["status"])
 
 
-def left_behind(storage: Path) -> list[Path]:
+def leftovers(storage: Path) -> list[Path]:
     return [*storage.rglob("*.tmp"), *storage.rglob("lock.json")]
 
 
@@ -77,9 +77,9 @@ FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize("case", FILES)
-def test_files_that_run_stands_on_are_missed_and_written_again(storage: Path, case: str) -> None:
+def test_missing_run_files_are_detected_and_rewritten(storage: Path, case: str) -> None:
     harm, named = FILES[case]
-    with under_way(storage) as process:
+    with started_sweep(storage) as process:
         before = finished(storage / "run")
         harm(storage / "run")
         assert process.wait(patience(NOTICED_SECONDS)) == 3, log_of(storage)
@@ -107,7 +107,7 @@ def test_files_that_run_stands_on_are_missed_and_written_again(storage: Path, ca
     ],
 )
 def test_part_of_ray_that_dies_ends_sweep(storage: Path, part: str, by: signal.Signals, printed: str) -> None:
-    with under_way(storage) as process:
+    with started_sweep(storage) as process:
         before = finished(storage / "run")
         assert kill(part, process, by)
         assert process.wait(patience(NOTICED_SECONDS + 30 * (part == "gcs"))) == 3, log_of(storage)
@@ -116,18 +116,18 @@ def test_part_of_ray_that_dies_ends_sweep(storage: Path, part: str, by: signal.S
     assert "To resume: " in output
     assert "Traceback" not in output
     assert manifest(storage) == "failed"
-    assert left_behind(storage) == []
+    assert leftovers(storage) == []
     assert resume(storage, "run") == 0, log_of(storage)
     after = finished(storage / "run")
     assert len(after) == ARMS
     assert {name: after[name] for name in before} == before, "a finished arm was touched"
 
 
-def test_many_signals_are_one_request(storage: Path) -> None:
+def test_repeated_signals_count_as_single_request(storage: Path) -> None:
     """Also in a job of the background, which starts with Ctrl-C ignored."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as its children inherit it
     try:
-        with under_way(storage) as process:
+        with started_sweep(storage) as process:
             for number in range(60):
                 process.send_signal(signal.SIGTERM if number % 7 == 6 else signal.SIGINT)
                 time.sleep(0.05 if number < 40 else 0.5)
@@ -139,12 +139,12 @@ def test_many_signals_are_one_request(storage: Path) -> None:
     assert "Traceback" not in log_of(storage)
     assert "To resume:" in log_of(storage)
     assert manifest(storage) == "interrupted"
-    assert left_behind(storage) == []
+    assert leftovers(storage) == []
 
 
 @pytest.mark.long(40)
-def test_interrupt_of_report_is_one_of_sweep(storage: Path) -> None:
-    with under_way(storage, "--set", "train.seconds_per_step=0.05") as process:
+def test_interrupt_of_report_counts_for_sweep(storage: Path) -> None:
+    with started_sweep(storage, "--set", "train.seconds_per_step=0.05") as process:
         deadline = time.monotonic() + patience(200)
         while manifest(storage) != "finished" and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -152,7 +152,7 @@ def test_interrupt_of_report_is_one_of_sweep(storage: Path) -> None:
         assert process.wait(patience(60)) == 130, log_of(storage)
     assert "Traceback" not in log_of(storage)
     assert manifest(storage) == "interrupted"
-    assert left_behind(storage) == []
+    assert leftovers(storage) == []
     assert resume(storage, "run") == 0
     assert log_of(storage).count("Starting Ray") == 1, "every arm was there"
     assert manifest(storage) == "finished"
@@ -183,7 +183,7 @@ sys.meta_path.insert(0, Interruption())
         "ray",
     ],
 )
-def test_interrupt_of_start_is_sentence(storage: Path, tmp_path: Path, module: str) -> None:
+def test_interrupt_at_start_prints_message(storage: Path, tmp_path: Path, module: str) -> None:
     (tmp_path / "start").mkdir()
     (tmp_path / "start/sitecustomize.py").write_text(INTERRUPTED)
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(storage.with_name("space.yaml"))]
@@ -198,10 +198,10 @@ def test_interrupt_of_start_is_sentence(storage: Path, tmp_path: Path, module: s
     )
     assert ran.returncode == 130, ran.stdout
     assert "Traceback" not in ran.stdout
-    said = ran.stdout.splitlines()[-1]
-    assert said == ("run_sweep: Interrupted" if module == "ray" else "Interrupted") + " before anything had started" + (
-        "" if module == "ray" else "."
-    )
+    last_line = ran.stdout.splitlines()[-1]
+    assert last_line == (
+        "run_sweep: Interrupted" if module == "ray" else "Interrupted"
+    ) + " before anything had started" + ("" if module == "ray" else ".")
     assert not (storage / "endings").exists()
 
 
@@ -212,9 +212,7 @@ def test_interrupt_of_start_is_sentence(storage: Path, tmp_path: Path, module: s
         ({"TMPDIR": "/proc/nowhere", "RAY_TMPDIR": "/proc/nowhere"}, "/proc/nowhere"),
     ],
 )
-def test_folders_that_cannot_be_written_are_told_before_anything_begins(
-    storage: Path, environment: dict[str, str], named: str
-) -> None:
+def test_unwritable_folders_are_refused_at_start(storage: Path, environment: dict[str, str], named: str) -> None:
     ran = _run(storage, **environment)
     assert ran.returncode == 2, ran.stderr
     assert named in ran.stderr
@@ -223,7 +221,7 @@ def test_folders_that_cannot_be_written_are_told_before_anything_begins(
     assert not storage.exists()
 
 
-def test_full_stdout_is_told_before_anything_begins(storage: Path) -> None:
+def test_full_stdout_is_refused_at_start(storage: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ran = _run(storage, stdout=full)
     assert ran.returncode == 2, ran.stderr

@@ -111,8 +111,8 @@ def dotted(folder: str) -> str:
 def test_packages_import_only_those_below(root: Path, folder: str) -> None:
     files = (root / folder).glob("*.py") if folder == "platform" else (root / folder).rglob("*.py")
     for file in files:
-        own = {module.split(".")[1] for module in imported(file) if module.startswith("branchwise.")}
-        assert own <= PACKAGES[folder], f"{file} imports {own - PACKAGES[folder]}"
+        imported_rooms = {module.split(".")[1] for module in imported(file) if module.startswith("branchwise.")}
+        assert imported_rooms <= PACKAGES[folder], f"{file} imports {imported_rooms - PACKAGES[folder]}"
 
 
 @pytest.mark.parametrize("folder", ORDERS)
@@ -130,7 +130,7 @@ def test_imports_between_rooms_point_down(root: Path, folder: str) -> None:
                 assert order.index(other) <= order.index(room), f"{file} imports {module}, which lies higher"
 
 
-def test_tests_use_public_names_of_ours(root: Path) -> None:
+def test_tests_use_public_names(root: Path) -> None:
     """Neither imported nor read of a module, nor replaced in one."""
     for file in (root / "tests").rglob("*.py"):
         tree = ast.parse(file.read_text())
@@ -183,22 +183,22 @@ def test_no_folder_holds_more_than_dozen_modules(root: Path) -> None:
             assert len(modules) <= MAX_MODULES, f"{folder} holds {len(modules)} modules"
 
 
-def test_every_room_says_what_it_is_for(root: Path) -> None:
+def test_packages_have_docstrings(root: Path) -> None:
     for package in ("analysis", "trainables", "platform/orchestration", "branchwise"):
         for door in (root / package).rglob("__init__.py"):
             assert len(ast.get_docstring(ast.parse(door.read_text())) or "") > 40, f"{door} does not say"
 
 
-def test_orchestration_and_analysis_know_no_word_of_dash(root: Path) -> None:
-    words = ("trainables.dash", "rho", "relative_gap", "gap_mse", "mse_cond", "cos_delta", "curriculum", "guidance")
+def test_orchestration_and_analysis_do_not_mention_dash(root: Path) -> None:
+    forbidden = ("trainables.dash", "rho", "relative_gap", "gap_mse", "mse_cond", "cos_delta", "curriculum", "guidance")
     for folder in ("platform/orchestration", "analysis"):
         for file in (root / folder).rglob("*.py"):
             tokens = set(ast.dump(ast.parse(file.read_text())).replace("'", " ").split())
-            matches = [word for word in words if word in tokens or any(f".{word}" in token for token in tokens)]
+            matches = [name for name in forbidden if name in tokens or any(f".{name}" in token for token in tokens)]
             assert not matches, f"{file} says {matches}"
 
 
-def test_one_file_of_trainables_knows_ray(root: Path) -> None:
+def test_single_trainables_module_imports_ray(root: Path) -> None:
     for file in (root / "trainables").rglob("*.py"):
         if file.name != "ray_worker.py":
             assert not any(module.split(".")[0] == "ray" for module in imported(file)), file
@@ -209,7 +209,7 @@ def test_what_plan_needs_of_dash_knows_no_torch(root: Path) -> None:
         assert not any(module.split(".")[0] in ("torch", "diffusers") for module in imported(file)), file
 
 
-def test_platform_shadows_nothing(root: Path) -> None:
+def test_platform_shadows_no_module(root: Path) -> None:
     assert not (root / "platform/__init__.py").exists()
     for file in (root / "platform").glob("*.py"):
         assert file.stem not in sys.stdlib_module_names, file

@@ -52,7 +52,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Results with one finished run, called smoke."""
     folder = tmp_path_factory.mktemp("measured")
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    settings = [word for item in SHORT for word in ("--set", item)]
+    settings = [text for item in SHORT for text in ("--set", item)]
     code, output = run_script(
         "run_sweep.py", "--space", ROOT / "search_spaces/smoke.yaml", "--storage", folder, *settings
     )
@@ -66,7 +66,7 @@ def measured(storage: Path, *arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.long(120)
-def test_sweeps_own_settings_give_sweeps_own_numbers(storage: Path) -> None:
+def test_sweep_settings_reproduce_sweep_numbers(storage: Path) -> None:
     table = (storage / "smoke/arms.parquet").read_bytes()
     code, output = measured(storage)
     assert code == 0, output
@@ -78,12 +78,12 @@ def test_sweeps_own_settings_give_sweeps_own_numbers(storage: Path) -> None:
         assert actual[column].equals(reference[column]), column
     assert (storage / "smoke/arms.parquet").read_bytes() == table
 
-    began = time.monotonic()
+    started = time.monotonic()
     code, output = measured(storage)
     assert code == 0, output
     assert "to measure  0 of 7" in output
     assert "Ray" not in output
-    assert time.monotonic() - began < patience(60)
+    assert time.monotonic() - started < patience(60)
 
 
 @pytest.mark.long(200)
@@ -125,8 +125,8 @@ def test_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> N
         assert sorted(item.run.arms["arm"]) == ["base-b0", "base-b1", "full-b0", "full-b1"]
         assert item.run.arms["teacher_value"].notna().all()
     page = (storage / "smoke/report/index.html").read_text()
-    for word in ("Further evaluations", "Does it hold under another evaluation?", "The best setting of each cell"):
-        assert word in page
+    for text in ("Further evaluations", "Does it hold under another evaluation?", "The best setting of each cell"):
+        assert text in page
     assert (storage / "smoke/report/measured_guidance.svg").is_file()
     assert (storage / "smoke/report/measured_sampler_steps.svg").is_file()
     message = json.loads((storage / "smoke/report/ablation.json").read_text())["measures"]
@@ -158,7 +158,7 @@ def test_features_of_classifier_and_of_function_of_users(
 
 @pytest.mark.long(30)
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected_texts"),
     [
         (["--run", "nothing"], ["--run nothing", "there are: smoke"]),
         (["--arms", "half"], ["--arms half", "base"]),
@@ -185,7 +185,7 @@ def test_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    words: list[str],
+    expected_texts: list[str],
 ) -> None:
     (tmp_path / "own_features.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -195,13 +195,13 @@ def test_refused(
     assert measure.main([*given, "--storage", str(storage)]) == 2
     output = capsys.readouterr().err.strip()
     assert len(output.splitlines()) == 1, output
-    for word in words:
-        assert word in output, output
+    for text in expected_texts:
+        assert text in output, output
     assert sorted(str(path) for path in storage.rglob("*")) == before
 
 
 @pytest.mark.long(5)
-def test_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_modified_student_is_refused(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = storage / "smoke/students/full-b1/config.json"
     content = file.read_bytes()
     file.write_bytes(content.replace(b"8", b"9", 1))
@@ -214,7 +214,7 @@ def test_altered_student_is_refused(storage: Path, capsys: pytest.CaptureFixture
     assert "config.json is damaged" in output
 
 
-def test_trainable_that_cannot_measure_again_says_so(
+def test_remeasurement_unsupported_by_trainable(
     sweep: object, surface_space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from branchwise.orchestration.run_folder.plan_file import write_plan

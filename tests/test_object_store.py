@@ -63,8 +63,8 @@ def ray_of_bucket(bucket: str) -> Iterator[None]:
 
 @pytest.mark.slow(45)
 @pytest.mark.usefixtures("ray_of_bucket")
-def test_sweep_in_bucket(bucket: str, sweep_here: Callable[..., tuple[int, str]], surface_space: Path) -> None:
-    code, output = sweep_here("--space", surface_space, "--storage", bucket, "--set", "design.blocks=2")
+def test_sweep_in_bucket(bucket: str, sweep_in_process: Callable[..., tuple[int, str]], surface_space: Path) -> None:
+    code, output = sweep_in_process("--space", surface_space, "--storage", bucket, "--set", "design.blocks=2")
     assert code == 0, output
     assert f"{bucket}/surface-ablation/report/index.html" in output
     run = Storage(f"{bucket}/surface-ablation")
@@ -77,7 +77,7 @@ def test_sweep_in_bucket(bucket: str, sweep_here: Callable[..., tuple[int, str]]
 
     run.write_json("arms/full-b0.json", {**run.read_json("arms/full-b0.json"), "status": "failed"})
     run.write("arms/base-b1.json", b"{")
-    code, output = sweep_here("--resume", "surface-ablation", "--storage", bucket)
+    code, output = sweep_in_process("--resume", "surface-ablation", "--storage", bucket)
     assert code == 0, output
     assert "16 have a result already, 2 to run" in output
     assert "arms/base-b1.json; the arm runs again" in output

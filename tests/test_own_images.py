@@ -38,7 +38,7 @@ def test_from_folder_to_report(
     result = load_space(space).spec
     assert result.data.image_shape == (1 if grey else 3, side, side)
     assert (result.data.classes, result.features) == (6, "classifier")
-    options = [word for item in QUICK for word in ("--set", item)]
+    options = [expected for item in QUICK for expected in ("--set", item)]
     code, output = sweep("--space", space, "--storage", tmp_path / "runs", *options, timeout=500)
     assert code == 0, output
     arms = pd.read_parquet(tmp_path / "runs/pictures/arms.parquet")
@@ -54,7 +54,7 @@ def test_from_folder_to_report(
     assert "Efficiency" in page
 
 
-def test_all_that_is_wrong_with_folder_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_problems_of_folder_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, count in (("cats", 6), ("dogs", 2)):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(count):
@@ -68,7 +68,7 @@ def test_all_that_is_wrong_with_folder_is_told_at_once(tmp_path: Path, capsys: p
     assert not (tmp_path / "space.yaml").exists()
 
 
-def test_sizes_and_colours_are_found_by_looking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sizes_and_colours_are_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one", "two"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(5):
@@ -79,12 +79,12 @@ def test_sizes_and_colours_are_found_by_looking(tmp_path: Path, capsys: pytest.C
     assert "exists already" in capsys.readouterr().err
 
 
-def test_all_that_is_wrong_with_space_is_told_at_once(surface_space: Path) -> None:
+def test_all_problems_of_space_are_listed(surface_space: Path) -> None:
     text = surface_space.read_text().replace("steps: 4", "steps: 0, seconds_per_step: fast, stesp: 1")
     with pytest.raises(UserError) as raised:
         parse_space("space.yaml", text.encode())
-    for word in ("train.steps", "train.seconds_per_step", "train.stesp: unknown key; did you mean steps?"):
-        assert word in str(raised.value)
+    for expected in ("train.steps", "train.seconds_per_step", "train.stesp: unknown key; did you mean steps?"):
+        assert expected in str(raised.value)
     net = "{channels: [8, 8, 8, 8, 8], norm_groups: 4}"
     many = f"""
 name: many
@@ -96,11 +96,11 @@ design: {{components: {{anchor: {{off: {{anchor_weight: 0}}}}}}}}
 """
     with pytest.raises(UserError) as raised:
         parse_space("many.yaml", many.encode())
-    for word in ("cannot halve 8 pixels", "trains no unconditional branch", "10 is too few"):
-        assert word in str(raised.value)
+    for expected in ("cannot halve 8 pixels", "trains no unconditional branch", "10 is too few"):
+        assert expected in str(raised.value)
 
 
-def test_what_space_lacks_is_said_and_fetched_only_on_request(
+def test_missing_data_is_fetched_only_on_request(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))

@@ -47,7 +47,7 @@ def test_script_and_function_of_page_run(root: Path, tmp_path: Path, sweep: Swee
     assert table["full"] - table["base"] == pytest.approx(0.1)
 
 
-def test_every_key_of_command_is_in_page(root: Path) -> None:
+def test_page_lists_all_command_keys(root: Path) -> None:
     from branchwise.trainables.command.settings import Command
 
     page = (root / "docs/own-script.md").read_text()
@@ -81,5 +81,5 @@ def test_quick_start_of_readme_is_short_and_right(root: Path, tmp_path: Path) ->
     assert full.result.values["value"] - base.result.values["value"] == pytest.approx(0.1)
     for line in lines:
         if line.startswith("branchwise "):
-            command, *words = line.partition("#")[0].split()[1:]
-            parser_of(command).parse_args(words)
+            command, *arguments = line.partition("#")[0].split()[1:]
+            parser_of(command).parse_args(arguments)

@@ -68,11 +68,11 @@ def installed(wheel: Path) -> Path:
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=200)
+    return subprocess.run([str(argument) for argument in command], cwd=cwd, capture_output=True, text=True, timeout=200)
 
 
 @pytest.mark.long(60)
-def test_nothing_but_branchwise_is_installed(wheel: Path) -> None:
+def test_only_branchwise_is_installed(wheel: Path) -> None:
     names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"branchwise"}
     files = set(zipfile.ZipFile(wheel).namelist())
@@ -97,8 +97,8 @@ def test_from_script_to_plan_without_ray(installed: Path, tmp_path: Path) -> Non
         "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float, default=0.1)\n"
         "parser.add_argument('--ema', action='store_true')\nparser.add_argument('--seed', type=int)\n"
     )
-    begun = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
-    assert begun.returncode == 0, begun.stderr
+    has_started = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
+    assert has_started.returncode == 0, has_started.stderr
     rerun = run(installed / "branchwise", "init", "train.py", cwd=tmp_path)
     assert (rerun.returncode, rerun.stderr) == (2, "branchwise init: train.yaml exists already; choose another --out\n")
     planned = run(installed / "branchwise", "run", "train.yaml", "--dry-run", cwd=tmp_path)
@@ -110,7 +110,7 @@ def test_from_script_to_plan_without_ray(installed: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "results").exists()
 
 
-def test_requirements_and_extras_say_same(root: Path) -> None:
+def test_requirements_match_extras(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = {*project["dependencies"], *extras["analysis"], *extras["run"], *extras["dash"]} - {"branchwise[run]"}
@@ -118,14 +118,14 @@ def test_requirements_and_extras_say_same(root: Path) -> None:
     assert declared == {line for line in lines if line}
 
 
-def test_every_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
     assert all(name in output for name in COMMANDS)
     for name in COMMANDS:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             main([name, "--help"])
-        assert ended.value.code == 0, name
+        assert exit_info.value.code == 0, name
         assert capsys.readouterr().out.startswith(f"usage: branchwise {name} ")
     assert main(["runn"]) == 2
     assert capsys.readouterr().err == "branchwise: runn: unknown command; did you mean run?\n"

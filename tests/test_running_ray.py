@@ -13,24 +13,24 @@ Sweep = Callable[..., tuple[int, str]]
 pytestmark = [pytest.mark.slow(20), pytest.mark.usefixtures("ray_session")]
 
 
-def test_names_are_free_or_refused(sweep_here: Sweep, surface_space: Path, tmp_path: Path) -> None:
+def test_names_are_free_or_refused(sweep_in_process: Sweep, surface_space: Path, tmp_path: Path) -> None:
     arguments = ("--space", surface_space, "--storage", tmp_path, "--set", "design.blocks=1")
-    code, output = sweep_here(*arguments)
+    code, output = sweep_in_process(*arguments)
     assert code == 0, output
     run = tmp_path / "surface-ablation"
     before = (run / "arms.parquet").read_bytes()
-    code, output = sweep_here(*arguments)
+    code, output = sweep_in_process(*arguments)
     assert code == 0, output
     assert (tmp_path / "surface-ablation-2/arms.parquet").exists()
     assert (run / "arms.parquet").read_bytes() == before
-    code, output = sweep_here(*arguments, "--name", "surface-ablation")
+    code, output = sweep_in_process(*arguments, "--name", "surface-ablation")
     assert code == 2
     assert "exists already" in output
 
 
-def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_in_process: Sweep, root: Path, tmp_path: Path) -> None:
     space, storage = root / "search_spaces/smoke.yaml", tmp_path / "runs"
-    code, output = sweep_here(
+    code, output = sweep_in_process(
         "--space", space, "--storage", storage, "--set", "teacher.lr=1e30", "--set", "resources.max_retries=0"
     )
     assert code == 3, output
@@ -41,12 +41,12 @@ def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_here: Sweep, roo
     assert "in train_teacher" in log.read_text()
 
 
-def test_data_sets_run_as_one_sweep(sweep_here: Sweep, tmp_path: Path) -> None:
+def test_data_sets_run_as_one_sweep(sweep_in_process: Sweep, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(
         "{name: two, trainable: surface, train: {steps: 3}, teacher: {steps: 3}, design: {blocks: 2, components: "
         "{anchor: {off: {anchor_weight: 0}}}, across: {task: {short: {teacher.steps: 3}, long: {teacher.steps: 6}}}}}"
     )
-    code, output = sweep_here("--space", tmp_path / "space.yaml", "--storage", tmp_path)
+    code, output = sweep_in_process("--space", tmp_path / "space.yaml", "--storage", tmp_path)
     assert code == 0, output
     arms = pd.read_parquet(tmp_path / "two/arms.parquet").set_index(["across.task", "cell", "block"])
     assert arms["status"].eq("done").all()

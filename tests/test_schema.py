@@ -16,7 +16,7 @@ from branchwise.orchestration.space import load_space
 
 ROOT = Path(__file__).resolve().parents[1]
 SPACES = [*sorted((ROOT / "search_spaces").glob("*.yaml")), *sorted((ROOT / "examples").glob("*/space.yaml"))]
-RENEW = "renew it: python platform/space_schema.py {0} > search_spaces/schemas/{0}.json"
+REGENERATE = "renew it: python platform/space_schema.py {0} > search_spaces/schemas/{0}.json"
 
 
 def tree_of(file: Path) -> Any:
@@ -26,12 +26,12 @@ def tree_of(file: Path) -> Any:
 @pytest.mark.parametrize("trainable", ["dash", "command"])
 def test_schemas_are_those_of_code(trainable: str) -> None:
     stored = json.loads((ROOT / f"search_spaces/schemas/{trainable}.json").read_text())
-    assert stored == json.loads(json.dumps(schema_of(trainable))), RENEW.format(trainable)
+    assert stored == json.loads(json.dumps(schema_of(trainable))), REGENERATE.format(trainable)
     jsonschema.Draft202012Validator.check_schema(stored)
 
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_every_space_names_its_schema_and_keeps_it(file: Path) -> None:
+def test_spaces_name_and_follow_their_schema(file: Path) -> None:
     named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", file.read_text())
     tree = tree_of(file)
     if ":" in tree.get("trainable", ""):  # of a function of the user's own there is none to name
@@ -58,7 +58,7 @@ def test_what_space_may_not_hold_fails(wrong: dict[str, Any]) -> None:
         jsonschema.validate({**tree, **wrong}, schema)
 
 
-def test_schema_of_one_space_knows_its_settings() -> None:
+def test_schema_lists_settings_of_space() -> None:
     file = ROOT / "examples/digits/space.yaml"
     schema, tree = schema_of("command", load_space(file)), tree_of(file)
     jsonschema.validate(tree, schema)

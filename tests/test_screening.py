@@ -91,11 +91,11 @@ def test_main_effects_are_those_of_numpy_and_scipy(findings: Findings) -> None:
     holm = np.maximum.accumulate([min(1.0, (11 - i) * p) for i, p in enumerate(ordered)])
     for row in findings.headline.rows:
         assert row.p_holm == pytest.approx(float(holm[ordered.index(adjusted[row.component])]))
-        assert not row.shapley.known
-        assert not row.share.known
+        assert not row.shapley.has_value
+        assert not row.share.has_value
 
 
-def test_what_is_active_survives_and_claims_are_judged(findings: Findings) -> None:
+def test_active_components_survive_screening(findings: Findings) -> None:
     significant = {row.component for row in findings.headline.rows if row.p_holm <= 0.05}
     assert {"c1", "c2", "c3"} <= significant
     assert findings.headline.rows[2].effect.value < 0, "x3 harms"
@@ -110,7 +110,7 @@ def test_chain_is_sum_of_its_interactions(findings: Findings) -> None:
     assert chain.interaction.low < 0.1 < chain.interaction.high
 
 
-def test_report_says_what_cannot_be_told_apart(screened: Path) -> None:
+def test_report_names_aliased_effects(screened: Path) -> None:
     report = screened / "report"
     text = (report / "ablation.md").read_text()
     assert "c1:c2 + c9:c10" in text
@@ -186,7 +186,7 @@ def test_what_screening_cannot_do_is_refused(overrides: list[str], expected: lis
     assert all(part in str(refusal.value) for part in expected)
 
 
-def test_three_components_or_twenty_one_are_refused() -> None:
+def test_bad_component_counts_are_refused() -> None:
     parts = [f"c{i}: {{off: {{parts.x{1 + i % 20}: false}}}}" for i in range(21)]
     for some, expected in ((parts[:3], "at least 4"), (parts, "21 components; at most 20")):
         text = f"name: s\ntrainable: surface\ndesign: {{kind: screening, components: {{{', '.join(some)}}}}}\n"
@@ -202,14 +202,14 @@ def test_follow_up_is_factorial_of_survivors_on_fresh_seeds(storage: Storage, sc
     assert len(arms) == 4 * 5
     assert {arm.seed for arm in arms} == {5, 6, 7, 8, 9}
     parts = {arm.cell: arm.spec.parts.model_dump() for arm in arms}
-    held = [parts["full"][f"x{i}"] for i in (2, *range(4, 11))]
-    assert held == [others == "full"] * 8
+    constants = [parts["full"][f"x{i}"] for i in (2, *range(4, 11))]
+    assert constants == [others == "full"] * 8
     assert parts["full"]["x1"]
     assert not parts["base"]["x3"]
     assert parse_space("space.yaml", space.resolved().encode()) == space
 
 
-def test_two_stages_in_one_report(storage: Storage, screened: Path) -> None:
+def test_two_stages_in_report(storage: Storage, screened: Path) -> None:
     space = follow_up_space(storage, screened.name, ["c1", "c3", "c5"], overrides=["design.claims=[c1.shapley > 0]"])
     folder = carry_out(space, storage)
     build_report([folder])
@@ -262,14 +262,14 @@ def test_follow_up_refusals(storage: Storage, screened: Path, tmp_path: Path) ->
         follow_up_space(storage_at(tmp_path), "other")
 
 
-def test_follow_up_from_python_refuses_in_same_words(tmp_path: Path) -> None:
+def test_follow_up_from_python_has_same_messages(tmp_path: Path) -> None:
     with pytest.raises(bw.InputError, match="run absent: no such run"):
         bw.follow_up("absent", storage=tmp_path)
     with pytest.raises(bw.InputError, match="others: 'half' is not allowed"):
         bw.follow_up("absent", others="half", storage=tmp_path)
 
 
-def test_claim_is_not_judged_where_lost_block_leaves_four(tmp_path: Path) -> None:
+def test_claim_is_untested_with_four_blocks(tmp_path: Path) -> None:
     space = space_of("faults={diverge: [2]}", "design.claims=[c1.effect > 5%]")
     findings = analyse(load_run(carry_out(space, storage_at(tmp_path))))
     (claim,) = findings.verdicts
@@ -284,19 +284,19 @@ def test_parts_of_surface_that_do_not_exist_are_refused() -> None:
             space_of(f"effects={wrong}")
 
 
-def test_lost_run_leaves_what_can_be_estimated(tmp_path: Path) -> None:
+def test_failed_run_keeps_estimable_effects(tmp_path: Path) -> None:
     first = carry_out(space_of(), storage_at(tmp_path / "one"), lose=["full-b0"])
     rows = analyse(load_run(first)).headline.rows
-    assert all(row.effect.known for row in rows)
+    assert all(row.effect.has_value for row in rows)
     missing = carry_out(space_of(), storage_at(tmp_path / "all"), lose=[f"full-b{b}" for b in range(5)])
     findings = analyse(load_run(missing))
-    assert not any(row.effect.known for row in findings.headline.rows)
+    assert not any(row.effect.has_value for row in findings.headline.rows)
     assert any("Without a finished arm in full no main effect" in note for note in findings.notes)
     build_report([missing])
 
 
 @pytest.mark.parametrize("kind", ["leave_one_out", "add_one_in"])
-def test_one_at_time_with_many_components(kind: str, tmp_path: Path) -> None:
+def test_single_factor_design_with_many_components(kind: str, tmp_path: Path) -> None:
     """Twelve of the parts; the family is the twelve effects that the design estimates, and no Shapley value."""
     components = {f"part_{i}": {"off": {f"parts.x{i}": False}} for i in range(1, 13)}
     design = {"kind": kind, "components": components, "blocks": 5, "claims": [f"part_1.{kind} > 0"]}
@@ -312,7 +312,7 @@ def test_one_at_time_with_many_components(kind: str, tmp_path: Path) -> None:
     y = arms.assign(y=-np.log(arms["value"])).pivot_table(index="block", columns="cell", values="y")
     pair = ("full", "without_part_1") if kind == "leave_one_out" else ("part_1", "base")
     assert first.effect.p == pytest.approx(float(stats.ttest_rel(y[pair[0]], y[pair[1]]).pvalue))
-    assert all(row.effect.known for row in others)
+    assert all(row.effect.has_value for row in others)
     build_report([folder])
     assert (folder / "report/attribution.svg").is_file()
 
@@ -328,4 +328,4 @@ def test_fifty_components_plan_in_no_time() -> None:
         assert len(names) == len(set(names)) == cells
         assert created.grid().corners == ()
         assert not created.grid().is_fraction
-    assert not Grid(factors=tuple(Factor(name=f"c{i}") for i in range(50)), planned=frozenset()).whole
+    assert not Grid(factors=tuple(Factor(name=f"c{i}") for i in range(50)), planned=frozenset()).is_complete

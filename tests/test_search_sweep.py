@@ -53,7 +53,7 @@ resources: {max_retries: 0}
 
 
 @pytest.mark.slow(45)
-def test_killed_search_goes_on_with_same_quotas(tmp_path: Path) -> None:
+def test_killed_search_resumes_with_same_quotas(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(TUNED)
     storage = tmp_path / "storage"
     run = storage / "tuned"
@@ -80,7 +80,7 @@ def test_killed_search_goes_on_with_same_quotas(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_and_failed_arms_are_told_apart(sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_stopped_and_failed_arms_are_distinguished(sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(STOPPED)
     code, output = sweep("--space", tmp_path / "space.yaml", "--storage", tmp_path)
     assert code == 3, output

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from branchwise.orchestration.errors import StorageLostError
+from branchwise.orchestration.errors import StorageUnavailableError
 from branchwise.orchestration.run_folder import lock
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -41,27 +41,29 @@ def fill(folder: Path) -> None:
             return
 
 
-def test_full_storage_is_refused_before_anything_starts(sweep_here: Sweep, surface_space: Path, small: Path) -> None:
+def test_full_storage_is_refused_before_anything_starts(
+    sweep_in_process: Sweep, surface_space: Path, small: Path
+) -> None:
     fill(small)
-    code, output = sweep_here("--space", surface_space, "--storage", small)
+    code, output = sweep_in_process("--space", surface_space, "--storage", small)
     assert code == 2
     assert "cannot be written: No space left on device" in output
     assert "Traceback" not in output
 
 
 def test_read_only_storage_is_refused_before_anything_starts(
-    sweep_here: Sweep, surface_space: Path, small: Path
+    sweep_in_process: Sweep, surface_space: Path, small: Path
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small], check=True)
-    code, output = sweep_here("--space", surface_space, "--storage", small)
+    code, output = sweep_in_process("--space", surface_space, "--storage", small)
     assert code == 2
     assert "cannot be written: Read-only file system" in output
     assert "Traceback" not in output
-    assert sweep_here("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
+    assert sweep_in_process("--space", surface_space, "--storage", small, "--dry-run")[0] == 0
 
 
-def test_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+def test_holder_detects_unavailable_storage(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.01)
     monkeypatch.setattr(lock, "LEASE_SECONDS", 2)  # longer than a busy machine may keep a thread waiting
     with lock.hold(storage_at(small / "run")) as lease:
         time.sleep(2.2)
@@ -71,7 +73,7 @@ def test_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytes
             time.sleep(0.001)
         lease.check()  # for a moment it may be full
         time.sleep(2.2)
-        with pytest.raises(StorageLostError, match="No space left on device"):
+        with pytest.raises(StorageUnavailableError, match="No space left on device"):
             lease.check()
         (small / "filling").unlink()
         time.sleep(1)
@@ -79,14 +81,14 @@ def test_holder_notices_that_its_storage_is_lost(small: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow(55)
-def test_disk_that_fills_ends_sweep_and_it_goes_on_when_there_is_room(
+def test_full_disk_stops_sweep_and_resume_continues(
     surface_space: Path, small: Path, root: Path, tmp_path: Path
 ) -> None:
     # The minute for which a storage may fail is cut short; the rest is the command line.
     program = (
         "import sys, run_sweep; sys.argv[0] = 'platform/run_sweep.py'; "
         "from branchwise.orchestration.run_folder import lock; "
-        "lock.RENEW_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
+        "lock.REFRESH_SECONDS, lock.LEASE_SECONDS = 0.5, 3"
     )
     command = [sys.executable, "-c", f"{program}; sys.exit(run_sweep.main(sys.argv[1:]))", "--storage", str(small)]
     environment = os.environ | {"PYTHONPATH": str(root / "platform")}

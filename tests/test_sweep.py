@@ -21,7 +21,7 @@ Sweep = Callable[..., tuple[int, str]]
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_dry_run_tells_plan_and_writes_nothing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
+def test_dry_run_prints_plan_without_writing(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", "--dry-run")
     assert code == 0
     assert "27 = (8 cells + 1 baselines (scratch)) x 3 blocks" in output
@@ -44,11 +44,11 @@ def test_dry_run_tells_plan_and_writes_nothing(sweep: Sweep, surface_space: Path
         ["--spcae", "{space}"],
     ],
 )
-def test_bad_arguments_exit_with_2_and_write_nothing(
-    sweep_here: Sweep, surface_space: Path, tmp_path: Path, arguments: list[str]
+def test_bad_arguments_exit_with_2_without_writing(
+    sweep_in_process: Sweep, surface_space: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
     given = [argument.format(space=surface_space) for argument in arguments]
-    code, output = sweep_here(*given, "--storage", tmp_path / "runs")
+    code, output = sweep_in_process(*given, "--storage", tmp_path / "runs")
     assert code == 2, output
     assert output.strip()
     assert "Traceback" not in output
@@ -77,9 +77,7 @@ def test_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_sp
 
 
 @pytest.mark.slow
-def test_arms_that_fail_or_diverge_are_shown_and_rest_is_reported(
-    sweep: Sweep, surface_space: Path, tmp_path: Path
-) -> None:
+def test_failed_and_diverged_arms_are_reported(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
     # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then again alone.
     faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
     options = ["--set", "resources={max_retries: 0, arms_per_trial: 9}"]
@@ -122,22 +120,22 @@ def test_report_lives_while_sweep_runs(
     surface_space.write_text(surface_space.read_text().replace("trainable: surface", "trainable: patient_surface"))
     arms = ("--set", "resources.arms_per_trial=3")
     process = start_sweep("--space", surface_space, "--storage", tmp_path, "--name", "run", *arms)
-    report, seen = tmp_path / "run/report", ""
-    while not seen and process.poll() is None:
+    report, page = tmp_path / "run/report", ""
+    while not page and process.poll() is None:
         time.sleep(0.2)
         if (report / "index.html").is_file():
-            seen = (report / "index.html").read_text()
+            page = (report / "index.html").read_text()
             stored = json.loads((report / "ablation.json").read_text())
             (tmp_path / "seen").touch()
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert "the interim report failed" not in output
     assert "Interim report, renewed at every finished block: " in output
-    assert "Interim report" in seen
-    assert re.search(r"[12] of 3 finished", seen)
-    assert "uncond_branch.share &gt; 0.60" in seen
-    assert 'id="table-claims"' not in seen
-    assert 'http-equiv="refresh"' in seen
+    assert "Interim report" in page
+    assert re.search(r"[12] of 3 finished", page)
+    assert "uncond_branch.share &gt; 0.60" in page
+    assert 'id="table-claims"' not in page
+    assert 'http-equiv="refresh"' in page
     assert stored == {"format": 2, "interim": True, "runs": ["run"]}
     final = (report / "index.html").read_text()
     assert "Interim" not in final
@@ -147,7 +145,7 @@ def test_report_lives_while_sweep_runs(
 
 
 @pytest.mark.slow(65)
-def test_interrupted_sweep_keeps_its_arms_and_goes_on(
+def test_interrupted_sweep_keeps_arms_and_resumes(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:
     storage = tmp_path / "runs"
@@ -184,18 +182,18 @@ def test_interrupted_sweep_keeps_its_arms_and_goes_on(
         assert (arms / name).stat().st_mtime_ns == written, f"{name} ran again"
 
 
-def test_plan_is_held_against_this_machine_only_when_it_runs_here(
-    sweep_here: Sweep, surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_plan_is_checked_only_on_local_machine(
+    sweep_in_process: Sweep, surface_space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     large = ("--space", surface_space, "--storage", tmp_path / "runs", "--set", "resources.cpus_per_trial=4096")
-    code, output = sweep_here(*large)
+    code, output = sweep_in_process(*large)
     assert (code, len(output.splitlines())) == (2, 1), output
-    code, output = sweep_here(*large, "--dry-run")
+    code, output = sweep_in_process(*large, "--dry-run")
     assert code == 2
     assert "not here" in output
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as within a Ray job, whose driver may have a small machine
-    code, output = sweep_here(*large, "--dry-run")
+    code, output = sweep_in_process(*large, "--dry-run")
     assert code == 0
     assert "not here" not in output
     assert not (tmp_path / "runs").exists()

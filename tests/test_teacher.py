@@ -48,7 +48,7 @@ design:
 
 
 @pytest.mark.long(100)
-def test_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> None:
+def test_sweep_killed_in_second_teacher_resumes(tmp_path: Path) -> None:
     space, storage = tmp_path / "space.yaml", tmp_path / "runs"
     space.write_text(TRAINED)
     log = storage.with_suffix(".log")
@@ -75,7 +75,7 @@ def test_sweep_killed_in_its_second_teacher_goes_on_there(tmp_path: Path) -> Non
         assert details[row.teacher]["steps"] == steps
         assert row.teacher_value == pytest.approx(19.0 * (1 + 1 / steps))
     manifest = json.loads((storage / "taught/manifest.json").read_text())
-    assert [one["cells"] for one in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
+    assert [teacher["cells"] for teacher in manifest["teachers"]] == [["full", "short_teacher"], ["anchor", "base"]]
     report = json.loads((storage / "taught/report/ablation.json").read_text())
     assert {"teacher", "teacher of anchor, base"} <= {row["cell"] for row in report["cells"]}
     assert [claim["verdict"] for claim in report["claims"]] == ["supported"]
@@ -130,7 +130,7 @@ def test_teacher_chooses_guidance_before_its_students_train(sweep: Sweep, root: 
         "evaluate.at_steps": "[10, 20]",
         "design.blocks": "1",
     }
-    overrides = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    overrides = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     code, output = sweep("--space", root / "search_spaces/smoke.yaml", "--storage", storage, *overrides)
     assert code == 0, output
     (teacher,) = json.loads((storage / "smoke/manifest.json").read_text())["teachers"]

@@ -120,7 +120,7 @@ def test_received_run_is_not_resumed_unasked(text: str, folder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("text", [FUNCTION, MODULE, FEATURES])
-def test_dry_run_imports_nothing(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_dry_run_imports_no_user_code(text: str, folder: Path, tmp_path: Path, sweep: Sweep) -> None:
     (folder / "space.yaml").write_text(text)
     code, output = sweep("--space", folder / "space.yaml", "--dry-run")
     assert code == 0, output
@@ -129,7 +129,7 @@ def test_dry_run_imports_nothing(text: str, folder: Path, tmp_path: Path, sweep:
         assert "not imported by a dry run" in output
 
 
-def test_dry_run_still_checks_what_space_tells(folder: Path, sweep: Sweep) -> None:
+def test_dry_run_checks_declared_settings(folder: Path, sweep: Sweep) -> None:
     for wrong, message in (
         (FUNCTION.replace("metric: loss, ", ""), "function.metric"),
         (FUNCTION.replace("blocks: 3", "blocks: x"), "design.blocks"),
@@ -152,7 +152,7 @@ def test_what_this_user_started_is_resumed(surface_space: Path, tmp_path: Path) 
     assert read_plan("run", plan.run, trust=False, dry_run=False)[0] == plan.space
 
 
-def test_edited_run_asks_again(folder: Path, tmp_path: Path, sweep: Sweep) -> None:
+def test_modified_run_requires_new_trust(folder: Path, tmp_path: Path, sweep: Sweep) -> None:
     file = folder / "space.yaml"
     file.write_text(COMMAND)
     plan = plan_new(load_space(file), storage_at(tmp_path / "storage"), "received")

@@ -46,7 +46,7 @@ class FunctionTrainable:
     def __init__(self, function: Callable[..., Any], name: str, settings: Mapping[str, Any]) -> None:
         """Raises TypeError for a function whose parameters cannot be filled."""
         self._function, self._name, self._settings = function, name, settings
-        self._takes = [given for given in GIVEN if given in inspect.signature(function).parameters]
+        self._accepted = [given for given in GIVEN if given in inspect.signature(function).parameters]
         model, self._arguments = _settings_of(function, name)
         default: Any = ... if any(field.is_required() for field in model.model_fields.values()) else model()
         self.Spec = create_model("Spec", __base__=Strict, function=(Options, ...), settings=(model, default))
@@ -89,7 +89,7 @@ class FunctionTrainable:
         }
         try:
             returned = self._function(
-                **self._arguments(arm.spec.settings), **{name: given[name] for name in self._takes}
+                **self._arguments(arm.spec.settings), **{name: given[name] for name in self._accepted}
             )
         except Stopped:
             returned = None
@@ -128,21 +128,25 @@ def _settings_of(
     parameters = inspect.signature(function).parameters
     hints = typing.get_type_hints(function)
     if "settings" not in parameters:
-        own = {key: parameter for key, parameter in parameters.items() if key not in GIVEN}
-        for key, item in own.items():
+        definition = {key: parameter for key, parameter in parameters.items() if key not in GIVEN}
+        for key, item in definition.items():
             if item.default is item.empty:
                 raise TypeError(
                     f"{name}: parameter {key} has no default; each but {', '.join(GIVEN)} is a setting and needs one"
                 )
-        fields: dict[str, Any] = {key: (hints.get(key, type(one.default)), one.default) for key, one in own.items()}
+        fields: dict[str, Any] = {
+            key: (hints.get(key, type(entry.default)), entry.default) for key, entry in definition.items()
+        }
         return create_model("Settings", __config__=_READ_AS_TYPED, **fields), _fields
     kind = hints.get("settings")
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return types.new_class(kind.__name__, (kind,), {}, _configured), lambda settings: {"settings": settings}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         created: type = kind
-        known = typing.get_type_hints(kind)
-        fields = {one.name: (known[one.name], _default(one)) for one in dataclasses.fields(kind) if one.init}
+        hints_by_name = typing.get_type_hints(kind)
+        fields = {
+            entry.name: (hints_by_name[entry.name], _default(entry)) for entry in dataclasses.fields(kind) if entry.init
+        }
         model = create_model(kind.__name__, __config__=_READ_AS_TYPED, **fields)
         return model, lambda settings: {"settings": created(**_fields(settings))}
     raise TypeError(f"{name}: its parameter `settings` must be annotated with a pydantic model or a dataclass")

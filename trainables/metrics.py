@@ -75,7 +75,7 @@ class Declared(Strict):
         """The scale of effects, and why it is that one."""
         if self.scale is not None:
             return self.scale, "as declared"
-        words = re.findall(r"[a-z]+[0-9]*", metric.lower())
+        name_parts = re.findall(r"[a-z]+[0-9]*", metric.lower())
         if self.range is not None:
             low, high = self.range
             if (low, high) in RATE_RANGES:
@@ -83,9 +83,9 @@ class Declared(Strict):
             if low == 0.0 and high is None:
                 return "log", "it has no upper bound and is above 0"
             return "identity", "its range suits neither log nor logit"
-        if any(word in RATES for word in words):
+        if any(part in RATES for part in name_parts):
             return "logit", "by its name it is a rate between 0 and 1; declare `range` or `scale` if it is not"
-        if any(word in POSITIVE for word in words):
+        if any(part in POSITIVE for part in name_parts):
             return "log", "by its name it is above 0; declare `range` or `scale` if it is not"
         return "identity", "nothing is known of its range; declare `range` or `scale` if there is"
 

@@ -29,9 +29,9 @@ class Reporter:
         self._arm, self._context = arm, context
         self._metric, self._rung_metric = metric, rung_metric or metric
         self._sign = -1.0 if primary.direction == "maximize" else 1.0
-        self._begun, self._waiting = time.monotonic(), list(context.rungs)
+        self._started_at, self._waiting = time.monotonic(), list(context.rungs)
         self._rows: list[dict[str, Any]] = []
-        self._stride, self._seen, self._last = 1, 0, 0
+        self._stride, self._count, self._last = 1, 0, 0
         self._rung_value: float | None = None
         context.report({"phase": "train", "step": 0, "steps": 1})  # it runs, even if it never says how far it is
 
@@ -71,16 +71,16 @@ class Reporter:
         self._context.finish(self._arm, self._result("failed", {}, error), None)
 
     def _keep(self, row: dict[str, Any]) -> None:
-        if self._seen % self._stride == 0:
+        if self._count % self._stride == 0:
             self._rows.append(row)
-        self._seen += 1
+        self._count += 1
         if len(self._rows) > MAX_ROWS:
             self._rows, self._stride = self._rows[::2], 2 * self._stride
 
     def _result(
         self, status: Literal["done", "stopped", "diverged", "failed"], values: Mapping[str, Any], error: str = ""
     ) -> Result:
-        seconds = time.monotonic() - self._begun
+        seconds = time.monotonic() - self._started_at
         steps = {"steps": self._last} if self._last else {}
         tables = {"curves": tuple(self._rows)} if self._rows else {}
         named = {"metric": self._metric, **values, **steps, "run_seconds": seconds}

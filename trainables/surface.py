@@ -86,7 +86,7 @@ class Spec(Strict):
     effects: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _known_parts(self) -> Spec:
+    def _check_parts(self) -> Spec:
         for name in self.effects:
             members = name.split(":")
             if not set(members) <= set(PARTS) or len(set(members)) < len(members):
@@ -213,15 +213,15 @@ def _value(arm: Arm, lag: float) -> float:
     off = [name for name in PARTS if not getattr(arm.spec.parts, name)]
     drawn_by = (arm.spec.method.model_dump_json(), *([] if arm.spec.teacher is None else [lag]), *off)
     residual = _normal("residual", arm.seed, *drawn_by) * noise.residual
-    return lag * math.exp(log_value(arm.spec.method) + _worth_of(off, arm) + block + residual)
+    return lag * math.exp(log_value(arm.spec.method) + _effect_of(off, arm) + block + residual)
 
 
-def _worth_of(off: Sequence[str], arm: Arm) -> float:
+def _effect_of(off: Sequence[str], arm: Arm) -> float:
     """By how much the logarithm of the value is higher without these parts."""
     effects: Mapping[str, float] = arm.spec.effects
-    lost = sum(effect for name, effect in effects.items() if not set(off).isdisjoint(name.split(":")))
+    disabled_effects = sum(effect for name, effect in effects.items() if not set(off).isdisjoint(name.split(":")))
     sd: float = arm.spec.noise.effect
-    return lost + sum(_normal("effect", arm.seed, name) * sd for name in off)
+    return disabled_effects + sum(_normal("effect", arm.seed, name) * sd for name in off)
 
 
 def _normal(*key: object) -> float:

@@ -65,10 +65,15 @@ def check_trainable(
         teacher = _teacher(trainable, spec, scratch)
         entire = _run(trainable, [_arm(spec, "one", 0), _arm(spec, "two", 0)], scratch / "whole", teacher)
         for arm, result in entire.results.items():
-            _is_whole(trainable, arm, result)
+            _is_complete(trainable, arm, result)
         _reports(entire.reports)
-        alone = _run(trainable, [_arm(spec, "one", 0)], scratch / "alone", teacher)
-        _same(trainable, alone.results["one"], entire.results["one"], "an arm trains alone as it does in a cohort")
+        single_results = _run(trainable, [_arm(spec, "one", 0)], scratch / "alone", teacher)
+        _same(
+            trainable,
+            single_results.results["one"],
+            entire.results["one"],
+            "an arm trains alone as it does in a cohort",
+        )
         for number, checkpoint in enumerate(entire.checkpoints[:MAX_RESUMES]):
             arms = [_arm(spec, "one", 0), _arm(spec, "two", 0)]
             rerun = _run(trainable, arms, scratch / f"resumed-{number}", teacher, checkpoint)
@@ -155,7 +160,7 @@ def _arm(spec: Any, name: str, seed: int) -> Arm:
     return Arm(name=name, seed=seed, spec=spec)
 
 
-def _context(scratch: Path, message: RecordedCalls, teacher: TrainedTeacher, checkpoint: bytes | None) -> Context:
+def _context(scratch: Path, calls: RecordedCalls, teacher: TrainedTeacher, checkpoint: bytes | None) -> Context:
     scratch.mkdir()
     return Context(
         rank=0,
@@ -166,10 +171,10 @@ def _context(scratch: Path, message: RecordedCalls, teacher: TrainedTeacher, che
         teacher=teacher.folder,
         evaluation=teacher.evaluation,
         evaluation_files=teacher.files,
-        report=message.reports.append,
-        save=message.checkpoints.append,
+        report=calls.reports.append,
+        save=calls.checkpoints.append,
         load=lambda: checkpoint,
-        finish=message.finish,
+        finish=calls.finish,
     )
 
 
@@ -183,7 +188,7 @@ def _run(
     return calls
 
 
-def _is_whole(trainable: Trainable, arm: str, result: Result) -> None:
+def _is_complete(trainable: Trainable, arm: str, result: Result) -> None:
     assert result.status == "done", f"{arm} ended as {result.status}: {result.error}"
     assert math.isfinite(result.values["value"]), f"{arm} has a finite value"
     key = json.loads(result.values["comparability_key"])

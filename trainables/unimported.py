@@ -53,10 +53,10 @@ class UnimportedTrainable:
         if ":" in self._name:
             options = Options.model_validate(self._settings.get("function"))
             return columns(options.metric, options, options.outcomes)
-        known = {column.name for column in OUTCOME}
+        outcome_names = {column.name for column in OUTCOME}
         others = (name.partition("@")[0] for name in self._outcomes)
         return (*OUTCOME, *(Column(name=name, searchable=True, claimable=True)
-                            for name in dict.fromkeys(others) if name not in known))  # fmt: skip
+                            for name in dict.fromkeys(others) if name not in outcome_names))  # fmt: skip
 
     @property
     def LINES(self) -> Sequence[PlotSpec]:  # noqa: N802

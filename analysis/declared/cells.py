@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 FULL = "full"
 BASE = "base"
 TEACHER = "teacher"
-OWN = "own"  # of a search's confirmation: the space's own settings
+DEFAULTS = "own"  # of a search's confirmation: the space's own settings
 
 
 def cell_name(on: Collection[str], components: Sequence[str]) -> str:

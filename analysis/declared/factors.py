@@ -74,7 +74,7 @@ class Grid:
         return frozenset(map(self.name, self.planned))
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every combination was planned."""
         return bool(self.factors) and len(self.planned) == prod(len(factor.levels) for factor in self.factors)
 
@@ -100,7 +100,7 @@ class Grid:
     def is_fraction(self) -> bool:
         """Whether the cells are a regular two-level fraction of resolution IV or more: a part of all combinations in
         which main effects are mixed neither with each other nor with effects of two components."""
-        if self.whole or len(self.factors) < 4 or any(len(factor.levels) != 2 for factor in self.factors):
+        if self.is_complete or len(self.factors) < 4 or any(len(factor.levels) != 2 for factor in self.factors):
             return False
         n = len(self.planned)
         if n & (n - 1) or any(column.bit_count() != n // 2 for column in self.columns):
@@ -141,7 +141,7 @@ class Grid:
             return {self.name(cell): share if cell[at] == level else -share for cell in sorted(self.planned)}
         return self._averaged(name, {level: 1.0, self.factor(name).reference: -1.0})
 
-    def alone(self, name: str) -> str:
+    def only(self, name: str) -> str:
         """The cell with this factor at its full level and every other one at its reference."""
         return self.name(tuple(factor.full if factor.name == name else factor.reference for factor in self.factors))
 

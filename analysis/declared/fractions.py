@@ -46,11 +46,11 @@ def screening_cells(components: int) -> Iterator[tuple[bool, ...]]:
 
     Every generator has a plus sign, so a generated component is off where an odd number of its letters is.
     """
-    words = GENERATORS[components]
-    basic = components - len(words)
+    generators = GENERATORS[components]
+    basic = components - len(generators)
     for run in range(2**basic):
         off = [bool(run >> (basic - 1 - i) & 1) for i in range(basic)]
-        off += [sum(off["ABCDEF".index(letter)] for letter in word) % 2 == 1 for word in words]
+        off += [sum(off["ABCDEF".index(letter)] for letter in generator) % 2 == 1 for generator in generators]
         yield tuple(not item for item in off)
 
 

@@ -91,6 +91,6 @@ def placed(outcome: Outcome, values: FloatArray, arms: Sequence[str]) -> tuple[O
     )
 
 
-def _names(arms: Sequence[str], most: int = 6) -> str:
-    more = len(arms) - most
-    return ", ".join(arms[:most]) + (f" and {more} more" if more > 0 else "")
+def _names(arms: Sequence[str], limit: int = 6) -> str:
+    more = len(arms) - limit
+    return ", ".join(arms[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
+from branchwise.analysis.declared.cells import BASE, DEFAULTS, FULL, TEACHER
 from branchwise.analysis.declared.factors import ON, Factor, cell_of
 from branchwise.analysis.importers.columns import find_column, short_name
 from branchwise.analysis.importers.history.choice import choose_values, is_step
 from branchwise.analysis.importers.levels import factor_of
 from branchwise.analysis.importers.notes import offer, other_settings, unequal_lengths
 from branchwise.analysis.importers.options import BETTER, ImportOptions, suggest
-from branchwise.analysis.importers.run_table import Codes, Mask, RunTable, Words, listed
+from branchwise.analysis.importers.run_table import Categorical, Codes, Mask, RunTable, listed
 from branchwise.analysis.importers.scale import Unit, choose_scale
 from branchwise.analysis.importers.selection import Selected, refuse_doubled, select
 from branchwise.analysis.importers.text.numbers import plain_numbers
@@ -25,9 +25,9 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
-SEED, OWN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made where there is none
+SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made where there is none
 
-OWN_SEEDS = "There is no column of seeds: each run counts as independent of all others."
+INDEPENDENT_RUNS = "There is no column of seeds: each run counts as independent of all others."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
             "cannot be guessed"
         )
     runs = _of_experiment(runs, options.experiment, source)
-    runs, block_name, own_seeds = _with_block(runs, options)
+    runs, block_name, has_run_seeds = _with_block(runs, options)
     if not options.components and not options.claims:
-        known = {block_name, options.value}
+        bound_columns = {block_name, options.value}
         raise RunFolderError(f"{source}: name the columns to compare with --components, or a claim on a fixed "
-                             f"value with --claim 'full.value < 1'; {offer(runs, known)}")  # fmt: skip
+                             f"value with --claim 'full.value < 1'; {offer(runs, bound_columns)}")  # fmt: skip
     components = _components(runs, options, source)
     block = find_column(runs, block_name, "setting", source)
     value = find_column(runs, options.value, "metric", source)
@@ -66,24 +66,25 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
     for name, column in selected.components.items():
         factor, visible = factor_of(name, column, options, source)
         factors.append(factor)
-        levels[name] = column.rename([visible.get(word, word) for word in column.words])
+        levels[name] = column.rename([visible.get(text, text) for text in column.categories])
     selected = replace(selected, components=levels)
     arms = _arms(tuple(factors), selected, block, source)
     cell, order = arms.pop("_cell").to_numpy(), arms.pop("_block").to_numpy()
     refuse_doubled(runs, selected, arms["arm"].to_numpy(dtype=object), used, source)
-    finished = ~selected.lost
+    finished = ~selected.failed
     if not options.paired:
         _refuse_single_runs(arms, finished, source)
     elif components:
         _refuse_unshared(cell, order, block, source)
     unit = choose_scale(selected.values[finished], value, selected.percent, options, source)
     stored = runs.filter(np.isin(np.arange(len(runs)), selected.rows))
-    ended = runs.filter(np.isin(np.arange(len(runs)), selected.rows[finished]))
+    finished_runs = runs.filter(np.isin(np.arange(len(runs)), selected.rows[finished]))
     states = {name for name in runs.names if name == runs.state or re.fullmatch("state|status", name, re.IGNORECASE)}
     ignored = {*used, *states, *filter(None, (runs.run_id, runs.parent))}
-    lengths = [] if is_step(options.at) else unequal_lengths(ended, used)
-    notes = (*selected.notes, *unit.notes, *lengths, *other_settings(stored, cell, order, ignored),
-             *([OWN_SEEDS] if own_seeds else _unlike_blocks(arms, selected.block, block, options)))  # fmt: skip
+    lengths = [] if is_step(options.at) else unequal_lengths(finished_runs, used)
+    block_notes = [INDEPENDENT_RUNS] if has_run_seeds else _unlike_blocks(arms, selected.block, block, options)
+    others = other_settings(stored, cell, order, ignored)
+    notes = (*selected.notes, *unit.notes, *lengths, *others, *block_notes)
     return Arranged(factors=tuple(factors), arms=arms, unit=unit, notes=notes)
 
 
@@ -93,7 +94,7 @@ def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, 
     block = options.block or SEED
     if options.paired or options.block is not None or any(short_name(name) == SEED for name in runs.names):
         return runs, block, False
-    name = OWN_SEED if OWN_SEED not in runs.names else f"{OWN_SEED} of its own"
+    name = RUN_SEED if RUN_SEED not in runs.names else f"{RUN_SEED} of its own"
     numbers = pa.array([str(i) for i in range(len(runs))], pa.string())
     return replace(runs, table=runs.table.append_column(name, numbers)), name, True
 
@@ -115,18 +116,18 @@ def _of_experiment(runs: RunTable, experiment: str | None, source: str) -> RunTa
         return runs
     if runs.experiment is None:
         raise RunFolderError(f"{source}: its runs belong to no named experiment; leave out --experiment")
-    column = runs.words(runs.experiment)
-    if experiment not in column.words:
-        allowed = " or ".join(suggest("--experiment", word) for word in column.words[:10])
+    column = runs.categorical(runs.experiment)
+    if experiment not in column.categories:
+        allowed = " or ".join(suggest("--experiment", text) for text in column.categories[:10])
         raise RunFolderError(f"{source} has no experiment {experiment}; say {allowed}")
-    return runs.filter(column.codes == column.words.index(experiment))
+    return runs.filter(column.codes == column.categories.index(experiment))
 
 
 def _components(runs: RunTable, options: ImportOptions, source: str) -> dict[str, str]:
     """The column of each component by its name: what the user wrote, without an export's prefix if that is enough."""
-    columns = {word: find_column(runs, word, "setting", source) for word in options.components}
-    short = [short_name(word) for word in columns]
-    names = [item if short.count(item) == 1 else word for item, word in zip(short, columns, strict=True)]
+    columns = {text: find_column(runs, text, "setting", source) for text in options.components}
+    short = [short_name(text) for text in columns]
+    names = [item if short.count(item) == 1 else text for item, text in zip(short, columns, strict=True)]
     return dict(zip(names, columns.values(), strict=True))
 
 
@@ -153,10 +154,10 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
     blocks = order[selected.block.codes]
     cells = np.zeros(len(blocks), dtype=np.int64)
     for column in selected.components.values():
-        cells = cells * len(column.words) + column.codes
+        cells = cells * len(column.categories) + column.codes
     firsts, codes = np.unique(cells, return_index=True, return_inverse=True)[1:]
     names = [
-        cell_of(factors, {name: column.words[column.codes[i]] for name, column in selected.components.items()})
+        cell_of(factors, {name: column.categories[column.codes[i]] for name, column in selected.components.items()})
         for i in firsts
     ]
     _refuse_same_names(factors, names, source)
@@ -166,15 +167,15 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
     suffixes = np.array([f"-b{i}" for i in range(int(blocks.max()) + 1)], dtype=object)
     arms["arm"] = arms["cell"].to_numpy(dtype=object) + suffixes[blocks]
     arms["value"] = selected.values
-    arms["status"] = np.where(selected.lost, "failed", "done")
-    errors = np.array([reason or None for reason in selected.reasons.words], dtype=object)
+    arms["status"] = np.where(selected.failed, "failed", "done")
+    errors = np.array([reason or None for reason in selected.reasons.categories], dtype=object)
     arms["error"] = errors[selected.reasons.codes]
     for factor in factors:
         column = selected.components[factor.name]
-        is_on = np.array([word == ON for word in column.words])
-        levels = is_on if factor.is_switch else np.array(column.words, dtype=object)
+        is_on = np.array([text == ON for text in column.categories])
+        levels = is_on if factor.is_switch else np.array(column.categories, dtype=object)
         arms[f"component.{factor.name}"] = levels[column.codes]
-    labels = np.array(selected.block.words, dtype=object)
+    labels = np.array(selected.block.categories, dtype=object)
     arms["seed"] = _seeds(selected.block, blocks)
     arms["block_label"] = labels[selected.block.codes]
     return arms
@@ -183,7 +184,7 @@ def _arms(factors: tuple[Factor, ...], selected: Selected, block: str, source: s
 def _refuse_same_names(factors: tuple[Factor, ...], names: list[str], source: str) -> None:
     """Cells are named by their components and levels, which must not spell the name of another cell."""
     for factor in factors:
-        if factor.name in (BASE, FULL, TEACHER, OWN):
+        if factor.name in (BASE, FULL, TEACHER, DEFAULTS):
             raise RunFolderError(f"{source}: {factor.name} is the name of a cell; rename the component's column")
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
@@ -192,28 +193,28 @@ def _refuse_same_names(factors: tuple[Factor, ...], names: list[str], source: st
         )
 
 
-def _block_order(block: Words, name: str, source: str) -> Codes:
+def _block_order(block: Categorical, name: str, source: str) -> Codes:
     """The number of each seed's block: in the order of the numbers, else of appearance."""
     used = block.used
     if len(used) < 2:
         raise RunFolderError(
             f"{source}: {name} is {used[0]} in every run; an interval takes at least two blocks (seeds)"
         )
-    if all(re.fullmatch(r"-?\d{1,100}", word) for word in used):  # as exact as they are written
+    if all(re.fullmatch(r"-?\d{1,100}", text) for text in used):  # as exact as they are written
         used = tuple(sorted(used, key=int))
     elif numbers := plain_numbers(used):
-        used = tuple(word for _, word in sorted(zip(numbers, used, strict=True)))
-    rank = {word: i for i, word in enumerate(used)}
-    return np.array([rank.get(word, -1) for word in block.words], dtype=np.int64)
+        used = tuple(text for _, text in sorted(zip(numbers, used, strict=True)))
+    rank = {text: i for i, text in enumerate(used)}
+    return np.array([rank.get(text, -1) for text in block.categories], dtype=np.int64)
 
 
-def _seeds(block: Words, blocks: Codes) -> Codes:
+def _seeds(block: Categorical, blocks: Codes) -> Codes:
     """The seeds as whole numbers where all are, else the numbers of their blocks."""
     used = block.used
-    if not all(re.fullmatch(r"-?\d{1,19}", word) and abs(int(word)) <= MAX_INT for word in used):
+    if not all(re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= MAX_INT for text in used):
         return blocks
-    numbers = {word: int(word) for word in used}
-    table = np.array([numbers.get(word, 0) for word in block.words], dtype=np.int64)
+    numbers = {text: int(text) for text in used}
+    table = np.array([numbers.get(text, 0) for text in block.categories], dtype=np.int64)
     return np.asarray(table[block.codes], dtype=np.int64)
 
 
@@ -227,7 +228,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
         )
 
 
-def _unlike_blocks(arms: pd.DataFrame, block: Words, name: str, options: ImportOptions) -> list[str]:
+def _unlike_blocks(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
     """Seeds that one cell alone has, and what blocks stand for where they are no whole numbers."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
@@ -236,7 +237,7 @@ def _unlike_blocks(arms: pd.DataFrame, block: Words, name: str, options: ImportO
         notes.append(f"Blocks are numbered by {name}: {listed(labels, 12)}.")
     pairs = arms.drop_duplicates(["block", "cell"])
     counts = np.bincount(pairs["block"])
-    alone = firsts.loc[counts[firsts["block"]] < 2, "block_label"]
-    if len(alone) and options.paired and options.components:
-        notes.append(f"Seeds that only one cell has add nothing: {listed(alone, 12)}.")
+    single_runs = firsts.loc[counts[firsts["block"]] < 2, "block_label"]
+    if len(single_runs) and options.paired and options.components:
+        notes.append(f"Seeds that only one cell has add nothing: {listed(single_runs, 12)}.")
     return notes

@@ -32,16 +32,16 @@ def short_name(name: str) -> str:
     return name
 
 
-def find_column(runs: RunTable, word: str, role: Role, source: str) -> str:
+def find_column(runs: RunTable, text: str, role: Role, source: str) -> str:
     """The column that `word` means as a setting or as a metric.
 
     A setting comes before a metric of the same name where a setting is meant, and the other way round; then come the
     column of exactly that name, the one without an export's prefix, and the one whose last part is the word. Raises
     RunFolderError where there is none, or more than one.
     """
-    for candidates in _tiers(runs, word, role):
+    for candidates in _tiers(runs, text, role):
         if len(candidates) > 1:
-            raise RunFolderError(f"{source}: {word} could be {listed(candidates)}; write the whole name")
+            raise RunFolderError(f"{source}: {text} could be {listed(candidates)}; write the whole name")
         if candidates:
             (name,) = candidates
             if name in runs.repeated:
@@ -49,18 +49,18 @@ def find_column(runs: RunTable, word: str, role: Role, source: str) -> str:
                     f"{source} has several columns {name} with different values; rename all but one of them"
                 )
             return name
-    raise RunFolderError(f"{source} has no column {word}; {_offer(runs, word)}")
+    raise RunFolderError(f"{source} has no column {text}; {_offer(runs, text)}")
 
 
-def _tiers(runs: RunTable, word: str, role: Role) -> list[list[str]]:
-    plain = word.replace("/", ".")
+def _tiers(runs: RunTable, text: str, role: Role) -> list[list[str]]:
+    plain = text.replace("/", ".")
     named = {name: short_name(name).replace("/", ".") for name in runs.names}
     kinds = {name: kind_of(runs, name) for name in runs.names}
     other: Role = "metric" if role == "setting" else "setting"
     return [
-        [word] if kinds.get(word) == role else [],
+        [text] if kinds.get(text) == role else [],
         [name for name, short in named.items() if short == plain and kinds[name] == role],
-        [word] if word in named else [],
+        [text] if text in named else [],
         [name for name, short in named.items() if short == plain and kinds[name] is None],
         [name for name, short in named.items() if short == plain and kinds[name] == other],
         [name for name, short in named.items() if short.endswith(f".{plain}") and kinds[name] != other],
@@ -68,12 +68,12 @@ def _tiers(runs: RunTable, word: str, role: Role) -> list[list[str]]:
     ]
 
 
-def _offer(runs: RunTable, word: str) -> str:
+def _offer(runs: RunTable, text: str) -> str:
     names = runs.names
     if len(names) <= MAX_OFFERED:
         return f"there are {', '.join(names)}"
     short = {short_name(name).lower(): name for name in names}
-    close = [name for name in names if word.lower() in name.lower()]
-    close += [short[match] for match in difflib.get_close_matches(word.lower(), list(short), n=MAX_OFFERED)]
+    close = [name for name in names if text.lower() in name.lower()]
+    close += [short[match] for match in difflib.get_close_matches(text.lower(), list(short), n=MAX_OFFERED)]
     chosen = list(dict.fromkeys([*close, *names]))[:MAX_OFFERED]
     return f"there are {', '.join(chosen)} and {len(names) - len(chosen)} more"

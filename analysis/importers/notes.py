@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from branchwise.analysis.importers.columns import kind_of
-from branchwise.analysis.importers.run_table import Codes, RunTable, Words, shorten
+from branchwise.analysis.importers.run_table import Categorical, Codes, RunTable, shorten
 from branchwise.analysis.importers.selection import STEPS
 from branchwise.analysis.importers.text.numbers import plain_numbers
 
@@ -23,13 +23,13 @@ def other_settings(runs: RunTable, cell: Codes, block: Codes, used: set[str]) ->
         is_setting = kind_of(runs, name) == "setting"
         if not is_setting and (kind_of(runs, name) == "metric" or not _has_few_values(runs, name, limit)):
             continue
-        words = runs.words(name)
-        count = len(words.used)
-        if count < 2 or (not is_setting and count > limit) or _is_function_of(words.codes, block):
+        column = runs.categorical(name)
+        count = len(column.used)
+        if count < 2 or (not is_setting and count > limit) or _is_function_of(column.codes, block):
             continue  # a result, a constant, or another name of the seed
-        along = _is_function_of(words.codes, cell)
+        along = _is_function_of(column.codes, cell)
         how = "along with the cells, so their effects are its effects as well" if along else "between runs of one cell"
-        notes.append(f"{name} is no component and differs {how}: {_counts(words)}.")
+        notes.append(f"{name} is no component and differs {how}: {_counts(column)}.")
     return notes
 
 
@@ -39,8 +39,8 @@ def unequal_lengths(runs: RunTable, used: set[str]) -> list[str]:
     for name in runs.names:
         if name in used or not _is_step(name):
             continue
-        words = runs.words(name)
-        if len(words.used) > 1 and (numbers := plain_numbers(words.used)):
+        column = runs.categorical(name)
+        if len(column.used) > 1 and (numbers := plain_numbers(column.used)):
             notes.append(
                 f"Runs ended at different {name}, from {min(numbers):g} to {max(numbers):g}: their results are not of "
                 "equally long trainings."
@@ -48,15 +48,15 @@ def unequal_lengths(runs: RunTable, used: set[str]) -> list[str]:
     return notes
 
 
-def offer(runs: RunTable, left_out: set[str]) -> str:
+def offer(runs: RunTable, excluded: set[str]) -> str:
     """The columns that few values make vary, as candidates for components."""
     notes = []
     for name in runs.names:
-        if name in left_out or not _has_few_values(runs, name, min(MAX_VALUES, len(runs) // 2)):
+        if name in excluded or not _has_few_values(runs, name, min(MAX_VALUES, len(runs) // 2)):
             continue
-        words = runs.words(name).used
-        if 2 <= len(words) <= min(MAX_VALUES, len(runs) // 2):
-            notes.append(f"{name} ({', '.join(shorten(word, 40) or 'empty' for word in words)})")
+        column = runs.categorical(name).used
+        if 2 <= len(column) <= min(MAX_VALUES, len(runs) // 2):
+            notes.append(f"{name} ({', '.join(shorten(text, 40) or 'empty' for text in column)})")
     return f"these differ between runs: {'; '.join(notes[:20])}" if notes else "no column differs between runs"
 
 
@@ -76,7 +76,7 @@ def _is_function_of(codes: Codes, groups: Codes) -> bool:
     return len(pairs) == len(np.unique(groups))
 
 
-def _counts(words: Words) -> str:
-    counts = np.bincount(words.codes, minlength=len(words.words))
+def _counts(column: Categorical) -> str:
+    counts = np.bincount(column.codes, minlength=len(column.categories))
     order = np.argsort(-counts, kind="stable")[:4]
-    return ", ".join(f"{shorten(words.words[i], 40) or 'empty'} ({counts[i]})" for i in order if counts[i])
+    return ", ".join(f"{shorten(column.categories[i], 40) or 'empty'} ({counts[i]})" for i in order if counts[i])

@@ -27,25 +27,25 @@ MAX_CELL = 200  # characters of a cell that a message shows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class Categorical:
     """A column as codes into its distinct words, in the order of appearance."""
 
     codes: Codes
-    words: tuple[str, ...]
+    categories: tuple[str, ...]
 
     @cached_property
     def used(self) -> tuple[str, ...]:
         """The words that occur in a row."""
-        present = np.bincount(self.codes, minlength=len(self.words)) > 0
-        return tuple(word for word, is_used in zip(self.words, present, strict=True) if is_used)
+        present = np.bincount(self.codes, minlength=len(self.categories)) > 0
+        return tuple(text for text, is_used in zip(self.categories, present, strict=True) if is_used)
 
-    def rename(self, new: Sequence[str]) -> Words:
+    def rename(self, new: Sequence[str]) -> Categorical:
         """The column with each word replaced by that of `new`; equal ones become one."""
-        index = {word: i for i, word in enumerate(dict.fromkeys(new))}
-        renamed = np.array([index[word] for word in new], dtype=np.int64)
-        return Words(codes=renamed[self.codes] if len(new) else self.codes, words=tuple(index))
+        index = {text: i for i, text in enumerate(dict.fromkeys(new))}
+        renamed = np.array([index[text] for text in new], dtype=np.int64)
+        return Categorical(codes=renamed[self.codes] if len(new) else self.codes, categories=tuple(index))
 
-    def take(self, mask: Mask) -> Words:
+    def take(self, mask: Mask) -> Categorical:
         return replace(self, codes=self.codes[mask])
 
 
@@ -84,14 +84,14 @@ class RunTable:
     def names(self) -> list[str]:
         return list(self.table.column_names)
 
-    def words(self, name: str) -> Words:
+    def categorical(self, name: str) -> Categorical:
         """A column as codes into its distinct words, blanks around them removed."""
         column = self.table.column(name)
         encoded = pc.dictionary_encode(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
-        words = [str(word).strip() for word in encoded.dictionary.to_pylist()]
+        texts = [str(text).strip() for text in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        column_words = Words(codes=codes, words=tuple(words))
-        return column_words if len(set(words)) == len(words) else column_words.rename(words)
+        column_categories = Categorical(codes=codes, categories=tuple(texts))
+        return column_categories if len(set(texts)) == len(texts) else column_categories.rename(texts)
 
     def as_floats(self, name: str) -> NDArray[np.float64] | None:
         """A column as numbers, NaN where it is empty; None where a word is no number as programs print it."""
@@ -186,14 +186,18 @@ def from_frame(frame: pd.DataFrame) -> RunTable:
 
 def from_columns(names: Sequence[str], columns: Sequence[Any], **attributes: Any) -> RunTable:
     """A table of string columns, some of which may have equal names. Of equal columns one is kept."""
-    kept: dict[str, Any] = {}
+    column_arrays: dict[str, Any] = {}
     repeated = set()
     for name, column in zip(names, columns, strict=True):
-        if name not in kept:
-            kept[name] = column
-        elif not column.equals(kept[name]):
+        if name not in column_arrays:
+            column_arrays[name] = column
+        elif not column.equals(column_arrays[name]):
             repeated.add(name)
-    return RunTable(table=pa.table(list(kept.values()), names=list(kept)), repeated=frozenset(repeated), **attributes)
+    return RunTable(
+        table=pa.table(list(column_arrays.values()), names=list(column_arrays)),
+        repeated=frozenset(repeated),
+        **attributes,
+    )
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
@@ -232,23 +236,23 @@ def shorten(text: str, limit: int = MAX_CELL) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
-def listed(words: Iterable[str], limit: int = 8) -> str:
+def listed(texts: Iterable[str], limit: int = 8) -> str:
     """Words as `a, b and c`, the first of them where there are many."""
-    every = [shorten(word, 60) or "(empty)" for word in words]
-    if len(every) > limit:
-        return f"{', '.join(every[:limit])} and {len(every) - limit} more"
-    return " and ".join(filter(None, [", ".join(every[:-1]), every[-1]])) if every else ""
+    labels = [shorten(text, 60) or "(empty)" for text in texts]
+    if len(labels) > limit:
+        return f"{', '.join(labels[:limit])} and {len(labels) - limit} more"
+    return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]])) if labels else ""
 
 
 def _series_as_text(series: pd.Series) -> Any:
     """A column of a DataFrame as an Arrow string column; NaN, None and NA are empty."""
     missing = series.isna().to_numpy()
     if pd.api.types.is_float_dtype(series.dtype):
-        known = series.to_numpy(dtype=object, na_value=np.nan)
+        values = series.to_numpy(dtype=object, na_value=np.nan)
         # Distinct numbers are few where they matter; `repr` is what reads back exactly.
-        texts = [("" if removed else str(value)) for value, removed in zip(known, missing, strict=True)]
+        texts = [("" if removed else str(value)) for value, removed in zip(values, missing, strict=True)]
     elif pd.api.types.is_integer_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
-        texts = ["" if gone else str(value) for value, gone in zip(series.tolist(), missing, strict=True)]
+        texts = ["" if is_missing else str(value) for value, is_missing in zip(series.tolist(), missing, strict=True)]
     else:
         texts = [as_text(value) for value in series.tolist()]
         texts = ["" if _is_missing(value) else text for value, text in zip(series.tolist(), texts, strict=True)]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from branchwise.analysis.importers.options import suggest
-from branchwise.analysis.importers.run_table import Codes, Mask, RunTable, Words, count, listed, shorten
+from branchwise.analysis.importers.run_table import Categorical, Codes, Mask, RunTable, count, listed, shorten
 from branchwise.analysis.importers.text.numbers import NotANumberError, Numbers, read_numbers
 from branchwise.analysis.importers.text.spelling import read_spelling
-from branchwise.analysis.importers.text.states import WORDS, endings, state_columns
+from branchwise.analysis.importers.text.states import STATES, endings, state_columns
 from branchwise.analysis.records.damage import RunFolderError
 
 STEPS = (
@@ -36,10 +36,10 @@ class Selected:
     """
 
     rows: Codes
-    components: Mapping[str, Words]
-    block: Words
+    components: Mapping[str, Categorical]
+    block: Categorical
     values: np.ndarray
-    reasons: Words
+    reasons: Categorical
     percent: bool
     notes: tuple[str, ...]
 
@@ -51,7 +51,7 @@ class Selected:
         )  # fmt: skip
 
     @property
-    def lost(self) -> Mask:
+    def failed(self) -> Mask:
         return np.asarray(self.reasons.codes != _code(self.reasons, ""), dtype=bool)
 
     @property
@@ -59,7 +59,7 @@ class Selected:
         """A number for each combination of levels and block."""
         codes = self.block.codes
         for column in self.components.values():
-            codes = codes * len(column.words) + column.codes
+            codes = codes * len(column.categories) + column.codes
         return np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
@@ -72,81 +72,82 @@ def select(runs: RunTable, components: Mapping[str, str], block: str, value: str
     ends = endings(runs, state_columns(runs, {*components.values(), block, value}, source))
     numbers = _numbers(runs, value, ends, source)
     missing = ~np.isfinite(numbers.values)
-    reasons = _reasons(numbers, missing, runs.filter(missing).words(value), ends, value)
+    reasons = _reasons(numbers, missing, runs.filter(missing).categorical(value), ends, value)
     notes: list[str] = []
-    read: dict[str, Words] = {}
+    read: dict[str, Categorical] = {}
     for name, column in (*components.items(), (block, block)):
-        words = runs.words(column)
-        spelling = read_spelling(name, words.words)
+        texts = runs.categorical(column)
+        spelling = read_spelling(name, texts.categories)
         notes += spelling.notes
-        read[name] = words.rename(spelling.words)
+        read[name] = texts.rename(spelling.categories)
     seeds = read.pop(block)
     selected = Selected(
         rows=np.arange(len(runs)), components=read, block=seeds,
         values=np.where(reasons.codes == _code(reasons, ""), numbers.values, np.nan), reasons=reasons,
         percent=numbers.percent, notes=(*runs.notes, *numbers.notes, *notes),
     )  # fmt: skip
-    if selected.lost.all():
-        first = int(np.flatnonzero(selected.lost)[0])
-        reason = reasons.words[reasons.codes[first]]
-        hint = f"; states of finished runs are {', '.join(WORDS['finished'])}" if ends.used != ("",) else ""
+    if selected.failed.all():
+        first = int(np.flatnonzero(selected.failed)[0])
+        reason = reasons.categories[reasons.codes[first]]
+        hint = f"; states of finished runs are {', '.join(STATES['finished'])}" if ends.used != ("",) else ""
         raise RunFolderError(f"{source}: no run has a finite {value}: {reason}{hint}")
     selected = _without_parents(runs, selected)
-    _refuse_several_rows_of_a_run(runs, selected, source)
+    _refuse_repeated_rows(runs, selected, source)
     selected = _without_unknown(selected, block)
     selected = _without_reruns(selected)
     _refuse_no_seed(runs, selected, block, source)
     return selected
 
 
-def _code(column: Words, word: str) -> int:
-    return column.words.index(word) if word in column.words else -1
+def _code(column: Categorical, text: str) -> int:
+    return column.categories.index(text) if text in column.categories else -1
 
 
-def _numbers(runs: RunTable, value: str, ends: Words, source: str) -> Numbers:
+def _numbers(runs: RunTable, value: str, ends: Categorical, source: str) -> Numbers:
     """The results; a run that did not finish may hold anything."""
     if (fast := runs.as_floats(value)) is not None:
         return Numbers(values=fast, empty=np.isnan(fast) & runs.is_empty(value))
-    column = runs.words(value)
+    column = runs.categorical(value)
     finished = ends.codes == _code(ends, "")
-    visible = Words(codes=np.where(finished, column.codes + 1, 0), words=("", *column.words))
+    visible = Categorical(codes=np.where(finished, column.codes + 1, 0), categories=("", *column.categories))
     try:
-        return read_numbers(value, visible.rename(visible.words), runs.decimal_comma)
+        return read_numbers(value, visible.rename(visible.categories), runs.decimal_comma)
     except NotANumberError as error:
-        row = int(np.flatnonzero((column.codes == _code(column, error.word)) & finished)[0])
-        raise RunFolderError(f"{source}, {runs.label(row)}: {value} is {shorten(error.word, 60)!r}; {error}") from None
+        row = int(np.flatnonzero((column.codes == _code(column, error.text)) & finished)[0])
+        raise RunFolderError(f"{source}, {runs.label(row)}: {value} is {shorten(error.text, 60)!r}; {error}") from None
 
 
-def _reasons(numbers: Numbers, missing: Mask, column: Words, ends: Words, value: str) -> Words:
+def _reasons(numbers: Numbers, missing: Mask, column: Categorical, ends: Categorical, value: str) -> Categorical:
     """Why each run has no result, "" for one that has; `column` has the results of the runs that are `missing`."""
-    words = [*(f"it ended as {word}" if word else "" for word in ends.words), f"it has no {value}"]
-    words += [f"{value} is {shorten(word, 30)}" for word in column.words]
-    no_value = np.full(len(missing), len(ends.words))
-    no_value[missing] = np.where(numbers.empty[missing], len(ends.words), column.codes + len(ends.words) + 1)
+    texts = [*(f"it ended as {text}" if text else "" for text in ends.categories), f"it has no {value}"]
+    texts += [f"{value} is {shorten(text, 30)}" for text in column.categories]
+    no_value = np.full(len(missing), len(ends.categories))
+    no_value[missing] = np.where(numbers.empty[missing], len(ends.categories), column.codes + len(ends.categories) + 1)
     codes = np.where(ends.codes != _code(ends, ""), ends.codes, np.where(missing, no_value, _code(ends, "")))
-    return Words(codes=codes, words=tuple(words)).rename(words)
+    return Categorical(codes=codes, categories=tuple(texts)).rename(texts)
 
 
 def _without_parents(runs: RunTable, selected: Selected) -> Selected:
     """Without runs that only hold others, where those have the results; else without the others."""
     if runs.parent is None or runs.run_id is None:
         return selected
-    parents, ids = runs.words(runs.parent), runs.words(runs.run_id)
-    index = {word: i for i, word in enumerate(ids.words)}
-    parent_of = np.array([index.get(word, -1) for word in parents.words])[parents.codes]
-    usable = ~selected.lost & _known(selected)
+    parents, ids = runs.categorical(runs.parent), runs.categorical(runs.run_id)
+    index = {text: i for i, text in enumerate(ids.categories)}
+    parent_of = np.array([index.get(text, -1) for text in parents.categories])[parents.codes]
+    usable = ~selected.failed & _is_identified(selected)
     has_usable_child: Mask = np.isin(ids.codes, parent_of[usable & (parent_of >= 0)])
     children = np.isin(ids.codes, parent_of[parent_of >= 0])
-    unknown_parent = children & ~_known(selected) & np.isnan(selected.values)
-    helper = (parent_of >= 0) & ~usable & ~_known(selected)
-    gone = has_usable_child | unknown_parent | helper
-    if not gone.any():
+    unknown_parent = children & ~_is_identified(selected) & np.isnan(selected.values)
+    helper = (parent_of >= 0) & ~usable & ~_is_identified(selected)
+    excluded = has_usable_child | unknown_parent | helper
+    if not excluded.any():
         return selected
-    note = f"{count(int(gone.sum()), 'run')} left out: parents that only hold other runs, or children without settings."
-    return selected.take(~gone, note)
+    excluded_runs = count(int(excluded.sum()), "run")
+    note = f"{excluded_runs} left out: parents that only hold other runs, or children without settings."
+    return selected.take(~excluded, note)
 
 
-def _known(selected: Selected) -> Mask:
+def _is_identified(selected: Selected) -> Mask:
     """The runs that have a seed and any setting of a component."""
     any_level = np.full(len(selected.rows), not selected.components)
     for column in selected.components.values():
@@ -154,7 +155,7 @@ def _known(selected: Selected) -> Mask:
     return np.asarray(any_level & (selected.block.codes != _code(selected.block, "")), dtype=bool)
 
 
-def _refuse_several_rows_of_a_run(runs: RunTable, selected: Selected, source: str) -> None:
+def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> None:
     """A table with a row for each epoch is no table of runs."""
     arm = selected.arm
     counts = np.bincount(arm, minlength=1)
@@ -162,7 +163,7 @@ def _refuse_several_rows_of_a_run(runs: RunTable, selected: Selected, source: st
         return
     for name in runs.names:
         if name.lower() in STEPS:
-            steps = runs.words(name).codes[selected.rows]
+            steps = runs.categorical(name).codes[selected.rows]
             pairs = np.unique(np.stack([arm, steps]), axis=1).shape[1]
             if pairs > len(counts):
                 raise RunFolderError(
@@ -173,11 +174,11 @@ def _refuse_several_rows_of_a_run(runs: RunTable, selected: Selected, source: st
 
 def _without_unknown(selected: Selected, block: str) -> Selected:
     """Without lost runs that have no seed, no level, or a level that no finished run has: they can take no place."""
-    lost = selected.lost
+    failed = selected.failed
     placed = selected.block.codes != _code(selected.block, "")
     for column in selected.components.values():
-        placed &= np.isin(column.codes, np.unique(column.codes[~lost]))
-    missing = lost & ~placed
+        placed &= np.isin(column.codes, np.unique(column.codes[~failed]))
+    missing = failed & ~placed
     if not missing.any():
         return selected
     reasons = selected.reasons.take(missing).used
@@ -188,12 +189,12 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
 
 def _without_reruns(selected: Selected) -> Selected:
     """Without lost runs that were made again: the finished one counts, else the last."""
-    arm, lost = selected.arm, selected.lost
-    finished = np.isin(arm, arm[~lost])
+    arm, failed = selected.arm, selected.failed
+    finished = np.isin(arm, arm[~failed])
     order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]
     is_last = np.zeros(len(arm), dtype=bool)
     is_last[order] = True
-    missing = lost & (finished | ~is_last)
+    missing = failed & (finished | ~is_last)
     if not missing.any():
         return selected
     reasons = selected.reasons.take(missing).used
@@ -219,11 +220,13 @@ def refuse_doubled(runs: RunTable, selected: Selected, names: NDArray[np.object_
     differing = [
         name for name in runs.names if name not in used and len({runs.cell(name, int(row)) for row in same[:20]}) > 1
     ]
-    apart = f"they differ in {listed(differing)}" if differing else "they are equal"
+    difference = f"they differ in {listed(differing)}" if differing else "they are equal"
     if runs.experiment and runs.experiment in differing:
-        words = runs.words(runs.experiment).used
-        way = f"name the experiment: {' or '.join(suggest('--experiment', word) for word in words[:5])}"
+        texts = runs.categorical(runs.experiment).used
+        remedy = f"name the experiment: {' or '.join(suggest('--experiment', text) for text in texts[:5])}"
     else:
-        way = "keep one of them, or name what tells them apart as a component or block"
+        remedy = "keep one of them, or name what tells them apart as a component or block"
     numbers = " and ".join(str(int(row) + 1) for row in same[:2])
-    raise RunFolderError(f"{source}: runs {numbers} are the same cell and block ({names[first]}), {apart}; {way}")
+    raise RunFolderError(
+        f"{source}: runs {numbers} are the same cell and block ({names[first]}), {difference}; {remedy}"
+    )

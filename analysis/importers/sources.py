@@ -90,12 +90,13 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
         raise RunFolderError(_unknown(path))
     first, *others = able
     for other in others:
-        here, there = roots[first.name], roots[other.name]
-        apart = _outside(here, there)
-        if apart and _outside(there, here):
+        first_root, other_root = roots[first.name], roots[other.name]
+        outside = _outside(first_root, other_root)
+        if outside and _outside(other_root, first_root):
+            inside = relative(_outside(other_root, first_root)[0], path)
             raise RunFolderError(
-                f"{path} holds runs of {first.name} ({relative(_outside(there, here)[0], path)}) and of {other.name} "
-                f"({relative(apart[0], path)}); name one of the folders"
+                f"{path} holds runs of {first.name} ({inside}) and of {other.name} "
+                f"({relative(outside[0], path)}); name one of the folders"
             )
     names = listed([other.name for other in others])
     return first, (f"Read as {first.name}; files of {names} in it are left out.",) if others else ()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from branchwise.analysis.console import one_line
+from branchwise.analysis.console import single_line
 from branchwise.analysis.declared.across import DataSets
 from branchwise.analysis.declared.factors import level_of
 from branchwise.analysis.declared.outcomes import column_and_step
@@ -64,7 +64,7 @@ def load_run(folder: Path) -> Run:
     written = sha256(content)
     return Run(
         folder=folder, name=name, space=space, manifest=manifest, outline=outline, part=everything, arms=arms,
-        altered=plan.get("space_sha256", written) != written,
+        modified=plan.get("space_sha256", written) != written,
     )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def _data_sets(run: Run, across: DataSets) -> list[Run]:
         run = replace(run, arms=run.arms.assign(**{across.column: None}))
     column = run.arms[across.column]
     if unknown := [item for item in distinct(column) if item not in across.levels]:
-        raise RunFolderError(f"{where}: {one_line(repr(unknown[0]))} must be one of {', '.join(across.levels)}")
+        raise RunFolderError(f"{where}: {single_line(repr(unknown[0]))} must be one of {', '.join(across.levels)}")
     (part,) = run.outline.parts
     found = [
         replace(run, name=f"{run.name}, {name}", part=part, data_set=name, arms=run.arms[column == name])
@@ -168,7 +168,9 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     except RunFolderError:
         raise
     except Exception as error:  # what a damaged or hostile file makes a parser raise has no common type
-        raise RunFolderError(f"{path} cannot be read as Parquet: {one_line(error) or type(error).__name__}") from error
+        raise RunFolderError(
+            f"{path} cannot be read as Parquet: {single_line(error) or type(error).__name__}"
+        ) from error
     return table
 
 
@@ -204,7 +206,7 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
             continue
         for item in distinct(arms[column].dropna()):
             if not isinstance(item, str):
-                raise RunFolderError(f"{where}: column {column}: must hold texts, not {one_line(repr(item))}")
+                raise RunFolderError(f"{where}: column {column}: must hold texts, not {single_line(repr(item))}")
             if column in NAMED and len(item) > MAX_CELL:
                 raise RunFolderError(f"{where}: column {column}: {len(item):,} characters; at most {MAX_CELL}")
     for key in arms["comparability_key"].dropna().unique():
@@ -213,7 +215,7 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
-            raise RunFolderError(f"{where}: column comparability_key: must hold JSON objects, not {one_line(key)}")
+            raise RunFolderError(f"{where}: column comparability_key: must hold JSON objects, not {single_line(key)}")
 
 
 def _numbers(arms: pd.DataFrame, column: str) -> Any:

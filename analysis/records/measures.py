@@ -28,9 +28,11 @@ class Measure:
 
     def label(self) -> str:
         """The settings that are not the sweep's: `sampler_steps 10, features classifier`."""
-        own = self.of_the_sweep
+        sweep_entry = self.of_the_sweep
         parts = [
-            f"{key.partition('.')[2]} {text_of(value)}" for key, value in self.settings.items() if own.get(key) != value
+            f"{key.partition('.')[2]} {text_of(value)}"
+            for key, value in self.settings.items()
+            if sweep_entry.get(key) != value
         ]
         return ", ".join(parts) or "as in the sweep"
 
@@ -67,7 +69,7 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
     return tuple(evaluations)
 
 
-def own_description(run: Run) -> str:
+def sweep_description(run: Run) -> str:
     """What is said of the evaluation of the primary outcome; empty where it is the only one."""
     description = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
     _, current = column_and_evaluation(run.primary.column)

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 
 from branchwise.analysis.console import printable
 
-KEPT = "\n\t"  # in a text, as opposed to a name
+ALLOWED_CONTROL = "\n\t"  # in a text, as opposed to a name
 
 
 def printable_tree(value: Any) -> Any:
     """Return the content of a JSON or YAML file with every text and key printable."""
     if isinstance(value, str):
-        return printable(value, KEPT)
+        return printable(value, ALLOWED_CONTROL)
     if isinstance(value, Mapping):
         return {printable(key) if isinstance(key, str) else key: printable_tree(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -65,4 +65,4 @@ def distinct(column: pd.Series) -> Any:
 
 
 def _column(column: pd.Series) -> pd.Series:
-    return column.map(lambda item: printable(item, KEPT) if isinstance(item, str) else item)
+    return column.map(lambda item: printable(item, ALLOWED_CONTROL) if isinstance(item, str) else item)

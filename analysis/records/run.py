@@ -55,7 +55,7 @@ class Run:
     outline: Outline
     part: AnalysisGroup
     arms: pd.DataFrame
-    altered: bool = False  # whether space.yaml is not the one that the run began with
+    modified: bool = False  # whether space.yaml is not the one that the run began with
     data_set: str = ""  # which of `outline.across` this part is
     waits_for: str = ""  # how far data sets are that are judged together with it
 
@@ -140,8 +140,8 @@ class Run:
     @cached_property
     def cells(self) -> tuple[str, ...]:
         """Planned cells, and those that were found as the run went."""
-        seen = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
-        return tuple(dict.fromkeys((*self.planned, *seen.unique())))
+        result_cells = self.arms.loc[self.arms["kind"].isin(RESULT_KINDS), "cell"].dropna()
+        return tuple(dict.fromkeys((*self.planned, *result_cells.unique())))
 
     def levels(self, cell: str) -> Mapping[str, str] | None:
         """The level of each component in a cell; None for one without components."""
@@ -213,8 +213,8 @@ class Run:
         rows = (*self.planned, *self.baselines)
         counted = self.arms[self.arms["kind"] != "search"]
         blocks = np.array(self.outline.blocks)
-        there = counted.groupby("cell")["block"]
-        present = {cell: np.isin(blocks, of_cell) for cell, of_cell in there.unique().items()}
+        cells_run = counted.groupby("cell")["block"]
+        present = {cell: np.isin(blocks, of_cell) for cell, of_cell in cells_run.unique().items()}
         absent = np.array([~present.get(cell, np.zeros(len(blocks), dtype=bool)) for cell in rows])
         if not absent.any():
             return ()
@@ -233,7 +233,7 @@ class Run:
         return f"{sum(block not in waiting for block in blocks)} of {len(blocks)} blocks"
 
     @cached_property
-    def lost(self) -> pd.DataFrame:
+    def failed_arms(self) -> pd.DataFrame:
         """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
         no_value = ~np.isfinite(self.arms[self.primary.name])
         bad = ((self.arms["status"] != "done") | no_value) & (self.arms["status"] != "stopped")

@@ -114,9 +114,9 @@ def notes(arms: pd.DataFrame, column: str) -> list[str]:
         ]
     if len(result) < 2:
         return covered
-    whose = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in result)
+    cell_names = "; ".join(f"one of {', '.join(teacher.cells)}" for teacher in result)
     each = ", each trained anew for every block" if result[0].for_each_block else ""
     return [
-        f"Students learned from {len(result)} teachers{each}: {whose}. `teacher` is that of the full method.",
+        f"Students learned from {len(result)} teachers{each}: {cell_names}. `teacher` is that of the full method.",
         *covered,
     ]

@@ -32,7 +32,7 @@ from branchwise.analysis.report.search import search_plots, search_tables
 from branchwise.analysis.report.text import Table, number_style
 from branchwise.analysis.report.wording import for_print, with_titles
 from branchwise.analysis.statistics.findings import Findings, analyse_run
-from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
+from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
 from branchwise.run_files.layout import REPORT, staged_folder
 
 MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
@@ -87,9 +87,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
         ) from error
     return Summary(
         warnings=tuple(_of_run(findings, analyses) + entry for findings in analyses for entry in findings.warnings),
-        answers=tuple(
-            _of_run(findings, analyses) + sentence for findings in analyses for sentence in answers(findings)
-        ),
+        answers=tuple(_of_run(findings, analyses) + text for findings in analyses for text in answers(findings)),
         attribution=with_titles(tables.attribution_table(analyses), analyses),
         cells=tuple(_titled(tables.cell_table(findings), findings, analyses) for findings in analyses),
         claims=claims_table(analyses),
@@ -131,7 +129,7 @@ def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]
     for together in [[part] for part in parts(crossed[0])] if crossed else [runs]:
         check_comparable(together)
     analyses = [_with_unread(findings) for run in runs for findings in analyse_run(run)]
-    return analyses, [under_every_measure(findings, load_measures(findings.run)) for findings in analyses]
+    return analyses, [under_each_measure(findings, load_measures(findings.run)) for findings in analyses]
 
 
 def _all_plots(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> list[list[Plot]]:
@@ -218,11 +216,11 @@ def _json(analyses: Sequence[Findings], repeated: Sequence[Remeasured]) -> objec
     return {"format": 2, "runs": runs, **({"across": document(across)} if across else {})}
 
 
-def report_tables(analyses: Sequence[Findings], again: Sequence[Remeasured]) -> list[Table]:
+def report_tables(analyses: Sequence[Findings], remeasured: Sequence[Remeasured]) -> list[Table]:
     """The tables of the Markdown file, in order."""
     visible = [claims_table(analyses), with_titles(tables.attribution_table(analyses), analyses)]
     visible += across_tables(analyses)
-    for findings, measured in zip(analyses, again, strict=True):
+    for findings, measured in zip(analyses, remeasured, strict=True):
         effects, checks = tables.effect_tables(findings), tables.check_tables(findings)
         looks = [table for table in (looks_table(findings), decided_table(findings)) if table.rows]
         each = [*looks, *effects, tables.cell_table(findings), *checks, *search_tables(findings.run)]

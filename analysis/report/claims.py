@@ -29,27 +29,29 @@ VALUES: tuple[Form, ...] = ("value", "geometric mean", "ratio of values")  # cla
 
 def claims_table(analyses: Sequence[Findings]) -> Table:
     """Declared claims with their verdicts and the numbers behind them: the verdict board."""
-    several = len(analyses) > 1
+    multiple = len(analyses) > 1
     rows = tuple(
-        (*((findings.run.label,) if several else ()), verdict.claim.text, verdict_text(verdict),
+        (*((findings.run.label,) if multiple else ()), verdict.claim.text, verdict_text(verdict),
          evidence(verdict, findings), p_text(verdict.test.p_holm))
         for findings in analyses
         for verdict in findings.verdicts
     )  # fmt: skip
-    lead = (analyses[0].run.label_column,) if several else ()
+    lead = (analyses[0].run.label_column,) if multiple else ()
     columns = (*lead, "claim", "verdict", "evidence", "p (Holm)")
     inference = analyses[0].run.inference if analyses else DEFAULT
-    edited = any(findings.edited for findings in analyses)
+    claims_modified = any(findings.claims_modified for findings in analyses)
     after = any(findings.run.manifest.get("claims_after_the_runs") for findings in analyses)
     grown = any(grew(findings.run) for findings in analyses)
-    when = "written after the runs" if after else "edited after the run" if edited else "written before the run"
+    when = (
+        "written after the runs" if after else "edited after the run" if claims_modified else "written before the run"
+    )
     when = "are exploratory: seeds were added after a verdict" if grown else when
     return Table(
         title=f"Claims {when}",
         name="claims",
         columns=columns,
         rows=rows,
-        text_columns=4 if several else 3,
+        text_columns=4 if multiple else 3,
         brief=(*lead, "claim", "verdict", "evidence", "p (Holm)"),
         note=f"Judged {inference.method}, two-sided at the {inference.error} level{_one_sided(analyses)}, adjusted "
         f"over all claims and tested effects{_of_data_sets(analyses)} together; equivalence by two one-sided tests. "
@@ -68,7 +70,8 @@ def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
         title=f"Exploratory claims{f' on {on}' if (on := findings.run.data_set) else ''}, written after the run",
         columns=("claim", "verdict", "evidence", "p (Holm)"),
         rows=tuple(
-            (one.claim.text, verdict_text(one), evidence(one, findings), p_text(one.test.p_holm)) for one in verdicts
+            (verdict.claim.text, verdict_text(verdict), evidence(verdict, findings), p_text(verdict.test.p_holm))
+            for verdict in verdicts
         ),
         text_columns=3,
         note="Adjusted among themselves alone. They were chosen with the results at hand, so they confirm nothing; a "
@@ -77,13 +80,15 @@ def exploratory_table(findings: Findings, verdicts: Sequence[Verdict]) -> Table:
 
 
 def _one_sided(analyses: Sequence[Findings]) -> str:
-    any_one_sided = any(verdict.claim.one_sided for findings in analyses for verdict in findings.verdicts)
-    return ", one-sided where the claim says so" if any_one_sided else ""
+    has_one_sided = any(verdict.claim.one_sided for findings in analyses for verdict in findings.verdicts)
+    return ", one-sided where the claim says so" if has_one_sided else ""
 
 
 def _of_teachers(analyses: Sequence[Findings]) -> str:
     named = [analysis for analysis in analyses if any(TEACHER in verdict.weights for verdict in analysis.verdicts)]
-    if not named or all(has_teacher_for_each_block(one.run.arms, f"teacher_{one.run.primary.name}") for one in named):
+    if not named or all(
+        has_teacher_for_each_block(findings_.run.arms, f"teacher_{findings_.run.primary.name}") for findings_ in named
+    ):
         return ""
     return " One teacher is one teacher: its value varies by its sampling, as measured, and says nothing of others."
 
@@ -97,7 +102,7 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
     """The numbers behind a verdict in one line, in the unit of the tables."""
     test, claim = verdict.test, verdict.claim
     why = test.reason or (verdict.reason if verdict.status != "not judged" else "")
-    if not test.estimate.known:
+    if not test.estimate.has_value:
         return why or DASH
     name = claim.outcome or findings.run.primary.name
     i = next(i for i, item in enumerate(findings.outcomes) if item.outcome.name == name)

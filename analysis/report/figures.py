@@ -28,7 +28,7 @@ MIN_LABELS, MAX_DECADES = 4, 10
 INK, GRID = "#222222", "#D0D0D0"
 DARK = {INK: "#e6e8ea", GRID: "#3d444d", "#0072B2": "#58b0ea", "#00704F": "#3fc79a", "#B04A00": "#f08c4b",
         "#5A636E": "#a3acb6"}  # fmt: skip
-ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, as papers are set
+SINGLE_COLUMN, TWO_COLUMNS = 3.35, 6.9  # inches, as papers are set
 PIXELS = 130  # of a page, for an inch of a figure: its 8 points are then as large as the page's small print
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"], "font.size": 8,
@@ -85,7 +85,7 @@ class Plot:
     @property
     def wide(self) -> bool:
         """Whether it is wider than a column of a paper, and scrolls on a phone."""
-        return self.width > 1.2 * ONE_COLUMN
+        return self.width > 1.2 * SINGLE_COLUMN
 
 
 class NotebookFigure(Figure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from branchwise.analysis.declared.cells import OWN
+from branchwise.analysis.declared.cells import DEFAULTS
 from branchwise.analysis.report.search import knobs, setting
 from branchwise.analysis.report.text import p_is
 from branchwise.analysis.report.wording import effect_text, harm_text, natural, titled, verb
@@ -28,27 +28,27 @@ def answers(findings: Findings) -> tuple[str, ...]:
     if not findings.run.components:
         return tuple(_of_a_search(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
-    worth = _of_ranking(findings) if ranking else _of_components(findings)
-    sentences = (*_of_standing(findings), *worth, *_of_interactions(findings))
-    return tuple(f"Exploratory: {sentence}" for sentence in sentences) if grew(findings.run) else sentences
+    effects = _of_ranking(findings) if ranking else _of_components(findings)
+    sentences = (*_of_comparisons(findings), *effects, *_of_interactions(findings))
+    return tuple(f"Exploratory: {text}" for text in sentences) if grew(findings.run) else sentences
 
 
-def _of_standing(findings: Findings) -> Iterator[str]:
+def _of_comparisons(findings: Findings) -> Iterator[str]:
     """The full method against no distillation, the best baseline and its teacher, whatever came out."""
     scale, outcome = findings.headline, findings.run.primary
-    for standing in findings.standings:
-        if standing.role == BASELINE or findings.run.unfinished:
+    for comparison in findings.standings:
+        if comparison.role == BASELINE or findings.run.unfinished:
             continue
-        worth = effect_text(standing.estimate, scale)
-        who = f"The full method against {standing.against} ({standing.role})"
-        if not standing.estimate.has_interval:
-            yield f"{who}: better by {worth}; {standing.estimate.reason}."
-        elif standing.estimate.p > findings.run.inference.alpha:
-            yield f"{who}: not distinguishable ({worth}; {p_is(standing.estimate.p)})."
-        elif standing.estimate.value > 0:
-            yield f"{who}: {verb(outcome)} {outcome.title} by {worth}."
+        effect = effect_text(comparison.estimate, scale)
+        who = f"The full method against {comparison.against} ({comparison.role})"
+        if not comparison.estimate.has_interval:
+            yield f"{who}: better by {effect}; {comparison.estimate.reason}."
+        elif comparison.estimate.p > findings.run.inference.alpha:
+            yield f"{who}: not distinguishable ({effect}; {p_is(comparison.estimate.p)})."
+        elif comparison.estimate.value > 0:
+            yield f"{who}: {verb(outcome)} {outcome.title} by {effect}."
         else:
-            yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(standing.estimate, scale)}."
+            yield f"{who}: {verb(outcome, helps=False)} {outcome.title} by {harm_text(comparison.estimate, scale)}."
     if findings.noninferior_cells and not findings.run.unfinished:
         cells = ", ".join(findings.noninferior_cells[:3])
         yield f"Smaller cells whose mean is no worse than the full method's: {cells}."
@@ -63,54 +63,56 @@ def _of_interactions(findings: Findings) -> Iterator[str]:
     for item, p in zip(scale.interactions, adjusted, strict=True):
         if p <= findings.run.inference.alpha:
             more = "more" if item.estimate.value > 0 else "less"
-            worth = effect_text(item.estimate, scale) if more == "more" else harm_text(item.estimate, scale)
+            effect = effect_text(item.estimate, scale) if more == "more" else harm_text(item.estimate, scale)
             names = " and ".join(titled(name, findings) for name in item.members)
-            yield f"{names} together are worth {more} than the sum of each ({worth}), so read their effects together."
+            yield f"{names} together are worth {more} than the sum of each ({effect}), so read their effects together."
 
 
 def _of_ranking(findings: Findings) -> Iterator[str]:
     """The components by the size of their main effects, where a fraction has too few blocks for verdicts."""
     visible = natural(findings)
-    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.known]
+    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
     if not pairs:
         return
     pairs.sort(key=lambda pair: -abs(pair[0].effect.value))
-    listed = ", ".join(f"{titled(row.component, findings)} {effect_text(one.effect, visible)}" for row, one in pairs)
+    listed = ", ".join(
+        f"{titled(row.component, findings)} {effect_text(entry.effect, visible)}" for row, entry in pairs
+    )
     blocks = findings.headline.fit.n_blocks
     yield f"A ranking, not a verdict ({blocks} block{'' if blocks == 1 else 's'}): {listed}."
 
 
 def _of_components(findings: Findings) -> Iterator[str]:
     visible, outcome = natural(findings), findings.run.primary
-    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.known]
+    pairs = [pair for pair in zip(findings.headline.rows, visible.rows, strict=True) if pair[0].effect.has_value]
     before = {item.component: item for item in decided_before(findings.run) if item.outcome == outcome.name}
     for row, message in sorted(pairs, key=lambda pair: -pair[0].effect.value):
-        worth, p, name = effect_text(message.effect, visible), p_is(row.p_holm), titled(row.component, findings)
+        effect, p, name = effect_text(message.effect, visible), p_is(row.p_holm), titled(row.component, findings)
         if old := before.get(row.component):
             yield (
-                f"{name}: {worth}; decided before the extension, in {old.run}: {old.verdict} ({p_is(old.p_holm)}); not "
-                "tested again."
+                f"{name}: {effect}; decided before the extension, in {old.run}: {old.verdict} ({p_is(old.p_holm)}); "
+                "not tested again."
             )
         elif findings.looks and not findings.looks.blocks:
             yield f"{name}: not judged: {findings.looks.progress}."
         elif findings.run.unfinished:
-            yield f"{name}: better by {worth} so far; not judged: {findings.run.unfinished}."
+            yield f"{name}: better by {effect} so far; not judged: {findings.run.unfinished}."
         elif not row.effect.has_interval:
-            yield f"{name}: better by {worth}; {row.effect.reason}."
+            yield f"{name}: better by {effect}; {row.effect.reason}."
         elif not row.p_holm <= findings.run.inference.alpha:
-            yield f"{name}: effect on {outcome.title} not distinguishable from zero ({worth}; {p})."
+            yield f"{name}: effect on {outcome.title} not distinguishable from zero ({effect}; {p})."
         else:
             helps = row.effect.value > 0
             share = f", {row.share.value:.0%} of the gain" if row.share.value > 0 else ""
-            worth = worth if helps else harm_text(message.effect, visible)
-            yield f"{name}: {verb(outcome, helps)} {outcome.title} by {worth}{share}{WHICH[row.tested or 'shapley']}."
+            effect = effect if helps else harm_text(message.effect, visible)
+            yield f"{name}: {verb(outcome, helps)} {outcome.title} by {effect}{share}{WHICH[row.tested or 'shapley']}."
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
     """Each found cell against the space's own settings on the fresh seeds; adjusted for their number (Holm)."""
     scale, outcome = findings.headline, findings.run.primary
-    effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.known}
-    if scale.reference != OWN or not effects:
+    effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.has_value}
+    if scale.reference != DEFAULTS or not effects:
         return
     natural_scale = natural(findings)
     adjusted = holm([estimate.p for estimate in effects.values()])
@@ -124,14 +126,14 @@ def _of_a_search(findings: Findings) -> Iterator[str]:
         name = f"{cell} ({', '.join(chosen)})"
         against = f"the space's own settings on {scale.fit.n_blocks} fresh seeds"
         visible = natural_scale.relative.get(cell, estimate)
-        worth = effect_text(visible, natural_scale)
+        effect = effect_text(visible, natural_scale)
         if not estimate.has_interval:
-            yield f"{name}: better by {worth} against {against}; {estimate.reason}."
+            yield f"{name}: better by {effect} against {against}; {estimate.reason}."
         elif is_better:
-            yield f"{name}: {verb(outcome)} {outcome.title} by {worth} against {against}."
+            yield f"{name}: {verb(outcome)} {outcome.title} by {effect} against {against}."
         elif p <= alpha:
             worse = harm_text(visible, natural_scale)
             raises = f"{verb(outcome, helps=False)} {outcome.title} by {worse}"
             yield f"{name}: {raises} against {against}: it did not replicate on fresh seeds."
         else:
-            yield f"{name}: not distinguishable from {against} ({worth}; {p_is(p)})."
+            yield f"{name}: not distinguishable from {against} ({effect}; {p_is(p)})."

@@ -48,11 +48,16 @@ def decided_table(findings: Findings) -> Table:
 
 def _claim_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
     assert findings.looks
-    for one, verdict in zip(findings.looks.claims, findings.verdicts, strict=True):
+    for claim_look, verdict in zip(findings.looks.claims, findings.verdicts, strict=True):
         test = replace(verdict.test, reason="")
-        at_every = evidence(replace(verdict, reason="", test=replace(test, estimate=one.repeated)), findings)
+        repeated = evidence(replace(verdict, reason="", test=replace(test, estimate=claim_look.repeated)), findings)
         plain = evidence(replace(verdict, reason="", test=test), findings)
-        yield (one.name, *_decided(one), *(text.partition(", claimed")[0] for text in (at_every, plain)), _chance(one))
+        yield (
+            claim_look.name,
+            *_decided(claim_look),
+            *(text.partition(", claimed")[0] for text in (repeated, plain)),
+            _chance(claim_look),
+        )
 
 
 def _shapley_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
@@ -60,8 +65,8 @@ def _shapley_rows(findings: Findings) -> Iterator[tuple[str, ...]]:
     for i, hypotheses in enumerate(findings.looks.shapley):
         visible = natural(findings, i)
         for item, row in zip(hypotheses, visible.rows, strict=True):
-            at_every = effect_text(widened(row.effect, findings.looks.level), visible)
-            yield (item.name, *_decided(item), at_every, effect_text(row.effect, visible), _chance(item))
+            repeated = effect_text(widened(row.effect, findings.looks.level), visible)
+            yield (item.name, *_decided(item), repeated, effect_text(row.effect, visible), _chance(item))
 
 
 def _decided(item: Hypothesis) -> tuple[str, str]:

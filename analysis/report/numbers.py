@@ -73,9 +73,9 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
 
 def csv_text(analyses: Sequence[Findings]) -> str:
     """ablation.csv; where there are several runs or data sets, a first column names them."""
-    several = len(analyses) > 1
+    multiple = len(analyses) > 1
     out = io.StringIO()
-    lead = (analyses[0].run.label_column,) if several else ()
+    lead = (analyses[0].run.label_column,) if multiple else ()
     writer = csv.DictWriter(out, (*lead, *csv_columns()), restval="", lineterminator="\n")
     writer.writeheader()
     for findings in analyses:
@@ -121,7 +121,7 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         },
         "contrasts": {scale.scale: _contrasts(scale) for scale in (findings.raw, headline)},
         "outcomes": {scale.outcome.name: _outcome(scale) for scale in findings.outcomes},
-        "standings": [asdict(standing) for standing in findings.standings],
+        "standings": [asdict(comparison) for comparison in findings.standings],
         "as_good_as_full": findings.noninferior_cells,
         "budgets": {
             budget.outcome: {steps: _outcome(scale) for steps, scale in zip(budget.steps, budget.results, strict=True)}
@@ -130,11 +130,11 @@ def findings_json(findings: Findings) -> dict[str, Any]:
         "cells": [
             {"cell": row.cell, "levels": row.levels and dict(zip(run.components, row.levels, strict=True)), "n": row.n,
              "mean": row.mean, "sd": row.sd, **row.shown, "change": asdict(row.change), "arms": row.arms,
-             "lost": row.lost}
+             "lost": row.failed_arms}
             for row in findings.cells
         ],
         "claims": [_claim(verdict, run.primary.name) for verdict in findings.verdicts],
-        "claims_edited": findings.edited,
+        "claims_edited": findings.claims_modified,
         "looks": asdict(findings.looks) if findings.looks else None,
         "extends": run.outline.extends,
         "search": searched_json(run),

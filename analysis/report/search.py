@@ -55,16 +55,16 @@ def search_plots(run: Run) -> list[Plot]:
     return [plot for plot in (slices(run), front(run)) if plot is not None]
 
 
-def best_table(run: Run, most: int = 10) -> Table:
+def best_table(run: Run, limit: int = 10) -> Table:
     """The best searched arms with their settings: where to look next, never a result."""
-    best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(most)
-    several = best["cell"].nunique() > 1
+    best = tried(run).sort_values("value", ascending=run.better("value") == "lower", kind="stable").head(limit)
+    multiple = best["cell"].nunique() > 1
     objectives = [objective for objective in _objectives(run) if objective != "value"]
     match = searched(run)
     rows = tuple(
         (
             str(row["arm"]),
-            *((str(row["cell"]),) if several else ()),
+            *((str(row["cell"]),) if multiple else ()),
             f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]" if match else number(row["value"]),
             *(number(row[objective]) for objective in objectives),
             *(setting(row[f"hp.{key}"]) for key in knobs(run)),
@@ -75,9 +75,9 @@ def best_table(run: Run, most: int = 10) -> Table:
     means = f"Means over {seeds} with 95% intervals, which do not allow for the choice. " if match else ""
     return Table(
         title=f"Best {'configurations' if match else 'arms'} of the search",
-        columns=(what, *(("cell",) if several else ()), run.metric, *objectives, *knobs(run)),
+        columns=(what, *(("cell",) if multiple else ()), run.metric, *objectives, *knobs(run)),
         rows=rows,
-        text_columns=2 if several else 1,
+        text_columns=2 if multiple else 1,
         note=f"{means}Chosen because they scored well on {seeds}, so their values are too good: the best of many is "
         "optimistic. What counts is how the best settings do on the fresh seeds, in the table of cells.",
     )

@@ -35,14 +35,14 @@ MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 def effect_tables(findings: Findings) -> list[Table]:
     """What a run found beside the worth of its components and the verdicts; those that have rows."""
-    makers = (stages_table, standing_table, outcome_table, level_table, budget_table, chain_table)
+    makers = (stages_table, comparison_table, outcome_table, level_table, budget_table, chain_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
 
 def check_tables(findings: Findings) -> list[Table]:
     """What tells how far a run can be trusted; those that have rows."""
     interactions = () if findings.run.grid.is_fraction else (interaction_table,)
-    makers = (lost_table, *interactions, agreement_table, variance_table)
+    makers = (failures_table, *interactions, agreement_table, variance_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
 
@@ -50,7 +50,7 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     """What each component is worth: one row a component, with the run's name first when there are several."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
-    several, paired = len(analyses) > 1, analyses[0].run.inference.paired
+    multiple, paired = len(analyses) > 1, analyses[0].run.inference.paired
     ahead = (NEXT_SEED,) if paired else ()
     rows = []
     for findings in analyses:
@@ -58,19 +58,19 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
         for row, told in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.label,) if several else ()), row.component, effect_text(told.effect, shown),
+                    *((findings.run.label,) if multiple else ()), row.component, effect_text(told.effect, shown),
                     *(next_seed(told.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
                     effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
                 )
             )  # fmt: skip
     head, inference = better_by(analyses), analyses[0].run.inference
-    lead = (analyses[0].run.label_column,) if several else ()
+    lead = (analyses[0].run.label_column,) if multiple else ()
     columns = (*lead, "component", head, *ahead, "% of the gain", "p (Holm)",
                "leave-one-out", "add-one-in")  # fmt: skip
     return Table(
         title=f"What each component is worth{'' if paired else ', by unpaired runs'}",
         name="attribution", columns=columns, rows=tuple(rows),
-        text_columns=2 if several else 1,
+        text_columns=2 if multiple else 1,
         brief=(*lead, "component", head, NEXT_SEED, "% of the gain", "p (Holm)"),
         note=f"{_tested(analyses)} {inference.percent} intervals in brackets, {inference.method}, for the mean over "
         f"seeds.{_of_next_seed(analyses)}"
@@ -82,13 +82,13 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
 def _tested(analyses: Sequence[Findings]) -> str:
     """What the effects in the table are."""
     kinds = {row.tested for findings in analyses for row in findings.headline.rows}
-    words = {
+    marks = {
         "shapley": "Shapley values: the mean over all orders in which components can be added.",
         "leave_one_out": "Leave-one-out effects: the full method against the full method without the component.",
         "add_one_in": "Add-one-in effects: the component alone against the base.",
         "main_effect": "Main effects: the mean over the planned settings of the other components.",
     }
-    return " ".join(text for kind, text in words.items() if kind in kinds)
+    return " ".join(text for kind, text in marks.items() if kind in kinds)
 
 
 def _of_next_seed(analyses: Sequence[Findings]) -> str:
@@ -105,14 +105,14 @@ def _scale_of_p(analyses: Sequence[Findings]) -> str:
     return " p and shares: on the logit scale." if logit else ""
 
 
-def standing_table(findings: Findings) -> Table:
+def comparison_table(findings: Findings) -> Table:
     """The full method against what a reader asks about first, whatever came out."""
     scale = findings.headline
     rows = tuple(
-        (one.against, one.role, effect_text(one.estimate, scale), p_text(one.estimate.p)) for one in findings.standings
+        (row.against, row.role, effect_text(row.estimate, scale), p_text(row.estimate.p)) for row in findings.standings
     )
     gain = scale.gains.get("base")
-    if gain is not None and gain.known and rows:
+    if gain is not None and gain.has_value and rows:
         rows = (("base", "every component off", effect_text(gain, scale), p_text(gain.p)), *rows)
     return Table(
         title="Where the full method stands", name="standings", rows=rows, text_columns=2,
@@ -205,12 +205,12 @@ def cell_table(findings: Findings) -> Table:
         for row in findings.cells
     )  # fmt: skip
     means = [row.mean if row.arms else nan for row in findings.cells]
-    known = [mean for mean in means if not isnan(mean)]
-    most = (min if run.primary.better == "lower" else max)(known, default=nan)
+    available = [mean for mean in means if not isnan(mean)]
+    best_mean = (min if run.primary.better == "lower" else max)(available, default=nan)
     return Table(
         title=f"Cells, by {run.measure}", name="cells", columns=columns, rows=rows,
         brief=("cell", "seeds", value, *extra, better),
-        best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == most),
+        best=tuple((i, columns.index(value)) for i, mean in enumerate(means) if mean == best_mean),
         note="Arithmetic mean and SD over training seeds. Differences come from the fitted model, their "
         f"{run.inference.percent} intervals are {run.inference.method}. {run.primary.better.capitalize()} is better."
         + (f" Published, of another measurement: {run.outline.published_by}." if published else ""),
@@ -220,12 +220,12 @@ def cell_table(findings: Findings) -> Table:
 def _marks(row: CellRow, findings: Findings) -> tuple[str, ...]:
     if row.levels is None:
         return ("",) * len(findings.run.components)
-    words = {ON: CHECK, OFF: ""}
-    return tuple(words.get(level, level) for level in row.levels)
+    marks = {ON: CHECK, OFF: ""}
+    return tuple(marks.get(level, level) for level in row.levels)
 
 
 def _seeds(row: CellRow) -> str:
-    return f"{row.n} of {row.n + len(row.lost)}" if row.lost else str(row.n)
+    return f"{row.n} of {row.n + len(row.failed_arms)}" if row.failed_arms else str(row.n)
 
 
 def interaction_table(findings: Findings) -> Table:
@@ -283,13 +283,13 @@ def agreement_table(findings: Findings) -> Table:
     )  # fmt: skip
 
 
-def lost_table(findings: Findings) -> Table:
+def failures_table(findings: Findings) -> Table:
     """The tested effects without the lost arms, and with bad values in their place."""
     scale: ScaleResult = findings.headline
-    lost: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
+    failed_arms: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(
         (row.component, effect_text(row.effect, scale), effect_text(findings.with_worst[row.component], scale))
-        for row in lost
+        for row in failed_arms
     )
     return Table(
         title="If the lost arms had done badly", rows=rows,

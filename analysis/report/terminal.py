@@ -23,8 +23,8 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
     for table in (*summary.looks, *summary.decided):
         if table.rows:
             console.print(rich_table(table))
-    for sentence in summary.answers:
-        console.print(sentence, style="bold", highlight=False)
+    for text in summary.answers:
+        console.print(text, style="bold", highlight=False)
     for table in (summary.attribution, *summary.across, *summary.cells):
         if table.rows:
             console.print(rich_table(table))

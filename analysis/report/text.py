@@ -81,7 +81,7 @@ def number(value: float, digits: int = 3) -> str:
 def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value alone,
     or a dash, where the rest is not known."""
-    if not estimate.known:
+    if not estimate.has_value:
         return DASH
     if not estimate.has_interval:
         return number(factor * estimate.value)
@@ -102,9 +102,9 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _decimals(spread: float) -> int:
+def _decimals(sd: float) -> int:
     """Decimals that show the style's digits of an SD or half-width."""
-    return min(max(_STYLE.get().digits - 1 - floor(log10(spread)), 0), 8)
+    return min(max(_STYLE.get().digits - 1 - floor(log10(sd)), 0), 8)
 
 
 def _loses_sign(value: float, decimals: int) -> bool:
@@ -147,12 +147,12 @@ def without_empty_columns(table: Table) -> Table:
     return keep_columns(table, stored)
 
 
-def keep_columns(table: Table, kept: Sequence[int]) -> Table:
+def keep_columns(table: Table, columns: Sequence[int]) -> Table:
     """The table with these columns alone, by position."""
     return replace(
         table,
-        columns=tuple(table.columns[i] for i in kept),
-        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
-        text_columns=sum(i < table.text_columns for i in kept),
-        best=tuple((row, kept.index(column)) for row, column in table.best if column in kept),
+        columns=tuple(table.columns[i] for i in columns),
+        rows=tuple(tuple(row[i] for i in columns) for row in table.rows),
+        text_columns=sum(i < table.text_columns for i in columns),
+        best=tuple((row, columns.index(column)) for row, column in table.best if column in columns),
     )

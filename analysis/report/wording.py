@@ -52,16 +52,16 @@ def is_rate(scale: ScaleResult) -> bool:
 def percent(effect: float, outcome: Outcome) -> float:
     """Percent by which an effect on the log scale makes the value better; negative where it makes it worse."""
     exponent = -effect if outcome.better == "lower" else effect
-    worth = 100 * expm1(exponent) if exponent < MAX_EXPONENT else inf
-    return -worth if outcome.better == "lower" else worth
+    percentage = 100 * expm1(exponent) if exponent < MAX_EXPONENT else inf
+    return -percentage if outcome.better == "lower" else percentage
 
 
 def percent_text(effect: float, outcome: Outcome) -> str:
     """`31.2`, with an exponent where it is beyond a million."""
-    worth = percent(effect, outcome)
-    if isinf(worth):
-        return "-inf" if worth < 0 else "inf"
-    return f"{worth:.1f}" if abs(worth) < 1e6 else f"{worth:.1e}"
+    percentage = percent(effect, outcome)
+    if isinf(percentage):
+        return "-inf" if percentage < 0 else "inf"
+    return f"{percentage:.1f}" if abs(percentage) < 1e6 else f"{percentage:.1e}"
 
 
 def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float, str]:
@@ -78,7 +78,7 @@ def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float
 
 def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     """`31.2% [24.0, 37.9]`, `1.8 points [1.1, 2.4]` or the number with its interval; positive is better."""
-    if not estimate.known:
+    if not estimate.has_value:
         return DASH
     if scale.scale == "log":
         value = f"{percent_text(estimate.value, scale.outcome)}%"
@@ -142,8 +142,8 @@ def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
 
     def told(text: str) -> str:
         parts = re.split(f"({TIMES}|[+=])", text)
-        words = [part for i, part in enumerate(parts) if i % 2 == 0 and not (i and parts[i - 1] == "=")]
-        if not all(word in titles for word in words):
+        quoted = [part for i, part in enumerate(parts) if i % 2 == 0 and not (i and parts[i - 1] == "=")]
+        if not all(piece in titles for piece in quoted):
             return text
         return "".join(signs.get(part) or titles.get(part, part) for part in parts)
 

@@ -39,17 +39,17 @@ def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[st
     if not scale.fit.inference.paired:
         return ()
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
-    complete = _whole_blocks(scale, results, cells)
+    complete = _balanced_blocks(scale, results, cells)
     rows = [_component(row, complete, i) for i, row in enumerate(scale.rows)]
-    varies, spread = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
+    varies, scatter = holm([row.varies_p for row in rows]), holm([row.spread_p for row in rows])
     unit = scale.fit.unit
     return tuple(
         replace(row, varies_p=p, spread_p=q, off_sd=unit * row.off_sd, on_sd=unit * row.on_sd)
-        for row, p, q in zip(rows, varies, spread, strict=True)
+        for row, p, q in zip(rows, varies, scatter, strict=True)
     )
 
 
-def _whole_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
+def _balanced_blocks(scale: ScaleResult, results: pd.DataFrame, cells: Sequence[str]) -> FloatArray:
     """(blocks, cells) improvements, of the blocks that have all; no rows where a cell never finished."""
     factorial = results[results["kind"] != "baseline"]
     y = scale.improvement(factorial[scale.outcome.name].to_numpy(dtype=float)) / scale.fit.unit

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from branchwise.analysis.declared.cells import BASE, FULL, OWN
+from branchwise.analysis.declared.cells import BASE, DEFAULTS, FULL
 from branchwise.analysis.declared.factors import Grid
 from branchwise.analysis.declared.inference import DEFAULT, Inference
 from branchwise.analysis.declared.outcomes import FloatArray, Outcome, ScaleName
@@ -136,7 +136,7 @@ def analyse_scale(
     components = grid.components
     rows = _with_holm([_component_row(fit, grid, i) for i in range(len(components))])
     gains = {BASE: contrast(fit, GAIN)} if components else {}
-    reference = next((cell for cell in (BASE, FULL, OWN, *fit.cells) if cell in fit.cells), BASE)
+    reference = next((cell for cell in (BASE, FULL, DEFAULTS, *fit.cells) if cell in fit.cells), BASE)
     relative = {cell: contrast(fit, {cell: 1.0, reference: -1.0}) for cell in fit.cells if cell != reference}
     for name in dict.fromkeys(results.loc[~factorial, "cell"]):
         joined = factorial | (results["cell"] == name)
@@ -150,7 +150,7 @@ def analyse_scale(
     )  # fmt: skip
 
 
-def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
+def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
     """The results, and a value for each lost arm: as bad, for its cell and block, as the worst arm was for its own.
 
     lost: rows with cell and block; one whose cell or block has no result at all gets no value.
@@ -164,13 +164,13 @@ def with_worst_in_place(results: pd.DataFrame, lost: pd.DataFrame, scale: ScaleR
     if fit.inference.paired:
         shifts = dict(zip(dict.fromkeys(factorial["block"]), fit.block_effects - fit.block_effects.mean(), strict=True))
     else:
-        shifts = dict.fromkeys((*results["block"], *lost["block"]), 0.0)
+        shifts = dict.fromkeys((*results["block"], *failed_arms["block"]), 0.0)
     fitted = factorial["cell"].map(means) + factorial["block"].map(shifts)
     worst = float((scale.improvement(factorial[column].to_numpy(dtype=float)) - fitted).min())
     for name, rows in results[(results["kind"] == "baseline") & finite].groupby("cell"):
         values = scale.improvement(rows[column].to_numpy(dtype=float))
         means[str(name)] = float(np.mean(values - rows["block"].map(shifts).fillna(0.0).to_numpy()))
-    placed = lost[lost["cell"].isin(means) & lost["block"].isin(shifts)]
+    placed = failed_arms[failed_arms["cell"].isin(means) & failed_arms["block"].isin(shifts)]
     if placed.empty:
         return results
     guess = placed["cell"].map(means) + placed["block"].map(shifts) + worst
@@ -197,7 +197,7 @@ def _component_row(fit: TwoWayFit, grid: Grid, i: int) -> ComponentRow:
         shapley=averaged(fit, weights),
         share=ratio(fit, weights, GAIN) if weights else averaged(fit, {}),
         leave_one_out=contrast(fit, {FULL: 1.0, grid.without(name): -1.0}),
-        add_one_in=contrast(fit, {grid.alone(name): 1.0, BASE: -1.0}),
+        add_one_in=contrast(fit, {grid.only(name): 1.0, BASE: -1.0}),
         main_effect=ranked_only(main, fit) if grid.is_fraction else main,
         pooled=ranked_only(pooled, fit) if grid.is_fraction else pooled,
         pooled_share=ratio(fit, weights, GAIN, "pooled") if weights else averaged(fit, {}),

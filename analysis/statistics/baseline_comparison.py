@@ -49,7 +49,7 @@ class Budget:
 
 def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]:
     """Full against the baselines, no distillation first, and against its teacher; those that the run has."""
-    gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.known}
+    gains = {name: gain for name, gain in headline.gains.items() if name in run.baselines and gain.has_value}
     best = min(gains, key=lambda name: gains[name].value, default="")
     many = len(gains)
     chosen = f"{BEST}, picked from {many}" if many > 1 else "the baseline"
@@ -61,7 +61,7 @@ def standings(run: Run, headline: ScaleResult) -> tuple[BaselineComparison, ...]
         gains[best] = chosen_of(gains[best], many, run.inference.alpha)
     comparisons = [BaselineComparison(against=name, role=role, estimate=gains[name]) for name, role in roles.items()]
     teacher = _against_teacher(run, headline)
-    if teacher.known:
+    if teacher.has_value:
         comparisons.append(BaselineComparison(against=TEACHER, role="its teacher", estimate=teacher))
     return tuple(comparisons)
 
@@ -142,7 +142,7 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
     """Sentences on a training too short to conclude from; empty when nothing says so."""
     sentences = []
     teacher = _against_teacher(run, headline)
-    if headline.scale == "log" and teacher.known and teacher.value < -log(FAR):
+    if headline.scale == "log" and teacher.has_value and teacher.value < -log(FAR):
         ratio, name = np.exp(-teacher.value), headline.outcome.title
         lower = f"the full method's {name} is {ratio:.1f} times the teacher's"
         higher = f"the teacher's {name} is {ratio:.1f} times the full method's"
@@ -163,4 +163,4 @@ def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[
 
 
 def _clear(result: ScaleResult, i: int) -> bool:
-    return result.rows[i].effect.known and result.rows[i].effect.p <= result.fit.inference.alpha
+    return result.rows[i].effect.has_value and result.rows[i].effect.p <= result.fit.inference.alpha

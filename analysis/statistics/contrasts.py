@@ -98,9 +98,9 @@ def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, dict[str, floa
         return "shapley", over_cells(shapley(i, len(grid.components)), grid)
     if grid.is_fraction:
         return "main_effect", main
-    without, alone = {FULL: 1.0, grid.without(name): -1.0}, {grid.alone(name): 1.0, BASE: -1.0}
+    without, only_cell = {FULL: 1.0, grid.without(name): -1.0}, {grid.only(name): 1.0, BASE: -1.0}
     if grid.names >= set(without):
         return "leave_one_out", without
-    if grid.names >= set(alone):
-        return "add_one_in", alone
+    if grid.names >= set(only_cell):
+        return "add_one_in", only_cell
     return ("main_effect", main) if main else (None, {})

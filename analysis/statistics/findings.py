@@ -16,7 +16,7 @@ from branchwise.analysis.declared.scales import placed, resolution
 from branchwise.analysis.records.folder import parts
 from branchwise.analysis.records.run import RESULT_KINDS, Run
 from branchwise.analysis.statistics.agreement import Agreement, agreement, warnings
-from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult, analyse_scale, with_worst_in_place
+from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult, analyse_scale, with_worst_values
 from branchwise.analysis.statistics.baseline_comparison import (
     BaselineComparison,
     Budget,
@@ -31,11 +31,11 @@ from branchwise.analysis.statistics.claims.settling import settle, settle_togeth
 from branchwise.analysis.statistics.claims.verdicts import Evidence, Verdict, judge, seeds_note
 from branchwise.analysis.statistics.comparisons.overlap import pairing_notes
 from branchwise.analysis.statistics.model import Estimate
-from branchwise.analysis.statistics.notes import idle, limits, lost_cells, notes_on, unfinished
+from branchwise.analysis.statistics.notes import cells_without_runs, idle, limits, notes_on, unfinished
 from branchwise.analysis.statistics.power import EffectSD, Plan, Repeats, plan, tested
 from branchwise.analysis.statistics.screening.effects import ranks_only
 from branchwise.analysis.statistics.sequential import extended
-from branchwise.analysis.statistics.sequential.judging import LookResults, at_looks
+from branchwise.analysis.statistics.sequential.judging import InterimResults, at_looks
 from branchwise.analysis.statistics.table import CellRow, cell_rows
 from branchwise.analysis.statistics.variance import Variance, components_of_variance, flags
 
@@ -57,7 +57,7 @@ class Findings:
     outcomes: tuple[ScaleResult, ...]
     raws: tuple[ScaleResult, ...]
     verdicts: tuple[Verdict, ...]
-    edited: bool
+    claims_modified: bool
     standings: tuple[BaselineComparison, ...]
     noninferior_cells: tuple[str, ...]
     budgets: tuple[Budget, ...]
@@ -68,7 +68,7 @@ class Findings:
     repeats: Repeats | None
     cells: tuple[CellRow, ...]
     notes: tuple[str, ...]
-    looks: LookResults | None = None
+    looks: InterimResults | None = None
 
     @property
     def headline(self) -> ScaleResult:
@@ -91,8 +91,8 @@ def analyse(run: Run) -> Findings:
         evidence = evidence_of(run)
     else:
         evidence = evidence_of(run)
-        judged = extended.judged_components(run)
-        verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished, judged)
+        tested_names = extended.tested_components(run)
+        verdicts, outcomes = settle(judge(claims, evidence, run.grid), evidence.outcomes, run.unfinished, tested_names)
     verdicts, outcomes = extended.with_decisions(run, verdicts, outcomes)
     return _findings(run, evidence, extended.exploratory(run, verdicts), outcomes, unread, looks)
 
@@ -127,25 +127,25 @@ def _findings(
     verdicts: tuple[Verdict, ...],
     outcomes: tuple[ScaleResult, ...],
     unread: Sequence[str],
-    looks: LookResults | None = None,
+    looks: InterimResults | None = None,
 ) -> Findings:
     """All that is said of a part of a run whose claims are judged."""
     claims = [verdict.claim for verdict in verdicts]
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
     agreeing = agreement(headline, results, run.components)
-    edited, along = _edited(run, claims), budgets(run)
+    claims_modified, along = _claims_modified(run, claims), budgets(run)
     return Findings(
         run=run, warnings=(*(() if looks else unfinished(run)), *idle(run)), outcomes=outcomes, raws=raws,
-        verdicts=verdicts, edited=edited, standings=standings(run, headline),
+        verdicts=verdicts, claims_modified=claims_modified, standings=standings(run, headline),
         noninferior_cells=noninferior_cells(run, headline), budgets=along, variance=variance, agreement=agreeing,
         with_worst=_with_worst(run, headline), plan=_plan(run, headline, claims),
         repeats=_more_repeats(run, variance), cells=cell_rows(run, headline, raws[0]), looks=looks,
         notes=(*limits(run), *(looks.notes() if looks else ()), *pairing_notes(run, headline), *extended.notes(run),
-               *_resealed(run, edited), *_of_source(run),
+               *_resealed(run, claims_modified), *_of_source(run),
                *unread, *notes_on(run, outcomes), *evidence.notes,
                *([] if looks or extended.grew(run) else seeds_note(verdicts)),
-               *too_short(run, headline, along), *flags(headline, variance, lost_cells(run)),
+               *too_short(run, headline, along), *flags(headline, variance, cells_without_runs(run)),
                *warnings(agreeing, run.inference.alpha)),
     )  # fmt: skip
 
@@ -170,9 +170,9 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     judged = []
     for part in of_parts:
-        known, evidence = vocabulary(part), evidence_of(part)
+        terms, evidence = vocabulary(part), evidence_of(part)
         bare = [replace(scale, rows=()) for scale in evidence.outcomes]
-        judged.append((judge([parse_claim(text, known) for text in texts], evidence, part.grid), bare))
+        judged.append((judge([parse_claim(text, terms) for text in texts], evidence, part.grid), bare))
     return [
         tuple(v if v.status == "not judged" else replace(v, status="exploratory") for v in verdicts)
         for verdicts, _ in settle_together(judged, of_parts[0].unfinished)
@@ -193,7 +193,7 @@ def _decisions(findings: Findings) -> Iterator[extended.Decision]:
     for verdict in findings.verdicts:
         yield extended.Decision(
             run=run.name, hypothesis=verdict.claim.canonical, text=verdict.claim.text, weights=verdict.weights,
-            verdict="exploratory" if findings.edited else verdict.status, p_holm=verdict.test.p_holm,
+            verdict="exploratory" if findings.claims_modified else verdict.status, p_holm=verdict.test.p_holm,
         )  # fmt: skip
     for number, scale in enumerate(findings.outcomes):
         behind = f"({scale.outcome.name})" if number else ""
@@ -227,13 +227,13 @@ def evidence_of(run: Run) -> Evidence:
     bare = Evidence(outcomes=(), raws=(), results=run.results, resolutions=resolutions, notes=tuple(notes),
                     inference=run.inference)  # fmt: skip
     evidence = _attributed(bare, run, outcomes)
-    lost = run.lost[run.lost["kind"].isin((*RESULT_KINDS, "baseline"))]
-    if lost.empty or run.unfinished:
+    failed_arms = run.failed_arms[run.failed_arms["kind"].isin((*RESULT_KINDS, "baseline"))]
+    if failed_arms.empty or run.unfinished:
         return evidence
-    filled = pd.concat([run.results, lost])
+    filled = pd.concat([run.results, failed_arms])
     for scale in evidence.outcomes:
         column = scale.outcome.name
-        complete = with_worst_in_place(run.results, lost.assign(**{column: nan}), scale)
+        complete = with_worst_values(run.results, failed_arms.assign(**{column: nan}), scale)
         filled[column] = complete[column].reindex(filled.index)
     return replace(evidence, with_worst=_attributed(replace(evidence, results=filled), run, outcomes))
 
@@ -262,16 +262,16 @@ def vocabulary(run: Run) -> Vocabulary:
 
 def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
     """Claims of the space, parsed; and a sentence for each that cannot be read (the space was changed by hand)."""
-    claims, unread, known = [], [], vocabulary(run)
+    claims, unread, terms = [], [], vocabulary(run)
     for text in run.claims:
         try:
-            claims.append(parse_claim(str(text), known))
+            claims.append(parse_claim(str(text), terms))
         except ValueError as error:
             unread.append(f"Not judged: {error}.")
     return claims, unread
 
 
-def _edited(run: Run, claims: Sequence[Claim]) -> bool:
+def _claims_modified(run: Run, claims: Sequence[Claim]) -> bool:
     """Whether the manifest was sealed with other claims, or they came after the runs; without a seal, whether the space
     is another one."""
     if run.manifest.get("claims_after_the_runs"):
@@ -280,15 +280,15 @@ def _edited(run: Run, claims: Sequence[Claim]) -> bool:
     across = [run.outline.across.canonical] if run.outline.across else []
     sealed = run.manifest.get("claims_sha256")
     if sealed is None:
-        return run.altered
+        return run.modified
     return bool(sealed != seal([*(claim.canonical for claim in claims), *looks, *across, *run.inference.canonical]))
 
 
-def _resealed(run: Run, edited: bool) -> list[str]:
+def _resealed(run: Run, claims_modified: bool) -> list[str]:
     if run.manifest.get("claims_after_the_runs"):
         return ["The claims were written after the runs, so they are exploratory: no verdict here confirms anything."]
-    if not edited:
-        return ["space.yaml was changed after the run began; its claims are the same."] if run.altered else []
+    if not claims_modified:
+        return ["space.yaml was changed after the run began; its claims are the same."] if run.modified else []
     return ["The claims in space.yaml are not those that the run began with: they were edited afterwards, and are "
             "exploratory."]  # fmt: skip
 
@@ -299,10 +299,10 @@ def _of_source(run: Run) -> list[str]:
 
 
 def _with_worst(run: Run, scale: ScaleResult) -> Mapping[str, Estimate]:
-    lost = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
-    if lost.empty or not run.components or scale.fit.n < 1:
+    failed_arms = run.failed_arms[run.failed_arms["kind"].isin(RESULT_KINDS)]
+    if failed_arms.empty or not run.components or scale.fit.n < 1:
         return {}
-    complete = with_worst_in_place(run.results, lost, scale)
+    complete = with_worst_values(run.results, failed_arms, scale)
     filled = analyse_scale(complete, run.grid, scale.outcome, inference=run.inference)
     return {row.component: row.effect for row in filled.rows}
 
@@ -334,8 +334,8 @@ def _more_repeats(run: Run, variance: Variance) -> Repeats | None:
     """None unless the sampling noise was measured and the arms tell how long their evaluation took."""
     counts = [len(values) for values in run.results["value_repeats"].dropna() if np.ndim(values) == 1]
     seconds = float(run.results["eval_seconds"].mean()) if "eval_seconds" in run.results else nan
-    known = variance.sampling > 0 and variance.residual > 0 and seconds > 0
-    if not counts or not known:
+    is_estimated = variance.sampling > 0 and variance.residual > 0 and seconds > 0
+    if not counts or not is_estimated:
         return None
     part = min(variance.sampling**2 / variance.residual**2, 1.0)
     return Repeats(now=round(float(np.mean(counts))), seconds=seconds, narrower=1 - sqrt(1 - part / 2))

@@ -22,20 +22,20 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
-from branchwise.analysis.statistics.comparisons.welch import CellSpread, cell_spread
+from branchwise.analysis.statistics.comparisons.welch import CellVariance, cell_variance
 from branchwise.analysis.statistics.spread import (
-    BlockSpread,
+    BlockVariance,
     FloatArray,
-    block_spread,
+    block_variance,
     covariance,
     freedom,
-    is_seen,
+    is_identified,
 )
 
 LEVEL = 1 - ALPHA  # of an interval, where a run declares none
 ROUNDING = 64 * float(np.finfo(float).eps)  # of a value, relative; differences below it are no differences
-NO_SPREAD = "no spread between blocks to test against"
-ONE_RUN = "a cell has one run: an unpaired comparison takes two"
+NO_VARIANCE = "no spread between blocks to test against"
+SINGLE_RUN = "a cell has one run: an unpaired comparison takes two"
 Error = Literal["blocks", "pooled"]  # what an effect is measured against: its spread over blocks, or the residual
 
 
@@ -52,7 +52,7 @@ class Estimate:
     reason: str = ""
 
     @property
-    def known(self) -> bool:
+    def has_value(self) -> bool:
         return not isnan(self.value)
 
     @property
@@ -89,7 +89,7 @@ class TwoWayFit:
     df: int
     n: int
     n_blocks: int
-    spread: BlockSpread | CellSpread
+    spread: BlockVariance | CellVariance
     unit: float
     size: float
     coarseness: FloatArray
@@ -149,11 +149,11 @@ def fit_two_way(
     rank = round(float(np.trace(inverse @ normal))) if names else 0
     df = len(values) - rank - len(block_names)
     size = float(np.abs(given / unit).max(initial=0.0))
-    spread: BlockSpread | CellSpread
+    spread: BlockVariance | CellVariance
     if inference.paired:
-        spread, n_blocks = block_spread(row, col, residuals, inverse), len(block_names)
+        spread, n_blocks = block_variance(row, col, residuals, inverse), len(block_names)
     else:
-        spread, n_blocks = cell_spread(row, values, len(names)), int(per_cell.min(initial=len(values)))
+        spread, n_blocks = cell_variance(row, values, len(names)), int(per_cell.min(initial=len(values)))
     squares = np.zeros(len(values)) if steps is None else (steps / unit) ** 2
     return TwoWayFit(
         cells=names, effects=effects * unit, inverse=inverse, normal=normal,
@@ -178,7 +178,7 @@ def t_estimate(value: float, se: float, df: float, level: float = LEVEL, reason:
     if df < 1 - 1e-9 or isnan(se):
         return Estimate(value=value, df=df, reason=reason or "one block gives no interval")
     if se == 0:
-        return Estimate(value=value, se=0.0, df=df, reason=reason or NO_SPREAD)
+        return Estimate(value=value, se=0.0, df=df, reason=reason or NO_VARIANCE)
     half = float(stdtrit(df, 0.5 + level / 2)) * se
     return Estimate(value=value, se=se, df=df, low=value - half, high=value + half, p=two_sided_p(value, se, df))
 
@@ -188,7 +188,7 @@ def two_sided_p(value: float, se: float, df: float) -> float:
     return float(2 * stdtr(df, -abs(value) / se))
 
 
-def one_sided_p(value: float, se: float, df: float) -> float:
+def directional_p(value: float, se: float, df: float) -> float:
     """p of the t test of value <= 0 against value > 0, for a standard error above 0."""
     return float(stdtr(df, -value / se))
 
@@ -243,7 +243,7 @@ def ratio(
     """
     level = fit.inference.level if level is None else level
     a, b = contrast(fit, top, error, level), contrast(fit, bottom, error, level)
-    if not (a.known and b.known):
+    if not (a.has_value and b.has_value):
         return Estimate(reason=a.reason or b.reason)
     if not (a.has_interval and b.has_interval):
         return Estimate(reason=b.reason or a.reason)
@@ -272,13 +272,17 @@ def _errors(
     if error == "pooled":
         reason = "" if fit.df > 0 else "no residual degrees of freedom: one block gives no interval"
         return tuple(fit.residual_var * float(u @ fit.inverse @ v) for u, v in pairs), float(fit.df), reason
-    if isinstance(fit.spread, CellSpread):
+    if isinstance(fit.spread, CellVariance):
         cells = fit.spread
-        seen = all(cells.is_seen(vector) for pair in pairs for vector in pair)
-        return tuple(cells.covariance(u, v) for u, v in pairs), cells.freedom(pairs[0][0]), "" if seen else ONE_RUN
+        identified = all(cells.is_identified(vector) for pair in pairs for vector in pair)
+        return (
+            tuple(cells.covariance(u, v) for u, v in pairs),
+            cells.freedom(pairs[0][0]),
+            "" if identified else SINGLE_RUN,
+        )
     reason = "one block gives no interval"
     if fit.n_blocks > 1:
-        unseen = any(not is_seen(fit.spread, vector) for pair in pairs for vector in pair)
+        unseen = any(not is_identified(fit.spread, vector) for pair in pairs for vector in pair)
         reason = "too few blocks hold its cells to see how it varies between blocks" if unseen else ""
     return tuple(covariance(fit.spread, u, v) for u, v in pairs), freedom(fit.spread, pairs[0][0]), reason
 

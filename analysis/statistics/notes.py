@@ -14,8 +14,14 @@ from branchwise.analysis.statistics.sequential import searched
 
 def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
     """What did not finish, what cannot be estimated, and outcomes that are analysed on another scale than declared."""
-    several = teachers.notes(run.arms, f"teacher_{run.primary.name}")
-    return [*_completeness(run), *_stopped(run), *searched.notes(run), *_not_estimable(run, outcomes[0]), *several]
+    teacher_notes = teachers.notes(run.arms, f"teacher_{run.primary.name}")
+    return [
+        *_completeness(run),
+        *_stopped(run),
+        *searched.notes(run),
+        *_not_estimable(run, outcomes[0]),
+        *teacher_notes,
+    ]
 
 
 def unfinished(run: Run) -> list[str]:
@@ -72,9 +78,9 @@ def _pairs(run: Run, name: str) -> list[tuple[str, str]]:
     ]
 
 
-def lost_cells(run: Run) -> tuple[str, ...]:
+def cells_without_runs(run: Run) -> tuple[str, ...]:
     """Cells of components that lost an arm."""
-    rows = run.lost[run.lost["kind"].isin(RESULT_KINDS)]
+    rows = run.failed_arms[run.failed_arms["kind"].isin(RESULT_KINDS)]
     return tuple(dict.fromkeys(rows["cell"].dropna()))
 
 
@@ -85,18 +91,18 @@ def _completeness(run: Run) -> list[str]:
         notes.append("No arm has finished: nothing can be estimated yet.")
     if run.missing:
         notes.append(f"{len(run.missing)} planned arms have no row yet: {_some(run.missing)}.")
-    elif isinstance(planned, int) and planned > len(run.arms) and _one_part(run):
+    elif isinstance(planned, int) and planned > len(run.arms) and _is_single_part(run):
         notes.append(f"{planned - len(run.arms)} of {planned} planned arms have no row yet.")
-    for status, rows in run.lost.groupby("status", dropna=False):
+    for status, rows in run.failed_arms.groupby("status", dropna=False):
         names = _some(tuple(rows["arm"]))
-        word = {"failed": "failed", "diverged": "diverged"}.get(
+        verb = {"failed": "failed", "diverged": "diverged"}.get(
             str(status), f"ended as {status} without a finite value"
         )
-        notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {word}: {names}.")
+        notes.append(f"{len(rows)} arm{'s' if len(rows) > 1 else ''} {verb}: {names}.")
     return notes
 
 
-def _one_part(run: Run) -> bool:
+def _is_single_part(run: Run) -> bool:
     """Whether the number of arms is known: of a run with looks it is what the last of them left."""
     return len(run.outline.parts) == 1 and run.outline.looks is None and run.outline.across is None
 
@@ -109,9 +115,9 @@ def _stopped(run: Run) -> list[str]:
     return [f"{stopped} searched arm{plural} stopped at a rung by {run.design.get('scheduler')}, as planned."]
 
 
-def _some(names: Sequence[str], most: int = 12) -> str:
-    visible = ", ".join(names[:most])
-    return visible if len(names) <= most else f"{visible} and {len(names) - most} more (all in ablation.json)"
+def _some(names: Sequence[str], limit: int = 12) -> str:
+    visible = ", ".join(names[:limit])
+    return visible if len(names) <= limit else f"{visible} and {len(names) - limit} more (all in ablation.json)"
 
 
 def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
@@ -129,16 +135,16 @@ def _not_estimable(run: Run, headline: ScaleResult) -> list[str]:
         f"{quantity.replace('_', '-')} of {row.component}"
         for quantity in quantities
         for row in headline.rows
-        if not getattr(row, quantity).known
+        if not getattr(row, quantity).has_value
     ]
     if not unknown:
         return []
     empty = [cell for cell in run.cells if cell not in headline.fit.cells]
-    if not run.grid.whole:
+    if not run.grid.is_complete:
         tested = {"leave_one_out": "leave-one-out effects", "add_one_in": "add-one-in effects",
                   "main_effect": "main effects"}  # fmt: skip
-        words = tested.get(headline.rows[0].tested or "", "")
-        only = f": {words} are tested instead" if words else ""
+        tested_instead = tested.get(headline.rows[0].tested or "", "")
+        only = f": {tested_instead} are tested instead" if tested_instead else ""
         return [f"This design runs too few cells for Shapley values and shares{only}."]
     cause = f"Without a finished arm in {_some(empty)}" if empty else "With cells that never share a block"
     return [f"{cause} these cannot be estimated: {_some(unknown)}."]

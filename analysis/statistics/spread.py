@@ -18,7 +18,7 @@ IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlockSpread:
+class BlockVariance:
     """What Var(w @ effects) takes, for any contrast w of C cells over B blocks of P different patterns of cells.
 
     influence: (B, C), w @ influence[b] is what block b adds; times: (P,) blocks of each pattern; own, seen, hidden:
@@ -34,7 +34,7 @@ class BlockSpread:
     root: FloatArray
 
 
-def block_spread(row: IntArray, col: IntArray, residuals: FloatArray, inverse: FloatArray) -> BlockSpread:
+def block_variance(row: IntArray, col: IntArray, residuals: FloatArray, inverse: FloatArray) -> BlockVariance:
     """From cell and block of each of n observations, their residuals, and the inverse of the normal matrix (C, C)."""
     cells, blocks = len(inverse), int(col.max()) + 1 if len(col) else 0
     counts = np.zeros((blocks, cells), dtype=np.intp)
@@ -53,33 +53,33 @@ def block_spread(row: IntArray, col: IntArray, residuals: FloatArray, inverse: F
         free = values > 1e-9
         adjust = (vectors[:, free] / np.sqrt(values[free])) @ vectors[:, free].T
         weigh = adjust @ design @ inverse
-        lost = vectors[:, ~free].T @ design @ inverse
+        undetermined = vectors[:, ~free].T @ design @ inverse
         influence[members] = ordered[starts[members][:, None] + np.arange(len(design))] @ weigh
-        own[p], seen[p], hidden[p] = weigh.T @ weigh, design.T @ weigh, lost.T @ lost
+        own[p], seen[p], hidden[p] = weigh.T @ weigh, design.T @ weigh, undetermined.T @ undetermined
     values, vectors = np.linalg.eigh(inverse)
-    return BlockSpread(
+    return BlockVariance(
         influence=influence, times=np.bincount(of_block.ravel(), minlength=len(patterns)).astype(float),
         own=own, seen=seen, hidden=hidden, root=vectors * np.sqrt(np.maximum(values, 0.0)),
     )  # fmt: skip
 
 
-def covariance(spread: BlockSpread, first: FloatArray, second: FloatArray) -> float:
+def covariance(variance: BlockVariance, first: FloatArray, second: FloatArray) -> float:
     """Covariance of two estimated contrasts, (C,) each."""
-    return float((spread.influence @ first) @ (spread.influence @ second))
+    return float((variance.influence @ first) @ (variance.influence @ second))
 
 
-def is_seen(spread: BlockSpread, contrast: FloatArray) -> bool:
+def is_identified(variance: BlockVariance, contrast: FloatArray) -> bool:
     """Whether more than one block tells of every cell of the contrast, so that a spread between blocks can be seen."""
-    return bool((np.einsum("i,pij,j->p", contrast, spread.hidden, contrast) < 1e-12 * (contrast @ contrast)).all())
+    return bool((np.einsum("i,pij,j->p", contrast, variance.hidden, contrast) < 1e-12 * (contrast @ contrast)).all())
 
 
-def freedom(spread: BlockSpread, contrast: FloatArray) -> float:
+def freedom(variance: BlockVariance, contrast: FloatArray) -> float:
     """Bell and McCaffrey's degrees of freedom of the variance of a contrast (C,): blocks - 1 where none has a hole."""
-    alone = np.einsum("i,pij,j->p", contrast, spread.own, contrast)
-    shared = (spread.seen @ contrast) @ spread.root
+    independent = np.einsum("i,pij,j->p", contrast, variance.own, contrast)
+    shared = (variance.seen @ contrast) @ variance.root
     lengths = (shared**2).sum(1)
-    times = spread.times
+    times = variance.times
     crossed = (shared * times[:, None]).T @ shared
-    trace = float(times @ (alone - lengths))
-    squares = float(times @ alone**2 - 2 * times @ (alone * lengths) + (crossed**2).sum())
+    trace = float(times @ (independent - lengths))
+    squares = float(times @ independent**2 - 2 * times @ (independent * lengths) + (crossed**2).sum())
     return trace**2 / squares if squares > 0 else 0.0

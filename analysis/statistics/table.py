@@ -35,7 +35,7 @@ class CellRow:
     change: Estimate = field(default_factory=Estimate)
     relative: Estimate = field(default_factory=Estimate)
     arms: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
+    failed_arms: tuple[str, ...] = ()
 
 
 def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
@@ -55,10 +55,10 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
             CellRow(
                 cell=cell, levels=None if levels is None else tuple(levels[name] for name in run.components),
                 n=len(done), mean=mean, sd=sd,
-                shown={one.name: mean_and_sd(done[one.name].dropna().to_numpy(dtype=float))[0] for one in run.shown},
+                shown={c.name: mean_and_sd(done[c.name].dropna().to_numpy(dtype=float))[0] for c in run.shown},
                 change=flip(change) if run.primary.better == "lower" else change,
                 relative=headline.relative.get(cell, Estimate()) if headline.scale != "identity" else Estimate(),
-                arms=tuple(done["arm"]), lost=tuple(arms.loc[~arms.index.isin(done.index), "arm"]),
+                arms=tuple(done["arm"]), failed_arms=tuple(arms.loc[~arms.index.isin(done.index), "arm"]),
             )
         )  # fmt: skip
     return (*rows, *_single_numbers(run))
@@ -69,7 +69,7 @@ def _single_numbers(run: Run) -> list[CellRow]:
     visible = {item.name: nan for item in run.shown}
     arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
     of_teachers = [
-        CellRow(cell=teacher.name, n=len(teacher.keys), mean=teacher.value, sd=_spread(teacher), shown=visible)
+        CellRow(cell=teacher.name, n=len(teacher.keys), mean=teacher.value, sd=_sampling_sd(teacher), shown=visible)
         for teacher in teachers(arms, f"teacher_{run.primary.name}")
     ]
     floors = {entry.name: entry.about for entry in run.outline.columns if _is_floor(entry.name)}
@@ -81,7 +81,7 @@ def _single_numbers(run: Run) -> list[CellRow]:
     ]
 
 
-def _spread(teacher: TeacherValue) -> float:
+def _sampling_sd(teacher: TeacherValue) -> float:
     return float(teacher.by_block.std(ddof=1)) if teacher.for_each_block else nan
 
 

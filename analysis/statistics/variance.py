@@ -97,7 +97,7 @@ def _sqrt(variance: float) -> float:
     return nan if isnan(variance) else sqrt(variance)
 
 
-def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> tuple[str, ...]:
+def flags(scale: ScaleResult, variance: Variance, cells_without_runs: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what makes the table weak; empty when nothing does."""
     sentences = []
     fit: TwoWayFit = scale.fit
@@ -124,10 +124,11 @@ def flags(scale: ScaleResult, variance: Variance, lost_cells: Sequence[str]) -> 
             f"The intra-block correlation is {variance.intra_block:.2f}: arms of a block differ more than arms of "
             "different blocks, so sharing seeds within a block did not help here."
         )
-    if lost_cells:
+    if cells_without_runs:
         sentences.append(
-            f"Arms were lost in {', '.join(lost_cells)}. If they were lost because they trained badly, the means of "
-            "these cells look better than they are; the report shows the effects with bad values in their place, too."
+            f"Arms were lost in {', '.join(cells_without_runs)}. If they were lost because they trained badly, "
+            "the means of these cells look better than they are; the report shows the effects with bad values in their "
+            "place, too."
         )
     gain = scale.gains.get(BASE)
     if gain and gain.has_interval and gain.high < 0:

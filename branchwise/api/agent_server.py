@@ -63,7 +63,7 @@ class Workplace:
         from branchwise.trainables.runtime.storage import storage_at
 
         run = run_named(storage_at(str(self.storage)), name, "name")
-        if not run.begun():
+        if not run.has_plan():
             raise UserError(f"name {name}: no such run in {self.storage}")
         return run
 
@@ -131,17 +131,17 @@ def start(workplace: Workplace, space: str) -> dict[str, Any]:
 def status(workplace: Workplace, name: str) -> dict[str, Any]:
     """Show how far a run is: its state, finished arms and time left. No effects and no verdicts."""
     from branchwise.orchestration.monitoring.run_state import RunState
-    from branchwise.orchestration.monitoring.status import overview, seconds_left
+    from branchwise.orchestration.monitoring.status import overview, remaining_seconds
 
     run = workplace.run(name)
-    seen, state = overview(run), RunState(run)
-    state.look()
+    view, state = overview(run), RunState(run)
+    state.refresh()
     return {
-        "name": seen.name,
-        "state": seen.state,
-        "arms_done": seen.done,
-        "arms": seen.total,
-        "seconds_left": seconds_left(state, seen.total) if seen.holder else None,
+        "name": view.name,
+        "state": view.state,
+        "arms_done": view.done,
+        "arms": view.total,
+        "seconds_left": remaining_seconds(state, view.total) if view.holder else None,
     }
 
 

@@ -17,7 +17,7 @@ class RunError(RuntimeError):
 @contextmanager
 def input_errors() -> Iterator[None]:
     """Raise InputError in place of the errors that the command line prints before it exits with code 2."""
-    from branchwise.analysis.console import one_line
+    from branchwise.analysis.console import single_line
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.damage import RunFolderError
     from branchwise.orchestration.errors import UserError
@@ -25,4 +25,4 @@ def input_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, RunFolderError, IncomparableError) as error:
-        raise InputError(one_line(error)) from error
+        raise InputError(single_line(error)) from error

@@ -22,10 +22,10 @@ from branchwise.trainables.runtime.storage import Storage
 
 
 def run_space(space: Space, name: str | None, storage: str, address: str | None, progress: bool) -> Study:
-    with open_storage(storage) as opened:
-        if name is not None and run_named(opened, name, "name").begun():
-            return execute(_resumed(space, opened, name), address, progress)
-        return execute(plan_new(space, opened, name), address, progress)
+    with open_storage(storage) as storage_handle:
+        if name is not None and run_named(storage_handle, name, "name").has_plan():
+            return execute(_resumed(space, storage_handle, name), address, progress)
+        return execute(plan_new(space, storage_handle, name), address, progress)
 
 
 def _resumed(space: Space, storage: Storage, name: str) -> Plan:
@@ -60,7 +60,7 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
     local = prepared.run.files.local
     if local is None:
         raise InputError("storage: must be a folder of this machine; use the command line for object stores")
-    if prepared.nothing_left:
+    if prepared.is_complete:
         return load(local)
     from branchwise.orchestration.execution.sweep import run_sweep
 
@@ -69,10 +69,10 @@ def execute(prepared: Plan, address: str | None, progress: bool) -> Study:
     with _signals(), _restored_logging():
         outcome = run_sweep(prepared, address, console)
     rerun = "the same call, or branchwise.resume"
-    if outcome.ending.interrupted:
+    if outcome.exit_status.interrupted:
         raise KeyboardInterrupt(f"{prepared.run.name} was interrupted; finished arms are kept, and {rerun} resumes it")
     if outcome.summary is None:
-        raise RunError(f"{prepared.run.name}: {outcome.ending.sentence}; {rerun} resumes it")
+        raise RunError(f"{prepared.run.name}: {outcome.exit_status.message}; {rerun} resumes it")
     study = load(local)
     if outcome.limit:
         warnings.warn(f"{prepared.run.name} ended at a limit: {outcome.limit}; {rerun} goes on", stacklevel=4)
@@ -89,7 +89,7 @@ def _signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with interrupts.as_one_interrupt():
+    with interrupts.coalesce_interrupts():
         yield
 
 

@@ -43,8 +43,8 @@ def extend_run(
     )
     with input_errors():
         source = locate(function)[2] if function is not None else ""
-        with open_storage(str(run.parent)) as opened:
-            prepared = plan_extended(opened, extension, name, trust)
+        with open_storage(str(run.parent)) as storage_handle:
+            prepared = plan_extended(storage_handle, extension, name, trust)
             check_source(prepared, source, run.name)
             return execute(prepared, address, progress)
 
@@ -52,10 +52,10 @@ def extend_run(
 def _cells(cells: Any) -> list[dict[str, str]]:
     """The level of each component in each added cell; `True` and `False` are on and off."""
     listed = [cells] if isinstance(cells, Mapping) else list(cells)
-    words = {True: "on", False: "off"}
+    names = {True: "on", False: "off"}
     for cell in listed:
         if not isinstance(cell, Mapping) or not cell or not all(isinstance(v, str | bool) for v in cell.values()):
             raise InputError(f"add_cell: {cell!r} is not allowed; it must be a dict of component and level")
     return [
-        {str(key): words[value] if isinstance(value, bool) else value for key, value in cell.items()} for cell in listed
+        {str(key): names[value] if isinstance(value, bool) else value for key, value in cell.items()} for cell in listed
     ]

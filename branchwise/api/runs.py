@@ -232,8 +232,8 @@ def plan(
             across=across,
             resources=resources(cpus, gpus, max_concurrent),
         )
-        with open_storage(str(storage)) as opened:
-            return preview(plan_new(space, opened, name))
+        with open_storage(str(storage)) as storage_handle:
+            return preview(plan_new(space, storage_handle, name))
 
 
 def resume(
@@ -261,8 +261,8 @@ def resume(
     """
     with input_errors():
         source = locate(function)[2] if function is not None else ""
-        with open_storage(str(storage)) as opened:
-            resumed = plan_resumed(opened, name, trust)
+        with open_storage(str(storage)) as storage_handle:
+            resumed = plan_resumed(storage_handle, name, trust)
             check_source(resumed, source, name)
             return execute(resumed, address, progress)
 
@@ -304,6 +304,6 @@ def follow_up(
     overrides = [f"design.claims={json.dumps(list(claims))}"] if claims else []
     overrides += [f"design.blocks={seeds}"] if seeds is not None else []
     with input_errors():
-        with open_storage(str(storage)) as opened:
-            space = follow_up_space(opened, name, survivors, "off" if others == "off" else "full", overrides)
+        with open_storage(str(storage)) as storage_handle:
+            space = follow_up_space(storage_handle, name, survivors, "off" if others == "off" else "full", overrides)
         return run_space(space, None, str(storage), address, progress)

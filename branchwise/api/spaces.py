@@ -122,8 +122,8 @@ def _importable(module: str, name: str, function: Any) -> bool:
 
 def default_name(trainable: str) -> str:
     """Return a run's name made of its function's: lower-case letters, digits and hyphens."""
-    words = re.findall(r"[a-z0-9]+", trainable.rpartition(":")[2].lower())
-    return "-".join(words)[:60] or "study"
+    name_parts = re.findall(r"[a-z0-9]+", trainable.rpartition(":")[2].lower())
+    return "-".join(name_parts)[:60] or "study"
 
 
 def component_trees(components: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,8 +224,8 @@ class Study:
         from branchwise.analysis.report.terminal import rich_table
 
         console = Terminal(file=io.StringIO(), width=110)
-        for sentence in self._answers():
-            console.print(sentence, highlight=False)
+        for answer in self._answers():
+            console.print(answer, highlight=False)
         for table in self._tables():
             console.print(rich_table(table))
         for note in self.notes:
@@ -238,7 +238,7 @@ class Study:
         """What a notebook shows."""
         from branchwise.analysis.report.figures import inline_svg
 
-        parts = [f"<p>{html.escape(sentence)}</p>" for sentence in self._answers()]
+        parts = [f"<p>{html.escape(answer)}</p>" for answer in self._answers()]
         parts += [_table_html(table) for table in self._tables()]
         if self._findings.headline.rows:
             with suppress(InputError):  # no component has a number yet; the notes say why
@@ -272,7 +272,7 @@ def verify(folder: str | Path) -> pd.DataFrame:
     from branchwise.analysis.verify import checks
 
     with input_errors():
-        rows = [{"check": check.name, "holds": check.holds, "detail": check.told} for check in checks(Path(folder))]
+        rows = [{"check": check.name, "holds": check.holds, "detail": check.message} for check in checks(Path(folder))]
     return pd.DataFrame(rows, columns=["check", "holds", "detail"])
 
 

@@ -222,11 +222,11 @@ def _of_optuna(study: Any) -> RunTable:
 def _of_wandb(runs: Any) -> RunTable:
     from branchwise.analysis.importers.trackers.wandb import table_of_api
 
-    every = list(runs)
-    for run in every:
+    all_runs = list(runs)
+    for run in all_runs:
         if not all(hasattr(run, part) for part in ("id", "name", "config", "summary", "state")):
             raise InputError(f"runs: {type(run).__name__} is not a W&B run; pass wandb.Api().runs(...)")
-    return table_of_api(every)
+    return table_of_api(all_runs)
 
 
 def _of_mlflow(experiment: Any) -> RunTable:

@@ -17,7 +17,7 @@ from branchwise.run_files.sealing import DamagedError
 
 MAX_TEXT = 200  # characters of a name
 MAX_CELL = 1000  # of the name of a cell or an arm, which is made of names
-MAX_SHOWN = 80  # characters of a value in a message
+MAX_CHARACTERS = 80  # characters of a value in a message
 
 
 def _no_path(name: str) -> str:
@@ -349,13 +349,13 @@ def check(model: type[Schema], content: Any, where: str) -> Any:
     try:
         model.model_validate(content)
     except ValidationError as error:
-        raise DamagedError(f"{where}: {_sentence(error.errors()[0])}") from error
+        raise DamagedError(f"{where}: {_describe_error(error.errors()[0])}") from error
     return content
 
 
-def _sentence(item: Any) -> str:
+def _describe_error(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     value = repr(item["input"])
-    visible = "" if len(value) > MAX_SHOWN or item["type"] in ("missing", "value_error") else f", not {value}"
+    visible = "" if len(value) > MAX_CHARACTERS or item["type"] in ("missing", "value_error") else f", not {value}"
     return f"{key}: {message[0].lower()}{message[1:]}{visible}" if key else message

@@ -7,35 +7,35 @@ class UserError(Exception):
     """Bad input. Its message names the file or argument, the key, and what is allowed."""
 
 
-class LostError(Exception):
+class SweepAbortedError(Exception):
     """What a sweep cannot go on without is lost; the message says what. Finished arms are kept."""
 
 
-class StorageLostError(LostError):
+class StorageUnavailableError(SweepAbortedError):
     """The storage has not taken a file for so long that going on is no use."""
 
 
-class RunAlteredError(LostError):
+class RunModifiedError(SweepAbortedError):
     """Files that the run stands on were deleted or changed while it ran."""
 
 
-class TakenOverError(LostError):
+class TakenOverError(SweepAbortedError):
     """Another process holds the run folder now; nothing of it is ours to write."""
 
 
-class ClusterLostError(LostError):
+class ClusterUnavailableError(SweepAbortedError):
     """Ray, or the node that it needs, is dead or does not answer."""
 
 
-class StalledError(LostError):
+class StalledError(SweepAbortedError):
     """Nothing that runs has reported anything for too long."""
 
 
-class ArmsFailAlikeError(LostError):
+class RepeatedFailureError(SweepAbortedError):
     """The first arms all failed for one reason, which the others would share."""
 
 
-class TeacherFailedError(LostError):
+class TeacherFailedError(SweepAbortedError):
     """The teacher could not be trained, nor by another try; the message says why and where to read on."""
 
 

@@ -35,7 +35,7 @@ _request = _Request()
 
 
 def leave_while_starting() -> None:
-    """Until `as_one_interrupt`, a signal ends the process at once: imports take seconds, and nothing has begun."""
+    """Until `coalesce_interrupts`, a signal ends the process at once: imports take seconds, and nothing has begun."""
     for number in SIGNALS:
         signal.signal(number, _leave_at_once)
 
@@ -46,7 +46,7 @@ def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
-def as_one_interrupt() -> Iterator[None]:
+def coalesce_interrupts() -> Iterator[None]:
     """Within, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, also in a job that was started with both ignored.
 
     A main thread that is stuck in a library does not hear signals: after STUCK_SECONDS the process then ends with
@@ -92,7 +92,7 @@ def check(swallowed: bool = False) -> None:
 
 
 def reinstall_handlers() -> None:
-    """Puts the handlers of `as_one_interrupt` back, where a library has changed them without Python's knowledge."""
+    """Puts the handlers of `coalesce_interrupts` back, where a library has changed them without Python's knowledge."""
     for number in SIGNALS:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, _on_signal)

@@ -84,13 +84,13 @@ class Meter:
 
     limits: Limits
     before: Spent
-    began: float
+    started_at: float
     gpus: float = 0.0
     price: float = 0.0
 
     @classmethod
     def without_limits(cls) -> Meter:
-        return cls(limits=Limits(), before=Spent(), began=time.time())
+        return cls(limits=Limits(), before=Spent(), started_at=time.time())
 
     def spent(self, trial_seconds: float, failures: int = 0) -> Spent:
         """All that was taken so far, `trial_seconds` of this session's trials."""
@@ -98,7 +98,7 @@ class Meter:
 
     def hours(self) -> float:
         """The hours of this session; none, rather than fewer than none, where the clock was set back."""
-        return max(0.0, time.time() - self.began) / 3600
+        return max(0.0, time.time() - self.started_at) / 3600
 
     def trial(self, seconds: float) -> Spent:
         """What a trial of so many seconds takes."""

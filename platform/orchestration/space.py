@@ -20,7 +20,7 @@ from branchwise.orchestration.input.published import Published, published_number
 from branchwise.orchestration.input.yaml_file import read_file, read_tree, to_yaml
 from branchwise.orchestration.limits import Limits
 from branchwise.orchestration.time_limit import LIMIT_SECONDS, run_with_timeout
-from branchwise.orchestration.tracking.registry import known
+from branchwise.orchestration.tracking.registry import registered
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import PLAN
 from branchwise.run_files.sealing import DamagedError, read_sealed_json
@@ -31,7 +31,7 @@ from branchwise.trainables.runtime.session import is_registered
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 from branchwise.trainables.unimported import UnimportedTrainable
 
-OWN_KEYS = (  # the others belong to the trainable
+SPACE_KEYS = (  # the others belong to the trainable
     "name", "trainable", "design", "resources", "tracking", "published", "reuse", "limits",
 )  # fmt: skip
 
@@ -86,7 +86,7 @@ class Outline(Strict):
     trainable: str = DEFAULT
     design: AnyDesign
     resources: Resources = Resources()
-    tracking: TupleOf[Annotated[str, AfterValidator(known)]] = ()
+    tracking: TupleOf[Annotated[str, AfterValidator(registered)]] = ()
     published: Published | None = None
     reuse: TupleOf[
         Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -183,14 +183,14 @@ def parse_space(
     tree = read_tree(file, content, overrides)
     module = _trainable(file, tree, folder, imports)
     spec_model = module.Spec
-    allowed = [*OWN_KEYS, *spec_model.model_fields]
+    allowed = [*SPACE_KEYS, *spec_model.model_fields]
     for key in tree:
         if key not in allowed:
             raise UserError(f"{file}: {unknown_key(key, allowed)}")
     if "published" in tree:
         tree["published"] = published_numbers(file, tree["published"])
-    outline = validated(file, Outline, {key: tree[key] for key in OWN_KEYS if key in tree})
-    spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in OWN_KEYS})
+    outline = validated(file, Outline, {key: tree[key] for key in SPACE_KEYS if key in tree})
+    spec = validated(file, spec_model, {key: value for key, value in tree.items() if key not in SPACE_KEYS})
     space = Space(
         name=outline.name,
         method=Method(trainable=outline.trainable, module=module, spec=spec, file=file),
@@ -226,7 +226,7 @@ def parse_space(
 
 def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -> Trainable:
     name = tree.get("trainable", DEFAULT)
-    settings = {key: value for key, value in tree.items() if key not in OWN_KEYS}
+    settings = {key: value for key, value in tree.items() if key not in SPACE_KEYS}
     try:
         if not isinstance(name, str) or not name:
             raise TypeError("it must be a name")
@@ -239,9 +239,9 @@ def _trainable(file: str, tree: Mapping[str, Any], folder: str, imports: bool) -
         if not hasattr(module, "Spec"):
             raise AttributeError("it has no Spec")
     except (ImportError, AttributeError, TypeError) as error:
-        known = ", ".join(BUILT_IN)
+        allowed = ", ".join(BUILT_IN)
         raise UserError(
-            f"{file}: trainable: {name!r} is none of {known}, nor a module with a Spec, nor a function "
+            f"{file}: trainable: {name!r} is none of {allowed}, nor a module with a Spec, nor a function "
             f"(package.module:function): {error}"
         ) from error
     except ValueError as error:

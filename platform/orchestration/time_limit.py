@@ -55,7 +55,7 @@ class IdleTimer:
     """How long something has not changed, as far as this process has seen: time it was stopped or slept is no proof."""
 
     def __init__(self) -> None:
-        self._seen: tuple[Hashable, ...] = ()
+        self._state: tuple[Hashable, ...] = ()
         self._seconds = 0.0
         self._when = time.monotonic()
 
@@ -64,6 +64,6 @@ class IdleTimer:
         now = time.monotonic()
         self._seconds += min(now - self._when, LONGEST_GAP)
         self._when = now
-        if self._seen != (state,):
-            self._seen, self._seconds = (state,), 0.0
+        if self._state != (state,):
+            self._state, self._seconds = (state,), 0.0
         return self._seconds

@@ -26,8 +26,8 @@ def names_of_cells(components: Sequence[str]) -> dict[frozenset[str], str]:
     subsets = [frozenset(c) for r in range(len(components) + 1) for c in combinations(components, r)]
     names = {}
     for on in subsets:
-        word = "+".join(name for name in components if name in on)
-        names[on] = "full" if len(on) == len(components) else word or "base"
+        cell_name = "+".join(name for name in components if name in on)
+        names[on] = "full" if len(on) == len(components) else cell_name or "base"
     return names
 
 
@@ -65,7 +65,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with everything in it and its report, shared by the tests that only read it."""
     claims = ["uncond_branch.share > 0.60", "equivalent(anchor, 10%)", "anchor.effect > 0.3"]
     folder = run_maker(tmp_path_factory.mktemp("whole"))(
@@ -84,7 +84,7 @@ def run_maker(parent: Path) -> Callable[..., Path]:
         block_sd: float = 0.08,
         seed: int = 0,
         drop: Sequence[str] = (),
-        lost: Mapping[str, str] = {},
+        failed: Mapping[str, str] = {},
         claims: Sequence[str] = (),
         baselines: Sequence[str] = ("scratch", "composite"),
         kind: str = "factorial",
@@ -105,8 +105,8 @@ def run_maker(parent: Path) -> Callable[..., Path]:
         rows = _Arms(effects, sd, block_sd, seed).rows(blocks, baselines, key)
         rows = [row for row in rows if row["arm"] not in drop]
         for row in rows:
-            if row["arm"] in lost:
-                row |= {"status": lost[row["arm"]], "value": math.nan, "value_repeats": None, "error": "nan loss"}
+            if row["arm"] in failed:
+                row |= {"status": failed[row["arm"]], "value": math.nan, "value_repeats": None, "error": "nan loss"}
         (folder / "manifest.json").write_text(json.dumps({"format": 2, "name": name, "arms": len(rows) + len(drop)}))
         frame = pd.DataFrame(rows)
         if columns is not None:

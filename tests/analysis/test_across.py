@@ -104,7 +104,7 @@ def test_runs_are_combined_by_component(runs: list[Path], capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "excerpt"),
     [
         ({"scale": "identity"}, "the scale is log against identity"),
         ({"direction": "maximize", "scale": "log"}, "the direction is lower against higher"),
@@ -112,17 +112,17 @@ def test_runs_are_combined_by_component(runs: list[Path], capsys: pytest.Capture
     ],
 )
 def test_effects_of_other_kinds_are_refused(
-    change: dict[str, str], words: str, runs: list[Path], tmp_path: Path
+    change: dict[str, str], excerpt: str, runs: list[Path], tmp_path: Path
 ) -> None:
     other = run_from_table(table(9, 0.2), replace(OPTIONS, **change), tmp_path / "other")  # type: ignore[arg-type]
-    with pytest.raises(bw.InputError, match=words):
+    with pytest.raises(bw.InputError, match=excerpt):
         bw.across([*runs, other])
 
 
 def test_what_cannot_be_combined_is_refused(runs: list[Path], tmp_path: Path) -> None:
     renamed = table(9, 0.2).rename(columns={"ema": "mixup", "aug": "decay"})
     other = run_from_table(renamed, replace(OPTIONS, components=["mixup", "decay"]), tmp_path / "other")
-    for given, words in (([runs[0], other], "no component is in every run"), ([runs[0]], "two runs or more"),
+    for given, excerpt in (([runs[0], other], "no component is in every run"), ([runs[0]], "two runs or more"),
                          ([runs[0], runs[0]], "named twice")):  # fmt: skip
-        with pytest.raises(bw.InputError, match=words):
+        with pytest.raises(bw.InputError, match=excerpt):
             bw.across(given)

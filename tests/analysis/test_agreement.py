@@ -17,7 +17,7 @@ from branchwise.analysis.declared.factors import switches
 from branchwise.analysis.declared.outcomes import VALUE
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.agreement import agreement, warnings
-from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_in_place
+from branchwise.analysis.statistics.attribution import analyse_scale, with_worst_values
 from branchwise.analysis.statistics.findings import analyse
 from branchwise.analysis.statistics.model import ALPHA
 
@@ -63,7 +63,7 @@ def test_spreads_are_residuals_of_each_half():
     assert "cells without it scatter with an SD of" in texts
 
 
-def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
+def test_only_disagreeing_seeds_are_reported():
     scattered = simulate(blocks=6, effect_sd=0.3)
     rows = agreement(analyse_scale(scattered, GRID, VALUE), scattered, COMPONENTS)
     (texts,) = warnings(rows, ALPHA)
@@ -71,7 +71,7 @@ def test_seeds_that_disagree_are_told_and_those_that_agree_are_not():
     assert "its effect differs between blocks" in texts
 
 
-def test_even_tables_are_warned_of_as_rarely_as_level_says():
+def test_even_tables_rarely_warn():
     frames = [simulate(seed=seed) for seed in range(200)]
     rows = [agreement(analyse_scale(frame, GRID, VALUE), frame, COMPONENTS) for frame in frames]
     assert np.mean([min(row.varies_p for row in each) <= 0.05 for each in rows]) < 0.09
@@ -85,26 +85,26 @@ def test_tables_that_cannot_tell_give_no_numbers(frame):
     assert warnings(rows, ALPHA) == []
 
 
-def test_place_of_lost_arm_takes_worst_residual():
+def test_failed_arm_gets_worst_residual():
     frame = simulate(seed=4)
-    lost = frame.iloc[[7]]  # full in block 0
+    failed = frame.iloc[[7]]  # full in block 0
     stored = frame.drop(index=7)
     scale = analyse_scale(stored, GRID, VALUE)
-    filled = with_worst_in_place(stored, lost, scale)
+    filled = with_worst_values(stored, failed, scale)
     ols = smf.ols("np.log(value) ~ C(cell) + C(block)", stored).fit()
-    expected = ols.predict(lost).iloc[0] + ols.resid.max()
+    expected = ols.predict(failed).iloc[0] + ols.resid.max()
     assert math.log(filled["value"].iloc[-1]) == pytest.approx(expected)
     assert len(filled) == len(frame)
 
 
-def test_findings_show_effects_with_bad_values_in_place_of_lost_arms(make_run):
-    findings = analyse(load_run(make_run(lost={"full-b0": "diverged"}, blocks=5)))
+def test_findings_show_effects_with_worst_values(make_run):
+    findings = analyse(load_run(make_run(failed={"full-b0": "diverged"}, blocks=5)))
     assert set(findings.with_worst) == {"uncond_branch", "anchor", "curriculum_transfer"}
     for row in findings.headline.rows:
         assert findings.with_worst[row.component].value < row.shapley.value  # full looks worse
     assert analyse(load_run(make_run(name="whole", blocks=5))).with_worst == {}
 
 
-def test_cell_whose_every_arm_was_lost_is_no_table(make_run):
-    findings = analyse(load_run(make_run(lost={f"full-b{b}": "diverged" for b in range(3)})))
-    assert not any(estimate.known for estimate in findings.with_worst.values())
+def test_cell_without_results_has_no_table(make_run):
+    findings = analyse(load_run(make_run(failed={f"full-b{b}": "diverged" for b in range(3)})))
+    assert not any(estimate.has_value for estimate in findings.with_worst.values())

@@ -22,14 +22,14 @@ COMPONENTS = ("uncond_branch", "anchor", "curriculum")
 CELLS = (*factorial_cells(COMPONENTS), "scratch", "teacher")
 
 
-def known(cells) -> Vocabulary:
+def vocabulary_of(cells) -> Vocabulary:
     grid = switches(COMPONENTS)
     planned = frozenset(levels for levels in grid.planned if grid.name(levels) in cells)
     return Vocabulary(grid=replace(grid, planned=planned), cells=cells, outcomes={"value": "log"})
 
 
 def parse(text: str) -> Claim:
-    return parse_claim(text, known(CELLS))
+    return parse_claim(text, vocabulary_of(CELLS))
 
 
 def test_share():
@@ -109,7 +109,7 @@ def test_equal_quantities_on_both_sides_are_merged():
         ("__import__('os')", "has no meaning|expected"),
     ],
 )
-def test_everything_else_is_refused_in_one_sentence(text, message):
+def test_other_claims_are_refused_with_message(text, message):
     with pytest.raises(ValueError, match=message) as error:
         parse(text)
     assert "\n" not in str(error.value)
@@ -118,10 +118,10 @@ def test_everything_else_is_refused_in_one_sentence(text, message):
 
 def test_design_that_cannot_judge_claim_refuses_it():
     cells = ("full", "anchor+curriculum", "uncond_branch+curriculum", "uncond_branch+anchor")
-    assert parse_claim("anchor.leave_one_out > 0", known(cells)).terms
+    assert parse_claim("anchor.leave_one_out > 0", vocabulary_of(cells)).terms
     for text in ("anchor.share > 0.1", "anchor.add_one_in > 0", "equivalent(anchor, 2%)", "base.value > 1"):
         with pytest.raises(ValueError, match=r"does not run|no cell"):
-            parse_claim(text, known(cells))
+            parse_claim(text, vocabulary_of(cells))
 
 
 pieces = st.sampled_from(
@@ -144,7 +144,7 @@ def test_any_text_is_claim_or_value_error(text):
     assert all(name in (*COMPONENTS, *CELLS) for term in claim.terms for name in term.names)
 
 
-def test_reading_claims_imports_nothing_heavy():
+def test_parsing_claims_imports_no_heavy_package():
     code = (
         "import sys, branchwise.analysis.statistics.claims; "
         "print(sorted({'numpy', 'pandas', 'scipy', 'torch', 'ray'} & set(sys.modules)))"

@@ -14,7 +14,7 @@ from branchwise.analysis.__main__ import main
 ROOT = Path(__file__).parents[2]
 
 
-def test_prints_answers_and_where_report_is(make_run, capsys):
+def test_prints_findings_and_report_path(make_run, capsys):
     folder = make_run(claims=["uncond_branch.share > 0.5"])
     assert main([str(folder)]) == 0
     out = capsys.readouterr().out
@@ -66,7 +66,7 @@ def doubled_arm(folder: Path) -> None:
 @pytest.mark.parametrize(
     "harm", [bad_yaml, tagged_yaml, deep_yaml, list_yaml, no_space, bad_parquet, bad_manifest, doubled_arm]
 )
-def test_bad_folder_is_one_sentence_and_nothing_written(make_run, capsys, harm):
+def test_bad_folder_is_refused_without_writing(make_run, capsys, harm):
     folder = make_run()
     harm(folder)
     before = sorted(folder.iterdir())

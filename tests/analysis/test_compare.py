@@ -30,10 +30,12 @@ def table(first_seed: int = 0, shift: float = 0.0) -> pd.DataFrame:
 @pytest.fixture
 def runs(tmp_path: Path) -> dict[str, Path]:
     tables = {"first": table(), "second": table(shift=0.1).query("seed > 1"), "apart": table(first_seed=50)}
-    made = {name: run_from_table(frame, OPTIONS, tmp_path / name) for name, frame in tables.items()}
-    made["raw"] = run_from_table(table(), replace(OPTIONS, scale="identity"), tmp_path / "raw")
-    made["upwards"] = run_from_table(table(), replace(OPTIONS, direction="maximize", scale="log"), tmp_path / "upwards")
-    return made
+    run_folders = {name: run_from_table(frame, OPTIONS, tmp_path / name) for name, frame in tables.items()}
+    run_folders["raw"] = run_from_table(table(), replace(OPTIONS, scale="identity"), tmp_path / "raw")
+    run_folders["upwards"] = run_from_table(
+        table(), replace(OPTIONS, direction="maximize", scale="log"), tmp_path / "upwards"
+    )
+    return run_folders
 
 
 def test_cells_are_compared_within_shared_seeds(runs: dict[str, Path]) -> None:
@@ -75,7 +77,7 @@ def test_two_groups_are_compared_by_welch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "excerpt"),
     [
         (("first", "apart"), "share no seed in base .* --unpaired"),
         (("first", "raw"), "the scale is log against identity"),
@@ -83,13 +85,13 @@ def test_two_groups_are_compared_by_welch() -> None:
         (("first", "first"), "compared with itself"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(names: tuple[str, str], words: str, runs: dict[str, Path]) -> None:
-    with pytest.raises(bw.InputError, match=words):
+def test_what_cannot_be_compared_is_refused(names: tuple[str, str], excerpt: str, runs: dict[str, Path]) -> None:
+    with pytest.raises(bw.InputError, match=excerpt):
         bw.compare(*(runs[name] for name in names))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "excerpt"),
     [
         (["first:best", "second"], "best is no cell with a result; there are base, full"),
         (["first"], "takes two runs or cells, not 1"),
@@ -98,10 +100,10 @@ def test_what_cannot_be_compared_is_refused(names: tuple[str, str], words: str, 
     ],
 )
 def test_bad_input_is_refused_by_name(
-    arguments: list[str], words: str, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], excerpt: str, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--storage", str(tmp_path)]) == 2
-    assert words in capsys.readouterr().err
+    assert excerpt in capsys.readouterr().err
 
 
 def test_more_groups_than_two_are_refused() -> None:

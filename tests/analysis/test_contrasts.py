@@ -17,14 +17,14 @@ values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_
 
 def by_permutations(v: np.ndarray, k: int) -> list[float]:
     """Shapley values as the mean marginal gain over every order in which components can be switched on."""
-    worth = [0.0] * k
+    expected = [0.0] * k
     orders = list(permutations(range(k)))
     for order in orders:
         mask = 0
         for i in order:
-            worth[i] += (v[mask | 1 << i] - v[mask]) / len(orders)
+            expected[i] += (v[mask | 1 << i] - v[mask]) / len(orders)
             mask |= 1 << i
-    return worth
+    return expected
 
 
 @given(values)

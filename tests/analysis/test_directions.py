@@ -20,14 +20,14 @@ CLAIMS = ["uncond_branch.shapley > 0", "anchor.shapley < 0", "equivalent(anchor,
 
 
 def test_reports_are_mirrored(make_run: Callable[..., Path]) -> None:
-    lost = {"anchor-b1": "failed"}
-    down, up = both(make_run(blocks=5, claims=CLAIMS, lost=lost))
+    failed = {"anchor-b1": "failed"}
+    down, up = both(make_run(blocks=5, claims=CLAIMS, failed=failed))
     for table in (attribution_table, claims_table):
         assert table([down]).rows == table([up]).rows
         assert [swap(column) for column in table([down]).columns] == list(table([up]).columns)
     for tables in (effect_tables, check_tables):
         assert [table.rows for table in tables(down)] == [table.rows for table in tables(up)]
-    assert [swap(sentence) for sentence in answers(down)] == list(answers(up))
+    assert [swap(answer) for answer in answers(down)] == list(answers(up))
     assert [swap(note) for note in down.notes] == list(up.notes)
     with style():
         plots = [{plot.name: plot.alt for plot in attribution_plots(findings)} for findings in (down, up)]

@@ -22,7 +22,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.statistics.findings import analyse
 
-ASKED = ImportOptions(components=["ema", "aug"], block="seed", value="accuracy", direction="maximize")
+OPTIONS = ImportOptions(components=["ema", "aug"], block="seed", value="accuracy", direction="maximize")
 
 
 def table(seeds: int = 6) -> pd.DataFrame:
@@ -38,11 +38,11 @@ def table(seeds: int = 6) -> pd.DataFrame:
 
 
 def findings(runs: Any, tmp_path: Path, **changes: Any) -> Any:
-    requested = ImportOptions(**{**{name: getattr(ASKED, name) for name in ASKED.__dataclass_fields__}, **changes})
+    requested = ImportOptions(**{**{name: getattr(OPTIONS, name) for name in OPTIONS.__dataclass_fields__}, **changes})
     return analyse(load_run(run_from_table(runs, requested, tmp_path / "made")))
 
 
-def test_numbers_are_those_of_sweep_that_made_same_runs(root: Path, tmp_path: Path) -> None:
+def test_numbers_match_those_of_equal_sweep(root: Path, tmp_path: Path) -> None:
     run = load_run(root / "tests/data/runs/ablation")
     arms = run.arms[run.arms["kind"] == "cell"]
     columns = {f"component.{name}": name for name in run.components}
@@ -59,7 +59,7 @@ def test_numbers_are_those_of_sweep_that_made_same_runs(root: Path, tmp_path: Pa
     assert {row.cell: (row.n, row.mean, row.sd) for row in result.cells} == planned
 
 
-def test_one_command_from_csv_to_table(tmp_path: Path) -> None:
+def test_csv_to_table_by_single_command(tmp_path: Path) -> None:
     table().to_csv(tmp_path / "runs.csv", index=False)
     command = ["runs.csv", "--components", "ema,aug", "--value", "accuracy", "--direction", "maximize"]
     code = (
@@ -88,8 +88,8 @@ def test_levels_and_doses(tmp_path: Path) -> None:
         for decay in (0.3, 0.0, 0.1)
         for act in ("gelu", "relu")
     ]
-    asked = {"components": ["decay", "act"], "value": "loss", "direction": "minimize", "reference": {"act": "relu"}}
-    result = findings(pd.DataFrame(rows), tmp_path, **asked)
+    requested = {"components": ["decay", "act"], "value": "loss", "direction": "minimize", "reference": {"act": "relu"}}
+    result = findings(pd.DataFrame(rows), tmp_path, **requested)
     decay, act = result.run.grid.factors
     assert (decay.levels, decay.reference, decay.full, decay.doses) == (
         ("0", "0.1", "0.3"),
@@ -179,7 +179,7 @@ SOURCES = [wandb_json, wandb_csv, parquet, mlflow_folder, mlflow_database, optun
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_source_gives_same_numbers(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_give_equal_numbers(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "MLFLOW_ALLOW_FILE_STORE", "true"
     )  # new runs belong into a database, but old ones lie in folders
@@ -210,7 +210,7 @@ def test_what_reader_must_know_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "requested", "words"),
+    ("change", "requested", "texts"),
     [
         ({}, {"direction": ""}, "the direction is missing; say --direction maximize or minimize"),
         ({}, {"components": []}, "these differ between runs: ema (0, 1); aug (none, flip)"),
@@ -228,10 +228,10 @@ def test_what_reader_must_know_is_noted(tmp_path: Path) -> None:
         ({}, {"claims": ["aug.sharp > 0"]}, "--claim: "),
     ],
 )  # fmt: skip
-def test_what_is_no_ablation_is_refused(change: Any, requested: Any, words: str, tmp_path: Path) -> None:
+def test_what_is_no_ablation_is_refused(change: Any, requested: Any, texts: str, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError) as refused:
         findings(table().assign(**change), tmp_path, **requested)
-    assert words in str(refused.value)
+    assert texts in str(refused.value)
     assert not (tmp_path / "made").exists()
     assert not list(tmp_path.glob(".*"))
 
@@ -246,7 +246,7 @@ def test_doubled_runs_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "texts"),
     [
         ("runs.csv", b"", "is empty"),
         ("runs.csv", b"ema,seed\n", "holds no runs"),
@@ -260,17 +260,17 @@ def test_doubled_runs_are_named(tmp_path: Path) -> None:
         ("runs.db", b"SQLite format 3\x00", "cannot be read"),
     ],
 )
-def test_file_that_cannot_be_read(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+def test_file_that_cannot_be_read(name: str, content: bytes, texts: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(RunFolderError, match=words):
+    with pytest.raises(RunFolderError, match=texts):
         read_runs(str(tmp_path / name))
 
 
-def test_bad_input_ends_with_2_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_exits_with_2_without_writing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "runs.csv"
     table().to_csv(file, index=False)
     given = [str(file), "--value", "accuracy", "--direction", "maximize"]
-    for arguments, words in (
+    for arguments, texts in (
         ([str(file)], "say --components, --block, --value and --direction"),
         (given, "these differ between runs: ema (0, 1); aug (none, flip)"),
         ([*given, "--components", "ema", "--reference", "ema"], "write COMPONENT=VALUE"),
@@ -279,6 +279,6 @@ def test_bad_input_ends_with_2_and_writes_nothing(tmp_path: Path, capsys: pytest
     ):
         assert main(arguments) == 2
         output = capsys.readouterr().err
-        assert words in output
+        assert texts in output
         assert output.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]

@@ -36,7 +36,7 @@ def frame_of(values: np.ndarray, **columns: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("images", [20, 50, 100])
-def test_equal_coins_are_rarely_told_apart(images):
+def test_equal_coins_rarely_differ(images):
     """Two equal coins on a few test images, two blocks: ties gave p = 0 in 6 to 10% of runs."""
     rng = np.random.default_rng(images)
     wrong, coarse, n = 0, 0, 100
@@ -54,12 +54,12 @@ def test_equal_coins_are_rarely_told_apart(images):
 
 
 @pytest.mark.parametrize(("blocks", "mean_covers"), [(2, 0.91), (3, 0.83), (5, 0.68), (10, 0.49)])
-def test_one_further_seed_lies_in_its_prediction_interval(blocks, mean_covers):
+def test_prediction_interval_covers_new_seed(blocks, mean_covers):
     rng = np.random.default_rng(blocks)
     inside, in_mean, n = 0, 0, 1500
     for _ in range(n):
-        *seen, further = rng.normal(0.3, 1, blocks + 1)
-        estimate = mean_estimate(seen)
+        *sample, further = rng.normal(0.3, 1, blocks + 1)
+        estimate = mean_estimate(sample)
         ahead = estimate.for_next_seed(blocks)
         inside += ahead.low <= further <= ahead.high
         in_mean += estimate.low <= further <= estimate.high
@@ -99,12 +99,12 @@ def test_skewed_values_are_tested_on_log_scale():
     wrong, raw, n = np.zeros(2), 0, 250
     for _ in range(n):
         frame = frame_of(np.exp(rng.normal(0, 1, (5, 2))))
-        judged = [value_test(claim, weights, frame, VALUE, None, Inference()) for claim, weights in claims]
-        wrong += [test.p <= ALPHA for test in judged]
+        tests = [value_test(claim, weights, frame, VALUE, None, Inference()) for claim, weights in claims]
+        wrong += [test.p <= ALPHA for test in tests]
         full = frame.loc[frame["cell"] == "full", "value"]
         raw += stats.ttest_1samp(full, math.exp(0.5)).pvalue <= ALPHA
         expected = stats.ttest_1samp(np.log(full), 0.0).pvalue
-        assert judged[0].p == pytest.approx(expected)
+        assert tests[0].p == pytest.approx(expected)
     assert (wrong / n <= 0.075).all()
     assert raw / n > 0.08
 

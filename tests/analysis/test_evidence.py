@@ -20,21 +20,21 @@ from branchwise.analysis.report.text import with_minus
 from branchwise.analysis.statistics.findings import analyse
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = sorted((ROOT / "docs/evidence").rglob("*.run"))
+STORED_RUNS = sorted((ROOT / "docs/evidence").rglob("*.run"))
 
 
-def check(kept: Path) -> None:
+def check(stored: Path) -> None:
     """The numbers beside a run's tables are those of the tables, and the page shows them."""
-    base = kept.with_suffix("")
-    committed, created = (json.loads(text) for text in (base.with_suffix(".json").read_text(), numbers_of(kept)))
-    _same(committed, created, kept.name)
-    words = _words(base.with_suffix(".html").read_text(encoding="utf-8"))
-    for part in parts(load_run(kept)):
+    base = stored.with_suffix("")
+    committed, created = (json.loads(text) for text in (base.with_suffix(".json").read_text(), numbers_of(stored)))
+    _same(committed, created, stored.name)
+    visible_text = _visible_text(base.with_suffix(".html").read_text(encoding="utf-8"))
+    for part in parts(load_run(stored)):
         findings = analyse(part)
         for table in (claims_table([findings]), attribution_table([findings])):
             for row in table.rows:
                 for cell in row[1:]:
-                    assert _words(with_minus(cell)) in words, f"{kept.name}: {table.title}: {cell}"
+                    assert _visible_text(with_minus(cell)) in visible_text, f"{stored.name}: {table.title}: {cell}"
 
 
 def _same(committed: object, created: object, where: str) -> None:
@@ -53,7 +53,7 @@ def _same(committed: object, created: object, where: str) -> None:
         assert committed == created, where
 
 
-def _words(text: str) -> str:
+def _visible_text(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
@@ -66,12 +66,12 @@ def test_data_sets_side_by_side_are_what_code_gives(tmp_path: Path) -> None:
     _same(json.loads(committed.read_text()), json.loads(created.read_text()), "across")
 
 
-@pytest.mark.parametrize("stored", KEPT, ids=lambda path: path.name)
-def test_evidence_is_what_code_gives(stored: Path) -> None:
+@pytest.mark.parametrize("stored", STORED_RUNS, ids=lambda path: path.name)
+def test_evidence_matches_code(stored: Path) -> None:
     check(stored)
 
 
-def test_evidence_is_put_there_with_its_tables(tmp_path: Path) -> None:
+def test_evidence_is_stored_with_its_tables(tmp_path: Path) -> None:
     out = tmp_path / "docs" / "digits"
     ran = subprocess.run(
         [sys.executable, "docs/evidence.py", str(_copy(tmp_path)), "--out", str(out)],

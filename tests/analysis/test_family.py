@@ -35,7 +35,7 @@ def test_follower_waits_for_its_gate():
     assert result["a2"] >= result["a"] > 0.05
 
 
-def test_followers_cost_first_test_nothing():
+def test_followers_do_not_weaken_first_test():
     """Against a flat Holm family of nine: the smallest of three is tested at 0.05 / 3, not at 0.05 / 9."""
     first = ["a", "b", "c"]
     followers = {name: [f"{name}2", f"{name}3"] for name in first}
@@ -44,7 +44,7 @@ def test_followers_cost_first_test_nothing():
 
 
 @pytest.mark.parametrize("true", [(), ("a",), ("a", "a2"), ("a", "b", "a2")])
-def test_family_wise_error_is_kept(true):
+def test_family_wise_error_is_controlled(true):
     """Whatever is true: a wrong rejection anywhere in at most 5% of families, of correlated tests too."""
     rng = np.random.default_rng(len(true))
     names = ["a", "b", "c", "a2", "a3", "b2", "b3"]

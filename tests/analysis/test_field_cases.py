@@ -45,8 +45,8 @@ def refused(source: Path | pd.DataFrame, tmp_path: Path, **changes: Any) -> str:
     return str(error.value)
 
 
-def values(found: Arranged) -> dict[str, float]:
-    return found.arms.loc[found.arms["status"] == "done"].set_index("arm")["value"].to_dict()
+def values(arranged_runs: Arranged) -> dict[str, float]:
+    return arranged_runs.arms.loc[arranged_runs.arms["status"] == "done"].set_index("arm")["value"].to_dict()
 
 
 PLAIN = dict(zip(["base-b0", "full-b0", "base-b1", "full-b1", "base-b2", "full-b2"], VALUES, strict=True))
@@ -81,7 +81,7 @@ def text_of(separator: str = ",", decimal: str = ".", end: str = "\n", blank: st
         "".join(json.dumps(row) + "\n" for row in rows().to_dict("records")),
     ],
 )  # fmt: skip
-def test_one_table_in_many_formats(content: str | bytes, tmp_path: Path) -> None:
+def test_table_in_many_formats(content: str | bytes, tmp_path: Path) -> None:
     is_json = isinstance(content, str) and content.startswith("{")
     file = tmp_path / ("runs.jsonl" if is_json else "runs.csv.gz" if content[:2] == b"\x1f\x8b" else "runs.csv")
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -89,7 +89,7 @@ def test_one_table_in_many_formats(content: str | bytes, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "expected", "range_"),
+    ("texts", "expected", "range_"),
     [
         (["80.4%", "83%", "81.7 %", "85.8%", "1%", "99.5%"], [80.4, 83, 81.7, 85.8, 1, 99.5], (0, 100)),
         (["1,100.4", "1,068", "999", "1,071.8", "12", "1,000,000"], [1100.4, 1068, 999, 1071.8, 12, 1e6], None),
@@ -97,24 +97,24 @@ def test_one_table_in_many_formats(content: str | bytes, tmp_path: Path) -> None
         (["\u22120.5", "1e-3", "+2", ".5", "1E2", "-4.07e-05"], [-0.5, 1e-3, 2, 0.5, 100, -4.07e-05], None),
     ],
 )
-def test_formats_of_results(words: list[str], expected: list[float], range_: Any, tmp_path: Path) -> None:
-    result = arranged(rows(accuracy=words), tmp_path)
+def test_formats_of_results(texts: list[str], expected: list[float], range_: Any, tmp_path: Path) -> None:
+    result = arranged(rows(accuracy=texts), tmp_path)
     assert list(values(result).values()) == expected
     assert result.unit.range == range_
 
 
-@pytest.mark.parametrize("word", ["1_200", "1,234", "80%", "[0.8]", "0x10", "1.2.3", "high", "1,23,4"])
-def test_results_that_could_mean_something_else_are_refused(word: str, tmp_path: Path) -> None:
-    words = [*map(str, VALUES)]
-    words[2] = word
-    if word == "1,234":
-        words = ["1,234"] * 6
-    message = refused(rows(accuracy=words), tmp_path)
-    assert f"accuracy is {word!r}" in message
-    assert ("run 3:" if word != "1,234" else "run 1:") in message
+@pytest.mark.parametrize("value_text", ["1_200", "1,234", "80%", "[0.8]", "0x10", "1.2.3", "high", "1,23,4"])
+def test_results_that_could_mean_something_else_are_refused(value_text: str, tmp_path: Path) -> None:
+    texts = [*map(str, VALUES)]
+    texts[2] = value_text
+    if value_text == "1,234":
+        texts = ["1,234"] * 6
+    message = refused(rows(accuracy=texts), tmp_path)
+    assert f"accuracy is {value_text!r}" in message
+    assert ("run 3:" if value_text != "1,234" else "run 1:") in message
 
 
-def test_lost_runs_leave_before_anything_is_judged(tmp_path: Path) -> None:
+def test_failed_runs_are_excluded_before_testing(tmp_path: Path) -> None:
     frame = pd.concat(
         [
             rows(status=["FINISHED"] * 6),
@@ -133,7 +133,7 @@ def test_lost_runs_leave_before_anything_is_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "words", "lost"),
+    ("column", "texts", "failed"),
     [
         ("State", ["Success", "", "Failed", "", "Queued", ""], 2),
         ("state", ["SUCCEEDED", "Completed", "TERMINATED", "ok", "Done", "TrialState.COMPLETE"], 0),
@@ -142,12 +142,12 @@ def test_lost_runs_leave_before_anything_is_judged(tmp_path: Path) -> None:
         ("light", ["failed", "ok"] * 3, 0),
     ],
 )
-def test_words_for_ends(column: str, words: list[str], lost: int, tmp_path: Path) -> None:
-    result = arranged(rows(**{column: words}), tmp_path)
-    assert int((result.arms["status"] == "failed").sum()) == lost
+def test_end_states(column: str, texts: list[str], failed: int, tmp_path: Path) -> None:
+    result = arranged(rows(**{column: texts}), tmp_path)
+    assert int((result.arms["status"] == "failed").sum()) == failed
 
 
-def test_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> None:
+def test_unknown_state_is_refused(tmp_path: Path) -> None:
     message = refused(rows(state=["finished"] * 5 + ["zombie"]), tmp_path)
     assert "unknown state zombie" in message
     assert "succeeded" in message
@@ -157,7 +157,7 @@ def test_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "levels", "note"),
+    ("texts", "levels", "note"),
     [
         (["False", "True", "false", "true", "0", "1"], ("off", "on"), "False, false and 0 are read as one level"),
         (["0", "1", "0.0", "1.0", "0", "1e0"], ("off", "on"), "1, 1.0 and 1e0 are read as one level"),
@@ -170,9 +170,9 @@ def test_state_that_is_unknown_among_known_ones_is_refused(tmp_path: Path) -> No
         (["[64, 128]", "[64, 128, 256]"] * 3, ("[64, 128]", "[64, 128, 256]"), ""),
     ],
 )
-def test_spellings_of_levels(words: list[str], levels: tuple[str, ...], note: str, tmp_path: Path) -> None:
+def test_spellings_of_levels(texts: list[str], levels: tuple[str, ...], note: str, tmp_path: Path) -> None:
     seeds = [0, 0, 0, 1, 1, 1] if len(levels) == 3 else [0, 0, 1, 1, 2, 2]
-    result = arranged(rows(ema=words, seed=seeds), tmp_path, reference={"ema": words[0]})
+    result = arranged(rows(ema=texts, seed=seeds), tmp_path, reference={"ema": texts[0]})
     assert result.factors[0].levels == levels
     assert note in " ".join(result.notes)
 
@@ -231,7 +231,7 @@ def test_component_means_setting(tmp_path: Path) -> None:
     assert result.factors[0].levels == ("a", "b")
 
 
-def test_columns_of_one_name(tmp_path: Path) -> None:
+def test_columns_with_equal_names(tmp_path: Path) -> None:
     frame = pd.DataFrame({"m.drop": [0, 0.1, 0, 0.1] * 2, "h.drop": [0, 0, 0.1, 0.1] * 2, "seed": [0] * 4 + [1] * 4,
                           "accuracy": np.linspace(0.8, 0.9, 8)})  # fmt: skip
     result = arranged(frame, tmp_path, components=["m.drop", "h.drop"])
@@ -249,7 +249,7 @@ def test_row_for_each_epoch_is_refused(tmp_path: Path) -> None:
     assert "Runs ended at different epoch, from 3 to 10" in " ".join(uneven.notes)
 
 
-def test_per_cent_is_recognized_or_asked_for(tmp_path: Path) -> None:
+def test_percent_is_recognized_or_required(tmp_path: Path) -> None:
     frame = rows(accuracy=[71.5, 76, 72, 77, 71, 75.5])
     result = arranged(frame, tmp_path)
     assert (result.unit.scale, result.unit.range) == ("identity", None)

@@ -26,7 +26,7 @@ from branchwise.analysis.declared.factors import Factor, cell_of, combinations
 from branchwise.analysis.declared.outcomes import Outcome
 from branchwise.analysis.records.folder import load_run
 from branchwise.analysis.report.build import build_report
-from branchwise.analysis.report.figures import ONE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
+from branchwise.analysis.report.figures import SINGLE_COLUMN, TWO_COLUMNS, log_y, new_figure, style
 from branchwise.analysis.report.plots import evidence
 from branchwise.analysis.report.plots.axes import percent_ticks, span
 from branchwise.analysis.report.plots.palette import cell_colour, cell_title, in_order
@@ -40,7 +40,7 @@ DOSE = Factor(name="dose", levels=("none", "low", "paper"), reference="none", fu
               label="Anchor weight")  # fmt: skip
 KIND = Factor(name="kind", levels=("plain", "learned"), reference="plain", full="learned")
 FACTORS = (BRANCH, DOSE, KIND)
-WORTH = {"on": 0.5, "low": 0.05, "paper": 0.2, "learned": 0.1}
+EFFECTS = {"on": 0.5, "low": 0.05, "paper": 0.2, "learned": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +55,19 @@ def leveled(tmp_path_factory) -> Path:
     for block in range(5):
         shift = rng.normal(0, 0.1)
         for levels, state in zip(cells, states, strict=True):
-            gain = sum(WORTH.get(level, 0.0) for level in levels.values())
+            gain = sum(EFFECTS.get(level, 0.0) for level in levels.values())
             cell = cell_of(FACTORS, levels)
-            own = {"arm": f"{cell}-b{block}", "block": block, "cell": cell}
-            rows.append(own | {
+            arm_values = {"arm": f"{cell}-b{block}", "block": block, "cell": cell}
+            rows.append(arm_values | {
                 "kind": "cell", "seed": block, "status": "done", "metric": "fd_digits64", "steps": 400,
                 "value": math.exp(-gain + shift + rng.normal(0, 0.04)),
                 "accuracy": 1 / (1 + math.exp(-1 - gain + rng.normal(0, 0.04))),
                 "teacher_value": 0.2, "floor_halves": 0.05, **{f"component.{k}": v for k, v in state.items()},
             })  # fmt: skip
             for step, part in ((100, 0.4), (200, 0.8)):
-                along.append(own | {"step": step, "value": 2 * math.exp(-part * gain + shift + rng.normal(0, 0.05))})
+                along.append(
+                    arm_values | {"step": step, "value": 2 * math.exp(-part * gain + shift + rng.normal(0, 0.05))}
+                )
     pd.DataFrame(rows).to_parquet(folder / "arms.parquet")
     pd.DataFrame(along).to_parquet(folder / "budgets.parquet")
     space = {"name": "leveled", "design": {"components": {name: {} for name in names}, "claims": ["dose.trend > 0"]}}
@@ -103,7 +105,7 @@ def test_levels_doses_budgets_and_outcomes_are_drawn(leveled):
     assert {"primary outcome", "lowers fd_digits64 by (log scale)", "raises accuracy by (points)"} <= set(outcomes)
 
 
-def test_outcome_is_not_tested_where_primary_one_shows_nothing(leveled, tmp_path):
+def test_outcome_is_tested_after_primary(leveled, tmp_path):
     def p_values(folder: Path) -> dict[str, set[str]]:
         lines = (folder / "report/ablation.md").read_text().split("## By outcome")[1].split("## ")[0].splitlines()
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
@@ -133,26 +135,26 @@ def test_cells_show_teacher_and_floor(leveled):
     assert {"teacher", "real images, two halves"} <= set(svg_texts(leveled / "report/cells.svg"))
 
 
-def test_effects_are_in_percent_and_interactions_have_intervals(whole):
+def test_effects_are_in_percent_and_interactions_have_intervals(full_run):
     for name in ("attribution", "interactions", "standings", "cells"):
-        texts = svg_texts(whole / f"report/{name}.svg")
+        texts = svg_texts(full_run / f"report/{name}.svg")
         assert sum(text.endswith("%") for text in texts) >= 3, texts
         assert any("lowers fd_digits64 by (log scale)" in text for text in texts)
-    findings = analyse(load_run(whole))
-    drawn = (whole / "report/interactions.svg").read_text()
+    findings = analyse(load_run(full_run))
+    drawn = (full_run / "report/interactions.svg").read_text()
     # A line and a mark for each of 3 main effects and 4 interactions.
     assert len(findings.headline.interactions) == 4
     assert drawn.count("stroke-width: 1.5") >= 7
 
 
-def test_plots_are_as_wide_as_one_column_or_two(whole, leveled):
-    for file in [*(whole / "report").glob("*.svg"), *(leveled / "report").glob("*.svg")]:
+def test_plots_span_single_or_double_column(full_run, leveled):
+    for file in [*(full_run / "report").glob("*.svg"), *(leveled / "report").glob("*.svg")]:
         width = float(ElementTree.parse(file).getroot().attrib["width"].removesuffix("pt")) / 72
-        assert ONE_COLUMN - 0.1 <= width <= TWO_COLUMNS + 0.1, file
+        assert SINGLE_COLUMN - 0.1 <= width <= TWO_COLUMNS + 0.1, file
 
 
 @given(st.floats(-3, 2), st.floats(0.05, 4), st.sampled_from(["lower", "higher"]))
-def test_percent_ticks_are_round_few_and_apart(low, width, better):
+def test_percent_ticks_are_round_and_spaced(low, width, better):
     ticks = percent_ticks(Outcome(better=better), low, low + width)
     assert len(ticks) <= 8
     for (effect, label), (following, _) in pairwise([*ticks, (math.inf, "")]):
@@ -172,27 +174,27 @@ def test_log_axes_have_enough_labels(start, decades):
     assert 3 <= len(ticks) <= 14
 
 
-def test_endless_interval_does_not_squeeze_others():
+def test_infinite_interval_keeps_axis_range():
     low, high = span([Estimate(value=0.1, low=-50.0, high=50.0), Estimate(value=0.2, low=0.1, high=0.3)])
     assert -1 < low < 0 < 0.3 < high < 1
 
 
-def test_every_cell_has_colour_of_its_own_and_keeps_its_order(whole):
-    run = load_run(whole)
+def test_cells_have_distinct_stable_colours(full_run):
+    run = load_run(full_run)
     order = in_order(run)
     assert order[:2] == ["base", "uncond_branch"]
     assert order[-3:] == ["full", "scratch", "composite"]
     assert len({cell_colour(run, cell) for cell in order}) == len(order) == 10
 
 
-def test_cells_in_words(leveled):
+def test_cells_as_text(leveled):
     run = load_run(leveled)
     assert cell_title(run, "branch+dose=low") == "Second branch + Anchor weight:\nlow"
     assert cell_title(run, "full") == "full"
 
 
-def test_at_most_five_curves_panel_and_no_cell_left_out(whole):
-    run = load_run(whole)
+def test_panels_hold_five_curves_and_all_cells_appear(full_run):
+    run = load_run(full_run)
     with style():
         plots = evidence.line_plots(run)
     assert len(plots) == 3
@@ -203,16 +205,16 @@ def test_at_most_five_curves_panel_and_no_cell_left_out(whole):
         assert {label for labels in legends for label in labels} == {cell_title(run, cell) for cell in in_order(run)}
 
 
-def test_total_losses_of_methods_with_different_terms_share_no_axis(whole):
-    drawn = next(lines for lines in load_run(whole).outline.lines if lines.name == "training")
+def test_total_losses_of_methods_with_different_terms_share_no_axis(full_run):
+    drawn = next(lines for lines in load_run(full_run).outline.lines if lines.name == "training")
     assert "loss" not in [column.name for column in drawn.y]
 
 
-def picture(path: Path, tiles: int, tile: int = 8, about: str = "") -> None:
+def picture(path: Path, tiles: int, tile: int = 8, description: str = "") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     described = PngInfo()
     described.add_text("Tile", f"{tile}x{tile}")
-    described.add_text("Description", about)
+    described.add_text("Description", description)
     pixels = np.repeat(np.arange(tiles, dtype=np.uint8), tile)[None].repeat(tile, axis=0)
     Image.fromarray(pixels).save(path, pnginfo=described)
 
@@ -221,7 +223,7 @@ def test_samples_are_drawn_tile_by_tile_under_real_images_and_teacher(make_run):
     folder = make_run(blocks=2)
     for arm in pd.read_parquet(folder / "arms.parquet")["arm"]:
         picture(folder / f"students/{arm}/samples.png", tiles=10)
-    picture(folder.parent / "teachers/abc/samples.png", tiles=10, about="seed 0")
+    picture(folder.parent / "teachers/abc/samples.png", tiles=10, description="seed 0")
     picture(folder.parent / "teachers/abc/real.png", tiles=10)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"teachers": [{"key": "abc", "cells": ["full"]}]}))
@@ -241,10 +243,10 @@ def test_samples_are_drawn_tile_by_tile_under_real_images_and_teacher(make_run):
 def test_pictures_for_readme(root, tmp_path):
     command = [sys.executable, str(root / "docs/pictures.py"), str(root / "tests/data/runs/ablation"), "--out"]
     first = subprocess.run([*command, str(tmp_path / "a")], capture_output=True, text=True, check=True)
-    names = {f"{name}-{look}.svg" for name in ("board", "attribution") for look in ("light", "dark")}
+    names = {f"{name}-{theme}.svg" for name in ("board", "attribution") for theme in ("light", "dark")}
     assert {path.name for path in (tmp_path / "a").iterdir()} == names
     for name in ("board", "attribution"):
-        light, dark = ((tmp_path / f"a/{name}-{look}.svg").read_text() for look in ("light", "dark"))
+        light, dark = ((tmp_path / f"a/{name}-{theme}.svg").read_text() for theme in ("light", "dark"))
         ElementTree.fromstring(light)
         assert "#222222" in light
         assert "#222222" not in dark

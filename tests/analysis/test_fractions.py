@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from branchwise.analysis.declared.factors import Factor, Grid, cell_of, switches
-from branchwise.analysis.declared.factors import combinations as every_cell
+from branchwise.analysis.declared.factors import combinations as planned_cells
 from branchwise.analysis.declared.fractions import (
     GENERATORS,
     contrasts_of,
@@ -42,16 +42,16 @@ def test_generators_give_resolution_four_and_balance(k: int) -> None:
         counts = [int((x[:, triple] == levels).all(1).sum()) for levels in product((-1, 1), repeat=3)]
         assert counts == [RUNS[k] // 8] * 8
     fours = [x[:, four].prod(1) for four in combinations(range(k), 4)]
-    confounded = any(abs(word.sum()) == RUNS[k] for word in fours)
+    confounded = any(abs(label.sum()) == RUNS[k] for label in fours)
     assert confounded == (k != 5), "only five components reach resolution V"
-    assert all(abs(word.sum()) in (0, RUNS[k]) for word in fours), "regular: effects are the same or clear"
+    assert all(abs(label.sum()) in (0, RUNS[k]) for label in fours), "regular: effects are the same or clear"
 
 
-def test_table_has_every_number_of_components() -> None:
+def test_table_has_all_component_numbers() -> None:
     assert set(GENERATORS) == set(range(4, 21))
-    words = [word for words in GENERATORS.values() for word in words]
-    assert all(len(set(word)) == len(word) >= 3 for word in words)
-    assert all(len(set(words)) == len(words) for words in GENERATORS.values())
+    labels = [label for labels in GENERATORS.values() for label in labels]
+    assert all(len(set(label)) == len(label) >= 3 for label in labels)
+    assert all(len(set(labels)) == len(labels) for labels in GENERATORS.values())
 
 
 @pytest.mark.parametrize("k", [4, 5, 8, 10, 17, 20])
@@ -94,8 +94,8 @@ def test_other_designs_are_no_fractions() -> None:
     assert full.effect("a", "on")["full"] == pytest.approx(1 / 8)
     cells = sorted(full.planned)
     assert not Grid(factors=full.factors, planned=frozenset(cells[:8])).is_fraction
-    one_lost = Grid(factors=full.factors, planned=frozenset(grid_of(4).planned) - {("on",) * 4})
-    assert not one_lost.is_fraction
+    one_failed = Grid(factors=full.factors, planned=frozenset(grid_of(4).planned) - {("on",) * 4})
+    assert not one_failed.is_fraction
     three = switches(["a", "b", "c"])
     half = frozenset(cell for cell in three.planned if cell.count("off") % 2 == 0)
     assert not Grid(factors=three.factors, planned=half).is_fraction, "resolution III"
@@ -122,4 +122,4 @@ def test_names_of_cells_stay_short_with_many_components() -> None:
 def test_effects_of_factorial_keep_their_order() -> None:
     grid = switches(["a", "b", "c"])
     assert list(grid.effect("b", "on")) == ["b", "base", "a+b", "a", "b+c", "c", "full", "a+c"]
-    assert grid.corners == tuple(grid.name(levels) for levels in every_cell(grid.factors))
+    assert grid.corners == tuple(grid.name(levels) for levels in planned_cells(grid.factors))

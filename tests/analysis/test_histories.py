@@ -67,7 +67,7 @@ def test_value_is_chosen_by_name(write: Any, tmp_path: Path) -> None:
         None: lambda item: item[-1],
         "last": lambda entry: entry[-1],
         "best": min,
-        "3": lambda one: one[3],
+        "3": lambda row: row[3],
     }.items():
         result, notes = values(source, tmp_path, at=at)
         assert result == {run: chosen(history(*run)) for run in RUNS}
@@ -81,7 +81,7 @@ def test_value_is_chosen_by_name(write: Any, tmp_path: Path) -> None:
         values(source, tmp_path, at="first")
 
 
-def test_step_that_one_run_lacks_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_step_missing_from_run_is_refused(tmp_path: Path) -> None:
     """Failed runs need no such step, and runs of equal length are not called unequal."""
     source = Path(ray(tmp_path))
     short, failed = source / "train_12/result.json", source / "train_03/result.json"
@@ -95,7 +95,7 @@ def test_step_that_one_run_lacks_is_refused_by_its_name(tmp_path: Path) -> None:
         values(str(source), tmp_path, at="5")
 
 
-def test_step_logged_twice_is_noted(tmp_path: Path) -> None:
+def test_duplicate_step_is_noted(tmp_path: Path) -> None:
     source = Path(ray(tmp_path))
     file = source / "train_00/result.json"
     file.write_text(

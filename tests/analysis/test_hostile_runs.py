@@ -74,7 +74,7 @@ def refusal(run: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "schema"), [("plan.json", Plan), ("manifest.json", Manifest)])
-def test_any_wrong_shape_is_sentence_or_run(run: Path, name: str, schema: type[Schema]) -> None:
+def test_wrong_shape_is_refused_or_runs(run: Path, name: str, schema: type[Schema]) -> None:
     """Every value of the file in turn, replaced by one of each other type: refused by name, or read to the end."""
     complete = json.loads((run / name).read_text())
     refused = []
@@ -237,7 +237,7 @@ def test_hostile_parquet_metadata_is_harmless(run: Path, metadata: bytes) -> Non
         assert len(load_run(run).arms) == 30
 
 
-def test_small_file_of_endless_rows_is_refused(run: Path) -> None:
+def test_compressed_bomb_is_refused(run: Path) -> None:
     rows = pa.table({"arm": pa.DictionaryArray.from_arrays(pa.array([0] * 400_000, pa.int8()), ["a"])})
     schema = rows.schema
     with pq.ParquetWriter(run / "arms.parquet", schema) as writer:
@@ -331,14 +331,14 @@ def test_long_names_are_bounded(tmp_path: Path, capsys: Any, length: int) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_verify_advises_run_itself(run: Path, capsys: Any) -> None:
+def test_verify_suggests_run(run: Path, capsys: Any) -> None:
     (run / "arms").mkdir()
     (run / "arms/full-b0.json").write_bytes(sealed_json({"arm": "full-b0"}).replace(b"full", b"fall"))
     assert verify([str(run)]) == 1
     assert f"`branchwise resume {run.name}` makes it again" in capsys.readouterr().out
 
 
-def test_link_in_place_of_report_is_replaced(run: Path, tmp_path: Path) -> None:
+def test_report_symlink_is_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/ablation.json").write_text("{}")
     (run / "report").symlink_to(tmp_path / "elsewhere")

@@ -21,7 +21,7 @@ from branchwise.analysis.statistics.model import holm
 
 COMPONENTS = ("a", "b")
 CELLS, GRID = factorial_cells(COMPONENTS), switches(COMPONENTS)
-KNOWN = Vocabulary(grid=GRID, cells=(*CELLS, "teacher"), outcomes={"value": "log"})
+VOCABULARY = Vocabulary(grid=GRID, cells=(*CELLS, "teacher"), outcomes={"value": "log"})
 
 
 def results(v=(0.0, 0.6, 0.02, 0.63), blocks=5, sd=0.02, seed=0, teacher=20.0) -> pd.DataFrame:
@@ -42,9 +42,9 @@ def evidence(frame: pd.DataFrame, outcome: Outcome = VALUE) -> Evidence:
 
 
 def verdicts(frame: pd.DataFrame, *texts: str):
-    claims = [parse_claim(text, KNOWN) for text in texts]
-    judged, (settled,) = settle(judge(claims, evidence(frame), GRID), evidence(frame).outcomes)
-    return judged, settled.rows
+    claims = [parse_claim(text, VOCABULARY) for text in texts]
+    verdicts_, (settled,) = settle(judge(claims, evidence(frame), GRID), evidence(frame).outcomes)
+    return verdicts_, settled.rows
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_tost_is_larger_of_two_one_sided_tests():
     assert verdict.test.p == pytest.approx(expected, rel=1e-9)
 
 
-def test_values_against_teacher_are_one_sample_t_over_blocks():
+def test_values_against_teacher_are_t_over_blocks():
     frame = results()
     (verdict,), _ = verdicts(frame, "full.value - teacher.value < 12")
     gaps = frame.loc[frame["cell"] == "full", "value"] - 20.0
@@ -102,19 +102,19 @@ def test_values_against_teacher_are_one_sample_t_over_blocks():
     assert verdict.test.p == pytest.approx(stats.ttest_1samp(gaps, 12).pvalue)
 
 
-def test_one_family_holds_shapley_values_and_claims():
+def test_family_holds_shapley_values_and_claims():
     frame = results(sd=0.05)
     log = analyse_scale(frame, GRID, VALUE)
-    judged, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
-    family = [*(row.shapley.p for row in log.rows), *(v.test.p for v in judged)]
-    assert [*(row.p_holm for row in rows), *(v.test.p_holm for v in judged)] == pytest.approx(holm(family))
+    verdicts_, rows = verdicts(frame, "a.effect > 0.55", "full.value < base.value")
+    family = [*(row.shapley.p for row in log.rows), *(v.test.p for v in verdicts_)]
+    assert [*(row.p_holm for row in rows), *(v.test.p_holm for v in verdicts_)] == pytest.approx(holm(family))
 
 
 def test_claim_on_shapley_value_against_zero_is_no_second_test():
     frame = results(sd=0.05)
     with_claim, rows = verdicts(frame, "b.shapley > 0")
-    _, alone = verdicts(frame)
-    assert rows == alone
+    _, single_claim = verdicts(frame)
+    assert rows == single_claim
     assert with_claim[0].test.p_holm == rows[1].p_holm
 
 
@@ -130,32 +130,32 @@ def test_claim_on_shapley_value_against_zero_is_no_second_test():
 )
 def test_wording_changes_no_p_value(wordings):
     frame = results(sd=0.05)
-    alone, rows = verdicts(frame, wordings[0])
-    several, same_rows = verdicts(frame, *wordings)
-    assert {v.test.p_holm for v in several} == {alone[0].test.p_holm}
+    single_claim, rows = verdicts(frame, wordings[0])
+    verdicts_together, same_rows = verdicts(frame, *wordings)
+    assert {v.test.p_holm for v in verdicts_together} == {single_claim[0].test.p_holm}
     assert rows == same_rows
 
 
-def test_claims_are_sealed_in_one_form():
+def test_claims_are_sealed_in_canonical_form():
     def sealed(*texts: str) -> str:
-        return seal([parse_claim(text, KNOWN).canonical for text in texts])
+        return seal([parse_claim(text, VOCABULARY).canonical for text in texts])
 
     assert sealed("b.shapley > 0", "a.share>0.6") == sealed("60% < a.share", "0 < b.shapley")
     assert sealed("b.shapley > 0") != sealed("b.shapley < 0")
     assert sealed("a.share > 0.6") != sealed("a.share > 0.61")
 
 
-def test_share_of_unclear_gain_is_not_shown_with_reason():
+def test_share_of_unclear_gain_is_withheld():
     (verdict,), _ = verdicts(results(v=(0, 0.01, 0, 0.01), sd=0.3, seed=1), "a.share > 0.5")
     assert verdict.status == "not shown"
     assert verdict.test.reason == "the total gain is not clear of zero"
 
 
-def test_claims_without_arms_they_need_are_not_shown():
+def test_claims_without_required_arms_are_hidden():
     frame = results()
-    judged, _ = verdicts(frame[frame["cell"] != "b"], "b.add_one_in > 0", "b.value < 9", "a.leave_one_out > 0")
-    assert [v.status for v in judged] == ["not shown"] * 3
-    assert "no finished arm in b" in judged[0].test.reason
+    verdicts_, _ = verdicts(frame[frame["cell"] != "b"], "b.add_one_in > 0", "b.value < 9", "a.leave_one_out > 0")
+    assert [v.status for v in verdicts_] == ["not shown"] * 3
+    assert "no finished arm in b" in verdicts_[0].test.reason
     (verdict,), _ = verdicts(frame.assign(teacher_value=np.nan), "full.value < teacher.value")
     assert "no value of the teacher" in verdict.test.reason
     (verdict,), _ = verdicts(results(blocks=1), "a.effect > 0")

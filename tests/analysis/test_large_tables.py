@@ -14,7 +14,7 @@ import pytest
 from branchwise.analysis.importers.files import json_file
 from branchwise.analysis.importers.folder import run_from_table
 from branchwise.analysis.importers.options import ImportOptions
-from branchwise.analysis.importers.run_table import RunTable, Words
+from branchwise.analysis.importers.run_table import Categorical, RunTable
 from branchwise.analysis.importers.text.spelling import read_spelling
 from branchwise.analysis.records.names import is_plain
 from branchwise.analysis.report.build import numbers_of
@@ -61,7 +61,7 @@ def test_no_function_is_called_for_each_column_of_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
-def test_formats_agree_on_every_number(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formats_agree_on_all_numbers(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_file, "BATCH", 7)
     frame = runs_of(30)
     frame.loc[5, "accuracy"] = np.nan
@@ -88,23 +88,23 @@ def test_line_separator_in_text_ends_no_line(tmp_path: Path) -> None:
     assert table.kinds == {"config.lr": "setting"}
 
 
-def test_equal_numbers_are_found_among_many() -> None:
-    words = [str(number) for number in range(3000)]
-    assert read_spelling("seed", words).words == tuple(words)
-    assert not read_spelling("seed", words).notes
-    assert "1, 1.0 and 1e0 are read as one level" in " ".join(read_spelling("seed", [*words, "1.0", "1e0"]).notes)
-    kept_apart = read_spelling("seed", [*words, "007"])
-    assert kept_apart.words[-1] == "007"
-    assert "7 and 007 are equal as numbers" in " ".join(kept_apart.notes)
+def test_equal_numbers_are_detected() -> None:
+    texts = [str(number) for number in range(3000)]
+    assert read_spelling("seed", texts).categories == tuple(texts)
+    assert not read_spelling("seed", texts).notes
+    assert "1, 1.0 and 1e0 are read as one level" in " ".join(read_spelling("seed", [*texts, "1.0", "1e0"]).notes)
+    spelling = read_spelling("seed", [*texts, "007"])
+    assert spelling.categories[-1] == "007"
+    assert "7 and 007 are equal as numbers" in " ".join(spelling.notes)
     huge = read_spelling("seed", ["1" + "0" * 400, "2" + "0" * 400, "1.10"])
     assert not huge.notes
-    assert Words(codes=np.arange(3), words=("a", "b", "a")).rename(["a", "b", "a"]).words == ("a", "b")
+    assert Categorical(codes=np.arange(3), categories=("a", "b", "a")).rename(["a", "b", "a"]).categories == ("a", "b")
 
 
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [(["a", None, ""], True), ([], True), (["a\n"], False), (["é"], False), (["\x7f"], False), (["a" * 11], False)],
 )
-def test_plain_texts_are_told_from_odd_ones(texts: list[str | None], expected: bool) -> None:
+def test_plain_texts_differ_from_odd_texts(texts: list[str | None], expected: bool) -> None:
     assert is_plain(pd.Series(texts, dtype="str"), 10) is expected
     assert not is_plain(pd.Series(texts, dtype=object), 10)

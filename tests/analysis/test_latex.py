@@ -21,8 +21,8 @@ Table~\ref{tab:attribution} says what each component is worth, Table~\ref{tab:ce
 """
 
 
-def test_tables_are_fragments_with_captions_and_labels(whole):
-    text = (whole / "report/ablation.tex").read_text()
+def test_tables_are_fragments_with_captions_and_labels(full_run):
+    text = (full_run / "report/ablation.tex").read_text()
     assert text.isascii()
     assert "documentclass" not in text
     assert r"\begin{document}" not in text
@@ -34,21 +34,21 @@ def test_tables_are_fragments_with_captions_and_labels(whole):
     assert len(labels) == len(set(labels))
     assert {"attribution", "cells", "claims", "standings", "interactions"} <= set(labels)
     for label in labels:
-        assert rf"\label{{tab:{label}}}" in (whole / f"report/table-{label}.tex").read_text()
+        assert rf"\label{{tab:{label}}}" in (full_run / f"report/table-{label}.tex").read_text()
     for align, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         for line in body.splitlines():
             if line.endswith(r"\\"):
                 assert line.count(" & ") == len(align) - 1
 
 
-def test_numbers_have_true_minus_signs_and_words_keep_their_hyphens():
+def test_minus_signs_differ_from_hyphens():
     assert tex("-2.4% [-42.7, 26.5]") == r"$-$2.4\% [$-$42.7, 26.5]"
     assert tex("full.value - teacher.value < 80") == "full.value $-$ teacher.value $<$ 80"
     assert tex("leave-one-out of anchor-b0, 1e-05") == "leave-one-out of anchor-b0, 1e-05"
 
 
-def test_components_and_cells_are_printed_in_words_and_best_cell_is_bold(whole):
-    cells = (whole / "report/table-cells.tex").read_text()
+def test_tables_print_titles_and_bold_best_cell(full_run):
+    cells = (full_run / "report/table-cells.tex").read_text()
     assert "uncond branch + curriculum transfer &" in cells
     assert r"uncond\_branch" not in cells
     assert cells.count(r"\textbf{") == 1
@@ -66,10 +66,10 @@ def test_wide_table_spans_both_columns():
 def test_paper_reads_them_in(make_run, tmp_path):
     """A run with every kind of table; each fragment alone, and all of them together."""
     folder = make_run(blocks=4, claims=["uncond_branch.share > 0.60", "full.value - teacher.value < 80"],
-                      lost={"anchor-b0": "diverged"})  # fmt: skip
+                      failed={"anchor-b0": "diverged"})  # fmt: skip
     build_report([folder])
-    alone = sorted(path.name for path in (folder / "report").glob("table-*.tex"))
-    for name, inputs in (("all", ["ablation.tex"]), ("each", alone)):
+    fragments = sorted(path.name for path in (folder / "report").glob("table-*.tex"))
+    for name, inputs in (("all", ["ablation.tex"]), ("each", fragments)):
         paper = tmp_path / f"{name}.tex"
         paper.write_text(PAPER % "\n".join(rf"\input{{{folder}/report/{item}}}" for item in inputs))
         for _ in range(2):  # the second run knows the labels

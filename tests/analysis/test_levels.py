@@ -33,8 +33,8 @@ def simulate(blocks: int = 5, sd: float = 0.02, seed: int = 0, grid: Grid = GRID
     for block in range(blocks):
         shift = rng.normal(0, 0.1)
         for branch, dose in sorted(grid.planned):
-            worth = 2 * DOSE.doses[DOSE.levels.index(dose)] if slope else EFFECTS[dose]
-            log_value = 3 - 0.4 * (branch == "on") - worth + shift + rng.normal(0, sd)
+            expected = 2 * DOSE.doses[DOSE.levels.index(dose)] if slope else EFFECTS[dose]
+            log_value = 3 - 0.4 * (branch == "on") - expected + shift + rng.normal(0, sd)
             rows.append({"block": block, "cell": grid.name((branch, dose)), "kind": "cell", "branch": branch,
                          "dose": dose, "value": math.exp(log_value)})  # fmt: skip
     return pd.DataFrame(rows)
@@ -49,7 +49,7 @@ def test_names_of_cells():
     assert len(GRID.names) == 8
 
 
-def test_levels_are_those_of_two_way_anova():
+def test_levels_match_two_way_anova():
     """On a whole table: the marginal means of each level, as statsmodels estimates them."""
     frame = simulate()
     frame["y"] = -np.log(frame["value"])
@@ -71,22 +71,22 @@ def test_trend_is_slope_of_line_through_doses():
     assert trend.estimate.low < 0.6 < trend.estimate.high
 
 
-def test_shapley_values_lie_between_reference_and_full_level():
+def test_shapley_values_span_reference_to_full():
     scale = analyse_scale(simulate(sd=0.001), GRID, VALUE)
-    worth = {row.component: row.shapley.value for row in scale.rows}
-    assert worth == pytest.approx({"branch": 0.4, "dose": 0.3}, abs=0.01)
-    assert scale.gains["base"].value == pytest.approx(sum(worth.values()), abs=1e-12)
+    expected = {row.component: row.shapley.value for row in scale.rows}
+    assert expected == pytest.approx({"branch": 0.4, "dose": 0.3}, abs=0.01)
+    assert scale.gains["base"].value == pytest.approx(sum(expected.values()), abs=1e-12)
     assert scale.rows[1].main_effect.value == pytest.approx(0.3, abs=0.01)
 
 
 def test_excluded_cells_leave_average_to_others():
     holes = replace(GRID, planned=GRID.planned - {("off", "high")})
-    assert not holes.whole
+    assert not holes.is_complete
     assert holes.effect("dose", "low") == GRID.effect("dose", "low")
     assert holes.effect("dose", "high") == {}  # only one combination of the others is left
     assert holes.trend("dose") == {}
     rows = {row.level: row.estimate for row in analyse_scale(simulate(grid=holes), holes, VALUE).levels}
-    assert rows["low"].known
+    assert rows["low"].has_value
     assert "too few of the cells" in rows["high"].reason
 
 
@@ -96,8 +96,8 @@ def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = No
     scales = [analyse_scale(frame, GRID, Outcome(name=name)) for name in outcomes]
     raws = [analyse_scale(frame, GRID, Outcome(name=name), "identity") for name in outcomes]
     evidence = Evidence(outcomes=scales, raws=raws, results=frame)
-    judged, _ = settle(judge([parse_claim(text, vocabulary)], evidence, GRID), scales)
-    return judged[0].status
+    verdicts_, _ = settle(judge([parse_claim(text, vocabulary)], evidence, GRID), scales)
+    return verdicts_[0].status
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def verdict(text: str, frame: pd.DataFrame, outcomes: dict[str, str] | None = No
         ("equivalent(dose=low.effect, 5%)", "refuted"),
     ],
 )
-def test_claims_about_levels(text, expected):
+def test_claims_on_levels(text, expected):
     assert verdict(text, simulate()) == expected
 
 
@@ -145,7 +145,7 @@ def test_claim_is_of_outcome_that_it_names():
 @pytest.mark.parametrize(
     ("better", "scale", "undone"), [("lower", "log", 3.0), ("higher", "logit", 0.7), ("higher", "identity", -2.0)]
 )
-def test_improvements_have_one_direction_and_can_be_undone(better, scale, undone):
+def test_improvements_have_a_direction_and_invert(better, scale, undone):
     outcome = Outcome(better=better, scale=scale)
     low, high = outcome.improvement(np.array([undone, undone + 0.1]), scale)
     assert (high > low) == (better == "higher")
@@ -164,4 +164,4 @@ def test_logit_scale_works_within_range():
 
 def test_switches_are_full_factorial():
     assert switches(["a", "b"]).names == {"base", "a", "b", "full"}
-    assert switches(["a", "b"]).whole
+    assert switches(["a", "b"]).is_complete

@@ -32,7 +32,7 @@ def with_looks(folder: Path, looks: Looks = LOOKS, planned: int = 8) -> Path:
     return folder
 
 
-def judged(folder: Path) -> Findings:
+def findings_of(folder: Path) -> Findings:
     return analyse(load_run(with_looks(folder)))
 
 
@@ -48,7 +48,7 @@ TWO = {"anchor": 0.05, "other": 0.4}
 
 @pytest.mark.parametrize("seed", range(4))
 def test_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> None:
-    findings = judged(make_run(effects=TWO, blocks=8, claims=CLAIMS, sd=0.03, seed=seed, baselines=()))
+    findings = findings_of(make_run(effects=TWO, blocks=8, claims=CLAIMS, sd=0.03, seed=seed, baselines=()))
     looks = findings.looks
     assert looks is not None
     x = differences(findings.run.folder, 8)
@@ -67,15 +67,15 @@ def test_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> No
     assert (repeated.high - repeated.low) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_later_blocks_change_nothing(make_run: MakeRun) -> None:
+def test_later_blocks_do_not_change_verdicts(make_run: MakeRun) -> None:
     """What the look that ended a run decided does not depend on what is there beyond it."""
-    entire = judged(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
+    entire = findings_of(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
     assert entire.looks is not None
     assert entire.looks.ended == "decided"
     last = entire.looks.blocks[-1]
     assert last < 8
     beyond = [f"{cell}-b{block}" for block in range(last, 8) for cell in (*entire.run.cells, *entire.run.baselines)]
-    cut = judged(make_run("cut", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02, drop=beyond))
+    cut = findings_of(make_run("cut", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02, drop=beyond))
     assert [verdict.status for verdict in cut.verdicts] == [item.status for item in entire.verdicts]
     assert cut.looks is not None
     assert cut.looks.hypotheses == entire.looks.hypotheses
@@ -83,17 +83,17 @@ def test_later_blocks_change_nothing(make_run: MakeRun) -> None:
 
 
 def test_hopeless_run_ends_early(make_run: MakeRun) -> None:
-    ended = set()
+    stop_reasons = set()
     for seed in range(6):
         effects = {"anchor": 0.0, "other": 0.0}
-        looks = judged(make_run(f"r{seed}", effects=effects, blocks=8, sd=0.2, seed=seed)).looks
+        looks = findings_of(make_run(f"r{seed}", effects=effects, blocks=8, sd=0.2, seed=seed)).looks
         assert looks is not None
-        ended.add((looks.ended, looks.blocks[-1] < 8))
-    assert ("futile", True) in ended
+        stop_reasons.add((looks.ended, looks.blocks[-1] < 8))
+    assert ("futile", True) in stop_reasons
 
 
-def test_before_first_look_nothing_is_judged(make_run: MakeRun) -> None:
-    findings = judged(make_run(effects={"anchor": 1.0, "other": 1.0}, blocks=3, claims=CLAIMS))
+def test_no_verdicts_before_first_interim(make_run: MakeRun) -> None:
+    findings = findings_of(make_run(effects={"anchor": 1.0, "other": 1.0}, blocks=3, claims=CLAIMS))
     assert {verdict.status for verdict in findings.verdicts} == {"not judged"}
     assert findings.looks is not None
     assert findings.looks.ended == ""
@@ -104,7 +104,7 @@ def test_before_first_look_nothing_is_judged(make_run: MakeRun) -> None:
     assert not stopping.holds
 
 
-def test_between_looks_last_one_counts(make_run: MakeRun) -> None:
+def test_between_interims_last_result_counts(make_run: MakeRun) -> None:
     looks = Looks(blocks=(5, 10), spending="quadratic")
     effects, claims = {"anchor": 0.9, "other": 0.06}, ["anchor.shapley > 0", "other.shapley > 0"]
     folder = make_run(effects=effects, blocks=7, claims=claims, sd=0.08)
@@ -116,8 +116,8 @@ def test_between_looks_last_one_counts(make_run: MakeRun) -> None:
     assert findings.headline.fit.n_blocks == 5
 
 
-def test_block_that_lacks_arm_is_not_finished(make_run: MakeRun) -> None:
-    findings = judged(make_run(effects=TWO, blocks=8, drop=["full-b4"], claims=CLAIMS, sd=0.2))
+def test_block_with_missing_arm_is_unfinished(make_run: MakeRun) -> None:
+    findings = findings_of(make_run(effects=TWO, blocks=8, drop=["full-b4"], claims=CLAIMS, sd=0.2))
     assert findings.looks is not None
     assert (findings.looks.blocks, findings.looks.finished) == ((4,), 4)
 
@@ -125,10 +125,10 @@ def test_block_that_lacks_arm_is_not_finished(make_run: MakeRun) -> None:
 def test_looks_are_sealed_with_claims(make_run: MakeRun) -> None:
     folder = with_looks(make_run(effects=TWO, blocks=8, claims=["anchor.shapley > 0"]))
     manifest = json.loads((folder / "manifest.json").read_text())
-    for looks, edited in ((LOOKS, False), (Looks(blocks=(4, 8), spending="obrien_fleming"), True)):
+    for looks, claims_modified in ((LOOKS, False), (Looks(blocks=(4, 8), spending="obrien_fleming"), True)):
         claims = seal(["1*shapley(anchor) > 0", looks.canonical])
         (folder / "manifest.json").write_text(json.dumps(manifest | {"claims_sha256": claims}))
-        assert analyse(load_run(folder)).edited == edited
+        assert analyse(load_run(folder)).claims_modified == claims_modified
 
 
 def test_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
@@ -143,7 +143,7 @@ def test_report_names_looks_and_both_intervals(make_run: MakeRun) -> None:
     message = json.loads((folder / "report/ablation.json").read_text())["looks"]
     assert message["ended"] == "decided"
     stopping = next(check for check in checks(folder) if check.name == "stopping rule")
-    assert stopping.holds, stopping.told
+    assert stopping.holds, stopping.message
 
 
 def test_seeds_added_after_verdict_are_exploratory(make_run: MakeRun) -> None:
@@ -185,7 +185,7 @@ def test_growing_never_makes_p_less_strict(make_run: MakeRun) -> None:
     assert [row[0] for row in summary.decided[0].rows] == [*claims, "anchor.shapley", "other.shapley"]
     numbers = json.loads((after.run.folder / "report" / "ablation.json").read_text())
     assert {row["component"]: row["p_holm"] for row in numbers["components"]} == was
-    lines = [sentence for sentence in answers(after) if sentence.startswith(("anchor", "other"))]
+    lines = [answer for answer in answers(after) if answer.startswith(("anchor", "other"))]
     assert len(lines) == 2
     assert all("decided before the extension, in first" in item and "not tested again" in item for item in lines)
 
@@ -201,7 +201,7 @@ def test_effect_that_new_arms_change_has_no_p(make_run: MakeRun) -> None:
     assert [verdict.status for verdict in after.verdicts] == ["supported"]
 
 
-def test_report_says_what_limits_left(make_run: MakeRun) -> None:
+def test_report_names_arms_cut_by_limits(make_run: MakeRun) -> None:
     folder = make_run(effects=TWO, blocks=5, drop=[f"{cell}-b4" for cell in ("full", "other")])
     space = (folder / "space.yaml").read_text()
     (folder / "space.yaml").write_text(space + "limits: {hours: 2, failures: 3}\n")

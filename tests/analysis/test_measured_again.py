@@ -18,7 +18,7 @@ from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.measures.tables import best_table, evaluation_table, holds_table
 from branchwise.analysis.report.text import mean_sd
 from branchwise.analysis.statistics.findings import analyse
-from branchwise.analysis.statistics.measures.effects import Remeasured, under_every_measure
+from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
 
 SWEEP: dict[str, Any] = {"scale": {"low": 1.0, "high": 3.0}, "steps": 20, "space": None}
 
@@ -29,7 +29,7 @@ def folder(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def add(folder: Path, name: str, change: Any, teacher: float = 2.0, own: bool = False, **settings: Any) -> None:
+def add(folder: Path, name: str, change: Any, teacher: float = 2.0, is_sweep: bool = False, **settings: Any) -> None:
     """A measure in which `change(rows)` gives the values."""
     location = folder / "measurements" / name
     location.mkdir(parents=True)
@@ -37,24 +37,28 @@ def add(folder: Path, name: str, change: Any, teacher: float = 2.0, own: bool = 
     arms["value"] = change(arms)
     arms["teacher_value"] = teacher
     arms.to_parquet(location / "arms.parquet", index=False)
-    about = {"settings": {"measured": SWEEP | settings}, "of_the_sweep": {"measured": SWEEP}, "as_in_the_sweep": own}
-    (location / "measure.json").write_text(json.dumps(about))
+    measured_values = {
+        "settings": {"measured": SWEEP | settings},
+        "of_the_sweep": {"measured": SWEEP},
+        "as_in_the_sweep": is_sweep,
+    }
+    (location / "measure.json").write_text(json.dumps(measured_values))
 
 
 def read(folder: Path) -> Remeasured:
     findings = analyse(load_run(folder))
-    return under_every_measure(findings, load_measures(findings.run))
+    return under_each_measure(findings, load_measures(findings.run))
 
 
-def test_run_that_was_not_measured_again_says_nothing_of_it(folder: Path) -> None:
+def test_unmeasured_run_has_no_measurement_section(folder: Path) -> None:
     measured = read(folder)
     assert measured.effects == ()
     assert holds_table(measured).rows == best_table(measured).rows == ()
-    add(folder, "own", lambda arms: arms["value"], own=True)
+    add(folder, "own", lambda arms: arms["value"], is_sweep=True)
     assert read(folder).effects == ()
 
 
-def test_effects_that_hold_and_one_that_reverses(folder: Path) -> None:
+def test_effects_that_replicate_or_reverse(folder: Path) -> None:
     first = load_run(folder).components[0]
 
     def reversed_(arms: pd.DataFrame) -> Any:
@@ -80,7 +84,7 @@ def test_effects_that_hold_and_one_that_reverses(folder: Path) -> None:
     assert [row[0] for row in table.rows] == ["as in the sweep", "space other", "space third", "agree?"]
 
 
-def test_curves_run_along_every_setting_of_which_there_are_numbers(folder: Path) -> None:
+def test_curves_cover_all_measured_settings(folder: Path) -> None:
     for scale in (1.0, 1.5, 2.0):
         for steps in (10, 20):
             add(
@@ -138,7 +142,7 @@ def name_an_evaluation(folder: Path, factor: Any) -> None:
     (folder / "SHA256SUMS").unlink(missing_ok=True)
 
 
-def test_named_evaluation_is_compared_without_measuring_again(folder: Path, tmp_path: Path) -> None:
+def test_named_evaluation_needs_no_remeasurement(folder: Path, tmp_path: Path) -> None:
     name_an_evaluation(folder, lambda arms: 3.0)
     measured = read(folder)
     assert [effect.label for effect in measured.effects] == ["as in the sweep", "weak"]
@@ -155,7 +159,7 @@ def test_named_evaluation_is_compared_without_measuring_again(folder: Path, tmp_
     assert "Cells under each evaluation" in (tmp_path / "report/index.html").read_text()
 
 
-def test_runs_whose_named_evaluations_differ_are_not_compared(folder: Path, tmp_path: Path) -> None:
+def test_runs_with_other_evaluations_are_not_compared(folder: Path, tmp_path: Path) -> None:
     name_an_evaluation(folder, lambda arms: 1.0)
     other = tmp_path / "other"
     shutil.copytree(folder, other)

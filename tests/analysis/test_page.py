@@ -18,7 +18,7 @@ from branchwise.analysis.report.build import build_report
 
 
 @needs_chromium
-def test_page_opens_without_complaint_or_request(whole, tmp_path):
+def test_page_opens_without_complaint_or_request(full_run, tmp_path):
     probe = {
         "requests": """performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))""",
         "flat": """[...document.querySelectorAll('svg, img')].filter(
@@ -34,20 +34,20 @@ def test_page_opens_without_complaint_or_request(whole, tmp_path):
             return numbers.filter(x => !isNaN(x)).every((x, i, all) => !i || sign * (x - all[i - 1]) >= 0);
         })""",
     }
-    page = (whole / "report/index.html").read_text()
+    page = (full_run / "report/index.html").read_text()
     expected = {"requests": [], "flat": 0, "drawn": 9, "wide": False, "ordered": [True, True]}
     assert probed(page, probe, tmp_path, 1200) == expected
 
 
-def test_page_runs_no_script_but_its_own(whole: Path) -> None:
-    page = (whole / "report/index.html").read_text(encoding="utf-8")
+def test_page_runs_only_its_script(full_run: Path) -> None:
+    page = (full_run / "report/index.html").read_text(encoding="utf-8")
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
 
 
-def test_contents_lead_to_what_is_there(whole):
-    page = (whole / "report" / "index.html").read_text()
+def test_contents_link_to_existing_sections(full_run):
+    page = (full_run / "report" / "index.html").read_text()
     contents = page[page.index("<nav") : page.index("</nav>")]
     ids = set(re.findall(r'\bid="([^"]+)"', page))
     inside = re.findall(r'href="#([^"]+)"', page)
@@ -58,7 +58,7 @@ def test_contents_lead_to_what_is_there(whole):
 
 
 def test_arms_lead_to_their_settings_students_and_logs(make_run):
-    folder = make_run(lost={"anchor-b0": "failed"})
+    folder = make_run(failed={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
     arms["hp.anchor_weight"] = [0.1 if on else 0.0 for on in arms["component.anchor"]]
     arms.to_parquet(folder / "arms.parquet")
@@ -81,7 +81,7 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
 
 
 @needs_chromium
-def test_phone_shows_evidence_and_p_values(whole, tmp_path):
+def test_phone_shows_evidence_and_p_values(full_run, tmp_path):
     """At 390 pixels nothing is off the screen, and no cell of a table is narrower than a few words."""
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
@@ -90,14 +90,14 @@ def test_phone_shows_evidence_and_p_values(whole, tmp_path):
         "narrow": """[...document.querySelectorAll('#table-claims td span')].filter(
             e => e.textContent.length > 20 && e.getBoundingClientRect().width < 150).length""",
     }
-    page = (whole / "report/index.html").read_text()
+    page = (full_run / "report/index.html").read_text()
     assert probed(page, probe, tmp_path, 390) == {"wide": False, "off": 0, "narrow": 0}
 
 
 @pytest.fixture(scope="module")
-def running(whole, tmp_path_factory):
+def running(full_run, tmp_path_factory):
     """The same run as its copy looks while it runs, with its interim report."""
-    folder = shutil.copytree(whole, tmp_path_factory.mktemp("running") / "demo")
+    folder = shutil.copytree(full_run, tmp_path_factory.mktemp("running") / "demo")
     shutil.rmtree(folder / "report")
     manifest = json.loads((folder / "manifest.json").read_text())
     progress = {"blocks": "4 of 5 finished", "arms": "36 of 45 finished (36 done)", "left": "about 2 min 40 s"}
@@ -106,7 +106,7 @@ def running(whole, tmp_path_factory):
     return folder
 
 
-def test_interim_page_shows_progress_and_no_verdict(running, whole):
+def test_interim_page_shows_progress_and_no_verdict(running, full_run):
     page = (running / "report/index.html").read_text()
     assert "4 of 5 finished" in page
     assert "about 2 min 40 s" in page
@@ -114,7 +114,7 @@ def test_interim_page_shows_progress_and_no_verdict(running, whole):
     for verdict in ("supported", "refuted", "not shown", "p (Holm)"):
         assert verdict not in page[page.index("<body>") :]
     assert {file.name for file in (running / "report").iterdir()} == {"index.html", "ablation.json"}
-    build_report([whole], running / "report")  # the final report takes its place
+    build_report([full_run], running / "report")  # the final report takes its place
     assert "4 of 5 finished" not in (running / "report/index.html").read_text()
     assert (running / "report/ablation.csv").exists()
     build_report([running], running / "report")
@@ -124,13 +124,13 @@ def test_interim_page_shows_progress_and_no_verdict(running, whole):
 @pytest.mark.parametrize("width", [390, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", ["interim", "final"])
-def test_pages_fit_whatever_their_state_width_and_scheme(whole, running, tmp_path, state, scheme, width):
+def test_pages_fit_any_state_width_and_scheme(full_run, running, tmp_path, state, scheme, width):
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
         "dark": "getComputedStyle(document.body).backgroundColor === 'rgb(21, 24, 28)'",
         "flat": """[...document.querySelectorAll('figure svg')].filter(
             e => e.getBoundingClientRect().height < 50).length""",
     }
-    page = ((running if state == "interim" else whole) / "report/index.html").read_text()
+    page = ((running if state == "interim" else full_run) / "report/index.html").read_text()
     preferred = f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
     assert probed(page, probe, tmp_path, width, preferred) == {"wide": False, "dark": scheme == "dark", "flat": 0}

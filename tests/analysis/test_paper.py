@@ -17,9 +17,9 @@ from branchwise.analysis.statistics.model import Estimate
 
 
 @pytest.fixture(scope="module")
-def paper(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def paper(full_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("paper") / "files"
-    assert main([str(whole), "--paper", str(out), "--digits", "3", "--columns", "cells=seeds,fd_digits64"]) == 0
+    assert main([str(full_run), "--paper", str(out), "--digits", "3", "--columns", "cells=seeds,fd_digits64"]) == 0
     return out
 
 
@@ -58,8 +58,8 @@ def test_paper_has_tables_figures_and_numbers(paper: Path) -> None:
     assert "“" not in "".join(path.read_text() for path in paper.glob("*.tex"))
 
 
-def test_tidy_numbers_are_those_of_report(whole: Path, paper: Path) -> None:
-    report = json.loads((whole / "report/ablation.json").read_text())
+def test_tidy_numbers_are_those_of_report(full_run: Path, paper: Path) -> None:
+    report = json.loads((full_run / "report/ablation.json").read_text())
     runs: list[dict[str, Any]] = report.get("runs", [report])
     effects = pd.read_csv(paper / "effects.csv")
     shapley = effects[(effects.outcome == "value") & (effects.quantity == "shapley")].set_index("component")
@@ -68,21 +68,21 @@ def test_tidy_numbers_are_those_of_report(whole: Path, paper: Path) -> None:
         assert shapley.loc[row["component"], "p_holm"] == pytest.approx(row["p_holm"])
         if row["share"] is not None:
             assert share.loc[row["component"], "low"] == pytest.approx(row["share_low"])
-    assert (paper / "effects.csv").read_bytes() == (whole / "report/effects.csv").read_bytes()
+    assert (paper / "effects.csv").read_bytes() == (full_run / "report/effects.csv").read_bytes()
     empty = [name for name in effects if effects[name].isna().all()]
     assert not empty
     arms = pd.read_csv(io.BytesIO((paper / "arms.csv").read_bytes()))
     assert len(arms) == len(runs[0]["arms"])
 
 
-def test_paper_replaces_its_own_files_alone(whole: Path, tmp_path: Path) -> None:
+def test_paper_replaces_only_its_files(full_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "paper"
-    assert main([str(whole), "--paper", str(out)]) == 0
+    assert main([str(full_run), "--paper", str(out)]) == 0
     (out / "notes.tex").write_text("mine")
     before = (out / "branchwise-paper.txt").read_text()
     (out / "branchwise-paper.txt").write_text(f"{before}\ntable-gone.tex")
     (out / "table-gone.tex").touch()
-    assert main([str(whole), "--paper", str(out)]) == 0
+    assert main([str(full_run), "--paper", str(out)]) == 0
     assert (out / "notes.tex").read_text() == "mine"
     assert not (out / "table-gone.tex").exists()
     assert (out / "branchwise-paper.txt").read_text() == before
@@ -103,17 +103,17 @@ def test_paper_replaces_its_own_files_alone(whole: Path, tmp_path: Path) -> None
     ],
 )
 def test_options_that_cannot_be_honoured_are_refused(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    full_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     out = tmp_path / "paper"
-    assert main([str(whole), *(str(out) if option == "OUT" else option for option in options)]) == 2
+    assert main([str(full_run), *(str(out) if option == "OUT" else option for option in options)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_claims_after_run_are_exploratory(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_claims_after_run_are_exploratory(full_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = "full.value < 1.5 * base.value"
-    assert main([str(whole), "--out", str(tmp_path / "report"), "--claim", claim]) == 0
+    assert main([str(full_run), "--out", str(tmp_path / "report"), "--claim", claim]) == 0
     output = capsys.readouterr().out
     assert "Exploratory claims, written after the run" in output
     assert "exploratory" in output.partition("Exploratory claims")[2]

@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.contrasts import headline_effect
 from branchwise.analysis.statistics.power import EffectSD, Repeats
 
 ROOT = Path(__file__).parents[2]
-KNOWN = EffectSD(run="earlier", sd=0.06, df=14)
+EARLIER_SD = EffectSD(run="earlier", sd=0.06, df=14)
 
 
 def factorial_of(components: int) -> power.Tested:
@@ -32,7 +32,7 @@ def factorial_of(components: int) -> power.Tested:
 
 
 SHAPLEY = factorial_of(3)
-LEAVE_ONE_OUT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
+TESTED_EFFECT = power.Tested(effect="leave_one_out", components=3, variance=2.0)
 
 
 @pytest.mark.parametrize(("blocks", "hypotheses"), [(3, 1), (5, 4), (8, 6)])
@@ -51,7 +51,7 @@ def test_power_is_that_of_test_that_decides():
     assert power.power(0.1, 0.06, 5, 4) == pytest.approx(result, abs=0.01)
 
 
-def test_no_effect_is_seen_as_often_as_level_says():
+def test_null_effects_reject_at_nominal_rate():
     assert power.power(0.0, 0.1, 3) == pytest.approx(0.05)
     assert power.power(0.0, 0.1, 3, 5) == pytest.approx(0.01)
 
@@ -112,7 +112,7 @@ def test_half_width_is_mean_over_runs(blocks, expected):
     assert planned.half_width == pytest.approx(half, rel=0.01)
 
 
-def test_promised_power_is_about_right():
+def test_stated_power_is_accurate():
     """The SD of a pilot is uncertain: of the 80% that it promises, two thirds remain over pilots of five blocks."""
     rng = np.random.default_rng(0)
     for df in (4, 14):
@@ -124,7 +124,7 @@ def test_promised_power_is_about_right():
 
 
 @pytest.mark.parametrize(("df", "expected"), [(4, 0.66), (14, 0.76)])
-def test_plan_says_its_power_on_average(df, expected):
+def test_plan_states_average_power(df, expected):
     """Simulated pilots: the SD that each finds, the effect that it calls detectable, and the power at the true SD."""
     sds = np.sqrt(np.random.default_rng(3).chisquare(df, 2000) / df)
     ratio = power.smallest_detectable(1.0, 6, 4)
@@ -140,7 +140,7 @@ def test_claims_take_their_share_of_level():
 
 
 def test_sentences():
-    message = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=KNOWN, claims=1)))
+    message = " ".join(power.describe(power.plan(SHAPLEY, 5, effect_sd=EARLIER_SD, claims=1)))
     assert "With 5 seeds, effects of" in message
     assert "shared by 4 hypotheses" in message
     assert "one more seed" in message
@@ -149,15 +149,15 @@ def test_sentences():
     unknown = " ".join(power.describe(power.plan(SHAPLEY, 3)))
     assert "residual SDs" in unknown
     assert "%:" not in unknown
-    assert "gives no intervals" in power.describe(power.plan(SHAPLEY, 1, effect_sd=KNOWN))[0]
-    assert "leave-one-out effect" in power.describe(power.plan(LEAVE_ONE_OUT, 3))[0]
+    assert "gives no intervals" in power.describe(power.plan(SHAPLEY, 1, effect_sd=EARLIER_SD))[0]
+    assert "leave-one-out effect" in power.describe(power.plan(TESTED_EFFECT, 3))[0]
     priced = power.describe(power.plan(SHAPLEY, 5), Repeats(now=2, seconds=1.5, narrower=0.08))[-1]
     assert "4 times instead of 2" in priced
     assert "1.5 s more an arm" in priced
     assert "8%" in priced
 
 
-def test_plans_say_nothing_that_does_not_help():
+def test_plans_omit_useless_lines():
     """An SD of one block difference, and effects beyond 100%, are no numbers to plan with."""
     few = power.describe(power.plan(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
     assert few == ["Too few blocks to plan from: an SD between blocks takes 5 or more."]

@@ -29,8 +29,8 @@ CELL = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=8).map
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
 
-def numbers(words: list[str]) -> list[float]:
-    return [float(word) if word else math.nan for word in words]
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text) if text else math.nan for text in texts]
 
 
 @IN_FOLDER
@@ -87,7 +87,7 @@ def test_pandas_types_read_back(write: str | None, tmp_path: Path) -> None:
     if write:
         indexed.to_parquet(file)
     result = columns(read_runs(str(file)) if write else from_frame(indexed))
-    assert [word.title() for word in result["ema"]] == ["True", "", "False"]
+    assert [text.title() for text in result["ema"]] == ["True", "", "False"]
     assert result["seed"] == [str(2**53 + 1), "", str(2**63 - 1)]
     assert result["big"] == [str(2**64 - 1), "0", "1"]
     assert numbers(result["loss"])[::2] == [0.1 + 0.2, 1e-308]
@@ -199,8 +199,8 @@ def test_optuna_reads_back(kind: str, tmp_path: Path) -> None:
     assert result["state"] == [trial.state.name.lower() for trial in study.trials]
     for i, trial in enumerate(study.trials):
         assert result["seed"][i] == str(trial.user_attrs.get("seed", ""))
-        settings_ = {name[len("config.") :]: words[i] for name, words in result.items() if name.startswith("config.")}
-        assert {k: word for k, word in settings_.items() if word} == {k: str(v) for k, v in trial.params.items()}
+        settings_ = {name[len("config.") :]: texts[i] for name, texts in result.items() if name.startswith("config.")}
+        assert {k: text for k, text in settings_.items() if text} == {k: str(v) for k, v in trial.params.items()}
         assert result["value"][i] == ("" if trial.value is None else str(trial.value))
 
 
@@ -249,7 +249,7 @@ def test_database_in_use_is_read_with_its_log(tmp_path: Path) -> None:
     database.close()
 
 
-def test_databases_of_others_are_refused_and_kept(tmp_path: Path) -> None:
+def test_foreign_databases_are_refused_unchanged(tmp_path: Path) -> None:
     for name, statements in {
         "app.db": ["CREATE TABLE users (id)"],
         "empty.db": ["PRAGMA user_version = 1"],
@@ -283,7 +283,7 @@ CUT: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("how", CUT)
-def test_damaged_trial_is_one_lost_trial(how: str, tmp_path: Path) -> None:
+def test_damaged_trial_counts_as_failed(how: str, tmp_path: Path) -> None:
     for seed in range(3):
         for ema in (0, 1):
             trial = tmp_path / f"tuned/train_{ema}{seed}"

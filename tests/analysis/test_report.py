@@ -30,8 +30,8 @@ def rows(folder: Path, name: str = "report") -> dict[str, dict[str, str]]:
         return {row["component"]: row for row in csv.DictReader(file)}
 
 
-def test_numbers_of_whole_run(whole):
-    table = rows(whole)
+def test_numbers_of_complete_run(full_run):
+    table = rows(full_run)
     columns = list(table["anchor"])
     assert columns[:19] == ["component", *PROMISED, *(f"raw_{c}" for c in PROMISED)]
     for component, truth in zip(COMPONENTS, (0.5, 0.02, 0.12), strict=True):
@@ -44,18 +44,18 @@ def test_numbers_of_whole_run(whole):
         assert sum(float(row[column]) for row in table.values()) == pytest.approx(1, abs=1e-12)
 
 
-def test_csv_agrees_with_computation_by_hand(whole):
-    arms = pd.read_parquet(whole / "arms.parquet")
+def test_csv_agrees_with_computation_by_hand(full_run):
+    arms = pd.read_parquet(full_run / "arms.parquet")
     v = -np.log(arms.pivot_table(index="block", columns="cell", values="value")).mean()
     weights = {"anchor": (1 / 3, "base"), "uncond_branch+anchor": (1 / 6, "uncond_branch"),
                "anchor+curriculum_transfer": (1 / 6, "curriculum_transfer"),
                "full": (1 / 3, "uncond_branch+curriculum_transfer")}  # fmt: skip
     expected = sum(weight * (v[on] - v[off]) for on, (weight, off) in weights.items())
-    assert float(rows(whole)["anchor"]["shapley"]) == pytest.approx(expected, abs=1e-9)
+    assert float(rows(full_run)["anchor"]["shapley"]) == pytest.approx(expected, abs=1e-9)
 
 
-def test_every_number_leads_to_its_arms(whole):
-    report = json.loads((whole / "report" / "ablation.json").read_text())
+def test_numbers_link_to_their_arms(full_run):
+    report = json.loads((full_run / "report" / "ablation.json").read_text())
     cells = {row["cell"]: row for row in report["cells"]}
     shapley = report["contrasts"]["log"]["shapley"]["anchor"]
     arms = {row["arm"]: row["value"] for row in report["arms"]}
@@ -66,27 +66,27 @@ def test_every_number_leads_to_its_arms(whole):
     assert report["comparability_key"]["metric"] == "fd_digits64"
 
 
-def test_margin_is_told_on_scale_of_its_effect(whole):
-    rows_by_claim = {row[0]: row for row in build_report([whole]).claims.rows}
+def test_margin_is_printed_on_effect_scale(full_run):
+    rows_by_claim = {row[0]: row for row in build_report([full_run]).claims.rows}
     row = next(row for claim, row in rows_by_claim.items() if "equivalent(anchor, 10%)" in claim)
     assert "claimed within -10.0% to 9.1%" in row[2]  # 1.1 times worse, 1.1 times better
 
 
-def test_every_plot_is_there_as_png_and_svg(whole):
+def test_plots_are_saved_as_png_and_svg(full_run):
     names = {"attribution", "waterfall", "cells", "interactions", "calibration", "training", "guidance", "samples",
              "standings"}  # fmt: skip
     for end in ("png", "svg"):
-        assert {path.stem for path in (whole / "report").glob(f"*.{end}")} == names
+        assert {path.stem for path in (full_run / "report").glob(f"*.{end}")} == names
 
 
-def test_reports_are_equal_for_equal_inputs(whole):
-    before = {path.name: path.read_bytes() for path in (whole / "report").iterdir()}
-    build_report([whole])
-    assert {path.name: path.read_bytes() for path in (whole / "report").iterdir()} == before
+def test_reports_are_equal_for_equal_inputs(full_run):
+    before = {path.name: path.read_bytes() for path in (full_run / "report").iterdir()}
+    build_report([full_run])
+    assert {path.name: path.read_bytes() for path in (full_run / "report").iterdir()} == before
 
 
-def test_page_is_one_file_that_asks_for_nothing(whole):
-    page = (whole / "report" / "index.html").read_text()
+def test_page_is_self_contained(full_run):
+    page = (full_run / "report" / "index.html").read_text()
     loaded = re.sub(r"<a [^>]*>", "", page)  # links load nothing
     outside = re.findall(r"""(?:src|href|xlink:href)=["'](?!data:|#)([^"']+)""", loaded)
     assert outside == []
@@ -98,13 +98,13 @@ def test_page_is_one_file_that_asks_for_nothing(whole):
     assert page.index("What each component is worth</caption>") < page.index("Evidence</h2>")
 
 
-def test_distance_comes_with_its_sample_count(whole):
+def test_distance_records_sample_count(full_run):
     for name in ("index.html", "ablation.md"):
-        assert "fd_digits64 on 500 samples" in (whole / "report" / name).read_text()
+        assert "fd_digits64 on 500 samples" in (full_run / "report" / name).read_text()
 
 
 def test_texts_of_run_are_escaped(make_run):
-    folder = make_run(lost={"anchor-b0": "failed"})
+    folder = make_run(failed={"anchor-b0": "failed"})
     arms = pd.read_parquet(folder / "arms.parquet")
     arms.loc[arms["arm"] == "anchor-b0", "error"] = "<script>alert(1)</script>"
     arms.to_parquet(folder / "arms.parquet")
@@ -114,14 +114,14 @@ def test_texts_of_run_are_escaped(make_run):
     assert "&lt;script&gt;" in page
 
 
-def test_markdown(whole):
-    markdown = (whole / "report" / "ablation.md").read_text()
+def test_markdown(full_run):
+    markdown = (full_run / "report" / "ablation.md").read_text()
     assert "| uncond_branch |" in markdown
     assert "±" in markdown
 
 
-def test_lost_and_missing_arms_are_named_and_rest_is_fitted(make_run):
-    folder = make_run(drop=["anchor-b0", "scratch-b2"], lost={"base-b1": "diverged", "full-b2": "failed"})
+def test_failed_and_missing_arms_are_named(make_run):
+    folder = make_run(drop=["anchor-b0", "scratch-b2"], failed={"base-b1": "diverged", "full-b2": "failed"})
     summary = build_report([folder])
     notes = " ".join(summary.notes)
     for entry in ("anchor-b0, scratch-b2", "1 arm diverged: base-b1", "1 arm failed: full-b2", "lost in base, full"):
@@ -132,7 +132,7 @@ def test_lost_and_missing_arms_are_named_and_rest_is_fitted(make_run):
     assert "base-b1" in page
 
 
-def test_empty_cell_names_contrasts_that_are_lost(make_run):
+def test_empty_cell_names_missing_contrasts(make_run):
     folder = make_run(drop=[f"anchor-b{b}" for b in range(3)], claims=CLAIMS)
     summary = build_report([folder])
     notes = " ".join(summary.notes)
@@ -144,7 +144,7 @@ def test_empty_cell_names_contrasts_that_are_lost(make_run):
     assert [row[1] for row in summary.claims.rows] == ["not judged: 0 of 3 blocks"] * 3
 
 
-def test_one_block_has_estimates_and_no_intervals(make_run):
+def test_single_block_has_no_intervals(make_run):
     folder = make_run(blocks=1)
     summary = build_report([folder])
     row = rows(folder)["uncond_branch"]
@@ -162,14 +162,14 @@ def test_no_arm_yet(make_run):
     assert [row["shapley"] for row in rows(folder).values()] == [""] * 3
 
 
-def test_every_arm_lost(make_run):
+def test_all_arms_failed(make_run):
     folder = make_run(blocks=1, baselines=())
     arms = pd.read_parquet(folder / "arms.parquet").assign(status="diverged", value=math.nan)
     arms.to_parquet(folder / "arms.parquet")
     assert "8 arms diverged" in " ".join(build_report([folder]).notes)
 
 
-def test_one_component(make_run):
+def test_single_component(make_run):
     folder = make_run(effects={"anchor": 0.3}, blocks=4, baselines=())
     build_report([folder])
     row = rows(folder)["anchor"]
@@ -257,7 +257,7 @@ def test_values_measured_differently_are_refused_within_run_and_between_runs(mak
     assert not (first / "report").exists()
 
 
-def test_several_runs_side_by_side(make_run, tmp_path):
+def test_multiple_runs_in_report(make_run, tmp_path):
     first, second = make_run("first"), make_run("second", blocks=4, seed=3)
     summary = build_report([first, second], tmp_path / "both")
     with (tmp_path / "both" / "ablation.csv").open() as file:
@@ -274,7 +274,7 @@ def test_several_runs_side_by_side(make_run, tmp_path):
         build_report([first, second])
 
 
-def test_report_replaces_report_and_nothing_else(make_run, tmp_path):
+def test_report_replaces_only_report(make_run, tmp_path):
     folder = make_run()
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -304,7 +304,7 @@ def test_failure_leaves_old_report_and_no_debris(make_run, monkeypatch):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_claim_that_was_made_unreadable_by_hand_is_told(make_run):
+def test_unreadable_claim_is_reported(make_run):
     folder = make_run(claims=["anchor.shre > 1"])
     assert "Not judged: claim 'anchor.shre > 1': shre is no quantity" in " ".join(build_report([folder]).notes)
 

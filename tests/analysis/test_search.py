@@ -56,7 +56,7 @@ def as_search(folder: Path, better: float, **design: object) -> None:
     pd.concat([searched, stopped, confirmed], ignore_index=True).to_parquet(folder / "arms.parquet")
 
 
-def test_what_search_found_is_compared_on_fresh_seeds(make_run):
+def test_search_result_is_confirmed_on_fresh_seeds(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=0.7)
     summary = build_report([folder])
@@ -72,7 +72,7 @@ def test_what_search_found_is_compared_on_fresh_seeds(make_run):
     assert analyse(load_run(folder)).headline.fit.n == 6, "searched arms are no results"
 
 
-def test_search_that_found_nothing_better_says_so(make_run):
+def test_search_without_improvement_is_reported(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     summary = build_report([folder])
@@ -88,7 +88,7 @@ def test_settings_that_were_lucky_are_called_so(make_run):
     assert "raises fd_digits64 by" in summary.answers[1]
 
 
-def test_setting_that_decides_is_most_important(make_run):
+def test_decisive_setting_ranks_first(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0)
     arms = load_run(folder).arms
@@ -100,7 +100,7 @@ def test_setting_that_decides_is_most_important(make_run):
     assert importances(arms.iloc[:9], SPACE) == {}
 
 
-def test_front_is_drawn_for_several_objectives(make_run):
+def test_front_is_drawn_for_multiple_objectives(make_run):
     folder = make_run(effects={}, baselines=())
     as_search(folder, better=1.0, objectives=["value", "student_params"])
     build_report([folder])
@@ -113,7 +113,7 @@ def test_arm_that_another_beats_in_all_is_not_on_front():
     assert unbeaten(values).tolist() == [True, True, False, True, True]
 
 
-def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
+def test_fixed_and_retuned_effects_are_compared(make_run):
     folder = make_run(kind="tuned_factorial", claims=["anchor.effect > 0.3"])
     arms = pd.read_parquet(folder / "arms.parquet")
     cells = arms[arms["kind"] == "cell"]
@@ -123,10 +123,10 @@ def test_fixed_and_retuned_effects_stand_side_by_side(make_run):
         kind="search", arm=tuned["arm"] + "-search", value=1.0, comparability_key='{"samples": 50}', block=0
     )
     pd.concat([arms, tuned, searched]).to_parquet(folder / "arms.parquet")
-    own, retuned = map(analyse, parts(load_run(folder)))
-    assert own.headline.fit.n == retuned.headline.fit.n == 24
-    assert own.headline.gains["base"].value - retuned.headline.gains["base"].value == pytest.approx(-math.log(0.8))
-    assert not own.run.missing
+    defaults, retuned = map(analyse, parts(load_run(folder)))
+    assert defaults.headline.fit.n == retuned.headline.fit.n == 24
+    assert defaults.headline.gains["base"].value - retuned.headline.gains["base"].value == pytest.approx(-math.log(0.8))
+    assert not defaults.run.missing
     assert not retuned.run.missing
     summary = build_report([folder])
     assert {row[0] for row in summary.claims.rows} == {"demo, own settings", "demo, re-tuned"}
@@ -146,8 +146,8 @@ def test_tuned_cell_without_arm_is_missing(make_run):
     pd.concat([arms, arms.assign(kind="confirm", arm=arms["arm"] + "-tuned"), searched]).to_parquet(
         folder / "arms.parquet"
     )
-    own, retuned = parts(load_run(folder))
-    assert own.missing == retuned.missing == ("base-b0",)
+    defaults, retuned = parts(load_run(folder))
+    assert defaults.missing == retuned.missing == ("base-b0",)
 
 
 def test_searches_are_mirrored(make_run):
@@ -160,7 +160,7 @@ def test_searches_are_mirrored(make_run):
     assert values[0][best[0].rows[0][0]] == values[0][values[0].index.str.startswith("search")].min()
     assert values[1][best[1].rows[0][0]] == values[1][values[1].index.str.startswith("search")].max()
     assert importance_table(down.run).rows == importance_table(up.run).rows
-    assert [swap(sentence) for sentence in answers(down)] == list(answers(up))
+    assert [swap(answer) for answer in answers(down)] == list(answers(up))
     with style():
         assert slices(up.run) is not None
 
@@ -182,7 +182,7 @@ def over_seeds(folder: Path, seeds: int, scheduler: str) -> pd.DataFrame:
     return searched
 
 
-def test_configurations_on_several_seeds_count_by_their_mean(make_run):
+def test_configurations_are_ranked_by_mean_over_seeds(make_run):
     folder = make_run(effects={}, baselines=())
     searched = over_seeds(folder, 4, "race")
     summary = build_report([folder])

@@ -23,12 +23,12 @@ KINDS = {"obf": "obrien_fleming", "quadratic": "quadratic"}
 def golden(root: Path) -> list[tuple[tuple[int, ...], str, float, list[float]]]:
     rows, looks = [], ()
     for line in (root / "tests/data/sequential/group_sequential_t.txt").read_text().splitlines():
-        words = line.split()
-        if words[0] == "looks":
-            looks = tuple(int(word.strip("(),")) for word in words[1:])
-        elif words[0] in KINDS:
-            alpha = 0.05 / 12 if words[2] == "0.00417" else float(words[2])
-            rows.append((looks, KINDS[words[0]], alpha, [float(word) for word in words[4 : 4 + len(looks)]]))
+        fields = line.split()
+        if fields[0] == "looks":
+            looks = tuple(int(field.strip("(),")) for field in fields[1:])
+        elif fields[0] in KINDS:
+            alpha = 0.05 / 12 if fields[2] == "0.00417" else float(fields[2])
+            rows.append((looks, KINDS[fields[0]], alpha, [float(field) for field in fields[4 : 4 + len(looks)]]))
     return rows
 
 
@@ -50,8 +50,8 @@ def test_levels_keep_error_in_simulation() -> None:
     x = np.random.default_rng(33).normal(size=(400_000, 7))
     for alpha in (0.05, 0.6):
         rejected = np.zeros(len(x), dtype=bool)
-        for look, level in zip(looks, exact_levels(looks, alpha, "obrien_fleming"), strict=True):
-            rejected |= stats.ttest_1samp(x[:, :look], 0, axis=1).pvalue <= level
+        for n_blocks, level in zip(looks, exact_levels(looks, alpha, "obrien_fleming"), strict=True):
+            rejected |= stats.ttest_1samp(x[:, :n_blocks], 0, axis=1).pvalue <= level
         assert rejected.mean() == pytest.approx(alpha, abs=4 * np.sqrt(alpha * (1 - alpha) / len(x)))
 
 

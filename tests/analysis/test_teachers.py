@@ -43,7 +43,7 @@ def test_claim_means_teacher_of_full_method(make_run):
     assert (above.status, below.status) == ("supported", "refuted")
 
 
-def test_without_full_methods_teacher_there_is_nothing_to_compare_with(make_run):
+def test_comparison_needs_full_methods_teacher(make_run):
     arms = pd.read_parquet(two_teachers(make_run) / "arms.parquet")
     assert value_of_teacher(arms, "teacher_value").value == 24.0
     others = arms[~arms["cell"].isin(LONG)].copy()
@@ -69,7 +69,7 @@ def a_teacher_for_each_block(make_run, values, **options):
     return folder
 
 
-def test_teacher_for_each_block_is_one_row_with_its_spread(make_run):
+def test_teachers_of_blocks_form_single_row(make_run):
     values = [20.0, 22.0, 24.0, 26.0, 28.0]
     findings = analyse(load_run(a_teacher_for_each_block(make_run, values)))
     (row,) = [row for row in findings.cells if row.cell.startswith("teacher")]
@@ -90,12 +90,12 @@ def test_claim_compares_with_teacher_of_each_block(make_run):
     assert verdict.test.estimate.se == pytest.approx(logs.std(ddof=1) / np.sqrt(5))
 
 
-def test_one_teacher_of_all_blocks_is_said_to_be_one(make_run):
+def test_shared_teacher_is_reported(make_run):
     notes = analyse(load_run(make_run(blocks=3))).notes
     assert any("All blocks learned from one teacher" in note for note in notes)
 
 
-def test_note_on_one_teacher_is_for_runs_with_one(make_run):
+def test_single_teacher_note_needs_single_teacher(make_run):
     claims = ["full.value < 2 * teacher.value"]
     first = make_run(blocks=5, claims=claims)
     each = make_run(name="each", blocks=5, claims=claims)

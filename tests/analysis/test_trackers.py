@@ -77,8 +77,8 @@ def test_tensorboard_reads_back(tmp_path: Path) -> None:
     for row, name in enumerate(result["run"]):
         for tag, points in of_tensorboard(path / name).items():
             history = runs.history.points(tag)
-            own = history.rows == row
-            local = zip(history.steps[own].tolist(), history.values[own].tolist(), strict=True)
+            same_rows = history.rows == row
+            local = zip(history.steps[same_rows].tolist(), history.values[same_rows].tolist(), strict=True)
             assert repr([(int(step), value) for step, value in local]) == repr(points)
             assert repr(float(result[tag][row])) == repr(points[-1][1])
 
@@ -186,11 +186,11 @@ def flat(tree: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
     return results
 
 
-def same(word: str, value: Any) -> bool:
+def same(text: str, value: Any) -> bool:
     """Whether a cell says what was written."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return (type(value) is int and word == str(value)) or repr(float(word)) == repr(float(value) + 0.0)
-    return word == str(value)
+        return (type(value) is int and text == str(value)) or repr(float(text)) == repr(float(value) + 0.0)
+    return text == str(value)
 
 
 def offline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,15 +276,15 @@ def check_history(runs: RunTable, name: str, cells: list[tuple[int, int]], steps
     points = runs.history.points(name)
     for row, cell in enumerate(cells):
         if cell in LOSSES:
-            own = points.rows == row
-            assert points.steps[own].tolist() == steps
-            first, *others = points.values[own].tolist()
+            same_rows = points.rows == row
+            assert points.steps[same_rows].tolist() == steps
+            first, *others = points.values[same_rows].tolist()
             assert first in (LOSSES[cell][0], float(np.float32(LOSSES[cell][0])))
             assert others == LOSSES[cell][1:]
 
 
-def cells_of(found: dict[str, list[str]], ema: str = "config.ema", seed: str = "config.seed") -> list[tuple[int, int]]:
-    return [(ON[item.lower()], int(other) % 2**60) for item, other in zip(found[ema], found[seed], strict=True)]
+def cells_of(table: dict[str, list[str]], ema: str = "config.ema", seed: str = "config.seed") -> list[tuple[int, int]]:
+    return [(ON[item.lower()], int(other) % 2**60) for item, other in zip(table[ema], table[seed], strict=True)]
 
 
 def test_sacred_reads_back(root: Path) -> None:
@@ -395,7 +395,7 @@ def test_value_without_history_is_not_dropped(root: Path, tmp_path: Path) -> Non
         run_from_table(source, ImportOptions(**options, direction="minimize"), tmp_path / "made")
 
 
-def test_two_tools_in_one_folder_are_refused(root: Path, tmp_path: Path) -> None:
+def test_two_tools_in_a_folder_are_refused(root: Path, tmp_path: Path) -> None:
     for tracker in ("sacred", "lightning"):
         shutil.copytree(root / "tests/data/elsewhere" / tracker, tmp_path / "runs" / tracker)
     with pytest.raises(RunFolderError, match=r"Sacred \(sacred/1\) and of Lightning CSVLogger \(lightning/version_0\)"):

@@ -67,19 +67,19 @@ def test_two_groups_have_numbers_of_welch(scale: str, tmp_path: Path) -> None:
 
 def test_contrast_of_factorial_has_welch_satterthwaite_degrees_of_freedom(tmp_path: Path) -> None:
     frame = grid()
-    found = findings(frame, tmp_path, components=["ema", "aug"], claims=["ema.effect > 0", "full.value < base.value"])
+    result = findings(frame, tmp_path, components=["ema", "aug"], claims=["ema.effect > 0", "full.value < base.value"])
     samples = {key: np.log(rows["loss"]) for key, rows in frame.groupby(["ema", "aug"])}
     parts = {key: sample.var(ddof=1) / len(sample) / 4 for key, sample in samples.items()}
     value = -sum((0.5 if ema else -0.5) * sample.mean() for (ema, _), sample in samples.items())
     total = sum(parts.values())
     df = total**2 / sum(part**2 / (len(samples[key]) - 1) for key, part in parts.items())
     p = 2 * stats.t.sf(abs(value) / np.sqrt(total), df)
-    row = found.headline.rows[0]
-    for estimate in (row.main_effect, row.shapley, found.verdicts[0].test.estimate):
+    row = result.headline.rows[0]
+    for estimate in (row.main_effect, row.shapley, result.verdicts[0].test.estimate):
         assert (estimate.value, estimate.se, estimate.df) == pytest.approx((value, np.sqrt(total), df), rel=1e-9)
     assert row.effect.p == pytest.approx(p, rel=1e-9)
     ratio_test = stats.ttest_ind(samples[1, 1], samples[0, 0], equal_var=False)
-    assert found.verdicts[1].test.p == pytest.approx(ratio_test.pvalue, rel=1e-9)
+    assert result.verdicts[1].test.p == pytest.approx(ratio_test.pvalue, rel=1e-9)
 
 
 def test_overlapping_seeds_tell_what_pairing_would_give(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_runs_without_seeds_are_independent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "words"),
+    ("change", "options", "excerpt"),
     [
         (lambda frame: frame[(frame["method"] == "new") | (frame["seed"] == 0)], {}, "cell base has one run"),
         (lambda frame: frame.replace({"seed": {1: 0}}), {}, "are the same cell and block"),
@@ -112,13 +112,13 @@ def test_runs_without_seeds_are_independent(tmp_path: Path) -> None:
         (lambda frame: frame, {"components": [], "claims": []}, "or a claim on a fixed value"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(change: Any, options: Any, words: str, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=words):
+def test_what_cannot_be_compared_is_refused(change: Any, options: Any, excerpt: str, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=excerpt):
         findings(change(groups()), tmp_path, **{"reference": {"method": "old"}, **options})
     assert not (tmp_path / "made").exists()
 
 
-def test_fixed_value_is_tested_by_one_sample_t(tmp_path: Path) -> None:
+def test_fixed_value_is_tested_by_t_test(tmp_path: Path) -> None:
     frame = groups().query("method == 'new'")[["seed", "loss"]]
     claims = ["full.value < 3.285", "full.value < 3.285, one-sided"]
     for scale, transform in (("identity", np.asarray), ("log", np.log)):
@@ -172,7 +172,7 @@ def test_extreme_values_keep_their_digits() -> None:
     assert ratio(fit, {"a": 1.0, "b": -1.0}, {"a": 1.0, "b": -1.0}).reason
 
 
-def test_every_part_of_report_says_unpaired_and_its_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_states_unpaired_and_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     groups().to_csv(tmp_path / "runs.csv", index=False)
     options = ["--components", "method", "--value", "loss", "--direction", "minimize", "--reference", "method=old"]
     claim = ["--claim", "full.value < 3.28, one-sided"]
@@ -192,7 +192,7 @@ def test_every_part_of_report_says_unpaired_and_its_level(tmp_path: Path, capsys
     assert "--alpha 5.0: must be above 0" in capsys.readouterr().err
 
 
-def test_python_takes_same_rules(tmp_path: Path) -> None:
+def test_python_api_has_same_rules(tmp_path: Path) -> None:
     common = {"components": ["method"], "value": "loss", "direction": "minimize", "reference": {"method": "old"}}
     study = bw.analyze(groups(), **common, paired=False, alpha=0.01)
     assert study._findings.run.inference == Inference(paired=False, alpha=0.01)
@@ -200,7 +200,7 @@ def test_python_takes_same_rules(tmp_path: Path) -> None:
         bw.analyze(groups(), **common, alpha=1)
 
 
-def test_one_report_holds_runs_of_one_level(tmp_path: Path) -> None:
+def test_report_requires_equal_levels(tmp_path: Path) -> None:
     runs = [findings(groups(), tmp_path, reference={"method": "old"}, alpha=alpha).run for alpha in (0.05, 0.01)]
     with pytest.raises(IncomparableError, match=r"alpha 0\.05, unpaired against alpha 0\.01"):
         check_inference(runs)

@@ -62,23 +62,23 @@ def test_what_run_cannot_tell_is_nan():
     assert all(map(math.isnan, (result.residual, result.block, result.sampling, result.training, result.intra_block)))
 
 
-def told(frame: pd.DataFrame, lost=()) -> str:
+def warnings_for(frame: pd.DataFrame, failed=()) -> str:
     scale = analyse_scale(frame, GRID, VALUE)
-    return " ".join(flags(scale, components_of_variance(scale, frame), lost))
+    return " ".join(flags(scale, components_of_variance(scale, frame), failed))
 
 
 def test_flags():
-    assert told(simulate(6, 0.01, 0.05)) == ""
-    assert "no interval" in told(simulate(1, 0.01, 0.05)).lower()
-    assert "Only 2 blocks: intervals have 1 degree of freedom" in told(simulate(2, 0.01, 0.05))
-    assert "Only 4 blocks: intervals have 3 degrees of freedom" in told(simulate(4, 0.01, 0.05))
-    assert "Sampling noise is more than half" in told(simulate(6, 0.005, 0.005, sampling_sd=0.1, repeats=2))
-    assert "lost in a" in told(simulate(6, 0.01, 0.05), lost=["a"])
-    assert "not clear of zero" in told(simulate(3, 3.0, 0.05))
+    assert warnings_for(simulate(6, 0.01, 0.05)) == ""
+    assert "no interval" in warnings_for(simulate(1, 0.01, 0.05)).lower()
+    assert "Only 2 blocks: intervals have 1 degree of freedom" in warnings_for(simulate(2, 0.01, 0.05))
+    assert "Only 4 blocks: intervals have 3 degrees of freedom" in warnings_for(simulate(4, 0.01, 0.05))
+    assert "Sampling noise is more than half" in warnings_for(simulate(6, 0.005, 0.005, sampling_sd=0.1, repeats=2))
+    assert "lost in a" in warnings_for(simulate(6, 0.01, 0.05), failed=["a"])
+    assert "not clear of zero" in warnings_for(simulate(3, 3.0, 0.05))
 
 
-def test_negative_intra_block_correlation_is_told():
+def test_negative_intra_block_correlation_is_reported():
     frame = simulate(6, 0.05, 0.0)
     y = np.log(frame["value"])
     frame["value"] = np.exp(y - y.groupby(frame["block"]).transform("mean"))
-    assert "did not help here" in told(frame)
+    assert "did not help here" in warnings_for(frame)

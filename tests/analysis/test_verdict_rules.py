@@ -72,7 +72,7 @@ ACCURACIES = {
 }
 
 
-def test_one_perfect_accuracy_keeps_scale_and_every_claim(tmp_path):
+def test_perfect_accuracy_keeps_scale_and_claims(tmp_path):
     perfect = ACCURACIES | {(True, True): [0.81, 0.83, 1.0, 0.84, 0.82]}
     claims = ["a.shapley > 0", "a.shapley < 0", "b.shapley > 0", "b.shapley < 0", "a.shapley > 3 points"]
     findings = findings_of(tmp_path / "run", perfect, claims)
@@ -85,7 +85,7 @@ def test_one_perfect_accuracy_keeps_scale_and_every_claim(tmp_path):
     assert not math.isnan(points.test.p)
 
 
-def test_claim_without_p_value_is_not_shown(tmp_path):
+def test_claim_without_p_value_is_hidden(tmp_path):
     """A percentage of values that have no log scale: not refuted both ways by the p of another scale."""
     losses = {key: [1 - value for value in of] for key, of in ACCURACIES.items()}
     losses[True, True] = [0.0, 0.0, 0.0, 0.0, -0.1]
@@ -100,11 +100,11 @@ def test_claim_without_p_value_is_not_shown(tmp_path):
 
 def test_values_outside_range_are_no_rate(tmp_path):
     """An accuracy of 71.59 that is taken for a fraction: shown in its own unit, with what to declare."""
-    found = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
-    assert found.headline.scale == "identity"
-    assert any("declare it, such as [0, 100]" in note for note in found.notes)
-    assert attribution_table([found]).rows[0][1].startswith("9.9 [")
-    assert "points" not in attribution_table([found]).rows[0][1]
+    result = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
+    assert result.headline.scale == "identity"
+    assert any("declare it, such as [0, 100]" in note for note in result.notes)
+    assert attribution_table([result]).rows[0][1].startswith("9.9 [")
+    assert "points" not in attribution_table([result]).rows[0][1]
 
 
 @pytest.mark.parametrize("unit", [1, 100])
@@ -122,7 +122,7 @@ def test_claims_speak_unit_of_tables(tmp_path, unit):
     assert "claimed above 8.00 points" in claims_table([findings]).rows[0][2]
 
 
-def test_unfinished_plan_is_not_judged(make_run):
+def test_unfinished_plan_is_not_tested(make_run):
     drop = [f"{cell}-b{b}" for b in (3, 4) for cell in ("full", "anchor")]
     findings = analyse(load_run(make_run(blocks=5, drop=drop, claims=["uncond_branch.shapley > 0"])))
     (verdict,) = findings.verdicts
@@ -144,17 +144,19 @@ def test_unfinished_plan_is_not_judged(make_run):
     ]
     assert (numbers["unfinished"], {row["p_holm"] for row in numbers["components"]}) == ("3 of 5 blocks", {None})
     (stopping,) = [check for check in checks(folder) if check.name == "stopping rule"]
-    assert (stopping.holds, stopping.told[:29]) == (False, "not judged: 3 of 5 blocks; 4 ")
-    assert [item.told for item in required(folder, [])] == ["not judged: 3 of 5 blocks"]
+    assert (stopping.holds, stopping.message[:29]) == (False, "not judged: 3 of 5 blocks; 4 ")
+    assert [item.message for item in required(folder, [])] == ["not judged: 3 of 5 blocks"]
     complete = analyse(load_run(make_run("whole", blocks=5, claims=["uncond_branch.shapley > 0"])))
     assert complete.verdicts[0].status == "supported"
 
 
-def test_lost_arms_are_bad_for_claims(make_run):
+def test_failed_arms_count_against_claims(make_run):
     """A claim that is supported only where the lost arms are left out is not shown."""
-    lost = {f"full-b{b}": "diverged" for b in (1, 3)}
+    failed = {f"full-b{b}": "diverged" for b in (1, 3)}
     claims = ["full.value < base.value", "uncond_branch.leave_one_out > 0"]
-    folder = make_run(blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, lost=lost, claims=claims, seed=3)
+    folder = make_run(
+        blocks=5, sd=0.3, effects={"uncond_branch": 0.5, "anchor": 0.1}, failed=failed, claims=claims, seed=3
+    )
     findings = analyse(load_run(folder))
     for verdict in findings.verdicts:
         assert verdict.status != "supported" or verdict.test.p <= 0.05
@@ -165,7 +167,7 @@ def test_lost_arms_are_bad_for_claims(make_run):
     assert set(findings.with_worst) == {"uncond_branch", "anchor"}
 
 
-def test_seeds_and_components_that_change_nothing_are_said_first(tmp_path):
+def test_ineffective_components_are_reported_first(tmp_path):
     constant = {on: [0.8 + 0.05 * on[0]] * 4 for on in ACCURACIES}
     summary = build_report([write_run(tmp_path / "run", constant, ["a.shapley > 0"])])
     assert "the seed changes nothing" in summary.warnings[0]
@@ -191,7 +193,7 @@ def test_family_holds_what_design_can_estimate(make_run):
     assert findings.plan.hypotheses == 4
 
 
-def test_excluded_design_tests_what_is_left():
+def test_excluded_design_tests_remaining_arms():
     factors = (Factor(name="a"), Factor(name="b"))
     complete = frozenset(combinations(factors))
     grid = Grid(factors=factors, planned=complete - {("off", "off")})

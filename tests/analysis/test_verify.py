@@ -39,7 +39,7 @@ def failed(folder: Path) -> list[str]:
     return [check.name for check in checks(folder) if not check.holds]
 
 
-def test_run_as_sweep_left_it_holds(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_untouched_run_verifies(reported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert failed(reported) == []
     assert main([str(reported)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -85,7 +85,7 @@ def _another_measure(run: Path) -> None:
         (_another_measure, {"measure", "numbers"}),
     ],
 )
-def test_what_was_changed_afterwards_is_found(change: Any, fail: set[str], reported: Path) -> None:
+def test_later_changes_are_detected(change: Any, fail: set[str], reported: Path) -> None:
     change(reported)
     assert set(failed(reported)) - {"records"} == fail
     assert main([str(reported)]) == 1
@@ -104,7 +104,7 @@ def test_job_can_wait_for_verdict(reported: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("runs", [RUNS[:1], RUNS[1:], RUNS])
-def test_report_is_what_its_schema_says(runs: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+def test_report_follows_its_schema(runs: tuple[str, ...], root: Path, tmp_path: Path) -> None:
     validator = Draft202012Validator(json.loads(REPORT_SCHEMA.read_text()))
     for i, name in enumerate(runs):
         shutil.copytree(root / "tests/data/runs" / name, tmp_path / f"run{i}")

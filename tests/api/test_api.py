@@ -45,7 +45,7 @@ def test_import_loads_no_heavy_library() -> None:
     assert not HEAVY & set(eval(result.stdout))
 
 
-def test_every_public_name_is_documented(root: Path) -> None:
+def test_public_names_are_documented(root: Path) -> None:
     page = (root / "docs/api.md").read_text()
     for name in bw.__all__:
         assert getattr(bw, name).__doc__
@@ -60,7 +60,7 @@ def test_examples_of_docstrings_run(module: str) -> None:
     assert results.failed == 0
 
 
-def test_plan_writes_and_starts_nothing(tmp_path: Path) -> None:
+def test_plan_has_no_side_effects(tmp_path: Path) -> None:
     preview = bw.plan(train, components={"ema": {"ema": False}}, **ACCURACY, seeds=4, storage=tmp_path / "runs")
     assert len(preview.arms) == 8
     assert "8 = (2 cells) x 4 blocks" in repr(preview)

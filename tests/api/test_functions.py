@@ -85,7 +85,7 @@ def test_closure_is_ablated_in_running_ray(tmp_path: Path, ray_session: None) ->
 
 
 @pytest.mark.slow(30)
-def test_search_takes_distributions_of_other_libraries(tmp_path: Path, ray_session: None) -> None:
+def test_search_accepts_other_distributions(tmp_path: Path, ray_session: None) -> None:
     import optuna
     from ray import tune
 

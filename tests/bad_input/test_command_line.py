@@ -26,7 +26,7 @@ design:
 """
 LEVELS = "{" + ", ".join(f"l{i}: {{KEY: {i + 1}}}" for i in range(12)) + "}"
 KEYS = ("anchor_weight", "uncond_weight", "imitation_weight")
-ENDLESS = "a" * 100_000
+VERY_LONG = "a" * 100_000
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [*{old}, *{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh")
 )
@@ -182,12 +182,12 @@ ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message
     "an escape": (["--space", "{space}", "--set", "\x1b[31mtrian=3"], ["\\x1b[31mtrian: unknown key"]),
     "an escape in an option": (["--space", "{space}", "--\x1b]0;title\x07"], ["\\x1b]0;title\\x07"]),
     "an endless claim": (
-        ["--space", "{space}", "--set", f"design.claims=[{ENDLESS}]"],
+        ["--space", "{space}", "--set", f"design.claims=[{VERY_LONG}]"],
         ["design.claims.0", "500", "aaa"],
     ),
-    "an endless key": (["--space", "{space}", "--set", ENDLESS + "=1"], ["aaa", "unknown key"]),
-    "an endless value": (["--space", "{space}", "--set", "train.steps=" + ENDLESS], ["train.steps", "integer"]),
-    "an endless name": (["--space", "{space}", "--name", ENDLESS], ["--name", "64 at most"]),
+    "an endless key": (["--space", "{space}", "--set", VERY_LONG + "=1"], ["aaa", "unknown key"]),
+    "an endless value": (["--space", "{space}", "--set", "train.steps=" + VERY_LONG], ["train.steps", "integer"]),
+    "an endless name": (["--space", "{space}", "--name", VERY_LONG], ["--name", "64 at most"]),
 }
 
 Refused = Callable[..., str]
@@ -197,14 +197,14 @@ Refused = Callable[..., str]
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
     """Runs the command line and returns its one line of refusal."""
 
-    def nothing_runs(*_: object) -> None:
+    def fail_if_called(*_: object) -> None:
         pytest.fail("a sweep was started")
 
     def run(*arguments: str, storage: Path = tmp_path / "storage") -> str:
         folder = tmp_path / "here"
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(run_sweep, "run_sweep", nothing_runs)
+        monkeypatch.setattr(run_sweep, "run_sweep", fail_if_called)
         before = sorted(tmp_path.rglob("*"))
         given = ["--storage", str(storage), *arguments]
         assert run_sweep.main(given) == 2
@@ -227,24 +227,24 @@ def space(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("content", "words"), SPACES.values(), ids=SPACES)
-def test_bad_space_file(refused: Refused, tmp_path: Path, content: bytes, words: list[str]) -> None:
+@pytest.mark.parametrize(("content", "expected_texts"), SPACES.values(), ids=SPACES)
+def test_bad_space_file(refused: Refused, tmp_path: Path, content: bytes, expected_texts: list[str]) -> None:
     file = tmp_path / "space.yaml"
     file.write_bytes(content)
     output = refused("--space", str(file))
-    assert all(word in output for word in (*words, str(file)))
+    assert all(expected_text in output for expected_text in (*expected_texts, str(file)))
 
 
-@pytest.mark.parametrize(("override", "words"), OVERRIDES.values(), ids=OVERRIDES)
-def test_bad_setting(refused: Refused, space: Path, override: str, words: list[str]) -> None:
+@pytest.mark.parametrize(("override", "expected_texts"), OVERRIDES.values(), ids=OVERRIDES)
+def test_bad_setting(refused: Refused, space: Path, override: str, expected_texts: list[str]) -> None:
     output = refused("--space", str(space), "--set", override)
-    assert all(word in output for word in words)
+    assert all(expected_text in output for expected_text in expected_texts)
 
 
-@pytest.mark.parametrize(("arguments", "words"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_bad_arguments(refused: Refused, space: Path, arguments: list[str], words: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "expected_texts"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_bad_arguments(refused: Refused, space: Path, arguments: list[str], expected_texts: list[str]) -> None:
     output = refused(*(argument.replace("{space}", str(space)) for argument in arguments))
-    assert all(word in output for word in words)
+    assert all(expected_text in output for expected_text in expected_texts)
     assert "secret" not in output
 
 
@@ -265,7 +265,7 @@ def test_run_of_another_version(refused: Refused, tmp_path: Path, number: int) -
     assert f"plan.json: format: must be 2, not {number}: another version" in refused("--resume", "run")
 
 
-def test_run_whose_space_was_altered(refused: Refused, tmp_path: Path) -> None:
+def test_run_with_modified_space(refused: Refused, tmp_path: Path) -> None:
     run = storage_at(tmp_path / "storage/run")
     run.write("space.yaml", SPACE.replace("steps: 10", "steps: 11").encode())
     sha256 = hashlib.sha256(SPACE.encode()).hexdigest()

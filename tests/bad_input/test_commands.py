@@ -77,7 +77,7 @@ FUNCTIONS = [
 ]
 
 
-def refused(file: Path, text: str, old: str, new: str, words: list[str]) -> None:
+def refused(file: Path, text: str, old: str, new: str, expected_texts: list[str]) -> None:
     assert old in text
     file.write_text(text.replace(old, new))
     with pytest.raises(UserError) as error:
@@ -85,24 +85,24 @@ def refused(file: Path, text: str, old: str, new: str, words: list[str]) -> None
     message = str(error.value)
     assert message.startswith(f"{file}: ")
     assert "\n" not in message
-    for word in words:
-        assert word in message, message
+    for expected_text in expected_texts:
+        assert expected_text in message, message
 
 
-@pytest.mark.parametrize(("old", "new", "words"), COMMANDS)
-def test_command(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
-    refused(tmp_path / "space.yaml", COMMAND, old, new, words)
+@pytest.mark.parametrize(("old", "new", "expected_texts"), COMMANDS)
+def test_command(tmp_path: Path, old: str, new: str, expected_texts: list[str]) -> None:
+    refused(tmp_path / "space.yaml", COMMAND, old, new, expected_texts)
 
 
-@pytest.mark.parametrize(("old", "new", "words"), FUNCTIONS)
-def test_function(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+@pytest.mark.parametrize(("old", "new", "expected_texts"), FUNCTIONS)
+def test_function(tmp_path: Path, old: str, new: str, expected_texts: list[str]) -> None:
     (tmp_path / "bad_input_function.py").write_text("def train(seed: int, lr: float = 0.1, ema: bool = True): ...\n")
-    refused(tmp_path / "space.yaml", FUNCTION, old, new, words)
+    refused(tmp_path / "space.yaml", FUNCTION, old, new, expected_texts)
 
 
-def test_program_that_is_not_there_starts_nothing(sweep_here: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_missing_program_starts_no_sweep(sweep_in_process: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(COMMAND.replace("run: [python", "run: [no-such-program"))
-    code, output = sweep_here("--space", tmp_path / "space.yaml", "--storage", tmp_path / "runs")
+    code, output = sweep_in_process("--space", tmp_path / "space.yaml", "--storage", tmp_path / "runs")
     assert code == 2
     assert "command.run: no program 'no-such-program'" in output
     assert not (tmp_path / "runs").exists()

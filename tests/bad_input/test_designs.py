@@ -23,7 +23,7 @@ def space_with(design: str, head: str = HEAD) -> Space:
 
 
 @pytest.mark.parametrize(
-    ("components", "words"),
+    ("components", "expected_texts"),
     [
         ("x: {off: {anchor_weight: 0}}, y: {off: {anchor_weight: 0}}", [X, Y]),
         ("x: {off: {anchor_weight: 0}}, y: {off: {anchor_weight: 0.5}}", [X, Y]),
@@ -46,10 +46,10 @@ def space_with(design: str, head: str = HEAD) -> Space:
         ),
     ],
 )
-def test_components_that_make_no_factorial(components: str, words: list[str]) -> None:
+def test_components_that_make_no_factorial(components: str, expected_texts: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
         space_with(f"components: {{{components}}}")
-    assert all(word in str(refusal.value) for word in words)
+    assert all(expected_text in str(refusal.value) for expected_text in expected_texts)
 
 
 def test_other_spelling_of_current_value_changes_nothing(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_baseline_that_is_cell_already() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "words"),
+    ("knobs", "expected_texts"),
     [
         ("evaluate.samples: {int: [640, 2000]}", ["design.knobs.evaluate.samples", "640", "compared"]),
         ("evaluate.precision: {choice: [fp32, bf16]}", ["design.knobs.evaluate.precision", "compared"]),
@@ -84,13 +84,13 @@ def test_baseline_that_is_cell_already() -> None:
         ),
     ],
 )
-def test_knobs_whose_arms_would_not_compare(knobs: str, words: list[str]) -> None:
+def test_incomparable_hyperparameters_are_refused(knobs: str, expected_texts: list[str]) -> None:
     with pytest.raises(UserError) as refusal:
         space_with(f"kind: search, arms: 4, knobs: {{{knobs}}}")
-    assert all(word in str(refusal.value) for word in words)
+    assert all(expected_text in str(refusal.value) for expected_text in expected_texts)
 
 
-def test_knob_that_component_switches_off_is_left_out_however_it_is_written() -> None:
+def test_disabled_hyperparameter_is_dropped() -> None:
     space = space_with(
         "kind: tuned_factorial, arms: 4, components: {x: {off: {method.anchor_weight: 0}}}, "
         "knobs: {anchor_weight: {uniform: [0, 1]}, train.lr: {uniform: [0.1, 1]}}"

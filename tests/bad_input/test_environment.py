@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from patience import patience
 
-from branchwise.analysis.console import make_console, one_line, printable
+from branchwise.analysis.console import make_console, printable, single_line
 
 GIB = 1 << 30
 
@@ -35,7 +35,7 @@ def test_plan_without_any_stream(root: Path, surface_space: Path) -> None:
     assert ran.returncode == 2
 
 
-def test_no_file_takes_number_of_closed_stream(root: Path) -> None:
+def test_files_do_not_reuse_closed_stream_numbers(root: Path) -> None:
     code = (
         "import sys; sys.path[:0] = ['.']; from branchwise.analysis.console import make_console; make_console(); "
         "import os; sys.exit(open('README.md').fileno() < 3 or not os.path.samefile('/dev/fd/1', os.devnull))"
@@ -43,12 +43,12 @@ def test_no_file_takes_number_of_closed_stream(root: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, preexec_fn=close_all).returncode == 0
 
 
-def test_plan_whose_reader_has_left(root: Path, surface_space: Path) -> None:
+def test_plan_survives_closed_pipe(root: Path, surface_space: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "wb") as nobody:
+    with os.fdopen(writing, "wb") as closed_pipe:
         ran = subprocess.run(
-            command(root, surface_space, "--dry-run"), stdout=nobody, stderr=subprocess.PIPE, text=True
+            command(root, surface_space, "--dry-run"), stdout=closed_pipe, stderr=subprocess.PIPE, text=True
         )
     assert (ran.returncode, ran.stderr) == (0, "")
 
@@ -64,20 +64,20 @@ def test_plan_in_ascii(root: Path, surface_space: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "words"),
+    ("limit", "value", "expected_texts"),
     [
         (resource.RLIMIT_NOFILE, 64, "ulimit -n allows 64"),
         (resource.RLIMIT_AS, 4 * GIB, "ulimit -v allows 4,194,304 kB"),
     ],
 )
-def test_limits_too_tight_for_ray(root: Path, surface_space: Path, limit: int, value: int, words: str) -> None:
+def test_limits_too_tight_for_ray(root: Path, surface_space: Path, limit: int, value: int, expected_texts: str) -> None:
     def tighten() -> None:
         resource.setrlimit(limit, (value, value))
 
     run: Callable[..., Any] = subprocess.run
     ran = run(command(root, surface_space), capture_output=True, text=True, preexec_fn=tighten, timeout=patience(60))
     assert ran.returncode == 2
-    assert words in ran.stderr
+    assert expected_texts in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
     assert not (surface_space.parent / "runs").exists()
 
@@ -100,12 +100,12 @@ def test_console_shows_markup_and_escapes_as_text(capsys: pytest.CaptureFixture[
         ("a\nb\x1b[31m\ud800", "a b\\x1b[31m\\ud800"),
     ],
 )
-def test_message_is_one_line_without_escapes_and_secrets(text: str, visible: str) -> None:
-    assert one_line(text) == visible
+def test_message_has_no_escapes_or_secrets(text: str, visible: str) -> None:
+    assert single_line(text) == visible
 
 
-def test_of_long_message_both_ends_are_shown() -> None:
-    message = one_line("begin " + "x" * 100_000 + " end")
+def test_long_message_keeps_both_ends() -> None:
+    message = single_line("begin " + "x" * 100_000 + " end")
     assert len(message) <= 600
     assert message.startswith("begin ")
     assert message.endswith(" end")

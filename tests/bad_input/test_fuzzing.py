@@ -11,7 +11,7 @@ CASES, PARTS = 300, 6
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_mutated_spaces_are_plans_or_one_sentence(part: int, tmp_path: Path) -> None:
+def test_mutated_spaces_plan_or_fail_with_message(part: int, tmp_path: Path) -> None:
     for number in range(part, CASES, PARTS):
         case = fuzzing.mutated(f"test/{number}")
         verdict = fuzzing.examine(case, tmp_path)

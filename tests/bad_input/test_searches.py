@@ -9,7 +9,7 @@ import pytest
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import load_space
 from branchwise.orchestration.tuning.studies import open_studies
-from branchwise.trainables.command.words import shown
+from branchwise.trainables.command.words import as_argument
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
@@ -19,7 +19,7 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "expected_texts"),
     [
         ("log_uniform: [0.01, 1.0]", "log_uniform: [0, 1.0]", ["anchor_weight", "above 0"]),
         ("log_uniform: [0.01, 1.0]", "log_uniform: [1.0, 0.1]", ["anchor_weight", "empty"]),
@@ -58,18 +58,18 @@ TUNED = (DATA / "surface_tuned.yaml").read_text()
         ("arms: 24", "arms: 24\n  constraints: [size >= 5.9]", ["constraints[0]", "'size'", "cost"]),
     ],
 )
-def test_bad_search_is_refused(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+def test_bad_search_is_refused(tmp_path: Path, old: str, new: str, expected_texts: list[str]) -> None:
     assert old in SPACE
     file = tmp_path / "search.yaml"
     file.write_text(SPACE.replace(old, new, 1))
     with pytest.raises(UserError) as refusal:
         load_space(file)
     assert "\n" not in str(refusal.value)
-    for word in words:
-        assert word in str(refusal.value)
+    for expected_text in expected_texts:
+        assert expected_text in str(refusal.value)
 
 
-def test_cell_with_nothing_to_tune_is_refused() -> None:
+def test_cell_without_hyperparameters_is_refused() -> None:
     with pytest.raises(UserError, match="every knob of the cell curriculum_transfer"):
         load_space(DATA / "surface_tuned.yaml", ["design.knobs={anchor_weight: {log_uniform: [0.01, 1.0]}}"])
 
@@ -85,10 +85,10 @@ KNOBS = {
 
 
 def test_kinds_of_knobs(tmp_path: Path) -> None:
-    words = ", ".join(f'"{name}={{{name}}}"' for name in KNOBS)
+    expected_texts = ", ".join(f'"{name}={{{name}}}"' for name in KNOBS)
     knobs = ", ".join(f"{name}: {text}" for name, (text, _) in KNOBS.items())
     (tmp_path / "space.yaml").write_text(
-        f"name: knobs\ntrainable: command\ncommand: {{run: [echo, {words}], metric: {{key: loss}}, "
+        f"name: knobs\ntrainable: command\ncommand: {{run: [echo, {expected_texts}], metric: {{key: loss}}, "
         "direction: minimize}\nsettings: {width: 1e1, units: 8, rate: 0.5, depth: null, ema: true, layers: [64, 64]}\n"
         f"design: {{kind: search, arms: 60, algorithm: optuna_random, blocks: 2, knobs: {{{knobs}}}}}\n"
     )
@@ -101,5 +101,5 @@ def test_kinds_of_knobs(tmp_path: Path) -> None:
         assert all(allowed(getattr(value, name)) for value in values), name
         assert len({repr(getattr(value, name)) for value in values}) > 1
         assert all(space.design.knobs[name].holds(getattr(value, name)) for value in values)
-    assert shown(space.spec.settings.width) == "10"
+    assert as_argument(space.spec.settings.width) == "10"
     assert sum(settings["width"] <= 16 for settings in chosen) > 20  # on the log scale

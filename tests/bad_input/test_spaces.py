@@ -93,8 +93,8 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "words"), [case for case in REFUSED if case[2]])
-def test_bad_space_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+@pytest.mark.parametrize(("old", "new", "expected_texts"), [case for case in REFUSED if case[2]])
+def test_bad_space_is_refused_with_message(tmp_path: Path, old: str, new: str, expected_texts: list[str]) -> None:
     file = tmp_path / "space.yaml"
     assert old in DASH
     file.write_text(DASH.replace(old, new))
@@ -103,12 +103,12 @@ def test_bad_space_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str
     message = str(refusal.value)
     assert message.startswith(str(file))
     assert "\n" not in message
-    for word in words:
-        assert word in message
+    for expected_text in expected_texts:
+        assert expected_text in message
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "expected_texts"),
     [
         (b"", ["mapping"]),
         (b"- a\n- b\n", ["mapping"]),
@@ -117,12 +117,12 @@ def test_bad_space_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str
         (b"x" * (1 << 21), ["MiB"]),
     ],
 )
-def test_what_is_no_space_file_is_refused(tmp_path: Path, content: bytes, words: list[str]) -> None:
+def test_what_is_no_space_file_is_refused(tmp_path: Path, content: bytes, expected_texts: list[str]) -> None:
     file = tmp_path / "space.yaml"
     file.write_bytes(content)
     with pytest.raises(UserError) as refusal:
         load_space(file)
-    assert all(word in str(refusal.value) for word in words)
+    assert all(expected_text in str(refusal.value) for expected_text in expected_texts)
 
 
 def test_missing_file_or_folder_is_refused(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_bad_override_is_refused(tmp_path: Path, override: str) -> None:
         load_space(file, [override])
 
 
-def test_error_in_cell_names_failing_key_alone(tmp_path: Path) -> None:
+def test_error_in_cell_names_only_failing_key(tmp_path: Path) -> None:
     """Not the whole tree of settings, of which pydantic makes a page."""
     file = tmp_path / "space.yaml"
     file.write_text(DASH.replace("anchor_weight: 0", "objective: scratch"))

@@ -25,7 +25,7 @@ from patience import patience
 ROOT = Path(__file__).resolve().parents[2]
 
 # A module of the user's own, which lies only in the folder that the job is submitted from.
-OWN = '''"""The surface, which also tells where its code lies."""
+SURFACE_SOURCE = '''"""The surface, which also tells where its code lies."""
 
 import dataclasses
 from pathlib import Path
@@ -161,10 +161,10 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     python = folder / "venv/bin" / Path(sys.executable).name
     temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets lie in it
     ports: dict[str, int] = {}
-    with ExitStack() as held:  # so that no two of them are the same
+    with ExitStack() as stack:  # so that no two of them are the same
         for name in ("gcs", "dashboard", "client", "metrics", "metrics2", "agent", "agent2"):
             ports[name] = free_port()
-            taken = held.enter_context(socket.socket())
+            taken = stack.enter_context(socket.socket())
             taken.bind(("0.0.0.0", ports[name]))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "PATH": f"{python.parent}:{os.environ['PATH']}",  # as in an activated environment
@@ -184,7 +184,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     hide = " && ".join(f"mount -t tmpfs none '{item}'" for item in places)
     if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
         pytest.skip("a node that shares no files with the other one takes root, for its own mounts")
-    own = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh"]
+    unshared = ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh"]
     head = ["--head", f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}"]
     head += [f"--ray-client-server-port={ports['client']}", f"--metrics-export-port={ports['metrics']}"]
     head += [f"--dashboard-agent-listen-port={ports['agent']}"]
@@ -196,7 +196,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     with ExitStack() as running:
         running.enter_context(process(*start, *head, log=folder / "head.log", environment=environment))
         cluster.wait_for(lambda: b"runtime started" in (folder / "head.log").read_bytes())
-        running.enter_context(process(*own, *start, *second, log=folder / "node.log", environment=environment))
+        running.enter_context(process(*unshared, *start, *second, log=folder / "node.log", environment=environment))
         cluster.wait_for(lambda: b"runtime started" in (folder / "node.log").read_bytes())
         yield cluster
     subprocess.run(["rm", "-rf", temp], check=False)
@@ -231,7 +231,7 @@ def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submit
     (folder / "own_package").mkdir()
     (folder / "own_package/__init__.py").touch()
     (folder / "own_package/own_surface.py").write_text(
-        OWN.replace("CHECKOUT", repr(str(ROOT / "trainables/surface.py")))
+        SURFACE_SOURCE.replace("CHECKOUT", repr(str(ROOT / "trainables/surface.py")))
     )
     (folder / "space.yaml").write_text(SPACE)
     submit = ["job", "submit", "--address", two_nodes.dashboard, "--no-wait", "--submission-id", "the-sweep"]

@@ -66,12 +66,15 @@ def test_dashboard_shows_job_train_runs_and_actors(job: Any, tmp_path: Path) -> 
     }
     out = Path(os.environ.get("BRANCHWISE_SCREENSHOTS", tmp_path))
     requested = {
-        name: (f"{job.cluster.dashboard}{page}", lambda text, words=words: all(word in text for word in words))
-        for name, (page, words) in pages.items()
+        name: (
+            f"{job.cluster.dashboard}{page}",
+            lambda text, expected_texts=expected_texts: all(expected in text for expected in expected_texts),
+        )
+        for name, (page, expected_texts) in pages.items()
     }
     texts = photograph(job.cluster.environment["RAY_AUTH_TOKEN"], requested, out, seconds=60)
-    for name, (_, words) in pages.items():
-        assert [word for word in words if word not in texts[name]] == [], texts[name]
+    for name, (_, expected_texts) in pages.items():
+        assert [expected for expected in expected_texts if expected not in texts[name]] == [], texts[name]
 
 
 def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, root: Path) -> None:
@@ -96,7 +99,7 @@ def test_prometheus_has_scraped_what_grafana_shows(job: Any, prometheus: Any, ro
             assert name == "ray_branchwise_rho" or prometheus(f"last_over_time({name}[10m])"), name
 
 
-def test_job_ends_with_every_arm(job: Any) -> None:
+def test_job_finishes_with_all_arms(job: Any) -> None:
     output = job.finish()
     assert "Dashboard: http://" in output
     assert "8 of 8 arms done" in output
@@ -140,7 +143,7 @@ def test_storage_that_node_does_not_see_is_refused(two_nodes: Any, surface_space
 
 
 @pytest.mark.parametrize(
-    ("address", "environment", "words"),
+    ("address", "environment", "expected_texts"),
     [
         ("127.0.0.1:1", {}, "no Ray cluster answers there"),
         (
@@ -150,8 +153,8 @@ def test_storage_that_node_does_not_see_is_refused(two_nodes: Any, surface_space
         ),
     ],
 )
-def test_cluster_that_does_not_answer(
-    two_nodes: Any, surface_space: Path, tmp_path: Path, address: str, environment: dict[str, str], words: str
+def test_unresponsive_cluster(
+    two_nodes: Any, surface_space: Path, tmp_path: Path, address: str, environment: dict[str, str], expected_texts: str
 ) -> None:
     given = [
         "--space",
@@ -163,7 +166,7 @@ def test_cluster_that_does_not_answer(
     ]
     code, output = two_nodes.sweep(*given, cwd=tmp_path, **environment)
     assert code == 2, output
-    assert words in output.splitlines()[-1]
+    assert expected_texts in output.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
 
 

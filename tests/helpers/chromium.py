@@ -29,7 +29,7 @@ FRAME = """<!doctype html><title></title><body><iframe src="page.html" width="{w
     document.title = document.querySelector('iframe').contentDocument.title }}, 500))</script>"""
 
 
-def opened(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:
+def render(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:
     """The page's elements once it has loaded, and what it said on the console."""
     assert CHROMIUM is not None
     options = ("--enable-logging=stderr", "--virtual-time-budget=6000", f"--user-data-dir={profile}", *options)
@@ -46,7 +46,7 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
     page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page)
     (folder / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
-    elements, complaints = opened(folder / "frame.html", folder / "profile", *options)
+    elements, complaints = render(folder / "frame.html", folder / "profile", *options)
     assert complaints == []
     title = re.search(r"<title>probed (.*?)</title>", elements)
     assert title is not None, elements[:500]

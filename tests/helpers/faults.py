@@ -93,7 +93,7 @@ def _object_store(sweep: Disturbed) -> str:
 
 def _file(harm: str) -> Fault:
     def fault(sweep: Disturbed) -> str:
-        files = sorted(file for file in sweep.run.rglob("*") if _ours(file, sweep.run))
+        files = sorted(file for file in sweep.run.rglob("*") if _belongs_to(file, sweep.run))
         kinds = sorted({file.relative_to(sweep.run).parts[0] for file in files})
         kind = sweep.draw.choice(kinds)  # so that one of many records is not all there is to harm
         file = sweep.draw.choice([file for file in files if file.relative_to(sweep.run).parts[0] == kind])
@@ -112,7 +112,7 @@ def _file(harm: str) -> Fault:
     return fault
 
 
-def _ours(file: Path, run: Path) -> bool:
+def _belongs_to(file: Path, run: Path) -> bool:
     """Ray's own files and the report are made anew; what is being written has a name that begins with a dot."""
     parts = file.relative_to(run).parts
     return file.is_file() and parts[0] not in ("ray", "report", "logs") and not file.name.startswith(".")
@@ -177,13 +177,13 @@ class RecordedCalls:
     wrong: list[str]
 
 
-def disturb(kind: str, undisturbed: Path, storage: Path, draw: random.Random) -> RecordedCalls:
+def disturb(kind: str, expected: Path, storage: Path, draw: random.Random) -> RecordedCalls:
     """One sweep, one fault, and resuming until it is done. Raises LookupError when the sweep ended before its fault."""
     log = storage.with_suffix(".log")
     with ExitStack() as stack:
         environment = stack.enter_context(_prepared(kind, storage))
         process = start(
-            *("--space", undisturbed / "space.yaml", "--name", "run", "--storage", storage), log=log, **environment
+            *("--space", expected / "space.yaml", "--name", "run", "--storage", storage), log=log, **environment
         )
         stack.callback(process.wait)
         stack.callback(process.kill)
@@ -195,19 +195,19 @@ def disturb(kind: str, undisturbed: Path, storage: Path, draw: random.Random) ->
             process.send_signal(signal.SIGINT)
             process.wait(DEADLINE)
         before = finished(sweep.run)
-        began = time.monotonic()
+        started = time.monotonic()
         what = FAULTS[kind](sweep)
         code = process.wait(DEADLINE)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         (storage / "filling").unlink(missing_ok=True)
         stored = {name: record for name, record in before.items() if f"arms/{name}" not in sweep.harmed}
         return _resumed(
-            RecordedCalls(what=what, code=code, seconds=seconds, result="", wrong=[]), sweep, undisturbed, stored
+            RecordedCalls(what=what, code=code, seconds=seconds, result="", wrong=[]), sweep, expected, stored
         )
 
 
 def _resumed(
-    calls: RecordedCalls, sweep: Disturbed, undisturbed: Path, stored: dict[str, tuple[int, bytes]]
+    calls: RecordedCalls, sweep: Disturbed, expected: Path, stored: dict[str, tuple[int, bytes]]
 ) -> RecordedCalls:
     log = sweep.storage.with_suffix(".log")
     wrong = [] if calls.code in (0, 3, 130, -signal.SIGKILL) else [f"exit code {calls.code}"]
@@ -222,7 +222,7 @@ def _resumed(
     else:
         result = "same bits"
         after = finished(sweep.run)
-        wrong += [f"exit code {code} of --resume"] * (code != 0) + differences(sweep.run, undisturbed)
+        wrong += [f"exit code {code} of --resume"] * (code != 0) + differences(sweep.run, expected)
         wrong += [f"{name} was touched" for name, record in stored.items() if after.get(name) != record]
     return RecordedCalls(what=calls.what, code=calls.code, seconds=calls.seconds, result=result, wrong=wrong)
 

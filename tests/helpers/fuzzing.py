@@ -146,21 +146,23 @@ def _near(draw: random.Random, value: Any) -> Any:
 
 def _mutate_components(draw: random.Random, tree: dict[str, Any]) -> None:
     """Other components of real settings: equal, overlapping and conflicting ones among them."""
-    known = {key: value for key, value in tree["method"].items() if isinstance(value, int | float | str)}
-    known |= {f"method.{key}": value for key, value in known.items()} | {"train.steps": tree["train"]["steps"]}
+    numbers_by_key = {key: value for key, value in tree["method"].items() if isinstance(value, int | float | str)}
+    numbers_by_key |= {f"method.{key}": value for key, value in numbers_by_key.items()} | {
+        "train.steps": tree["train"]["steps"]
+    }
     if "evaluate" in tree:
-        known |= {f"evaluate.{key}": tree["evaluate"][key] for key in ("samples", "sampler", "sampler_steps")}
+        numbers_by_key |= {f"evaluate.{key}": tree["evaluate"][key] for key in ("samples", "sampler", "sampler_steps")}
 
     def patch() -> dict[str, Any]:
-        keys = draw.sample(list(known), draw.choice([1, 1, 2]))
-        return {key: _near(draw, known[key]) for key in keys}
+        keys = draw.sample(list(numbers_by_key), draw.choice([1, 1, 2]))
+        return {key: _near(draw, numbers_by_key[key]) for key in keys}
 
     components: dict[str, Any] = {}
     for name in draw.sample(["x", "y", "z", "w", "v", "full"], draw.randint(1, 3)):
         components[name] = {"off": patch()}
         if draw.random() < 0.3:
-            key = draw.choice(list(known))
-            values = [_near(draw, known[key]), _near(draw, known[key]), known[key]]
+            key = draw.choice(list(numbers_by_key))
+            values = [_near(draw, numbers_by_key[key]), _near(draw, numbers_by_key[key]), numbers_by_key[key]]
             levels = {level: {key: value} for level, value in zip("abc", values, strict=True)}
             components[name] = {"reference": "a", "levels": levels}
     kind = draw.choice(["factorial", "leave_one_out"])
@@ -206,10 +208,10 @@ def examine(case: Case, scratch: Path) -> Verdict:
     file = scratch / "space.yaml"
     file.write_bytes(case.content)
     # No argument of a command line holds a NUL; what is no UTF-8 arrives as lone surrogates.
-    sets = [word for override in case.overrides for word in ("--set", override.replace("\0", ""))]
+    sets = [argument for override in case.overrides for argument in ("--set", override.replace("\0", ""))]
     arguments = ["--space", str(file), "--storage", str(scratch / "runs"), "--dry-run", *sets, *case.arguments]
     out, err = io.StringIO(), io.StringIO()
-    began = time.process_time()
+    started = time.process_time()
     signal.signal(signal.SIGALRM, _hang)
     signal.alarm(HANG_SECONDS)
     try:
@@ -219,12 +221,12 @@ def examine(case: Case, scratch: Path) -> Verdict:
         return Verdict(outcome="crashed", seconds=0, finding=traceback.format_exc(limit=-3))
     finally:
         signal.alarm(0)
-    seconds = time.process_time() - began
+    seconds = time.process_time() - started
     finding = f"took {seconds:.1f} s" if seconds > LIMIT_SECONDS else ""
     if list(scratch.iterdir()) != [file]:
         finding = "something was written"
     if code == 2:
-        finding = finding or _no_sentence(out.getvalue(), err.getvalue())
+        finding = finding or _unexpected_output(out.getvalue(), err.getvalue())
         return Verdict(outcome="refused", seconds=seconds, finding=finding)
     if code or "\x1b" in out.getvalue():
         return Verdict(outcome="planned", seconds=seconds, finding=f"exit code {code}, or an escape on the terminal")
@@ -235,7 +237,7 @@ def _hang(*_: object) -> None:
     raise HangError
 
 
-def _no_sentence(out: str, err: str) -> str:
+def _unexpected_output(out: str, err: str) -> str:
     """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret.
 
     A plan that says what this machine lacks is one, too.

@@ -54,7 +54,7 @@ def start(*arguments: object, log: Path, **environment: str) -> subprocess.Popen
         )
 
 
-def run_undisturbed(space: Path, storage: Path) -> Path:
+def run_reference(space: Path, storage: Path) -> Path:
     """Runs `space` to its end; returns the run folder. Raises RuntimeError when that fails."""
     log = storage.with_suffix(".log")
     process = start("--space", space, "--storage", storage, "--name", "undisturbed", log=log)
@@ -69,9 +69,9 @@ def run_undisturbed(space: Path, storage: Path) -> Path:
 
 def wait_for(moment: Moment, process: subprocess.Popen[bytes], storage: Path) -> bool:
     """False when the sweep ended before that moment."""
-    began = time.monotonic()
+    started = time.monotonic()
     while moment.share and max(map(_done, storage.glob(moment.reports)), default=-1.0) < moment.share:
-        if process.poll() is not None or time.monotonic() - began > patience(DEADLINE):
+        if process.poll() is not None or time.monotonic() - started > patience(DEADLINE):
             return False
         time.sleep(0.05)
     time.sleep(moment.seconds)
@@ -123,18 +123,20 @@ def finished(run: Path) -> dict[str, tuple[int, bytes]]:
     return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in (run / "arms").glob("[!.]*.json")}
 
 
-def differences(run: Path, undisturbed: Path) -> list[str]:
+def differences(run: Path, expected: Path) -> list[str]:
     """In which tables and columns the results of `run` are not those of `undisturbed`, bit for bit."""
     wrong = []
-    for file in sorted(undisturbed.glob("*.parquet")):
-        tables = [pd.read_parquet(folder / file.name) for folder in (run, undisturbed)]
-        ours, reference = (table.drop(columns=list(OF_RUN), errors="ignore") for table in tables)
-        if len(ours) != len(reference) or list(ours) != list(reference):
-            wrong.append(f"{file.name}: {len(ours)} rows for {len(reference)}, or other columns")
+    for file in sorted(expected.glob("*.parquet")):
+        tables = [pd.read_parquet(folder / file.name) for folder in (run, expected)]
+        actual, reference = (table.drop(columns=list(OF_RUN), errors="ignore") for table in tables)
+        if len(actual) != len(reference) or list(actual) != list(reference):
+            wrong.append(f"{file.name}: {len(actual)} rows for {len(reference)}, or other columns")
             continue
         # repr tells every float from every other, and NaN equals itself.
         wrong += [
-            f"{file.name}: {name}" for name in ours if list(map(repr, ours[name])) != list(map(repr, reference[name]))
+            f"{file.name}: {name}"
+            for name in actual
+            if list(map(repr, actual[name])) != list(map(repr, reference[name]))
         ]
     return wrong
 

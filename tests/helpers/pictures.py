@@ -33,7 +33,7 @@ def make_folder(folder: Path, side: int, grey: bool, each: int = 60) -> Path:
         (folder / name).mkdir(parents=True)
         for number in range(each):
             size = int(draws.integers(side, 2 * side))
-            x, y = (int(draws.integers(0, most - size + 1)) for most in region.size)
+            x, y = (int(draws.integers(0, limit - size + 1)) for limit in region.size)
             crop = region.crop((x, y, x + size, y + size)).resize((side, side), Image.Resampling.BICUBIC)
             (crop.convert("L") if grey else crop).save(folder / name / f"{number:03d}.png")
     return folder

@@ -12,7 +12,7 @@ from ray._private.utils import check_version_info, compute_version_info
 
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.execution.cluster import cluster, connect, refusal
-from branchwise.orchestration.run_folder.code import own_files
+from branchwise.orchestration.run_folder.code import project_files
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.runtime.loading import resolve_folder
 
@@ -40,7 +40,7 @@ RuntimeError: Starting Ray client server failed. See ray_client_server_23001.err
 """
 
 
-def test_of_servers_traceback_only_its_end_is_told() -> None:
+def test_server_traceback_is_reduced_to_its_end() -> None:
     message = refusal("ray://head:10001", ConnectionAbortedError(NOT_SERVED))
     assert message == (
         "--address ray://head:10001: no Ray cluster answers there: "
@@ -79,7 +79,7 @@ def test_python_without_docstrings_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("failures", "joined"), [(2, True), (3, False)])
-def test_busy_head_is_asked_again(failures: int, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_head_is_retried(failures: int, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     requested: list[str] = []
 
     def init(address: str, **settings: Any) -> str:
@@ -107,19 +107,19 @@ def test_cluster_is_sent_what_trainable_needs(root: Path, tmp_path: Path, monkey
     (installed / "__init__.py").write_text(module)
     monkeypatch.syspath_prepend(str(installed.parent))
     space.write_text(COMMAND)
-    assert own_files(load_space(space)) == [tmp_path / "project"]
+    assert project_files(load_space(space)) == [tmp_path / "project"]
     space.write_text(FUNCTION.replace("NAME", "sent_module"))
-    assert own_files(load_space(space)) == [tmp_path / "project"]
+    assert project_files(load_space(space)) == [tmp_path / "project"]
     space.write_text(FUNCTION.replace("NAME", "sent_package"))
-    assert own_files(load_space(space)) == [installed]
-    assert own_files(load_space(root / "search_spaces/ablation.yaml")) == []
+    assert project_files(load_space(space)) == [installed]
+    assert project_files(load_space(root / "search_spaces/ablation.yaml")) == []
 
 
 def test_worker_finds_folder_or_copy_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there, copy = tmp_path / "home/project", tmp_path / "sent/project"
+    remote, copy = tmp_path / "home/project", tmp_path / "sent/project"
     copy.mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [*sys.path, str(copy.parent)])
-    assert resolve_folder(str(there)) == copy
-    there.mkdir(parents=True)
-    assert resolve_folder(str(there)) == there
+    assert resolve_folder(str(remote)) == copy
+    remote.mkdir(parents=True)
+    assert resolve_folder(str(remote)) == remote
     assert resolve_folder("") is None

@@ -24,7 +24,7 @@ def lay_out(file: Path, overrides: Sequence[str] = ()) -> tuple[Arm, ...]:
     return space.design.arms(space.method, {})
 
 
-def test_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:
+def test_factorial_has_all_cells_in_all_blocks(surface_space: Path) -> None:
     arms = lay_out(surface_space)
     assert len(arms) == 3 * (8 + 1)
     assert len({arm.name for arm in arms}) == len(arms)
@@ -37,7 +37,7 @@ def test_factorial_has_every_cell_in_every_block(surface_space: Path) -> None:
     assert by_name["full-b0"].spec is by_name["full-b2"].spec, "settings are validated once, not for every arm"
 
 
-def test_leave_one_out_has_full_method_and_each_absence(surface_space: Path) -> None:
+def test_ablation_has_full_method_and_each_absence(surface_space: Path) -> None:
     first = ["design.kind=leave_one_out", "design.blocks=1", "design.baselines=[]", "design.claims=[]"]
     arms = lay_out(surface_space, first)
     assert [arm.cell for arm in arms] == [
@@ -61,7 +61,7 @@ def shared_teacher(cohort: Sequence[Arm]) -> float:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 6), st.none() | st.integers(1, 12))
-def test_packing_keeps_every_arm_and_never_mixes_blocks(blocks: list[int], slots: int, size: int | None) -> None:
+def test_packing_keeps_arms_and_blocks(blocks: list[int], slots: int, size: int | None) -> None:
     arms = arms_of(blocks)
     trials = pack(arms, slots=slots, cost=shared_teacher, arms_per_cohort=size)
     assert sorted(arm.name for trial in trials for arm in trial.arms) == sorted(arm.name for arm in arms)
@@ -70,14 +70,14 @@ def test_packing_keeps_every_arm_and_never_mixes_blocks(blocks: list[int], slots
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 6))
-def test_auto_is_at_least_as_good_as_any_fixed_size(blocks: list[int], slots: int) -> None:
+def test_auto_matches_best_fixed_size(blocks: list[int], slots: int) -> None:
     arms = arms_of(blocks)
     best = makespan(pack(arms, slots=slots, cost=shared_teacher), slots)
     for size in range(1, 10):
         assert best <= makespan(pack(arms, slots=slots, cost=shared_teacher, arms_per_cohort=size), slots) + 1e-9
 
 
-def test_of_three_blocks_on_two_slots_one_is_halved() -> None:
+def test_three_blocks_on_two_slots_are_balanced() -> None:
     """Two teacher passes fewer than with three halved blocks, and no slot is idle either."""
     trials = pack(arms_of([10, 10, 10]), slots=2, cost=shared_teacher)
     assert sorted(len(trial.arms) for trial in trials) == [5, 5, 10, 10]
@@ -91,8 +91,8 @@ def test_of_three_blocks_on_two_slots_one_is_halved() -> None:
 def test_no_cohort_is_larger_than_memory_holds() -> None:
     trials = pack(arms_of([10, 10]), slots=2, cost=shared_teacher, fits=lambda arms: len(arms) <= 4)
     assert max(len(trial.arms) for trial in trials) == 4
-    alone = pack(arms_of([3]), slots=2, cost=shared_teacher, fits=lambda arms: False)
-    assert [len(trial.arms) for trial in alone] == [1, 1, 1]
+    single = pack(arms_of([3]), slots=2, cost=shared_teacher, fits=lambda arms: False)
+    assert [len(trial.arms) for trial in single] == [1, 1, 1]
 
 
 def partitions(number: int, largest: int) -> Iterator[tuple[int, ...]]:
@@ -117,8 +117,8 @@ def test_45_arms_on_8_gpus_are_packed_within_tenth_of_best(teacher: float) -> No
     best = math.inf
     for three in itertools.combinations_with_replacement(blocks, 3):
         sizes = sorted((size for block in three for size in block), reverse=True)
-        least = max((teacher * len(sizes) + 6.0 * 45) / 8, teacher + 6.0 * sizes[0])
-        if least < best:
+        lower_bound = max((teacher * len(sizes) + 6.0 * 45) / 8, teacher + 6.0 * sizes[0])
+        if lower_bound < best:
             best = min(best, makespan([Cohort(name="", arms=(), seconds=teacher + 6.0 * n) for n in sizes], 8))
     assert result <= 1.1 * best
 
@@ -134,13 +134,13 @@ def test_45_arms_of_paper_keep_8_gpus_busy(root: Path) -> None:
         return costs.setdefault(key, cohort_estimate(space, [arm.spec for arm in cohort], device).total)
 
     result = makespan(pack(arms, slots=8, cost=cost), 8)
-    alone = sum(cost([arm]) for arm in arms) / 8
+    single = sum(cost([arm]) for arm in arms) / 8
     uniform = [makespan(pack(arms, slots=8, cost=cost, arms_per_cohort=size), 8) for size in range(1, 16)]
     assert result <= min(uniform)
-    assert result < 0.8 * alone, "sharing the teacher's pass pays although two of eight GPUs get less to do"
+    assert result < 0.8 * single, "sharing the teacher's pass pays although two of eight GPUs get less to do"
 
 
-def test_makespan_of_known_trials() -> None:
+def test_makespan_of_given_trials() -> None:
     trials = pack(arms_of([3, 2, 1]), slots=2, cost=shared_teacher, arms_per_cohort=9)
     assert makespan(trials, 2) == pytest.approx(max(25.0, 20.0 + 15.0))
 

@@ -68,7 +68,7 @@ def test_extension_runs_new_blocks_only(done: Plan, storage: Storage) -> None:
         assert record["reused_from"] == "first"
 
 
-def test_confirmation_takes_fresh_seeds_alone(done: Plan, storage: Storage) -> None:
+def test_confirmation_uses_only_fresh_seeds(done: Plan, storage: Storage) -> None:
     plan = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "fresh")
     assert plan.extends == {"run": "first", "confirmation": True, "earlier": [], "blocks": 5, "first_seed": 3}
     assert not plan.reused
@@ -81,7 +81,7 @@ def begin(plan: Plan, status: str = "finished") -> None:
     write_manifest(plan.run, plan.space, status=status, arms=len(plan.arms))
 
 
-def test_confirmation_avoids_seeds_that_were_looked_at(done: Plan, storage: Storage) -> None:
+def test_confirmation_avoids_used_seeds(done: Plan, storage: Storage) -> None:
     begin(plan_extended(storage, Extension(name="first", blocks=5), "more"))
     fresh = plan_extended(storage, Extension(name="first", blocks=5, confirm=True), "fresh")
     assert sorted({arm.seed for arm in fresh.arms}) == [5, 6]
@@ -96,7 +96,7 @@ def test_confirmation_avoids_seeds_that_were_looked_at(done: Plan, storage: Stor
     assert third.extends["earlier"] == ["fresh"]
 
 
-def test_exploratory_seeds_stay_so_in_whatever_grows_out_of_them(done: Plan, storage: Storage) -> None:
+def test_exploratory_seeds_stay_exploratory(done: Plan, storage: Storage) -> None:
     more = plan_extended(storage, Extension(name="first", blocks=4), "more")
     copy_records(more.run, more.reused)
     for arm in more.arms[27:]:
@@ -178,7 +178,7 @@ def test_unfinished_run_is_resumed_first(done: Plan, storage: Storage) -> None:
         plan_extended(storage, Extension(name="first", blocks=5), None)
 
 
-def test_reuse_asks_for_equal_settings_and_seeds(done: Plan, storage: Storage, surface_space: Path) -> None:
+def test_reuse_requires_equal_settings_and_seeds(done: Plan, storage: Storage, surface_space: Path) -> None:
     def taken(*overrides: str) -> int:
         space = load_space(surface_space, overrides)
         return len(reusable_arms(space, storage, plan_new(space, storage, None).arms, ["first"]))
@@ -192,7 +192,7 @@ def test_reuse_asks_for_equal_settings_and_seeds(done: Plan, storage: Storage, s
 
 
 @pytest.mark.parametrize("fact", ["code_sha256", "machine", "python", "versions"])
-def test_reuse_asks_for_equal_circumstances(done: Plan, storage: Storage, fact: str) -> None:
+def test_reuse_requires_equal_environment(done: Plan, storage: Storage, fact: str) -> None:
     other = {"versions": {"torch": "1.0"}}.get(fact, "another")
     write_manifest(done.run, done.space, status="finished", **{fact: other})
     with pytest.raises(UserError, match="reuse first: its arms were made with other"):
@@ -224,8 +224,10 @@ def test_limits_name_what_is_passed() -> None:
 
 def queue(limits: Limits, before: float = 0.0, gpus: float = 0.0) -> Metered:
     cohorts = [Cohort(name=f"t{i}", arms=(Arm(name=f"a{i}", seed=0, spec=None),), seconds=60.0) for i in range(4)]
-    began = time.time()
-    return Metered(cohorts, Meter(limits=limits, before=Spent(hours=before), began=began, gpus=gpus, price=2.0))
+    started_at = time.time()
+    return Metered(
+        cohorts, Meter(limits=limits, before=Spent(hours=before), started_at=started_at, gpus=gpus, price=2.0)
+    )
 
 
 def test_no_cohort_begins_that_would_pass_limit() -> None:
@@ -257,23 +259,27 @@ def test_looks_pack_each_stage_for_all_slots(surface_space: Path, storage: Stora
     assert outline["looks"] == {"blocks": [4, 5, 6], "spending": "obrien_fleming", "futility": 0.1}
 
 
-def test_plan_says_whether_limits_suffice(done: Plan, storage: Storage, surface_space: Path) -> None:
-    def told(limits: str, plan: Plan | None = None) -> str | None:
+def test_plan_states_whether_limits_suffice(done: Plan, storage: Storage, surface_space: Path) -> None:
+    def limit_message(limits: str, plan: Plan | None = None) -> str | None:
         planned = plan or plan_new(load_space(surface_space, [f"limits={limits}"]), storage, None)
         return dict(describe(planned)).get("limits")
 
-    assert told("{hours: 8}") == "hours 8; expected to suffice"
-    assert (told("{hours: 0.0001}") or "").startswith("hours 0.0001; not expected to suffice: the whole run takes")
-    assert told("{failures: 3}") == "failures 3"
-    begun = plan_new(load_space(surface_space, ["limits={hours: 8}"]), storage, "begun")
-    write_plan(begun.run, begun.space, begun.cohorts)
-    write_manifest(begun.run, begun.space, status="limited", spent={"hours": 7.999, "gpu_hours": 0.0, "cost": 0.0})
+    assert limit_message("{hours: 8}") == "hours 8; expected to suffice"
+    assert (limit_message("{hours: 0.0001}") or "").startswith(
+        "hours 0.0001; not expected to suffice: the whole run takes"
+    )
+    assert limit_message("{failures: 3}") == "failures 3"
+    has_started = plan_new(load_space(surface_space, ["limits={hours: 8}"]), storage, "begun")
+    write_plan(has_started.run, has_started.space, has_started.cohorts)
+    write_manifest(
+        has_started.run, has_started.space, status="limited", spent={"hours": 7.999, "gpu_hours": 0.0, "cost": 0.0}
+    )
     resumed = plan_resumed(storage, "begun")
-    assert told("", resumed) == "hours 8; not expected to suffice: the whole run takes about hours 8"
+    assert limit_message("", resumed) == "hours 8; not expected to suffice: the whole run takes about hours 8"
 
 
-def test_clock_that_is_set_back_gives_no_hours_back() -> None:
-    meter = Meter(limits=Limits(hours=2), before=Spent(hours=1.5), began=time.time() + 86_400)
+def test_clock_set_back_does_not_refund_hours() -> None:
+    meter = Meter(limits=Limits(hours=2), before=Spent(hours=1.5), started_at=time.time() + 86_400)
     assert meter.spent(0.0).hours == 1.5
     assert meter.passed(0.0, 3600.0, 0)
     assert not meter.passed(0.0, 60.0, 0)

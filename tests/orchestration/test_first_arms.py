@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from branchwise.orchestration.errors import ArmsFailAlikeError
+from branchwise.orchestration.errors import RepeatedFailureError
 from branchwise.orchestration.execution.first_arms import FirstArms
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
@@ -31,13 +31,13 @@ def write(run: RunFolder, name: str, status: str, error: str, **facts: Any) -> N
         ([("done", ""), ("failed", "no"), ("failed", "no")], False),
     ],
 )
-def test_arms_that_fail_alike_stop_sweep(records: list[tuple[str, str]], stops: bool, tmp_path: Path) -> None:
+def test_repeated_failure_stops_sweep(records: list[tuple[str, str]], stops: bool, tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for number, (status, error) in enumerate(records):
         write(run, f"full-b{number}", status, error)
         if stops and number == 1:
-            with pytest.raises(ArmsFailAlikeError, match=r"branchwise try space\.yaml --arm full-b0"):
+            with pytest.raises(RepeatedFailureError, match=r"branchwise try space\.yaml --arm full-b0"):
                 watch.check()
         else:
             watch.check()
@@ -50,12 +50,12 @@ def test_last_arms_are_not_stopped(tmp_path: Path) -> None:
     FirstArms(run, 2, "space.yaml").check()
 
 
-def test_arms_with_other_settings_alone_stop_nothing(tmp_path: Path) -> None:
+def test_failures_of_other_settings_do_not_stop_sweep(tmp_path: Path) -> None:
     run = RunFolder(storage_at(tmp_path), "run")
     watch = FirstArms(run, 10, "space.yaml")
     for name in ("search-0003", "search-0001"):  # out of memory at once, while the others train
         write(run, name, "failed", "no", kind="search", patch={"width": 9})
         watch.check()
     write(run, "search-0000", "failed", "no", kind="search", patch={"width": 1})
-    with pytest.raises(ArmsFailAlikeError):
+    with pytest.raises(RepeatedFailureError):
         watch.check()

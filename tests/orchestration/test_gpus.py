@@ -53,12 +53,12 @@ def test_as_many_trials_run_as_gpus_hold(
     assert slots(space, Cluster(nodes=(8,), gpus=4, dashboard="")) == at_a_time
 
 
-def test_part_of_gpu_lies_on_one_of_them(surface_space: Path) -> None:
+def test_fractional_gpu_is_on_single_gpu(surface_space: Path) -> None:
     space = load_space(surface_space, asking(0.6, 1))
     assert slots(space, Cluster(nodes=(8,), gpus=3, dashboard="")) == 3, "0.4 of each are left over"
 
 
-def test_every_resource_that_is_short_is_named(surface_space: Path) -> None:
+def test_scarce_resources_are_named(surface_space: Path) -> None:
     space = load_space(surface_space, asking(4, 4, cpus=4))
     assert slots(space, Cluster(nodes=(3,), gpus=0, dashboard="")) == 0
     cpus, gpus = shortages(space, Cluster(nodes=(3,), gpus=0, dashboard=""))
@@ -86,7 +86,7 @@ def test_dry_run_names_all_that_is_missing_and_exits_with_2(
     assert not (tmp_path / "runs").exists()
 
 
-def test_teacher_on_gpus_is_refused_where_there_is_none(
+def test_teacher_on_gpus_needs_gpus(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -134,7 +134,7 @@ def job_of(storage: Path, workers: int, gpus: float, trainable: str = "surface")
 
 
 @pytest.mark.parametrize("gpus", [0.0, 0.5, 1.0])
-def test_each_worker_asks_for_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float) -> None:
+def test_each_worker_requests_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float) -> None:
     """Up to where Ray Train would start NCCL on the GPU."""
     import ray.train.torch
 
@@ -212,6 +212,6 @@ def test_two_trials_share_gpu_and_train_on_it(surface_space: Path, root: Path, t
     assert [values["device"] for values in data] == ["cuda:0", "cuda:0"]
     spans = [values["trail"].rsplit(" ", 2) for values in data]
     assert [gpus for gpus, _, _ in spans] == ["[0]", "[0]"]
-    (_, begun, ended), (_, begun_2, ended_2) = spans
-    assert float(begun) < float(ended_2)
-    assert float(begun_2) < float(ended)
+    (_, has_started, finished), (_, started_2, finished_2) = spans
+    assert float(has_started) < float(finished_2)
+    assert float(started_2) < float(finished)

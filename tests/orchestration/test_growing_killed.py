@@ -24,7 +24,7 @@ from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records, counts
 from branchwise.orchestration.space import load_space
 from branchwise.trainables.contract import Cohort
-from branchwise.trainables.runtime.ray_worker import run_cohort_here
+from branchwise.trainables.runtime.ray_worker import run_cohort_in_process
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
 SPACE = """\
@@ -50,8 +50,8 @@ def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
         run_session = sweep.RunSession(plan, lease)
         reused = {"reused": counts(plan.reused)} if plan.reused else {}
         if not plan.resumed:
-            alone = tuple(Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused)
-            write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
+            reused_cohorts = tuple(Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused)
+            write_plan(plan.run, plan.space, (*plan.cohorts, *reused_cohorts), plan.extends)
             copy_records(plan.run, plan.reused)
         write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=[], **reused)
 
@@ -59,7 +59,7 @@ def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:
             for cohort in stage:
                 next(remaining)
                 job = job_of(plan.space, plan.run)
-                run_cohort_here(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
+                run_cohort_in_process(cohort, job, publish=None, rank=0, world_size=1, device="cpu")
 
         if plan.space.design.looks:
             sweep.work_by_looks(run_session, plan, run_stage, Console(quiet=True))
@@ -91,10 +91,10 @@ def state(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key not in NOT_STATE and key != "sha256"}
 
 
-def assert_alike(disturbed: Path, undisturbed: Path) -> None:
-    assert differences(disturbed, undisturbed) == []
-    assert verdicts(disturbed) == verdicts(undisturbed)
-    assert state(disturbed) == state(undisturbed)
+def assert_equal_runs(disturbed: Path, expected: Path) -> None:
+    assert differences(disturbed, expected) == []
+    assert verdicts(disturbed) == verdicts(expected)
+    assert state(disturbed) == state(expected)
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ def storage(tmp_path: Path) -> Storage:
     return storage_at(tmp_path / "runs")
 
 
-def test_killed_runs_that_grow_are_those_that_nobody_disturbed(storage: Storage, tmp_path: Path) -> None:
+def test_killed_growing_runs_equal_uninterrupted(storage: Storage, tmp_path: Path) -> None:
     space = load_space(tmp_path / "grows.yaml")
     first = carry_out(plan_new(space, storage, "first"))
     looks = state(first)["looks"]
-    assert [look["blocks"] for look in looks] == list(range(4, 4 + len(looks)))
+    assert [interim["blocks"] for interim in looks] == list(range(4, 4 + len(looks)))
     assert state(first)["stopped_after"] == looks[-1]["blocks"]
-    assert_alike(killed(plan_new(space, storage, "second"), storage, (1, 5, 4, 1)), first)
+    assert_equal_runs(killed(plan_new(space, storage, "second"), storage, (1, 5, 4, 1)), first)
 
     seeds = Extension(name="first", blocks=looks[-1]["blocks"] + 2)
     new = {"slow": {"off": {"train.steps": 2}}}
@@ -122,11 +122,11 @@ def test_killed_runs_that_grow_are_those_that_nobody_disturbed(storage: Storage,
         if extension.confirm:
             continue  # a second one takes other seeds
         assert state(complete)["reused"] == {"first": 5 * looks[-1]["blocks"]}
-        assert_alike(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), complete)
+        assert_equal_runs(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), complete)
 
     more = load_space(tmp_path / "grows.yaml", ["design.blocks=9", "reuse=[first]"])
     complete = carry_out(plan_new(more, storage, "reusing"))
-    assert_alike(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), complete)
+    assert_equal_runs(killed(plan_new(more, storage, "reusing-killed"), storage, (0, 3)), complete)
 
 
 @pytest.mark.long(180)
@@ -147,11 +147,11 @@ def test_runs_killed_on_ray_are_those_that_nobody_disturbed(storage: Storage, tm
         return run
 
     first = carry_out(plan_new(load_space(file), storage, "first"))
-    assert_alike(killed_on_ray("first-killed", "--space", file, arms=7), first)
+    assert_equal_runs(killed_on_ray("first-killed", "--space", file, arms=7), first)
     blocks = state(first)["stopped_after"]
     more = carry_out(plan_extended(storage, Extension(name="first", blocks=blocks + 2), "more"))
     extend = "--extend", "first", "--blocks", blocks + 2
-    assert_alike(killed_on_ray("more-killed", *extend, arms=5 * blocks + 3), more)
+    assert_equal_runs(killed_on_ray("more-killed", *extend, arms=5 * blocks + 3), more)
     reusing = carry_out(plan_new(load_space(file, ["design.blocks=9", "reuse=[first]"]), storage, "reusing"))
     reuse = "--space", file, "--set", "design.blocks=9", "--reuse", "first"
-    assert_alike(killed_on_ray("reusing-killed", *reuse, arms=5 * blocks + 3), reusing)
+    assert_equal_runs(killed_on_ray("reusing-killed", *reuse, arms=5 * blocks + 3), reusing)

@@ -17,7 +17,7 @@ from branchwise.orchestration.authoring.metric_guess import guess_from_source, g
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
 from branchwise.orchestration.space import Space, parse_space
 from branchwise.trainables.command.settings import flat
-from branchwise.trainables.command.words import filled_words
+from branchwise.trainables.command.words import filled_arguments
 
 ARGPARSE = """
     import argparse
@@ -121,9 +121,9 @@ def space_of(tmp_path: Path, text: str) -> tuple[str, Space]:
     return summary(draft), parse_space("train.yaml", space_text(draft).encode(), folder=str(tmp_path))
 
 
-def words(space: Space, patch: dict[str, Any]) -> list[str]:
+def argv_of(space: Space, patch: dict[str, Any]) -> list[str]:
     spec = space.method.patched(patch)
-    return filled_words(spec.command.run, {**flat(spec.settings), "seed": 0, "folder": "f"})[2:]
+    return filled_arguments(spec.command.run, {**flat(spec.settings), "seed": 0, "folder": "f"})[2:]
 
 
 def printed(tmp_path: Path, arguments: list[str]) -> str:
@@ -132,18 +132,18 @@ def printed(tmp_path: Path, arguments: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_space_keeps_defaults_and_each_component_changes_one(name: str, tmp_path: Path) -> None:
+def test_components_change_single_defaults(name: str, tmp_path: Path) -> None:
     draft, space = space_of(tmp_path, SCRIPTS[name])
     assert f"({name})" in draft
-    own = printed(tmp_path, [])
-    assert printed(tmp_path, words(space, {})) == own
-    outputs = {own}
+    defaults_printed = printed(tmp_path, [])
+    assert printed(tmp_path, argv_of(space, {})) == defaults_printed
+    outputs = {defaults_printed}
     for component in space.design.components.values():
-        outputs.add(printed(tmp_path, words(space, component.off)))
+        outputs.add(printed(tmp_path, argv_of(space, component.off)))
     assert len(outputs) == 1 + len(space.design.components)
 
 
-def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+def test_omissions_are_reported(tmp_path: Path) -> None:
     draft, space = space_of(tmp_path, ARGPARSE)
     assert draft.startswith("found 17 of 22 options (argparse); left at the script's defaults: ")
     for reason in (
@@ -168,17 +168,17 @@ def test_required_and_positional_options_are_to_be_filled_in(tmp_path: Path) -> 
     """
     draft, space = space_of(tmp_path, text)
     assert "fill in data, --epochs: required, without a default" in draft
-    assert words(space, {}) == ["--epochs=1", "--lr=0.1", "--config=base.yaml", "FILL_IN"]
-    printed(tmp_path, words(space, {}))
+    assert argv_of(space, {}) == ["--epochs=1", "--lr=0.1", "--config=base.yaml", "FILL_IN"]
+    printed(tmp_path, argv_of(space, {}))
 
 
-def test_options_of_modules_beside_script_and_of_subcommands(tmp_path: Path) -> None:
+def test_options_of_local_modules_and_subcommands(tmp_path: Path) -> None:
     (tmp_path / "options.py").write_text(SUBCOMMANDS)
     draft, space = space_of(tmp_path, "from options import p\nprint(p.parse_args())\n")
     assert "the subcommand train" in draft
     assert "--to (belongs to the subcommand export)" in draft
-    assert words(space, {}) == ["train"]
-    assert "ema=True" in printed(tmp_path, words(space, space.design.components["no_ema"].off))
+    assert argv_of(space, {}) == ["train"]
+    assert "ema=True" in printed(tmp_path, argv_of(space, space.design.components["no_ema"].off))
 
 
 def test_hydra_config_files_are_read(tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_hydra_config_files_are_read(tmp_path: Path) -> None:
     text = "import hydra\n@hydra.main(config_path='conf', config_name='config')\ndef main(cfg): pass\nmain()\n"
     draft, space = space_of(tmp_path, text)
     assert "found 3 of 5 options (Hydra)" in draft
-    assert words(space, {}) == ["seed=0", "ema=true", "optimizer.lr=0.001"]
-    assert words(space, space.design.components["ema"].off)[1] == "ema=false"
+    assert argv_of(space, {}) == ["seed=0", "ema=true", "optimizer.lr=0.001"]
+    assert argv_of(space, space.design.components["ema"].off)[1] == "ema=false"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_metric_is_guessed_from_source(text: str, source: dict[str, str] | None,
 @pytest.mark.parametrize(
     "text", ["", "import", "\0", "print(" * 300, "x = 1\n", "add_argument('--x')", "p.add_argument()"]
 )
-def test_odd_scripts_are_refused_or_left_to_user(
+def test_odd_scripts_are_refused_or_need_edits(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -253,7 +253,7 @@ print(f"Test {what}: {value:.2f}%")
 """
 
 
-def test_try_finds_metric_folder_and_what_changes_nothing(
+def test_try_detects_metric_folder_and_no_ops(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -283,7 +283,7 @@ def test_try_finds_metric_folder_and_what_changes_nothing(
     assert failed.out.startswith("full-b0 (seed 0): failed: exit code 1; it said: ")
 
 
-def test_try_says_how_script_fails(
+def test_try_reports_script_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -307,7 +307,7 @@ def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
     _, space = space_of(
         tmp_path, text + "p.add_argument('--secure-rng', action='store_true')\np.add_argument('--lr', default=0.1)\n"
     )
-    assert "--manualSeed=0" in words(space, {})
+    assert "--manualSeed=0" in argv_of(space, {})
     assert list(space.design.components) == ["lr"]
 
 
@@ -326,7 +326,7 @@ def test_seed_without_default_and_in_other_spelling(tmp_path: Path) -> None:
 def test_component_names_what_script_does_by_default(option: str, component: str, off: str, tmp_path: Path) -> None:
     _, space = space_of(tmp_path, f"import argparse\np = argparse.ArgumentParser()\np.add_argument({option})\n")
     assert list(space.design.components) == [component]
-    assert words(space, space.design.components[component].off) == [off]
+    assert argv_of(space, space.design.components[component].off) == [off]
 
 
 def test_values_are_set_in_place_of_defaults(
@@ -337,11 +337,11 @@ def test_values_are_set_in_place_of_defaults(
     given = ["--set", "steps=3", "--set", "out=o", "--set", "no-scale=true", "--set", "ema=false", "--set", "prompt=7"]
     assert init_space.main(["s.py", *given]) == 0
     space = parse_space("s.yaml", (tmp_path / "s.yaml").read_bytes(), folder=str(tmp_path))
-    called = words(space, {})
+    called = argv_of(space, {})
     assert {"--steps=3", "--out=o", "--no-scale", "--no-ema", "--prompt=7"} <= set(called)
     assert list(space.design.components)[:3] == ["no_ema", "no_mixup", "no_scale"]
-    assert "--ema" in words(space, space.design.components["no_ema"].off)
-    assert "--no-scale" not in words(space, space.design.components["no_scale"].off)
+    assert "--ema" in argv_of(space, space.design.components["no_ema"].off)
+    assert "--no-scale" not in argv_of(space, space.design.components["no_scale"].off)
     for bad in ("seed=1", "nothing=1", "steps", "ema=maybe", "steps=null"):
         assert init_space.main(["s.py", "--out", "t.yaml", "--set", bad]) == 2
         assert f"--set {bad}: " in capsys.readouterr().err

@@ -15,7 +15,7 @@ from patience import patience
 
 from branchwise.orchestration.errors import TakenOverError
 from branchwise.orchestration.run_folder import lock
-from branchwise.orchestration.run_folder.lock import HeldError, acquire_blocking, active_lease_owner, hold
+from branchwise.orchestration.run_folder.lock import RunLockedError, acquire_blocking, active_lease_owner, hold
 from branchwise.trainables.runtime import processes
 from branchwise.trainables.runtime.storage import Storage, storage_at
 
@@ -44,10 +44,10 @@ def start_holder(run: Storage, root: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_held_run_is_refused_until_its_holder_is_dead(run: Storage, root: Path) -> None:
+def test_locked_run_is_refused_until_holder_dies(run: Storage, root: Path) -> None:
     process = start_holder(run, root)
     try:
-        with pytest.raises(HeldError, match=f"process {process.pid} on {platform.node()}"), hold(run):
+        with pytest.raises(RunLockedError, match=f"process {process.pid} on {platform.node()}"), hold(run):
             pytest.fail("two hold it")
     finally:
         process.kill()
@@ -57,7 +57,7 @@ def test_held_run_is_refused_until_its_holder_is_dead(run: Storage, root: Path) 
     assert not run.exists("lock.json")
 
 
-def test_one_that_waits_gets_it_in_end(run: Storage, root: Path) -> None:
+def test_waiter_acquires_lock(run: Storage, root: Path) -> None:
     process = start_holder(run, root)
     waited = []
 
@@ -89,13 +89,13 @@ def test_one_that_waits_gets_it_in_end(run: Storage, root: Path) -> None:
         "here, dead",
     ],
 )
-def test_whose_lock_counts(run: Storage, host: str, pid: int, ago: int, free: bool) -> None:
+def test_lock_ownership(run: Storage, host: str, pid: int, ago: int, free: bool) -> None:
     run.write_json("lock.json", {"host": host, "pid": pid, "token": "x", "renewed": time.time() - ago})
     if free:
         with hold(run):
             pass
         return
-    with pytest.raises(HeldError, match=f"process {pid} on {host}"), hold(run):
+    with pytest.raises(RunLockedError, match=f"process {pid} on {host}"), hold(run):
         pass
     assert run.exists("lock.json")
 
@@ -106,10 +106,10 @@ def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> 
     try:
         os.kill(process.pid, signal.SIGSTOP)
         run.write_json("lock.json", run.read_json("lock.json") | {"renewed": time.time() - 3600})
-        with pytest.raises(HeldError, match=f"process {process.pid} on .* 3600 s ago"), hold(run):
+        with pytest.raises(RunLockedError, match=f"process {process.pid} on .* 3600 s ago"), hold(run):
             pytest.fail("two hold it")
         os.kill(process.pid, signal.SIGKILL)
-        while processes.born(process.pid):  # dead, and a zombie until its parent asks
+        while processes.process_start(process.pid):  # dead, and a zombie until its parent asks
             time.sleep(0.01)
         with hold(run):
             pass
@@ -118,15 +118,15 @@ def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> 
         process.wait()
 
 
-def test_number_that_another_process_was_given_is_told_by_its_birth(run: Storage) -> None:
+def test_reused_pid_is_detected_by_start_time(run: Storage) -> None:
     local = {"host": platform.node(), "pid": os.getppid(), "token": "x", "renewed": time.time()}
-    run.write_json("lock.json", local | {"place": processes.place(), "born": "1"})
+    run.write_json("lock.json", local | {"place": processes.host_id(), "born": "1"})
     with hold(run):
         pass
 
 
 def test_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.01)
     with hold(run) as lease:
         other = {"host": "elsewhere", "pid": 7, "token": "x", "renewed": time.time()}
         while not lease.holder:  # it may be renewing its own at the very moment
@@ -138,8 +138,8 @@ def test_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("harm", ["deleted", "damaged"])
-def test_lock_that_is_lost_is_written_again(run: Storage, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+def test_missing_lock_is_rewritten(run: Storage, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.01)
     run.write("plan.json", b"{}")
     with hold(run):
         if harm == "deleted":
@@ -158,8 +158,8 @@ def test_unreadable_lock_does_not_count(run: Storage) -> None:
         assert run.read_json("lock.json")["pid"] == os.getpid()
 
 
-def test_holder_gives_signs_of_life(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+def test_holder_refreshes_lease(run: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.01)
     with hold(run):
         first = run.read_json("lock.json")["renewed"]
         deadline = time.monotonic() + patience(60)

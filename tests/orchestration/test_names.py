@@ -14,13 +14,13 @@ from branchwise.orchestration.space import load_space
 from branchwise.trainables.runtime.storage import storage_at
 
 
-def test_of_three_unnamed_sweeps_each_takes_next_number(surface_space: Path, tmp_path: Path) -> None:
+def test_unnamed_sweeps_are_numbered(surface_space: Path, tmp_path: Path) -> None:
     space, storage = load_space(surface_space), storage_at(tmp_path / "runs")
     plans = [plan_new(space, storage, None) for _ in range(3)]  # before any of them has a folder
     assert {plan.run.name for plan in plans} == {"surface-ablation"}
     with acquire_run(plans[0]) as first, acquire_run(plans[1]) as second:
         write_plan(first.plan.run, space, ())
-        first.begun = True
+        first.has_started = True
         with acquire_run(plans[2]) as third:
             names = [run_session.plan.run.name for run_session in (first, second, third)]
         assert plan_new(space, storage, None).run.name == "surface-ablation-3", "a name in use is not even planned with"
@@ -28,7 +28,7 @@ def test_of_three_unnamed_sweeps_each_takes_next_number(surface_space: Path, tmp
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["surface-ablation"], "the others never began"
 
 
-def test_name_that_was_asked_for_is_refused_instead(surface_space: Path, tmp_path: Path) -> None:
+def test_requested_name_is_refused_if_taken(surface_space: Path, tmp_path: Path) -> None:
     space, storage = load_space(surface_space), storage_at(tmp_path / "runs")
     plans = [plan_new(space, storage, "mine") for _ in range(2)]
     with acquire_run(plans[0]), pytest.raises(UserError, match="mine is in use by process"), acquire_run(plans[1]):

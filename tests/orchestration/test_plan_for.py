@@ -69,48 +69,48 @@ def dry_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, dict[str, A
 
 
 @pytest.mark.parametrize("space", FOR_GPUS, ids=lambda file: file.stem)
-def test_every_space_for_gpus_is_planned_in_three_seconds_without_torch(
-    space: Path, dry_runs: dict[Path, dict[str, Any]]
-) -> None:
+def test_gpu_spaces_are_planned_without_torch(space: Path, dry_runs: dict[Path, dict[str, Any]]) -> None:
     """Seconds of the processor, imports included: those of the clock depend on what else runs."""
     ran = dry_runs[space]
     assert (ran["code"], ran["heavy"]) == (0, [])
     assert ran["seconds"] < 3
-    for word in ("for", "rates", "memory", "time", "models"):
-        assert any(line.startswith(f"{word} ") for line in ran["said"].splitlines()), word
+    for key in ("for", "rates", "memory", "time", "models"):
+        assert any(line.startswith(f"{key} ") for line in ran["said"].splitlines()), key
     assert "8 x H100" in ran["said"]
     assert "times fewer" in ran["said"]
 
 
-def test_dry_run_of_any_space_tells_parameters_and_compression(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
-    code, output = sweep_here("--space", root / "search_spaces/smoke.yaml", "--dry-run", "--storage", tmp_path / "runs")
+def test_dry_run_prints_parameters_and_compression(sweep_in_process: Sweep, root: Path, tmp_path: Path) -> None:
+    code, output = sweep_in_process(
+        "--space", root / "search_spaces/smoke.yaml", "--dry-run", "--storage", tmp_path / "runs"
+    )
     assert code == 0
     assert "teacher 177,553 parameters, student 30,245: 5.87 times fewer" in output
 
 
-def test_what_no_gpu_is_called_is_refused_and_table_named(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_what_no_gpu_is_called_is_refused_and_table_named(sweep_in_process: Sweep, root: Path, tmp_path: Path) -> None:
     space = ("--space", root / "search_spaces/cifar10_quick.yaml", "--storage", tmp_path / "runs")
     for wrong in ("8xH99", "H100", "0xH100", "-1xH100", "8xGB", "8x0.0.1GB", "8 H100"):
-        code, output = sweep_here(*space, "--dry-run", f"--for={wrong}")
+        code, output = sweep_in_process(*space, "--dry-run", f"--for={wrong}")
         assert (code, len(output.splitlines())) == (2, 1), output
         assert f"--for {wrong}: must be a number of GPUs of gpus.yaml" in output
-    code, output = sweep_here(*space, "--for", "8xH100")
+    code, output = sweep_in_process(*space, "--for", "8xH100")
     assert code == 2
     assert "--for: goes with --dry-run" in output
-    code, output = sweep_here("--space", root / "search_spaces/ablation.yaml", "--dry-run", "--for", "8xH100")
+    code, output = sweep_in_process("--space", root / "search_spaces/ablation.yaml", "--dry-run", "--for", "8xH100")
     assert code == 2
     assert "asks for no GPU" in output
 
 
-def test_gpus_of_which_only_memory_is_known_are_reckoned_as_slowest_with_as_much() -> None:
+def test_unlisted_gpus_use_slowest_with_equal_memory() -> None:
     result = target("4x24GB")
-    assert (result.count, result.device.memory, result.reckoned_as) == (4, 24e9, "RTX3090")
+    assert (result.count, result.device.memory, result.proxy_gpu) == (4, 24e9, "RTX3090")
     assert result.device.flops == target("1xRTX3090").device.flops
-    assert target("1x12GB").reckoned_as == "T4"
-    assert target("1x300GB").reckoned_as == "H200", "the largest there is"
+    assert target("1x12GB").proxy_gpu == "T4"
+    assert target("1x300GB").proxy_gpu == "H200", "the largest there is"
 
 
-def test_table_can_be_edited_and_says_what_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edited_table_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "gpus.yaml"
     content = gpus.TABLE.read_text().replace('driver: "H100"', 'driver: "H100", price: 2')
     table.write_text(content)
@@ -143,23 +143,23 @@ def test_cohorts_that_gpu_does_not_hold_are_planned_smaller(tmp_path: Path) -> N
     large = planned("imagenet64_ablation", "8xH100", tmp_path)
     assert max(len(cohort.arms) for cohort in large.cohorts) == 9
     small = planned("imagenet64_ablation", "8x61GB", tmp_path)
-    most = max(len(cohort.arms) for cohort in small.cohorts)
-    assert 1 <= most < 9
-    held = cohort_estimate(space, [arm.spec for arm in small.cohorts[0].arms], small.device).memory
-    assert max(held.values()) <= 61e9
+    largest = max(len(cohort.arms) for cohort in small.cohorts)
+    assert 1 <= largest < 9
+    estimate = cohort_estimate(space, [arm.spec for arm in small.cohorts[0].arms], small.device).memory
+    assert max(estimate.values()) <= 61e9
 
 
-def test_arm_that_no_gpu_holds_cannot_start_there(sweep_here: Sweep, root: Path, tmp_path: Path) -> None:
+def test_arm_larger_than_gpu_is_refused(sweep_in_process: Sweep, root: Path, tmp_path: Path) -> None:
     space = ("--space", root / "search_spaces/imagenet64_ablation.yaml", "--storage", tmp_path / "runs")
-    code, output = sweep_here(*space, "--dry-run", "--for", "8x16GB")
+    code, output = sweep_in_process(*space, "--dry-run", "--for", "8x16GB")
     assert code == 2
     assert "alone needs" in " ".join(output.split())
-    code, output = sweep_here(*space, "--dry-run", "--for", "4xH100")
+    code, output = sweep_in_process(*space, "--dry-run", "--for", "4xH100")
     assert code == 2
     assert "the machines have 4 GPUs" in " ".join(output.split())
 
 
-def test_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
+def test_costly_teacher_suggests_more_workers(tmp_path: Path) -> None:
     """At batch 128 a step of the quick space's teacher is arithmetic, so eight GPUs are nearly eight times as fast."""
     plan = planned("cifar10_quick", "8xH100", tmp_path)
     sooner = plan.teacher_estimate(plan.teachers[0], 8).total / plan.teacher_seconds
@@ -182,24 +182,22 @@ def test_teacher_that_pays_for_more_workers_is_told_so(tmp_path: Path) -> None:
         ("NVIDIA GeForce GTX 1080", None),
     ],
 )
-def test_gpus_are_known_by_what_their_driver_calls_them(driver: str, name: str | None) -> None:
+def test_gpus_are_matched_by_driver_name(driver: str, name: str | None) -> None:
     assert name_in_table(driver) == name
 
 
-def test_plan_says_which_part_of_its_time_was_measured_of_its_very_nets(
-    sweep_here: Sweep, root: Path, tmp_path: Path
-) -> None:
+def test_plan_states_measured_share_of_time(sweep_in_process: Sweep, root: Path, tmp_path: Path) -> None:
     file = root / "search_spaces/smoke.yaml"
     space = load_space(file)
     steps = work.arm_training(space.spec, 1)
     add_rates(processor(), [rate_of(steps, space.spec.data.image_shape, space.spec.data.classes, 1, 0.02)], {})
     for setting, share in (("student.channels=[8, 12]", r"[1-9]\d?%"), ("student.channels=[8, 16]", "0%")):
-        code, output = sweep_here("--space", file, "--dry-run", "--storage", tmp_path / "runs", "--set", setting)
+        code, output = sweep_in_process("--space", file, "--dry-run", "--storage", tmp_path / "runs", "--set", setting)
         assert code == 0, output
         assert re.search(rf"start-up, {share} of it by rates of these very nets; ", " ".join(output.split())), output
 
 
-def test_measured_rates_are_kept_for_each_device_and_damage_means_none() -> None:
+def test_measured_rates_are_stored_per_device() -> None:
     first = {"kind": "train", "net": "a", "rows": 64, "precision": "fp32", "mode": "exact", "threads": 1}
     assert read_rates("H100") == ()
     file = add_rates(

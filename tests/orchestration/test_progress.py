@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from branchwise.orchestration.monitoring.progress import Display, TimeLeft, watch
+from branchwise.orchestration.monitoring.progress import Display, RemainingTime, watch
 
 
 @pytest.fixture
@@ -26,18 +26,18 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_interruptible")
-def test_work_that_is_interrupted_has_ended_before_anyone_hears_of_it() -> None:
-    ended = threading.Event()
+def test_interrupted_work_finishes_before_error() -> None:
+    finished = threading.Event()
 
     def work(stop: threading.Event) -> None:
         assert stop.wait(20)
         time.sleep(0.5)  # in a call it cannot leave at once
-        ended.set()
+        finished.set()
 
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         watch(work, lambda: None)
-    assert ended.is_set()
+    assert finished.is_set()
 
 
 def test_display_that_ends_sweep_stops_work_first() -> None:
@@ -71,8 +71,8 @@ def test_what_work_raised_is_raised() -> None:
 
 
 @pytest.mark.parametrize("pace", [0.25, 1.0, 4.0])  # of the plan's
-def test_time_left_falls_without_jumps(pace: float) -> None:
-    remaining, planned, start_up = TimeLeft(100.0), 100.0, 12
+def test_remaining_time_falls_smoothly(pace: float) -> None:
+    remaining, planned, start_up = RemainingTime(100.0), 100.0, 12
     lines = [
         remaining.after(float(second), max(0.0, (second - start_up) * pace / planned))
         for second in range(start_up + int(planned / pace))
@@ -86,14 +86,14 @@ def test_time_left_falls_without_jumps(pace: float) -> None:
 
 
 def test_without_plan_pace_is_estimate() -> None:
-    remaining = TimeLeft(0.0)
+    remaining = RemainingTime(0.0)
     assert remaining.after(0.0, 0.0) == 0.0
     remaining.after(1.0, 0.01)
     assert remaining.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
 
 
 def test_work_of_earlier_session_tells_nothing_of_pace() -> None:
-    remaining = TimeLeft(600.0)
+    remaining = RemainingTime(600.0)
     assert remaining.after(0.0, 0.4) == 600.0, "two fifths were done before the first second"
     for second in range(1, 300):
         left = remaining.after(float(second), 0.4 + second / 1000)

@@ -56,7 +56,7 @@ def test_yaml_has_no_surprises() -> None:
 
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
-def test_every_space_of_repository_reads_as_its_resolved_self(file: Path, tmp_path: Path) -> None:
+def test_repository_spaces_resolve_to_themselves(file: Path, tmp_path: Path) -> None:
     repeated = tmp_path / "again.yaml"
     repeated.write_text(load_space(file).resolved())
     assert load_space(repeated) == load_space(file)

@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 from users import another_user
 
-from branchwise.orchestration.errors import FeaturesFailedError, FeaturesRefusedError, LostError, UserError
-from branchwise.orchestration.execution.ending import classify_exit
+from branchwise.orchestration.errors import FeaturesFailedError, FeaturesRefusedError, SweepAbortedError, UserError
+from branchwise.orchestration.execution.exit_status import classify_exit
 from branchwise.orchestration.monitoring import status
 from branchwise.orchestration.monitoring.run_state import RunState
 from branchwise.orchestration.monitoring.status import (
@@ -26,7 +26,7 @@ from branchwise.orchestration.monitoring.status import (
     overview,
     print_list,
     print_state,
-    seconds_left,
+    remaining_seconds,
     watch_state,
 )
 from branchwise.orchestration.monitoring.terminal import print_failed, print_interrupted
@@ -53,7 +53,7 @@ def run(storage: Storage) -> RunFolder:
     run.write_manifest({**manifest, "ended": None, "teachers": [{"key": "abc"}]})
     for arm, seconds, value in (("full-b0", 100.0, 0.5), ("base-b0", 110.0, 1.5)):
         values = {"value": value, "metric": "fd_digits64"}
-        known = {
+        expected = {
             "arm": arm,
             "trial": "t0000",
             "kind": "cell",
@@ -62,8 +62,8 @@ def run(storage: Storage) -> RunFolder:
             "seed": 0,
             "components": {},
         }
-        ended = {"seconds": seconds, "status": "done", "values": values, "error": "", "tables": {}}
-        run.write_record(arm, {**known, "components": {}, "patch": {}, **ended})
+        record = {"seconds": seconds, "status": "done", "values": values, "error": "", "tables": {}}
+        run.write_record(arm, {**expected, "components": {}, "patch": {}, **record})
     report = {"phase": "train", "step": 50, "steps": 100, "steps_per_second": 2.0, "begun": now - 45, "time": now}
     run.write_progress("t0000", {**report, "step": 100, "arms": COHORTS["t0000"]})
     run.write_progress("t0001", {**report, "arms": COHORTS["t0001"]})
@@ -75,7 +75,7 @@ def hold(run: RunFolder, **changed: Any) -> None:
     run.files.write_json("lock.json", {**holder, **changed})
 
 
-def test_run_that_runs_elsewhere(storage: Storage, run: RunFolder) -> None:
+def test_run_on_another_machine(storage: Storage, run: RunFolder) -> None:
     hold(run)
     message = dict(describe(storage, run))
     assert message["state"] == "running as process 12 on elsewhere, last sign of life 3 s ago"
@@ -123,7 +123,7 @@ def test_run_that_does_not_run(
     assert message["to resume"] == "branchwise resume sweep"
 
 
-def test_finished_run_and_one_with_damage(storage: Storage, run: RunFolder) -> None:
+def test_finished_and_damaged_run(storage: Storage, run: RunFolder) -> None:
     manifest = run.read_manifest()
     run.files.write("arms/full-b1.json", b"{")
     assert "1 damaged, 2 done" in dict(describe(storage, run))["arms"]
@@ -137,24 +137,24 @@ def test_watching_ends_with_run(storage: Storage, run: RunFolder, monkeypatch: p
     monkeypatch.setattr(status, "WATCH_SECONDS", 0.05)
     hold(run)
     console = Console(record=True, width=120, file=io.StringIO())
-    watching = threading.Thread(target=lambda: seen.append(watch_state(storage, "sweep", console)))
-    seen: list[bool] = []
+    watching = threading.Thread(target=lambda: observed.append(watch_state(storage, "sweep", console)))
+    observed: list[bool] = []
     watching.start()
     time.sleep(0.5)
     assert watching.is_alive()
     run.write_manifest({**run.read_manifest(), "status": "finished", "arms_by_status": {"done": 6}})
     run.files.delete("lock.json")
     watching.join(10)
-    assert seen == [True]
+    assert observed == [True]
     assert "finished" in console.export_text()
     run.write_manifest({**run.read_manifest(), "status": "failed"})
     assert not watch_state(storage, "sweep", console)
 
 
-def test_what_is_left_is_unknown_at_first(run: RunFolder) -> None:
+def test_remaining_time_is_unknown_at_first(run: RunFolder) -> None:
     state = RunState(RunFolder(run.storage, "other"))
-    state.look()
-    assert seconds_left(state, 6) is None
+    state.refresh()
+    assert remaining_seconds(state, 6) is None
 
 
 def test_no_such_run(storage: Storage, run: RunFolder) -> None:
@@ -167,14 +167,14 @@ def test_no_such_run(storage: Storage, run: RunFolder) -> None:
 
 
 def test_command_lines_are_quick_and_import_no_ray(root: Path, run: RunFolder, tmp_path: Path) -> None:
-    for arguments, words in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
+    for arguments, expected_texts in ((["--status", "sweep"], "2 of 6 finished"), (["--list"], "2 of 6")):
         code = (
             "import sys; sys.path[:0] = ['platform', '.']; import run_sweep; "
             f"code = run_sweep.main({[*arguments, '--storage', str(tmp_path)]!r}); "
             "print(code, sorted({'torch', 'ray', 'pandas', 'optuna', 'matplotlib'} & set(sys.modules)))"
         )
         ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-        assert words in ran.stdout
+        assert expected_texts in ran.stdout
         assert ran.stdout.splitlines()[-1] == "0 []"
 
 
@@ -192,7 +192,7 @@ def test_status_without_name_shows_run_started_last(storage: Storage, run: RunFo
     assert latest_run(storage).name == "a-later-one"
 
 
-def test_interrupt_tells_what_continues_where_and_how(
+def test_interrupt_prints_resume_command(
     run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["platform/run_sweep.py"])
@@ -210,11 +210,11 @@ def test_interrupt_tells_what_continues_where_and_how(
 
 @pytest.mark.parametrize(("error", "advised"), [(FeaturesFailedError, True), (FeaturesRefusedError, False)])
 def test_resume_is_advised_where_it_helps(
-    run: RunFolder, capsys: pytest.CaptureFixture[str], error: type[LostError], advised: bool
+    run: RunFolder, capsys: pytest.CaptureFixture[str], error: type[SweepAbortedError], advised: bool
 ) -> None:
-    ending = classify_exit(error("right on 0.500 of 20 images"), begun=True)
+    ending = classify_exit(error("right on 0.500 of 20 images"), has_started=True)
     plan: Any = SimpleNamespace(run=run, storage=run.storage)
-    print_failed(plan, ending.sentence, "runs", ending.resumable, "branchwise run")
+    print_failed(plan, ending.message, "runs", ending.resumable, "branchwise run")
     message = capsys.readouterr().err
     assert ending.code == 3
     assert message.startswith("branchwise run: right on 0.500 of 20 images. 2 finished arms are kept.")

@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
-def test_files_come_back(storage: Storage) -> None:
+def test_files_round_trip(storage: Storage) -> None:
     folder = storage / "run"
     folder.write("arms/a.json", b"1")
     folder.write("arms/a.json", b"2")
@@ -69,7 +69,7 @@ def test_folder_that_cannot_be_copied_is_named(model: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_list_of_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path) -> None:
+def test_sha256sum_reads_checksum_list(model: Path, tmp_path: Path) -> None:
     storage_at(tmp_path).put_folder(model, "student")
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "student", capture_output=True, text=True
@@ -81,7 +81,7 @@ def test_list_of_folder_is_one_that_sha256sum_reads(model: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "damage", ["altered", "cut off", "lost", "list cut off", "list lost", "list altered", "escape"]
 )
-def test_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_folder_is_reported_and_unused(storage: Storage, model: Path, tmp_path: Path, damage: str) -> None:
     storage.put_folder(model, "student")
     folder = tmp_path / "student"
     weights, sums = folder / "below/weights", folder / "SHA256SUMS"
@@ -105,7 +105,7 @@ def test_damaged_folder_is_told_and_not_used(storage: Storage, model: Path, tmp_
 
 
 @pytest.mark.parametrize("position", [0, 7, -1])
-def test_altered_bit_is_noticed(storage: Storage, position: int) -> None:
+def test_flipped_bit_is_detected(storage: Storage, position: int) -> None:
     storage.write_json("record.json", {"value": 1.25, "none": float("nan"), "rows": [[1, 2.5]]})
     storage.write_sealed("checkpoint", b"state")
     assert storage.read_json("record.json")["rows"] == [[1, 2.5]]
@@ -122,7 +122,7 @@ def test_altered_bit_is_noticed(storage: Storage, position: int) -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text().filter(lambda key: key != "sha256"), st.floats() | st.integers() | st.text()))
-def test_any_object_comes_back_and_no_cut_off_one(tmp_path: Path, content: dict[str, object]) -> None:
+def test_objects_round_trip_and_truncated_ones_fail(tmp_path: Path, content: dict[str, object]) -> None:
     storage = storage_at(tmp_path)
     storage.write_json("record.json", content)
     assert repr(storage.read_json("record.json")) == repr(content)  # NaN equals itself in repr
@@ -132,7 +132,7 @@ def test_any_object_comes_back_and_no_cut_off_one(tmp_path: Path, content: dict[
         storage.read_json("record.json")
 
 
-def test_process_killed_in_mid_write_leaves_nothing_that_is_read(tmp_path: Path) -> None:
+def test_interrupted_write_leaves_no_readable_file(tmp_path: Path) -> None:
     storage = storage_at(tmp_path)
     storage.write("arms/a.json", b"1")
     (tmp_path / "arms/.b.json.12345678.tmp").write_bytes(b"ha")

@@ -25,7 +25,13 @@ from branchwise.orchestration.space import load_space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.contract import Cohort, Result
 from branchwise.trainables.dash.settings import files
-from branchwise.trainables.runtime.ray_worker import Job, evaluate_teacher, record_of, run_cohort_here, worker_context
+from branchwise.trainables.runtime.ray_worker import (
+    Job,
+    evaluate_teacher,
+    record_of,
+    run_cohort_in_process,
+    worker_context,
+)
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.storage import Storage
 
@@ -81,7 +87,7 @@ def train(plan: Plan, key: str, values: dict[str, Any], content: str = "{}") -> 
     teachers.write_evaluation(key, settings, values)
 
 
-def test_every_arm_has_its_own_teacher_and_cohorts_share_one(plan: Plan) -> None:
+def test_cohorts_share_teacher_of_their_arms(plan: Plan) -> None:
     short, long = plan.teachers
     assert short.cells == ("full", "short_teacher", "scratch")
     assert long.cells == ("anchor", "base")
@@ -94,22 +100,22 @@ def test_every_arm_has_its_own_teacher_and_cohorts_share_one(plan: Plan) -> None
 
 
 def test_dry_run_names_and_counts_all_teachers(plan: Plan) -> None:
-    def said() -> str:
+    def output() -> str:
         stream = io.StringIO()
         print_plan(plan_new(plan.space, plan.storage, None), "", Console(file=stream, width=200))
         return stream.getvalue()
 
     short, long = plan.teachers
-    assert f"{short.key}, to be trained, about 40 s; of full, short_teacher, scratch\n" in said().replace("  ", "")
-    assert f"{long.key}, to be trained, about 6 min 40 s; of anchor, base\n" in said().replace("  ", "")
-    assert "time" in said()
-    assert "about 7 min 50 s on this machine, 30 s of it start-up" in said()
+    assert f"{short.key}, to be trained, about 40 s; of full, short_teacher, scratch\n" in output().replace("  ", "")
+    assert f"{long.key}, to be trained, about 6 min 40 s; of anchor, base\n" in output().replace("  ", "")
+    assert "time" in output()
+    assert "about 7 min 50 s on this machine, 30 s of it start-up" in output()
     train(plan, long.key, {"metric": "surface", "value": 20.0})
-    assert f"{long.key}, reused; of anchor, base" in said()
-    assert "about 1 min 5 s on this machine, 25 s of it start-up" in said()
+    assert f"{long.key}, reused; of anchor, base" in output()
+    assert "about 1 min 5 s on this machine, 25 s of it start-up" in output()
 
 
-def test_record_says_which_teacher_it_had_and_what_that_is_worth(plan: Plan) -> None:
+def test_record_names_teacher_and_its_value(plan: Plan) -> None:
     short, long = plan.teachers
     train(plan, short.key, {"metric": "surface", "value": 23.0})
     train(plan, long.key, {"metric": "surface", "value": 20.0})
@@ -138,7 +144,7 @@ def test_deleted_teacher_is_named_and_trained_again(plan: Plan) -> None:
     waiting = next(cohort for cohort in plan.cohorts if cohort.teacher == short.key)
 
     def run() -> None:
-        run_cohort_here(waiting, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_cohort_in_process(waiting, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
 
     shutil.move(folder, folder.with_name("gone"))
     with pytest.raises(FileNotFoundError, match=f"^{folder}: not found; the teacher was deleted during the run, and"):
@@ -160,7 +166,7 @@ def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> 
     for teacher, steps in zip(plan.teachers, (1, 40), strict=True):
         train(plan, teacher.key, {"metric": "surface", "value": 20.0}, json.dumps({"steps": steps}))
     for cohort in plan.cohorts:
-        run_cohort_here(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
+        run_cohort_in_process(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")
     for block in (0, 1):
         full, base = (plan.run.read_record(f"{cell}-b{block}") for cell in ("short_teacher", "base"))
         assert (full["teacher"], base["teacher"]) == tuple(teacher.key for teacher in plan.teachers)
@@ -168,12 +174,12 @@ def test_worker_lends_cohort_teacher_of_its_arms(plan: Plan, tmp_path: Path) -> 
         assert ratio == pytest.approx((1 + 1 / 1) / (1 + 1 / 40), rel=0.25), "but for the noise of the arms"
 
 
-@pytest.mark.parametrize("began_with", [None, [{"key": "another", "cells": ["full"]}]])
-def test_arms_that_are_left_learn_from_no_other_teachers(plan: Plan, began_with: Any) -> None:
+@pytest.mark.parametrize("original_plan", [None, [{"key": "another", "cells": ["full"]}]])
+def test_remaining_arms_keep_their_teachers(plan: Plan, original_plan: Any) -> None:
     write_plan(plan.run, plan.space, plan.cohorts)
     assert plan_resumed(plan.storage, plan.run.name).teachers == plan.teachers
     written = {key: value for key, value in plan.run.read_plan().items() if key != "teachers"}
-    plan.run.write_plan(written | ({} if began_with is None else {"teachers": began_with}))
+    plan.run.write_plan(written | ({} if original_plan is None else {"teachers": original_plan}))
     with pytest.raises(UserError, match="asks for other teachers than when this run started"):
         plan_resumed(plan.storage, plan.run.name, trust=True)
 
@@ -218,18 +224,18 @@ def test_values_that_would_not_compare_are_refused_before_anything_trains(
         assert str(error.value).startswith(f"{file}: design.components: the cell base: {key}: ")
         assert "is not allowed: it changes how values are measured" in str(error.value)
     else:
-        own, changed = find_teachers(load_space(file), Storage(str(tmp_path / "runs")))
-        assert own.key != changed.key
+        default_teachers, changed = find_teachers(load_space(file), Storage(str(tmp_path / "runs")))
+        assert default_teachers.key != changed.key
 
 
-def test_data_that_only_one_cell_needs_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_needed_by_single_cell_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "find_weights", lambda name: None)  # which this machine may lack
     (tmp_path / "here/cifar-10-batches-py").mkdir(parents=True)
     file = tmp_path / "space.yaml"
-    one_place = DASH.replace("path: nowhere", f"path: {tmp_path / 'here'}")
-    file.write_text(one_place)
+    local_path = DASH.replace("path: nowhere", f"path: {tmp_path / 'here'}")
+    file.write_text(local_path)
     assert missing_inputs(load_space(file)) == ""
-    file.write_text(one_place.replace("uncond_weight: 0", "data.path: elsewhere, data.split: train_45k"))
+    file.write_text(local_path.replace("uncond_weight: 0", "data.path: elsewhere, data.split: train_45k"))
     assert "cifar10 is not in" in missing_inputs(load_space(file))
 
 
@@ -259,8 +265,8 @@ def test_each_block_has_teacher_that_its_arms_share(tmp_path: Path) -> None:
         assert teacher.spec.teacher.seed == 1_000_007 + teacher.blocks[0]
     assert all(arm.patch["teacher.seed"] == 1_000_007 + arm.block for arm in plan.arms)
     assert len({cohort.teacher for cohort in plan.cohorts}) == 3
-    alone = load_space(file, ["teacher.seed=3"])
-    assert len(plan_new(alone, plan.storage, None).teachers) == 1
+    single = load_space(file, ["teacher.seed=3"])
+    assert len(plan_new(single, plan.storage, None).teachers) == 1
     with pytest.raises(UserError, match=r"teacher\.seed: block is not allowed with design\.kind search"):
         load_space(file, ["design={kind: search, arms: 4, knobs: {anchor_weight: {uniform: [0.0, 1.0]}}}"])
 
@@ -292,7 +298,7 @@ def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tm
             values = evaluate_teacher(module, teacher.spec, folder, context)
             teachers.write_evaluation(teacher.key, teacher.address.evaluation, *values)
     for cohort in plan.cohorts:
-        run_cohort_here(cohort, job, rank=0, world_size=1, device="cpu", publish=None)
+        run_cohort_in_process(cohort, job, rank=0, world_size=1, device="cpu", publish=None)
     result = find_teachers(plan.space, plan.storage)
     assert all(teacher.evaluation is not None for teacher in result)
     order = {arm.name: number for number, arm in enumerate(plan.arms)}

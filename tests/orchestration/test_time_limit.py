@@ -21,14 +21,14 @@ from branchwise.orchestration.time_limit import IdleTimer, run_with_timeout
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_answer_or_failure_passes_through() -> None:
+def test_result_or_error_passes_through() -> None:
     assert run_with_timeout(10, lambda: 7) == 7
     with pytest.raises(KeyError, match="missing"):
         run_with_timeout(10, lambda: {}["missing"])
     assert not time_limit.has_abandoned_threads()
 
 
-def test_what_does_not_answer_is_given_up() -> None:
+def test_unresponsive_call_is_abandoned() -> None:
     answer = threading.Event()
     with pytest.raises(TimeoutError, match="no answer within 0 s"):
         run_with_timeout(0.1, answer.wait)
@@ -50,18 +50,18 @@ def test_time_that_this_process_did_not_see_is_no_silence(monkeypatch: pytest.Mo
     assert silence.of("b") == 0
 
 
-def test_signal_while_nothing_may_be_cut_is_heard_afterwards_and_once() -> None:
+def test_masked_signal_is_delivered_later() -> None:
     done = []
 
     @interrupts.deferred()
-    def whole() -> None:
+    def block_forever() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
         done.append(True)
 
-    with interrupts.as_one_interrupt():
+    with interrupts.coalesce_interrupts():
         with pytest.raises(KeyboardInterrupt):
-            whole()
+            block_forever()
         assert done
         os.kill(os.getpid(), signal.SIGINT)  # the answer to the first is not disturbed
         time.sleep(0.05)
@@ -74,7 +74,7 @@ from branchwise.orchestration import interrupts
 interrupts.STUCK_SECONDS = 0.5
 never = ctypes.create_string_buffer(64)  # a lock, which the second to ask for it waits for in vain
 libc = ctypes.CDLL(None)
-with interrupts.as_one_interrupt():
+with interrupts.coalesce_interrupts():
     print("stuck", flush=True)
     libc.pthread_mutex_lock(never) or libc.pthread_mutex_lock(never)  # a signal does not break this off
 """
@@ -102,9 +102,9 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
 
     def run(*arguments: str) -> str:
-        began = time.monotonic()
+        started = time.monotonic()
         assert run_sweep.main([*arguments]) == 2
-        assert time.monotonic() - began < patience(20)
+        assert time.monotonic() - started < patience(20)
         output = capsys.readouterr().err
         assert len(output.splitlines()) == 1, output
         return output
@@ -112,7 +112,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     return run
 
 
-def test_pipe_that_nobody_writes_to(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_idle_pipe_times_out(refused: Callable[..., str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "space.yaml")
     output = refused("--space", str(tmp_path / "space.yaml"), "--storage", str(tmp_path / "storage"))
     assert "space.yaml: cannot be read: no answer within 1 s" in output
@@ -147,11 +147,11 @@ def test_storage_without_network(surface_space: Path, scheme: str) -> None:
     if subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("cutting off the network takes root")
     command = [sys.executable, str(ROOT / "platform/run_sweep.py"), "--space", str(surface_space)]
-    began = time.monotonic()
+    started = time.monotonic()
     ran = subprocess.run(
         [*isolated, *command, "--storage", f"{scheme}://no-such-bucket/runs"], capture_output=True, text=True
     )
     assert ran.returncode == 2, ran.stderr
     assert f"--storage {scheme}://no-such-bucket/runs: " in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
-    assert time.monotonic() - began < patience(60)  # 30 s, and the start
+    assert time.monotonic() - started < patience(60)  # 30 s, and the start

@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings of the tools but that they stay offline."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # mlflow sets it; what is set here is put back afterwards
     for name in list(os.environ):
@@ -62,11 +62,11 @@ def tell(run: RunFolder, *tools: str) -> str:
     output = io.StringIO()
     with trackers(run, tools, Console(file=output)) as follow:
         state = RunState(run)
-        follow(state, state.look())
+        follow(state, state.refresh())
     return output.getvalue()
 
 
-def test_tensorboard_reads_what_every_sweep_leaves(run: RunFolder) -> None:
+def test_tensorboard_reads_sweep_logs(run: RunFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     assert tell(run) == ""
@@ -99,7 +99,7 @@ def test_driver_imports_no_torch_for_it(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflow_and_wandb_offline(run: RunFolder, alone: None) -> None:
+def test_mlflow_and_wandb_offline(run: RunFolder, without_services: None) -> None:
     output = tell(run, "mlflow", "wandb")
     assert output == ""
     assert run.files.names("tracking/mlflow") == run.files.names("tracking/wandb") == ["full-b0.json"]
@@ -116,7 +116,9 @@ def test_mlflow_and_wandb_offline(run: RunFolder, alone: None) -> None:
     assert (offline / "run-sweep-full-b0.wandb").stat().st_size > 0
 
 
-def test_tool_that_fails_does_not_stop_sweep(run: RunFolder, alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_that_fails_does_not_stop_sweep(
+    run: RunFolder, without_services: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no server\nanswers")
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from branchwise.orchestration.errors import ClusterLostError, RunAlteredError, StalledError, StorageLostError
+from branchwise.orchestration.errors import (
+    ClusterUnavailableError,
+    RunModifiedError,
+    StalledError,
+    StorageUnavailableError,
+)
 from branchwise.orchestration.execution import watchdog as module
 from branchwise.orchestration.execution.watchdog import Watchdog, cohort_needs, fits
 from branchwise.orchestration.planning.machine import Cluster
@@ -46,7 +51,7 @@ def node(name: str, cpus: float, alive: bool = True, gpus: float = 0) -> dict[st
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     result = Clock()
     monkeypatch.setattr(time, "monotonic", lambda: result.now)
-    monkeypatch.setattr(module, "node_here", lambda: "here")
+    monkeypatch.setattr(module, "local_node", lambda: "here")
     monkeypatch.setattr(module, "ASK_SECONDS", 1e6)  # the probes ask nobody: the clock answers
     monkeypatch.setattr(module, "FILES_SECONDS", 1e6)
     return result
@@ -56,7 +61,7 @@ def watched(on: Cluster = LOCAL, resources: str = "max_concurrent: 1") -> Watchd
     return Watchdog(parse_space("space.yaml", (SPACE % resources).encode()), on)
 
 
-def test_healthy_sweep_is_left_alone(clock: Clock) -> None:
+def test_healthy_sweep_is_untouched(clock: Clock) -> None:
     with watched() as dog:
         for report in range(20):
             clock.pass_seconds(dog, 50, pulse=report)
@@ -64,37 +69,37 @@ def test_healthy_sweep_is_left_alone(clock: Clock) -> None:
 
 def test_dead_node_of_this_machine_is_end_at_once(clock: Clock) -> None:
     clock.nodes = [node("here", 2, alive=False), node("other", 8)]
-    with watched() as dog, pytest.raises(ClusterLostError, match="node of this machine is dead"):
+    with watched() as dog, pytest.raises(ClusterUnavailableError, match="node of this machine is dead"):
         clock.pass_seconds(dog, 1)
 
 
-def test_ray_that_does_not_answer_is_lost_within_minute(clock: Clock) -> None:
+def test_unresponsive_ray_is_detected_within_minute(clock: Clock) -> None:
     with watched() as dog:
         clock.pass_seconds(dog, 5)
         clock.nodes = None
-        with pytest.raises(ClusterLostError, match="has not answered for 45 s"):
+        with pytest.raises(ClusterUnavailableError, match="has not answered for 45 s"):
             clock.pass_seconds(dog, 60)
         assert 45 < clock.now - 5 <= 47
 
 
-def test_cluster_that_never_can_place_cohort_is_not_waited_for(clock: Clock) -> None:
+def test_unplaceable_cohort_stops_waiting(clock: Clock) -> None:
     clock.nodes = [node("here", 1), node("other", 2)]
     with watched(JOINED) as dog:
         clock.pass_seconds(dog, 100, pulse=None)
         clock.nodes = [node("here", 1), node("other", 2, alive=False)]
-        with pytest.raises(ClusterLostError, match="takes 2 CPUs; the cluster offers 1 CPUs"):
+        with pytest.raises(ClusterUnavailableError, match="takes 2 CPUs; the cluster offers 1 CPUs"):
             clock.pass_seconds(dog, 62, pulse=None)
         clock.nodes = [node("here", 1), node("third", 2)]  # where one joins in time, it goes on
         clock.pass_seconds(dog, 10, pulse=None)
 
 
-def test_gpu_that_is_not_there_is_named(clock: Clock) -> None:
+def test_missing_gpu_is_named(clock: Clock) -> None:
     missing = "takes 2 CPUs and 1 GPUs; the cluster offers 2 CPUs"
-    with watched(resources="gpus_per_trial: 1") as dog, pytest.raises(ClusterLostError, match=missing):
+    with watched(resources="gpus_per_trial: 1") as dog, pytest.raises(ClusterUnavailableError, match=missing):
         clock.pass_seconds(dog, 62)
 
 
-def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
+def test_silent_cohorts_are_stalled(clock: Clock) -> None:
     with watched() as dog, pytest.raises(StalledError, match=r"nothing has reported for 1 min 0 s.*max_silence"):
         clock.pass_seconds(dog, 62)
     with watched(JOINED) as dog:
@@ -103,22 +108,26 @@ def test_cohorts_that_run_and_say_nothing_are_stalled(clock: Clock) -> None:
             clock.pass_seconds(dog, 62, pulse=("t0000", 1.0))
 
 
-def test_what_fails_because_something_is_lost_is_told_as_lost(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_from_outage_are_reported_as_outage(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2, alive=False)])
-    with watched() as dog, pytest.raises(ClusterLostError, match="dead"), dog.translate_errors():
+    with watched() as dog, pytest.raises(ClusterUnavailableError, match="dead"), dog.translate_errors():
         raise SystemExit(0)
     monkeypatch.setattr(module, "ask_nodes", lambda: [node("here", 2)])
-    with watched() as dog, pytest.raises(ClusterLostError, match="Ray failed: SystemExit"), dog.translate_errors():
+    with (
+        watched() as dog,
+        pytest.raises(ClusterUnavailableError, match="Ray failed: SystemExit"),
+        dog.translate_errors(),
+    ):
         raise SystemExit(0)
     with watched() as dog, pytest.raises(ZeroDivisionError), dog.translate_errors():
         raise ZeroDivisionError
-    for own in (KeyboardInterrupt, StorageLostError):
-        with watched() as dog, pytest.raises(own), dog.translate_errors():
-            raise own
+    for exception in (KeyboardInterrupt, StorageUnavailableError):
+        with watched() as dog, pytest.raises(exception), dog.translate_errors():
+            raise exception
     dog = Watchdog(
         parse_space("space.yaml", (SPACE % "max_concurrent: 1").encode()), LOCAL, None, lambda: ["a/plan.json"]
     )
-    with dog, pytest.raises(RunAlteredError, match=r"a/plan\.json was deleted or changed"), dog.translate_errors():
+    with dog, pytest.raises(RunModifiedError, match=r"a/plan\.json was deleted or changed"), dog.translate_errors():
         raise FileNotFoundError
 
 

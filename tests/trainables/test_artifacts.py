@@ -37,7 +37,7 @@ def test_links_inside_stay_links(arm: Path, tmp_path: Path) -> None:
     storage.get_folder("students/arm", tmp_path)
 
 
-def test_what_leads_outside_or_is_no_file_is_left_out(arm: Path, tmp_path: Path) -> None:
+def test_links_outside_are_dropped(arm: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("private")
     (arm / "root").symlink_to("/")
@@ -72,7 +72,7 @@ def test_what_leads_outside_or_is_no_file_is_left_out(arm: Path, tmp_path: Path)
     storage_at(tmp_path / "storage").put_folder(tmp_path / "kept", "students/arm")
 
 
-def test_largest_files_are_left_out_beyond_limit(arm: Path, tmp_path: Path) -> None:
+def test_largest_files_are_dropped_beyond_limit(arm: Path, tmp_path: Path) -> None:
     (arm / "link").symlink_to("models/best/weights.bin")
     with (arm / "sparse").open("wb") as stream:
         stream.truncate(1 << 40)
@@ -99,7 +99,7 @@ def test_read_only_folder_costs_no_result(arm: Path, tmp_path: Path, monkeypatch
     assert names(tmp_path / "kept") == {"models/best/weights.bin", "result.json"}
 
 
-def test_path_that_becomes_too_long_is_left_out(arm: Path, tmp_path: Path) -> None:
+def test_overlong_path_is_dropped(arm: Path, tmp_path: Path) -> None:
     folder = arm
     while len(str(folder)) < 3800:
         folder = folder / ("d" * min(200, 3999 - len(str(folder))))

@@ -40,7 +40,7 @@ def test_dash() -> None:
 
 
 @pytest.mark.slow(20)
-def test_dash_whose_guidance_teacher_chooses() -> None:
+def test_dash_with_guidance_chosen_by_teacher() -> None:
     evaluate = {**TINY["evaluate"], "guidance": {"choose": [1.0, {"w_max": 2.0}]}, "at_steps": [2]}
     check_trainable("dash", {**TINY, "evaluate": evaluate})
 
@@ -50,7 +50,7 @@ def test_trainable_of_docs(documented: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ("context.finish(arm, Result", "None and context.finish(arm, Result", "finish is called once for each arm"),
         ('outcome("error", error)', 'outcome("error", float("nan"))', "has a finite value"),
@@ -61,11 +61,11 @@ def test_trainable_of_docs(documented: str) -> None:
         ('"step": step + 1, "steps"', '"step": step + 1, "total"', "steps is missing"),
     ],
 )
-def test_what_breaks_contract_is_told(documented: str, tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_contract_violations_are_reported(documented: str, tmp_path: Path, old: str, new: str, message: str) -> None:
     file = tmp_path / f"{documented}.py"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    with pytest.raises(AssertionError, match=words):
+    with pytest.raises(AssertionError, match=message):
         check_trainable(documented)
 
 

@@ -109,7 +109,7 @@ def test_reports_become_curves_and_meet_rungs(module: Module, tmp_path: Path) ->
     assert (stopped.status, stopped.values["rung_value"], stopped.values["steps"]) == ("stopped", 0.2, 2)
 
 
-def test_function_that_goes_on_after_its_stop_is_still_stopped(module: Module, tmp_path: Path) -> None:
+def test_function_that_ignores_stop_is_stopped(module: Module, tmp_path: Path) -> None:
     name = module("""
         def train(seed, report):
             try:
@@ -161,7 +161,7 @@ def test_parameters_that_cannot_be_filled_are_refused(text: str, error: str, mod
         load_trainable(module(text), OPTIONS, str(tmp_path))
 
 
-def test_module_that_is_not_there_says_where_it_was_looked_for(module: Module, tmp_path: Path) -> None:
+def test_missing_module_names_search_path(module: Module, tmp_path: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"no module 'no_such_module' in {tmp_path} or PYTHONPATH"):
         load_trainable("no_such_module:train", OPTIONS, str(tmp_path))
     with pytest.raises(AttributeError, match="has no function 'test'"):

@@ -28,10 +28,10 @@ _UNUSUAL = (
     r"|[-+]?\d+(?:\.\d*)?[eE][-+]?\d+)"
 )
 
-_WHOLE = regex.compile(rf"\s*(?:{_OPEN}(?P<inner>{_BARE}){_CLOSE}.*|(?P<bare>{_BARE}))\s*(?P<percent>%?)\s*", regex.S)
-_WRAPPED_HERE = regex.compile(rf"{_OPEN}(?P<inner>{_BARE}){_CLOSE}")
-_FROM_HERE = regex.compile(rf"[-+\u2212]?{_PLAIN}")
-_FROM_HERE_GROUPED = regex.compile(rf"[-+\u2212]?{_THOUSANDS}(?!\d|,\d|\.\d)")
+_NUMBER = regex.compile(rf"\s*(?:{_OPEN}(?P<inner>{_BARE}){_CLOSE}.*|(?P<bare>{_BARE}))\s*(?P<percent>%?)\s*", regex.S)
+_WRAPPED_START = regex.compile(rf"{_OPEN}(?P<inner>{_BARE}){_CLOSE}")
+_FROM_START = regex.compile(rf"[-+\u2212]?{_PLAIN}")
+_FROM_START_GROUPED = regex.compile(rf"[-+\u2212]?{_THOUSANDS}(?!\d|,\d|\.\d)")
 _TOKEN = regex.compile(rf"(?<![\w.])[-+\u2212]?{_PLAIN}")
 _TOKEN_GROUPED = regex.compile(rf"(?<![\w.,])[-+\u2212]?(?:{_THOUSANDS}|{_PLAIN})")
 _PERCENT = regex.compile(r"\s?%")
@@ -53,7 +53,7 @@ class Printed:
 
 def parse_number(text: str) -> Printed | None:
     """Return the number that `text` is, spelled as Python prints one; None for anything else."""
-    match = _WHOLE.fullmatch(text)
+    match = _NUMBER.fullmatch(text)
     if match is None:
         return None
     digits = (match["inner"] or match["bare"]).replace("\u2212", "-").replace(",", "").replace("_", "")
@@ -106,21 +106,21 @@ class NumberPattern:
 def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Printed:
     """Return the number of a group; `is_open`: the pattern allows anything after it."""
     start, end = match.span(group)
-    for wrapped in _WRAPPED_HERE.finditer(text):
+    for wrapped in _WRAPPED_START.finditer(text):
         if wrapped.start() <= start and wrapped.start("inner") > start:  # also where it matched the 64 of float64(0.4)
             return parse_number(wrapped["inner"]) or Printed(match[group])
     printed = match[group].strip()
     if parse_number(printed) is None:
         stripped = printed.rstrip(".,;:)]}'\"")  # of the sentence or the list that it stands in
         return parse_number(stripped) or Printed(printed)
-    start, end = _whole_span(text, start, end, closed=is_open or match.end() == end)
+    start, end = _number_span(text, start, end, closed=is_open or match.end() == end)
     number = parse_number(text[start:end])
     if number is None:
         return Printed(text[start:end].strip())
     return Printed(number.value, number.percent or bool(_PERCENT.match(text, end)))
 
 
-def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, int]:
+def _number_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, int]:
     """Return the span of the number of which a group matched this part. `closed`: the pattern asks for nothing after
     the group."""
     cut = start > 0 and (text[start - 1].isdigit() or text[start - 1] == ".")  # as by .* before the group
@@ -128,8 +128,8 @@ def _whole_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, 
         if token.start() < start and token.end() >= end:
             start, end = token.span()
             break
-    grouped = _FROM_HERE_GROUPED.match(text, start) if closed else None
-    complete = grouped or _FROM_HERE.match(text, start)
+    grouped = _FROM_START_GROUPED.match(text, start) if closed else None
+    complete = grouped or _FROM_START.match(text, start)
     if complete is not None and complete.end() > end:
         end = complete.end()
     if closed and _CUT_COMMA.match(text, end):  # 0,5: a decimal comma or a list; neither is guessed

@@ -21,7 +21,7 @@ MAX_STEP = 1 << 53
 MAX_FILE = 64 << 20  # bytes of a result file
 MAX_DICT = 100_000  # characters of a printed Python dict
 _ESCAPES = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|\[[0-9;?]*[@-~]|[()][A-Z0-9]|[=>78])")
-_NOT_FOUND = re.compile(
+_MISSING_METRIC = re.compile(
     r"(?:No such file or directory|[Nn]ot found|does not exist|[Uu]nable to open|[Cc]annot open)[^'\"\n]{0,40}['\"]"
     r"(?P<quoted>[^'\"\n]{1,300})['\"]|(?P<plain>[\w./-]{1,300}):? (?:No such file or directory|not found)"
 )
@@ -51,7 +51,7 @@ class Output:
         }
         progress = command.progress
         self._progress = NumberPattern(progress.pattern, progress.metric or "") if progress.pattern else None
-        self._found: dict[bool, dict[str, Any]] = {False: {}, True: {}}  # by whether it is the standard error
+        self._matches: dict[bool, dict[str, Any]] = {False: {}, True: {}}  # by whether it is the standard error
         self._started, self._before = 0, dict[str, os.stat_result | None]()
         self._last_keys = {name: source.key.rpartition(".")[2] for name, source in self._sources.items()}
         self._mentions: dict[str, str] = {}  # by metric: the last line that names its key
@@ -68,11 +68,11 @@ class Output:
         for name, source in self._sources.items():
             if name in self._patterns:
                 if groups := self._patterns[name].search(text):
-                    self._found[error][name] = groups.get(source.key, MISSING)
+                    self._matches[error][name] = groups.get(source.key, MISSING)
             elif source.file is None and content is not None:
-                value = looked_up(content, source.key)
+                value = value_at(content, source.key)
                 if value is not MISSING:
-                    self._found[error][name] = value
+                    self._matches[error][name] = value
             if self._last_keys[name] in text:
                 self._mentions[name] = text
         return self._step(text, content)
@@ -88,7 +88,7 @@ class Output:
         if not finite(numbers.get("steps", 0)) or numbers.get("steps", 0) < 0:
             del numbers["steps"]
         metric = self.rung_metric()
-        value = looked_up(row, metric)
+        value = value_at(row, metric)
         return int(step), numbers if value is MISSING else {**numbers, metric: value}  # type: ignore[arg-type]
 
     def _progress_groups(self, text: str) -> Mapping[str, Any] | None:
@@ -120,7 +120,7 @@ class Output:
             if source.file is not None:
                 value = self._from_file(name, source, folder, cwd)
             else:
-                value = self._found[False].get(name, self._found[True].get(name, MISSING))
+                value = self._matches[False].get(name, self._matches[True].get(name, MISSING))
             if value is MISSING:
                 raise ValueError(f"{source.key} is missing: {self._where(name, source)}")
             results[name] = value if isinstance(value, Printed) else Printed(value)
@@ -137,7 +137,7 @@ class Output:
         file = folder / (filename := filled(str(source.file), self._values))
         info = _stat(file)
         if info is None:
-            where = _elsewhere(filename, folder, cwd)
+            where = _other_location(filename, folder, cwd)
             raise ValueError(f"{source.key} is missing: the program has not written {filename} into its folder{where}")
         if not stat.S_ISREG(info.st_mode):
             raise ValueError(f"{source.key} is missing: {filename} is not a regular file")
@@ -154,7 +154,7 @@ class Output:
         except (OSError, RecursionError, ValueError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
             raise ValueError(f"{source.key} is missing: {filename} is not a JSON file ({reason})") from error
-        value = looked_up(content, source.key)
+        value = value_at(content, source.key)
         if value is MISSING:
             keys = list(map(str, content)) if isinstance(content, Mapping) else []
             has = f"; it has {', '.join(keys[:8])}" if keys else ""
@@ -180,7 +180,7 @@ def _version(info: os.stat_result | None) -> tuple[int, ...] | None:
     return None if info is None else (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
 
 
-def _elsewhere(name: str, folder: Path, cwd: Path | None) -> str:
+def _other_location(name: str, folder: Path, cwd: Path | None) -> str:
     """Say where a file of this name lies that was not written into the arm's folder."""
     if cwd is not None and cwd != folder and (cwd / name).exists():
         return (
@@ -201,7 +201,7 @@ def _parsed(text: bytes, key: str) -> Any:
         if not error.msg.startswith("Extra data"):
             raise
         rows = [_loads(line) for line in text.splitlines() if line.strip()]
-        return next((row for row in reversed(rows) if looked_up(row, key) is not MISSING), rows[-1])
+        return next((row for row in reversed(rows) if value_at(row, key) is not MISSING), rows[-1])
 
 
 def _loads(text: str | bytes) -> Any:
@@ -209,25 +209,25 @@ def _loads(text: str | bytes) -> Any:
     return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else float(digits))
 
 
-def looked_up(content: Any, key: str) -> Any:
+def value_at(content: Any, key: str) -> Any:
     """Return the value at a dotted key; MISSING when there is none. A key may itself have dots."""
     if isinstance(content, Mapping):
         if key in content:
             return content[key]
         for index in (index for index, character in enumerate(key) if character == "."):
             if key[:index] in content:
-                value = looked_up(content[key[:index]], key[index + 1 :])
+                value = value_at(content[key[:index]], key[index + 1 :])
                 if value is not MISSING:
                     return value
         return MISSING
     if isinstance(content, Sequence) and not isinstance(content, str):
         part, _, rest = key.partition(".")
         if part.lstrip("-").isdigit() and len(part) < 10 and -len(content) <= int(part) < len(content):
-            return looked_up(content[int(part)], rest) if rest else content[int(part)]
+            return value_at(content[int(part)], rest) if rest else content[int(part)]
     return MISSING
 
 
-def last_words(log: bytes) -> str:
+def last_lines(log: bytes) -> str:
     """Return the last lines of a log in one line, short enough for a table."""
     lines = [line.strip() for line in plain_lines(log[-8192:].decode(errors="replace")) if line.strip()]
     return " | ".join(lines[-LAST_LINES:])[-MAX_MESSAGE:]
@@ -235,7 +235,7 @@ def last_words(log: bytes) -> str:
 
 def missing_file(log: str, folder: Path) -> str:
     """The relative path that a program did not find where it ran, but which lies in `folder`; empty for none."""
-    for match in _NOT_FOUND.finditer(log[-8192:]):
+    for match in _MISSING_METRIC.finditer(log[-8192:]):
         path = match["quoted"] or match["plain"]
         try:
             if not os.path.isabs(path) and (folder / path).exists():

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 GRACE_SECONDS = 5.0  # between asking a program to end and ending it
-LOOK_SECONDS = 0.5  # how often a program that prints nothing is looked at
+POLL_SECONDS = 0.5  # how often a program that prints nothing is looked at
 MAX_DRAIN_SECONDS = 2.0  # for the output that a program has left in its pipes when it ended
 MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
 PR_SET_CHILD_SUBREAPER = 36
@@ -69,7 +69,7 @@ for _ in range(50):
 def _mark(owner: int) -> str:
     """Starts the reaper of this process, whose id is `owner`; returns the mark that its programs bear."""
     mark = uuid.uuid4().hex
-    read, _held = os.pipe()  # open until this process ends, however it ends
+    read, _write_end = os.pipe()  # open until this process ends, however it ends
     try:
         # It forks at once and lets its first half end, so it is nobody's child and outlives what ends our children.
         arguments = [sys.executable, "-I", "-S", "-c", _REAPER, f"{MARK}={mark}"]
@@ -80,7 +80,7 @@ def _mark(owner: int) -> str:
 
 
 def run_program(
-    words: Sequence[str],
+    argv: Sequence[str],
     *,
     cwd: Path,
     env: Mapping[str, str],
@@ -101,7 +101,7 @@ def run_program(
     mark, owner_mark = uuid.uuid4().hex, _mark(os.getpid())  # its reaper starts before this process adopts orphans
     before = _adopt_orphans()
     process = subprocess.Popen(
-        words,
+        argv,
         cwd=cwd,
         env={**env, MARK: owner_mark, PROGRAM_MARK: mark},
         stdin=subprocess.DEVNULL,
@@ -135,21 +135,21 @@ def _read(
 ) -> None:
     """Read the output to its end, or to the program's. Of what is there at once, errors are logged last."""
     unfinished = dict.fromkeys(readers, b"")  # by open pipe: its line that has not ended yet
-    last_look, drained = time.monotonic(), float("inf")
+    last_poll, drained = time.monotonic(), float("inf")
     with selectors.DefaultSelector() as selector:
         for pipe in unfinished:
             selector.register(pipe, selectors.EVENT_READ)
         while unfinished and time.monotonic() < drained:
             _check(deadline)
-            ended = drained < float("inf")
-            ready = [key.fileobj for key, _ in selector.select(0.0 if ended else LOOK_SECONDS)]
-            if not ready and ended:
+            is_drained = drained < float("inf")
+            ready = [key.fileobj for key, _ in selector.select(0.0 if is_drained else POLL_SECONDS)]
+            if not ready and is_drained:
                 break
-            if not ended and (not ready or time.monotonic() - last_look >= LOOK_SECONDS):
-                last_look = time.monotonic()
-                if _has_ended(process):  # what it left behind may hold the pipes, and print for ever
+            if not is_drained and (not ready or time.monotonic() - last_poll >= POLL_SECONDS):
+                last_poll = time.monotonic()
+                if _has_exited(process):  # what it left behind may hold the pipes, and print for ever
                     _kill_group(process)
-                    drained = last_look + MAX_DRAIN_SECONDS
+                    drained = last_poll + MAX_DRAIN_SECONDS
             for pipe in [pipe for pipe in readers if pipe in ready]:
                 chunk = os.read(pipe.fileno(), 1 << 16)
                 log.write(chunk)
@@ -179,12 +179,12 @@ def _wait(process: subprocess.Popen[bytes], deadline: float | None) -> None:
     if deadline is None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return
-    while not _has_ended(process):
+    while not _has_exited(process):
         _check(deadline)
         time.sleep(0.02)
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+def _has_exited(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
@@ -198,7 +198,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     patience = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < patience and not _has_ended(process):
+    while time.monotonic() < patience and not _has_exited(process):
         time.sleep(0.02)
 
 

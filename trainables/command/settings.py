@@ -29,7 +29,7 @@ class Source(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_group(cls, tree: Any) -> Any:
+    def _check_group(cls, tree: Any) -> Any:
         """Name the key after the only group, or the only {number} a group after the key."""
         if not isinstance(tree, Mapping) or not isinstance(tree.get("pattern"), str):
             return tree
@@ -42,7 +42,7 @@ class Source(Strict):
         return tree
 
     @model_validator(mode="after")
-    def _one_source(self) -> Source:
+    def _check_source(self) -> Source:
         if not self.key:
             raise ValueError(
                 "key is missing: it names the number; of a pattern it is the group that holds it, as in "
@@ -109,7 +109,7 @@ class Command(Declared):
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Every text that may hold placeholders, with the key it stands under."""
-        yield from ((f"command.run[{index}]", word) for index, word in enumerate(self.run))
+        yield from ((f"command.run[{index}]", argument) for index, argument in enumerate(self.run))
         yield from ((f"command.env.{name}", value) for name, value in self.env.items())
         if isinstance(self.progress.steps, str):
             yield "command.progress.steps", self.progress.steps
@@ -130,12 +130,12 @@ class _Spec(Strict):
     def _placeholders_that_fit(self) -> _Spec:
         command: Command = self.command  # type: ignore[attr-defined]
         names = flat(self.settings)  # type: ignore[attr-defined]
-        own = {name: message for name, message in BUILT_IN.items() if name != "config" or command.config}
+        built_in = {name: message for name, message in BUILT_IN.items() if name != "config" or command.config}
         used: set[str] = set()
         for where, text in command.texts():
             for name in _placeholders_at(where, text):
-                if name not in names and name not in own:
-                    raise ValueError(_unknown(where, name, [*names, *own], command))
+                if name not in names and name not in built_in:
+                    raise ValueError(_unknown(where, name, [*names, *built_in], command))
                 used.add(name)
         unused = [name for name in names if name not in used]
         if unused and command.config is None:
@@ -199,13 +199,13 @@ def _type(value: Any, where: str) -> Any:
     )
 
 
-def _of_kind(kind: Any, name: str, own: Any) -> Callable[[Any], Any]:
+def _of_kind(kind: Any, name: str, built_in: Any) -> Callable[[Any], Any]:
     """A check that a value is of the kind that the setting has in the space."""
 
     def check(value: Any) -> Any:
-        if value is None or (isinstance(value, kind) and isinstance(value, bool) == isinstance(own, bool)):
+        if value is None or (isinstance(value, kind) and isinstance(value, bool) == isinstance(built_in, bool)):
             return value
-        written = json.dumps(own) if not isinstance(own, list | tuple) else list(own)
+        written = json.dumps(built_in) if not isinstance(built_in, list | tuple) else list(built_in)
         raise ValueError(
             f"must be {name} or null like the space's own {written} (change that, or write all values as texts)"
         )

@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
-from branchwise.trainables.command.output import Output, last_words, missing_file
+from branchwise.trainables.command.output import Output, last_lines, missing_file
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
-from branchwise.trainables.command.words import filled, filled_words, placeholders
+from branchwise.trainables.command.words import filled, filled_arguments, placeholders
 from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
 from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
@@ -28,7 +28,7 @@ from branchwise.trainables.runtime.artifacts import keep_artifacts
 SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb", ".js", ".lua", ".m")  # what interpreters run
 MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
 # What fails in the same way when it is tried again: a missing module or file, and wrong arguments.
-_FAILS_AGAIN = re.compile(
+_PERMANENT_FAILURE = re.compile(
     "ModuleNotFoundError|ImportError|FileNotFoundError|SyntaxError|IndentationError|NameError|unrecognized arguments|"
     "arguments are required|invalid choice|error: argument|No such option|can't open file|command not found"
 )
@@ -66,10 +66,10 @@ class CommandTrainable:
             **flat(spec.settings),
             **{name: f"{{{name}}}" for name in ("seed", "folder", "checkpoints", "config")},
         }
-        words = filled_words(command.run, values)
+        argv = filled_arguments(command.run, values)
         rows = [
-            ("command", " ".join(words)),
-            ("program", self._program(words, self._cwd(command, self._folder), os.environ) or "not found"),
+            ("command", " ".join(argv)),
+            ("program", self._program(argv, self._cwd(command, self._folder), os.environ) or "not found"),
             ("metric", command.described(command.metric.key)),
         ]
         if command.config is None and not any("seed" in placeholders(text) for _, text in command.texts()):
@@ -88,7 +88,7 @@ class CommandTrainable:
         cwd = self._cwd(command, self._folder)
         if not cwd.is_dir():
             raise FileNotFoundError(f"command.cwd: there is no folder {cwd}")
-        self._words(command, values, cwd, os.environ)
+        self._argv(command, values, cwd, os.environ)
         self._check_script(command, cwd)
 
     def estimate_cohort(self, specs: Sequence[Any], threads: int) -> float:
@@ -124,9 +124,9 @@ class CommandTrainable:
         except Stopped:
             reporter.finish_stopped()
         except (TypeError, ValueError) as error:  # of the metrics
-            reporter.fail(f"{error}{_said(log)}")
+            reporter.fail(f"{error}{_last_output(log)}")
         except ProgramFailedError as error:
-            if not _FAILS_AGAIN.search(str(error)):
+            if not _PERMANENT_FAILURE.search(str(error)):
                 raise
             reporter.fail(str(error))
         else:
@@ -156,12 +156,12 @@ class CommandTrainable:
 
         cwd = self._cwd(command, folder)
         env = _environment(command, values)
-        words = self._words(command, values, cwd, env)
+        argv = self._argv(command, values, cwd, env)
         with BoundedLog(log) as stream:
-            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {words}\n".encode())
+            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {argv}\n".encode())
             try:
                 code = run_program(
-                    words,
+                    argv,
                     cwd=cwd,
                     env=env,
                     log=stream,
@@ -170,12 +170,14 @@ class CommandTrainable:
                     time_limit=command.time_limit,
                 )
             except TimeoutError as error:
-                raise ProgramFailedError(f"time limit of {command.time_limit:g} s reached{_said(log)}") from error
+                raise ProgramFailedError(
+                    f"time limit of {command.time_limit:g} s reached{_last_output(log)}"
+                ) from error
             except SlowPatternError as error:
                 raise ValueError(f"{command.metric.key} is missing: {error}") from error
         if code:
-            ended = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-            raise ProgramFailedError(f"{ended}{_said(log)}{self._relative(command, log)}")
+            exit_text = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+            raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative(command, log)}")
 
     def _relative(self, command: Command, log: Path) -> str:
         """Say so where the program looked in its own empty folder for a file that lies beside the space."""
@@ -187,30 +189,30 @@ class CommandTrainable:
             "have it write its files into {folder}"
         )
 
-    def _cwd(self, command: Command, own: Path) -> Path:
-        return own if command.cwd is None else (self._folder / command.cwd).resolve()
+    def _cwd(self, command: Command, arm_folder: Path) -> Path:
+        return arm_folder if command.cwd is None else (self._folder / command.cwd).resolve()
 
-    def _words(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
+    def _argv(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
         """The words to run: the program by its full path, and a word that is a file beside the space by its own.
 
         Raises FileNotFoundError.
         """
-        words = filled_words(command.run, values)
+        argv = filled_arguments(command.run, values)
         if command.cwd is None:
-            words = [_with_full_path(word, self._folder) for word in words]
-        result = self._program(words, cwd, env)
+            argv = [_with_full_path(argument, self._folder) for argument in argv]
+        result = self._program(argv, cwd, env)
         if result is None:
-            program = words[0] if words else ""
+            program = argv[0] if argv else ""
             raise FileNotFoundError(
                 f"command.run: no program {program!r} in {self._folder}, nor on the PATH of {os.uname().nodename}"
             )
-        return [result, *words[1:]]
+        return [result, *argv[1:]]
 
-    def _program(self, words: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str | None:
+    def _program(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str | None:
         """The full path of the program; None when there is none."""
-        program = words[0] if words else ""
+        program = argv[0] if argv else ""
         match = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
-        return match or shutil.which(program, path=_with_own_programs(env.get("PATH")))
+        return match or shutil.which(program, path=_with_environment_programs(env.get("PATH")))
 
     def _check_script(self, command: Command, cwd: Path) -> None:
         """Raises FileNotFoundError for a script that the program is to run and that is not there."""
@@ -277,16 +279,19 @@ def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != actual]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     env |= {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
-    env |= {"PYTHONUNBUFFERED": "1", "PATH": _with_own_programs(env.get("PATH"))}  # lines must come as they are printed
+    env |= {
+        "PYTHONUNBUFFERED": "1",
+        "PATH": _with_environment_programs(env.get("PATH")),
+    }  # lines must come as they are printed
     return env | {name: filled(text, values) for name, text in command.env.items()}
 
 
-def _with_own_programs(path: str | None) -> str:
+def _with_environment_programs(path: str | None) -> str:
     """The PATH with the programs beside this Python: first in a virtual environment while none is active, else last."""
-    own = str(Path(sys.executable).parent)
+    arm_folder = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
     first = sys.prefix != sys.base_prefix and not active and not _of_a_tool(sys.prefix)
-    return os.pathsep.join([own, path or ""] if first else [path or "", own])
+    return os.pathsep.join([arm_folder, path or ""] if first else [path or "", arm_folder])
 
 
 def _of_a_tool(prefix: str) -> bool:
@@ -326,8 +331,8 @@ def _tail(log: Path) -> str:
         return stream.read().decode(errors="replace")
 
 
-def _said(log: Path) -> str:
+def _last_output(log: Path) -> str:
     """The last lines of the output since the attempt began, as the end of a sentence."""
     text = f"\n{_tail(log)}".rpartition("\n--- ")[2].partition("\n")[2]
-    words = last_words(text.encode())
-    return f"; it said: {words}" if words else ""
+    argv = last_lines(text.encode())
+    return f"; it said: {argv}" if argv else ""

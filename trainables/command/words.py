@@ -23,24 +23,24 @@ def placeholders(text: str) -> list[str]:
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
     """`text` with each placeholder replaced by its value."""
-    return "".join(literal + ("" if name is None else shown(values[name])) for literal, name in _parts(text))
+    return "".join(literal + ("" if name is None else as_argument(values[name])) for literal, name in _parts(text))
 
 
-def filled_words(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
+def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
     """The words of a command. A placeholder that is a whole word and stands for a list gives a word for each item; a
     word that comes to nothing is left out."""
-    words: list[str] = []
+    arguments: list[str] = []
     for text in texts:
         parts = list(_parts(text))
-        alone = values[parts[0][1]] if len(parts) == 1 and parts[0][0] == "" and parts[0][1] is not None else None
-        if isinstance(alone, list | tuple):
-            words += map(shown, alone)
+        single = values[parts[0][1]] if len(parts) == 1 and parts[0][0] == "" and parts[0][1] is not None else None
+        if isinstance(single, list | tuple):
+            arguments += map(as_argument, single)
         else:
-            words.append(filled(text, values))
-    return [word for word in words if word]
+            arguments.append(filled(text, values))
+    return [argument for argument in arguments if argument]
 
 
-def shown(value: Any) -> str:
+def as_argument(value: Any) -> str:
     """A value as a word: as YAML and Hydra write it."""
     if isinstance(value, str):
         return value

@@ -30,7 +30,7 @@ _searched: list[str] = []  # folders of spaces, where modules are looked for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
 
 
-def _nothing(spec: Any) -> None:
+def _return_none(spec: Any) -> None:
     """Neither a teacher nor files that must be there."""
 
 
@@ -54,9 +54,9 @@ DEFAULTS: dict[str, Any] = {
     "WORKERS": True,
     "describe": _no_rows,
     "cohort_key": _all_but_components,
-    "check_inputs": _nothing,
-    "data_sha256": _nothing,
-    "check_code": _nothing,
+    "check_inputs": _return_none,
+    "data_sha256": _return_none,
+    "check_code": _return_none,
     "estimate_cohort": _unknown,
     "measured_at": _no_rows,
     "block_patch": lambda spec, seed: {},
@@ -65,11 +65,11 @@ DEFAULTS: dict[str, Any] = {
     "teacher_cost": lambda spec, on, workers, trained: None,
     "describe_models": _no_rows,
     "measure_rates": lambda spec, device, threads, seconds: (),
-    "teacher_key": _nothing,
+    "teacher_key": _return_none,
     "teacher_workers": lambda spec: 1,
     "MEASURED": (),
     "MEASURED_ALONE": {},
-    "features_key": _nothing,
+    "features_key": _return_none,
     "missing_files": _no_rows,
 }
 
@@ -179,7 +179,7 @@ def check_exists(name: str, folder: str) -> None:
         AttributeError: The module's source has no such function.
     """
     module, _, function = name.partition(":")
-    here = resolve_folder(folder)
+    root = resolve_folder(folder)
     spec = None
     for path in accumulate(module.split("."), "{}.{}".format):
         if path in sys.modules:  # also os.path, which lies in no package
@@ -187,12 +187,12 @@ def check_exists(name: str, folder: str) -> None:
             if spec is None:
                 return
         elif spec is None:  # the first part: finders of editable installs know it, too
-            spec = importlib.util.find_spec(path) or PathFinder.find_spec(path, [str(here)] if here else [])
+            spec = importlib.util.find_spec(path) or PathFinder.find_spec(path, [str(root)] if root else [])
         else:
             spec = PathFinder.find_spec(path, list(spec.submodule_search_locations or ()))
         if spec is None:
             raise ModuleNotFoundError(
-                f"there is no module {path!r} in {here or 'the current folder'}, PYTHONPATH or the installed packages"
+                f"there is no module {path!r} in {root or 'the current folder'}, PYTHONPATH or the installed packages"
             )
     if function and spec is not None and spec.origin and not may_define(Path(spec.origin), function):
         raise AttributeError(f"{spec.origin} has no function {function!r}")

@@ -13,7 +13,6 @@ from branchwise.trainables.runtime.ray_worker import (
     Job,
     cohort_of,
     evaluate_teacher,
-    place_of_worker,
     record_of,
     refuse_changed,
     report_to_train,
@@ -21,6 +20,7 @@ from branchwise.trainables.runtime.ray_worker import (
     train_on_workers,
     wait_for_all,
     worker_context,
+    worker_placement,
 )
 from branchwise.trainables.runtime.run_folder import Measurements
 
@@ -33,7 +33,7 @@ def features_loop(config: dict[str, Any]) -> None:
     trainable, spec = job.module(), job.base_spec()
     nets, key = job.feature_nets(), str(config["key"])
     refuse_changed(key, trainable.features_key(spec))
-    rank, world_size, device = place_of_worker()
+    rank, world_size, device = worker_placement()
     worker: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
     cohort = Cohort(name=FEATURES, arms=())
     with worker_context(cohort, job, nets.unfinished(key), publish=None, needs_features=False, **worker) as context:
@@ -46,7 +46,7 @@ def features_loop(config: dict[str, Any]) -> None:
     report_to_train({"trained": 1.0})
 
 
-def measure_trial(found: Mapping[str, Any], job: Job) -> None:
+def measure_trial(config: Mapping[str, Any], job: Job) -> None:
     """Measures what one Tune trial asks for and has no result yet: `found` is a `plain` cohort.
 
     Its arms are finished ones under the settings that they are measured with; one called TEACHER stands for the
@@ -54,26 +54,28 @@ def measure_trial(found: Mapping[str, Any], job: Job) -> None:
     """
     if job.workers:
         work = Measurements(job.run_folder()).work()
-        train_on_workers(_measure_loop, {"cohort": dict(found), "job": job}, job, work, found["name"])
+        train_on_workers(_measure_loop, {"cohort": dict(config), "job": job}, job, work, config["name"])
     else:
         device = "cuda:0" if job.gpus else "cpu"
-        _measure_here(cohort_of(found, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
+        _measure_in_process(cohort_of(config, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
 
 
 def _measure_loop(config: dict[str, Any]) -> None:
-    rank, world_size, device = place_of_worker()
+    rank, world_size, device = worker_placement()
     cohort = cohort_of(config["cohort"], config["job"])
-    _measure_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    _measure_in_process(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
     report_to_train({"arms": len(cohort.arms)})
 
 
-def _measure_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
+def _measure_in_process(
+    cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **location: Any
+) -> None:
     trainable = job.module()
     measurements = Measurements(job.run_folder())
     work = measurements.work()
     with ExitStack() as stack:
         shared = stack.enter_context(
-            worker_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **place)
+            worker_context(cohort, job, work, publish=publish, rank=rank, needs_features=False, **location)
         )
         for number, arm in enumerate(cohort.arms):
             key = trainable.evaluation_key(arm.spec)

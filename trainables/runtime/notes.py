@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from branchwise.trainables.runtime.run_folder import RunFolder
 
-OURS = "branchwise"  # the root of our loggers
+ROOT_LOGGER = "branchwise"  # the root of our loggers
 
 
 @contextmanager
 def capture_warnings(run: RunFolder, name: str) -> Iterator[None]:
     """Within it, a line for each warning stands in `logs/<name>-notes.txt` of the run."""
     handler = _Notes(run, f"{name}-notes")
-    logger = logging.getLogger(OURS)
+    logger = logging.getLogger(ROOT_LOGGER)
     logger.addHandler(handler)
     try:
         yield

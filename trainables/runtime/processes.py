@@ -16,7 +16,7 @@ PREFIX = "branchwise"  # of scratch folders: <prefix>-<place>-<pid>-<born>-<rand
 
 
 @cache
-def place() -> str:
+def host_id() -> str:
     """Where process numbers mean what they mean here: this machine since its start, and its container."""
     parts = [platform.node()]
     for source in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
@@ -27,7 +27,7 @@ def place() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def born(pid: int) -> str:
+def process_start(pid: int) -> str:
     """When the process of this number was started, in the machine's own count; empty when none lives, or none tells."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -40,8 +40,8 @@ def born(pid: int) -> str:
 def scratch_folder() -> Iterator[Path]:
     """An empty folder in TMPDIR, removed afterwards; first those are removed whose processes were killed."""
     _remove_abandoned()
-    own_prefix = f"{PREFIX}-{place()}-{os.getpid()}-{born(os.getpid())}-"
-    folder = Path(tempfile.mkdtemp(prefix=own_prefix))
+    process_prefix = f"{PREFIX}-{host_id()}-{os.getpid()}-{process_start(os.getpid())}-"
+    folder = Path(tempfile.mkdtemp(prefix=process_prefix))
     try:
         yield folder
     finally:
@@ -49,7 +49,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _remove_abandoned() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-{place()}-*-*-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-{host_id()}-*-*-*"):
         pid, when = folder.name.split("-")[2:4]
-        if pid.isdigit() and when and born(int(pid)) != when:
+        if pid.isdigit() and when and process_start(int(pid)) != when:
             shutil.rmtree(folder, ignore_errors=True)

@@ -92,30 +92,30 @@ def plain(cohort: Cohort) -> dict[str, Any]:
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
-def cohort_of(found: Mapping[str, Any], job: Job) -> Cohort:
+def cohort_of(config: Mapping[str, Any], job: Job) -> Cohort:
     """The cohort that `plain` described."""
     base = job.base_spec()
-    arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in found["arms"])
-    return Cohort(name=found["name"], out_of=found["out_of"], arms=tuple(arms))
+    arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in config["arms"])
+    return Cohort(name=config["name"], out_of=config["out_of"], arms=tuple(arms))
 
 
 def _rest(arm: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arm.items() if key != "arm"}
 
 
-def run_trial(found: Mapping[str, Any], job: Job) -> None:
+def run_trial(config: Mapping[str, Any], job: Job) -> None:
     """Trains the arms of one Tune trial that have no result yet: `found` is a `plain` cohort."""
     run = job.run_folder()
-    missing = [arm for arm in found["arms"] if not run.has_record(arm["arm"])]
+    missing = [arm for arm in config["arms"] if not run.has_record(arm["arm"])]
     if not missing:
         return
-    cohort = {**found, "arms": missing}
+    cohort = {**config, "arms": missing}
     if job.workers:
-        train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, found["name"])
+        train_on_workers(_cohort_loop, {"cohort": cohort, "job": job}, job, run, config["name"])
     else:
         # Ray shows an actor the GPU it reserved for it, and no other.
         device = "cuda:0" if job.gpus else "cpu"
-        run_cohort_here(cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
+        run_cohort_in_process(cohort_of(cohort, job), job, rank=0, world_size=1, device=device, publish=report_to_tune)
 
 
 def train_on_workers(
@@ -152,9 +152,11 @@ def teacher_loop(config: dict[str, Any]) -> None:
     job: Job = config["job"]
     key: str = config["key"]
     trainable, spec, teachers = job.module(), job.base_spec(), job.teachers()
-    rank, world_size, device = place_of_worker()
-    place: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
-    with worker_context(Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **place) as context:
+    rank, world_size, device = worker_placement()
+    placement: dict[str, Any] = {"rank": rank, "world_size": world_size, "device": device}
+    with worker_context(
+        Cohort(name=TEACHER, arms=()), job, teachers.unfinished(key), publish=None, **placement
+    ) as context:
         refuse_changed(key, trainable.teacher_key(spec))
         if not teachers.trained(key):
             out = context.scratch / "teacher"
@@ -176,22 +178,24 @@ def evaluate_teacher(trainable: Trainable, spec: Any, folder: Path, context: Con
     return trainable.evaluate_teacher(spec, folder, replace(context, evaluation_files=files)), files
 
 
-def refuse_changed(planned: str, found: str | None) -> None:
+def refuse_changed(planned: str, config: str | None) -> None:
     """Raises ValueError when the settings and data have another address on this worker than they had in the plan."""
-    if found != planned:
+    if config != planned:
         raise ValueError("the data were changed after the run was planned, or are others on this machine")
 
 
 def _cohort_loop(config: dict[str, Any]) -> None:
-    rank, world_size, device = place_of_worker()
+    rank, world_size, device = worker_placement()
     cohort = cohort_of(config["cohort"], config["job"])
-    run_cohort_here(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
+    run_cohort_in_process(cohort, config["job"], rank=rank, world_size=world_size, device=device, publish=None)
     report_to_train({"arms": len(cohort.arms)})
 
 
-def run_cohort_here(cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **place: Any) -> None:
+def run_cohort_in_process(
+    cohort: Cohort, job: Job, *, publish: Callable[..., None] | None, rank: int, **placement: Any
+) -> None:
     run = job.run_folder()
-    provided = worker_context(cohort, job, run, publish=publish, rank=rank, **place)
+    provided = worker_context(cohort, job, run, publish=publish, rank=rank, **placement)
     with capture_warnings(run, f"{cohort.name}-{rank}" if rank else cohort.name), provided as context:
         job.module().run_cohort(cohort.arms, context)
     if rank == 0:
@@ -214,7 +218,7 @@ def worker_context(
 
     `needs_features`: whether something is measured, for which a feature net may have to be there.
     """
-    begun, last_report = time.time(), 0.0
+    has_started, last_report = time.time(), 0.0
     clock = time.monotonic()  # durations: the time of day may be set meanwhile
     first: Mapping[str, Any] = {}  # the first report of the phase
     name = cohort.name
@@ -228,7 +232,7 @@ def worker_context(
                 first = {**progress, "clock": last_report}
             steps, seconds = progress["step"] - first["step"], last_report - first["clock"]
             rate = {"steps_per_second": steps / seconds} if steps and seconds else {}
-            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": begun, "time": time.time()})
+            run.write_progress(name, {**rate, **progress, "arms": arms, "begun": has_started, "time": time.time()})
             if publish:
                 publish(progress)
 
@@ -317,7 +321,7 @@ def _checkpoint(run: RunFolder, name: str) -> bytes | None:
         return None
 
 
-def place_of_worker() -> tuple[int, int, str]:
+def worker_placement() -> tuple[int, int, str]:
     """This Ray Train worker's rank, the number of workers, and its device."""
     import ray.train
     import ray.train.torch

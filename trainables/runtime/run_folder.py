@@ -44,7 +44,7 @@ from branchwise.trainables.runtime.storage import Storage
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
 JOURNAL = "study.journal"
 NOT_RUNS = (TEACHERS, FEATURES, LOGS)  # what else lies in a storage
-_NOT_BEGUN = {LOCK, LOGS, SPACE}  # all that a run holds before its plan is written
+_BEFORE_PLAN = {LOCK, LOGS, SPACE}  # all that a run holds before its plan is written
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class RunFolder:
 
     # What was asked for
 
-    def begun(self) -> bool:
+    def has_plan(self) -> bool:
         """Whether the run has a plan, without which it never began."""
         return self.files.exists(PLAN)
 
     def taken(self) -> bool:
         """Whether a run lies here, or a folder that is none of ours; one that never began may be begun again."""
-        return self.storage.exists(self.name) and not set(self.files.names("")) <= _NOT_BEGUN
+        return self.storage.exists(self.name) and not set(self.files.names("")) <= _BEFORE_PLAN
 
     def searching(self) -> bool:
         """Whether a search of the run has begun."""
@@ -117,7 +117,7 @@ class RunFolder:
         """The files that a run stands on, to be held against what lies there later."""
         return {name: self.files.read(name) for name in (SPACE, PLAN)}
 
-    def altered(self, originals: Mapping[str, bytes]) -> list[str]:
+    def modified(self, originals: Mapping[str, bytes]) -> list[str]:
         """The paths of those that are missing or not what they were. Raises OSError when the storage fails."""
         return [self.path(name) for name, content in originals.items() if self._or_none(name) != content]
 
@@ -138,7 +138,7 @@ class RunFolder:
 
     def read_manifest(self) -> Any:
         """Empty when there is none that can be read."""
-        return _or_nothing(self.files, MANIFEST, schemas.Manifest)
+        return _or_none(self.files, MANIFEST, schemas.Manifest)
 
     # Arms
 
@@ -368,7 +368,7 @@ class Teachers(ContentAddressed):
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
         location = f"{key}/evaluations/{settings}"
-        stored = dict(_or_nothing(self.files, f"{location}.json", schemas.Evaluation))
+        stored = dict(_or_none(self.files, f"{location}.json", schemas.Evaluation))
         if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
             return None
         return stored or None
@@ -397,12 +397,12 @@ class FeatureNets(ContentAddressed):
 def runs(storage: Storage) -> list[RunFolder]:
     """The runs of a storage that have begun, by name; folders that this user cannot read count as runs."""
     folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
-    return [folder for folder in folders if _perhaps_begun(folder)]
+    return [folder for folder in folders if _may_have_plan(folder)]
 
 
-def _perhaps_begun(folder: RunFolder) -> bool:
+def _may_have_plan(folder: RunFolder) -> bool:
     try:
-        return folder.begun()
+        return folder.has_plan()
     except PermissionError:
         return True
 
@@ -412,7 +412,7 @@ def _checked(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
     return schemas.check(schema, files.read_json(name), files.path(name))
 
 
-def _or_nothing(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
+def _or_none(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
     try:
         return _checked(files, name, schema)
     except (FileNotFoundError, DamagedError):

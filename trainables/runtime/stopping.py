@@ -28,8 +28,8 @@ class Stopping:
         """
         if self.rule == "median":
             return len(others) < MIN_MEDIAN or value <= median(others)
-        seen = sorted([*others, value])
-        return len(seen) < self.reduction or value <= seen[len(seen) // self.reduction - 1]
+        ranked = sorted([*others, value])
+        return len(ranked) < self.reduction or value <= ranked[len(ranked) // self.reduction - 1]
 
 
 def keep(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:

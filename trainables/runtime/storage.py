@@ -36,10 +36,10 @@ _LIKE_A_URI = re.compile(rf"(?:{'|'.join(SCHEMES)}):|[A-Za-z][A-Za-z0-9+.-]*:/|[
 _SEAL = b"branchwise-sealed-1 "  # then 64 hexadecimal digits and a line feed, then the content
 
 
-def storage_at(place: str | Path) -> Storage:
+def storage_at(location: str | Path) -> Storage:
     """The storage at a path, made absolute, or at a URI. Raises OSError and ValueError for one that cannot be used,
     without repeating it: it may hold credentials."""
-    text = str(place)
+    text = str(location)
     try:
         text.encode()
     except UnicodeEncodeError as error:

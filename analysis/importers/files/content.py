@@ -78,9 +78,9 @@ def _open(path: Path) -> io.BufferedIOBase:
         magic = file.read(8)
     if magic.startswith(b"PK\x03\x04"):
         return _only_member(path)
-    for start, opened in _COMPRESSED.items():
+    for start, prefix in _COMPRESSED.items():
         if magic.startswith(start):
-            return opened(path)
+            return prefix(path)
     return path.open("rb")
 
 

@@ -84,14 +84,14 @@ def _is_header(comment: bytes, following: bytes) -> bool:
 
 def _delimiter(sample: str) -> str:
     """The separator that splits the first lines into the same number of fields, the larger the better."""
-    best, most = ",", 1
+    best, widest = ",", 1
     for delimiter in _DELIMITERS:
         rows = list(islice(_rows(io.StringIO(sample, newline=""), delimiter), 21))
         rows = rows[:-1] if len(rows) > 2 and len(sample) >= _SAMPLE else rows  # the last one may be cut off
         width = len(rows[0])
-        alike = sum(len(row) == width or (len(row) == width + 1 and not row[-1].strip()) for row in rows)
-        if width > most and 2 * alike > len(rows):
-            best, most = delimiter, width
+        matching_rows = sum(len(row) == width or (len(row) == width + 1 and not row[-1].strip()) for row in rows)
+        if width > widest and 2 * matching_rows > len(rows):
+            best, widest = delimiter, width
     return best
 
 

@@ -31,7 +31,9 @@ def recognize_export(path: Path, runs: RunTable) -> RunTable:
         return _wandb_cells(path, runs)
     if {"Experiment", "rev", "typ"} <= names:
         runs = _without_dashes(_dvc_experiments(runs))
-    experiment = next((name for name in EXPERIMENTS if name in names and len(runs.words(name).words) > 1), None)
+    experiment = next(
+        (name for name in EXPERIMENTS if name in names and len(runs.categorical(name).categories) > 1), None
+    )
     run_id = next((name for name in RUN_IDS if name in names), None)
     parent = PARENT if PARENT in names and run_id == "run_id" else None
     return replace(runs, experiment=experiment, run_id=run_id, parent=parent)
@@ -95,14 +97,14 @@ def _wandb_cells(path: Path, runs: RunTable) -> RunTable:
 
 def _dvc_experiments(runs: RunTable) -> RunTable:
     """`dvc exp show --csv` without the workspace, and without the commits that experiments started from."""
-    kind, revision = runs.words("typ"), runs.words("rev")
-    is_workspace = np.array([word == "workspace" for word in revision.words])[revision.codes]
-    is_baseline = np.array([word == "baseline" for word in kind.words])[kind.codes]
-    left_out = is_baseline if (~is_baseline & ~is_workspace).any() else is_workspace
-    if not left_out.any():
+    kind, revision = runs.categorical("typ"), runs.categorical("rev")
+    is_workspace = np.array([text == "workspace" for text in revision.categories])[revision.codes]
+    is_baseline = np.array([text == "baseline" for text in kind.categories])[kind.codes]
+    excluded = is_baseline if (~is_baseline & ~is_workspace).any() else is_workspace
+    if not excluded.any():
         return runs
-    note = f"{count(int(left_out.sum()), 'row')} left out: DVC's workspace and baseline commits."
-    return replace(runs.filter(~left_out), notes=(*runs.notes, note))
+    note = f"{count(int(excluded.sum()), 'row')} left out: DVC's workspace and baseline commits."
+    return replace(runs.filter(~excluded), notes=(*runs.notes, note))
 
 
 def _without_dashes(runs: RunTable) -> RunTable:

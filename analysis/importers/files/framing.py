@@ -71,20 +71,20 @@ def _table() -> NDArray[np.uint32]:
 
 def _checksums(data: bytes, starts: NDArray[np.int64], length: int) -> NDArray[np.uint32]:
     """The masked CRC-32C of `length` bytes from each start."""
-    table, every = _table(), np.frombuffer(data, dtype=np.uint8)
+    table, all_bytes = _table(), np.frombuffer(data, dtype=np.uint8)
     crc = np.full(len(starts), 0xFFFFFFFF, dtype=np.uint32)
     for i in range(length):
-        crc = table[(crc ^ every[starts + i]) & 0xFF] ^ (crc >> np.uint32(8))
+        crc = table[(crc ^ all_bytes[starts + i]) & 0xFF] ^ (crc >> np.uint32(8))
     crc = crc ^ np.uint32(0xFFFFFFFF)
     return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
 
 
 def _stored(data: bytes, starts: NDArray[np.int64]) -> NDArray[np.uint32]:
     """The four bytes from each start as a number."""
-    every = np.frombuffer(data, dtype=np.uint8)
+    all_bytes = np.frombuffer(data, dtype=np.uint8)
     value = np.zeros(len(starts), dtype=np.uint32)
     for i in range(4):
-        value |= every[starts + i].astype(np.uint32) << np.uint32(8 * i)
+        value |= all_bytes[starts + i].astype(np.uint32) << np.uint32(8 * i)
     return value
 
 

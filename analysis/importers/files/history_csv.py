@@ -59,10 +59,10 @@ def _header(data: bytes) -> list[str]:
 
 def _numbers(column: Any) -> tuple[Any, Any] | None:
     """A column's numbers and where it has one; None where it holds text."""
-    words = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    logged = pc.not_equal(words, "").to_numpy()
+    texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    logged = pc.not_equal(texts, "").to_numpy()
     try:
-        numbers = pc.if_else(pc.equal(words, ""), None, words).cast(pa.float64())
+        numbers = pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
     except pa.ArrowInvalid:
         return None
     return numbers.to_numpy(), logged

@@ -31,8 +31,8 @@ def read(path: Path) -> RunTable:
     batches = []
     for runs in _batches(path, content.data):
         if any(map(_is_of_wandb, runs)):
-            every = [run for batch in _batches(path, content.data) for run in batch]
-            return wandb_table(every, content.notes)
+            all_runs = [run for batch in _batches(path, content.data) for run in batch]
+            return wandb_table(all_runs, content.notes)
         batches.append(from_records([_flat(run) for run in runs]))
     return recognize_export(path, joined(batches, notes=content.notes))
 

@@ -37,7 +37,7 @@ def choose_values(
     if not len(points.rows):
         raise RunFolderError(f"{source} holds no history of {value}; leave out --at {at}")
     ends = endings(runs, state_columns(runs, used, source))
-    finished = (ends.codes == ends.words.index("")) if "" in ends.words else np.zeros(len(runs), dtype=bool)
+    finished = (ends.codes == ends.categories.index("")) if "" in ends.categories else np.zeros(len(runs), dtype=bool)
     needed = finished & ~runs.is_empty(block)
     _refuse_without_history(runs, points, needed & ~runs.is_empty(value), at, value, source)
     if step is not None:
@@ -135,9 +135,10 @@ def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Ma
     pairs = np.unique(np.stack([points.steps[stored], points.rows[stored].astype(np.float64)]), axis=1)
     steps, number = np.unique(pairs[0], return_counts=True)
     shared = steps[number == len(counted)]
-    way = f"the last step that all have is {shared[-1]:.12g}" if len(shared) else "there is no step that all have"
+    step_text = f"the last step that all have is {shared[-1]:.12g}" if len(shared) else "there is no step that all have"
     raise RunFolderError(
-        f"{source}: {value} has no value at step {step:.12g} in {count(len(missing_files), 'run')}: {names}; {way}"
+        f"{source}: {value} has no value at step {step:.12g} in {count(len(missing_files), 'run')}: {names}; "
+        f"{step_text}"
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from branchwise.analysis.importers.run_table import Mask, Words, shorten
+from branchwise.analysis.importers.run_table import Categorical, Mask, shorten
 from branchwise.analysis.importers.text.spelling import MISSING
 
-NO_RESULT = ("none", "null", "na", "n/a", "-", "--", "!", *(word for word in MISSING if word != "nan"))
+NO_RESULT = ("none", "null", "na", "n/a", "-", "--", "!", *(text for text in MISSING if text != "nan"))
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(rf"[+-]?(?:\d+\.?\d*|\.\d+){_EXPONENT}|[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _POINT = re.compile(rf"[+-]?(?:[1-9]\d{{0,2}}(?:,\d{{3}})+(?:\.\d*)?|\d+\.?\d*|\.\d+){_EXPONENT}")  # 1,234.5
@@ -21,9 +21,9 @@ _COMMA = re.compile(rf"[+-]?(?:[1-9]\d{{0,2}}(?:\.\d{{3}})+(?:,\d*)?|\d+(?:,\d*)
 class NotANumberError(ValueError):
     """A word that cannot be read as a number in the format of its column; `word` is the one."""
 
-    def __init__(self, word: str, reason: str) -> None:
+    def __init__(self, text: str, reason: str) -> None:
         super().__init__(reason)
-        self.word = word
+        self.text = text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +36,27 @@ class Numbers:
     notes: tuple[str, ...] = ()
 
 
-def read_numbers(name: str, column: Words, decimal_comma: bool = False) -> Numbers:
+def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) -> Numbers:
     """Reads a column of results. Raises NotANumberError for a word that is none, or that could be either of two."""
     used = column.used
-    words = [_plain(word) for word in used]
-    known = [word for word in words if word.lower() not in NO_RESULT]
-    percent = bool(known) and all(word.endswith("%") for word in known)
-    if not percent and (mixed := next((i for i, word in enumerate(words) if word.endswith("%")), None)) is not None:
+    texts = [_plain(text) for text in used]
+    results = [text for text in texts if text.lower() not in NO_RESULT]
+    percent = bool(results) and all(text.endswith("%") for text in results)
+    if not percent and (mixed := next((i for i, text in enumerate(texts) if text.endswith("%")), None)) is not None:
         raise NotANumberError(
             used[mixed], "some values have a per-cent sign and others have none; write all in one unit"
         )
-    bare = [word.removesuffix("%").rstrip() if percent else word for word in words]
+    bare = [text.removesuffix("%").rstrip() if percent else text for text in texts]
     read, notes = _format(name, used, [("" if w.lower() in NO_RESULT else w) for w in bare], decimal_comma)
-    by_word = dict(zip(used, read, strict=True))
-    table = np.array([by_word.get(word, np.nan) for word in column.words], dtype=np.float64)
-    nothing = np.array([_plain(word).lower() in NO_RESULT for word in column.words], dtype=bool)
-    return Numbers(values=table[column.codes], empty=nothing[column.codes], percent=percent, notes=notes)
+    by_text = dict(zip(used, read, strict=True))
+    table = np.array([by_text.get(text, np.nan) for text in column.categories], dtype=np.float64)
+    is_empty = np.array([_plain(text).lower() in NO_RESULT for text in column.categories], dtype=bool)
+    return Numbers(values=table[column.codes], empty=is_empty[column.codes], percent=percent, notes=notes)
 
 
-def plain_numbers(words: tuple[str, ...]) -> list[float]:
+def plain_numbers(texts: tuple[str, ...]) -> list[float]:
     """The words of a level as finite numbers, whichever format they share; empty unless each is one."""
-    column = Words(codes=np.arange(len(words)), words=words)
+    column = Categorical(codes=np.arange(len(texts)), categories=texts)
     try:
         numbers = read_numbers("", column)
     except NotANumberError:
@@ -64,31 +64,31 @@ def plain_numbers(words: tuple[str, ...]) -> list[float]:
     return numbers.values.tolist() if np.isfinite(numbers.values).all() else []
 
 
-def _plain(word: str) -> str:
+def _plain(text: str) -> str:
     """A word with the signs that typesetting puts into numbers replaced: minus signs, blanks that do not break."""
-    return word.replace("\u2212", "-").replace("\u00a0", "").replace("\u202f", "").replace("\u2009", "").strip()
+    return text.replace("\u2212", "-").replace("\u00a0", "").replace("\u202f", "").replace("\u2009", "").strip()
 
 
-def _format(name: str, used: tuple[str, ...], words: list[str], comma: bool) -> tuple[list[float], tuple[str, ...]]:
+def _format(name: str, used: tuple[str, ...], texts: list[str], comma: bool) -> tuple[list[float], tuple[str, ...]]:
     """The words as numbers in the one format that suits them all."""
-    strange = [i for i, word in enumerate(words) if word and not _PLAIN.fullmatch(word)]
+    strange = [i for i, text in enumerate(texts) if text and not _PLAIN.fullmatch(text)]
     if not strange:
-        return [float(word) if word else np.nan for word in words], ()
+        return [float(text) if text else np.nan for text in texts], ()
     special = re.compile(r"[+-]?(?:nan|inf|infinity)|", re.IGNORECASE)
-    plain = [word for word in words if not special.fullmatch(word)]
+    plain = [text for text in texts if not special.fullmatch(text)]
     with_point, with_comma = (all(map(item.fullmatch, plain)) for item in (_POINT, _COMMA))
     first = used[strange[0]]
     if with_point and with_comma and not comma:
         raise NotANumberError(first, "its comma could group thousands or begin decimals; write numbers with a point")
     if with_comma:
         note = f"{name}: commas are read as decimal points ({shorten(first, 30)})."
-        return [_value(word.replace(".", "").replace(",", ".")) for word in words], (note,) if name else ()
+        return [_value(text.replace(".", "").replace(",", ".")) for text in texts], (note,) if name else ()
     if with_point:
         note = f"{name}: commas are read as separators of thousands ({shorten(first, 30)})."
-        return [_value(word.replace(",", "")) for word in words], (note,) if name else ()
-    odd = next((i for i in strange if not _POINT.fullmatch(words[i]) and not _COMMA.fullmatch(words[i])), strange[0])
+        return [_value(text.replace(",", "")) for text in texts], (note,) if name else ()
+    odd = next((i for i in strange if not _POINT.fullmatch(texts[i]) and not _COMMA.fullmatch(texts[i])), strange[0])
     raise NotANumberError(used[odd], "it must be a number")
 
 
-def _value(word: str) -> float:
-    return float(word) if word else np.nan
+def _value(text: str) -> float:
+    return float(text) if text else np.nan

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from branchwise.analysis.importers.run_table import Mask, RunTable, Words, listed
+from branchwise.analysis.importers.run_table import Categorical, Mask, RunTable, listed
 from branchwise.analysis.records.damage import RunFolderError
 
 End = Literal["finished", "failed", "unfinished"]
 
-WORDS: dict[End, tuple[str, ...]] = {
+STATES: dict[End, tuple[str, ...]] = {
     "finished": (
         "finished", "complete", "completed", "terminated", "done", "success", "succeeded", "successful", "ok", "passed",
         "ended", "closed", "published", "exited", "job_state_succeeded",
@@ -29,15 +29,15 @@ WORDS: dict[End, tuple[str, ...]] = {
         "initialized", "active", "completing", "requeued",
     ),
 }  # fmt: skip
-_END = {word: end for end, words in WORDS.items() for word in words}
+_END = {text: end for end, texts in STATES.items() for text in texts}
 _COLUMN = re.compile(
     r"(?:(?:run|trial|job|task|experiment|exp|info|attributes|sys|meta)[ ._/])?(?:state|status)", re.IGNORECASE
 )
 
 
-def classify(word: str) -> End | None:
+def classify(text: str) -> End | None:
     """How a run ended by a tool's word for it; None for a word that is not known. No word says nothing bad."""
-    plain = re.sub(r"[\s-]+", "_", word.strip().lower()).rpartition(".")[2]
+    plain = re.sub(r"[\s-]+", "_", text.strip().lower()).rpartition(".")[2]
     return _END.get(plain, _END.get(plain.replace("_", ""))) if plain else "finished"
 
 
@@ -53,32 +53,32 @@ def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
     for name in runs.names:
         if name in used or not _COLUMN.fullmatch(name.strip()):
             continue
-        words = [word for word in runs.words(name).words if word]
-        unknown = [word for word in words if classify(word) is None]
-        if len(unknown) == len(words):
+        texts = [text for text in runs.categorical(name).categories if text]
+        unknown = [text for text in texts if classify(text) is None]
+        if len(unknown) == len(texts):
             continue
         if unknown:
             raise RunFolderError(
                 f"{source}: {name} has the unknown state {listed(unknown)}; states of finished runs are "
-                f"{', '.join(WORDS['finished'])}; rename the column if it is a setting"
+                f"{', '.join(STATES['finished'])}; rename the column if it is a setting"
             )
         columns.append(name)
     return columns
 
 
-def endings(runs: RunTable, columns: list[str]) -> Words:
+def endings(runs: RunTable, columns: list[str]) -> Categorical:
     """Of each run the tool's word for its end where it did not finish, else ""."""
-    ends = Words(codes=np.zeros(len(runs), dtype=np.int64), words=("",))
+    ends = Categorical(codes=np.zeros(len(runs), dtype=np.int64), categories=("",))
     for name in columns:
-        column = runs.words(name)
-        column = column.rename(["" if classify(word) == "finished" else word.lower() for word in column.words])
+        column = runs.categorical(name)
+        column = column.rename(["" if classify(text) == "finished" else text.lower() for text in column.categories])
         ends = _either(ends, column)
     return ends
 
 
-def _either(first: Words, second: Words) -> Words:
+def _either(first: Categorical, second: Categorical) -> Categorical:
     """The word of the first column, or of the second where that is empty."""
-    words = [*first.words, *second.words]
-    empty: Mask = np.array([not word for word in first.words])[first.codes]
-    codes = np.where(empty, second.codes + len(first.words), first.codes)
-    return Words(codes=codes, words=tuple(words)).rename(words)
+    texts = [*first.categories, *second.categories]
+    empty: Mask = np.array([not text for text in first.categories])[first.codes]
+    codes = np.where(empty, second.codes + len(first.categories), first.codes)
+    return Categorical(codes=codes, categories=tuple(texts)).rename(texts)

@@ -34,8 +34,8 @@ def read(path: Path) -> RunTable:
     for folder, _, files in walk(path):
         if HPARAMS not in files or (METRICS not in files and any(MARK in name for name in files)):
             continue
-        own: dict[str, Any] = read_yaml(folder / CONFIG) if CONFIG in files else {}
-        settings.append({**own, **read_yaml(folder / HPARAMS)})
+        logged_config: dict[str, Any] = read_yaml(folder / CONFIG) if CONFIG in files else {}
+        settings.append({**logged_config, **read_yaml(folder / HPARAMS)})
         facts.append({"run": relative(folder, path)})
         if METRICS in files and not read_history(folder / METRICS, len(facts) - 1, log):
             cut_off.append(facts[-1]["run"])

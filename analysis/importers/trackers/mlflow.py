@@ -20,7 +20,7 @@ from branchwise.analysis.records.damage import RunFolderError
 LARGEST = 1.7976931348623157e308  # how the database keeps infinity
 PARENT = "mlflow.parentRunId"
 STATES = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
-_OWN = ("run_id", "name", "experiment", "state", "parent")
+_FACTS = ("run_id", "name", "experiment", "state", "parent")
 
 
 def recognizes_database(path: Path) -> bool:
@@ -63,7 +63,7 @@ def _add(row: dict[str, Any], prefix: str, key: str, text: str) -> None:
 
 
 def _metric(key: str) -> str:
-    return f"metrics.{key}" if key in _OWN or key.startswith((SETTING, "tags.")) else key
+    return f"metrics.{key}" if key in _FACTS or key.startswith((SETTING, "tags.")) else key
 
 
 def _key(name: str) -> str:
@@ -177,21 +177,21 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 def _latest_of_file(file: Path) -> str:
     """The value at the largest step of a metric's file."""
     latest: tuple[tuple[float, float, float], str] | None = None
-    for order, word in _lines_of_file(file):
+    for order, text in _lines_of_file(file):
         if latest is None or order[:2] > latest[0][:2] or (order[:2] == latest[0][:2] and not order[2] < latest[0][2]):
-            latest = (order, word)
+            latest = (order, text)
     return latest[1] if latest else ""
 
 
 def _lines_of_file(file: Path) -> Iterator[tuple[tuple[float, float, float], str]]:
     """The step, time and value of each line, which are `time value step`, and the value as it is spelled."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        words = line.split()
-        if not words:
+        texts = line.split()
+        if not texts:
             continue
         try:
-            value = float(words[1])
-            yield (float(words[2]) if len(words) > 2 else 0.0, float(words[0]), value), words[1]
+            value = float(texts[1])
+            yield (float(texts[2]) if len(texts) > 2 else 0.0, float(texts[0]), value), texts[1]
         except (IndexError, ValueError):
             raise RunFolderError(f"{file}, line {number}: it must be `time value step`, not {line!r}") from None
 
@@ -224,7 +224,7 @@ def table_of_client(client: Any, experiment: str) -> RunTable:
 
 def _table(rows: list[dict[str, Any]], load: Callable[[str], Points]) -> RunTable:
     names = dict.fromkeys(name for row in rows for name in row)
-    metrics = [name for name in names if name not in _OWN and not name.startswith((SETTING, "tags."))]
+    metrics = [name for name in names if name not in _FACTS and not name.startswith((SETTING, "tags."))]
     return from_records(
         rows, kinds=dict.fromkeys(metrics, "metric"), state="state", run_id="run_id", parent="parent",
         experiment="experiment" if "experiment" in names else None, history=History(load=load),

@@ -43,14 +43,14 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (folder / name for name in names if name.endswith(".parquet") and _is_export(folder / name))
 
 
-def _whole_runs(path: Path) -> tuple[list[Path], int]:
+def _complete_runs(path: Path) -> tuple[list[Path], int]:
     """The files of the runs that were exported to the end, which is when their first part gets its name, and how many
     others there are. Raises RunFolderError for a part that cannot be read."""
     files = list(_files(path))
     if path.is_file():
         return files, 0
-    every = [file for folder in dict.fromkeys(file.parent for file in files) for file in sorted(folder.iterdir())]
-    parts = [file for file in every if _PART in file.name]
+    all_files = [file for folder in dict.fromkeys(file.parent for file in files) for file in sorted(folder.iterdir())]
+    parts = [file for file in all_files if _PART in file.name]
     for file in parts:
         if file.suffix == ".parquet" and file not in files:
             raise RunFolderError(f"{file} is damaged: it cannot be read as Parquet; export its run again")
@@ -78,7 +78,7 @@ def read(path: Path) -> RunTable:
         list[dict[str, Any]](),
         list[dict[str, Any]](),
     )
-    files, unfinished = _whole_runs(path)
+    files, unfinished = _complete_runs(path)
     for file in files:
         content = pq.ParquetFile(file, page_checksum_verification=True)
         refuse_huge(content.metadata, file)

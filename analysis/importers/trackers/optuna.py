@@ -43,7 +43,7 @@ def _copy(path: Path) -> Iterator[Path]:
         yield Path(shutil.copyfile(path, Path(folder) / "journal.log"))
 
 
-def _read(path: Path, opened: Any) -> RunTable:
+def _read(path: Path, connection: Any) -> RunTable:
     """The trials of every study. A single objective is the column `value`."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -51,7 +51,7 @@ def _read(path: Path, opened: Any) -> RunTable:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     try:
-        storage = optuna.storages.get_storage(opened() if callable(opened) else opened)
+        storage = optuna.storages.get_storage(connection() if callable(connection) else connection)
         names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
         return table_of_studies([optuna.load_study(study_name=name, storage=storage) for name in names])
     except (RuntimeError, SQLAlchemyError) as error:

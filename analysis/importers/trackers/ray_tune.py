@@ -16,7 +16,7 @@ from branchwise.analysis.records.damage import RunFolderError
 
 PARAMS, RESULTS = "params.json", "result.json"
 CUT_OFF = "interrupted"  # the last line of its results is not whole, so the last value is not known
-_OWN = ("experiment", "trial", "state")
+_FACTS = ("experiment", "trial", "state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def _table(path: Path, trials: list[Trial], history: History | None = None) -> R
     ends_are_reported = any(trial.result.get("done") is True for trial in trials)
     rows = [_row(path, trial, ends_are_reported) for trial in trials]
     names = dict.fromkeys(name for row in rows for name in row)
-    metrics = [name for name in names if name not in _OWN and not name.startswith(SETTING)]
+    metrics = [name for name in names if name not in _FACTS and not name.startswith(SETTING)]
     return from_records(
         rows,
         kinds=dict.fromkeys(metrics, "metric"),
@@ -110,7 +110,7 @@ def _results(file: Path) -> Iterator[Mapping[str, Any]]:
 def _row(path: Path, trial: Trial, ends_are_reported: bool) -> dict[str, Any]:
     experiment = trial.folder.parent.relative_to(path).as_posix()
     metrics = {
-        (f"metrics.{name}" if name in _OWN or name.startswith(SETTING) else name): value
+        (f"metrics.{name}" if name in _FACTS or name.startswith(SETTING) else name): value
         for name, value in _slashed(trial.result).items()
     }
     return {
@@ -150,12 +150,12 @@ def _trial_folders(path: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(path):
         folders.sort()
         current = Path(folder)
-        if PARAMS in files and (RESULTS in files or (current != path and _is_beside_trials(current))):
+        if PARAMS in files and (RESULTS in files or (current != path and _is_next_to_trials(current))):
             folders.clear()
             yield current
 
 
-def _is_beside_trials(folder: Path) -> bool:
+def _is_next_to_trials(folder: Path) -> bool:
     above = folder.parent
     return any(above.glob("experiment_state-*.json")) or any(above.glob(f"*/{RESULTS}"))
 

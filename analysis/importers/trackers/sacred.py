@@ -19,7 +19,7 @@ RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.js
 
 def folders(path: Path) -> Iterator[Path]:
     """The folders with a run and its config; none lies in another."""
-    return (folder for folder in _candidates(path) if _is_whole(folder / RUN))
+    return (folder for folder in _candidates(path) if _is_complete(folder / RUN))
 
 
 def _candidates(path: Path) -> Iterator[Path]:
@@ -27,7 +27,7 @@ def _candidates(path: Path) -> Iterator[Path]:
     for folder, names, files in walk(path):
         if RUN not in files or CONFIG not in files:
             continue
-        if not _is_whole(folder / RUN) or {"experiment", "status"} <= set(_mapping(folder / RUN)):
+        if not _is_complete(folder / RUN) or {"experiment", "status"} <= set(_mapping(folder / RUN)):
             names.clear()
             yield folder
 
@@ -50,8 +50,8 @@ def read(path: Path) -> RunTable:
         )
         settings.append(_plain(_mapping(folder / CONFIG)))
         results.append(_results(run.get("result"), _mapping(folder / INFO)))
-        is_whole = _log_metrics(log, row, folder / METRICS)
-        if not is_whole or not _is_whole(folder / CONFIG) or not _is_whole(folder / RUN):
+        is_complete = _log_metrics(log, row, folder / METRICS)
+        if not is_complete or not _is_complete(folder / CONFIG) or not _is_complete(folder / RUN):
             damaged.append(facts[-1]["run"])
             facts[-1]["state"] = "interrupted"
     notes: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def _mapping(file: Path) -> Mapping[str, Any]:
     return content if isinstance(content, Mapping) else {}
 
 
-def _is_whole(file: Path) -> bool:
+def _is_complete(file: Path) -> bool:
     return not file.is_file() or _content(file) is not None
 
 

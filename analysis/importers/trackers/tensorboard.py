@@ -91,14 +91,16 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
     settings = {folder: _settings(folder, events) for folder, events in result.items()}
     joined: dict[Path, Path] = {}
     for folder in result:
-        below = [other for other, own in settings.items() if other.parent == folder and own is not None]
+        below = [
+            other for other, local_settings in settings.items() if other.parent == folder and local_settings is not None
+        ]
         if settings[folder] is None and len(below) == 1 and result[folder].scalars:
             joined[below[0]] = folder
     runs: dict[Path, Run] = {}
-    for folder, own in settings.items():
-        if own is not None:
+    for folder, local_settings in settings.items():
+        if local_settings is not None:
             root = joined.get(folder, folder)
-            runs[root] = Run(root, own)
+            runs[root] = Run(root, local_settings)
     without = []
     for folder, events in result.items():
         owner = next((item for item in (folder, *folder.parents) if item in runs), None)
@@ -143,7 +145,11 @@ def _notes(path: Path, runs: list[Run], without: list[Path], ends_are_reported: 
         ("cut_off", "The last record of an event file is cut off and left out in"),
         ("damaged", "Event files are damaged, so the last values are not known, in"),
     ):
-        affected = [relative(run.folder, path) for run in runs if any(getattr(one, attribute) for _, one in run.parts)]
+        affected = [
+            relative(run.folder, path)
+            for run in runs
+            if any(getattr(event_file, attribute) for _, event_file in run.parts)
+        ]
         if affected:
             yield f"{what} {count(len(affected), 'run')}: {listed(affected, 5)}."
     if not ends_are_reported:

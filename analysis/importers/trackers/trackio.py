@@ -59,8 +59,8 @@ def _read_database(file: Path, facts: list[dict[str, Any]], settings: list[dict[
         columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
         run_id = "run_id" if "run_id" in columns else "run_name"  # the first versions have names alone
         for run, name, config in database.execute(f"SELECT {run_id}, run_name, config FROM configs ORDER BY id"):
-            own = {key: value for key, value in _mapping(file, name, config).items() if key[:1] != "_"}
-            settings[row_of(run, name)].update(own)
+            user_config = {key: value for key, value in _mapping(file, name, config).items() if key[:1] != "_"}
+            settings[row_of(run, name)].update(user_config)
         query = f"SELECT {run_id}, run_name, step, metrics FROM metrics ORDER BY id"
         for run, name, step, metrics in database.execute(query):
             row = row_of(run, name)

@@ -64,7 +64,7 @@ def read(path: Path) -> RunTable:
             f"The log is cut off, and what follows is left out, in {count(len(cut_off), 'run')}: {listed(cut_off, 5)}.",
         )
     records = [
-        {**run.facts, "state": run.state, "config": run.config, "summary": _without_own(run.summary)}
+        {**run.facts, "state": run.state, "config": run.config, "summary": _without_internal(run.summary)}
         for run in runs.values()
     ]
     table = wandb_table(records, notes)
@@ -73,7 +73,7 @@ def read(path: Path) -> RunTable:
     return RunTable(**{**vars(table), "history": history, "run_id": "id"})
 
 
-def _without_own(summary: dict[str, Any]) -> dict[str, Any]:
+def _without_internal(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in summary.items() if key != "_wandb"}
 
 
@@ -178,19 +178,19 @@ def _numbers(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float
 
 def table_of_api(runs: Iterable[Any]) -> RunTable:
     """Runs of `wandb.Api().runs(...)`. A history is fetched only where a value of it is chosen."""
-    every = list(runs)
+    all_runs = list(runs)
     records = [
         {
             "id": run.id,
             "name": run.name,
             "state": run.state,
             "config": _plain(run.config),
-            "summary": _without_own(_plain(run.summary)),
+            "summary": _without_internal(_plain(run.summary)),
         }
-        for run in every
+        for run in all_runs
     ]
     table = wandb_table(records)
-    return RunTable(**{**vars(table), "history": History(load=_of_api(every)), "run_id": "id"})
+    return RunTable(**{**vars(table), "history": History(load=_of_api(all_runs)), "run_id": "id"})
 
 
 def _of_api(runs: list[Any]) -> Callable[[str], Points]:

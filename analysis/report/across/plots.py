@@ -18,7 +18,7 @@ def forest(found: Across) -> Plot:
     for name, each in found.effects.items():
         lines += [(f"{name}: {run}", e, COLOUR, "o") for run, e in zip(found.runs, each, strict=True)]
         one = found.combined[name]
-        if one.mean.known:
+        if one.mean.has_value:
             lines.append((f"{name}: mean", one.mean, INK, "D"))
             lines.append((f"{name}: next data set", replace(one.mean, low=one.low, high=one.high), "#7F7F7F", "|"))
     figure, (axes,) = new_figure(TWO_COLUMNS, 0.7 + 0.22 * len(lines))

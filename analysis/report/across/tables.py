@@ -45,7 +45,7 @@ def effects_table(found: Across) -> Table:
         ahead = replace(combined.mean, low=combined.low, high=combined.high)
         text = effect_text(ahead, found.scale)
         further = (
-            effect_text(combined.mean, found.scale) if combined.mean.known else combined.reason or DASH,
+            effect_text(combined.mean, found.scale) if combined.mean.has_value else combined.reason or DASH,
             text[text.index("[") :] if ahead.has_interval else DASH, p_text(found.p_holm[name]),
             number(combined.tau2**0.5 if combined.tau2 >= 0 else nan),
             f"{100 * combined.i2:.0f}%" if combined.i2 >= 0 else DASH,

@@ -20,9 +20,9 @@ def folder_links(run: Run, target: Path) -> dict[str, str]:
     return {folder: link for name, folder in FOLDERS.items() if (link := _link(run, target, name))}
 
 
-def arm_rows(run: Run, target: Path, most: int) -> list[dict[str, Any]]:
+def arm_rows(run: Run, target: Path, limit: int) -> list[dict[str, Any]]:
     """The first `most` arms with the settings in which they differ, and links to what is there of each."""
-    arms = run.arms.sort_values(["block", "arm"]).head(most)
+    arms = run.arms.sort_values(["block", "arm"]).head(limit)
     settings = [str(column) for column in arms.columns if str(column).startswith("hp.")]
     rows = []
     for arm in arms.astype(object).to_dict("records"):
@@ -30,7 +30,7 @@ def arm_rows(run: Run, target: Path, most: int) -> list[dict[str, Any]]:
         rows.append(
             {key: arm.get(key) for key in ("arm", "cell", "block", "seed", "status", "value", "error")}
             | {
-                "settings": ", ".join(f"{key[3:]} {_told(arm[key])}" for key in settings if not _absent(arm[key])),
+                "settings": ", ".join(f"{key[3:]} {_printable(arm[key])}" for key in settings if not _absent(arm[key])),
                 "record": _link(run, target, f"arms/{name}.json"),
                 "student": _link(run, target, f"students/{name}"),
                 "log": _link(run, target, f"logs/{arm.get('trial')}.txt"),
@@ -39,7 +39,7 @@ def arm_rows(run: Run, target: Path, most: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _told(value: object) -> str:
+def _printable(value: object) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 

@@ -42,7 +42,7 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 
 
 def html(
-    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], again: Sequence[Remeasured], target: Path
+    analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], remeasured: Sequence[Remeasured], target: Path
 ) -> str:
     """The page as one self-contained string; every text of a run is escaped by the template.
 
@@ -50,7 +50,7 @@ def html(
     """
     runs = [
         _page_run(findings, group, measured, target)
-        for findings, group, measured in zip(analyses, plots[: len(analyses)], again, strict=True)
+        for findings, group, measured in zip(analyses, plots[: len(analyses)], remeasured, strict=True)
     ]
     for i, run in enumerate(runs, start=1):
         run["key"] = f"run{i}-" if len(runs) > 1 else ""
@@ -92,10 +92,10 @@ def render_page(template: str, **values: object) -> str:
 def costs(run: Run) -> dict[str, str]:
     """What the run took, as its manifest and records say."""
     rows: dict[str, str] = {"arms": f"{len(run.arms):,}"}
-    started, ended = (run.manifest.get(key) for key in ("started", "ended"))
-    if isinstance(started, str) and isinstance(ended, str):
+    started, finish = (run.manifest.get(key) for key in ("started", "ended"))
+    if isinstance(started, str) and isinstance(finish, str):
         with suppress(ValueError):
-            seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+            seconds = (datetime.fromisoformat(finish) - datetime.fromisoformat(started)).total_seconds()
             rows["time"] = str(timedelta(seconds=round(seconds)))
     if "run_seconds" in run.arms and run.arms["run_seconds"].notna().any():
         rows["in arms"] = str(timedelta(seconds=round(float(run.arms["run_seconds"].sum()))))

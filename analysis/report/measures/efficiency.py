@@ -17,16 +17,18 @@ def efficiency_table(run: Run) -> Table:
     rows = []
     trained = run.manifest.get("teachers", ())
     for teacher in trained:
-        known = {column.name: float(teacher.get(column.name) or nan) for column in costs}
-        if any(not isnan(value) for value in known.values()):
-            rows.append((TEACHER if len(trained) == 1 else f"{TEACHER} {teacher['key'][:8]}", known))
+        teacher_values = {column.name: float(teacher.get(column.name) or nan) for column in costs}
+        if any(not isnan(value) for value in teacher_values.values()):
+            rows.append((TEACHER if len(trained) == 1 else f"{TEACHER} {teacher['key'][:8]}", teacher_values))
     for cell, arms in run.results.groupby("cell", sort=False):
         rows.append((str(cell), {column.name: _mean(arms, column.name) for column in costs}))
-    told = [column for column in costs if any(not isnan(values[column.name]) for _, values in rows)]
+    measured_costs = [column for column in costs if any(not isnan(values[column.name]) for _, values in rows)]
     return Table(
         title="Efficiency",
-        columns=("model", *(f"{column.about or column.name}{_unit(column.unit)}" for column in told)),
-        rows=tuple((name, *(_text(values[column.name]) for column in told)) for name, values in rows) if told else (),
+        columns=("model", *(f"{column.about or column.name}{_unit(column.unit)}" for column in measured_costs)),
+        rows=tuple((name, *(_text(values[column.name]) for column in measured_costs)) for name, values in rows)
+        if measured_costs
+        else (),
         note="Means over seeds, on the machines where the arms ran and beside what else ran there.",
     )
 

@@ -8,7 +8,7 @@ from math import inf, isnan
 from matplotlib.axes import Axes
 
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report.figures import INK, ONE_COLUMN, TWO_COLUMNS, Plot, log_y, new_grid, render
+from branchwise.analysis.report.figures import INK, SINGLE_COLUMN, TWO_COLUMNS, Plot, log_y, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 from branchwise.analysis.statistics.measures.curves import Axis, Curve
 from branchwise.analysis.statistics.measures.effects import Remeasured
@@ -26,10 +26,10 @@ def _plot(axis: Axis, run: Run) -> Plot:
     longest = sorted(axis.curves, key=lambda curve: -len(curve.x))[:MAX_CURVES]
     curves = [curve for curve in axis.curves if curve in longest]
     measured = (
-        cell for curve in curves for cell, points in curve.cells.items() if any(p.known for p in points.values())
+        cell for curve in curves for cell, points in curve.cells.items() if any(p.has_value for p in points.values())
     )
     groups = in_groups(run, list(dict.fromkeys(measured)))
-    width = TWO_COLUMNS if len(groups) > 1 else ONE_COLUMN
+    width = TWO_COLUMNS if len(groups) > 1 else SINGLE_COLUMN
     figure, panels = new_grid(width, 1.1 + 1.7 * len(curves), len(curves), len(groups), sharex=True, sharey="row")
     for curve, line in zip(curves, panels, strict=True):
         lowest = min(_panel(axes, curve, group, run) for axes, group in zip(line, groups, strict=True))
@@ -52,16 +52,16 @@ def _panel(axes: Axes, curve: Curve, group: Sequence[str], run: Run) -> float:
     """Draws the cells of a group; returns the lowest value drawn."""
     lowest = [inf]
     for cell in group:
-        points = {x: p for x, p in curve.cells.get(cell, {}).items() if p.known}
+        points = {x: p for x, p in curve.cells.get(cell, {}).items() if p.has_value}
         if not points:
             continue
         values = [p.value for p in points.values()]
-        look = cell_line(run, cell)
-        axes.plot(list(points), values, label=cell_title(run, cell), markersize=3, linewidth=1.2, **look)
+        line_style = cell_line(run, cell)
+        axes.plot(list(points), values, label=cell_title(run, cell), markersize=3, linewidth=1.2, **line_style)
         for x, point in points.items():
             if point.has_interval:
                 low = max(point.low, 0.02 * point.value) if point.value > 0 else point.low
-                axes.plot([x, x], [low, point.high], color=look["color"], linewidth=0.8, alpha=0.5)
+                axes.plot([x, x], [low, point.high], color=line_style["color"], linewidth=0.8, alpha=0.5)
         lowest += values
     teacher = {x: value for x, value in curve.teacher.items() if not isnan(value)}
     if teacher:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 
-from branchwise.analysis.records.measures import own_description
+from branchwise.analysis.records.measures import sweep_description
 from branchwise.analysis.records.teachers import TeacherValue, teachers
 from branchwise.analysis.report.text import DASH, Table, mean_sd, number, with_interval
 from branchwise.analysis.report.wording import effect_text, verb
@@ -26,14 +26,14 @@ def holds_table(measured: Remeasured) -> Table:
     if rows and components:
         rows.append(("agree?", "", *(text for name in components for text in (measured.agreement(name), ""))))
     effect = f"{verb(measured.run.primary)} it by"
-    described = {"As in the sweep": own_description(measured.run)}
+    described = {"As in the sweep": sweep_description(measured.run)}
     described |= {item.name: item.description for item in measured.named}
     return Table(
         title="Does it hold under another evaluation?",
         columns=(
             "evaluation",
             "metric",
-            *(f"{name} {word}" for name in components for word in (effect, "% of the gain")),
+            *(f"{name} {effect_name}" for name in components for effect_name in (effect, "% of the gain")),
         ),
         rows=tuple(rows),
         text_columns=2,

@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from branchwise.analysis.declared.cells import BASE, FULL
-from branchwise.analysis.report.figures import COLOURS, INK, ONE_COLUMN, TWO_COLUMNS, Plot, colour, new_figure, render
+from branchwise.analysis.report.figures import (
+    COLOURS,
+    INK,
+    SINGLE_COLUMN,
+    TWO_COLUMNS,
+    Plot,
+    colour,
+    new_figure,
+    render,
+)
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, value_axis, zero_line
 from branchwise.analysis.report.plots.palette import FULL_COLOUR, cell_colour, component_title
 from branchwise.analysis.report.text import TIMES, with_minus
@@ -33,10 +42,10 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 def attribution_bars(findings: Findings) -> Plot | None:
     """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
     scale = natural(findings)
-    estimated = [row for row in scale.rows if row.effect.known]
+    estimated = [row for row in scale.rows if row.effect.has_value]
     if not estimated:
         return None
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.95 + 0.5 * len(estimated))
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 0.95 + 0.5 * len(estimated))
     kinds = (
         ("Shapley value", "shapley", "o"),
         ("leave-one-out", "leave_one_out", "s"),
@@ -47,14 +56,14 @@ def attribution_bars(findings: Findings) -> Plot | None:
     for i, (label, name, marker) in enumerate(kinds):
         for j, row in enumerate(estimated):
             estimate: Estimate = getattr(row, name)
-            if i == 0 and estimate.known:
+            if i == 0 and estimate.has_value:
                 axes.barh(j - 0.24, estimate.value, height=0.22, color=colour(0), alpha=0.3)
             interval(axes, estimate, j + (i - 1) * 0.24, colour(i), marker, label if j == 0 else "")
     rows(axes, [component_title(findings.run, row.component) for row in estimated])
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     _legend_below(figure, axes)
-    message = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in estimated if r.effect.known)
+    message = "; ".join(f"{r.component}: {effect_text(r.effect, scale)}" for r in estimated if r.effect.has_value)
     alt = (
         f"Shapley values, leave-one-out and add-one-in with {findings.run.inference.percent} intervals; right of zero "
         f"the component helps. {message}."
@@ -72,11 +81,11 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
 def waterfall(findings: Findings) -> Plot | None:
     """From base to full in the outcome's own units; each step is a Shapley value, so their order does not matter."""
     scale = findings.headline
-    if not scale.rows or not scale.gains[BASE].known or not all(row.shapley.known for row in scale.rows):
+    if not scale.rows or not scale.gains[BASE].has_value or not all(row.shapley.has_value for row in scale.rows):
         return None
     v = float(scale.fit.means[scale.fit.cells.index(BASE)])
     names = [BASE, *(component_title(findings.run, row.component) for row in scale.rows), FULL]
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.55 + 0.3 * len(names))
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 0.55 + 0.3 * len(names))
     steps = [_value(v, scale)]
     for i, row in enumerate(scale.rows, start=1):
         v += row.shapley.value
@@ -93,8 +102,8 @@ def waterfall(findings: Findings) -> Plot | None:
     axes.margins(x=0.28)
     value_axis(axes, scale)
     for i, row in enumerate(scale.rows, start=1):
-        worth = with_minus(effect_text(Estimate(value=row.shapley.value), scale))
-        _step_label(axes, worth, steps[i - 1], steps[i], i)
+        size_text = with_minus(effect_text(Estimate(value=row.shapley.value), scale))
+        _step_label(axes, size_text, steps[i - 1], steps[i], i)
     for y, at in ((0, steps[0]), (last, steps[-1])):
         axes.annotate(f"{at:.3g}", (at, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5)
     mean = "geometric mean" if scale.scale == "log" else "mean"
@@ -126,7 +135,7 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
 def outcome_panels(findings: Findings) -> Plot | None:
     """The attribution of every outcome: a panel each, in its own direction and on its own scale."""
     visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_PANELS))]
-    if len(visible) < 2 or not any(row.effect.known for scale in visible for row in scale.rows):
+    if len(visible) < 2 or not any(row.effect.has_value for scale in visible for row in scale.rows):
         return None
     columns = 2 if len(visible) in (2, 4) else 3
     lines = -(-len(visible) // columns)
@@ -154,11 +163,11 @@ def standings(findings: Findings) -> Plot | None:
     """The full method against no component, the baselines and its teacher."""
     scale = findings.headline
     gain = scale.gains.get(BASE, Estimate())
-    others = [(item.against, item.role, item.estimate) for item in findings.standings if item.estimate.known]
+    others = [(item.against, item.role, item.estimate) for item in findings.standings if item.estimate.has_value]
     if not others:
         return None
-    result = [(BASE, "every component off", gain), *others] if gain.known else others
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.6 + 0.34 * len(result))
+    result = [(BASE, "every component off", gain), *others] if gain.has_value else others
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 0.6 + 0.34 * len(result))
     low, high = span(estimate for *_, estimate in result)
     axes.set_xlim(low, high)
     for i, (against, _, estimate) in enumerate(result):
@@ -177,11 +186,11 @@ def standings(findings: Findings) -> Plot | None:
 def interactions(findings: Findings) -> Plot | None:
     """Main effects, and by how much combinations are worth more than the sum of their parts, with intervals."""
     scale, run = natural(findings), findings.run
-    if len(scale.rows) < 2 or not scale.interactions or not all(row.main_effect.known for row in scale.rows):
+    if len(scale.rows) < 2 or not scale.interactions or not all(row.main_effect.has_value for row in scale.rows):
         return None
     effects: list[tuple[tuple[str, ...], Estimate]] = [((row.component,), row.main_effect) for row in scale.rows]
     effects += [(item.members, item.estimate) for item in scale.interactions if len(item.members) <= 3]
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.65 + 0.32 * len(effects))
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 0.65 + 0.32 * len(effects))
     low, high = span(estimate for _, estimate in effects)
     axes.set_xlim(low, high)
     for i, (members, estimate) in enumerate(effects):

@@ -46,8 +46,8 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
     """Effects on the log scale that are round percentages, with labels, few enough to stand side by side."""
     room, sign = (high - low) / MAX_LABELS, 1 if outcome.better == "lower" else -1
     chosen: list[tuple[float, str]] = []
-    for worth in PERCENTS:
-        effect = -sign * log(1 - worth / 100) + 0.0  # no minus sign before zero
+    for percentage in PERCENTS:
+        effect = -sign * log(1 - percentage / 100) + 0.0  # no minus sign before zero
         if low <= effect <= high and all(abs(effect - other) >= room for other, _ in chosen):
             chosen.append((effect, with_minus(f"{percent(effect, outcome):.3g}%")))
     return sorted(chosen)
@@ -55,10 +55,10 @@ def percent_ticks(outcome: Outcome, low: float, high: float) -> list[tuple[float
 
 def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
     """The limits of an axis that shows zero, these estimates, and their intervals as far as those are not too long."""
-    known = [estimate for estimate in estimates if estimate.known]
-    most = max((abs(item.value) for item in known), default=0.0)
-    reach = max(WIDEST * most, MIN_SPAN)
-    ends = [end for entry in known for end in (entry.value, entry.low, entry.high) if isfinite(end)]
+    available = [estimate for estimate in estimates if estimate.has_value]
+    largest = max((abs(item.value) for item in available), default=0.0)
+    reach = max(WIDEST * largest, MIN_SPAN)
+    ends = [end for entry in available for end in (entry.value, entry.low, entry.high) if isfinite(end)]
     low, high = max(min([0.0, *ends]), -reach), min(max([0.0, *ends]), reach)
     margin = 0.06 * (high - low or MIN_SPAN)
     return low - margin, high + margin
@@ -68,7 +68,7 @@ def interval(
     axes: Axes, estimate: Estimate, at: float, tint: str, marker: str = "o", label: str = "", upright: bool = False
 ) -> None:
     """An estimate with its interval along x, or `upright` along y; arrows where it goes beyond the axis."""
-    if not estimate.known:
+    if not estimate.has_value:
         return
     low, high = axes.get_ylim() if upright else axes.get_xlim()
     if estimate.has_interval:
@@ -82,8 +82,8 @@ def interval(
     _draw(axes, [estimate.value], [at], upright, color=tint, marker=marker, linestyle="none", label=label or None)
 
 
-def _draw(axes: Axes, along: Sequence[float], across: Sequence[float], upright: bool, **look: Any) -> None:
-    axes.plot(*((across, along) if upright else (along, across)), **look)
+def _draw(axes: Axes, along: Sequence[float], across: Sequence[float], upright: bool, **style: Any) -> None:
+    axes.plot(*((across, along) if upright else (along, across)), **style)
 
 
 def rows(axes: Axes, names: Sequence[str]) -> None:

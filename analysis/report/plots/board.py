@@ -30,7 +30,7 @@ def verdict_board(findings: Findings) -> Plot | None:
     axes.set_xlim(0, 1)
     axes.set_ylim(height, 0)
     axes.axis("off")
-    written = "edited after the run" if findings.edited else "written before the run"
+    written = "edited after the run" if findings.claims_modified else "written before the run"
     heads = ((CLAIM, f"claim, {written}"), (VERDICT, "verdict"), (EVIDENCE, "evidence"), (P, "p (Holm)"))
     for x, head in heads:
         axes.text(x, LINE * 0.8, head, fontsize=8.5, color=OPEN, va="center", ha="right" if x == P else "left")

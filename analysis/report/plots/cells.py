@@ -34,8 +34,8 @@ def cell_forest(findings: Findings) -> Plot | None:
         return None
     visible = [*cells, *single]
     components = len(findings.run.components)
-    words = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
-    ratios = [0.15 + max(0.22, LETTER * max(map(len, words), default=0)) * components, 2.4, 1.9]
+    labels = [level for row in cells for level in row.levels or () if level not in (ON, OFF)]
+    ratios = [0.15 + max(0.22, LETTER * max(map(len, labels), default=0)) * components, 2.4, 1.9]
     figure, (left, middle, right) = new_figure(
         TWO_COLUMNS, (1.35 if components else 0.6) + 0.24 * len(visible), columns=3, width_ratios=ratios
     )
@@ -47,10 +47,10 @@ def cell_forest(findings: Findings) -> Plot | None:
         axes.set_yticks(range(len(visible)), [])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-    alone = f", {' and '.join(row.cell for row in single)} (diamonds)" if single else ""
+    unmatched = f", {' and '.join(row.cell for row in single)} (diamonds)" if single else ""
     alt = (
         f"Left: components that are on. Middle: {scale.outcome.title} of every seed (dots), arithmetic mean (bar)"
-        f"{alone}. Right: change against {scale.reference} with {findings.run.inference.percent} intervals "
+        f"{unmatched}. Right: change against {scale.reference} with {findings.run.inference.percent} intervals "
         f"{findings.run.inference.method}, right being better."
     )
     best = (min if findings.run.primary.better == "lower" else max)(cells, key=lambda row: row.mean)
@@ -94,7 +94,7 @@ def _values(axes: Axes, cells: Sequence[CellRow], single: Sequence[CellRow], fin
 def _changes(axes: Axes, visible: Sequence[CellRow], findings: Findings) -> None:
     scale, run = natural(findings), findings.run
     changes = [(i, row, scale.relative.get(row.cell, Estimate())) for i, row in enumerate(visible)]
-    changes = [(i, row, replace(change)) for i, row, change in changes if change.known]
+    changes = [(i, row, replace(change)) for i, row, change in changes if change.has_value]
     low, high = span(change for *_, change in changes)
     axes.set_xlim(low, high)
     for i, row, change in changes:

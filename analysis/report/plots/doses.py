@@ -32,13 +32,13 @@ def level_panels(findings: Findings) -> Plot | None:
     """A column of panels for each factor with levels, a row for each outcome."""
     factors = [factor for factor in findings.run.grid.factors if not factor.is_switch]
     visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_OUTCOMES))]
-    if not factors or not any(row.estimate.known for scale in visible for row in scale.levels):
+    if not factors or not any(row.estimate.has_value for scale in visible for row in scale.levels):
         return None
     figure, panels = new_grid(
         min(0.75 + COLUMN * len(factors), TWO_COLUMNS), 0.2 + ROW * len(visible), len(visible), len(factors)
     )
     for scale, line in zip(visible, panels, strict=True):
-        estimated = [row for row in scale.levels if row.estimate.known]
+        estimated = [row for row in scale.levels if row.estimate.has_value]
         low, high = span(row.estimate for row in estimated)
         for factor, axes in zip(factors, line, strict=True):
             axes.set_ylim(low, high)
@@ -118,15 +118,15 @@ def budget_panels(findings: Findings) -> Plot | None:
 
 def _curves(axes: Axes, budget: Budget, group: tuple[str, ...], findings: Findings) -> None:
     components = findings.run.components
-    most = max(budget.steps)
+    largest = max(budget.steps)
     for name in group:
         i = components.index(name)
         points = [(step, _effect(scale, i)) for step, scale in zip(budget.steps, budget.results, strict=True)]
-        shift = 0.012 * most * (group.index(name) - (len(group) - 1) / 2)
-        known = [(step + shift, estimate) for step, estimate in points if estimate.known]
+        shift = 0.012 * largest * (group.index(name) - (len(group) - 1) / 2)
+        available = [(step + shift, estimate) for step, estimate in points if estimate.has_value]
         tint, marker = colour(i), MARKERS[i % len(MARKERS)]
-        axes.plot([step for step, _ in known], [item.value for _, item in known], color=tint, linewidth=1)
-        for j, (step, estimate) in enumerate(known):
+        axes.plot([step for step, _ in available], [item.value for _, item in available], color=tint, linewidth=1)
+        for j, (step, estimate) in enumerate(available):
             label = component_title(findings.run, name) if j == 0 else ""
             interval(axes, estimate, step, tint, marker, label, upright=True)
     zero_line(axes, upright=True)

@@ -12,7 +12,7 @@ from branchwise.analysis.declared.cells import FULL
 from branchwise.analysis.records.folder import read_table
 from branchwise.analysis.records.outline import Column, PlotSpec
 from branchwise.analysis.records.run import Run
-from branchwise.analysis.report.figures import GRID, INK, ONE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
+from branchwise.analysis.report.figures import GRID, INK, SINGLE_COLUMN, TWO_COLUMNS, Plot, label_log, new_grid, render
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 
 MAX_POINTS = 20  # of a line with markers
@@ -37,7 +37,7 @@ def draw_lines(run: Run, lines: PlotSpec) -> Plot | None:
     drawn = table[table[[column.name for column in visible]].notna().any(axis=1)]
     groups = in_groups(run, list(drawn["cell"].unique()))
     figure, panels = new_grid(
-        min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else ONE_COLUMN, 1.0 + 1.65 * len(visible),
+        min(TWO_COLUMNS, 0.9 + 2.0 * len(groups)) if len(groups) > 1 else SINGLE_COLUMN, 1.0 + 1.65 * len(visible),
         len(visible), len(groups), sharex=True, sharey="row",
     )  # fmt: skip
     for column, row in zip(visible, panels, strict=True):
@@ -78,10 +78,10 @@ def _panel(axes: Axes, run: Run, table: pd.DataFrame, column: Column, group: Seq
         axes.plot(mean.index, mean, color=HIDDEN, linewidth=2.2, alpha=0.7)
     for cell in group:
         mean = _mean(table, cell, column)
-        look = cell_line(run, cell)
+        line_style = cell_line(run, cell)
         if len(mean) > MAX_POINTS:
-            look["markevery"] = max(1, len(mean) // 6)
-        axes.plot(mean.index, mean, label=cell_title(run, cell), markersize=3, linewidth=1.2, **look)
+            line_style["markevery"] = max(1, len(mean) // 6)
+        axes.plot(mean.index, mean, label=cell_title(run, cell), markersize=3, linewidth=1.2, **line_style)
     axes.grid(color=GRID)
 
 

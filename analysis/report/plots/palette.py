@@ -32,18 +32,18 @@ def in_groups(run: Run, present: Collection[str]) -> list[list[str]]:
 
 
 def cell_colour(run: Run, cell: str) -> str:
-    own = {FULL: FULL_COLOUR, BASE: BASE_COLOUR, TEACHER: TEACHER_COLOUR}
-    if cell in own:
-        return own[cell]
+    role_colours = {FULL: FULL_COLOUR, BASE: BASE_COLOUR, TEACHER: TEACHER_COLOUR}
+    if cell in role_colours:
+        return role_colours[cell]
     if cell in run.baselines:
         return BASELINE_COLOURS[run.baselines.index(cell) % len(BASELINE_COLOURS)]
-    return CELL_COLOURS[_place(run, cell) % len(CELL_COLOURS)]
+    return CELL_COLOURS[_position(run, cell) % len(CELL_COLOURS)]
 
 
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
     """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells whose colours come again."""
     baseline = cell in run.baselines
-    at = run.baselines.index(cell) if baseline else _place(run, cell)
+    at = run.baselines.index(cell) if baseline else _position(run, cell)
     repeated = 1 if baseline else at // len(CELL_COLOURS)
     marker = {FULL: "o", BASE: "s"}.get(cell) or MARKERS[2 + at % (len(MARKERS) - 2)]
     return {"color": cell_colour(run, cell), "linestyle": LINES[repeated % len(LINES)], "marker": marker}
@@ -70,6 +70,6 @@ def component_title(run: Run, component: str, width: int = 20) -> str:
     return fill(title.replace("_", "_ "), width, break_long_words=False).replace("_ ", "_")
 
 
-def _place(run: Run, cell: str) -> int:
+def _position(run: Run, cell: str) -> int:
     others = [item for item in run.cells if item not in (FULL, BASE)]
     return others.index(cell) if cell in others else 0

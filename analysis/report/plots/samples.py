@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 MAX_ROWS = 16
 MAX_PIXELS = 40_000_000
 MAX_RATIO = 16  # of the sides of a tile
-MAX_ABOUT = 300  # characters
+MAX_DESCRIPTION = 300  # characters
 MAX_TILES = 10  # in a row
 GAP = 0.12  # of a tile, between tiles
 MIDDLE, SMALL = 4.4, 10  # inches of a figure with so many tiles in a row, or fewer
@@ -41,7 +41,7 @@ class Grid:
     """A picture of equal tiles. `tiles`: (n, height, width, 3), row by row; `about`: what its writer says of it."""
 
     tiles: Pixels
-    about: str = ""
+    description: str = ""
 
 
 def sample_rows(run: Run) -> Plot | None:
@@ -53,8 +53,8 @@ def sample_rows(run: Run) -> Plot | None:
     visible = {name: grid for name, grid in grids.items() if grid.tiles.shape[1:] == shape}
     visible = dict(list(visible.items())[:MAX_ROWS])
     across = min([MAX_TILES, *(len(grid.tiles) for grid in visible.values())])
-    figure = _beside(run, visible) if across == 1 else _rows(run, visible, across)
-    message = "; ".join(f"{name}: {grid.about}" for name, grid in visible.items() if grid.about)
+    figure = _side_by_side(run, visible) if across == 1 else _rows(run, visible, across)
+    message = "; ".join(f"{name}: {grid.description}" for name, grid in visible.items() if grid.description)
     alt = "Students of one seed: the same place has the same noise and label for all of them."
     return render(figure, "samples", "Samples on common noise", f"{alt}{f' {message}.' if message else ''}")
 
@@ -79,17 +79,17 @@ def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
     return figure
 
 
-def _beside(run: Run, visible: Mapping[str, Grid]) -> Figure:
+def _side_by_side(run: Run, visible: Mapping[str, Grid]) -> Figure:
     """Pictures that do not say what tiles they are made of, whole, side by side."""
     columns = min(ACROSS, len(visible))
     lines = -(-len(visible) // columns)
     tile = next(iter(visible.values())).tiles.shape[1:]
     figure, panels = new_grid(TWO_COLUMNS, lines * (TWO_COLUMNS / columns * tile[0] / tile[1] + 0.4), lines, columns)
-    every = [axes for line in panels for axes in line]
-    for axes, (name, grid) in zip(every, visible.items(), strict=False):
+    all_axes = [axes for line in panels for axes in line]
+    for axes, (name, grid) in zip(all_axes, visible.items(), strict=False):
         axes.imshow(grid.tiles[0], interpolation="nearest")
         axes.set_title(cell_title(run, name, 20), fontsize=7, fontweight="normal")
-    for axes in every:
+    for axes in all_axes:
         _bare(axes)
         axes.set_yticks([])
     return figure
@@ -108,9 +108,9 @@ def pictures(run: Run) -> dict[str, Path]:
     pictured = run.results[run.results["arm"].isin(students)]
     first = pictured[pictured["block"] == pictured["block"].min()]
     arms = dict(zip(first["cell"], first["arm"], strict=True))
-    found = {cell: path_in(run.folder, f"{STUDENTS}/{arms[cell]}/{PICTURE}") for cell in in_order(run) if cell in arms}
+    paths = {cell: path_in(run.folder, f"{STUDENTS}/{arms[cell]}/{PICTURE}") for cell in in_order(run) if cell in arms}
     above = {name: path for name, path in _of_teacher(run) if path.exists()}
-    return above | found if found else {}
+    return above | paths if paths else {}
 
 
 def unread(run: Run) -> list[str]:
@@ -150,7 +150,7 @@ def read_grid(path: Path) -> Grid | str:
         return f"a tile of {tile[1]} x {tile[0]} pixels cannot be drawn"
     rows, columns = pixels.shape[0] // tile[0], pixels.shape[1] // tile[1]
     cut = pixels[: rows * tile[0], : columns * tile[1]].reshape(rows, tile[0], columns, tile[1], 3)
-    description = shortened(printable(str(described.get("Description", ""))), MAX_ABOUT)
+    description = shortened(printable(str(described.get("Description", ""))), MAX_DESCRIPTION)
     return Grid(cut.swapaxes(1, 2).reshape(-1, *tile, 3), description)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from branchwise.analysis.report.figures import COLOURS, INK, ONE_COLUMN, Plot, new_figure, render
+from branchwise.analysis.report.figures import COLOURS, INK, SINGLE_COLUMN, Plot, new_figure, render
 from branchwise.analysis.report.plots.axes import effect_axis, interval, rows, span, zero_line
 from branchwise.analysis.report.plots.palette import component_title
 from branchwise.analysis.report.wording import effect_text, natural, titled
@@ -21,7 +21,7 @@ LOOKS = {
 
 def screening_plots(findings: Findings) -> list[Plot]:
     """The plots of a fraction; none of another design."""
-    if not any(row.estimate.known for row in findings.headline.fraction):
+    if not any(row.estimate.has_value for row in findings.headline.fraction):
         return []
     return [main_effect_bars(findings), half_normal_plot(findings)]
 
@@ -29,8 +29,8 @@ def screening_plots(findings: Findings) -> list[Plot]:
 def main_effect_bars(findings: Findings) -> Plot:
     """A bar for each main effect, the largest on top, with its interval where the run judges."""
     scale = natural(findings)
-    visible = sorted((row for row in scale.rows if row.effect.known), key=lambda row: -abs(row.effect.value))
-    figure, (axes,) = new_figure(ONE_COLUMN, 0.75 + 0.24 * len(visible))
+    visible = sorted((row for row in scale.rows if row.effect.has_value), key=lambda row: -abs(row.effect.value))
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 0.75 + 0.24 * len(visible))
     low, high = span(row.effect for row in visible)
     axes.set_xlim(low, high)
     for i, row in enumerate(visible):
@@ -41,10 +41,10 @@ def main_effect_bars(findings: Findings) -> Plot:
     zero_line(axes)
     effect_axis(axes.xaxis, scale, low, high)
     listed = "; ".join(f"{row.component}: {effect_text(row.effect, scale)}" for row in visible)
-    judged = any(row.effect.has_interval for row in visible)
+    is_testable = any(row.effect.has_interval for row in visible)
     inference = findings.run.inference
     with_intervals = "without intervals: too few blocks, so a ranking only"
-    if judged:
+    if is_testable:
         with_intervals = f"with {inference.percent} intervals {inference.method}"
     alt = f"Main effects by size, {with_intervals}; right of zero the component helps. {listed}."
     return render(figure, "attribution", "Main effects", alt)
@@ -54,7 +54,7 @@ def half_normal_plot(findings: Findings) -> Plot:
     """The size of every contrast against the half-normal quantile of its rank."""
     scale = findings.headline
     points = half_normal(scale.fraction)
-    figure, (axes,) = new_figure(ONE_COLUMN, 2.9)
+    figure, (axes,) = new_figure(SINGLE_COLUMN, 2.9)
     for order, (marker, tint, label) in LOOKS.items():
         of_order = [(abs(row.estimate.value), x) for row, x in points if row.contrast.order == order]
         if of_order:
@@ -65,7 +65,9 @@ def half_normal_plot(findings: Findings) -> Plot:
         if row.contrast.order < 3 and abs(row.estimate.value) <= above - room:
             above = abs(row.estimate.value)
             first = row.contrast.pairs[0] if row.contrast.pairs else (row.contrast.component,)
-            name = ":".join(titled(one, findings) for one in first) + ("+..." if len(row.contrast.pairs) > 1 else "")
+            name = ":".join(titled(contrast, findings) for contrast in first) + (
+                "+..." if len(row.contrast.pairs) > 1 else ""
+            )
             axes.annotate(name, (x, abs(row.estimate.value)), xytext=(-5, 0), textcoords="offset points", ha="right",
                           va="center", fontsize=6.5)  # fmt: skip
     axes.set_xlim(left=-0.3)

@@ -17,7 +17,7 @@ MAX_ALIASES = 3  # three-component effects named beside a main effect
 
 def main_effect_table(analyses: Sequence[Findings]) -> Table:
     """The main effects of fractions, the largest first, each with its verdict and what it cannot be told from."""
-    several = len(analyses) > 1
+    multiple = len(analyses) > 1
     rows = []
     for findings in analyses:
         display, scale = natural(findings), findings.headline
@@ -30,7 +30,7 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
         for size, row, visible in ordered:
             rows.append(
                 (
-                    *((findings.run.name,) if several else ()), row.component,
+                    *((findings.run.name,) if multiple else ()), row.component,
                     DASH if isnan(size) else f"{size:.0f}", effect_text(visible.effect, display),
                     next_seed(visible.effect, display), p_text(row.p_holm),
                     _verdict(row.p_holm, row.effect, findings.run.inference.alpha),
@@ -38,7 +38,7 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
                 )
             )  # fmt: skip
     head, inference = better_by(analyses), analyses[0].run.inference
-    lead = ("run", "component") if several else ("component",)
+    lead = ("run", "component") if multiple else ("component",)
     ranking = any(ranks_only(findings.headline.fit, findings.run.grid) for findings in analyses)
     note = (
         f"A ranking: fewer than {MIN_BLOCKS} blocks judge nothing. "
@@ -60,7 +60,7 @@ def main_effect_table(analyses: Sequence[Findings]) -> Table:
 
 def _verdict(p: float, effect: Estimate, alpha: float) -> str:
     if isnan(p):
-        return "ranked only" if effect.known else "not known"
+        return "ranked only" if effect.has_value else "not known"
     return "survives" if p <= alpha else "not shown"
 
 
@@ -103,11 +103,11 @@ def stages_table(findings: Findings) -> Table:
     if first is None:
         return Table(title="", columns=(), rows=())
     display = {row.component: row for row in natural(findings).rows}
-    judged = {row.component: row for row in findings.headline.rows}
+    tested_rows = {row.component: row for row in findings.headline.rows}
     scale, rows, alpha = natural(findings), [], findings.run.inference.alpha
     for effect in sorted(first.effects, key=lambda effect: effect.rank):
         if effect.component in display:
-            row = judged[effect.component]
+            row = tested_rows[effect.component]
             verdict = _second_verdict(row.p_holm, effect.value * row.effect.value > 0, alpha)
             second = (effect_text(display[effect.component].effect, scale), p_text(row.p_holm), verdict)
         else:

@@ -58,12 +58,12 @@ def gatekeeping(
     weights: dict[Hashable, float] = {key: 1 / len(first) for key in first}
     edges: Edges = {}
     for key in first:
-        own = followers.get(key, ())
+        family_members = followers.get(key, ())
         rest = [other for other in first if other != key]
-        edges[key] = _equally(rest, 0.5 if own and rest else 0.0 if own else 1.0)
-        edges[key] |= _equally(own, 0.5 if rest else 1.0)
-        for follower in own:
-            siblings = [other for other in own if other != follower]
+        edges[key] = _equally(rest, 0.5 if family_members and rest else 0.0 if family_members else 1.0)
+        edges[key] |= _equally(family_members, 0.5 if rest else 1.0)
+        for follower in family_members:
+            siblings = [other for other in family_members if other != follower]
             edges[follower] = _equally(siblings, 0.5 if rest else 1.0)
             edges[follower] |= _equally(rest, 0.5 if siblings else 1.0)
     return weights, edges

@@ -40,10 +40,10 @@ _TOKEN = re.compile(
 )
 
 
-def parse_claim(text: str, known: Vocabulary) -> Claim:
+def parse_claim(text: str, vocabulary: Vocabulary) -> Claim:
     """Parse one claim. Raises ValueError, with one sentence that says what is allowed, for what is none."""
     try:
-        return _Parser(text, known, _tokens(text)).claim()
+        return _Parser(text, vocabulary, _tokens(text)).claim()
     except ValueError as error:
         raise ValueError(f"claim {text!r}: {error}") from None
 
@@ -53,7 +53,7 @@ class _Parser:
     """Recursive descent over the tokens of one claim."""
 
     text: str
-    known: Vocabulary
+    vocabulary: Vocabulary
     tokens: list[tuple[str, str]]
     at: int = 0
 
@@ -76,10 +76,10 @@ class _Parser:
 
     def one_sided(self) -> bool:
         """Whether `, one-sided` follows."""
-        words = [("sign", ","), ("word", "one"), ("sign", "-"), ("word", "sided")]
-        if self.tokens[self.at : self.at + len(words)] != words:
+        expected_tokens = [("sign", ","), ("word", "one"), ("sign", "-"), ("word", "sided")]
+        if self.tokens[self.at : self.at + len(expected_tokens)] != expected_tokens:
             return False
-        self.at += len(words)
+        self.at += len(expected_tokens)
         return True
 
     def equivalence(self) -> Claim:
@@ -146,22 +146,24 @@ class _Parser:
             sign = -1.0 if self.take()[1] == "-" else 1.0
 
     def constant(self, sign: float) -> Constant:
-        kind, word = self.take()
+        kind, token_text = self.take()
         if kind != "number":
-            raise ValueError(f"a number is expected, not {word or 'the end'!r}")
+            raise ValueError(f"a number is expected, not {token_text or 'the end'!r}")
         unit = self.peek()[1] if self.peek() in UNITS else ""
         if unit:
             self.take()
-        return sign * float(word), unit
+        return sign * float(token_text), unit
 
     def quantity(self, coefficient: float) -> Term:
-        kind, word = self.take()
-        if (kind, word) == ("word", "interaction"):
+        kind, token_text = self.take()
+        if (kind, token_text) == ("word", "interaction"):
             quantity, names = "interaction", self.interaction()
         elif kind == "quantity":
-            quantity, names = self.owned(*word.rpartition(".")[::2])
+            quantity, names = self.owned(*token_text.rpartition(".")[::2])
         else:
-            raise ValueError(f"a number, name.quantity or interaction(a, b) is expected, not {word or 'the end'!r}")
+            raise ValueError(
+                f"a number, name.quantity or interaction(a, b) is expected, not {token_text or 'the end'!r}"
+            )
         return Term(coefficient=coefficient, quantity=quantity, names=names, outcome=self.outcome())
 
     def owned(self, owner: str, attribute: str) -> tuple[str, tuple[str, ...]]:
@@ -169,35 +171,35 @@ class _Parser:
         pieces = [(_unquoted(piece["name"]), _unquoted(piece["level"] or "")) for piece in _PIECE.finditer(owner)]
         owner = "+".join(f"{name}={level}" if level else name for name, level in pieces)
         if attribute == "value":
-            if owner not in self.known.cells:
-                raise ValueError(f"{owner} is no cell of this run; {_allowed(owner, self.known.cells)}")
+            if owner not in self.vocabulary.cells:
+                raise ValueError(f"{owner} is no cell of this run; {_allowed(owner, self.vocabulary.cells)}")
             return "value", (owner,)
         if attribute not in COMPONENT_QUANTITIES:
             allowed = _allowed(attribute, (*COMPONENT_QUANTITIES, "value"))
             raise ValueError(f"{attribute} is no quantity; {allowed} and interaction(a, b)")
         name, level = pieces[0] if len(pieces) == 1 else (owner, "")
-        factor = self.known.grid.factor(self.component(name))
+        factor = self.vocabulary.grid.factor(self.component(name))
         if level:
             if attribute != "effect" or level not in factor.levels or level == factor.reference:
                 allowed = ", ".join(f"{name}={item}.effect" for item in factor.levels if item != factor.reference)
                 raise ValueError(f"{owner}.{attribute} is no quantity; of single levels, allowed are {allowed}")
-            if not self.known.grid.effect(name, level):
+            if not self.vocabulary.grid.effect(name, level):
                 raise ValueError(f"{owner}.effect needs combinations of levels that this design does not run")
             return "level", (name, level)
-        if attribute == "trend" and not (factor.doses and self.known.grid.trend(name)):
+        if attribute == "trend" and not (factor.doses and self.vocabulary.grid.trend(name)):
             raise ValueError(f"trend needs levels that differ in one numeric setting, which {name} does not run")
-        averaged = attribute == "trend" or (attribute == "effect" and self.known.grid.effect(name, factor.full))
+        averaged = attribute == "trend" or (attribute == "effect" and self.vocabulary.grid.effect(name, factor.full))
         if not averaged:
             self.require_cells(attribute, name)
         return attribute, (name,)
 
     def outcome(self) -> str:
         """The outcome in parentheses behind a quantity; "" for the primary one, named or not."""
-        kind, word = self.peek()
+        kind, token_text = self.peek()
         if kind == "outcome":
             self.take()
-            name = word.strip("() ")
-        elif (kind, word) == ("sign", "(") and self.at + 1 < len(self.tokens):
+            name = token_text.strip("() ")
+        elif (kind, token_text) == ("sign", "(") and self.at + 1 < len(self.tokens):
             self.take()
             name = self.take()[1]
             if self.peek() == ("sign", "("):
@@ -208,16 +210,16 @@ class _Parser:
         else:
             return ""
         name = self.under_evaluation(name)
-        if name not in self.known.outcomes:
-            allowed = _allowed(name, self.known.outcomes)
+        if name not in self.vocabulary.outcomes:
+            allowed = _allowed(name, self.vocabulary.outcomes)
             raise ValueError(f"{name!r} is no outcome of this run; {allowed} (design.outcomes declares them)")
-        return "" if name == self.known.primary else name
+        return "" if name == self.vocabulary.primary else name
 
     def under_evaluation(self, name: str) -> str:
         """The outcome that a name stands for: an evaluation's, for the primary column under it."""
-        column = column_and_evaluation(column_and_step(self.known.primary)[0])[0]
+        column = column_and_evaluation(column_and_step(self.vocabulary.primary)[0])[0]
         stands_for = under(column, name)
-        return stands_for if name not in self.known.outcomes and stands_for in self.known.outcomes else name
+        return stands_for if name not in self.vocabulary.outcomes and stands_for in self.vocabulary.outcomes else name
 
     def interaction(self) -> tuple[str, ...]:
         self.expect("(")
@@ -229,24 +231,24 @@ class _Parser:
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError("interaction(...) takes two or more different components")
         self.require_cells("interaction", names[0])
-        return tuple(sorted(names, key=self.known.grid.components.index))
+        return tuple(sorted(names, key=self.vocabulary.grid.components.index))
 
     def component(self, name: str) -> str:
-        if name not in self.known.grid.components:
-            allowed = _allowed(name, self.known.grid.components)
+        if name not in self.vocabulary.grid.components:
+            allowed = _allowed(name, self.vocabulary.grid.components)
             raise ValueError(f"{name or 'the end'!r} is no component; {allowed}")
         return name
 
     def require_cells(self, quantity: str, name: str) -> None:
         """A design that does not run every cell cannot judge every quantity: say so before the run, not after."""
-        grid = self.known.grid
-        pairs = {"leave_one_out": (FULL, grid.without(name)), "add_one_in": (grid.alone(name), BASE)}
+        grid = self.vocabulary.grid
+        pairs = {"leave_one_out": (FULL, grid.without(name)), "add_one_in": (grid.only(name), BASE)}
         if quantity not in pairs and grid.is_fraction:
             raise ValueError(f"{quantity} cannot be estimated from a fraction; allowed are effect and value")
         if quantity not in pairs and len(grid.factors) > MAX_JOINED and not grid.corners:
             raise ValueError(f"{quantity} needs every combination of the components, which this design does not run")
         needed = pairs.get(quantity) or grid.corners or factorial_cells(grid.components)
-        absent = [cell for cell in needed if cell not in self.known.cells]
+        absent = [cell for cell in needed if cell not in self.vocabulary.cells]
         if absent:
             raise ValueError(f"{quantity} needs the cells {', '.join(absent)}, which this design does not run")
 
@@ -263,7 +265,7 @@ class _Parser:
     def number(self, constant: Constant, scale: Scale, terms: Sequence[Term]) -> float:
         """A constant in the metric's unit; of shares and of effects on the log scale, a fraction."""
         number, unit = constant
-        points = self.known.points.get(terms[0].outcome or self.known.primary)
+        points = self.vocabulary.points.get(terms[0].outcome or self.vocabulary.primary)
         if not unit:
             if scale == "effect" and points is not None and number:
                 raise ValueError(f"{number:g} has no unit: effects on this rate are in points, such as 2 points")
@@ -282,7 +284,7 @@ class _Parser:
         return number / 100
 
     def on_log(self, terms: Sequence[Term]) -> bool:
-        return self.known.outcomes[terms[0].outcome or self.known.primary] == "log"
+        return self.vocabulary.outcomes[terms[0].outcome or self.vocabulary.primary] == "log"
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
@@ -298,9 +300,9 @@ class _Parser:
             raise ValueError(f"{sign!r} is expected, not {token[1] or 'the end'!r}")
 
     def end(self) -> None:
-        kind, word = self.peek()
+        kind, token_text = self.peek()
         if kind != "end":
-            raise ValueError(f"the claim should end before {word!r}, or with ', one-sided'")
+            raise ValueError(f"the claim should end before {token_text!r}, or with ', one-sided'")
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

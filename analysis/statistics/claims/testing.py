@@ -10,7 +10,7 @@ from typing import Literal
 from scipy.special import stdtrit
 
 from branchwise.analysis.statistics.claims.language import Claim
-from branchwise.analysis.statistics.model import Estimate, one_sided_p, two_sided_p
+from branchwise.analysis.statistics.model import Estimate, directional_p, two_sided_p
 
 MAX_EXPONENT = 709.7  # of e, in a double
 # How an estimate and its bound are expressed: an effect in the metric's unit, or as a log ratio; a share of the gain; a
@@ -73,7 +73,7 @@ def against_bound(
             return replace(test, reason=low.reason or high.reason)
         inside = low.value > 0 > high.value
         if inside:  # two one-sided tests (Schuirmann 1987)
-            p = max(one_sided_p(low.value, low.se, low.df), one_sided_p(-high.value, high.se, high.df))
+            p = max(directional_p(low.value, low.se, low.df), directional_p(-high.value, high.se, high.df))
         else:
             nearest = high if high.value >= 0 else low
             p = two_sided_p(nearest.value, nearest.se, nearest.df)
@@ -84,5 +84,5 @@ def against_bound(
     favours = gap.value > 0 if claim.relation == "above" else gap.value < 0
     if claim.one_sided:
         towards = gap.value if claim.relation == "above" else -gap.value
-        return replace(test, p=one_sided_p(towards, gap.se, gap.df), favours=favours)
+        return replace(test, p=directional_p(towards, gap.se, gap.df), favours=favours)
     return replace(test, p=two_sided_p(gap.value, gap.se, gap.df), favours=favours)

@@ -17,10 +17,10 @@ from branchwise.analysis.declared.scales import Resolution
 from branchwise.analysis.records.teachers import TeacherValue, value_of_teacher
 from branchwise.analysis.statistics.claims.language import Claim
 from branchwise.analysis.statistics.claims.testing import Form, Test, against_bound, exponential
-from branchwise.analysis.statistics.comparisons.welch import CellSpread
+from branchwise.analysis.statistics.comparisons.welch import CellVariance
 from branchwise.analysis.statistics.model import (
-    ONE_RUN,
     ROUNDING,
+    SINGLE_RUN,
     Estimate,
     mean_and_sd,
     mean_estimate,
@@ -145,14 +145,16 @@ def welch_estimate(
     unit = float(np.nanmax(np.abs(errors), initial=0.0))
     if unit < ROUNDING * largest:
         unit = 0.0
-    spread = CellSpread(variances=(errors / unit) ** 2 if unit else 0.0 * errors, counts=counts)
-    if not spread.is_seen(vector):
-        return Estimate(value=value, reason=ONE_RUN)
-    return t_estimate(value, unit * sqrt(spread.covariance(vector, vector)), spread.freedom(vector), level)
+    cell_variance = CellVariance(variances=(errors / unit) ** 2 if unit else 0.0 * errors, counts=counts)
+    if not cell_variance.is_identified(vector):
+        return Estimate(value=value, reason=SINGLE_RUN)
+    return t_estimate(
+        value, unit * sqrt(cell_variance.covariance(vector, vector)), cell_variance.freedom(vector), level
+    )
 
 
 def with_sampling(
-    found: Estimate,
+    estimate: Estimate,
     teacher: TeacherValue,
     results: pd.DataFrame,
     column: str,
@@ -161,15 +163,15 @@ def with_sampling(
     weight: float = 1.0,
 ) -> Estimate:
     """An estimate that holds `weight` times the transformed value of the teacher, whose sampling noise it takes in."""
-    if not found.has_interval:
-        return found
+    if not estimate.has_interval:
+        return estimate
     variance, df = _sampling(teacher, results, column, transform)
-    added = abs(weight) * sqrt(variance) / found.se
+    added = abs(weight) * sqrt(variance) / estimate.se
     if not added > 0:
-        return replace(found, reason=found.reason or "the teacher's sampling noise was not measured")
+        return replace(estimate, reason=estimate.reason or "the teacher's sampling noise was not measured")
     total = 1 + added**2
-    freedom = total**2 / (1 / found.df + added**4 / df)  # Satterthwaite
-    return t_estimate(found.value, sqrt(total) * found.se, freedom, inference.level)
+    freedom = total**2 / (1 / estimate.df + added**4 / df)  # Satterthwaite
+    return t_estimate(estimate.value, sqrt(total) * estimate.se, freedom, inference.level)
 
 
 def _log(values: FloatArray) -> FloatArray:

@@ -150,7 +150,7 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
     if term.quantity == "leave_one_out":
         return {FULL: 1.0, grid.without(term.names[0]): -1.0}
     if term.quantity == "add_one_in":
-        return {grid.alone(term.names[0]): 1.0, BASE: -1.0}
+        return {grid.only(term.names[0]): 1.0, BASE: -1.0}
     k, members = len(grid.components), [grid.components.index(name) for name in term.names]
     interaction = term.quantity == "interaction"
     vector = contrasts.factorial_effect(members, k) if interaction else contrasts.shapley(members[0], k)

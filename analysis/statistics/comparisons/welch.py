@@ -12,7 +12,7 @@ MIN_RUNS = 2  # of a cell, to see how its runs scatter
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellSpread:
+class CellVariance:
     """How the runs of C cells scatter, in the unit of the fit.
 
     Attributes:
@@ -38,12 +38,12 @@ class CellSpread:
         parts = parts / top  # so that no square under- or overflows
         return float(parts.sum()) ** 2 / float((parts**2 / (self.counts[used] - 1)).sum())
 
-    def is_seen(self, contrast: FloatArray) -> bool:
+    def is_identified(self, contrast: FloatArray) -> bool:
         """Whether every cell of the contrast has two runs."""
         return bool((self.counts[contrast != 0] >= MIN_RUNS).all())
 
 
-def cell_spread(rows: np.ndarray, values: FloatArray, cells: int) -> CellSpread:
+def cell_variance(rows: np.ndarray, values: FloatArray, cells: int) -> CellVariance:
     """Spread of the runs of each cell.
 
     Args:
@@ -55,6 +55,6 @@ def cell_spread(rows: np.ndarray, values: FloatArray, cells: int) -> CellSpread:
     means = np.bincount(rows, values, cells) / np.maximum(counts, 1)
     squares = np.bincount(rows, (values - means[rows]) ** 2, cells)
     variances = np.full(cells, np.nan)
-    seen = counts >= MIN_RUNS
-    variances[seen] = squares[seen] / (counts[seen] - 1) / counts[seen]
-    return CellSpread(variances=variances, counts=counts)
+    repeated_cells = counts >= MIN_RUNS
+    variances[repeated_cells] = squares[repeated_cells] / (counts[repeated_cells] - 1) / counts[repeated_cells]
+    return CellVariance(variances=variances, counts=counts)

@@ -30,9 +30,9 @@ class Curve:
 
     def best(self, cell: str) -> tuple[float, Estimate] | None:
         """The setting with the best mean, and that mean."""
-        known = {x: estimate for x, estimate in self.cells.get(cell, {}).items() if estimate.known}
+        available = {x: estimate for x, estimate in self.cells.get(cell, {}).items() if estimate.has_value}
         sign = -1.0 if self.better == "higher" else 1.0
-        return min(known.items(), key=lambda item: sign * item[1].value) if known else None
+        return min(available.items(), key=lambda item: sign * item[1].value) if available else None
 
 
 @dataclass(frozen=True, kw_only=True)

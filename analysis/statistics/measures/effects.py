@@ -75,7 +75,7 @@ class Remeasured:
         ]
 
 
-def under_every_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
+def under_each_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
     """The effects under the primary evaluation, the named ones and those measured again; curves along each setting."""
     run = findings.run
     named = tuple(evaluation for evaluation in named_evaluations(run) if len(evaluation.run.results))

@@ -50,14 +50,14 @@ def ranked_only(estimate: Estimate, fit: TwoWayFit) -> Estimate:
     at three blocks), and the tests that would, of pooled residuals or of Lenth, err in 21 to 25% of runs without any
     effect where effects vary from seed to seed.
     """
-    if not estimate.known or fit.n_blocks >= MIN_BLOCKS:
+    if not estimate.has_value or fit.n_blocks >= MIN_BLOCKS:
         return estimate
     return Estimate(value=estimate.value, reason=f"{fit.n_blocks} blocks rank; verdicts take {MIN_BLOCKS}")
 
 
 def half_normal(rows: Sequence[FractionRow]) -> list[tuple[FractionRow, float]]:
     """Return the known contrasts by size, the smallest first, each with its half-normal quantile."""
-    ordered = sorted((row for row in rows if row.estimate.known), key=lambda row: abs(row.estimate.value))
+    ordered = sorted((row for row in rows if row.estimate.has_value), key=lambda row: abs(row.estimate.value))
     n = len(ordered)
     return [(row, float(ndtri(0.5 + 0.5 * (i + 0.5) / n))) for i, row in enumerate(ordered)]
 

@@ -76,25 +76,25 @@ def levels_spending(looks: Sequence[int], increments: Sequence[float] | FloatArr
     """Compute the levels that use up these `increments` of the error, look by look."""
     levels = [float(increments[0])]
     chain = _Chain.first(looks[0])
-    for look, increment in zip(looks[1:], increments[1:], strict=True):
+    for n_blocks, increment in zip(looks[1:], increments[1:], strict=True):
         # Beyond a boundary that practically nothing reaches, a nearer end keeps the grid fine.
         end = _q_of_level(max(levels[-1], 1e-7 * float(increment)), chain.blocks)
         chain = replace(chain, end=min(chain.end, end))
-        while chain.blocks < look:
+        while chain.blocks < n_blocks:
             chain = chain.step()
         critical = chain.quantile(float(increment))
-        levels.append(_level_of_q(critical, look))
+        levels.append(_level_of_q(critical, n_blocks))
     return np.array(levels)
 
 
 def error_of(looks: Sequence[int], levels: Sequence[float]) -> float:
     """Compute the probability, without an effect, that the p-value of some look is at or below its level."""
     chain, total = _Chain.first(looks[0]), levels[0]
-    for before, look, level in zip(levels, looks[1:], levels[1:], strict=False):
+    for before, n_blocks, level in zip(levels, looks[1:], levels[1:], strict=False):
         chain = replace(chain, end=min(chain.end, _q_of_level(before, chain.blocks)))
-        while chain.blocks < look:
+        while chain.blocks < n_blocks:
             chain = chain.step()
-        total += chain.tail(_q_of_level(level, look))
+        total += chain.tail(_q_of_level(level, n_blocks))
     return total
 
 
@@ -182,18 +182,18 @@ class Boundary:
     alphas: FloatArray
     levels: FloatArray
 
-    def level(self, look: int, alpha: float) -> float:
+    def level(self, n_blocks: int, alpha: float) -> float:
         """Return the level of this look (a number of blocks) at `alpha`; 0 below the grid."""
         if alpha >= self.alphas[-1]:
             alpha = float(self.alphas[-1])
         if alpha < self.alphas[0]:
             return 0.0
-        column = self.levels[:, self.looks.index(look)]
+        column = self.levels[:, self.looks.index(n_blocks)]
         return float(np.exp(np.interp(np.log(alpha), np.log(self.alphas), np.log(column))))
 
-    def alpha(self, look: int, p: FloatArray | float) -> FloatArray:
+    def alpha(self, n_blocks: int, p: FloatArray | float) -> FloatArray:
         """Return the alpha at which this look alone rejects a nominal p; at least the grid's lowest, 1 above it."""
-        column = self.levels[:, self.looks.index(look)]
+        column = self.levels[:, self.looks.index(n_blocks)]
         p = np.asarray(p, dtype=float)
         inside = np.exp(np.interp(np.log(np.clip(p, column[0], column[-1])), np.log(column), np.log(self.alphas)))
         alpha: FloatArray = np.where(p > column[-1], 1.0, inside)
@@ -206,9 +206,9 @@ class Boundary:
         p of NaN, where a look had no test, leaves it as it was; it is NaN as long as there was none.
         """
         levels, lowest = [], nan
-        for look, p in zip(self.looks, nominal, strict=False):
+        for n_blocks, p in zip(self.looks, nominal, strict=False):
             if not isnan(p):
-                lowest = float(np.fmin(lowest, self.alpha(look, p)))
+                lowest = float(np.fmin(lowest, self.alpha(n_blocks, p)))
             levels.append(lowest)
         return levels
 

@@ -64,7 +64,7 @@ def added(run: Run) -> tuple[str, ...]:
     return tuple(name for key in ("components", "baselines", "cells") for name in extends.get(key, ()))
 
 
-def judged_components(run: Run) -> tuple[str, ...]:
+def tested_components(run: Run) -> tuple[str, ...]:
     """The components that have no place in the family of this run: one that it extends has judged them."""
     if not added(run) or grew(run):
         return ()

@@ -53,7 +53,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LookResults:
+class InterimResults:
     """The looks of a run so far.
 
     Attributes:
@@ -91,16 +91,16 @@ class LookResults:
         """What a reader must know of the looks."""
         if not self.blocks:
             return [f"Not judged: {self.progress}; the first look comes after {self.looks.blocks[0]}."]
-        last, most = self.blocks[-1], self.looks.max
-        spent = f"{self.arms[-1]} arms, where {most} blocks would take {round(self.arms[-1] / last * most)}"
-        stopped = f"Stopped at the look after {last} of at most {most} blocks ({spent})"
+        last, largest = self.blocks[-1], self.looks.max
+        spent = f"{self.arms[-1]} arms, where {largest} blocks would take {round(self.arms[-1] / last * largest)}"
+        stopped = f"Stopped at the look after {last} of at most {largest} blocks ({spent})"
         message = {
             "decided": f"{stopped}: everything was decided.",
             "futile": f"{stopped}: what was open had a chance below {self.looks.futility:.0%} each to be decided by "
             "the last look.",
             "max": f"Ended at the last look, after {last} blocks.",
-            "": f"Open at the look after {last} of at most {most} blocks ({self.finished} are finished): all numbers "
-            "are as of that look, and the run can be resumed.",
+            "": f"Open at the look after {last} of at most {largest} blocks ({self.finished} are finished): all "
+            "numbers are as of that look, and the run can be resumed.",
         }[self.ended]
         return [
             message,
@@ -123,14 +123,14 @@ class _Tested:
 
     def settled(self, p: Sequence[float], favours: Sequence[bool]) -> _Tested:
         """The family with these p-values in its graph."""
-        own = iter(zip(p, favours, strict=True))
+        claim_tests = iter(zip(p, favours, strict=True))
         verdicts = []
         for verdict in self.verdicts:
-            p_value, side = next(own)
+            p_value, side = next(claim_tests)
             verdicts.append(replace(verdict, test=replace(verdict.test, p=p_value, favours=side)))
         outcomes = []
         for scale in self.outcomes:
-            outcomes.append(replace(scale, rows=tuple(row.with_p(next(own)[0]) for row in scale.rows)))
+            outcomes.append(replace(scale, rows=tuple(row.with_p(next(claim_tests)[0]) for row in scale.rows)))
         done, scales = settle(verdicts, outcomes)
         return _Tested(verdicts=done, outcomes=scales)
 
@@ -139,7 +139,7 @@ class _Tested:
         return [*(verdict.test.p_holm for verdict in self.verdicts), *rows]
 
 
-def whole_blocks(run: Run) -> int:
+def finished_blocks(run: Run) -> int:
     """Count the leading blocks whose planned arms all have a row, whatever became of them."""
     waiting = {int(name.rpartition("-b")[2]) for name in run.missing}
     return next(
@@ -155,7 +155,7 @@ def up_to(run: Run, blocks: int) -> Run:
 
 def at_looks(
     run: Run, looks: Looks, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]
-) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], LookResults]:
+) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], InterimResults]:
     """Judge a run at its looks, up to the one that ends it.
 
     Args:
@@ -167,7 +167,7 @@ def at_looks(
     Returns:
         The run as of its last look (before the first: as it is), verdicts, outcomes, and the looks themselves.
     """
-    finished = whole_blocks(run)
+    finished = finished_blocks(run)
     table = boundary(looks.blocks, looks.spending)
     reached: list[int] = []
     history: list[list[tuple[float, bool]]] = []
@@ -175,10 +175,10 @@ def at_looks(
     ended: End = ""
     settled: _Tested | None = None
     part = run
-    for look in (number for number in looks.blocks if number <= finished):
-        part = up_to(run, look)
+    for n_blocks in (number for number in looks.blocks if number <= finished):
+        part = up_to(run, n_blocks)
         tested = _tested(part, claims, evidence_of)
-        reached.append(look)
+        reached.append(n_blocks)
         history.append(tested.tests())
         p, favours = _sequential(table, history)
         settled = tested.settled(p, favours)
@@ -192,10 +192,10 @@ def at_looks(
     result = _hypotheses(part, settled, table, reached, history, adjusted)
     rows = result[len(claims) :]
     k = len(run.components)
-    results = LookResults(
+    results = InterimResults(
         looks=looks,
         blocks=tuple(reached),
-        arms=tuple(int(up_to(run, look).arms["arm"].notna().sum()) for look in reached),
+        arms=tuple(int(up_to(run, n_blocks).arms["arm"].notna().sum()) for n_blocks in reached),
         finished=finished,
         ended=ended,
         claims=tuple(result[: len(claims)]),
@@ -205,7 +205,7 @@ def at_looks(
     return part, _with_reasons(settled.verdicts, results), settled.outcomes, results
 
 
-def _with_reasons(verdicts: Sequence[Verdict], results: LookResults) -> tuple[Verdict, ...]:
+def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple[Verdict, ...]:
     """What is open between looks, or before the first, is not judged."""
     if results.ended or (results.blocks and results.blocks[-1] == results.finished):
         return tuple(verdicts)
@@ -244,16 +244,16 @@ def _end(
     waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha]
     if not waiting:
         return "decided"
-    look = looks.blocks[len(history) - 1]
-    if look == looks.max:
+    n_blocks = looks.blocks[len(history) - 1]
+    if n_blocks == looks.max:
         return "max"
-    power = _powers(table, look, history, waiting, alpha)
+    power = _powers(table, n_blocks, history, waiting, alpha)
     return "futile" if all(value < looks.futility for value in power) else ""
 
 
 def _powers(
     table: Boundary,
-    look: int,
+    n_blocks: int,
     history: Sequence[Sequence[tuple[float, bool]]],
     waiting: Sequence[int],
     alpha: float,
@@ -273,8 +273,10 @@ def _powers(
         if isnan(p):
             powers.append(0.0)
             continue
-        t = float(-stdtrit(look - 1, max(p, 1e-300) / 2))
-        powers.append(float(ndtr((sqrt(last / look) * t - critical) / sqrt(1 - look / last))) if look < last else nan)
+        t = float(-stdtrit(n_blocks - 1, max(p, 1e-300) / 2))
+        powers.append(
+            float(ndtr((sqrt(last / n_blocks) * t - critical) / sqrt(1 - n_blocks / last))) if n_blocks < last else nan
+        )
     return powers
 
 
@@ -294,7 +296,7 @@ def _hypotheses(
     after = [_sequential(table, history[: i + 1]) for i in range(len(history))]
     hypotheses = []
     for i, name in enumerate(_names(run, settled)):
-        rejected = [look for look, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
+        rejected = [n_blocks for n_blocks, p in zip(reached, adjusted, strict=True) if p[i] <= alpha]
         hypotheses.append(
             Hypothesis(
                 name=name,

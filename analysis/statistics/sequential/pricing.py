@@ -44,20 +44,20 @@ def play(values: FloatArray, looks: Looks, futility: bool = True, alpha: float =
     decided = np.zeros((runs, m), dtype=np.int64)
     blocks = np.full(runs, looks.max)
     running = np.ones(runs, dtype=bool)
-    for look in looks.blocks:
-        p = nominal_p(values[:, :look])
-        lowest = np.minimum(lowest, table.alpha(look, p))
+    for n_blocks in looks.blocks:
+        p = nominal_p(values[:, :n_blocks])
+        lowest = np.minimum(lowest, table.alpha(n_blocks, p))
         rejected = holm_adjusted(lowest) <= alpha
-        decided[running[:, None] & rejected & (decided == 0)] = look
+        decided[running[:, None] & rejected & (decided == 0)] = n_blocks
         waiting = decided == 0
         ends = ~waiting.any(axis=1)
-        if futility and look < looks.max:
+        if futility and n_blocks < looks.max:
             levels = [table.level(looks.max, alpha / max(number, 1)) for number in range(m + 1)]
             critical = stdtrit(looks.max - 1, 1 - np.array(levels) / 2)[waiting.sum(axis=1)][:, None]
-            t = -stdtrit(look - 1, np.maximum(p, 1e-300) / 2)
-            power = ndtr((sqrt(looks.max / look) * t - critical) / sqrt(1 - look / looks.max))
+            t = -stdtrit(n_blocks - 1, np.maximum(p, 1e-300) / 2)
+            power = ndtr((sqrt(looks.max / n_blocks) * t - critical) / sqrt(1 - n_blocks / looks.max))
             ends |= ~(waiting & (power >= looks.futility)).any(axis=1)
-        blocks[running & ends] = look
+        blocks[running & ends] = n_blocks
         running &= ~ends
     return Played(blocks=blocks, decided=decided)
 

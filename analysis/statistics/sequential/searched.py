@@ -17,7 +17,7 @@ from branchwise.analysis.records.run import Run
 
 RACE_LEVEL = 0.10  # one-sided, at each look; as Optuna's WilcoxonPruner has it
 LOOKS = {"race": "a paired t-test", "wilcoxon": "Optuna's WilcoxonPruner"}
-FIRST_LOOK = {"race": 2, "wilcoxon": 4}  # seeds
+FIRST_TEST = {"race": 2, "wilcoxon": 4}  # seeds
 SIMULATED = 20_000
 
 
@@ -30,7 +30,7 @@ def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
     """
     difference = np.asarray(costs, dtype=float) - np.asarray(best, dtype=float)
     n = len(difference)
-    if n < FIRST_LOOK["race"] or not difference.mean() > 0:
+    if n < FIRST_TEST["race"] or not difference.mean() > 0:
         return False
     sd = float(difference.std(ddof=1))
     return sd == 0 or bool(stdtr(n - 1, -difference.mean() / (sd / sqrt(n))) <= RACE_LEVEL)
@@ -41,7 +41,7 @@ def race_error(seeds: int) -> float:
     """How often the race stops a configuration that is as good as the one it is compared with, by simulation."""
     difference = np.random.default_rng(0).normal(size=(SIMULATED, seeds))
     stopped = np.zeros(SIMULATED, dtype=bool)
-    for n in range(FIRST_LOOK["race"], seeds):
+    for n in range(FIRST_TEST["race"], seeds):
         part = difference[:, :n]
         t = part.mean(axis=1) / (part.std(axis=1, ddof=1) / sqrt(n))
         stopped |= stdtr(n - 1, -t) <= RACE_LEVEL
@@ -93,18 +93,18 @@ def searched(run: Run) -> Searched | None:
         else:
             stopped += 1
     scheduler = str(run.design.get("scheduler", "none"))
-    looks = tuple(range(FIRST_LOOK.get(scheduler, seeds), seeds))
+    looks = tuple(range(FIRST_TEST.get(scheduler, seeds), seeds))
     return Searched(
         seeds=seeds, scheduler=scheduler, looks=looks, rows=pd.DataFrame(rows, columns=[*arms, "n", "low", "high"]),
         stopped=stopped, failed=failed,
     )  # fmt: skip
 
 
-def best_of(found: Searched, run: Run) -> dict[str, Any] | None:
+def best_of(search: Searched, run: Run) -> dict[str, Any] | None:
     """The configuration with the best mean; None where none has a value on every seed."""
-    if found.rows.empty:
+    if search.rows.empty:
         return None
-    ordered = found.rows.sort_values("value", ascending=run.better("value") == "lower", kind="stable")
+    ordered = search.rows.sort_values("value", ascending=run.better("value") == "lower", kind="stable")
     return _row(ordered)
 
 
@@ -127,15 +127,15 @@ def notes(run: Run) -> list[str]:
 def _looks_of_race(match: Searched) -> str:
     """How many were stopped, and how often each was looked at."""
     looks = f"{len(match.looks)} looks, each" if len(match.looks) > 1 else "one look,"
-    sentence = (
+    summary = (
         f"{match.stopped} of {match.tried} configurations were stopped early: each was compared with the best so far "
         f"after {', '.join(map(str, match.looks))} of {match.seeds} seeds ({looks} by {LOOKS[match.scheduler]} at "
         f"{RACE_LEVEL:.0%}, one-sided, not corrected for their number)."
     )
     if match.scheduler != "race":
-        return sentence
+        return summary
     return (
-        f"{sentence} A configuration as good as the one that it is compared with is stopped in "
+        f"{summary} A configuration as good as the one that it is compared with is stopped in "
         f"{race_error(match.seeds):.0%} of cases, and more often where that one was lucky on these seeds."
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from branchwise.trainables.command.words import BUILT_IN, shown
+from branchwise.trainables.command.words import BUILT_IN, as_argument
 from branchwise.trainables.runtime.settings import Strict
 
 SEEDS = ("seed", "random_seed", "random_state", "manual_seed", "rng_seed", "global_seed")
@@ -94,7 +94,7 @@ class Options:
         if option.is_switch and isinstance(value, bool):
             value = option.value if value == option.on else option.other
         if isinstance(option.value, str) and isinstance(value, bool | int | float):
-            value = shown(value)
+            value = as_argument(value)
         if checked(value) is None or (option.is_switch and value not in (option.value, option.other)):
             raise Unreadable("must be true or false" if option.is_switch else "must be a value")
         turned = option.is_switch and value != option.value

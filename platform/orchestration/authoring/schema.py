@@ -15,14 +15,14 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
     """The schema of spaces of this trainable; of `space` alone, settings included, where one is given."""
     model = space.module.Spec if space is not None else load_trainable(trainable).Spec
     outline = Outline.model_json_schema()
-    own = model.model_json_schema()
-    properties = outline["properties"] | own["properties"]
+    definition = model.model_json_schema()
+    properties = outline["properties"] | definition["properties"]
     properties["trainable"] = {"const": trainable, "description": "what is trained"}
     by_name = {"type": "string", "description": "the name of a file in published/ beside the space"}
     properties["published"] = {"anyOf": [by_name, *properties["published"]["anyOf"]]}
     if space is None and trainable in ANY_SETTINGS:
         properties["settings"] = {"type": "object", "description": "values of the placeholders in the command"}
-    required = [*outline.get("required", []), *own.get("required", [])]
+    required = [*outline.get("required", []), *definition.get("required", [])]
     if trainable != DEFAULT:
         required.append("trainable")
     schema: dict[str, Any] = _plain(
@@ -33,7 +33,7 @@ def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
             "properties": properties,
             "required": sorted(required),
             "additionalProperties": False,
-            "$defs": outline.get("$defs", {}) | own.get("$defs", {}),
+            "$defs": outline.get("$defs", {}) | definition.get("$defs", {}),
         }
     )
     return schema

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from branchwise.analysis.console import one_line
+from branchwise.analysis.console import single_line
 from branchwise.orchestration.authoring.metric_guess import Metric, guesses_from_run
 from branchwise.orchestration.authoring.one_arm import ArmTrial, arm_with, run_arm
 from branchwise.orchestration.authoring.options import Option
@@ -17,7 +17,7 @@ from branchwise.orchestration.authoring.scaffold import Draft, components, space
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import parse_space
 from branchwise.trainables.command.output import missing_file
-from branchwise.trainables.command.words import filled_words
+from branchwise.trainables.command.words import filled_arguments
 from branchwise.trainables.runtime.processes import scratch_folder
 
 TIME_LIMIT = 600.0  # seconds of each run
@@ -87,7 +87,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
     """Say whether one seed repeats, two seeds differ, and each component changes the metric."""
     own = _run(draft, folder, {}, 0, scratch / "own")
     if own.value is None:
-        say(f"--try: the metric was not read: {one_line(own.result.error)}")
+        say(f"--try: the metric was not read: {single_line(own.result.error)}")
         return
     say(f"--try: seed 0: {own.value:g}")
     rerun = _run(draft, folder, {}, 0, scratch / "again").value
@@ -101,7 +101,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
     for name, option, value in components(options):
         trial = _run(draft, folder, {option.name: value}, 0, scratch / f"part-{name}")
         if trial.value is None:
-            change = one_line(trial.result.error)
+            change = single_line(trial.result.error)
         elif trial.value == own.value:
             change = "changes nothing"
         elif rerun != own.value:
@@ -113,7 +113,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
 
 def _as_given(option: Option, value: Any) -> str:
     """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is left out."""
-    return " ".join(filled_words(option.words, {option.name: value})) or f"without {option.flag}"
+    return " ".join(filled_arguments(option.words, {option.name: value})) or f"without {option.flag}"
 
 
 def _run(draft: Draft, folder: Path, patch: Mapping[str, Any], seed: int, scratch: Path) -> ArmTrial:

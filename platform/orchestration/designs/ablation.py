@@ -65,7 +65,7 @@ class Ablation(Design):
     def combinations(self) -> Iterator[Mapping[str, str]]:
         """The level of each component in each cell."""
 
-    def every_cell(self) -> Iterator[Mapping[str, str]]:
+    def planned_cells(self) -> Iterator[Mapping[str, str]]:
         """The level of each component in each cell: those of the design, then the further ones."""
         yield from self.combinations()
         yield from self.further_cells
@@ -111,7 +111,7 @@ class Ablation(Design):
 
     def grid(self) -> Grid:
         """The components, and the cells that the design runs of them."""
-        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.every_cell())
+        planned = frozenset(tuple(levels[name] for name in self.components) for levels in self.planned_cells())
         return Grid(factors=self.factors(), planned=planned)
 
     def settings(self) -> list[str]:
@@ -125,7 +125,7 @@ class Ablation(Design):
     def component_cells(self) -> tuple[Cell, ...]:
         """A cell for each combination of levels."""
         cells, factors = [], self.factors()
-        for levels in self.every_cell():
+        for levels in self.planned_cells():
             patches = [component.patch(levels[name]) for name, component in self.components.items()]
             patch = {key: value for settings in patches for key, value in settings.items()}
             states = {item.name: levels[item.name] == ON if item.is_switch else levels[item.name] for item in factors}
@@ -144,13 +144,13 @@ class Ablation(Design):
         )
 
     def total(self) -> int:
-        return self.max_blocks * len(self.data_sets) * (len(list(self.every_cell())) + len(self.baselines))
+        return self.max_blocks * len(self.data_sets) * (len(list(self.planned_cells())) + len(self.baselines))
 
     def parts(self) -> tuple[AnalysisGroup, ...]:
         return (AnalysisGroup(kinds=("cell", "baseline")),)
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
-        cells, baselines = len(list(self.every_cell())), ""
+        cells, baselines = len(list(self.planned_cells())), ""
         if self.baselines:
             baselines = f" + {len(self.baselines)} baselines ({', '.join(self.baselines)})"
         yield "components", ", ".join(map(str, self.factors()))
@@ -295,7 +295,7 @@ class Ablation(Design):
         return any(all(levels[name] == level for name, level in item.items()) for item in self.exclude)
 
 
-def every_combination(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
+def all_combinations(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
     """Every combination of levels, of on and off with every component on first and none last."""
     names = [factor.name for factor in factors]
     for levels in itertools.product(*(factor.levels[::-1] for factor in factors)):

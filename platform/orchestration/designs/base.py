@@ -104,7 +104,7 @@ class Design(Strict, ABC):
         """The components, and the cells that the design runs of them."""
         return Grid(factors=(), planned=frozenset())
 
-    def judged(self) -> bool:
+    def is_testable(self) -> bool:
         """Whether the run will have verdicts on its components."""
         return bool(self.component_names())
 
@@ -185,7 +185,7 @@ class Design(Strict, ABC):
         method last."""
         factors = self.factors()
 
-        def place(cell: Cell) -> tuple[bool, tuple[int, ...]]:
+        def order(cell: Cell) -> tuple[bool, tuple[int, ...]]:
             levels = (factor.levels.index(level_of(cell.components.get(factor.name))) for factor in factors[::-1]
                       if cell.components)  # fmt: skip
             return cell.kind == "baseline", tuple(levels)
@@ -199,6 +199,6 @@ class Design(Strict, ABC):
             "looks": self.looks.described() if self.looks else None,
             "across": self.crossed.described() if self.crossed else None,
             "alpha": self.alpha,
-            "cells": [asdict(cell) for cell in sorted(self.cells(method), key=place)],
+            "cells": [asdict(cell) for cell in sorted(self.cells(method), key=order)],
             "parts": [asdict(part) for part in self.parts()],
         }

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, model_validator
 
-from branchwise.analysis.declared.cells import BASE, FULL, OWN, TEACHER
+from branchwise.analysis.declared.cells import BASE, DEFAULTS, FULL, TEACHER
 from branchwise.analysis.declared.factors import OFF, Factor
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
@@ -71,7 +71,7 @@ class Component(Strict):
 
     def check(self, name: str, method: Method) -> None:
         """Raises UserError where its name is another row's, or a level is not what it should be in this space."""
-        taken = [FULL, BASE, OWN, TEACHER, *method.module.BASELINES]
+        taken = [FULL, BASE, DEFAULTS, TEACHER, *method.module.BASELINES]
         if name in taken:
             raise UserError(
                 f"{method.file}: design.components: {name!r} is not allowed: {', '.join(taken)} name other rows"

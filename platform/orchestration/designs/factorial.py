@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from branchwise.orchestration.designs.ablation import Ablation, every_combination
+from branchwise.orchestration.designs.ablation import Ablation, all_combinations
 from branchwise.orchestration.designs.component import Word
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
@@ -41,7 +41,7 @@ class Factorial(Ablation):
     follow_up_of: FirstStage | None = None  # --follow-up writes it
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
-        return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))
+        return (levels for levels in all_combinations(self.factors()) if not self.is_excluded(levels))
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
         yield from super().describe(at_a_time)

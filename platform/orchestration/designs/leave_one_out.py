@@ -44,8 +44,8 @@ class AddOneIn(OneAtATime):
     def combinations(self) -> Iterator[Mapping[str, str]]:
         base = {factor.name: factor.reference for factor in self.factors()}
         full = {factor.name: factor.full for factor in self.factors()}
-        alone = [levels for levels in _changed(self.factors(), base) if levels != full]
-        return (levels for levels in (full, *alone, base) if not self.is_excluded(levels))
+        single_changes = [levels for levels in _changed(self.factors(), base) if levels != full]
+        return (levels for levels in (full, *single_changes, base) if not self.is_excluded(levels))
 
 
 def _changed(factors: Sequence[Factor], levels: Mapping[str, str]) -> list[Mapping[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from branchwise.orchestration.errors import UserError
-from branchwise.orchestration.input.messages import brief, keys_at, sentence
+from branchwise.orchestration.input.messages import brief, describe_error, keys_at
 from branchwise.trainables import Arm, Trainable
 from branchwise.trainables.contract import Kind
 from branchwise.trainables.runtime.settings import patched, section_of, setting
@@ -74,8 +74,8 @@ class Method:
         """Raises UserError, naming `where` in the file, when values under `patch` would not compare with the others."""
         if self._comparable(patch):
             return
-        alone = {key: value for key, value in patch.items() if not self._comparable({key: value})}
-        message = ", ".join(f"{key}: {brief(value)}" for key, value in (alone or patch).items())
+        incomparable = {key: value for key, value in patch.items() if not self._comparable({key: value})}
+        message = ", ".join(f"{key}: {brief(value)}" for key, value in (incomparable or patch).items())
         raise UserError(
             f"{self.file}: {where}: {message} is not allowed: it changes how values are measured, so that they could "
             "not be compared with those of the space's own settings"
@@ -96,7 +96,7 @@ class Method:
         try:
             self.patched(patch)
         except ValidationError as error:
-            message = sentence(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
+            message = describe_error(error.errors()[0], type(self.spec), self.spec.model_dump(mode="json"))
             raise UserError(f"{self.file}: {where}: {message}") from error
 
     def current(self, where: str, key: str) -> Any:

@@ -59,14 +59,14 @@ class Screening(Ablation):
                 raise UserError(
                     f"{where}.components.{factor.name}: {len(factor.levels)} levels; a screening takes two, off and on"
                 )
-        if self.claims and not self.judged():
+        if self.claims and not self.is_testable():
             raise UserError(
                 f"{where}.claims: {self.max_blocks} blocks rank main effects and judge none; claims in a screening "
                 f"take at least {MIN_BLOCKS} blocks"
             )
         super().check(method)
 
-    def judged(self) -> bool:
+    def is_testable(self) -> bool:
         return self.max_blocks >= MIN_BLOCKS
 
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
@@ -82,7 +82,7 @@ class Screening(Ablation):
             first, *others = contrast.pairs
             text = f"{':'.join(first)} cannot be told from {', '.join(map(':'.join, others))}"
             yield "" if index else "aliases", text
-        if not self.judged():
+        if not self.is_testable():
             yield "verdicts", f"none: {self.max_blocks} blocks rank the components; verdicts take {MIN_BLOCKS}"
         else:
             yield "verdicts", f"main effects by block, Holm over the {k} components; no Shapley values from a fraction"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from branchwise.analysis.declared.cells import OWN
+from branchwise.analysis.declared.cells import DEFAULTS
 from branchwise.orchestration.designs.ablation import block_arm
 from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
 from branchwise.orchestration.designs.method import Method
@@ -26,12 +26,12 @@ class Search(Tuning, Design):
 
     @model_validator(mode="after")
     def _objectives_that_go_together(self) -> Search:
-        several = len(self.objectives) > 1
+        multiple = len(self.objectives) > 1
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives {list(self.objectives)} must differ")
-        if several and self.scheduler != "none":
+        if multiple and self.scheduler != "none":
             raise ValueError("scheduler must be none with several objectives: it compares one number alone")
-        if several and self.algorithm == "optuna_cmaes":
+        if multiple and self.algorithm == "optuna_cmaes":
             raise ValueError("algorithm optuna_cmaes has a single objective; optuna_tpe or optuna_nsga2 take several")
         return self
 
@@ -47,7 +47,7 @@ class Search(Tuning, Design):
         self.check_search(method, self.max_blocks)
 
     def cells(self, method: Method) -> tuple[Cell, ...]:
-        return (Cell(cell=OWN, kind="confirm", patch={}),)
+        return (Cell(cell=DEFAULTS, kind="confirm", patch={}),)
 
     def searches(self) -> tuple[CellSearch, ...]:
         return (CellSearch(cell=SEARCH, knobs=self.knobs, options=self),)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from branchwise.orchestration.designs.ablation import Ablation, block_arm, every_combination
+from branchwise.orchestration.designs.ablation import Ablation, all_combinations, block_arm
 from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.designs.tuning import FRESH_SEED, CellSearch, Tuning
@@ -25,7 +25,7 @@ class TunedFactorial(Tuning, Ablation):
         return FRESH_SEED + self.first_seed
 
     def combinations(self) -> Iterator[Mapping[str, str]]:
-        return (levels for levels in every_combination(self.factors()) if not self.is_excluded(levels))
+        return (levels for levels in all_combinations(self.factors()) if not self.is_excluded(levels))
 
     def settings(self) -> list[str]:
         return sorted({*Ablation.settings(self), *self.knobs})

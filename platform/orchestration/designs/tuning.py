@@ -102,7 +102,7 @@ class Hyperparameter(Strict):
         return self.uniform or self.log_uniform or self.integer or self.log_int
 
     @property
-    def whole(self) -> bool:
+    def is_integer(self) -> bool:
         """Whether its numbers are integers."""
         return self.integer is not None or self.log_int is not None
 
@@ -119,7 +119,7 @@ class Hyperparameter(Strict):
         if self.choice is not None:
             return len(self.choice)
         low, high = self.interval or (0, 0)
-        if self.whole or self.step is not None:
+        if self.is_integer or self.step is not None:
             return round((high - low) / (self.step or 1)) + 1
         return None
 
@@ -130,7 +130,7 @@ class Hyperparameter(Strict):
         interval = self.interval
         if interval is None or not isinstance(value, int | float) or isinstance(value, bool):
             return False
-        if not interval[0] <= value <= interval[1] or (self.whole and value != int(value)):
+        if not interval[0] <= value <= interval[1] or (self.is_integer and value != int(value)):
             return False
         steps = (value - interval[0]) / self.step if self.step else 0.0
         return abs(steps - round(steps)) < 1e-9 * max(1.0, steps)
@@ -198,8 +198,8 @@ class Tuning(Strict):
         if not isinstance(tree, Mapping) or "scheduler" in tree or "rungs" in tree:
             return tree
         seeds, objectives = tree.get("seeds"), tree.get("objectives") or ()
-        several = isinstance(seeds, int) and seeds > FIRST_RACE
-        return {**tree, "scheduler": "race"} if several and len(objectives) < 2 else tree
+        multiple = isinstance(seeds, int) and seeds > FIRST_RACE
+        return {**tree, "scheduler": "race"} if multiple and len(objectives) < 2 else tree
 
     @model_validator(mode="after")
     def _scheduler_for_seeds(self) -> Tuning:

@@ -14,7 +14,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 def meter_of(plan: Plan) -> Meter:
     """The meter of a session that begins now."""
     gpus = plan.space.resources.gpus_per_trial
-    meter = Meter(limits=plan.space.limits, before=Spent(), began=time.time(), gpus=gpus, price=plan.price or 0.0)
+    meter = Meter(limits=plan.space.limits, before=Spent(), started_at=time.time(), gpus=gpus, price=plan.price or 0.0)
     hours = spent_of(plan.run.read_manifest()).hours
     return replace(meter, before=replace(meter.trial(trial_seconds(plan.run)), hours=hours))
 

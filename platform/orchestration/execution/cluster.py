@@ -25,7 +25,7 @@ from branchwise.orchestration.checkout import ROOT
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.command_line import check_address
 from branchwise.orchestration.planning.machine import Cluster, machine, without_docstrings
-from branchwise.orchestration.run_folder.code import own_files
+from branchwise.orchestration.run_folder.code import project_files
 from branchwise.orchestration.space import Space
 from branchwise.orchestration.time_limit import abandon_thread
 
@@ -96,7 +96,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
         raise UserError(stripped)
     before = dict(os.environ)
     try:
-        with _caller_cluster(address, log) if initialized() else _own_cluster(address, log, space) as described:
+        with _caller_cluster(address, log) if initialized() else _local_cluster(address, log, space) as described:
             yield described
     finally:
         for name in (*SETTINGS, "PYTHONPATH"):
@@ -107,7 +107,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _own_cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
+def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
     """A cluster that is started or joined here, and left or shut down at the end."""
     source, address = source_of(address), address_of(address)
     for name, value in SETTINGS.items():
@@ -192,7 +192,7 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
             configure_logging=False,
         )
     except Exception as error:  # Ray raises just that where a node does not start in time
-        if tries == 1 or not any(words in str(error) for words in NOT_IN_TIME):
+        if tries == 1 or not any(phrase in str(error) for phrase in NOT_IN_TIME):
             raise
     ray.shutdown()
     time.sleep(JOIN_PAUSE_SECONDS)
@@ -239,7 +239,7 @@ def on_cluster(function: Callable[..., Any], *arguments: Any, stop: threading.Ev
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote = ray.remote(num_cpus=0)(function)
-    if node := node_here():
+    if node := local_node():
         remote = remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
     task = remote.remote(*arguments)
     while not ray.wait([task], timeout=POLL_SECONDS)[0]:
@@ -260,7 +260,7 @@ def refuse_unshared(folder: Path) -> None:
     probe.touch()
     try:
         sees = ray.remote(num_cpus=0)(os.path.exists)
-        driver_node = node_here()
+        driver_node = local_node()
         nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != driver_node]  # type: ignore[no-untyped-call]
         requested = [
             sees.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
@@ -268,7 +268,9 @@ def refuse_unshared(folder: Path) -> None:
             )
             for node in nodes
         ]
-        blind = [node["NodeManagerAddress"] for node, seen in zip(nodes, ray.get(requested), strict=True) if not seen]
+        blind = [
+            node["NodeManagerAddress"] for node, has_file in zip(nodes, ray.get(requested), strict=True) if not has_file
+        ]
     finally:
         probe.unlink(missing_ok=True)
     if blind:
@@ -278,7 +280,7 @@ def refuse_unshared(folder: Path) -> None:
         )
 
 
-def node_here() -> str | None:
+def local_node() -> str | None:
     """The node that this process is part of; None over ray://, where it lies outside the cluster."""
     import ray
 
@@ -331,7 +333,7 @@ def _quoted_python() -> dict[str, Any] | None:
 
 def _runtime_env(space: Space) -> dict[str, Any]:
     """What the workers of a cluster that others started need: our packages, the trainable's, and the settings."""
-    packages = [ROOT / "branchwise", *own_files(space)]
+    packages = [ROOT / "branchwise", *project_files(space)]
     names = ("PYTHONPATH", *(name for name in SETTINGS if name != "RAY_AUTH_MODE"))
     return {
         "py_modules": [str(package) for package in packages],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from branchwise.analysis.console import one_line
+from branchwise.analysis.console import single_line
 from branchwise.analysis.declared.cells import FULL
-from branchwise.orchestration.errors import ArmsFailAlikeError
+from branchwise.orchestration.errors import RepeatedFailureError
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder
 
@@ -21,12 +21,12 @@ class FirstArms:
         self._run, self._total, self._file = run, total, file
         self._failed: dict[str, str] = {}  # by arm, its error
         # Data sets on which an arm of the space's own settings failed: others may fail for what they change.
-        self._own_failed: set[str] = set()
+        self._default_failed: set[str] = set()
         self._data_sets = data_sets
         self._passed = False
 
     def check(self) -> None:
-        """Raises ArmsFailAlikeError when the first arms, the full method among them, have failed for one reason
+        """Raises RepeatedFailureError when the first arms, the full method among them, have failed for one reason
         and others are still to run."""
         if self._passed:
             return
@@ -45,15 +45,15 @@ class FirstArms:
             first_searched = record["kind"] == "search" and name.endswith("-0000")
             across = record.get("across") or {}
             if first_searched or not record["patch"] or (across and record["cell"] == FULL):
-                self._own_failed.add("".join(across.values()))
+                self._default_failed.add("".join(across.values()))
         reasons = {_reason(error) for error in self._failed.values()}
-        own_failed = len(self._own_failed) >= self._data_sets
+        default_failed = len(self._default_failed) >= self._data_sets
         if len(self._failed) >= ENOUGH and len(reasons) > 1:
             self._passed = True
-        elif len(self._failed) >= ENOUGH and own_failed and self._total > len(self._failed):
+        elif len(self._failed) >= ENOUGH and default_failed and self._total > len(self._failed):
             name, error = next(iter(self._failed.items()))
-            raise ArmsFailAlikeError(
-                f"Stopped, since the first {len(self._failed)} arms failed alike: {name}: {one_line(error)}. "
+            raise RepeatedFailureError(
+                f"Stopped, since the first {len(self._failed)} arms failed alike: {name}: {single_line(error)}. "
                 f"To repeat this arm alone: branchwise try {self._file} --arm {name}"
             )
 

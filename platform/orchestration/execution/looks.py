@@ -15,10 +15,10 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
 if TYPE_CHECKING:  # pandas comes with it
-    from branchwise.analysis.statistics.sequential.judging import LookResults
+    from branchwise.analysis.statistics.sequential.judging import InterimResults
 
 
-def results_at(plan: Plan, blocks: int) -> LookResults:
+def results_at(plan: Plan, blocks: int) -> InterimResults:
     """Judge the run by the records of its first blocks, as the report will."""
     from branchwise.analysis.records.folder import load_run
     from branchwise.analysis.statistics.findings import analyse
@@ -38,7 +38,7 @@ def results_at(plan: Plan, blocks: int) -> LookResults:
     return results
 
 
-def facts(results: LookResults) -> dict[str, Any]:
+def facts(results: InterimResults) -> dict[str, Any]:
     """What the manifest says of the looks so far; `stopped_after` where one has ended the run."""
     looks = [
         {
@@ -48,19 +48,20 @@ def facts(results: LookResults) -> dict[str, Any]:
         }
         for blocks, arms in zip(results.blocks, results.arms, strict=True)
     ]
-    ended = {"stopped_after": results.blocks[-1], "stopped_because": results.ended} if results.ended else {}
-    return {"looks": looks, **ended}
+    stop_entry = {"stopped_after": results.blocks[-1], "stopped_because": results.ended} if results.ended else {}
+    return {"looks": looks, **stop_entry}
 
 
-def print_look(results: LookResults, console: Console) -> None:
+def print_interim(results: InterimResults, console: Console) -> None:
     """What the last look decided, and whether the sweep goes on."""
-    blocks, most = results.blocks[-1], results.looks.max
-    every = results.hypotheses
-    new = [item.name for item in every if item.decided_after == blocks]
-    waiting = [entry for entry in every if entry.decided_after is None]
+    blocks, max_blocks = results.blocks[-1], results.looks.max
+    hypotheses = results.hypotheses
+    new = [item.name for item in hypotheses if item.decided_after == blocks]
+    waiting = [entry for entry in hypotheses if entry.decided_after is None]
+    n_all, n_decided = len(hypotheses), len(hypotheses) - len(waiting)
     decided = f"decided {', '.join(new)}" if new else "nothing new decided"
     console.print(
-        f"Look after {blocks} of at most {most} blocks: {decided}; {len(every) - len(waiting)} of {len(every)} in all.",
+        f"Look after {blocks} of at most {max_blocks} blocks: {decided}; {n_decided} of {n_all} in all.",
         highlight=False, markup=False,
     )  # fmt: skip
     console.print(

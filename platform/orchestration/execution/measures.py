@@ -28,10 +28,10 @@ from branchwise.trainables.runtime.ray_worker import TEACHER, Job
 from branchwise.trainables.runtime.run_folder import Measurements, Teachers
 
 
-def measure_again(plan: MeasurePlan, address: str | None, console: Console, begun: threading.Event) -> int:
+def remeasure(plan: MeasurePlan, address: str | None, console: Console, has_started: threading.Event) -> int:
     """Carries the plan out and makes a table of each measure; returns how many measurements are missing still.
 
-    `begun` is set when that begins. Raises what `ending_of` knows.
+    `has_started` is set when that begins. Raises what `classify_exit` knows.
     """
     work = Measurements(plan.run).work()
     with contextlib.ExitStack() as stack:
@@ -40,8 +40,8 @@ def measure_again(plan: MeasurePlan, address: str | None, console: Console, begu
         except OSError as error:
             raise UserError(f"{work.root}: cannot be written: {error.strerror or error}") from error
         try:
-            if plan.left:
-                _work(plan, address, console, lease, begun)
+            if plan.remaining:
+                _work(plan, address, console, lease, has_started)
         finally:
             missing = _collect(plan)
             if not missing:
@@ -49,7 +49,7 @@ def measure_again(plan: MeasurePlan, address: str | None, console: Console, begu
     return missing
 
 
-def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease, begun: threading.Event) -> None:
+def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease, has_started: threading.Event) -> None:
     work = Measurements(plan.run).work()
     with work.ray_log() as log, started(address, log, plan.space, console) as on:
         if on.joined and plan.run.files.local is not None:
@@ -59,7 +59,7 @@ def _work(plan: MeasurePlan, address: str | None, console: Console, lease: Lease
             raise UserError("; ".join(shortages(plan.space, on)))
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
-        begun.set()
+        has_started.set()
         with (
             Display(console) as display,
             Watchdog(plan.space, on, lease) as watchdog,
@@ -80,10 +80,10 @@ def _measure(plan: MeasurePlan, on: Cluster, display: Display, check: Callable[[
     for measure in plan.measures:
         Measurements(plan.run).write_measure(measure.key, _described(plan, measure))
     display.begin_arms(plan.seconds)
-    total, before = plan.left, _made(plan)
+    total, before = plan.remaining, _finished_count(plan)
 
     def show() -> None:
-        done = _made(plan) - before
+        done = _finished_count(plan) - before
         running = [read_progress(Measurements(plan.run).work(), cohort.name) for cohort in plan.cohorts]
         reports = [(r["step"] / max(1, r["steps"]), len(r["arms"])) for r in running if r]
         display.measures(max(done, sum(share * size for share, size in reports)), done, total)
@@ -106,21 +106,21 @@ def _run(cohorts: Sequence[Cohort], job: Job, plan: MeasurePlan, on: Cluster, st
 def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
     """What the analysis needs to know of a measure: its settings, and whether they are those of the sweep."""
     method, module = plan.space.method, plan.space.module
-    own = module.evaluation_key(plan.space.spec)
+    local_key = module.evaluation_key(plan.space.spec)
 
     def measured(settings: Mapping[str, Any]) -> Any:
         """The measured sections, without what a sweep measures besides, in which no two measures differ."""
-        alone = method.patched({**module.MEASURED_ALONE, **settings})
-        return alone.model_dump(mode="json", include=set(module.MEASURED))
+        single_spec = method.patched({**module.MEASURED_ALONE, **settings})
+        return single_spec.model_dump(mode="json", include=set(module.MEASURED))
 
     return {
         "settings": measured(measure.settings),
         "of_the_sweep": measured({}),
-        "as_in_the_sweep": measure.key == own,
+        "as_in_the_sweep": measure.key == local_key,
     }
 
 
-def _made(plan: MeasurePlan) -> int:
+def _finished_count(plan: MeasurePlan) -> int:
     """Measurements of the plan that there are."""
     names = {arm.name for arm in plan.arms}
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
@@ -141,7 +141,7 @@ def _collect(plan: MeasurePlan) -> int:
         finished.sort(key=lambda record: (record["block"], record["arm"]))
         order = {record["arm"]: number for number, record in enumerate(finished)}
         collect(folder, plan.space, order, [_under(teacher, measure, plan) for teacher in plan.teachers])
-    return plan.total - _made(plan)
+    return plan.total - _finished_count(plan)
 
 
 def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
@@ -155,10 +155,10 @@ def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
 
     None when that is none of the plan's measures. Seconds, memory and places are no values.
     """
-    own = plan.space.module.evaluation_key(plan.space.spec)
-    if own not in {measure.key for measure in plan.measures}:
+    local_key = plan.space.module.evaluation_key(plan.space.spec)
+    if local_key not in {measure.key for measure in plan.measures}:
         return None
-    repeated, names = records(Measurements(plan.run).folder(own)), {arm.name for arm in plan.arms} - {TEACHER}
+    repeated, names = records(Measurements(plan.run).folder(local_key)), {arm.name for arm in plan.arms} - {TEACHER}
     columns = [
         c.name
         for c in plan.space.module.COLUMNS

@@ -29,7 +29,7 @@ def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], Non
     display.begin_arms(0.0)
 
     def show() -> None:
-        display.search(plan.run, {arm.name for opened in studies for arm in opened.arms()}, total)
+        display.search(plan.run, {arm.name for study in studies for arm in study.arms()}, total)
 
     watch(lambda stop: run_queue(searcher, job, plan.space.resources, plan.slots, stop), show, check)
     show()

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from branchwise.orchestration import interrupts
-from branchwise.orchestration.errors import LostError, TakenOverError, UserError
+from branchwise.orchestration.errors import SweepAbortedError, TakenOverError, UserError
 from branchwise.orchestration.execution.budget import meter_of, spent_by
 from branchwise.orchestration.execution.cluster import TOKEN_HINT, on_cluster, refuse_unshared, started
-from branchwise.orchestration.execution.ending import ExitStatus, classify_exit, finished, state_after
+from branchwise.orchestration.execution.exit_status import ExitStatus, classify_exit, finished, state_after
 from branchwise.orchestration.execution.features import prepare_features
 from branchwise.orchestration.execution.first_arms import FirstArms
-from branchwise.orchestration.execution.looks import facts, print_look, results_at
+from branchwise.orchestration.execution.looks import facts, print_interim, results_at
 from branchwise.orchestration.execution.search import run_searches
 from branchwise.orchestration.execution.teacher import prepare_teachers
 from branchwise.orchestration.execution.trials import job_of, run_cohorts
-from branchwise.orchestration.execution.watchdog import Watchdog, altered
+from branchwise.orchestration.execution.watchdog import Watchdog, modified
 from branchwise.orchestration.limits import Meter
 from branchwise.orchestration.monitoring.events import Events
 from branchwise.orchestration.monitoring.gauges import Gauges
@@ -30,7 +30,7 @@ from branchwise.orchestration.monitoring.progress import Display, watch
 from branchwise.orchestration.monitoring.trackers import trackers
 from branchwise.orchestration.planning.machine import Cluster, shortages
 from branchwise.orchestration.planning.plan import Plan, fit_to_cluster, packing_text, renamed, second_stage, shortened
-from branchwise.orchestration.run_folder.lock import HeldError, Lease, hold
+from branchwise.orchestration.run_folder.lock import Lease, RunLockedError, hold
 from branchwise.orchestration.run_folder.manifest import write_manifest
 from branchwise.orchestration.run_folder.plan_file import write_plan
 from branchwise.orchestration.run_folder.reuse import copy_records
@@ -49,7 +49,7 @@ class Outcome:
     empty where nothing was collected; `summary` is there when the sweep ran to its end."""
 
     plan: Plan
-    ending: ExitStatus
+    exit_status: ExitStatus
     counts: Mapping[str, int] = field(default_factory=dict)
     summary: Summary | None = None
     limit: str = ""  # the one that has ended it
@@ -61,7 +61,7 @@ class RunSession:
 
     plan: Plan
     lease: Lease
-    begun: bool = False
+    has_started: bool = False
     originals: Mapping[str, bytes] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter.without_limits)
     limit: str = ""  # the one that has ended the sweep
@@ -78,18 +78,18 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
         try:
             _execute(run_session, address, console)
             with interrupts.deferred():
-                if changed := run_session.plan.run.altered(run_session.originals):
-                    raise altered(changed)
+                if changed := run_session.plan.run.modified(run_session.originals):
+                    raise modified(changed)
                 counts = collect_session(run_session, "limited" if run_session.limit else "finished")
             _write_best(run_session.plan, console)
             summary = report(run_session.plan.run)
         except BaseException as error:
-            if not run_session.begun:
+            if not run_session.has_started:
                 raise
             with interrupts.deferred():
                 return _finalize_failed(run_session, error)
         done = finished(complete(counts, run_session.plan.total))
-        return Outcome(plan=run_session.plan, ending=done, counts=counts, summary=summary, limit=run_session.limit)
+        return Outcome(plan=run_session.plan, exit_status=done, counts=counts, summary=summary, limit=run_session.limit)
 
 
 @contextlib.contextmanager
@@ -101,12 +101,12 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
         while True:
             try:
                 lease = stack.enter_context(hold(plan.run.files))
-                if plan.resumed or not plan.run.begun():
+                if plan.resumed or not plan.run.has_plan():
                     break
                 refusal = UserError(f"{plan.run.root} was begun by another process just now; choose another --name")
                 stack.pop_all().close()
-            except HeldError as held:
-                refusal = held
+            except RunLockedError as locked:
+                refusal = locked
             except OSError as error:
                 raise UserError(f"{plan.run.root}: cannot be written: {error.strerror or error}") from error
             if plan.named:
@@ -117,7 +117,7 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
         try:
             yield run_session
         finally:
-            if not run_session.begun and not plan.resumed:
+            if not run_session.has_started and not plan.resumed:
                 _remove_unstarted(plan)
 
 
@@ -133,8 +133,8 @@ def _remove_unstarted(plan: Plan) -> None:
 
 def _execute(run_session: RunSession, address: str | None, console: Console) -> None:
     plan = run_session.plan
-    if plan.nothing_left:
-        run_session.begun, run_session.originals = True, plan.run.read_originals()
+    if plan.is_complete:
+        run_session.has_started, run_session.originals = True, plan.run.read_originals()
         run_session.events.begin(plan)
         return
     with plan.run.ray_log() as log, started(address, log, plan.space, console) as on:
@@ -155,14 +155,14 @@ def _finalize_failed(run_session: RunSession, error: BaseException) -> Outcome:
     """
     plan, counts = run_session.plan, {}
     if isinstance(error, TakenOverError):
-        return Outcome(plan=plan, ending=classify_exit(error, begun=True))
+        return Outcome(plan=plan, exit_status=classify_exit(error, has_started=True))
     try:
         plan.run.restore(run_session.originals)
         plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
         counts = collect_session(run_session, state_after(error))
     except OSError as failure:
-        error = error if isinstance(error, (KeyboardInterrupt, LostError)) else failure
-    return Outcome(plan=plan, ending=classify_exit(error, begun=True), counts=counts)
+        error = error if isinstance(error, (KeyboardInterrupt, SweepAbortedError)) else failure
+    return Outcome(plan=plan, exit_status=classify_exit(error, has_started=True), counts=counts)
 
 
 def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
@@ -176,13 +176,13 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
     if plan.resumed:
         plan.run.delete_unfinished()
     else:
-        alone = tuple(
+        unpaired_arms = tuple(
             Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused
         )  # should one be lost
-        write_plan(plan.run, plan.space, (*plan.cohorts, *alone), plan.extends)
+        write_plan(plan.run, plan.space, (*plan.cohorts, *unpaired_arms), plan.extends)
         copy_records(plan.run, plan.reused)
     run_session.meter = meter_of(plan)
-    run_session.plan, run_session.begun, run_session.originals = plan, True, plan.run.read_originals()
+    run_session.plan, run_session.has_started, run_session.originals = plan, True, plan.run.read_originals()
     teachers = [teacher.described() for teacher in plan.teachers]
     taken = {"reused": reused_counts(plan.reused)} if plan.reused else {}
     write_manifest(plan.run, plan.space, status="running", arms=plan.total, teachers=teachers, **taken)
@@ -206,13 +206,13 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
     job = job_of(plan.space, plan.run)
     with (
         trackers(plan.run, plan.space.tracking, console) as tell,
-        interim_reports(plan, console) as report_again,
+        interim_reports(plan, console) as rerender,
         Display(
             console,
-            (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, report_again, run_session.events),
+            (Gauges(plan.run.name, plan.space.module.COLUMNS), tell, rerender, run_session.events),
             run_session.events.teacher,
         ) as display,
-        Watchdog(plan.space, on, run_session.lease, lambda: plan.run.altered(run_session.originals)) as watchdog,
+        Watchdog(plan.space, on, run_session.lease, lambda: plan.run.modified(run_session.originals)) as watchdog,
         watchdog.translate_errors(),
     ):
         first_arms = FirstArms(plan.run, plan.total, plan.space.method.file, len(plan.space.design.data_sets))
@@ -226,8 +226,8 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
         prepare_teachers(plan.space, plan.storage, on, display, check)
         run_searches(plan, job, display, check)
         if plan.space.design.searches():
-            arms = _known_arms(plan)
-            run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), known_total=len(arms))
+            arms = _recorded_arms(plan)
+            run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), final_total=len(arms))
             if not plan.cohorts:  # a resumed search that lacked nothing
                 return
         clear_failed_records(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
@@ -265,10 +265,10 @@ def work_by_looks(
             continue  # resumed: a later look has seen all of this
         with interrupts.deferred():
             results = results_at(plan, blocks)
-            print_look(results, console)
-            seen = facts(results)
-            write_manifest(plan.run, plan.space, status="running", **seen)
-            run_session.events.look(results.blocks[-1], seen["looks"][-1]["decided"])
+            print_interim(results, console)
+            looks_so_far = facts(results)
+            write_manifest(plan.run, plan.space, status="running", **looks_so_far)
+            run_session.events.interim(results.blocks[-1], looks_so_far["looks"][-1]["decided"])
         if results.ended:
             run_session.plan = shortened(plan, results.blocks[-1])
             return
@@ -277,12 +277,12 @@ def work_by_looks(
 def collect_session(run_session: RunSession, status: str) -> dict[str, int]:
     plan = run_session.plan
     teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
-    order = {arm.name: number for number, arm in enumerate(_known_arms(plan))}
+    order = {arm.name: number for number, arm in enumerate(_recorded_arms(plan))}
     counts = collect(plan.run, plan.space, order, teachers)
     described = [teacher.described() for teacher in teachers]
-    known: dict[str, Any] = {"arms": plan.total, "arms_by_status": counts, "teachers": described}
+    manifest_values: dict[str, Any] = {"arms": plan.total, "arms_by_status": counts, "teachers": described}
     spent = asdict(spent_by(plan, run_session.meter))
-    write_manifest(plan.run, plan.space, status=status, spent=spent, limit=run_session.limit, **known)
+    write_manifest(plan.run, plan.space, status=status, spent=spent, limit=run_session.limit, **manifest_values)
     return counts
 
 
@@ -291,9 +291,9 @@ def _write_best(plan: Plan, console: Console) -> None:
     if not plan.space.design.searches():
         return
     from branchwise.orchestration.tuning.best import best_space
-    from branchwise.orchestration.tuning.studies import found, open_studies  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import best_configs, open_studies  # Optuna: for searches alone
 
-    patches = found(open_studies(plan.space, plan.run)) if plan.run.searching() else None
+    patches = best_configs(open_studies(plan.space, plan.run)) if plan.run.searching() else None
     try:
         text = best_space(plan.space, patches) if patches else None
     except UserError as error:
@@ -303,10 +303,10 @@ def _write_best(plan: Plan, console: Console) -> None:
         plan.run.write_best(text.encode())
 
 
-def _known_arms(plan: Plan) -> tuple[Arm, ...]:
+def _recorded_arms(plan: Plan) -> tuple[Arm, ...]:
     """Every arm that the run has so far, in the order of the table."""
     if not plan.space.design.searches():
         return plan.arms
-    from branchwise.orchestration.tuning.studies import known_arms  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: for searches alone
 
-    return known_arms(plan.space, plan.run)
+    return recorded_arms(plan.space, plan.run)

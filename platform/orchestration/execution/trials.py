@@ -128,11 +128,11 @@ def _run(
     named.__repr__ = actor_name  # type: ignore[method-assign]
     # With Ray Train workers the Tune actor only waits: it must take none of the CPUs they need, but it must ask for
     # something, and a byte of memory is always there.
-    own: dict[str, float] = (
+    trial_values: dict[str, float] = (
         {"cpu": 0, "memory": 1} if job.workers else {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     )
     results = Tuner(
-        tune.with_resources(named, own),
+        tune.with_resources(named, trial_values),
         param_space={},
         tune_config=TuneConfig(
             search_alg=queue,
@@ -151,7 +151,7 @@ def _run(
         ),
     ).fit()
     outcomes = [results[index] for index in range(len(results))]
-    return [(queue.begun[Path(r.path).name], str(r.error)) for r in outcomes if r.error is not None]
+    return [(queue.cohorts_by_name[Path(r.path).name], str(r.error)) for r in outcomes if r.error is not None]
 
 
 def _actor_name(cohort: Mapping[str, Any], job: Job) -> str:

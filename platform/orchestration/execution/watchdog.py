@@ -10,8 +10,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
-from branchwise.orchestration.errors import ClusterLostError, LostError, RunAlteredError, StalledError, UserError
-from branchwise.orchestration.execution.cluster import node_here
+from branchwise.orchestration.errors import (
+    ClusterUnavailableError,
+    RunModifiedError,
+    StalledError,
+    SweepAbortedError,
+    UserError,
+)
+from branchwise.orchestration.execution.cluster import local_node
 from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.planning.machine import Cluster, threads_of_worker
 from branchwise.orchestration.run_folder.lock import Lease
@@ -21,7 +27,7 @@ from branchwise.orchestration.time_limit import IdleTimer, run_with_timeout
 ASK_SECONDS = 3.0  # between two questions to Ray
 FILES_SECONDS = 5.0  # between two looks at the files that the run stands on
 ANSWER_SECONDS = 45.0  # without an answer, Ray is lost
-PLACE_SECONDS = 60.0  # without a node for a cohort
+UNPLACED_SECONDS = 60.0  # without a node for a cohort
 LAST_SECONDS = 10.0  # for a last question, when something has failed already
 
 Nodes = list[dict[str, Any]]
@@ -31,15 +37,15 @@ T = TypeVar("T")
 class Probe(Generic[T]):
     """Asks something again and again in a thread of its own. `last` is the last answer; failures are no answers."""
 
-    def __init__(self, ask: Callable[[], T], every: float) -> None:
+    def __init__(self, ask: Callable[[], T], interval: float) -> None:
         self.last: T | None = None
         self.answers = 0
-        self._ask, self._every, self._stop = ask, every, threading.Event()
+        self._ask, self._interval, self._stop = ask, interval, threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every):
+        while not self._stop.wait(self._interval):
             with suppress(Exception):
                 self.last = self._ask()
                 self.answers += 1
@@ -54,28 +60,28 @@ class Watchdog:
     """A context manager. `altered` names those files that the run stands on which are not as they should be."""
 
     def __init__(
-        self, space: Space, on: Cluster, lease: Lease | None = None, altered: Callable[[], Sequence[str]] = list
+        self, space: Space, on: Cluster, lease: Lease | None = None, modified: Callable[[], Sequence[str]] = list
     ) -> None:
-        self._on, self._lease, self._ask_files = on, lease, altered
+        self._on, self._lease, self._ask_files = on, lease, modified
         self._max_silence = space.resources.max_silence
         self._cohort = cohort_needs(space)
-        self._here = node_here()
+        self._local_node = local_node()
         self._unanswered, self._unplaced, self._unmoved = IdleTimer(), IdleTimer(), IdleTimer()
 
     def __enter__(self) -> Watchdog:
         self.nodes = Probe(ask_nodes, ASK_SECONDS)
-        self._altered = Probe(self._ask_files, FILES_SECONDS)
+        self._modified = Probe(self._ask_files, FILES_SECONDS)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.nodes.stop()
-        self._altered.stop()
+        self._modified.stop()
 
     def check(self, pulse: Hashable) -> None:
-        """Raises the LostError that ends the sweep. `pulse` changes when something that runs has reported."""
-        self._check_folder(self._altered.last)
+        """Raises the SweepAbortedError that ends the sweep. `pulse` changes when something that runs has reported."""
+        self._check_folder(self._modified.last)
         if self._unanswered.of(self.nodes.answers) > ANSWER_SECONDS:
-            raise ClusterLostError(
+            raise ClusterUnavailableError(
                 f"Ray has not answered for {ANSWER_SECONDS:.0f} s: its control service (GCS) is lost"
             )
         if self.nodes.last is not None:
@@ -90,18 +96,20 @@ class Watchdog:
         if self._lease:
             self._lease.check()
         if changed:
-            raise altered(changed)
+            raise modified(changed)
 
     def _check_nodes(self, nodes: Nodes) -> None:
         alive = [node for node in nodes if node["Alive"]]
-        if self._here and not any(node["NodeID"] == self._here for node in alive):
-            raise ClusterLostError("the Ray node of this machine is dead: its raylet or an agent of it has ended")
+        if self._local_node and not any(node["NodeID"] == self._local_node for node in alive):
+            raise ClusterUnavailableError(
+                "the Ray node of this machine is dead: its raylet or an agent of it has ended"
+            )
         offers = [node["Resources"] for node in alive]
         placeable = fits(self._cohort, offers)
-        if self._unplaced.of(placeable) > PLACE_SECONDS and not placeable:
-            raise ClusterLostError(
-                f"no node is left for a cohort, which takes {_told(self._cohort)}; "
-                f"the cluster offers {_told(offers) or 'nothing'}"
+        if self._unplaced.of(placeable) > UNPLACED_SECONDS and not placeable:
+            raise ClusterUnavailableError(
+                f"no node is left for a cohort, which takes {_described(self._cohort)}; "
+                f"the cluster offers {_described(offers) or 'nothing'}"
             )
 
     @contextmanager
@@ -109,29 +117,29 @@ class Watchdog:
         """Of what fails within, because something is lost, raises what is lost."""
         try:
             yield
-        except (KeyboardInterrupt, UserError, LostError):
+        except (KeyboardInterrupt, UserError, SweepAbortedError):
             raise
         except BaseException as error:
-            if lost := self._cause(error):
-                raise lost from error
+            if reason := self._cause(error):
+                raise reason from error
             raise
 
-    def _cause(self, error: BaseException) -> LostError | None:
+    def _cause(self, error: BaseException) -> SweepAbortedError | None:
         try:
             self._check_folder(run_with_timeout(LAST_SECONDS, self._ask_files))
             self._check_nodes(run_with_timeout(LAST_SECONDS, ask_nodes))
-        except LostError as lost:
-            return lost
+        except SweepAbortedError as reason:
+            return reason
         except Exception:
             pass  # no answer, or none that is one: it says nothing more than the error does
         if isinstance(error, SystemExit) or type(error).__module__.startswith("ray."):
             output = " ".join(str(error).split())[:300]
-            return ClusterLostError(f"Ray failed: {type(error).__name__}{f': {output}' if output else ''}")
+            return ClusterUnavailableError(f"Ray failed: {type(error).__name__}{f': {output}' if output else ''}")
         return None
 
 
-def altered(paths: Sequence[str]) -> RunAlteredError:
-    return RunAlteredError(
+def modified(paths: Sequence[str]) -> RunModifiedError:
+    return RunModifiedError(
         f"{' and '.join(paths)} {'was' if len(paths) == 1 else 'were'} deleted or changed while the sweep ran"
     )
 
@@ -157,7 +165,7 @@ def fits(bundles: Sequence[Mapping[str, float]], nodes: Sequence[Mapping[str, fl
     return True
 
 
-def _told(bundles: Sequence[Mapping[str, float]]) -> str:
+def _described(bundles: Sequence[Mapping[str, float]]) -> str:
     return ", ".join(
         " and ".join(f"{amount:g} {resource}s" for resource in ("CPU", "GPU") if (amount := bundle.get(resource)))
         for bundle in bundles

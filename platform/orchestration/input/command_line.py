@@ -16,14 +16,14 @@ _ADDRESS = re.compile(r"auto|local|(?:ray://)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):[0-
 
 
 @contextmanager
-def open_storage(place: str | None) -> Iterator[Storage]:
+def open_storage(location: str | None) -> Iterator[Storage]:
     """The storage that --storage names, else ./results. Raises UserError."""
     # What may hold credentials is not repeated: the message may be logged.
-    option = "--storage" if place is None or _may_hold_secrets(place) else f"--storage {place}"
+    option = "--storage" if location is None or _may_hold_secrets(location) else f"--storage {location}"
     try:
-        if place == "":
+        if location == "":
             raise ValueError("must not be empty")
-        storage = run_with_timeout(LIMIT_SECONDS, lambda: _answering(RESULTS if place is None else place))
+        storage = run_with_timeout(LIMIT_SECONDS, lambda: _answering(RESULTS if location is None else location))
     except (OSError, ValueError) as error:
         raise UserError(f"{option}: {error}") from error
     try:

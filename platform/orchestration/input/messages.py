@@ -36,11 +36,11 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
     for item in items:
         if item["type"] != "missing" or item["loc"][:-1] not in unknown:
             messages.setdefault(dotted(item["loc"], tree, item["type"] in ("missing", "extra_forbidden")),
-                            sentence(item, model, tree))  # fmt: skip
+                            describe_error(item, model, tree))  # fmt: skip
     return list(messages.values())
 
 
-def sentence(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
+def describe_error(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
     """One of pydantic's errors: the failing key, what is allowed, and the value unless that is a whole section."""
     where = dotted(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
@@ -68,8 +68,8 @@ def dotted(location: Sequence[str | int], tree: Any, missing: bool = False) -> s
     """The dotted key of a pydantic location, without the tags it puts in for unions; the last part may be `missing`."""
     keys = []
     for part in location:
-        held = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
-        if part in held:
+        valid_keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
+        if part in valid_keys:
             tree = tree[part]
             keys.append(str(part))
     return ".".join([*keys, str(location[-1])] if missing else keys) or "space"

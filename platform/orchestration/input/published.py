@@ -17,14 +17,16 @@ class Published(Strict):
     values: dict[str, float]
 
 
-def published_numbers(file: str, wanted: Any) -> Any:
+def published_numbers(file: str, requested: Any) -> Any:
     """What the key `published` of the space in `file` stands for: of a name, the content of `published/<name>.yaml`
     beside the space."""
-    if not isinstance(wanted, str):
-        return wanted
+    if not isinstance(requested, str):
+        return requested
     folder = Path(file).parent / "published"
-    there = sorted(path.stem for path in folder.glob("*.yaml"))
-    if wanted not in there:
-        raise UserError(f"{file}: published: {wanted!r} is not allowed: {folder} has {', '.join(there) or 'nothing'}")
-    candidate = folder / f"{wanted}.yaml"
+    available = sorted(path.stem for path in folder.glob("*.yaml"))
+    if requested not in available:
+        raise UserError(
+            f"{file}: published: {requested!r} is not allowed: {folder} has {', '.join(available) or 'nothing'}"
+        )
+    candidate = folder / f"{requested}.yaml"
     return read_tree(str(candidate), read_file(candidate))

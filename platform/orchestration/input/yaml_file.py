@@ -62,14 +62,14 @@ class _SpaceLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        keys = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise _refused(f"key {brief(key)} is not text", key_node)
-            if key in seen:
+            if key in keys:
                 raise _refused(f"duplicate key {brief(key)}", key_node)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_int(self, node: Any) -> int:

@@ -17,7 +17,7 @@ from branchwise.documents import (
     StatusDocument,
 )
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.monitoring.status import best_arm, overview, seconds_left
+from branchwise.orchestration.monitoring.status import best_arm, overview, remaining_seconds
 from branchwise.orchestration.monitoring.terminal import plan_rows
 from branchwise.orchestration.planning.earlier_time import earlier_time
 from branchwise.orchestration.planning.plan import Plan
@@ -28,10 +28,10 @@ from branchwise.trainables.runtime.storage import Storage
 def plan_document(plan: Plan, obstacle: str) -> PlanDocument:
     """Return the document of `plan --json`."""
     design, searches = plan.space.design, plan.space.design.searches()
-    known = plan.device is not None and (plan.arm_seconds or plan.nothing_left or not plan.total)
+    is_estimated = plan.device is not None and (plan.arm_seconds or plan.is_complete or not plan.total)
     seconds = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds
-    if not known and plan.device is not None and (earlier := earlier_time(plan)):
-        known, seconds = True, earlier.seconds + plan.startup_seconds
+    if not is_estimated and plan.device is not None and (earlier := earlier_time(plan)):
+        is_estimated, seconds = True, earlier.seconds + plan.startup_seconds
     machine = plan.device.name if plan.device else None
     return PlanDocument(
         run=plan.run.name,
@@ -43,7 +43,7 @@ def plan_document(plan: Plan, obstacle: str) -> PlanDocument:
         arms=plan.total,
         arms_left=None if searches else sum(len(cohort.arms) for cohort in plan.cohorts),
         blocks=design.max_blocks,
-        seconds=float(seconds) if known and math.isfinite(seconds) else None,
+        seconds=float(seconds) if is_estimated and math.isfinite(seconds) else None,
         machine=f"{plan.target.count} x {machine}" if plan.target else machine,
         obstacle=obstacle or None,
         notices=list(plan.space.notices),
@@ -53,23 +53,23 @@ def plan_document(plan: Plan, obstacle: str) -> PlanDocument:
 
 def status_document(run: RunFolder) -> StatusDocument:
     """Return the document of `status --json`."""
-    seen, manifest, state = overview(run), run.read_manifest(), RunState(run)
-    state.look()
-    remaining = seconds_left(state, seen.total) if seen.holder else None
+    view, manifest, state = overview(run), run.read_manifest(), RunState(run)
+    state.refresh()
+    remaining = remaining_seconds(state, view.total) if view.holder else None
     best = best_arm(run, state)
     return StatusDocument(
-        run=seen.name,
+        run=view.name,
         folder=run.root,
-        state=seen.state,
-        started=seen.started or None,
+        state=view.state,
+        started=view.started or None,
         ended=manifest.get("ended"),
         host=manifest.get("host"),
-        pid=seen.holder["pid"] if seen.holder else None,
-        arms=seen.total,
+        pid=view.holder["pid"] if view.holder else None,
+        arms=view.total,
         arms_finished=len(state.records),
         arms_by_status=dict(sorted(Counter(str(record["status"]) for record in state.records.values()).items())),
         seconds_left=remaining,
-        running=[_running(cohort, report, state) for cohort, report in state.running.items()] if seen.holder else [],
+        running=[_running(cohort, report, state) for cohort, report in state.running.items()] if view.holder else [],
         best=BestArm(**vars(best)) if best else None,
         report=run.report_path() if run.has_report() else None,
         limit=manifest.get("limit") or None,
@@ -78,10 +78,10 @@ def status_document(run: RunFolder) -> StatusDocument:
 
 def list_document(storage: Storage) -> ListDocument:
     """Return the document of `list --json`."""
-    seen = [overview(folder) for folder in runs(storage)]
+    view = [overview(folder) for folder in runs(storage)]
     listed = [
         ListedRun(run=one.name, state=one.state, arms=one.total, arms_finished=one.done, started=one.started or None)
-        for one in seen
+        for one in view
     ]
     return ListDocument(storage=storage.root, runs=listed)
 

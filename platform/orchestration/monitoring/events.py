@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from branchwise.command_io import SCHEMA_VERSION, write_json
 from branchwise.orchestration.monitoring.run_state import RunState
-from branchwise.orchestration.monitoring.status import seconds_left
+from branchwise.orchestration.monitoring.status import remaining_seconds
 from branchwise.orchestration.planning.plan import Plan
 
 
@@ -23,7 +23,7 @@ class Events:
         self._stream = stream
         self._lock = threading.Lock()
         self._run, self._total, self._finished = "", 0, 0
-        self._left: float | None = None
+        self._remaining: float | None = None
         self._arms: dict[str, set[str]] = {}  # by cohort
         self._earlier: Collection[str] = ()  # arms that had a result before
         self._open: set[str] = set()
@@ -37,8 +37,8 @@ class Events:
         self._arms = {cohort.name: {arm.name for arm in cohort.arms} for cohort in plan.cohorts}
         self._earlier = set(plan.run.record_names()).difference(*self._arms.values())
         self._finished = len(self._earlier)
-        is_known = plan.arm_seconds > 0 or plan.nothing_left
-        self._left = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds if is_known else None
+        is_estimated = plan.arm_seconds > 0 or plan.is_complete
+        self._remaining = plan.teacher_seconds + plan.arm_seconds + plan.startup_seconds if is_estimated else None
         self._write("planned")
 
     def teacher(self, name: str, status: str) -> None:
@@ -49,7 +49,7 @@ class Events:
         """Announce what has changed since the last look."""
         if self._stream is None:
             return
-        self._finished, self._left = len(state.records), seconds_left(state, self._total)
+        self._finished, self._remaining = len(state.records), remaining_seconds(state, self._total)
         for cohort, report in state.running.items():
             self._arms.setdefault(cohort, set()).update(arm["arm"] for arm in report["arms"])
             self._start(cohort)
@@ -62,7 +62,7 @@ class Events:
                 self._closed.add(cohort)
                 self._write("cohort_finished", name=cohort)
 
-    def look(self, blocks: int, decided: Sequence[str]) -> None:
+    def interim(self, blocks: int, decided: Sequence[str]) -> None:
         """Announce a declared interim analysis."""
         self._write("look", message=f"after {blocks} blocks decided {', '.join(decided) or 'nothing'}")
 
@@ -73,7 +73,7 @@ class Events:
     def done(self, code: int, status: str, finished: int | None, message: str) -> None:
         """Announce the end; the command returns `code`."""
         self._finished = self._finished if finished is None else finished
-        self._left = None
+        self._remaining = None
         self._write("done", exit_code=code, status=status, message=message or None)
 
     def _start(self, cohort: str) -> None:
@@ -83,9 +83,9 @@ class Events:
 
     def _arm(self, name: str, record: Mapping[str, Any]) -> None:
         status = str(record["status"])
-        ended = "arm_finished" if status in ("done", "stopped") else "arm_failed"
+        event_type = "arm_finished" if status in ("done", "stopped") else "arm_failed"
         value = (record.get("values") or {}).get("value")
-        self._write(ended, name=name, status=status, value=value, message=record.get("error") or None)
+        self._write(event_type, name=name, status=status, value=value, message=record.get("error") or None)
 
     def _write(self, event: str, **fields: Any) -> None:
         with self._lock:
@@ -98,7 +98,7 @@ class Events:
                 "run": self._run,
                 "arms": self._total,
                 "arms_finished": self._finished,
-                "seconds_left": self._left,
+                "seconds_left": self._remaining,
                 **{key: value for key, value in fields.items() if value is not None},
             }
             if not write_json(line, self._stream):

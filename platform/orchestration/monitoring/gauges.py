@@ -15,7 +15,7 @@ GAUGES = {
     "branchwise_arms_failed": "Arms that failed or diverged",
     "branchwise_steps_per_second": "Training steps a second of the arms that are training now",
 }
-Place = tuple[str, str]  # cell and block
+CellBlock = tuple[str, str]  # cell and block
 
 
 def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
@@ -40,16 +40,16 @@ class Gauges:
         self._sweep = sweep
         self._columns = {columns[i].name: gauge for i, gauge in _gauges_of(columns).items()}
         self._gauges = {name: Gauge(name, text, TAGS) for name, text in gauge_texts(columns).items()}
-        self._done: Counter[Place] = Counter()
-        self._failed: Counter[Place] = Counter()
-        self._training: set[Place] = set()
+        self._done: Counter[CellBlock] = Counter()
+        self._failed: Counter[CellBlock] = Counter()
+        self._training: set[CellBlock] = set()
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
         for arm in new:
             record = state.records[arm]
             if "cell" not in record:  # damaged
                 continue
-            location = _place(record)
+            location = _cell_block(record)
             self._done[location] += record["status"] == "done"
             self._failed[location] += record["status"] in ("failed", "diverged")
             self._set("branchwise_arms_done", location, self._done[location])
@@ -57,17 +57,17 @@ class Gauges:
             for column, gauge in self._columns.items():
                 if record["values"].get(column) is not None:
                     self._set(gauge, location, record["values"][column])
-        rates: dict[Place, float] = defaultdict(float)
+        rates: dict[CellBlock, float] = defaultdict(float)
         for report in state.running.values():
             for running in state.unfinished(report):
-                rates[_place(running)] += report.get("steps_per_second", 0.0) * (report["phase"] == "train")
+                rates[_cell_block(running)] += report.get("steps_per_second", 0.0) * (report["phase"] == "train")
         for location in self._training | rates.keys():
             self._set("branchwise_steps_per_second", location, rates.get(location, 0.0))
         self._training = set(rates)
 
-    def _set(self, name: str, location: Place, value: float) -> None:
+    def _set(self, name: str, location: CellBlock, value: float) -> None:
         self._gauges[name].set(value, dict(zip(TAGS, (self._sweep, *location), strict=True)))
 
 
-def _place(arm: Mapping[str, Any]) -> Place:
+def _cell_block(arm: Mapping[str, Any]) -> CellBlock:
     return ": ".join([*(arm.get("across") or {}).values(), arm["cell"]]), str(arm["block"])

@@ -49,7 +49,7 @@ def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
             reports.stop()
 
 
-def whole_blocks(arms: Sequence[Arm], finished: Collection[str]) -> tuple[int, ...]:
+def finished_blocks(arms: Sequence[Arm], finished: Collection[str]) -> tuple[int, ...]:
     """The blocks of which every arm is finished, in order."""
     open_ = {arm.block for arm in arms if arm.name not in finished}
     return tuple(sorted({arm.block for arm in arms} - open_))
@@ -64,9 +64,9 @@ class _Reports:
         self._folder = scratch / plan.run.name
         self._console = console
         self._blocks = len({arm.block for arm in plan.arms})
-        self._shown = 0  # blocks in the last report that was asked for
-        self._told = False
-        self._began, self._earliest = 0.0, 0.0  # of the last report, and for the next one
+        self._reported_blocks = 0  # blocks in the last report that was asked for
+        self._warned = False
+        self._started_at, self._earliest = 0.0, 0.0  # of the last report, and for the next one
         self._building: subprocess.Popen[str] | None = None
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
@@ -82,11 +82,11 @@ class _Reports:
             built, self._building = self._building, None
             self._store(built)
             now = time.monotonic()
-            self._earliest = now + PAUSE * (now - self._began)
-        blocks = whole_blocks(self._plan.arms, state.records)
-        further = self._shown < len(blocks) < self._blocks  # after the last block comes the report itself
+            self._earliest = now + PAUSE * (now - self._started_at)
+        blocks = finished_blocks(self._plan.arms, state.records)
+        further = self._reported_blocks < len(blocks) < self._blocks  # after the last block comes the report itself
         if further and time.monotonic() >= self._earliest:
-            self._shown, self._began = len(blocks), time.monotonic()
+            self._reported_blocks, self._started_at = len(blocks), time.monotonic()
             self._building = self._build(state, blocks)
 
     def stop(self) -> None:
@@ -98,15 +98,18 @@ class _Reports:
         plan, run = self._plan, self._plan.run
         shutil.rmtree(self._folder, ignore_errors=True)
         run.copy_for_report(self._folder)
-        known = {arm.name for arm in plan.arms if arm.block in blocks}
-        records = [state.records[arm.name] for arm in plan.arms if arm.name in known]
+        block_arms = {arm.name for arm in plan.arms if arm.block in blocks}
+        records = [state.records[arm.name] for arm in plan.arms if arm.name in block_arms]
         records = [record for record in records if "arm" in record]  # not of a damaged one
         teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
         self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
         spent = sum(record.get("seconds", 0.0) for record in state.records.values())
-        told = {key: text for key, text in describe(plan.storage, run, state) if key in TOLD}
-        told |= {"blocks": f"{len(blocks)} of {self._blocks} finished", "spent": f"{duration(spent)} in finished arms"}
-        self._copy.write_manifest(run.read_manifest() | {"progress": told})
+        entries = {key: text for key, text in describe(plan.storage, run, state) if key in TOLD}
+        entries |= {
+            "blocks": f"{len(blocks)} of {self._blocks} finished",
+            "spent": f"{duration(spent)} in finished arms",
+        }
+        self._copy.write_manifest(run.read_manifest() | {"progress": entries})
         building = subprocess.Popen(
             [sys.executable, "-m", "branchwise.analysis", str(self._folder)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
@@ -124,10 +127,10 @@ class _Reports:
         _, complaint = built.communicate()
         if built.returncode == 0:
             self._plan.run.replace_report(self._folder / "report")
-            if not self._told:
+            if not self._warned:
                 where = self._plan.run.report_path()
                 self._console.print(f"Interim report, renewed at every finished block: {where}", highlight=False)
-                self._told = True
+                self._warned = True
         else:
             self._complain((complaint.strip().splitlines() or ["it ended without a word"])[-1])
 

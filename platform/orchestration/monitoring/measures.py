@@ -20,8 +20,8 @@ def print_measures(plan: MeasurePlan, console: Console) -> None:
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
-    for word, text in describe(plan):
-        grid.add_row(word, text)
+    for key, text in describe(plan):
+        grid.add_row(key, text)
     expected = f"about {duration(plan.seconds)} on this machine, start-up aside"
     grid.add_row("time", "not estimated for GPUs" if plan.space.resources.gpus_per_trial else expected)
     grid.add_row("results", Measurements(plan.run).files.root)

@@ -38,7 +38,7 @@ def watch(
     under way while Ray is shut down, Ray would end this process at once, with exit code 1.
     """
     # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
-    stop, ended = threading.Event(), threading.Event()
+    stop, finished = threading.Event(), threading.Event()
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -48,27 +48,27 @@ def watch(
             if not stop.is_set():
                 failure.append(error)
         finally:
-            ended.set()
+            finished.set()
 
-    def look() -> None:
+    def refresh() -> None:
         try:
-            while not ended.wait(REFRESH_SECONDS) and not stop.is_set():
+            while not finished.wait(REFRESH_SECONDS) and not stop.is_set():
                 with suppress(OSError):  # a storage that fails for a moment; for how long it may, `check` knows
                     show()
         except Exception as error:
             failure.append(error)
 
-    threads = [threading.Thread(target=target, daemon=True) for target in (run, look)]
+    threads = [threading.Thread(target=target, daemon=True) for target in (run, refresh)]
     try:
         for thread in threads:
             thread.start()
             abandon_thread(thread)
-        while not ended.wait(REFRESH_SECONDS) and not failure:
+        while not finished.wait(REFRESH_SECONDS) and not failure:
             interrupts.check(swallowed=True)
             check()
     finally:
         stop.set()
-        ended.wait(STOP_SECONDS)
+        finished.wait(STOP_SECONDS)
         threads[1].join(STOP_SECONDS)
     if failure:
         raise failure[0]
@@ -107,7 +107,7 @@ class Display:
         )
         self._tasks: dict[str, Any] = {}
         self._last_line = ("", 0.0)
-        self._left = TimeLeft(0.0)
+        self._remaining = RemainingTime(0.0)
 
     def __enter__(self) -> Display:
         self._stack.enter_context(self._bars)
@@ -146,23 +146,25 @@ class Display:
         """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
         self.pulse = partly or None
         fraction = partly / max(1, total)
-        time_left = self._left.after(time.monotonic(), fraction)
+        time_remaining = self._remaining.after(time.monotonic(), fraction)
         self._show(
-            "measures", fraction, f"{done}/{total} made" + (f", {duration(time_left)} left" if time_left > 0 else "")
+            "measures",
+            fraction,
+            f"{done}/{total} made" + (f", {duration(time_remaining)} left" if time_remaining > 0 else ""),
         )
 
     def begin_arms(self, expected_seconds: float) -> None:
         """Starts the clock of the arms."""
-        self._left = TimeLeft(expected_seconds)
+        self._remaining = RemainingTime(expected_seconds)
 
     def arms(self, run: RunFolder, cohorts: Sequence[Cohort]) -> None:
         """Shows the progress of the arms of these cohorts."""
         names = {arm.name for cohort in cohorts for arm in cohort.arms}
-        self._arms("arms", self._look(run), names, len(names))
+        self._arms("arms", self._refresh(run), names, len(names))
 
-    def search(self, run: RunFolder, asked: set[str], total: int) -> None:
+    def search(self, run: RunFolder, arms: set[str], total: int) -> None:
         """Shows the progress of a search for `total` arms, of which it has `asked` for some."""
-        self._arms("search", self._look(run), asked, total)
+        self._arms("search", self._refresh(run), arms, total)
 
     def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:
         finished = len(names & state.records.keys())
@@ -177,13 +179,13 @@ class Display:
         text = f"{finished}/{total} done, {running} running" + (f", {failed} failed" if failed else "")
         if rate:
             text += f", {rate:.0f} arm steps/s"
-        remaining = self._left.after(time.monotonic(), fraction)
+        remaining = self._remaining.after(time.monotonic(), fraction)
         self._show(task, fraction, text + (f", {duration(remaining)} left" if remaining > 0 else ""))
 
-    def _look(self, run: RunFolder) -> RunState:
+    def _refresh(self, run: RunFolder) -> RunState:
         if self._state is None:
             self._state = RunState(run)
-        new = self._state.look()
+        new = self._state.refresh()
         reports = frozenset((cohort, report["time"]) for cohort, report in self._state.running.items())
         if self._state.records or reports:
             self.pulse = (len(self._state.records), reports)
@@ -205,7 +207,7 @@ class Display:
             self._last_line = (line, now)
 
 
-class TimeLeft:
+class RemainingTime:
     """The time that is left, between what the plan expected and what the pace so far says, and without jumps.
 
     The clock begins with the last look before progress, so start-up and what an earlier session did count for nothing.
@@ -216,27 +218,27 @@ class TimeLeft:
 
     def __init__(self, expected: float) -> None:
         self._expected = expected
-        self._began: tuple[float, float] | None = None  # when, and the fraction that was done then
-        self._shown: tuple[float, float] | None = None  # seconds left, and when that was said
+        self._started_at: tuple[float, float] | None = None  # when, and the fraction that was done then
+        self._last_shown: tuple[float, float] | None = None  # seconds left, and when that was said
 
     def after(self, now: float, fraction: float) -> float:
         """Seconds left at the time `now` with `fraction` of the work done; 0 when nothing can be said."""
         if fraction >= 1:
             return 0.0
-        if fraction <= 0 or self._began is None:
-            self._began = now, fraction
+        if fraction <= 0 or self._started_at is None:
+            self._started_at = now, fraction
             return self._expected
-        began, first = self._began
+        began, first = self._started_at
         done = (fraction - first) / (1 - first)
         if done <= 0:
             return self._expected
         trust = min(1.0, done / self.TRUSTED) if self._expected else 1.0
         estimate = trust * (now - began) * (1 - done) / done + (1 - trust) * self._expected * (1 - done)
-        if self._shown is not None:
-            before, when = self._shown
+        if self._last_shown is not None:
+            before, when = self._last_shown
             weight = min(1.0, (now - when) / self.FORGETS)
             estimate = (1 - weight) * max(0.0, before - (now - when)) + weight * estimate
-        self._shown = (estimate, now)
+        self._last_shown = (estimate, now)
         return estimate
 
 

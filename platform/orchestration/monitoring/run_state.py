@@ -19,16 +19,16 @@ class RunState:
         self.run = run
         self.records: dict[str, Mapping[str, Any]] = {}  # by arm
         self.running: dict[str, Mapping[str, Any]] = {}  # the last report of each cohort that lacks records
-        self._ended: set[str] = set()
+        self._finished: set[str] = set()
 
-    def look(self) -> list[str]:
+    def refresh(self) -> list[str]:
         """Looks again; returns the arms that have been finished since the last time. Raises OSError."""
         new = self._read(self._record, [name for name in self.run.record_names() if name not in self.records])
         self.records.update(new)
-        reported = [name for name in self.run.progress_names() if name not in self._ended]
+        reported = [name for name in self.run.progress_names() if name not in self._finished]
         reports = self._read(self._report, reported)
-        self._ended |= {cohort for cohort, report in reports.items() if not self.unfinished(report)}
-        self.running = {cohort: report for cohort, report in reports.items() if cohort not in self._ended}
+        self._finished |= {cohort for cohort, report in reports.items() if not self.unfinished(report)}
+        self.running = {cohort: report for cohort, report in reports.items() if cohort not in self._finished}
         return list(new)
 
     def unfinished(self, report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

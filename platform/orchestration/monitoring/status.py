@@ -44,14 +44,14 @@ class Overview:
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
     """Print the state of the run called `name`, or of the one started last. Raises UserError when there is none."""
-    run = latest_run(storage) if name is None else run_begun(storage, name)
+    run = latest_run(storage) if name is None else started_run(storage, name)
     console.print(_grid(storage, RunState(run)), highlight=False)
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
     """Shows the state of a run until nobody runs it any more; whether it has finished. Raises UserError when there is
     no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
-    state = RunState(run_begun(storage, name))
+    state = RunState(started_run(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
         while overview(state.run).holder:
             time.sleep(WATCH_SECONDS)
@@ -69,16 +69,16 @@ def latest_run(storage: Storage) -> RunFolder:
     return max(started, key=lambda item: item[:2])[2]
 
 
-def run_begun(storage: Storage, name: str) -> RunFolder:
+def started_run(storage: Storage, name: str) -> RunFolder:
     """Return the run called `name`. Raises UserError when there is none."""
     run = run_named(storage, name, "run")
-    if not run.begun():
+    if not run.has_plan():
         raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` names those there are")
     return run
 
 
 def _grid(storage: Storage, state: RunState) -> rich.table.Table:
-    state.look()
+    state.refresh()
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
@@ -127,17 +127,17 @@ def _overview(run: RunFolder) -> Overview:
 def describe(storage: Storage, run: RunFolder, state: RunState | None = None) -> Iterator[tuple[str, str]]:
     """What `status` prints, a row at a time; `state` is what is known of its arms already, so that no record is read
     again."""
-    seen, manifest, now = overview(run), run.read_manifest(), time.time()
+    view, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
-    yield "state", _state(seen, manifest, now)
-    if seen.started:
-        yield "started", f"{_local_time(seen.started)} on {manifest.get('host') or 'an unknown host'}"
+    yield "state", _state(view, manifest, now)
+    if view.started:
+        yield "started", f"{_local_time(view.started)} on {manifest.get('host') or 'an unknown host'}"
     if state is None:
         state = RunState(run)
-        state.look()
-    counts = {word: state.count(word) for word in sorted({str(r["status"]) for r in state.records.values()})}
-    message = ", ".join(f"{number} {word}" for word, number in counts.items())
-    yield "arms", f"{len(state.records)} of {seen.total} finished" + (f" ({message})" if message else "")
+        state.refresh()
+    counts = {status: state.count(status) for status in sorted({str(r["status"]) for r in state.records.values()})}
+    message = ", ".join(f"{number} {status}" for status, number in counts.items())
+    yield "arms", f"{len(state.records)} of {view.total} finished" + (f" ({message})" if message else "")
     if manifest.get("spent"):
         yield "spent", spent_of(manifest).text()
     if manifest.get("limit"):
@@ -148,10 +148,10 @@ def describe(storage: Storage, run: RunFolder, state: RunState | None = None) ->
         why = {"decided": "everything was decided", "futile": "nothing open had a chance", "max": "the last look"}
         because = why[manifest.get("stopped_because", "max")]
         yield "ended", f"by the look after {manifest['stopped_after']} blocks: {because}"
-    if seen.holder:
-        yield from _running(storage, state, manifest, seen.total, now)
-    elif len(state.records) < seen.total or seen.state != "finished":
-        yield "to resume", f"branchwise resume {seen.name}"
+    if view.holder:
+        yield from _running(storage, state, manifest, view.total, now)
+    elif len(state.records) < view.total or view.state != "finished":
+        yield "to resume", f"branchwise resume {view.name}"
     if run.has_report():
         yield "report", run.report_path()
     if best := best_arm(run, state):
@@ -187,7 +187,10 @@ def best_arm(run: RunFolder, state: RunState) -> Best | None:
     seeds = max(map(len, groups.values()))
     runs = [list(group.values()) for group in groups.values() if len(group) == seeds]
     sign = -1.0 if _higher_is_better(run) else 1.0
-    value, arm = min(((fmean(v for v, _ in one), one[0][1]) for one in runs), key=lambda one: (sign * one[0], one[1]))
+    value, arm = min(
+        ((fmean(v for v, _ in cell_runs), cell_runs[0][1]) for cell_runs in runs),
+        key=lambda cell_runs: (sign * cell_runs[0], cell_runs[1]),
+    )
     return Best(arm=arm, metric=str(state.records[arm]["values"]["metric"]), value=value, seeds=seeds)
 
 
@@ -200,9 +203,9 @@ def _higher_is_better(run: RunFolder) -> bool:
     return any(column["name"] == "value" and column["better"] == "higher" for column in columns)
 
 
-def _names(names: Sequence[str], most: int = 4) -> str:
-    more = len(names) - most
-    return (", ".join(names[:most]) or "nothing") + (f" and {more} more" if more > 0 else "")
+def _names(names: Sequence[str], limit: int = 4) -> str:
+    more = len(names) - limit
+    return (", ".join(names[:limit]) or "nothing") + (f" and {more} more" if more > 0 else "")
 
 
 def _running(
@@ -220,16 +223,16 @@ def _running(
     rate = sum(_rate(report) * len(state.unfinished(report)) for report in state.running.values())
     if rate:
         yield "speed", f"{rate:.1f} arm steps/s"
-    time_left = seconds_left(state, total)
+    time_remaining = remaining_seconds(state, total)
     yield (
         "left",
-        f"about {duration(time_left)}"
-        if time_left is not None
+        f"about {duration(time_remaining)}"
+        if time_remaining is not None
         else "not known before the first arms have trained a while",
     )
 
 
-def seconds_left(state: RunState, total: int) -> float | None:
+def remaining_seconds(state: RunState, total: int) -> float | None:
     """What the run still takes, as far as its finished and running cohorts tell; None when they do not yet.
 
     Of the teacher nothing is said. Cohorts that wait are taken to be like the others, as many at a time as run now.
@@ -238,7 +241,9 @@ def seconds_left(state: RunState, total: int) -> float | None:
     for record in state.records.values():
         if "seconds" in record:
             cohorts.setdefault(record["trial"], []).append(record["seconds"])
-    took = [max(seconds) / len(seconds) for cohort, seconds in cohorts.items() if cohort not in state.running]  # an arm
+    durations = [
+        max(seconds) / len(seconds) for cohort, seconds in cohorts.items() if cohort not in state.running
+    ]  # an arm
     running: list[float] = []
     waiting = total - len(state.records)
     for report in state.running.values():
@@ -247,22 +252,22 @@ def seconds_left(state: RunState, total: int) -> float | None:
         if share(report) > 0:
             elapsed = report["time"] - report["begun"]
             running.append(elapsed * (1 - share(report)) / share(report))
-            took.append(elapsed / share(report) / max(1, arms))
-    if not took:
+            durations.append(elapsed / share(report) / max(1, arms))
+    if not durations:
         return None
     at_a_time = max(1, len(state.running))
-    waited: float = max(0, waiting) * sum(took) / len(took)
+    waited: float = max(0, waiting) * sum(durations) / len(durations)
     return max([(sum(running) + waited) / at_a_time, *running])
 
 
-def _state(seen: Overview, manifest: Mapping[str, Any], now: float) -> str:
-    if seen.holder:
-        ago = max(0, round(now - seen.holder["renewed"]))
-        return f"running as process {seen.holder['pid']} on {seen.holder['host']}, last sign of life {ago} s ago"
-    if seen.state == "stopped":
+def _state(view: Overview, manifest: Mapping[str, Any], now: float) -> str:
+    if view.holder:
+        ago = max(0, round(now - view.holder["renewed"]))
+        return f"running as process {view.holder['pid']} on {view.holder['host']}, last sign of life {ago} s ago"
+    if view.state == "stopped":
         return "stopped unexpectedly: its process was killed, or its machine is gone"
-    ended = manifest.get("ended")
-    return f"{seen.state}{f', {_local_time(ended)}' if ended else ''}"
+    end_time = manifest.get("ended")
+    return f"{view.state}{f', {_local_time(end_time)}' if end_time else ''}"
 
 
 def _progress(report: Mapping[str, Any], now: float) -> str:

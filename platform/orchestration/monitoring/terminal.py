@@ -44,10 +44,10 @@ def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
     space, design = plan.space, plan.space.design
     yield "sweep", f"{space.name} ({design.kind}, {space.trainable})"
     yield from describe(plan)
-    for sentence in _sensitivity(plan):
-        yield "detects", sentence
-    for sentence in _price(plan):
-        yield "price", sentence
+    for text in _sensitivity(plan):
+        yield "detects", text
+    for text in _price(plan):
+        yield "price", text
     for teacher in plan.teachers:
         yield "teacher", f"{teacher.key}, {_teacher(plan, teacher)}"
     for arm in plan.damaged:
@@ -67,7 +67,7 @@ def _time(plan: Plan) -> str:
     """How long it is expected to take, and on what that rests."""
     if plan.device is None:
         return "not estimated: GPUs that planning/gpus.yaml does not list; --for plans for those that it does"
-    if plan.total and not plan.nothing_left and not plan.arm_seconds:
+    if plan.total and not plan.is_complete and not plan.arm_seconds:
         earlier = earlier_time(plan)
         if earlier is None:
             return "not estimated: how long an arm takes is not known before the first one"
@@ -90,20 +90,20 @@ def _basis(plan: Plan) -> str:
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
     """What is left to do of it and, where there are several, whose it is."""
-    takes = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
+    duration_text = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"
     elif teacher.trained:
-        message = f"reused; to be evaluated with these settings{takes}"
+        message = f"reused; to be evaluated with these settings{duration_text}"
     else:
-        message = f"to be trained{takes}"
-    whose = f"blocks {_some(tuple(map(str, teacher.blocks)))}" if teacher.blocks else _some(teacher.cells)
-    return message if len(plan.teachers) == 1 else f"{message}; of {whose}"
+        message = f"to be trained{duration_text}"
+    cells_text = f"blocks {_some(tuple(map(str, teacher.blocks)))}" if teacher.blocks else _some(teacher.cells)
+    return message if len(plan.teachers) == 1 else f"{message}; of {cells_text}"
 
 
-def _some(cells: Sequence[str], most: int = 4) -> str:
-    more = len(cells) - most
-    return ", ".join(cells[:most]) + (f" and {more} more" if more > 0 else "")
+def _some(cells: Sequence[str], limit: int = 4) -> str:
+    more = len(cells) - limit
+    return ", ".join(cells[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sensitivity(plan: Plan) -> list[str]:
@@ -115,7 +115,7 @@ def _sensitivity(plan: Plan) -> list[str]:
     from branchwise.analysis.statistics.contrasts import headline_effect
 
     grid = design.grid()
-    if not design.judged():
+    if not design.is_testable():
         return []
     contrasts = (headline_effect(grid, i) for i in range(len(grid.components)))
     tested = power.tested([(effect, weights) for effect, weights in contrasts if effect])
@@ -140,12 +140,14 @@ def _price(plan: Plan) -> list[str]:
     arms = plan.total // looks.max
     seconds = plan.arm_seconds / looks.max
     hypotheses = len(design.component_names()) + design.further_hypotheses(plan.space.method)
-    takes = f", {duration(looks.max * seconds)}" if seconds else ""
-    lines = [f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{takes}):"]
+    duration_text = f", {duration(looks.max * seconds)}" if seconds else ""
+    lines = [
+        f"Where all {hypotheses} hypotheses have such an effect ({looks.max} blocks: {plan.total} arms{duration_text}):"
+    ]
     for size, blocks, power, fixed in price(looks, hypotheses, alpha=design.alpha):
-        about = f", {duration(blocks * seconds)}" if seconds else ""
+        estimate = f", {duration(blocks * seconds)}" if seconds else ""
         lines.append(
-            f"{size:g} SD: {blocks:.1f} blocks, {blocks * arms:.0f} arms{about}; decided {power:.0%} (without looks "
+            f"{size:g} SD: {blocks:.1f} blocks, {blocks * arms:.0f} arms{estimate}; decided {power:.0%} (without looks "
             f"{fixed:.0%})"
         )
     return [*lines, "An SD is that of the effect between blocks."]
@@ -160,9 +162,9 @@ def print_outcome(
     show(summary, console, plan.run.report_path())
     stopped = f", {counts['stopped']} stopped at a rung" if counts["stopped"] else ""
     console.print(f"{counts['done']} of {plan.total} arms done{stopped} in {duration(seconds)}.", highlight=False)
-    lost = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
-    if lost:
-        others = ", ".join(f"{number} {status}" for status, number in lost.items())
+    failed = {status: number for status, number in counts.items() if status not in ("done", "stopped") and number}
+    if failed:
+        others = ", ".join(f"{number} {status}" for status, number in failed.items())
         message = Text.assemble((others, "bold red"), f"; see the column `error` of {plan.run.table_path('arms')}")
         console.print(message, highlight=False)
     if counts["missing"]:
@@ -186,7 +188,7 @@ def print_limited(
     console.print(f"To go on: {more}", highlight=False, soft_wrap=True, markup=False)
 
 
-def print_failed(plan: Plan, sentence: str, storage: str | None, resumable: bool, program: str) -> None:
+def print_failed(plan: Plan, text: str, storage: str | None, resumable: bool, program: str) -> None:
     """What the sweep has lost, what is kept, and how to resume; `program` is what was called."""
     try:
         number = len(plan.run.record_names())
@@ -194,14 +196,14 @@ def print_failed(plan: Plan, sentence: str, storage: str | None, resumable: bool
     except OSError:  # it may be the storage that is lost
         stored = "Finished arms are kept"
     advice = f"To resume: {resuming(plan, storage)}" if resumable else "Resuming would end in the same way"
-    print(f"{program}: {sentence}. {stored}. {advice}", file=sys.stderr)
+    print(f"{program}: {text}. {stored}. {advice}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
     """What is kept, and how to resume."""
     state = RunState(plan.run)
     with suppress(OSError):  # a storage that is lost as well
-        state.look()
+        state.refresh()
     console.print("Interrupted. Finished arms are kept.")
     running = [f"{name} (at {item['phase']} {item['step']}/{item['steps']})" for name, item in state.running.items()]
     if running:

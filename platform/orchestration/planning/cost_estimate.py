@@ -14,13 +14,13 @@ from branchwise.orchestration.space import Space
 from branchwise.trainables import CostEstimate, Device
 
 
-def device_here(space: Space) -> Device | None:
+def local_device(space: Space) -> Device | None:
     """What a worker of the space computes on where it runs on this machine; None for a GPU that no table knows."""
     if not space.resources.gpus_per_trial:
         return Device(name=processor(), threads=space.resources.cpus_per_trial, rates=read_rates(processor()))
     names = gpu_names()
-    known = name_in_table(names[0]) if names else None
-    return device_of(known) if known else None
+    basis = name_in_table(names[0]) if names else None
+    return device_of(basis) if basis else None
 
 
 def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> CostEstimate:

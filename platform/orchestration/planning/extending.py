@@ -61,9 +61,9 @@ def parse_added(option: str, name: str, texts: Sequence[str]) -> list[dict[str, 
         except UserError:
             tree = {}
         values = list(tree.values())
-        one_component = len(values) == 1 and isinstance(values[0], dict)
+        is_component = len(values) == 1 and isinstance(values[0], dict)
         levels = bool(values) and all(isinstance(value, str) for value in values)
-        if not (one_component if option == "--add-component" else levels):
+        if not (is_component if option == "--add-component" else levels):
             raise UserError(f"run {name}: {option} {text!r}: must be {form}")
         trees.append(tree)
     return trees
@@ -79,7 +79,7 @@ def plan_extended(
     """
     option = extension.option
     run = run_named(storage, extension.name, "run")
-    if not run.begun():
+    if not run.has_plan():
         raise UserError(f"{option}: no such run in {storage.root}; `branchwise list` names those there are")
     manifest = run.read_manifest()
     if "source" in manifest:
@@ -190,8 +190,8 @@ def _check_claims(extension: Extension, old: Space, space: Space, added: dict[st
 
     vocabulary, grid = space.design.vocabulary(space.method), space.design.grid()
     for text in extension.claims:
-        words = set(re.findall(r"[\w+]+", text))
-        named = any(name in words or name in set(re.findall(r"\w+", text)) for name in names)
+        terms = set(re.findall(r"[\w+]+", text))
+        named = any(name in terms or name in set(re.findall(r"\w+", text)) for name in names)
         if not named or not new.intersection(claim_weights(parse_claim(text, vocabulary), grid)):
             raise UserError(
                 f"{extension.option}: --claim {text!r}: the arms that ran were looked at, so a claim must be on what "

@@ -42,7 +42,7 @@ def follow_up_space(
         UserError: when there is no such screening, it is not finished, or nothing survives.
     """
     run = run_named(storage, name, "run")
-    if not run.begun():
+    if not run.has_plan():
         raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` shows its runs")
     screening, _ = read_plan("run", run, trust=False, dry_run=False)
     design = screening.design
@@ -107,19 +107,19 @@ def _tree(
 
     tree: dict[str, Any] = yaml.safe_load(screening.resolved())
     if others == "off":
-        held: Mapping[str, Any] = {
+        settings: Mapping[str, Any] = {
             key: value
             for item, component in design.components.items()
             if item not in chosen
             for key, value in component.patch(component.factor(item).reference).items()
         }
-        tree |= patched(screening.spec, held).model_dump(mode="json")
+        tree |= patched(screening.spec, settings).model_dump(mode="json")
     rows = findings.headline.rows
     effects = {
         row.component: {"rank": int(rank), "value": row.effect.value}
         | ({} if isnan(row.p_holm) else {"p_holm": row.p_holm})
         for row, rank in zip(rows, ranks([row.effect for row in rows]), strict=True)
-        if row.effect.known
+        if row.effect.has_value
     }
     if missing := [entry for entry in chosen if entry not in effects]:
         raise UserError(f"run {name}: the main effect of {missing[0]} is not known; resume the screening first")

@@ -9,7 +9,7 @@ from branchwise.analysis.declared.across import SEED_STRIDE, data_sets_of
 from branchwise.orchestration.designs.tuning import FRESH_SEED
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import read_tree
-from branchwise.orchestration.space import OWN_KEYS, Space
+from branchwise.orchestration.space import SPACE_KEYS, Space
 from branchwise.run_files.sealing import DamagedError
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
@@ -68,4 +68,4 @@ def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What the arms of a space have in common: its trainable and that one's settings."""
-    return {key: value for key, value in tree.items() if key not in OWN_KEYS or key == "trainable"}
+    return {key: value for key, value in tree.items() if key not in SPACE_KEYS or key == "trainable"}

@@ -55,12 +55,12 @@ class Target:
     count: int
     device: Device
     price: float | None  # of one GPU for an hour
-    reckoned_as: str = ""  # the GPU of the table whose rates are taken for one of which only the memory is known
+    proxy_gpu: str = ""  # the GPU of the table whose rates are taken for one of which only the memory is known
 
     @property
     def text(self) -> str:
-        reckoned = f", reckoned as {self.reckoned_as}" if self.reckoned_as else ""
-        return f"{self.count} x {self.device.name} ({self.device.memory / 1e9:g} GB{reckoned})"
+        rates_note = f", reckoned as {self.proxy_gpu}" if self.proxy_gpu else ""
+        return f"{self.count} x {self.device.name} ({self.device.memory / 1e9:g} GB{rates_note})"
 
     @property
     def cluster(self) -> Cluster:
@@ -95,12 +95,19 @@ def target(text: str) -> Target:
         return Target(count=int(match[1]), device=device_of(name), price=gpus[name].price)
     expected = float(memory[1])
     # The slowest that has as much, so that a plan promises no more than any such GPU holds.
-    known = min(gpus, key=lambda one: (gpus[one].memory < expected, abs(gpus[one].memory - expected), gpus[one].best))
+    nearest = min(
+        gpus,
+        key=lambda candidate: (
+            gpus[candidate].memory < expected,
+            abs(gpus[candidate].memory - expected),
+            gpus[candidate].best,
+        ),
+    )
     return Target(
         count=int(match[1]),
-        device=replace(device_of(known), name=name, memory=expected * 1e9),
+        device=replace(device_of(nearest), name=name, memory=expected * 1e9),
         price=None,
-        reckoned_as=known,
+        proxy_gpu=nearest,
     )
 
 

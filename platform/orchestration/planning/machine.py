@@ -46,10 +46,12 @@ def gpu_names() -> tuple[str, ...]:
         return ()
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    names = tuple(line.strip() for line in told.stdout.splitlines() if line.strip()) if told.returncode == 0 else ()
+    names = (
+        tuple(line.strip() for line in process.stdout.splitlines() if line.strip()) if process.returncode == 0 else ()
+    )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return names
@@ -87,11 +89,11 @@ def shortages(space: Space, on: Cluster) -> list[str]:
     resources, short = space.resources, []
     room, workers = on.fit(threads_of_worker(space)), max(1, resources.workers)
     if 0 < room < workers:
-        there = f"the machines have room for {room} of {threads_of_worker(space)} CPUs each"
-        short.append(f"resources.workers: {workers} is not allowed here: {there}")
+        capacity = f"the machines have room for {room} of {threads_of_worker(space)} CPUs each"
+        short.append(f"resources.workers: {workers} is not allowed here: {capacity}")
     elif room < workers:
-        there = f"the machines have {', '.join(map(str, on.nodes))} CPUs"
-        short.append(f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: {there}")
+        capacity = f"the machines have {', '.join(map(str, on.nodes))} CPUs"
+        short.append(f"resources.cpus_per_trial: {resources.cpus_per_trial} is not allowed here: {capacity}")
     gpus = resources.gpus_per_trial
     if missing := gpus_missing(space, on):
         short.append(missing)

@@ -11,7 +11,7 @@ from typing import Any
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.input.yaml_file import parse_yaml
-from branchwise.orchestration.planning.cost_estimate import device_here
+from branchwise.orchestration.planning.cost_estimate import local_device
 from branchwise.orchestration.planning.machine import Cluster, machine, slots, threads_of_worker
 from branchwise.orchestration.planning.packing import makespan
 from branchwise.orchestration.run_folder.plan_file import read_plan, refuse_other_data, run_named
@@ -56,7 +56,7 @@ class MeasurePlan:
     teachers: tuple[Teacher, ...]  # that these arms learned from, each once
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Measurements that are not made yet."""
         return sum(len(cohort.arms) for cohort in self.cohorts)
 
@@ -86,9 +86,9 @@ def plan_measures(
     combination is measured. Raises UserError.
     """
     run = run_named(storage, name, "--run")
-    if not run.begun():
-        there = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"--run {name}: no such run in {storage.root}; there are: {there or 'none'}")
+    if not run.has_plan():
+        other_runs = ", ".join(other.name for other in runs(storage))
+        raise UserError(f"--run {name}: no such run in {storage.root}; there are: {other_runs or 'none'}")
     space, _ = read_plan("--run", run, trust, dry_run)
     if space.design.across:
         raise UserError(f"--run {name}: its data sets are measured differently; measure runs on one data set each")
@@ -129,7 +129,7 @@ def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
     for number, measure in enumerate(plan.measures):
         message = ", ".join(f"{key}={value}" for key, value in measure.settings.items()) or "as in the sweep"
         yield "" if number else "measures", f"{measure.key}  {message}"
-    yield "to measure", f"{plan.left} of {plan.total}, {plan.slots} at a time"
+    yield "to measure", f"{plan.remaining} of {plan.total}, {plan.slots} at a time"
     for spec in plan.nets:
         yield "feature net", f"{plan.space.module.features_key(spec)}, to be trained"
 
@@ -139,8 +139,8 @@ def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], impo
     fixed = {key: value for text in settings for key, value in [_setting("--set", text, method)]}
     axes = [_axis(text, method) for text in grid]
     keys = [key for key, _ in axes]
-    if twice := next((key for key in keys if keys.count(key) > 1 or key in fixed), None):
-        raise UserError(f"--grid {twice}: is given twice")
+    if duplicate := next((key for key in keys if keys.count(key) > 1 or key in fixed), None):
+        raise UserError(f"--grid {duplicate}: is given twice")
     if math.prod(len(values) for _, values in axes) > MAX_MEASURES:
         raise UserError(f"--grid: makes more than {MAX_MEASURES} measures")
     results: dict[str, Measure] = {}
@@ -215,8 +215,10 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
     for item in results.values():
         if not item.trained:
             raise UserError(f"--run {name}: a teacher of it, {Teachers(storage).path(item.key)}, is not there")
-    if lost := sorted(key for key in requested if key is not None and key not in results):
-        raise UserError(f"--run {name}: its space asks for other teachers now than when it was trained, for {lost[0]}")
+    if missing := sorted(key for key in requested if key is not None and key not in results):
+        raise UserError(
+            f"--run {name}: its space asks for other teachers now than when it was trained, for {missing[0]}"
+        )
     return tuple(results.values())
 
 
@@ -238,37 +240,37 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
 def _refuse_unlike(plan: MeasurePlan) -> None:
     """Raises UserError for an arm that is measured by settings of its own: no measure would be the same for all."""
     module = plan.space.module
-    own = module.evaluation_key(plan.space.spec)
+    local_key = module.evaluation_key(plan.space.spec)
     for arm in plan.arms:
-        if module.evaluation_key(arm.spec) != own:
+        if module.evaluation_key(arm.spec) != local_key:
             raise UserError(f"--arms {arm.name}: its components change how it is measured, so it cannot be otherwise")
 
 
 def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
     """What is left to measure, the teacher first, an arm's measures in groups."""
     module, method = plan.space.module, plan.space.method
-    on = device_here(plan.space) or Device(threads=threads_of_worker(plan.space))
+    on = local_device(plan.space) or Device(threads=threads_of_worker(plan.space))
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
     at_once = max(1, math.ceil(TASKS_A_SLOT * max(1, plan.slots) / len(plan.arms)))  # groups of each arm
     number = itertools.count()
     for teacher in plan.teachers:
         missing = [measure for measure in plan.measures if teachers.read_evaluation(teacher.key, measure.key) is None]
-        asks = next(arm for arm in plan.arms if arm.teacher == teacher.key)
+        requesting = next(arm for arm in plan.arms if arm.teacher == teacher.key)
         for group in _groups(missing, max(1, plan.slots)):
-            patches = [{**asks.patch, **item.patch} for item in group]
+            patches = [{**requesting.patch, **item.patch} for item in group]
             arms = tuple(
                 Arm(name=TEACHER, seed=0, cell=TEACHER, spec=method.patched(p), patch=p, teacher=teacher.key)
                 for p in patches
             )
             seconds = sum(module.estimate_measure(arm.spec, True, on) for arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
-    known = {entry.key: set(measurements.folder(entry.key).record_names()) for entry in plan.measures}
+    existing = {entry.key: set(measurements.folder(entry.key).record_names()) for entry in plan.measures}
     for arm in plan.arms:
-        missing = [element for element in plan.measures if arm.name not in known[element.key]]
+        missing = [element for element in plan.measures if arm.name not in existing[element.key]]
         for group in _groups(missing, at_once):
-            patches = [{**arm.patch, **one.patch} for one in group]
+            patches = [{**arm.patch, **measured_arm.patch} for measured_arm in group]
             arms = tuple(replace(arm, patch=patch, spec=method.patched(patch)) for patch in patches)
-            seconds = sum(module.estimate_measure(one.spec, False, on) for one in arms)
+            seconds = sum(module.estimate_measure(measured_arm.spec, False, on) for measured_arm in arms)
             yield Cohort(name=f"m{next(number):04d}", arms=arms, seconds=seconds)
 
 

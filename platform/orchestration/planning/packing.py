@@ -45,8 +45,8 @@ def pack(
         # Full cohorts and small remainders, several of which share a slot.
         layouts += [_of_size(blocks, size, filled=True) for size in range(largest - 1, 1, -1)]
     packings = [_timed(blocks, layout, cost) for layout in layouts]
-    known: dict[tuple[int, ...], bool] = {}
-    fitting = [groups for groups in packings if all(_fit(group, fits, known) for _, group in groups)]
+    fits_cache: dict[tuple[int, ...], bool] = {}
+    fitting = [groups for groups in packings if all(_fit(group, fits, fits_cache) for _, group in groups)]
     # Ties go to the first, with the larger cohorts: fewer to start. Where not even single arms fit, these are taken.
     best = min(fitting or [packings[largest - 1]], key=lambda groups: _end([seconds for seconds, _ in groups], slots))
     return _cohorts(best)
@@ -69,11 +69,11 @@ def _settings(arms: Sequence[Arm]) -> tuple[int, ...]:
     return tuple(id(arm.spec) for arm in arms)
 
 
-def _fit(group: Sequence[Arm], fits: Fits, known: dict[tuple[int, ...], bool]) -> bool:
+def _fit(group: Sequence[Arm], fits: Fits, fitting: dict[tuple[int, ...], bool]) -> bool:
     settings = _settings(group)
-    if settings not in known:
-        known[settings] = fits(group)
-    return known[settings]
+    if settings not in fitting:
+        fitting[settings] = fits(group)
+    return fitting[settings]
 
 
 # Of each block: how many cohorts, how many arms at most in one, and whether one is filled before the next.
@@ -107,11 +107,11 @@ def _timed(blocks: Blocks, layout: Layout, cost: Cost) -> list[tuple[float, list
     ways: dict[tuple[object, ...], list[tuple[float, list[int]]]] = {}
     timed = []
     for name, block in blocks.items():
-        way = (_settings(block), layout[name])
-        if way not in ways:
+        packing_key = (_settings(block), layout[name])
+        if packing_key not in ways:
             groups = _balanced(block, *layout[name], cost)
-            ways[way] = [(cost([block[item] for item in group]), group) for group in groups]
-        timed += [(seconds, [block[entry] for entry in group]) for seconds, group in ways[way]]
+            ways[packing_key] = [(cost([block[item] for item in group]), group) for group in groups]
+        timed += [(seconds, [block[entry] for entry in group]) for seconds, group in ways[packing_key]]
     return sorted(timed, key=lambda pair: -pair[0])
 
 

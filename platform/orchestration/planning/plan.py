@@ -11,8 +11,8 @@ from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.limits import Spent, spent_of
 from branchwise.orchestration.planning.cost_estimate import (
     cohort_estimate,
-    device_here,
     fits,
+    local_device,
     teacher_estimate,
 )
 from branchwise.orchestration.planning.gpus import Target, price_of
@@ -69,7 +69,7 @@ class Plan:
     named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[WarmStartTrial, ...] = ()  # arms of other runs that a new search learns from
-    nothing_left: bool = False  # every arm has its result already
+    is_complete: bool = False  # every arm has its result already
     device: Device | None = (
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
     )
@@ -77,7 +77,7 @@ class Plan:
     reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
     extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
     stopped_after: int | None = None  # blocks at the look that has ended the run
-    known_total: int | None = None  # arms of a run whose searches are over
+    final_total: int | None = None  # arms of a run whose searches are over
 
     @property
     def teacher_seconds(self) -> float:
@@ -136,7 +136,7 @@ class Plan:
     @property
     def startup_seconds(self) -> float:
         """Expected seconds in which Ray and its workers start; a slot's cohorts do so one after another."""
-        if self.nothing_left:
+        if self.is_complete:
             return 0.0
         starts = sum(math.ceil(len(stage) / max(1, self.slots)) for _, stage in self.stages)
         starts += sum(1 for teacher in self.teachers if teacher.evaluation is None)
@@ -150,8 +150,8 @@ class Plan:
     @property
     def total(self) -> int:
         """Arms of a run in which all goes well: at most so many where a look may end it, or a search stops some."""
-        if self.known_total is not None:
-            return self.known_total
+        if self.final_total is not None:
+            return self.final_total
         return self.space.design.total() if self.stopped_after is None else len(self.arms)
 
 
@@ -174,14 +174,14 @@ def plan_new(
         space=space,
         storage=storage,
         run=new_run(storage, space, name),
-        arms=_known_beforehand(space),
+        arms=_fixed_arms(space),
         cohorts=(),
         slots=1,
         teachers=find_teachers(space, storage),
         resumed=False,
         named=name is not None,
         earlier=earlier_arms(space, storage),
-        device=target.device if target else device_here(space),
+        device=target.device if target else local_device(space),
         target=target,
         extends=extends,
     )
@@ -199,18 +199,18 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
     a run that this user neither started nor says to `trust`."""
     run = run_named(storage, name, "run")
-    if not run.begun():
-        there = ", ".join(other.name for other in runs(storage))
-        raise UserError(f"run {name}: no such run in {storage.root}; there are: {there or 'none'}")
+    if not run.has_plan():
+        other_runs = ", ".join(other.name for other in runs(storage))
+        raise UserError(f"run {name}: no such run in {storage.root}; there are: {other_runs or 'none'}")
     space, cohorts = read_plan("run", run, trust, dry_run)
     refuse_missing(space.tracking)
     refuse_other_data(run, space)
     teachers = find_teachers(space, storage)
     if space.has_trainable:
         refuse_other_teachers(run, teachers)
-    arms = {arm.name: arm for arm in _known_beforehand(space)}
+    arms = {arm.name: arm for arm in _fixed_arms(space)}
     result = records(run)
-    device = device_here(space)
+    device = local_device(space)
     cost = _cost(space, device)
     remaining = []
     for cohort, names in cohorts.items():
@@ -230,7 +230,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
         resumed=True,
         damaged=tuple(arm for arm, record in result.items() if record is None),
         earlier=() if run.searching() else earlier_arms(space, storage),
-        nothing_left=not remaining,
+        is_complete=not remaining,
         device=device,
     )
     if space.design.searches():
@@ -239,24 +239,24 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
     if stopped_after is None:
         return plan
     plan = shortened(plan, stopped_after)
-    return replace(plan, nothing_left=not plan.cohorts)
+    return replace(plan, is_complete=not plan.cohorts)
 
 
 def _of_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
     """The plan of a resumed run that searches: what is left of it, and how many arms it has once they are over."""
-    plan = replace(plan, nothing_left=False)
+    plan = replace(plan, is_complete=False)
     if not plan.run.searching():
         return plan
-    from branchwise.orchestration.tuning.studies import known_arms  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: for searches alone
 
-    arms = known_arms(plan.space, plan.run)
+    arms = recorded_arms(plan.space, plan.run)
     if all(arm.kind == "search" for arm in arms):
         return plan
     over = all(finished(result.get(arm.name)) for arm in arms)
-    return replace(plan, nothing_left=over, known_total=len(arms) if over else None)
+    return replace(plan, is_complete=over, final_total=len(arms) if over else None)
 
 
-def _known_beforehand(space: Space) -> tuple[Arm, ...]:
+def _fixed_arms(space: Space) -> tuple[Arm, ...]:
     return () if space.design.searches() else space.design.arms(space.method, {})
 
 

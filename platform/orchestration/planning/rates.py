@@ -13,7 +13,7 @@ from typing import Any
 from branchwise.run_files.layout import staged_file
 
 FORMAT = 1
-FOUND = ("seconds", "working")  # what was measured; the rest says of what
+MEASUREMENT = ("seconds", "working")  # what was measured; the rest says of what
 
 
 def rates_file(device: str) -> Path:
@@ -32,19 +32,19 @@ def read_rates(device: str) -> tuple[Mapping[str, Any], ...]:
         return ()
 
 
-def add_rates(device: str, rates: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Path:
+def add_rates(device: str, rates: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:
     """Adds to the rates of a device, in the place of those of the same kind, net and way; whole or not at all."""
     file = rates_file(device)
     new = {_key(rate): rate for rate in rates}
     stored = [rate for rate in read_rates(device) if _key(rate) not in new]
-    content = {"format": FORMAT, "device": device, **about, "rates": [*stored, *new.values()]}
+    content = {"format": FORMAT, "device": device, **settings, "rates": [*stored, *new.values()]}
     with staged_file(file) as staging:
         staging.write_text(json.dumps(content, indent=1))
     return file
 
 
 def _key(rate: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(sorted((name, str(value)) for name, value in rate.items() if name not in FOUND))
+    return tuple(sorted((name, str(value)) for name, value in rate.items() if name not in MEASUREMENT))
 
 
 @functools.cache

@@ -17,7 +17,7 @@ SCRIPTS = (".py", ".sh")
 NOT_CODE = ("results", "build", "node_modules", "__pycache__")
 
 
-def own_files(space: Space) -> list[Path]:
+def project_files(space: Space) -> list[Path]:
     """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
     folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
     if space.trainable == "command":
@@ -38,7 +38,7 @@ def code_sha256(space: Space) -> str | None:
         if not source:
             return None
         digest.update(source.encode())
-    for top in (ROOT / "branchwise/trainables", *own_files(space)):
+    for top in (ROOT / "branchwise/trainables", *project_files(space)):
         for file in _scripts(top):
             number += 1
             if number > MAX_FILES:

@@ -13,19 +13,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from branchwise.orchestration.errors import StorageLostError, TakenOverError, UserError
+from branchwise.orchestration.errors import StorageUnavailableError, TakenOverError, UserError
 from branchwise.orchestration.time_limit import IdleTimer
 from branchwise.run_files import schemas
 from branchwise.run_files.layout import LOCK
 from branchwise.run_files.sealing import DamagedError
-from branchwise.trainables.runtime.processes import born, place
+from branchwise.trainables.runtime.processes import host_id, process_start
 from branchwise.trainables.runtime.storage import Storage
 
-RENEW_SECONDS = 15.0
+REFRESH_SECONDS = 15.0
 LEASE_SECONDS = 60.0  # without a sign of life for so long, a holder on another host is taken for dead
 
 
-class HeldError(UserError):
+class RunLockedError(UserError):
     """The folder is another process's."""
 
 
@@ -40,8 +40,12 @@ class Lease:
     _silence: IdleTimer = field(default_factory=IdleTimer)
 
     def check(self) -> None:
-        """Raises TakenOverError when another process holds the folder, and StorageLostError once the lease has run out
-        because it could not be renewed. To be called again and again."""
+        """Check the lease; call it repeatedly.
+
+        Raises:
+            TakenOverError: Another process holds the folder.
+            StorageUnavailableError: The lease expired because it could not be refreshed.
+        """
         if self.holder:
             raise TakenOverError(
                 f"{self.folder.root} was taken over by process {self.holder['pid']} on {self.holder['host']}, since "
@@ -49,20 +53,20 @@ class Lease:
             )
         if self._silence.of(self.renewals) > LEASE_SECONDS:
             why = self.failure or "it does not answer"
-            raise StorageLostError(f"no file could be written for {LEASE_SECONDS:.0f} s: {why}")
+            raise StorageUnavailableError(f"no file could be written for {LEASE_SECONDS:.0f} s: {why}")
 
 
 @contextmanager
 def hold(folder: Storage) -> Iterator[Lease]:
-    """Holds `folder`, which is made when there is none. Raises HeldError while another process does, and OSError.
+    """Holds `folder`, which is made when there is none. Raises RunLockedError while another process does, and OSError.
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
     claimant = {"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex}
-    claimant |= {"place": place(), "born": born(os.getpid())}
+    claimant |= {"place": host_id(), "born": process_start(os.getpid())}
     _take(folder, claimant)
     lease, stop = Lease(folder), threading.Event()
-    renewer = threading.Thread(target=_renew, args=(folder, claimant, lease, stop), daemon=True)
+    renewer = threading.Thread(target=_refresh_lease, args=(folder, claimant, lease, stop), daemon=True)
     renewer.start()
     try:
         yield lease
@@ -83,7 +87,7 @@ def acquire_blocking(folder: Storage, waiting: Callable[[], None]) -> Iterator[N
             try:
                 stack.enter_context(hold(folder))
                 break
-            except HeldError:
+            except RunLockedError:
                 waiting()
                 time.sleep(1.0)
         yield
@@ -100,7 +104,7 @@ def _take(folder: Storage, holder: Mapping[str, Any]) -> None:
         other = _holder(folder)
         if other and _alive(other):
             ago = max(0, round(time.time() - other["renewed"]))
-            raise HeldError(
+            raise RunLockedError(
                 f"{folder.root} is in use by process {other['pid']} on {other['host']}, which gave its last sign of "
                 f"life {ago} s ago; wait for it or stop it first"
             )
@@ -120,8 +124,10 @@ def _guarded(folder: Storage) -> Iterator[None]:
 
 
 def _alive(holder: Mapping[str, Any]) -> bool:
-    if holder.get("born") and holder.get("place") == place():
-        return bool(born(holder["pid"]) == holder["born"])  # however long it was stopped, whatever the clock says
+    if holder.get("born") and holder.get("place") == host_id():
+        return bool(
+            process_start(holder["pid"]) == holder["born"]
+        )  # however long it was stopped, whatever the clock says
     if time.time() - holder["renewed"] > LEASE_SECONDS:
         return False
     if holder["host"] != platform.node():
@@ -137,8 +143,8 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     return True
 
 
-def _renew(folder: Storage, claimant: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
-    while not stop.wait(RENEW_SECONDS):
+def _refresh_lease(folder: Storage, claimant: Mapping[str, Any], lease: Lease, stop: threading.Event) -> None:
+    while not stop.wait(REFRESH_SECONDS):
         try:
             other = _holder(folder)
             if other and other["token"] != claimant["token"]:

@@ -19,8 +19,8 @@ def write_manifest(run: RunFolder, space: Space, status: str, **facts: Any) -> N
     """Updates the manifest, with `facts` laid over what it held."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     earlier = run.read_manifest() or _start(run, space, now)
-    ended = None if status == "running" else now
-    run.write_manifest(earlier | facts | {"status": status, "ended": ended})
+    finish = None if status == "running" else now
+    run.write_manifest(earlier | facts | {"status": status, "ended": finish})
 
 
 def _start(run: RunFolder, space: Space, now: str) -> dict[str, Any]:

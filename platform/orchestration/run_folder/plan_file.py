@@ -66,7 +66,7 @@ def write_plan(
             **space.design.outline(space.method),
             "extends": extends,
             **declared(space.module),
-            "teachers": [teacher.whose() for teacher in required_teachers(space)],
+            "teachers": [teacher.usage() for teacher in required_teachers(space)],
             "published": space.published.model_dump(mode="json") if space.published else None,
             "cohorts": {cohort.name: [arm.name for arm in cohort.arms] for cohort in cohorts},
         }

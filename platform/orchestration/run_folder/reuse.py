@@ -51,10 +51,10 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
         return []  # a dry run cannot tell which of them are equal
     expected = {_key(arm.seed, arm.spec, arm.teacher): arm for arm in arms}
     conditions = circumstances(space) if sources else {}
-    found: dict[str, ReusedArm] = {}
+    reusable: dict[str, ReusedArm] = {}
     for source in sources:
         run = run_named(storage, source, "reuse")
-        if not run.begun():
+        if not run.has_plan():
             raise UserError(f"reuse {source}: no such run in {storage.root}; --list names those there are")
         other = read_space_like(run, space)
         if other is None:
@@ -65,8 +65,10 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
                 continue
             arm = expected.get(_key(record["seed"], other.method.patched(record["patch"]), record["teacher"]))
             if arm is not None:
-                found.setdefault(arm.name, ReusedArm(arm=arm, source=record.get("reused_from", source), record=record))
-    return [found[arm.name] for arm in arms if arm.name in found]
+                reusable.setdefault(
+                    arm.name, ReusedArm(arm=arm, source=record.get("reused_from", source), record=record)
+                )
+    return [reusable[arm.name] for arm in arms if arm.name in reusable]
 
 
 def copy_records(run: RunFolder, reused: Sequence[ReusedArm]) -> None:
@@ -89,16 +91,16 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
 
 def _refuse_others(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
     """Raises UserError where the run was made by other code, other versions or on another machine."""
-    there = manifest.get("versions") or {}
+    versions = manifest.get("versions") or {}
     differing = [
         f"{what} ({manifest.get(key)} there, {conditions[key]} here)"
         for key, what in (("code_sha256", "code"), ("machine", "machine"), ("python", "Python"))
         if manifest.get(key) is None or manifest.get(key) != conditions[key]
     ]
     differing += [
-        f"{name} ({there.get(name)} there, {conditions['versions'][name]} here)"
+        f"{name} ({versions.get(name)} there, {conditions['versions'][name]} here)"
         for name in DECIDE_NUMBERS
-        if there.get(name) != conditions["versions"][name]
+        if versions.get(name) != conditions["versions"][name]
     ]
     if differing:
         raise UserError(

@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 Evaluations = Mapping[TeacherAddress, Mapping[str, Any]]  # of teachers
 
 # The platform's own columns of arms.parquet; those that the trainable declares follow.
-OWN_COLUMNS = {
+RECORD_COLUMNS = {
     "sweep": "string",
     "trial": "string",  # the cohort
     "arm": "string",
@@ -66,8 +66,8 @@ def clear_failed_records(run: RunFolder, arms: Iterable[str]) -> None:
 
 def complete(counts: Mapping[str, int], total: int) -> bool:
     """Whether each of `total` arms has a value, or was stopped on purpose."""
-    lost = sum(number for status, number in counts.items() if status not in ("done", "stopped"))
-    return not lost and counts["done"] + counts["stopped"] >= total
+    failed = sum(number for status, number in counts.items() if status not in ("done", "stopped"))
+    return not failed and counts["done"] + counts["stopped"] >= total
 
 
 def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[Teacher]) -> dict[str, int]:
@@ -90,7 +90,7 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
 
     evaluations = {teacher.address: teacher.evaluation for teacher in teachers if teacher.evaluation is not None}
     rows = [_row(sweep, space, record, evaluations) for record in done]
-    schema = {**OWN_COLUMNS, **_dtypes(space.module.COLUMNS)}
+    schema = {**RECORD_COLUMNS, **_dtypes(space.module.COLUMNS)}
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*schema, *(key for row in rows for key in row)])))
     tables = {"arms": _parquet(table.astype(schema))}
     names = dict.fromkeys(name for record in done for name in record["tables"])
@@ -112,14 +112,14 @@ def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
 
 def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
     settings = space.method.patched(record["patch"])
-    own = {name: record.get(name, "") for name in OWN_COLUMNS}
-    known = {**own, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
+    values = {name: record.get(name, "") for name in RECORD_COLUMNS}
+    columns = {**values, "sweep": sweep, "value": math.nan, **_of_its_teacher(space, record, evaluations)}
     components = {f"component.{name}": record["components"].get(name) for name in space.design.component_names()}
     hyperparameters = {f"hp.{key}": _plain(setting(settings, key)) for key in space.design.settings()}
     source = {"reused_from": record["reused_from"]} if "reused_from" in record else {}
     crossed = space.design.crossed
     components |= {crossed.column: record["across"][crossed.name]} if crossed else {}
-    return known | components | hyperparameters | dict(record["values"]) | source
+    return columns | components | hyperparameters | dict(record["values"]) | source
 
 
 def _plain(value: Any) -> Any:
@@ -130,10 +130,10 @@ def _plain(value: Any) -> Any:
 def _of_its_teacher(space: Space, record: Record, evaluations: Evaluations) -> dict[str, Any]:
     """Which teacher an arm has learned from, and that one's numbers: `teacher_X` for each X that may be claimed about,
     measured as the arm's is."""
-    asked = space.method.teacher(record["patch"])
-    if asked is None:
+    teacher_spec = space.method.teacher(record["patch"])
+    if teacher_spec is None:
         return {"teacher": None}
-    address = TeacherAddress(record["teacher"], asked.evaluation)
+    address = TeacherAddress(record["teacher"], teacher_spec.evaluation)
     evaluation = evaluations.get(address, {})
     names = [column.name for column in space.module.COLUMNS if column.claimable and column.name in evaluation]
     return {"teacher": address.key} | {f"teacher_{name}": evaluation[name] for name in names}

@@ -34,9 +34,9 @@ class Teacher:
 
     def described(self) -> dict[str, Any]:
         """What a run's manifest keeps of it."""
-        return {**self.whose(), **(self.evaluation or {})}
+        return {**self.usage(), **(self.evaluation or {})}
 
-    def whose(self) -> dict[str, Any]:
+    def usage(self) -> dict[str, Any]:
         """What a run's plan keeps of it."""
         return {"key": self.key, "cells": list(self.cells)} | ({"blocks": list(self.blocks)} if self.blocks else {})
 
@@ -65,11 +65,11 @@ def required_teachers(space: Space) -> tuple[Teacher, ...]:
             address = method.teacher(patch)
             if address is None:
                 continue
-            known = requested.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
+            teacher = requested.get(address) or Teacher(address=address, spec=method.patched(patch), cells=())
             requested[address] = replace(
-                known,
-                cells=tuple(dict.fromkeys((*known.cells, cell.cell))),
-                blocks=tuple(dict.fromkeys((*known.blocks, block))) if by_block else (),
+                teacher,
+                cells=tuple(dict.fromkeys((*teacher.cells, cell.cell))),
+                blocks=tuple(dict.fromkeys((*teacher.blocks, block))) if by_block else (),
             )
     return tuple(requested.values())
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import yaml
 
-from branchwise.analysis.console import one_line, printable, shortened
+from branchwise.analysis.console import printable, shortened, single_line
 from branchwise.orchestration.errors import UserError
 from branchwise.run_files.layout import PLAN, SPACE, staged_file
 from branchwise.run_files.sealing import sha256
 from branchwise.trainables import BUILT_IN, DEFAULT
 from branchwise.trainables.runtime.run_folder import RunFolder
 
-MAX_SHOWN = 300  # characters of a command in a message
+MAX_CHARACTERS = 300  # characters of a command in a message
 
 
 def record(run: RunFolder, originals: Mapping[str, bytes]) -> None:
@@ -69,14 +69,14 @@ def _file(originals: Mapping[str, bytes]) -> Path:
 
 def _what_runs(originals: Mapping[str, bytes]) -> str:
     tree: Any = yaml.safe_load(originals[SPACE])
-    folder = one_line(json.loads(originals[PLAN]).get("space_folder") or "its folder")
+    folder = single_line(json.loads(originals[PLAN]).get("space_folder") or "its folder")
     name = tree.get("trainable", DEFAULT)
     if name == "command":
         command = tree.get("command") or {}
-        words = " ".join(map(str, command.get("run") or ()))
+        program = " ".join(map(str, command.get("run") or ()))
         where = f" in {command['cwd']}" if command.get("cwd") else ""
         env = " ".join(f"{key}={value}" for key, value in (command.get("env") or {}).items())
-        return f"runs `{_short(f'{env} {words}'.strip())}`{_short(where)}, with files of {folder}"
+        return f"runs `{_short(f'{env} {program}'.strip())}`{_short(where)}, with files of {folder}"
     if name not in BUILT_IN:
         return f"imports and runs {_short(str(name))}, from {folder} or Python's path"
     functions = [
@@ -95,4 +95,4 @@ def _texts(tree: Any) -> list[str]:
 
 
 def _short(text: str) -> str:
-    return shortened(printable(text), MAX_SHOWN)
+    return shortened(printable(text), MAX_CHARACTERS)

@@ -18,7 +18,7 @@ TRACKERS = sorted({file.stem for file in (Path(__file__).parent / "trackers").gl
 Log = Callable[[RunFolder, str, Record], None]
 
 
-def known(name: str) -> str:
+def registered(name: str) -> str:
     """Raises ValueError for a name that is no tracker's."""
     if name not in TRACKERS:
         raise ValueError(f"must be one of {', '.join(TRACKERS)}")

@@ -42,7 +42,7 @@ def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
     return {"sweep": run.name, "arm": arm, **across, **columns}
 
 
-def beside(run: RunFolder) -> Path:
+def companion_folder(run: RunFolder) -> Path:
     """Where a tracker keeps its files: in the storage, or for one at a URI in results/ of this checkout."""
     local = run.storage.local
     return local if local is not None else ROOT / "results"

@@ -20,7 +20,7 @@ MAX_FACTORIAL = 4  # components; with more, one is left out at a time
 MAX_NAME = 64
 
 
-def best_space(space: Space, found: BestConfigs) -> str | None:
+def best_space(space: Space, best_configs: BestConfigs) -> str | None:
     """Return the space that asks which of the best settings did it.
 
     The best settings are the full method, each that the search has changed is a component, and the seeds are fresh.
@@ -35,10 +35,10 @@ def best_space(space: Space, found: BestConfigs) -> str | None:
     design = space.design
     if not isinstance(design, Tuning) or space.trainable.startswith(SESSION):
         return None
-    searches = [search for search in design.searches() if not search.patch and found.get(search.cell)]
+    searches = [search for search in design.searches() if not search.patch and best_configs.get(search.cell)]
     if not searches:
         return None
-    patch: Mapping[str, Any] = found[searches[0].cell][0]
+    patch: Mapping[str, Any] = best_configs[searches[0].cell][0]
     changed = {key: setting(space.spec, key) for key in patch if setting(space.spec, key) != patch[key]}
     if not changed:
         return None
@@ -49,7 +49,8 @@ def best_space(space: Space, found: BestConfigs) -> str | None:
         "kind": "factorial" if len(changed) <= MAX_FACTORIAL else "leave_one_out",
         "components": _components(changed),
         "blocks": max(MIN_BLOCKS, design.max_blocks),
-        "first_seed": max([design.searched_seeds[-1], *(arm.seed for arm in design.arms(space.method, found))]) + 1,
+        "first_seed": max([design.searched_seeds[-1], *(arm.seed for arm in design.arms(space.method, best_configs))])
+        + 1,
     }
     text = f"{HEADER.format(name=space.name)}{to_yaml(tree)}"
     parse_space("best.yaml", text.encode(), folder=space.folder, imports=space.imports)

@@ -24,8 +24,8 @@ class Journal(BaseJournalBackend):
         self._files = run.files
         text = self._files.read(JOURNAL) if self._files.exists(JOURNAL) else b""
         # A line that a power loss or a full disk cut off was of suggestions nobody had got yet.
-        self._whole = text.rfind(b"\n") + 1
-        self._logs: list[dict[str, Any]] = [json.loads(line) for line in text[: self._whole].splitlines()]
+        self._read_lines = text.rfind(b"\n") + 1
+        self._logs: list[dict[str, Any]] = [json.loads(line) for line in text[: self._read_lines].splitlines()]
         self._flushed = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -39,18 +39,20 @@ class Journal(BaseJournalBackend):
         if self._flushed == len(self._logs):
             return
         local = self._files.local
-        if local is None or not self._whole:  # an object store cannot append; of a new file the folder must know too
+        if (
+            local is None or not self._read_lines
+        ):  # an object store cannot append; of a new file the folder must know too
             lines = _lines(self._logs)
             self._files.write(JOURNAL, lines)
-            self._whole = len(lines)
+            self._read_lines = len(lines)
         else:
             lines = _lines(self._logs[self._flushed :])
             with (local / JOURNAL).open("ab") as stream:
-                stream.truncate(self._whole)
+                stream.truncate(self._read_lines)
                 stream.write(lines)
                 stream.flush()
                 os.fsync(stream.fileno())
-            self._whole += len(lines)
+            self._read_lines += len(lines)
         self._flushed = len(self._logs)
 
 

@@ -22,7 +22,7 @@ class CohortQueue(Searcher, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun: dict[str, Cohort] = {}  # by name
+        self.cohorts_by_name: dict[str, Cohort] = {}  # by name
 
     @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
@@ -32,7 +32,7 @@ class CohortQueue(Searcher, ABC):
         cohort = self.next_cohort(trial_id)
         if cohort is None or isinstance(cohort, str):
             return cohort
-        self.begun[cohort.name] = cohort
+        self.cohorts_by_name[cohort.name] = cohort
         return {"cohort": plain(cohort)}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
@@ -53,10 +53,10 @@ class FifoQueue(CohortQueue):
 
     def __init__(self, cohorts: Iterable[Cohort]) -> None:
         super().__init__()
-        self._left = iter(cohorts)
+        self._remaining = iter(cohorts)
 
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
-        return next(self._left, Searcher.FINISHED)
+        return next(self._remaining, Searcher.FINISHED)
 
 
 class Metered(FifoQueue):
@@ -81,17 +81,17 @@ class Metered(FifoQueue):
         return cohort
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        cohort, began = self._running.pop(trial_id, (None, 0.0))
+        cohort, start = self._running.pop(trial_id, (None, 0.0))
         if cohort is None:
             return
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         self._trial_seconds += seconds
         self._per_arm.append(seconds / len(cohort.arms))
         self._failed += len(cohort.arms) if error else 0
 
     def _seconds(self) -> float:
         """Of all trials so far, those that are running included."""
-        return self._trial_seconds + sum(time.monotonic() - began for _, began in self._running.values())
+        return self._trial_seconds + sum(time.monotonic() - start for _, start in self._running.values())
 
     def _expected(self, cohort: Cohort) -> float:
         """Of this cohort: by those that have ended, else by the plan."""

@@ -16,11 +16,11 @@ from ray.tune.search import Searcher
 
 from branchwise.analysis.statistics.sequential.searched import RACE_LEVEL, is_behind
 from branchwise.orchestration.tuning.queue import CohortQueue
-from branchwise.orchestration.tuning.studies import BEGUN, OpenStudy, violations
+from branchwise.orchestration.tuning.studies import STARTED_SEEDS, OpenStudy, violations
 from branchwise.trainables import Cohort
 
 COHORT = "cohort"  # the attribute of a suggestion that tells with which others it trains
-Asked = tuple[OpenStudy, FrozenTrial, int]  # a suggestion on one of its seeds, by number
+SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion on one of its seeds, by number
 
 
 class StudySearcher(CohortQueue):
@@ -34,16 +34,16 @@ class StudySearcher(CohortQueue):
         super().__init__()
         self._studies, self._size = studies, size
         self._journal = studies[0].journal  # the same for all
-        self._live: dict[str, list[Asked]] = {}  # by Tune's trial
-        self._waiting: list[Asked] = []  # asked for, in no cohort yet
-        self._unfinished: dict[str, list[Asked]] = {}  # cohorts of an earlier process that ended before they did
+        self._live: dict[str, list[SeedTrial]] = {}  # by Tune's trial
+        self._waiting: list[SeedTrial] = []  # asked for, in no cohort yet
+        self._unfinished: dict[str, list[SeedTrial]] = {}  # cohorts of an earlier process that ended before they did
         self._writable: dict[tuple[str, int], optuna.Trial] = {}
         following, new = [], []
-        for opened in studies:
-            if opened.search.options.scheduler == "wilcoxon":
-                opened.study.pruner = wilcoxon_pruner()
-            for trial in opened.asked():
-                requested = self._take_up(opened, trial)
+        for study in studies:
+            if study.search.options.scheduler == "wilcoxon":
+                study.study.pruner = wilcoxon_pruner()
+            for trial in study.requested_trials():
+                requested = self._take_up(study, trial)
                 following += [item for item in requested if item[2]]
                 new += [entry for entry in requested if not entry[2]]
         self._waiting = [*following, *new]
@@ -57,133 +57,133 @@ class StudySearcher(CohortQueue):
         if not cohort:
             return None if self._live else Searcher.FINISHED
         self._live[trial_id] = cohort
-        return Cohort(name=name, arms=tuple(opened.arm(trial, i) for opened, trial, i in cohort))
+        return Cohort(name=name, arms=tuple(study.arm(trial, i) for study, trial, i in cohort))
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         following = []
-        for opened, trial, i in self._live.pop(trial_id, []):
-            if opened.record(trial, i) is not None:
-                following += self._tell(opened, trial, i)
-            elif not _now(opened, trial).state.is_finished():  # it failed for good
-                opened.study.tell(trial.number, state=TrialState.FAIL)
+        for study, trial, i in self._live.pop(trial_id, []):
+            if study.record(trial, i) is not None:
+                following += self._tell(study, trial, i)
+            elif not _now(study, trial).state.is_finished():  # it failed for good
+                study.study.tell(trial.number, state=TrialState.FAIL)
         self._waiting[:0] = following
 
-    def _take_up(self, opened: OpenStudy, trial: FrozenTrial) -> list[Asked]:
+    def _take_up(self, study: OpenStudy, trial: FrozenTrial) -> list[SeedTrial]:
         """Goes on with a suggestion where an earlier process left it; returns what of it waits for a cohort."""
-        begun = opened.begun(trial)
-        lost = [i for i in range(begun) if opened.record(trial, i) is None]
+        started_count = study.started_seeds(trial)
+        failed = [i for i in range(started_count) if study.record(trial, i) is None]
         if trial.state == TrialState.RUNNING:
-            if not begun:
-                return [(opened, trial, 0)]
-            if not lost:
-                return self._tell(opened, trial, begun - 1)
-            if opened.seeds == 1 and COHORT not in trial.user_attrs:
-                return [(opened, trial, 0)]
-            last = lost[0] == begun - 1  # else its record was damaged
-            name = trial.user_attrs[COHORT] if last else opened.arm_name(trial, lost[0])
-            self._unfinished.setdefault(name, []).append((opened, trial, lost[0]))
+            if not started_count:
+                return [(study, trial, 0)]
+            if not failed:
+                return self._tell(study, trial, started_count - 1)
+            if study.seeds == 1 and COHORT not in trial.user_attrs:
+                return [(study, trial, 0)]
+            last = failed[0] == started_count - 1  # else its record was damaged
+            name = trial.user_attrs[COHORT] if last else study.arm_name(trial, failed[0])
+            self._unfinished.setdefault(name, []).append((study, trial, failed[0]))
         elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            for i in lost:
-                name = opened.arm_name(trial, i)  # its record was damaged: the study knows its value, nobody the rest
-                opened.run.delete_record(name)
-                self._unfinished[name] = [(opened, trial, i)]
+            for i in failed:
+                name = study.arm_name(trial, i)  # its record was damaged: the study knows its value, nobody the rest
+                study.run.delete_record(name)
+                self._unfinished[name] = [(study, trial, i)]
         return []
 
-    def _next(self) -> tuple[str, list[Asked]]:
+    def _next(self) -> tuple[str, list[SeedTrial]]:
         """The next cohort and its name: an unfinished one, whose checkpoint goes by that name, or as many new arms as
         can train together."""
         if self._unfinished:
             return self._unfinished.popitem()
         following = any(i for _, _, i in self._waiting)
-        while not following and len(self._waiting) < self._size and (opened := self._study_with_most_remaining()):
-            self._waiting.append((opened, self._ask(opened), 0))
-        keys = [(i, opened.method.cohort_key(opened.arm(trial, i))) for opened, trial, i in self._waiting]
-        alike = [index for index, key in enumerate(keys) if key == keys[0]][: self._size]
-        cohort = [self._waiting[index] for index in alike]
-        self._waiting = [item for index, item in enumerate(self._waiting) if index not in alike]
+        while not following and len(self._waiting) < self._size and (study := self._study_with_most_remaining()):
+            self._waiting.append((study, self._ask(study), 0))
+        keys = [(i, study.method.cohort_key(study.arm(trial, i))) for study, trial, i in self._waiting]
+        matching = [index for index, key in enumerate(keys) if key == keys[0]][: self._size]
+        cohort = [self._waiting[index] for index in matching]
+        self._waiting = [item for index, item in enumerate(self._waiting) if index not in matching]
         if not cohort:
             return "", []
-        opened, first, i = cohort[0]
-        name = opened.arm_name(first, i)
-        for opened, trial, i in cohort:
-            if not _now(opened, trial).state.is_finished():
-                self._note(opened, trial, i, name, alone=len(cohort) == 1)
+        study, first, i = cohort[0]
+        name = study.arm_name(first, i)
+        for study, trial, i in cohort:
+            if not _now(study, trial).state.is_finished():
+                self._note(study, trial, i, name, is_single=len(cohort) == 1)
         return name, cohort
 
-    def _note(self, opened: OpenStudy, trial: FrozenTrial, i: int, cohort: str, alone: bool) -> None:
+    def _note(self, study: OpenStudy, trial: FrozenTrial, i: int, cohort: str, is_single: bool) -> None:
         """Writes down what is handed out, and in which cohort."""
-        writable = self._open(opened, trial)
-        if opened.seeds > 1:
-            writable.set_user_attr(BEGUN, max(i + 1, opened.begun(_now(opened, trial))))
-        if opened.seeds > 1 or not alone:
+        writable = self._open(study, trial)
+        if study.seeds > 1:
+            writable.set_user_attr(STARTED_SEEDS, max(i + 1, study.started_seeds(_now(study, trial))))
+        if study.seeds > 1 or not is_single:
             writable.set_user_attr(COHORT, cohort)
 
     def _study_with_most_remaining(self) -> OpenStudy | None:
         """The study with most suggestions still to ask for."""
-        expected = [(_wanted(opened), opened) for opened in self._studies]
-        most, neediest = max(expected, key=lambda pair: pair[0])
-        return neediest if most > 0 else None
+        expected = [(_remaining_trials(study), study) for study in self._studies]
+        remaining, neediest = max(expected, key=lambda pair: pair[0])
+        return neediest if remaining > 0 else None
 
-    def _ask(self, opened: OpenStudy) -> FrozenTrial:
-        trial = opened.ask()
-        self._writable[opened.search.cell, trial.number] = trial
-        return opened.study.get_trials(deepcopy=False)[trial.number]
+    def _ask(self, study: OpenStudy) -> FrozenTrial:
+        trial = study.ask()
+        self._writable[study.search.cell, trial.number] = trial
+        return study.study.get_trials(deepcopy=False)[trial.number]
 
-    def _open(self, opened: OpenStudy, trial: FrozenTrial) -> optuna.Trial:
+    def _open(self, study: OpenStudy, trial: FrozenTrial) -> optuna.Trial:
         """The suggestion as one that can be written to, also when an earlier process asked for it."""
-        key = (opened.search.cell, trial.number)
+        key = (study.search.cell, trial.number)
         if key not in self._writable:
-            self._writable[key] = optuna.Trial(opened.study, trial._trial_id)
+            self._writable[key] = optuna.Trial(study.study, trial._trial_id)
         return self._writable[key]
 
-    def _tell(self, opened: OpenStudy, trial: FrozenTrial, i: int) -> list[Asked]:
+    def _tell(self, study: OpenStudy, trial: FrozenTrial, i: int) -> list[SeedTrial]:
         """Tells the study what became of its suggestion on this seed, whose record is there.
 
         Returns its next seed, where it has one.
         """
-        if _now(opened, trial).state.is_finished():
+        if _now(study, trial).state.is_finished():
             return []  # it was only run again for its record
-        record = opened.record(trial, i)
+        record = study.record(trial, i)
         assert record is not None
         values = record["values"]
-        reached = [values.get(objective) for objective, _ in opened.objectives]
+        reached = [values.get(objective) for objective, _ in study.objectives]
         if record["status"] == "stopped":
-            self._open(opened, trial).report(values["rung_value"], values["steps"])
-            opened.study.tell(trial.number, state=TrialState.PRUNED)
+            self._open(study, trial).report(values["rung_value"], values["steps"])
+            study.study.tell(trial.number, state=TrialState.PRUNED)
         elif record["status"] != "done" or not all(value is not None and math.isfinite(value) for value in reached):
-            opened.study.tell(trial.number, state=TrialState.FAIL)
+            study.study.tell(trial.number, state=TrialState.FAIL)
         else:
-            return self._tell_done(opened, trial, i, reached[0])
+            return self._tell_done(study, trial, i, reached[0])
         return []
 
-    def _tell_done(self, opened: OpenStudy, trial: FrozenTrial, i: int, value: float) -> list[Asked]:
-        requested = self._open(opened, trial)
-        if opened.seeds > 1 and len(opened.objectives) == 1 and i not in _now(opened, trial).intermediate_values:
+    def _tell_done(self, study: OpenStudy, trial: FrozenTrial, i: int, value: float) -> list[SeedTrial]:
+        requested = self._open(study, trial)
+        if study.seeds > 1 and len(study.objectives) == 1 and i not in _now(study, trial).intermediate_values:
             requested.report(value, i)
-        if i + 1 < opened.seeds:
-            if not self._stops(opened, trial, i + 1):
-                return [(opened, trial, i + 1)]
-            opened.study.tell(trial.number, state=TrialState.PRUNED)
+        if i + 1 < study.seeds:
+            if not self._stops(study, trial, i + 1):
+                return [(study, trial, i + 1)]
+            study.study.tell(trial.number, state=TrialState.PRUNED)
             return []
-        means = opened.values(trial)
-        for constraint, violation in violations(opened.search.options, means).items():
+        means = study.values(trial)
+        for constraint, violation in violations(study.search.options, means).items():
             requested.set_constraint(constraint, violation)
-        opened.study.tell(trial.number, [means[objective] for objective, _ in opened.objectives])
+        study.study.tell(trial.number, [means[objective] for objective, _ in study.objectives])
         return []
 
-    def _stops(self, opened: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
+    def _stops(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
         """Whether a suggestion is so far behind the best one after this many seeds that it gets no further one."""
-        options = opened.search.options
+        options = study.search.options
         if seeds not in options.early_looks:
             return False
         if options.scheduler == "wilcoxon":
-            return self._open(opened, trial).should_prune()
-        best = next((item for item in opened.best() if item.number != trial.number), None)
+            return self._open(study, trial).should_prune()
+        best = next((item for item in study.best() if item.number != trial.number), None)
         if best is None:
             return False
-        ((_, sign),) = opened.objectives
-        own, other = _now(opened, trial).intermediate_values, best.intermediate_values
-        return is_behind([sign * own[i] for i in range(seeds)], [sign * other[i] for i in range(seeds)])
+        ((_, sign),) = study.objectives
+        trial_values, other = _now(study, trial).intermediate_values, best.intermediate_values
+        return is_behind([sign * trial_values[i] for i in range(seeds)], [sign * other[i] for i in range(seeds)])
 
 
 def wilcoxon_pruner() -> optuna.pruners.BasePruner:
@@ -193,13 +193,13 @@ def wilcoxon_pruner() -> optuna.pruners.BasePruner:
         return optuna.pruners.WilcoxonPruner(p_threshold=RACE_LEVEL)
 
 
-def _now(opened: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
+def _now(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
     """The suggestion as the study has it now."""
-    return opened.study.get_trials(deepcopy=False)[trial.number]
+    return study.study.get_trials(deepcopy=False)[trial.number]
 
 
-def _wanted(opened: OpenStudy) -> int:
+def _remaining_trials(study: OpenStudy) -> int:
     """Suggestions still to ask for. A failed one is replaced, but at most half as many as were wanted."""
-    requested, expected = opened.asked(), opened.search.options.searched
+    requested, expected = study.requested_trials(), study.search.options.searched
     failed = sum(trial.state == TrialState.FAIL for trial in requested)
     return expected - (len(requested) - failed) - max(0, failed - expected // 2)

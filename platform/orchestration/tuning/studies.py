@@ -29,8 +29,8 @@ from branchwise.trainables.runtime.settings import setting
 
 WARM = "warm_start"  # the attribute of an Optuna trial that tells of which earlier arm it is
 MAX_FRONT = 4  # settings of a Pareto front that are confirmed
-BEGUN = "begun"  # the attribute that tells on how many of its seeds a suggestion was handed out
-ASKED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+STARTED_SEEDS = "begun"  # the attribute that tells on how many of its seeds a suggestion was handed out
+REQUESTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +50,19 @@ class OpenStudy:
         """Arms of a suggestion: it runs on so many seeds."""
         return self.search.options.seeds_each
 
-    def asked(self) -> list[FrozenTrial]:
+    def requested_trials(self) -> list[FrozenTrial]:
         """The suggestions of this run, in order; arms of earlier runs left out."""
-        return [trial for trial in self.study.get_trials(deepcopy=False, states=ASKED) if WARM not in trial.user_attrs]
+        return [
+            trial for trial in self.study.get_trials(deepcopy=False, states=REQUESTED) if WARM not in trial.user_attrs
+        ]
 
     def arms(self) -> list[Arm]:
         """Every arm that the study has asked for, in order."""
-        return [self.arm(trial, i) for trial in self.asked() for i in range(self.begun(trial))]
+        return [self.arm(trial, i) for trial in self.requested_trials() for i in range(self.started_seeds(trial))]
 
-    def begun(self, trial: FrozenTrial) -> int:
+    def started_seeds(self, trial: FrozenTrial) -> int:
         """The number of seeds on which a suggestion was handed out."""
-        return 1 if self.seeds == 1 else int(trial.user_attrs.get(BEGUN, 0))
+        return 1 if self.seeds == 1 else int(trial.user_attrs.get(STARTED_SEEDS, 0))
 
     def arm(self, trial: FrozenTrial, i: int = 0) -> Arm:
         """The arm of a suggestion on its seed number `i`."""
@@ -116,13 +118,23 @@ class OpenStudy:
         """
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.search.options.constraint_texts:
-            finished = [one for one in finished if max(violations(self.search.options, self.values(one)).values()) <= 0]
+            finished = [
+                other_trial
+                for other_trial in finished
+                if max(violations(self.search.options, self.values(other_trial)).values()) <= 0
+            ]
         if finished and len(self.objectives) == 1:
             return [min(finished, key=self._cost)]
-        front = [one for one in finished if not any(_beats(self._cost(other), self._cost(one)) for other in finished)]
+        front = [
+            other_trial
+            for other_trial in finished
+            if not any(_beats(self._cost(other), self._cost(other_trial)) for other in finished)
+        ]
         front.sort(key=lambda trial: (self._cost(trial), trial.number))
         front = [
-            one for one, before in zip(front, [None, *front], strict=False) if not before or one.values != before.values
+            other_trial
+            for other_trial, before in zip(front, [None, *front], strict=False)
+            if not before or other_trial.values != before.values
         ]
         if len(front) <= MAX_FRONT:
             return front
@@ -154,19 +166,21 @@ def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
     return {constraint.text: constraint.violation(values) for constraint in options.constraints()}
 
 
-def found(studies: Sequence[OpenStudy]) -> BestConfigs | None:
+def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
     """The patches that each search has found; None while one still has suggestions to make, or to finish."""
-    for opened in studies:
-        required = opened.asked()
-        if len(required) < opened.search.options.searched or any(one.state == TrialState.RUNNING for one in required):
+    for study in studies:
+        required = study.requested_trials()
+        if len(required) < study.search.options.searched or any(
+            other_trial.state == TrialState.RUNNING for other_trial in required
+        ):
             return None
     return {
-        opened.search.cell: [{**opened.search.patch, **opened.settings(trial)} for trial in opened.best()]
-        for opened in studies
+        study.search.cell: [{**study.search.patch, **study.settings(trial)} for trial in study.best()]
+        for study in studies
     }
 
 
-def known_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
+def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
     """Every arm that a run has so far: those searched, and once their searches are over, those of the second stage."""
     searches = space.design.searches()
     if not searches:
@@ -174,8 +188,8 @@ def known_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
     if not run.searching():
         return ()
     studies = open_studies(space, run)
-    searched = tuple(arm for opened in studies for arm in opened.arms())
-    settings = found(studies)
+    searched = tuple(arm for study in studies for arm in study.arms())
+    settings = best_configs(studies)
     return searched if settings is None else (*searched, *space.design.arms(space.method, settings))
 
 
@@ -184,14 +198,14 @@ def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal(run)
     storage = JournalStorage(journal)
-    opened = []
+    open_study = []
     for index, search in enumerate(space.design.searches()):
         signed = objectives(search.options, space.module.COLUMNS)
         study = _study(storage, space, search, signed, earlier)
         # A resumed search draws other numbers than it drew before, or it would suggest the same again.
         seed = search.options.seed + 1000 * index
         study.sampler = _sampler(search.options, seed + len(study.trials))
-        opened.append(
+        open_study.append(
             OpenStudy(
                 search=search,
                 study=study,
@@ -202,7 +216,7 @@ def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial]
                 sampler_seed=seed,
             )
         )
-    return tuple(opened)
+    return tuple(open_study)
 
 
 def _study(
@@ -222,9 +236,9 @@ def _study(
         for arm in earlier:
             if arm.cell == search.cell:
                 study.add_trial(_earlier_trial(arm, search, signed))
-        own = {key: setting(space.spec, key) for key in search.knobs}
+        defaults = {key: setting(space.spec, key) for key in search.knobs}
         for start in ({}, *search.options.start):
-            expected = {key: value for key, value in (own | start).items() if key in search.knobs}
+            expected = {key: value for key, value in (defaults | start).items() if key in search.knobs}
             study.enqueue_trial(
                 {key: token(value) for key, value in expected.items() if search.knobs[key].holds(value)},
                 skip_if_exists=True,
@@ -274,5 +288,5 @@ def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
 
 
 class _BruteForce(optuna.samplers.BruteForceSampler):
-    def after_trial(self, *about: Any) -> None:
+    def after_trial(self, *arguments: Any) -> None:
         """Nothing: Optuna's would end its own loop after the last combination, and there is no such loop here."""

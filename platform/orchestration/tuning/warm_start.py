@@ -40,7 +40,7 @@ def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
     trials: list[WarmStartTrial] = []
     for name in dict.fromkeys(name for search in searches for name in search.options.warm_start):
         run = run_named(storage, name, "design.warm_start:")
-        if not run.begun():
+        if not run.has_plan():
             raise UserError(f"design.warm_start: {name}: no such run in {storage.root}")
         usable = list(_usable(space, searches, run))
         if not usable:

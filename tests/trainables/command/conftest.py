@@ -66,7 +66,7 @@ class RecordedCalls:
         self.folders: dict[str, dict[str, str]] = {}
         self.reports: list[Mapping[str, Any]] = []
         self.logs: dict[str, str] = {}
-        self.asked: list[tuple[int, float]] = []
+        self.rung_calls: list[tuple[int, float]] = []
 
     def finish(self, arm: Arm, result: Result, folder: Path | None) -> None:
         self.results[arm.name] = result
@@ -75,11 +75,16 @@ class RecordedCalls:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., RecordedCalls]:
-    """Runs an arm with these keys of a space. A search keeps it while its value is at most `most`."""
+    """Runs an arm with these keys of a space. A search keeps it while its value is at most `limit`."""
     number = 0
 
     def run_arm(
-        tree: Mapping[str, Any], *, seed: int = 3, rungs: tuple[int, ...] = (), most: float = 9.0, name: str = "command"
+        tree: Mapping[str, Any],
+        *,
+        seed: int = 3,
+        rungs: tuple[int, ...] = (),
+        limit: float = 9.0,
+        name: str = "command",
     ) -> RecordedCalls:
         nonlocal number
         number += 1
@@ -89,8 +94,8 @@ def run(tmp_path: Path) -> Callable[..., RecordedCalls]:
         scratch.mkdir()
 
         def keep(arm: Arm, step: int, value: float) -> bool:
-            calls.asked.append((step, value))
-            return value <= most
+            calls.rung_calls.append((step, value))
+            return value <= limit
 
         context = Context(
             rank=0,

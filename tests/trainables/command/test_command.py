@@ -13,10 +13,10 @@ import yaml
 
 from branchwise.trainables import load_trainable
 from branchwise.trainables.command.trial import BoundedLog, ProgramFailedError
-from branchwise.trainables.command.words import filled_words
+from branchwise.trainables.command.words import filled_arguments
 from branchwise.trainables.testing import check_trainable
 
-SHOWS_ITS_WORDS = """
+PRINTS_ARGUMENTS = """
     import json, os, sys
     json.dump(sys.argv[1:], open("words.json", "w"))
     json.dump(dict(os.environ), open("environment.json", "w"))
@@ -30,14 +30,14 @@ def test_it_keeps_contract(tree: dict[str, Any], train: Path) -> None:
     check_trainable("command", tree, diverging={"lr": 5.0}, folder=str(train))
 
 
-def test_words_are_filled_in_and_empty_ones_left_out() -> None:
+def test_arguments_are_filled_and_empty_dropped() -> None:
     values = {"lr": 0.001, "ema": "", "flags": ("--a", 2), "on": True, "opt.name": "adam"}
     texts = ("x", "--lr={lr}", "{ema}", "{flags}", "use={on}", "{opt.name}", "{{lr}}", "{ema}{ema}")
-    assert filled_words(texts, values) == ["x", "--lr=0.001", "--a", "2", "use=true", "adam", "{lr}"]
+    assert filled_arguments(texts, values) == ["x", "--lr=0.001", "--a", "2", "use=true", "adam", "{lr}"]
 
 
-def test_program_is_given_its_words_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
-    data = program(SHOWS_ITS_WORDS) / "data.csv"
+def test_program_gets_arguments_environment_and_folders(tree: dict[str, Any], program: Program, run: Run) -> None:
+    data = program(PRINTS_ARGUMENTS) / "data.csv"
     data.touch()
     given = ["data.csv", "--data=data.csv", "--no-data=x.csv", f"--prompt={'text ' * 80}"]
     tree["command"] |= {
@@ -47,13 +47,13 @@ def test_program_is_given_its_words_environment_and_folders(tree: dict[str, Any]
     }
     tree["settings"]["ema"] = ""
     calls = run(tree, seed=7)
-    words = json.loads(calls.folders["arm"]["words.json"])
-    assert words[:2] == ["0.001", "7"]
-    assert words[2].endswith("workspaces/arm/checkpoints")
-    assert words[4:] == [str(data), f"--data={data}", *given[2:]]
+    argv = json.loads(calls.folders["arm"]["words.json"])
+    assert argv[:2] == ["0.001", "7"]
+    assert argv[2].endswith("workspaces/arm/checkpoints")
+    assert argv[4:] == [str(data), f"--data={data}", *given[2:]]
     environment = json.loads(calls.folders["arm"]["environment.json"])
     assert environment["RATE"] == "rate 0.001"
-    assert environment["PWD"] != words[3]  # it was run there all the same: its files are in its folder
+    assert environment["PWD"] != argv[3]  # it was run there all the same: its files are in its folder
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_all_settings_go_into_config_file(
     ],
     ids=["JSON line", "nested", "pattern", "{number}", "Python dict", "behind a progress bar"],
 )
-def test_where_metric_is_found(
+def test_metric_sources(
     source: dict[str, str], printed: str, value: float, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f'print("""{printed}""")')
@@ -131,7 +131,7 @@ def test_progress_by_pattern(tree: dict[str, Any], program: Program, run: Run) -
     }
     calls = run(tree, rungs=(1,))
     assert [row["acc"] for row in calls.results["arm"].tables["curves"]] == [0.25, 0.5]
-    assert calls.asked == [(1, -0.25)]
+    assert calls.rung_calls == [(1, -0.25)]
 
 
 def test_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Program, run: Run) -> None:
@@ -142,9 +142,9 @@ def test_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Prog
             time.sleep(0.05)
     """)
     tree["command"]["metric"] = {"key": "accuracy"}
-    calls = run(tree, rungs=(2, 4), most=-0.03)  # higher is better: the rungs are told minus the accuracy
+    calls = run(tree, rungs=(2, 4), limit=-0.03)  # higher is better: the rungs are told minus the accuracy
     result = calls.results["arm"]
-    assert calls.asked == [(2, -0.02)]
+    assert calls.rung_calls == [(2, -0.02)]
     assert (result.status, result.values["rung_value"], result.values["steps"]) == ("stopped", 0.02, 2)
 
 
@@ -160,7 +160,7 @@ def test_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Prog
         ("open('result.json', 'w').write('{\"accuracy\": -Infinity}')", "diverged", "accuracy is -inf"),
     ],
 )
-def test_metric_that_does_not_come_is_failure_that_says_so(
+def test_missing_metric_is_failure_with_reason(
     text: str, status: str, error: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"print('the last words')\n{text}")
@@ -177,9 +177,7 @@ def test_metric_that_does_not_come_is_failure_that_says_so(
         ("import os; os.kill(os.getpid(), 9)", "^killed by signal 9$"),
     ],
 )
-def test_program_that_ends_badly_can_be_tried_again(
-    text: str, error: str, tree: dict[str, Any], program: Program, run: Run
-) -> None:
+def test_failed_program_can_be_retried(text: str, error: str, tree: dict[str, Any], program: Program, run: Run) -> None:
     program(text)
     with pytest.raises(ProgramFailedError, match=error):
         run(tree)
@@ -206,7 +204,7 @@ def test_checkpoints_outlive_attempt_and_log_has_both(
     assert '"found": "half"' in calls.logs["arm"]
 
 
-def test_it_may_run_in_folder_of_its_own_choice(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+def test_working_directory_is_configurable(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code/data.txt").write_text("0.5")
     (tmp_path / "code/train.py").write_text(
@@ -217,7 +215,7 @@ def test_it_may_run_in_folder_of_its_own_choice(tree: dict[str, Any], tmp_path: 
     assert run(tree).results["arm"].values["value"] == 0.5
 
 
-def test_program_that_is_not_there_is_told(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
+def test_missing_program_is_reported(tree: dict[str, Any], tmp_path: Path, run: Run) -> None:
     tree["command"]["run"] = ["no-such-program", "{lr}", "{ema}"]
     trainable = load_trainable("command", tree, str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"command\.run: no program 'no-such-program' in"):
@@ -279,7 +277,7 @@ def test_rate_in_per_cent_must_be_declared(
     assert output in result.error
 
 
-def test_declared_range_takes_per_cent(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_declared_range_accepts_percent(tree: dict[str, Any], program: Program, run: Run) -> None:
     program("print('acc 71.59 %')")
     tree["command"] |= {"metric": {"key": "accuracy", "pattern": "acc {number}"}, "range": [0, 100]}
     assert run(tree).results["arm"].values["value"] == 71.59
@@ -329,7 +327,7 @@ def test_old_result_file_is_not_this_attempts(tree: dict[str, Any], program: Pro
     assert "r.json is older than this attempt" in run(tree).results["arm"].error
 
 
-def test_result_written_elsewhere_is_named(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_misplaced_result_is_named(tree: dict[str, Any], program: Program, run: Run) -> None:
     folder = program("import os; os.mkdir('o'); open('o/result.json', 'w').write('{\"accuracy\": 0.5}')")
     assert "has not written result.json into its folder; it wrote o/result.json" in run(tree).results["arm"].error
     tree["command"]["cwd"] = "."
@@ -363,7 +361,7 @@ def test_forms_of_result_files(form: str, tree: dict[str, Any], program: Program
         ("open('result.json', 'w').write('{\"loss\": 1, \"f1\": 2}')", "has no such key; it has loss, f1"),
     ],
 )
-def test_odd_result_files_fail_with_sentence(
+def test_odd_result_files_fail_with_message(
     text: str, error: str, tree: dict[str, Any], program: Program, run: Run
 ) -> None:
     program(f"import os\n{text}")
@@ -381,7 +379,7 @@ def test_log_is_bounded(tmp_path: Path) -> None:
     assert text.endswith(f"{1998:9}\n{1999:9}\n")
 
 
-def test_what_would_fail_again_is_not_tried_again(tree: dict[str, Any], program: Program, run: Run) -> None:
+def test_permanent_failures_are_not_retried(tree: dict[str, Any], program: Program, run: Run) -> None:
     folder = program("import no_such_module_anywhere")
     assert "ModuleNotFoundError: No module named 'no_such_module_anywhere'" in run(tree).results["arm"].error
     (folder / "data").mkdir()
@@ -391,7 +389,7 @@ def test_what_would_fail_again_is_not_tried_again(tree: dict[str, Any], program:
     assert f"data/x.txt lies in {folder}, but the program runs in a folder of its own: write command.cwd: ." in error
 
 
-def test_script_that_is_not_there_is_refused_and_python_is_named(tree: dict[str, Any], train: Path) -> None:
+def test_missing_script_is_refused(tree: dict[str, Any], train: Path) -> None:
     trainable = load_trainable("command", tree, str(train))
     spec = trainable.Spec.model_validate(tree)
     trainable.check_inputs(spec)

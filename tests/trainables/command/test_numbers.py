@@ -71,7 +71,7 @@ def test_numbers_as_python_and_packages_print_them(pattern: str) -> None:
         (r"loss (?P<loss>(?:\d[)]?)+\.\d+)", "loss -1e-3", -1e-3),
     ],
 )
-def test_number_is_read_whole_or_not_at_all(pattern: str, line: str, value: object) -> None:
+def test_numbers_are_read_completely(pattern: str, line: str, value: object) -> None:
     assert read(pattern, line) == value
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_number(text: str) -> None:
     assert parse_number(text) is None
 
 
-def test_unit_is_kept() -> None:
+def test_unit_is_preserved() -> None:
     groups = NumberPattern("acc (?P<acc>[0-9.]+)", "acc").search("acc 66.5 % of 10")
     assert groups is not None
     assert (groups["acc"].value, groups["acc"].percent) == (66.5, True)

@@ -38,10 +38,10 @@ def alive(mark: str) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            argv = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if mark.encode() in words and state != "Z" and int(folder.name) != os.getpid():
+        if mark.encode() in argv and state != "Z" and int(folder.name) != os.getpid():
             matches.append(int(folder.name))
     return matches
 
@@ -69,18 +69,18 @@ def test_what_program_leaves_running_ends_with_it(tmp_path: Path) -> None:
     assert within(10, lambda: not alive("left-running"))
 
 
-def test_time_limit_ends_program_that_ignores_being_asked(tmp_path: Path) -> None:
+def test_time_limit_kills_program_that_ignores_sigterm(tmp_path: Path) -> None:
     text = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
     )
-    begun = time.monotonic()
+    has_started = time.monotonic()
     with pytest.raises(TimeoutError):
         run(tmp_path, text, "too-long", time_limit=1.0)
-    assert time.monotonic() - begun < patience(60)
+    assert time.monotonic() - has_started < patience(60)
     assert within(10, lambda: not alive("too-long"))
 
 
-def test_program_is_asked_before_it_is_ended(tmp_path: Path) -> None:
+def test_program_gets_sigterm_before_sigkill(tmp_path: Path) -> None:
     text = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open('asked', 'w'), sys.exit())); "
         "print('on', flush=True); time.sleep(600)"
@@ -99,7 +99,7 @@ def test_output_that_closes_early_and_line_without_end(tmp_path: Path) -> None:
     assert run(tmp_path, text, "closes") == (3, ["half"])
 
 
-def test_nothing_is_left_when_process_that_runs_it_is_killed(root: Path, tmp_path: Path) -> None:
+def test_killed_parent_leaves_no_processes(root: Path, tmp_path: Path) -> None:
     text = FAMILY + "time.sleep(600)"
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, sys.executable, "-c", text, "orphaned"],
@@ -122,14 +122,14 @@ print("done", flush=True)
 """
 
 
-def test_child_that_goes_on_printing_does_not_prolong_run(tmp_path: Path) -> None:
+def test_printing_child_does_not_prolong_run(tmp_path: Path) -> None:
     code, lines = run(tmp_path, PRINTS_FOR_EVER, "prints-on", time_limit=60.0)
     assert code == 0
     assert "done" in lines
     assert not alive("prints-on")
 
 
-def test_what_has_left_its_session_ends_with_program(tmp_path: Path) -> None:
+def test_detached_children_exit_with_program(tmp_path: Path) -> None:
     assert run(tmp_path, FAMILY, "left-session") == (0, ["ready"])
     assert not alive("left-session")
 
@@ -162,8 +162,8 @@ def test_child_with_cleared_environment_ends_too(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         with (tmp_path / "log").open("wb") as log:
-            words = [sys.executable, "-c", script, mark]
-            assert run_program(words, cwd=tmp_path, env=os.environ, log=log, on_line=lambda line: None) == 0
+            argv = [sys.executable, "-c", script, mark]
+            assert run_program(argv, cwd=tmp_path, env=os.environ, log=log, on_line=lambda line: None) == 0
         assert not alive(mark)
         assert other.poll() is None, "what was there before is left alone"
     finally:

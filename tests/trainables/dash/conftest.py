@@ -69,7 +69,7 @@ class RecordedCalls:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
+def single_thread() -> None:
     torch.set_num_threads(1)  # these nets are too small for more, and threads that wait for a busy core wait long
 
 
@@ -99,5 +99,5 @@ def teacher_samples(spec: dash.Spec, teacher_folder: Path, tmp_path_factory: pyt
 
 
 @pytest.fixture
-def told() -> RecordedCalls:
+def calls() -> RecordedCalls:
     return RecordedCalls()

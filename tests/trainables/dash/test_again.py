@@ -17,13 +17,13 @@ NOT_VALUES = {"steps", "train_seconds", "eval_seconds", "sample_seconds", "sampl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("patch", [{}, {"objective": "single_head"}])
-def test_own_settings_give_numbers_of_training(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
+def test_same_settings_reproduce_training_numbers(
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, patch: dict[str, Any]
 ) -> None:
     arm = Arm(name="one", seed=3, spec=patched(spec, patch), patch=patch)
-    context = told.context(tmp_path, teacher_folder)
+    context = calls.context(tmp_path, teacher_folder)
     dash.run_cohort([arm], context)
-    first, model = told.results["one"], told.folders["one"]
+    first, model = calls.results["one"], calls.folders["one"]
     assert model is not None
     repeated = dash.measure_model(arm, model, context)
     assert first.values.keys() - repeated.values.keys() == {"steps", "train_seconds", "eval_seconds"}

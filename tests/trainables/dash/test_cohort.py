@@ -46,14 +46,14 @@ def arms_of(spec: dash.Spec, *names: str) -> list[Arm]:
     return [Arm(name=name, seed=3, spec=patched(spec, PATCHES[name])) for name in names]
 
 
-def run(arms: list[Arm], told: Any, teacher: Path, scratch: Path, files: Path | None = None) -> Any:
+def run(arms: list[Arm], calls: Any, teacher: Path, scratch: Path, files: Path | None = None) -> Any:
     scratch.mkdir()
-    dash.run_cohort(arms, told.context(scratch, teacher, evaluation_files=files))
-    return told
+    dash.run_cohort(arms, calls.context(scratch, teacher, evaluation_files=files))
+    return calls
 
 
-def weights(told: Any, name: str) -> dict[str, torch.Tensor]:
-    return load_file(told.folders[name] / "diffusion_pytorch_model.safetensors")
+def weights(calls: Any, name: str) -> dict[str, torch.Tensor]:
+    return load_file(calls.folders[name] / "diffusion_pytorch_model.safetensors")
 
 
 def without_time(values: Any) -> dict[str, Any]:
@@ -61,57 +61,57 @@ def without_time(values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not key.endswith(of_process)}
 
 
-def test_cohort_gives_every_column_and_student_that_plain_diffusers_loads(spec, teacher_folder, told, tmp_path):
-    run(arms_of(spec, "full"), told, teacher_folder, tmp_path / "scratch")
-    result = told.results["full"]
+def test_cohort_writes_columns_and_diffusers_students(spec, teacher_folder, calls, tmp_path):
+    run(arms_of(spec, "full"), calls, teacher_folder, tmp_path / "scratch")
+    result = calls.results["full"]
     assert result.status == "done"
     assert set(result.values) == COLUMNS
     assert all(math.isfinite(result.values[c]) for c in ("value", "kid", "rho", "gap_mse", "train_seconds"))
     assert all(result.values[c] > 0 for c in ("mse_cond", "mse_uncond"))
     assert [row["step"] for row in result.tables["curves"]] == [2, 4, 6]
     assert len(result.tables["gaps"]) == 10
-    folder = told.folders["full"]
+    folder = calls.folders["full"]
     net = UNet2DModel.from_pretrained(folder, low_cpu_mem_usage=False)
     assert sum(p.numel() for p in net.parameters()) == result.values["student_params"]
     assert load_file(folder / "curriculum.safetensors")["lambda"].shape == (1000,)
     assert Image.open(folder / "samples.png").size == (80, 64)
-    last = {report["phase"]: report for report in told.reports}
+    last = {report["phase"]: report for report in calls.reports}
     assert set(last) == {"train", "evaluate"}
     assert all(report["step"] == report["steps"] for report in last.values())
 
 
 @pytest.mark.parametrize("patch", [{"train.steps": 8}, {"train.batch_size": 8}, {"evaluate.guidance": 2.0}])
-def test_arms_that_differ_in_what_cohort_shares_are_refused(spec, teacher_folder, told, tmp_path, patch):
+def test_arms_that_differ_in_what_cohort_shares_are_refused(spec, teacher_folder, calls, tmp_path, patch):
     other = Arm(name="other", seed=3, spec=patched(spec, patch))
     with pytest.raises(ValueError, match="arms full and other cannot train together"):
-        run([*arms_of(spec, "full"), other], told, teacher_folder, tmp_path / "scratch")
-    assert not told.results
+        run([*arms_of(spec, "full"), other], calls, teacher_folder, tmp_path / "scratch")
+    assert not calls.results
 
 
-def trained(arms: list[Arm], told: Any, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def trained(arms: list[Arm], calls: Any, teacher: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The learners of `arms` as training leaves them, not evaluated."""
     trainees: dict[str, Any] = {}
     with monkeypatch.context() as patch:
         patch.setattr(cohort, "evaluate_students", lambda students, setting: trainees.update(students))
-        dash.run_cohort(arms, told.context(scratch, teacher))
+        dash.run_cohort(arms, calls.context(scratch, teacher))
     return {name: trainee for name, (_, trainee) in trainees.items()}
 
 
-def test_arms_of_cohort_equal_same_arms_alone_bit_for_bit(spec, teacher_folder, told, tmp_path, monkeypatch):
-    together = trained(arms_of(spec, *PATCHES), told, teacher_folder, tmp_path, monkeypatch)
+def test_cohort_equals_single_arms_bit_for_bit(spec, teacher_folder, calls, tmp_path, monkeypatch):
+    together = trained(arms_of(spec, *PATCHES), calls, teacher_folder, tmp_path, monkeypatch)
     for name in PATCHES:
-        alone = trained(arms_of(spec, name), told, teacher_folder, tmp_path, monkeypatch)[name]
-        for actual, reference in zip(alone.average, together[name].average, strict=True):
+        single = trained(arms_of(spec, name), calls, teacher_folder, tmp_path, monkeypatch)[name]
+        for actual, reference in zip(single.average, together[name].average, strict=True):
             assert torch.equal(actual, reference), name
-        assert torch.equal(alone.importance, together[name].importance)
-        assert str(alone.curve) == str(together[name].curve)
+        assert torch.equal(single.importance, together[name].importance)
+        assert str(single.curve) == str(together[name].curve)
 
 
-def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_folder, told, tmp_path):
+def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_folder, calls, tmp_path):
     names = ["full", "dropout", "fitnets", "pruning"]
-    complete = run(arms_of(spec, *names), told, teacher_folder, tmp_path / "whole")
+    complete = run(arms_of(spec, *names), calls, teacher_folder, tmp_path / "whole")
     assert len(complete.checkpoints) == 1  # after step 3; the end needs none
-    repeated = type(told)(stored=complete.checkpoints[0])
+    repeated = type(calls)(stored=complete.checkpoints[0])
     run(arms_of(spec, *names[1:]), repeated, teacher_folder, tmp_path / "again")
     assert set(repeated.results) == set(names[1:])
     for name in repeated.results:
@@ -120,17 +120,17 @@ def test_resumed_cohort_continues_arms_it_is_given_bit_for_bit(spec, teacher_fol
     assert set(checkpoint.from_bytes(complete.checkpoints[0], "cpu")["arms"]) == set(names)
 
 
-def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, calls, tmp_path):
     wild = Arm(name="wild", seed=3, spec=patched(spec, {"train.lr": 1e30}))
-    run([wild, *arms_of(spec, "full")], told, teacher_folder, tmp_path / "with")
-    assert told.results["wild"].status == "diverged"
-    assert "not finite" in told.results["wild"].error
-    assert told.folders["wild"] is None
-    alone = run(arms_of(spec, "full"), type(told)(), teacher_folder, tmp_path / "without")
-    assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
+    run([wild, *arms_of(spec, "full")], calls, teacher_folder, tmp_path / "with")
+    assert calls.results["wild"].status == "diverged"
+    assert "not finite" in calls.results["wild"].error
+    assert calls.folders["wild"] is None
+    single = run(arms_of(spec, "full"), type(calls)(), teacher_folder, tmp_path / "without")
+    assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
-def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teacher_folder, told, tmp_path):
+def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teacher_folder, calls, tmp_path):
     requested = []
 
     def keep(arm: Arm, step: int, value: float) -> bool:
@@ -139,52 +139,52 @@ def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teach
         return arm.name == "full"
 
     (tmp_path / "with").mkdir()
-    context = replace(told.context(tmp_path / "with", teacher_folder), rungs=(2, 4), keep=keep)
+    context = replace(calls.context(tmp_path / "with", teacher_folder), rungs=(2, 4), keep=keep)
     dash.run_cohort(arms_of(spec, "full", "imitation"), context)
     assert requested == [("full", 2), ("imitation", 2), ("full", 4)]
-    stopped = told.results["imitation"]
+    stopped = calls.results["imitation"]
     assert stopped.status == "stopped"
     assert stopped.values["steps"] == 2
     assert math.isfinite(stopped.values["rung_value"])
-    alone = run(arms_of(spec, "full"), type(told)(), teacher_folder, tmp_path / "without")
-    assert told.results["full"].values["student_sha256"] == alone.results["full"].values["student_sha256"]
+    single = run(arms_of(spec, "full"), type(calls)(), teacher_folder, tmp_path / "without")
+    assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
 def test_student_is_measured_at_its_budgets_and_trains_as_without(
-    spec, teacher_folder, teacher_samples, told, tmp_path
+    spec, teacher_folder, teacher_samples, calls, tmp_path
 ):
     arms = arms_of(spec, "full", "single_head")
-    plain = run(arms, type(told)(), teacher_folder, tmp_path / "without", teacher_samples)
-    looked = patched(spec, {"evaluate.at_steps": (2, 5)})
-    run(arms_of(looked, "full", "single_head"), told, teacher_folder, tmp_path / "with", teacher_samples)
-    for name, result in told.results.items():
+    plain = run(arms, type(calls)(), teacher_folder, tmp_path / "without", teacher_samples)
+    with_checkpoints = patched(spec, {"evaluate.at_steps": (2, 5)})
+    run(arms_of(with_checkpoints, "full", "single_head"), calls, teacher_folder, tmp_path / "with", teacher_samples)
+    for name, result in calls.results.items():
         assert without_time(result.values) == without_time(plain.results[name].values)
         assert str(result.tables["curves"]) == str(plain.results[name].tables["curves"])
-    rows = told.results["full"].tables["budgets"]
+    rows = calls.results["full"].tables["budgets"]
     claimable = {column.name for column in dash.COLUMNS if column.claimable}
-    assert [row["step"] for row in rows] == [2, 5] == list(dash.measured_at(looked))
+    assert [row["step"] for row in rows] == [2, 5] == list(dash.measured_at(with_checkpoints))
     assert all(set(row) == {"step", *claimable} for row in rows)
     assert all(math.isfinite(row[name]) for row in rows for name in claimable)
-    assert [row["rho"] for row in told.results["single_head"].tables["budgets"]] == [None] * 2
+    assert [row["rho"] for row in calls.results["single_head"].tables["budgets"]] == [None] * 2
     assert not plain.results["full"].tables["budgets"]
     assert not dash.measured_at(spec)
-    (middle,) = told.checkpoints  # after step 3
+    (middle,) = calls.checkpoints  # after step 3
     assert [row["step"] for row in checkpoint.from_bytes(middle, "cpu")["arms"]["full"]["budgets"]] == [2]
-    resumed = type(told)(stored=middle)
-    repeated = run(arms_of(looked, "full"), resumed, teacher_folder, tmp_path / "again", teacher_samples)
+    resumed = type(calls)(stored=middle)
+    repeated = run(arms_of(with_checkpoints, "full"), resumed, teacher_folder, tmp_path / "again", teacher_samples)
     assert repeated.results["full"].tables["budgets"] == rows
 
 
-def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder, told, tmp_path):
+def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder, calls, tmp_path):
     rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 3.0]}})
     with pytest.raises(ValueError, match="the teacher was not evaluated under it"):
-        run(arms_of(rule, "full"), told, teacher_folder, tmp_path / "without")
+        run(arms_of(rule, "full"), calls, teacher_folder, tmp_path / "without")
     provided = {"chosen_guidance": 3.0, "floor_halves": 0.02, "floor_halves_samples": 898}
     (tmp_path / "chosen").mkdir()
-    dash.run_cohort(arms_of(rule, "full"), told.context(tmp_path / "chosen", teacher_folder, provided))
+    dash.run_cohort(arms_of(rule, "full"), calls.context(tmp_path / "chosen", teacher_folder, provided))
     fixed = patched(spec, {"evaluate.guidance": 3.0})
-    other = run(arms_of(fixed, "full"), type(told)(), teacher_folder, tmp_path / "fixed")
-    values, expected = told.results["full"].values, other.results["full"].values
+    other = run(arms_of(fixed, "full"), type(calls)(), teacher_folder, tmp_path / "fixed")
+    values, expected = calls.results["full"].values, other.results["full"].values
     assert values["value_repeats"] == expected["value_repeats"]
     assert values["comparability_key"] == expected["comparability_key"]
     assert json.loads(values["comparability_key"])["guidance"] == 3.0
@@ -192,10 +192,10 @@ def test_students_are_sampled_as_teachers_evaluation_chose(spec, teacher_folder,
     assert expected["floor_halves"] is None
 
 
-def test_teacher_tries_every_candidate_on_noise_of_its_own(spec, teacher_folder, told, tmp_path):
+def test_teacher_candidates_use_separate_noise(spec, teacher_folder, calls, tmp_path):
     def evaluated(guidance: Any) -> dict[str, Any]:
         requested = patched(spec, {"evaluate.guidance": guidance})
-        return dict(dash.evaluate_teacher(requested, teacher_folder, told.context(tmp_path)))
+        return dict(dash.evaluate_teacher(requested, teacher_folder, calls.context(tmp_path)))
 
     candidates = [4.0, 1.0, {"w_min": 1.0, "w_max": 2.0, "beta": 5.0}]
     result = evaluated({"choose": candidates})
@@ -217,38 +217,38 @@ def test_gradients_of_pruned_weights_do_not_enter_norm_that_is_clipped():
         net.weight.copy_(torch.tensor([[1.0, 0.0]]))
     settings = Optimization(steps=2, clip=1.0)
     method = Method(curriculum="uniform")
-    alone = SimpleNamespace(rank=0, world_size=1)
+    single = SimpleNamespace(rank=0, world_size=1)
     masks = [torch.tensor([[True, False]])]
-    trainee = Trainee(net, settings, method, None, schedule.cosine_alphas_cumprod(), alone, masks)
+    trainee = Trainee(net, settings, method, None, schedule.cosine_alphas_cumprod(), single, masks)
     trainee.learn(Losses((net.weight * torch.tensor([[3.0, 1000.0]])).sum()), 0)
     trainee.log(0)
     assert trainee.curve[0]["grad_norm"] == 3
     assert net.weight[0, 1].item() == 0
 
 
-def test_terms_that_are_off_are_nan_in_curve(spec, teacher_folder, told, tmp_path):
-    run(arms_of(spec, "imitation"), told, teacher_folder, tmp_path / "scratch")
-    row = told.results["imitation"].tables["curves"][-1]
+def test_terms_that_are_off_are_nan_in_curve(spec, teacher_folder, calls, tmp_path):
+    run(arms_of(spec, "imitation"), calls, teacher_folder, tmp_path / "scratch")
+    row = calls.results["imitation"].tables["curves"][-1]
     assert math.isnan(row["loss_uncond"])
     assert math.isnan(row["loss_anchor"])
     assert row["loss"] == row["loss_imitation"]
 
 
-def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, told, tmp_path):
-    run(arms_of(spec, "pruning"), told, teacher_folder, tmp_path / "scratch")
-    values = told.results["pruning"].values
-    nonzero = sum(int(w.count_nonzero()) for w in weights(told, "pruning").values())
+def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, calls, tmp_path):
+    run(arms_of(spec, "pruning"), calls, teacher_folder, tmp_path / "scratch")
+    values = calls.results["pruning"].values
+    nonzero = sum(int(w.count_nonzero()) for w in weights(calls, "pruning").values())
     assert nonzero <= values["student_params"]  # a weight left may still be zero by chance
     assert values["compression"] == pytest.approx(4, rel=1e-3)
 
 
-def test_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, told, tmp_path):
+def test_single_head_is_sampled_without_guidance_and_has_no_gap(spec, teacher_folder, calls, tmp_path):
     spec = patched(spec, {"composite_guidance": 1.5})
-    run(arms_of(spec, "single_head"), told, teacher_folder, tmp_path / "scratch")
+    run(arms_of(spec, "single_head"), calls, teacher_folder, tmp_path / "scratch")
     unguided = patched(spec, {"objective": "single_head", "evaluate.guidance": 1.0})
-    other = run([Arm(name="one", seed=3, spec=unguided)], type(told)(), teacher_folder, tmp_path / "other")
-    result = told.results["single_head"]
+    other = run([Arm(name="one", seed=3, spec=unguided)], type(calls)(), teacher_folder, tmp_path / "other")
+    result = calls.results["single_head"]
     assert result.values["value"] == other.results["one"].values["value"]
     assert result.values["rho"] is result.values["mse_cond"] is None
     assert not result.tables["gaps"]
-    assert json.loads((told.folders["single_head"] / "student.json").read_text())["guidance_inside"]
+    assert json.loads((calls.folders["single_head"] / "student.json").read_text())["guidance_inside"]

@@ -60,8 +60,8 @@ def change_byte(folder: Path, draw: random.Random) -> None:
     file = draw.choice([file for file in folder.rglob("*") if file.is_file()])
     status, raw = file.stat(), bytearray(file.read_bytes())
     raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
-    with file.open("r+b") as there:
-        there.write(raw)
+    with file.open("r+b") as stream:
+        stream.write(raw)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
@@ -184,7 +184,7 @@ def test_digits_and_torchvision_have_content(tmp_path: Path) -> None:
         dash.data_sha256(spec_of(tmp_path / "nowhere"))
 
 
-def test_run_is_resumed_on_its_own_data_only(folder: Path, tmp_path: Path) -> None:
+def test_run_resumes_only_on_same_data(folder: Path, tmp_path: Path) -> None:
     from branchwise.orchestration.errors import UserError
     from branchwise.orchestration.planning.plan import plan_new, plan_resumed
     from branchwise.orchestration.run_folder.manifest import write_manifest

@@ -80,7 +80,7 @@ def test_training_pass_keeps_what_is_counted(name: str) -> None:
     """As PyTorch would keep it on a GPU, in fp32 and under autocast; the counted numbers are within 10%."""
     result = count(*NETS[name])
     for precision in ("fp32", "bf16"):
-        counted = ROWS * memory.kept_bytes(result, precision) + memory.cast_bytes(result, precision)
+        counted = ROWS * memory.activation_bytes(result, precision) + memory.cast_bytes(result, precision)
         assert counted == pytest.approx(saved_bytes(name, precision), rel=0.1), precision
 
 
@@ -89,20 +89,20 @@ def saved_bytes(name: str, precision: str) -> int:
     with pytest.MonkeyPatch.context() as patch, fake(name, "cuda") as (net, batch):
         # Without a GPU, autocast would disable itself; half is of the same size as bf16, which it asks a GPU about.
         patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-        own = {p.untyped_storage()._cdata for p in net.parameters()}
-        seen: dict[int, Any] = {}
+        storages = {p.untyped_storage()._cdata for p in net.parameters()}
+        saved: dict[int, Any] = {}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
-            if storage._cdata not in own:
-                seen[storage._cdata] = storage
+            if storage._cdata not in storages:
+                saved[storage._cdata] = storage
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         with hooks, torch.autocast("cuda", torch.float16, enabled=precision == "bf16"):
             eps = net.train()(*batch, return_dict=False)[0]
         assert eps.device.type == "cuda"
-        return sum(storage.nbytes() for storage in seen.values())
+        return sum(storage.nbytes() for storage in saved.values())
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -114,8 +114,8 @@ def test_sampling_holds_what_is_counted(name: str) -> None:
         with tracker, torch.no_grad():
             net.eval()(*batch, return_dict=False)
         (peak,) = tracker.get_tracker_snapshot("peak").values()
-    held = next(size for kind, size in peak.items() if str(kind).endswith("ACT"))
-    assert 4 * result.live * ROWS == pytest.approx(held, rel=0.1)
+    activations = next(size for kind, size in peak.items() if str(kind).endswith("ACT"))
+    assert 4 * result.live * ROWS == pytest.approx(activations, rel=0.1)
 
 
 def test_seconds_on_gpu_by_hand() -> None:
@@ -129,7 +129,7 @@ def test_seconds_on_gpu_by_hand() -> None:
     assert pass_seconds(large, shape, classes, GPU)[0] == pytest.approx(2000 * arithmetic, rel=0.005)
 
 
-def test_gpu_without_rate_is_reckoned_at_its_fp32_rate() -> None:
+def test_gpu_without_rate_uses_fp32_rate() -> None:
     spec, shape, classes = NETS["cifar student"]
     old = Device(
         name="old", memory=16e9, flops={"fp32": 8e12}, efficiency={"fp32": 0.5}, launch_seconds=GPU.launch_seconds
@@ -148,17 +148,17 @@ def test_measured_rates_correct_formula_net_by_net_at_nearest_batch() -> None:
         measured = replace(first, net=net, rows=rows, times=1)
         return rate_of(measured, shape, 10, 1, times_slower * pass_seconds(measured, shape, 10, Device())[0])
 
-    own, strange = [rate(spec, 8, 3.0), rate(spec, 50, 2.0)], rate(other, 64, 9.0)
-    assert measured_ratio(first, shape, 10, Device(rates=[*own, strange])) == pytest.approx(2.0)
+    storages, strange = [rate(spec, 8, 3.0), rate(spec, 50, 2.0)], rate(other, 64, 9.0)
+    assert measured_ratio(first, shape, 10, Device(rates=[*storages, strange])) == pytest.approx(2.0)
     assert measured_ratio(first, shape, 10, Device(rates=[strange])) == pytest.approx(9.0), "another net is some help"
-    assert measured_ratio(first, shape, 10, Device(threads=2, rates=own)) is None
-    assert measured_ratio(replace(first, precision="bf16"), shape, 10, Device(rates=own)) is None
-    plain, known = pass_seconds(first, shape, 10, Device())
-    assert not known
-    assert pass_seconds(first, shape, 10, Device(rates=own)) == (pytest.approx(2 * plain), True)
+    assert measured_ratio(first, shape, 10, Device(threads=2, rates=storages)) is None
+    assert measured_ratio(replace(first, precision="bf16"), shape, 10, Device(rates=storages)) is None
+    plain, rates = pass_seconds(first, shape, 10, Device())
+    assert not rates
+    assert pass_seconds(first, shape, 10, Device(rates=storages)) == (pytest.approx(2 * plain), True)
 
 
-def test_measuring_model_again_is_estimated_on_device_by_its_rates(root: Path) -> None:
+def test_remeasurement_uses_device_rates(root: Path) -> None:
     spec = load_space(root / "search_spaces/smoke.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes
     (first,) = (replace(match, times=1) for match in work.sampling_passes(spec.student, spec, 1))
@@ -171,15 +171,15 @@ def test_measuring_model_again_is_estimated_on_device_by_its_rates(root: Path) -
     assert dash.estimate_measure(spec, False, GPU) < plain / 2
 
 
-def test_memory_that_step_was_measured_to_take_stands_in_place_of_formula(root: Path) -> None:
+def test_measured_memory_replaces_formula(root: Path) -> None:
     spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
     shape, classes = spec.data.image_shape, spec.data.classes
     arm, teacher = work.arm_training(spec, 1), work.teacher_training(spec.teacher, 1)
-    known = [
+    rates = [
         {**rate_of(replace(item, times=1, rows=32), shape, classes, 1, 0.1), "working": working}
         for item, working in ((arm, 1e9), (teacher, 2e9))
     ]
-    measured = replace(GPU, rates=known)
+    measured = replace(GPU, rates=rates)
     assert arm.rows == 128  # of both branches, four times what was measured
     more = 4 * 1e9 - memory.working_bytes(arm, spec, GPU)
     plain, corrected = (dash.cohort_cost([spec] * 2, on, 1).memory["training"] for on in (GPU, measured))
@@ -191,7 +191,7 @@ def test_memory_that_step_was_measured_to_take_stands_in_place_of_formula(root: 
     assert memory.working_bytes(exact, spec, measured) == memory.working_bytes(exact, spec, GPU), "another way"
 
 
-def test_what_step_takes_on_gpu_is_all_that_is_reserved_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reserved_memory_covers_step_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     for name, value in (("memory_allocated", 300), ("max_memory_reserved", 1000)):
         monkeypatch.setattr(torch.cuda, name, lambda device, name=name, value=value: lines.append(name) or value)
@@ -206,17 +206,17 @@ def test_what_step_takes_on_gpu_is_all_that_is_reserved_for_it(monkeypatch: pyte
 def test_cohort_on_gpu_by_hand(root: Path) -> None:
     """Fifteen arms of the paper's students: memory and arithmetic as docs/sizing.md works them out."""
     spec = load_space(root / "search_spaces/cifar10_ablation.yaml").spec
-    bill = dash.cohort_cost([spec] * 15, GPU, 1)
+    estimate = dash.cohort_cost([spec] * 15, GPU, 1)
     teacher, student = (count(net, (3, 32, 32), 10) for net in (spec.teacher, spec.student))
     step = 2 * (2 * teacher.macs + 15 * 3 * 2 * student.macs) * 64
     # Two sets of samples under the schedule and under the fixed scale, each with both branches; and the gaps.
     sampled = 2 * 15 * student.macs * (2 * 2 * 2 * 50_000 * 50 + 2 * 1000 * 10)
-    assert bill.flop == pytest.approx(190_080 * step + sampled)
+    assert estimate.flop == pytest.approx(190_080 * step + sampled)
     images, context = 50_000 * 3 * 32 * 32, memory.CONTEXT
     learned = 4 * teacher.parameters + 15 * 20 * student.parameters
-    stored = 2 * 64 * student.kept * 4 * 0.86 + 2 * student.parameters
-    assert bill.memory["training"] == pytest.approx(images + context + learned + stored)
-    assert bill.memory["sampling"] == pytest.approx(
+    stored = 2 * 64 * student.saved * 4 * 0.86 + 2 * student.parameters
+    assert estimate.memory["training"] == pytest.approx(images + context + learned + stored)
+    assert estimate.memory["sampling"] == pytest.approx(
         images + context + 15 * 20 * student.parameters + 2 * 2000 * student.live * 4
     )
 
@@ -238,9 +238,9 @@ def test_models_are_described_and_checkpoint_is_read_without_torch(spec: dash.Sp
     }
     head = json.dumps({"__metadata__": {}, "a": {"shape": [100, 3]}, "b": {"shape": [7]}}).encode()
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head)
-    there = patched(spec, {})
-    there = there.model_copy(update={"teacher": dash_checkpoint(tmp_path)})
-    assert "teacher 307 parameters" in dict(dash.describe_models(there))["models"]
+    device_spec = patched(spec, {})
+    device_spec = device_spec.model_copy(update={"teacher": dash_checkpoint(tmp_path)})
+    assert "teacher 307 parameters" in dict(dash.describe_models(device_spec))["models"]
 
 
 def size_of(spec: dash.Spec, net: Any) -> int:
@@ -253,7 +253,7 @@ def dash_checkpoint(folder: Path) -> Any:
     return TeacherCheckpoint(checkpoint=str(folder))
 
 
-def test_bills_need_no_torch(root: Path) -> None:
+def test_estimates_need_no_torch(root: Path) -> None:
     code = (
         "import sys, branchwise.trainables.dash as d; from branchwise.trainables import Device;"
         "from branchwise.orchestration.space import load_space;"

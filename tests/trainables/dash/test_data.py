@@ -26,7 +26,7 @@ def settings_of(**tree: Any) -> Data:
     return TypeAdapter(Data).validate_python(tree)
 
 
-def test_digits_are_all_there_and_exact() -> None:
+def test_digits_are_complete_and_exact() -> None:
     digits = datasets.load_reference_images(Digits(), "cpu")
     assert digits.images.shape == (1797, 1, 8, 8)
     assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
@@ -40,24 +40,24 @@ def together(*parts: datasets.Dataset) -> list[bytes]:
 
 
 def test_digits_hold_thirty_images_of_each_class_out_of_training() -> None:
-    trained, held_out = datasets.load(Digits(), "cpu"), datasets.load_held_out(Digits(), "cpu")
-    assert held_out.labels.bincount().tolist() == [30] * 10
+    trained, holdout = datasets.load(Digits(), "cpu"), datasets.load_holdout(Digits(), "cpu")
+    assert holdout.labels.bincount().tolist() == [30] * 10
     assert len(trained.images) == 1497
-    assert together(trained, held_out) == together(datasets.load_reference_images(Digits(), "cpu"))
-    assert held_out.sha256 == datasets.load_held_out(Digits(), "cpu").sha256 != trained.sha256
+    assert together(trained, holdout) == together(datasets.load_reference_images(Digits(), "cpu"))
+    assert holdout.sha256 == datasets.load_holdout(Digits(), "cpu").sha256 != trained.sha256
 
 
-def test_no_batch_ever_holds_image_that_is_held_out(told: Any, tmp_path: Path) -> None:
+def test_batches_never_contain_holdout_images(calls: Any, tmp_path: Path) -> None:
     """Two epochs of the batches that teachers and students see, without noise, against the held-out images."""
-    trained, held_out = datasets.load(Digits(), "cpu"), datasets.load_held_out(Digits(), "cpu")
+    trained, holdout = datasets.load(Digits(), "cpu"), datasets.load_holdout(Digits(), "cpu")
     clean = torch.ones_like(schedule.cosine_alphas_cumprod())
-    context = told.context(tmp_path)
-    seen = set()
+    context = calls.context(tmp_path)
+    images_drawn = set()
     for step in range(2 * 1497 // 64 + 1):
         batch = batches.draw(trained, clean, 64, 0, step, context)
-        seen |= {image.numpy().tobytes() for image in batch.noisy}
-    assert len(seen) == len(set(together(trained)))
-    assert not seen & {image.numpy().tobytes() for image in datasets.to_float(held_out.images)}
+        images_drawn |= {image.numpy().tobytes() for image in batch.noisy}
+    assert len(images_drawn) == len(set(together(trained)))
+    assert not images_drawn & {image.numpy().tobytes() for image in datasets.to_float(holdout.images)}
 
 
 def test_epochs_are_permutations_laid_end_to_end() -> None:
@@ -95,10 +95,10 @@ def test_both_splits_of_cifar(cifar: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "train_45k"])
-def test_held_out_images_of_cifar_are_its_test_set(cifar: np.ndarray, split: str) -> None:
-    held_out = datasets.load_held_out(settings_of(name="cifar10", split=split), "cpu")
-    assert held_out.images.shape == (10_000, 3, 32, 32)
-    assert np.array_equal(held_out.images[7].permute(1, 2, 0).numpy(), cifar[50_007])
+def test_cifar_holdout_is_its_test_set(cifar: np.ndarray, split: str) -> None:
+    holdout = datasets.load_holdout(settings_of(name="cifar10", split=split), "cpu")
+    assert holdout.images.shape == (10_000, 3, 32, 32)
+    assert np.array_equal(holdout.images[7].permute(1, 2, 0).numpy(), cifar[50_007])
 
 
 def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +111,14 @@ def test_mnist_is_padded_to_32_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_at_16_pixels_each_is_mean_of_four(cifar: np.ndarray) -> None:
-    result = datasets.load_held_out(settings_of(name="cifar10", image_size=16), "cpu").images
+    result = datasets.load_holdout(settings_of(name="cifar10", image_size=16), "cpu").images
     assert result.shape == (10_000, 3, 16, 16)
     four = cifar[50_007].reshape(16, 2, 16, 2, 3).astype(float).mean((1, 3))
     assert np.array_equal(result[7].permute(1, 2, 0).numpy(), np.floor(four + 0.5))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
-def test_missing_data_says_what_to_do(name: str, tmp_path: Path) -> None:
+def test_missing_data_message_names_remedy(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"{name} is not in .* set data\.download: true"):
         datasets.load(settings_of(name=name, path=str(tmp_path)), "cpu")
 
@@ -134,7 +134,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_image_folder_takes_sub_folders_as_classes(folder: Path) -> None:
+def test_image_folder_reads_subfolders_as_classes(folder: Path) -> None:
     settings = ImageFolder(name="image_folder", path=str(folder), image_size=16, classes=2)
     result = datasets.load_reference_images(settings, "cpu")
     assert result.images.shape == (7, 3, 16, 16)
@@ -145,30 +145,30 @@ def test_image_folder_takes_sub_folders_as_classes(folder: Path) -> None:
     assert datasets.load_reference_images(grey, "cpu").images.shape == (7, 1, 8, 8)
 
 
-def test_image_folder_holds_share_of_every_class_out_of_training(tmp_path: Path) -> None:
+def test_image_folder_holdout_covers_all_classes(tmp_path: Path) -> None:
     for label, count in enumerate((40, 15, 2)):
         (tmp_path / str(label)).mkdir()
         for i in range(count):
             Image.new("L", (8, 8), 80 * label + i).save(tmp_path / str(label) / f"{i}.png")
     settings = ImageFolder(name="image_folder", path=str(tmp_path), image_size=8, channels=1, classes=3)
-    trained, held_out = datasets.load(settings, "cpu"), datasets.load_held_out(settings, "cpu")
-    assert held_out.labels.bincount().tolist() == [4, 2, 1]
+    trained, holdout = datasets.load(settings, "cpu"), datasets.load_holdout(settings, "cpu")
+    assert holdout.labels.bincount().tolist() == [4, 2, 1]
     assert trained.labels.bincount().tolist() == [36, 13, 1]
-    assert together(trained, held_out) == together(datasets.load_reference_images(settings, "cpu"))
+    assert together(trained, holdout) == together(datasets.load_reference_images(settings, "cpu"))
 
 
-def test_large_image_folders_hold_about_ten_thousand_out() -> None:
+def test_large_image_folders_hold_out_ten_thousand() -> None:
     imagenet = ImageFolder(name="image_folder", path="x", image_size=64, classes=1000)
-    assert [imagenet.held_out(images, 1_281_167) for images in (1300, 732)] == [10, 6]
+    assert [imagenet.holdout(images, 1_281_167) for images in (1300, 732)] == [10, 6]
 
 
-def test_images_that_are_all_alone_in_their_class_cannot_be_held_out(tmp_path: Path) -> None:
+def test_classes_of_single_images_have_no_holdout(tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / label).mkdir()
         Image.new("L", (8, 8)).save(tmp_path / label / "0.png")
     settings = ImageFolder(name="image_folder", path=str(tmp_path), image_size=8, channels=1, classes=2)
     with pytest.raises(ValueError, match="no class has two images, so none can be held out"):
-        datasets.load_held_out(settings, "cpu")
+        datasets.load_holdout(settings, "cpu")
 
 
 def test_image_folder_must_be_as_stated(folder: Path) -> None:
@@ -181,15 +181,15 @@ def test_image_folder_must_be_as_stated(folder: Path) -> None:
         datasets.load(ImageFolder(name="image_folder", path=str(folder / "x"), image_size=16, classes=3), "cpu")
 
 
-def test_flips_mirror_about_half_of_images(told: Any, tmp_path: Path) -> None:
-    left = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
-    left[..., 0] = 255
-    flipping = datasets.Dataset(left, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
+def test_flips_mirror_half_of_images(calls: Any, tmp_path: Path) -> None:
+    padding = torch.zeros(512, 1, 4, 4, dtype=torch.uint8)
+    padding[..., 0] = 255
+    flipping = datasets.Dataset(padding, torch.zeros(512, dtype=torch.int64), classes=1, flip=True)
     abar = torch.ones_like(schedule.cosine_alphas_cumprod())  # no noise
-    drawn = batches.draw(flipping, abar, 512, 0, 0, told.context(tmp_path)).noisy
+    drawn = batches.draw(flipping, abar, 512, 0, 0, calls.context(tmp_path)).noisy
     mirrored = (drawn[:, 0, 0, 0] < 0).float().mean()
     assert 0.4 < float(mirrored) < 0.6
-    assert torch.equal(drawn, batches.draw(flipping, abar, 512, 0, 0, told.context(tmp_path)).noisy)
+    assert torch.equal(drawn, batches.draw(flipping, abar, 512, 0, 0, calls.context(tmp_path)).noisy)
 
 
 @pytest.mark.parametrize(

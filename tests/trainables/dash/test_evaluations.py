@@ -29,15 +29,15 @@ STRONG = {"guidance": {"choose": [1.0, 3.0]}, "repeats": 1, "sampler_steps": 3, 
 class TrainedTeacher:
     """A teacher's evaluation: its values, and the folder of what it leaves for students."""
 
-    def __init__(self, spec: dash.Spec, teacher: Path, told: Any, folder: Path) -> None:
+    def __init__(self, spec: dash.Spec, teacher: Path, calls: Any, folder: Path) -> None:
         folder.mkdir()
         self.files = folder
-        values = dash.evaluate_teacher(spec, teacher, told.context(folder, evaluation_files=folder))
+        values = dash.evaluate_teacher(spec, teacher, calls.context(folder, evaluation_files=folder))
         self.values = json.loads(json.dumps(values))
 
-    def context(self, told: Any, scratch: Path, teacher: Path) -> Any:
+    def context(self, calls: Any, scratch: Path, teacher: Path) -> Any:
         scratch.mkdir(exist_ok=True)
-        return told.context(scratch, teacher, self.values, self.files)
+        return calls.context(scratch, teacher, self.values, self.files)
 
 
 @pytest.fixture
@@ -45,26 +45,26 @@ def both(spec: dash.Spec) -> dash.Spec:
     return patched(spec, {"evaluate.also": {"strong": STRONG}, "evaluate.sampler_steps": 2})
 
 
-def test_named_evaluation_equals_measuring_again(both, teacher_folder, told, tmp_path):
+def test_named_evaluation_equals_remeasurement(both, teacher_folder, calls, tmp_path):
     """Bit for bit, of a student and of its teacher."""
-    trained = TrainedTeacher(both, teacher_folder, told, tmp_path / "both")
+    trained = TrainedTeacher(both, teacher_folder, calls, tmp_path / "both")
     (arm,) = [Arm(name="full", seed=3, spec=both)]
-    dash.run_cohort([arm], trained.context(told, tmp_path / "cohort", teacher_folder))
-    matches, model = told.results["full"].values, told.folders["full"]
-    alone = patched(both, {**dash.MEASURED_ALONE, **{f"evaluate.{key}": value for key, value in STRONG.items()}})
-    assert not alone.evaluate.also
-    own = TrainedTeacher(alone, teacher_folder, told, tmp_path / "alone")
+    dash.run_cohort([arm], trained.context(calls, tmp_path / "cohort", teacher_folder))
+    matches, model = calls.results["full"].values, calls.folders["full"]
+    single = patched(both, {**dash.MEASURED_ALONE, **{f"evaluate.{key}": value for key, value in STRONG.items()}})
+    assert not single.evaluate.also
+    single_sampled = TrainedTeacher(single, teacher_folder, calls, tmp_path / "alone")
     measured = dash.measure_model(
-        Arm(name="full", seed=3, spec=alone), model, own.context(told, tmp_path / "again", teacher_folder)
+        Arm(name="full", seed=3, spec=single), model, single_sampled.context(calls, tmp_path / "again", teacher_folder)
     ).values
     for column in ("value", "teacher_distance", "value_repeats", "comparability_key", "metric"):
         assert matches[f"{column}(strong)"] == measured[column], column
-        assert trained.values[f"{column}(strong)"] == own.values[column], column
+        assert trained.values[f"{column}(strong)"] == single_sampled.values[column], column
     assert matches["value(strong)"] != matches["value"]
-    assert trained.values["chosen_guidance(strong)"] == own.values["chosen_guidance"]
-    repeated = dash.measure_model(arm, model, trained.context(told, tmp_path / "same", teacher_folder)).values
-    own_columns = [key for key in repeated if not key.endswith(("_seconds", "_seconds(strong)"))]
-    differ = [key for key in own_columns if "memory" not in key and repeated[key] != matches[key]]
+    assert trained.values["chosen_guidance(strong)"] == single_sampled.values["chosen_guidance"]
+    repeated = dash.measure_model(arm, model, trained.context(calls, tmp_path / "same", teacher_folder)).values
+    measured_columns = [key for key in repeated if not key.endswith(("_seconds", "_seconds(strong)"))]
+    differ = [key for key in measured_columns if "memory" not in key and repeated[key] != matches[key]]
     assert not differ, "measured again as in the sweep, every evaluation has the same values"
 
 
@@ -90,24 +90,28 @@ def sampled(spec: dash.Spec, folder: Path, seed: int, count: int, guidance: floa
     return torch.cat(rows)[:, : extractor.dims].double().numpy()
 
 
-def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, told, tmp_path):
+def test_teacher_distance_equals_numpy(spec, teacher_folder, teacher_samples, calls, tmp_path):
     once = patched(spec, {"evaluate.repeats": 1})
     dash.run_cohort(
-        [Arm(name="full", seed=3, spec=once)], told.context(tmp_path, teacher_folder, None, teacher_samples)
+        [Arm(name="full", seed=3, spec=once)], calls.context(tmp_path, teacher_folder, None, teacher_samples)
     )
     guidance = 1.5  # of the settings
-    own = sampled(once, teacher_folder, derive(0, "samples to compare students with"), 1797, guidance)
-    student = sampled(once, told.folders["full"], 3, once.evaluate.samples, guidance)
-    assert told.results["full"].values["teacher_distance"] == pytest.approx(distance(student, own), rel=1e-4)
-    taught = TrainedTeacher(once, teacher_folder, told, tmp_path / "floor")
-    floor = distance(sampled(once, teacher_folder, 0, once.evaluate.samples, guidance), own)
-    assert taught.values["teacher_distance"] == pytest.approx(floor, rel=1e-4), "the teacher against its other samples"
-    stored = np.load(taught.files / "primary.npz")
-    np.testing.assert_allclose(stored["sigma"], np.cov(own, rowvar=False), atol=1e-5)
+    single_sampled = sampled(once, teacher_folder, derive(0, "samples to compare students with"), 1797, guidance)
+    student = sampled(once, calls.folders["full"], 3, once.evaluate.samples, guidance)
+    assert calls.results["full"].values["teacher_distance"] == pytest.approx(
+        distance(student, single_sampled), rel=1e-4
+    )
+    trained_teacher = TrainedTeacher(once, teacher_folder, calls, tmp_path / "floor")
+    floor = distance(sampled(once, teacher_folder, 0, once.evaluate.samples, guidance), single_sampled)
+    assert trained_teacher.values["teacher_distance"] == pytest.approx(floor, rel=1e-4), (
+        "the teacher against its other samples"
+    )
+    stored = np.load(trained_teacher.files / "primary.npz")
+    np.testing.assert_allclose(stored["sigma"], np.cov(single_sampled, rowvar=False), atol=1e-5)
 
 
-def test_students_need_samples_of_every_evaluation(both, teacher_folder, teacher_samples, told, tmp_path):
-    provided = told.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
+def test_students_need_samples_of_each_evaluation(both, teacher_folder, teacher_samples, calls, tmp_path):
+    provided = calls.context(tmp_path, teacher_folder, {"chosen_guidance(strong)": 3.0}, teacher_samples)
     with pytest.raises(FileNotFoundError, match=r"strong\.npz"):
         dash.run_cohort([Arm(name="full", seed=3, spec=both)], provided)
 
@@ -158,10 +162,10 @@ def test_keys_know_each_evaluation(spec: dash.Spec) -> None:
 
 def test_composite_imitates_at_judging_scale(spec: dash.Spec) -> None:
     schedule_to_4 = patched(spec, {"evaluate.guidance": {"w_min": 1.0, "w_max": 4.0, "beta": 5.0}})
-    assert spec.method.judged_by(spec.evaluate).composite_guidance == 1.5
-    assert spec.method.judged_by(schedule_to_4.evaluate).composite_guidance == 4.0
+    assert spec.method.evaluation_method(spec.evaluate).composite_guidance == 1.5
+    assert spec.method.evaluation_method(schedule_to_4.evaluate).composite_guidance == 4.0
     given = patched(schedule_to_4, {"composite_guidance": 2.0})
-    assert given.method.judged_by(given.evaluate).composite_guidance == 2.0
+    assert given.method.evaluation_method(given.evaluate).composite_guidance == 2.0
 
 
 def test_teacher_follows_seed_of_its_block(spec: dash.Spec) -> None:
@@ -173,7 +177,7 @@ def test_teacher_follows_seed_of_its_block(spec: dash.Spec) -> None:
     assert len(keys) == 2
     assert dash.comparability_key(patched(by_block, patches[0])) == dash.comparability_key(by_block)
     with pytest.raises(ValueError, match="before a block is given"):
-        _ = by_block.teacher.own_seed
+        _ = by_block.teacher.sampling_seed
 
 
 @pytest.mark.parametrize("where", ["guidance", "also.weak.guidance"])

@@ -33,7 +33,7 @@ def fake_batch(size: int, device: str = "cpu") -> Batch:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_step_of_every_objective(
+def test_step_of_each_objective(
     spec: dash.Spec, objective: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights, averages and the optimizer stay in fp32 on their device, whatever the pass is made in."""
@@ -42,10 +42,10 @@ def test_step_of_every_objective(
     patch = dict(dash.BASELINES.get(objective, {"objective": objective}))
     arm = Arm(name=objective, seed=0, spec=patched(spec, {**patch, "train.precision": precision}))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        held = fixtures.setting(spec, fixtures.context("cpu"))
-        students = steps.begin([arm], held)
+        setting = fixtures.setting(spec, fixtures.context("cpu"))
+        students = steps.begin([arm], setting)
         trainee = students[objective][1]
-        steps.learn_from(fake_batch(16), students, held, 0, {objective: 0.0})
+        steps.learn_from(fake_batch(16), students, setting, 0, {objective: 0.0})
         state = [value for entry in trainee.optimizer.state.values() for value in entry.values()]
         for tensor in (*trainee.parameters, *trainee.average, *state, trainee.sums):
             assert isinstance(tensor, FakeTensor), "nothing was computed"
@@ -87,9 +87,9 @@ def test_switches_of_both_modes_on_gpu(switches: None, mode: Any, exact: bool) -
 
 
 @pytest.mark.parametrize(("workers", "how"), [(1, "reduce-overhead"), (2, "default")])
-def test_fast_compiles_nets_with_graphs_for_one_worker(monkeypatch: pytest.MonkeyPatch, workers: int, how: str) -> None:
+def test_fast_mode_uses_cuda_graphs_for_single_worker(monkeypatch: pytest.MonkeyPatch, workers: int, how: str) -> None:
     lines: list[str] = []
-    monkeypatch.setattr(modes, "compile_in_place", lambda net, how: lines.append(how))
+    monkeypatch.setattr(modes, "compile_module", lambda net, how: lines.append(how))
     net, on = torch.nn.Linear(2, 2), fixtures.context("cuda:0", world_size=workers)
     modes.prepare(net, "fast", on)
     modes.prepare(net, "exact", on)

@@ -42,17 +42,17 @@ def changed(tiny: dict[str, Any], **evaluate: Any) -> dash.Spec:
 
 
 @pytest.mark.parametrize(
-    ("features_of", "samples", "least"),
+    ("features_of", "samples", "minimum"),
     [("digits64", 640, 640), ("classifier", 640, 640), ("dinov2", 10240, 10240), ("clip", 5120, 5120),
      ("vgg16", 40960, 40960), ("inception", 10000, 10000), ("dinov2-vit-s-14", 3840, 3840)],
 )  # fmt: skip
-def test_every_space_asks_for_enough_samples(tiny: dict[str, Any], features_of: str, samples: int, least: int) -> None:
+def test_spaces_request_enough_samples(tiny: dict[str, Any], features_of: str, samples: int, minimum: int) -> None:
     changed(tiny, features=features_of, samples=samples)
-    with pytest.raises(ValidationError, match=f"{samples - 1} is too few .* at least {least}"):
+    with pytest.raises(ValidationError, match=f"{samples - 1} is too few .* at least {minimum}"):
         changed(tiny, features=features_of, samples=samples - 1)
 
 
-def test_addresses_move_with_features_and_with_nothing_else(tiny: dict[str, Any]) -> None:
+def test_addresses_depend_only_on_features(tiny: dict[str, Any]) -> None:
     plain = dash.evaluation_key(changed(tiny))
     assert dash.evaluation_key(changed(tiny, features="digits64")) == plain
     assert dash.evaluation_key(changed(tiny, classifier={"steps": 5})) == plain
@@ -79,7 +79,7 @@ def test_addresses_without_choice_of_features_stay() -> None:
 
 
 @pytest.fixture
-def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
+def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
     """Puts a file where the weights of a net are looked for, and takes it for the very one."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
@@ -94,8 +94,8 @@ def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 @pytest.mark.slow
-def test_vgg16_of_random_weights(own_weights: Callable[[str, Any], Path]) -> None:
-    own_weights("vgg16", torchvision.models.vgg16().state_dict())
+def test_vgg16_of_random_weights(random_weights: Callable[[str, Any], Path]) -> None:
+    random_weights("vgg16", torchvision.models.vgg16().state_dict())
     net, logits, _ = pretrained.load("vgg16", "cpu")
     with torch.inference_mode():
         result = net(torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8))
@@ -104,9 +104,9 @@ def test_vgg16_of_random_weights(own_weights: Callable[[str, Any], Path]) -> Non
 
 
 @pytest.mark.slow
-def test_clip_of_random_weights(own_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_of_random_weights(random_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     state = clip.CLIPVisual(512, 224, 1, 768, 32).state_dict() | {"text_projection": torch.zeros(512, 512)}
-    own_weights("clip-vit-b-32", state)
+    random_weights("clip-vit-b-32", state)
     # The published file is a TorchScript archive, of which nothing but its state is used.
     archive = SimpleNamespace(state_dict=lambda: dict(state))
     monkeypatch.setattr(torch.jit, "load", lambda file, map_location: archive)
@@ -132,7 +132,7 @@ def by_name(net: torch.nn.Module) -> torch.nn.Module:
         (True, [-0.1840241, -0.0458544, -0.2238667, -0.1604434], 13.0764932),
     ],
 )
-def test_dinov2_is_published_one(gated: bool, first: list[float], total: float) -> None:
+def test_dinov2_matches_published(gated: bool, first: list[float], total: float) -> None:
     """Golden values of the authors' own code (facebookresearch/dinov2) with the same weights, 2 blocks of 128."""
     images = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 224, 224))).float()
     with torch.inference_mode():
@@ -142,11 +142,11 @@ def test_dinov2_is_published_one(gated: bool, first: list[float], total: float) 
 
 
 @pytest.mark.slow
-def test_dinov2_takes_local_weights_only(
-    own_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+def test_dinov2_accepts_only_local_weights(
+    random_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "load", None)  # whoever asks the network fails
-    file = own_weights("dinov2-vit-s-14", dinov2.DinoV2(*dinov2.SIZES["dinov2-vit-s-14"]).state_dict())
+    file = random_weights("dinov2-vit-s-14", dinov2.DinoV2(*dinov2.SIZES["dinov2-vit-s-14"]).state_dict())
     net, logits, digest = pretrained.load("dinov2-vit-s-14", "cpu")
     with torch.inference_mode():
         result = net(torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8))
@@ -184,14 +184,19 @@ def test_density_and_coverage_agree_with_their_definition(monkeypatch: pytest.Mo
 def test_cmmd_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jayasumana et al. 2024, equation 3 with diagonals, sigma 10 and factor 1000, pair by pair."""
     monkeypatch.setattr(neighbours, "TILE", 16)
-    one, two = np.random.default_rng(1).standard_normal((40, 6)), np.random.default_rng(2).standard_normal((50, 6)) + 1
+    first, second = (
+        np.random.default_rng(1).standard_normal((40, 6)),
+        np.random.default_rng(2).standard_normal((50, 6)) + 1,
+    )
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
         a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
         return float(np.mean([[np.exp(-((x - y) ** 2).sum() / 200) for y in b] for x in a]))
 
-    expected = 1000 * (kernel(one, one) + kernel(two, two) - 2 * kernel(one, two))
-    assert neighbours.cmmd(torch.from_numpy(one), torch.from_numpy(two), "cpu") == pytest.approx(expected, rel=1e-9)
+    expected = 1000 * (kernel(first, first) + kernel(second, second) - 2 * kernel(first, second))
+    assert neighbours.cmmd(torch.from_numpy(first), torch.from_numpy(second), "cpu") == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_kid_is_torch_fidelitys_to_bit() -> None:
@@ -211,9 +216,7 @@ def test_moments_of_many_rows_are_streamed(monkeypatch: pytest.MonkeyPatch) -> N
         np.testing.assert_allclose(streamed[name], at_once[name], rtol=1e-12, atol=1e-12)
 
 
-def test_radii_are_computed_once_and_again_when_they_were_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_radii_are_recomputed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, computed = torch.randn(300, 8), []
 
     def count(*given: Any) -> torch.Tensor:
@@ -242,8 +245,8 @@ def test_radii_are_computed_once_and_again_when_they_were_damaged(
     assert len(computed) == 3
 
 
-def test_of_many_references_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "MOST", 100)
+def test_large_reference_sets_are_subsampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MAX_REFERENCES", 100)
     chosen = neighbours.chosen(1000)
     assert isinstance(chosen, Tensor)
     assert len(chosen.unique()) == 100
@@ -255,9 +258,9 @@ def test_of_many_references_part_stands_for_all(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
     spec = changed(tiny, features="classifier", classifier={"steps": 80, "least_accuracy": 0.7})
-    dash.train_features(spec, tmp_path / "net", told.context(tmp_path))
+    dash.train_features(spec, tmp_path / "net", calls.context(tmp_path))
     description = dash.check_features(spec, tmp_path / "net")
     assert 0.7 <= description["accuracy"] <= 1
     assert (description["tested_on"], description["tested_on"] + description["trained_on"]) == (355, 1797)
@@ -267,7 +270,7 @@ def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any]
     assert result.shape == (1797, 64 + 10)
     assert float(result[:, :64].square().mean()) == pytest.approx(1, rel=1e-3)
     assert extractor.metric(640) == "fd_classifier64"
-    dash.train_features(spec, tmp_path / "again", told.context(tmp_path))
+    dash.train_features(spec, tmp_path / "again", calls.context(tmp_path))
     repeated, first = (tmp_path / name / "features.safetensors" for name in ("again", "net"))
     assert repeated.read_bytes() == first.read_bytes()
     asking = changed(tiny, features="classifier", classifier={"steps": 80, "least_accuracy": 1.0})
@@ -275,7 +278,7 @@ def test_classifier_of_digits_is_trained_tested_and_refused(tiny: dict[str, Any]
         features.extractor_of(asking, "cpu", tmp_path / "net")
 
 
-def test_class_of_too_few_images_is_told() -> None:
+def test_class_with_too_few_images_is_reported() -> None:
     images = torch.zeros(9, 1, 8, 8, dtype=torch.uint8)
     few = datasets.Dataset(images, torch.tensor([0] * 5 + [1] * 4), classes=2)
     with pytest.raises(ValueError, match="needs 5 images a class; class 1 has 4"):
@@ -298,9 +301,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageFolder:
     return ImageFolder(name="image_folder", path=path, image_size=8, channels=1, classes=2)
 
 
-def test_folder_is_decoded_once_and_again_when_it_changed(
-    pictures: ImageFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_folder_is_decoded_anew(pictures: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     decodings = []
     fill = decoded.image_folder.fill
     monkeypatch.setattr(decoded.image_folder, "fill", lambda *given: (decodings.append(1), fill(*given)))
@@ -322,9 +323,9 @@ def test_file_that_is_no_image_is_named(pictures: ImageFolder) -> None:
         datasets.load_reference_images(pictures, "cpu")
 
 
-def test_batches_are_same_wherever_images_lie(told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_equal_on_all_devices(calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = datasets.load(Digits(), "cpu")
-    far = replace(digits, place=torch.device("meta"))
+    far = replace(digits, target_device=torch.device("meta"))
     assert far.device == torch.device("meta")
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(Tensor, "to", lambda self, *given, **options: self)  # as if the copy had been made
@@ -333,7 +334,7 @@ def test_batches_are_same_wherever_images_lie(told: Any, tmp_path: Path, monkeyp
     assert torch.equal(labels, digits.labels[[3, 5]])
     monkeypatch.undo()
     abar = schedule.cosine_alphas_cumprod()
-    first = batches.draw(digits, abar, 16, 0, 3, told.context(tmp_path))
+    first = batches.draw(digits, abar, 16, 0, 3, calls.context(tmp_path))
     assert first.noisy.shape == (16, 1, 8, 8)
 
 
@@ -361,22 +362,22 @@ def server() -> Any:
     http.shutdown()
 
 
-def test_weights_are_fetched_whole_and_verified_or_not_at_all(server: str, tmp_path: Path) -> None:
+def test_weights_are_fetched_atomically_and_verified(server: str, tmp_path: Path) -> None:
     digest = hashlib.sha256(Weights.content).hexdigest()
     net = replace(PRETRAINED["vgg16"], url=f"{server}/file", sha256=digest[:8], size=7000)
-    came: list[int] = []
-    fetching.download(net, tmp_path / "weights.pth", came.append)
+    arrived: list[int] = []
+    fetching.download(net, tmp_path / "weights.pth", arrived.append)
     assert (tmp_path / "weights.pth").read_bytes() == Weights.content
-    assert sum(came) == 7000
-    for wrong, words in (
+    assert sum(arrived) == 7000
+    for wrong, message in (
         (replace(net, sha256="0" * 64), "has SHA-256"),
         (replace(net, size=6999), "gave 7,000 bytes, not 6,999"),
         (replace(net, url=f"{server}/cut"), "gave 100 bytes, not 7,000"),
     ):
-        with pytest.raises((OSError, ValueError), match=words):
-            fetching.download(wrong, tmp_path / "other.pth", came.append)
+        with pytest.raises((OSError, ValueError), match=message):
+            fetching.download(wrong, tmp_path / "other.pth", arrived.append)
     with pytest.raises(OSError, match="refused"):
-        fetching.download(replace(net, url="http://127.0.0.1:9/x"), tmp_path / "other.pth", came.append)
+        fetching.download(replace(net, url="http://127.0.0.1:9/x"), tmp_path / "other.pth", arrived.append)
     assert [file.name for file in tmp_path.iterdir()] == ["weights.pth"]
 
 

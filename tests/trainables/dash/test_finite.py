@@ -64,19 +64,19 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.usefixtures("functions")
 def test_functions_are_tried_before_teacher_trains(
-    name: str, message: str, tiny: dict[str, Any], told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, message: str, tiny: dict[str, Any], calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny["evaluate"]["features"] = f"odd_functions:{name}"
     monkeypatch.setattr(teachers, "run_steps", lambda *given: pytest.fail("the teacher was trained"))
     with pytest.raises(ValueError, match=rf"evaluate\.features: odd_functions:{name} .*{message}|{message}") as raised:
-        dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", told.context(tmp_path))
+        dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", calls.context(tmp_path))
     assert f"odd_functions:{name}" in str(raised.value)
 
 
 @pytest.mark.usefixtures("functions")
-def test_sound_function_passes(tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_sound_function_passes(tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
     tiny["evaluate"]["features"] = "odd_functions:good"
-    dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", told.context(tmp_path))
+    dash.train_teacher(dash.Spec.model_validate(tiny), tmp_path / "teacher", calls.context(tmp_path))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -109,19 +109,19 @@ def broken_copy(folder: Path, to: Path, file: str, value: float) -> Path:
 
 @pytest.mark.parametrize("file", [checkpoint.WEIGHTS, checkpoint.CURRICULUM])
 def test_teacher_that_is_not_finite_is_refused(
-    file: str, tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
+    file: str, tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
 ) -> None:
     broken = broken_copy(teacher_folder, tmp_path / "broken", file, torch.nan)
     tiny["teacher"] = {"checkpoint": str(broken)}
     spec = dash.Spec.model_validate(tiny)
     with pytest.raises(ValueError, match=r"broken: the weights are not finite: \S+ holds NaN"):
-        dash.train_teacher(spec, tmp_path / "out", told.context(tmp_path))
+        dash.train_teacher(spec, tmp_path / "out", calls.context(tmp_path))
     with pytest.raises(ValueError, match="not finite"):
-        dash.evaluate_teacher(spec, broken, told.context(tmp_path))
+        dash.evaluate_teacher(spec, broken, calls.context(tmp_path))
 
 
 def test_samples_that_are_not_finite_fail_by_name(
-    tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = dash.Spec.model_validate(tiny)
     guided = sampling.guided
@@ -132,11 +132,11 @@ def test_samples_that_are_not_finite_fail_by_name(
 
     monkeypatch.setattr(sampling, "guided", broken)
     with pytest.raises(FloatingPointError, match=r"\d+ of \d+ samples are not finite: evaluate\.guidance 1\.5"):
-        dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+        dash.evaluate_teacher(spec, teacher_folder, calls.context(tmp_path))
     (tmp_path / "scratch").mkdir()
-    dash.run_cohort([Arm(name="full", seed=3, spec=spec)], told.context(tmp_path / "scratch", teacher_folder))
-    assert told.results["full"].status == "diverged"
-    assert "samples are not finite" in told.results["full"].error
+    dash.run_cohort([Arm(name="full", seed=3, spec=spec)], calls.context(tmp_path / "scratch", teacher_folder))
+    assert calls.results["full"].status == "diverged"
+    assert "samples are not finite" in calls.results["full"].error
 
 
 def test_guidance_has_limit(tiny: dict[str, Any]) -> None:
@@ -147,14 +147,14 @@ def test_guidance_has_limit(tiny: dict[str, Any]) -> None:
 
 
 def test_teacher_of_other_images_is_refused(
-    tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
+    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
 ) -> None:
     other = broken_copy(teacher_folder, tmp_path / "other", checkpoint.CURRICULUM, 0.0)
     description = json.loads((other / "teacher.json").read_text())
     assert description["images_sha256"] == datasets.load(Digits(), "cpu").labelled_sha256
     (other / "teacher.json").write_text(json.dumps(description | {"images_sha256": "0" * 64}))
     with pytest.raises(ValueError, match="not those that the teacher was trained on"):
-        dash.evaluate_teacher(dash.Spec.model_validate(tiny), other, told.context(tmp_path))
+        dash.evaluate_teacher(dash.Spec.model_validate(tiny), other, calls.context(tmp_path))
 
 
 def test_neighbours_are_exact_under_any_offset() -> None:

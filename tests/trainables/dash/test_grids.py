@@ -22,21 +22,21 @@ SCRIPT = Path(__file__).parents[3] / "platform" / "sample.py"
 QUICK = {"guidance": 1.5, "sampler": "ddim", "steps": 2, "seed": 0}
 
 
-def test_classes_lie_across(tmp_path: Path) -> None:
+def test_classes_form_columns(tmp_path: Path) -> None:
     pixels = torch.arange(30, dtype=torch.uint8).view(30, 1, 1, 1).expand(30, 1, 8, 8)
     save_grid(tmp_path / "grid.png", pixels, classes=10)
     result = np.asarray(Image.open(tmp_path / "grid.png"))[::8, ::8]
     assert result.tolist() == [list(range(10)), list(range(10, 20)), list(range(20, 30))]
 
 
-def test_grid_of_every_class_and_of_one(teacher_folder: Path, tmp_path: Path) -> None:
+def test_grid_of_all_classes_and_of_single_class(teacher_folder: Path, tmp_path: Path) -> None:
     sample_model(teacher_folder, tmp_path / "all.png", label=None, count=3, **QUICK)
     assert Image.open(tmp_path / "all.png").size == (80, 24)
     sample_model(teacher_folder, tmp_path / "one.png", label=7, count=5, **QUICK)
     assert Image.open(tmp_path / "one.png").size == (24, 16)
 
 
-def test_bad_input_is_one_line_and_exit_code_2(teacher_folder: Path, tmp_path: Path) -> None:
+def test_bad_input_prints_single_line_and_exits_with_2(teacher_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, "--model", teacher_folder, "--class", "10", "--out", tmp_path / "x.png"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2
@@ -54,7 +54,7 @@ def test_guidance_of_single_head_is_refused(teacher_folder: Path, tmp_path: Path
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
-def test_command_takes_every_form_of_guidance_and_refuses_others(teacher_folder: Path, tmp_path: Path) -> None:
+def test_command_accepts_valid_guidance_only(teacher_folder: Path, tmp_path: Path) -> None:
     import sample
 
     given = ["--model", str(teacher_folder), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
@@ -72,7 +72,7 @@ def test_command_takes_every_form_of_guidance_and_refuses_others(teacher_folder:
     assert not (tmp_path / "x.png").exists()
 
 
-def test_command_takes_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_accepts_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import sample
 
     from branchwise.trainables.runtime.run_folder import RunFolder
@@ -85,13 +85,13 @@ def test_command_takes_arm_of_run(teacher_folder: Path, tmp_path: Path, capsys: 
     options = ["--storage", str(tmp_path / "runs"), "--n", "1", "--steps", "2", "--out", str(tmp_path / "x.png")]
     assert sample.main(["--run", "one", "--arm", "full-b0", *options]) == 0
     assert (tmp_path / "x.png").is_file()
-    for given, words in (
+    for given, message in (
         (["--run", "one", "--arm", "base-b0"], "there are: full-b0"),
         (["--run", "two", "--arm", "full-b0"], "no such run"),
         (["--run", "one"], "go together"),
     ):
         assert sample.main([*given, *options]) == 2
-        assert words in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_papers_arithmetic(channels: tuple[int, ...], blocks: int, gflop: float)
     assert efficiency.sample_gflop(net, (3, 32, 32), 1.0, 50) == pytest.approx(gflop / 2, rel=1e-3)
 
 
-def test_peak_of_memory_is_seen() -> None:
+def test_peak_memory_is_measured() -> None:
     with efficiency.peak_memory(torch.device("cpu")) as peak:
         torch.ones(50_000_000)  # 200 MB
     assert peak.megabytes is None or 150 < peak.megabytes < 400

@@ -41,7 +41,7 @@ def make_classes(folder: Path, count: int = 5) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -226,7 +226,7 @@ def test_names_that_cannot_be_printed_are_refused(tmp_path: Path, capsys: pytest
         assert "\x1b" not in error
 
 
-def test_one_coloured_image_makes_colour_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_colour_image_makes_colour_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label in ("a", "b"):
         (tmp_path / "images" / label).mkdir(parents=True)
         for i in range(300):

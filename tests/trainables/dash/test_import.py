@@ -87,7 +87,7 @@ def test_other_classes_are_refused(content: dict[str, Any], tmp_path: Path) -> N
         import_checkpoint(saved(content, tmp_path), 100, 16, tmp_path / "out")
 
 
-def test_truncated_file_is_one_error_and_leaves_nothing(content: dict[str, Any], tmp_path: Path) -> None:
+def test_truncated_file_is_refused_without_writing(content: dict[str, Any], tmp_path: Path) -> None:
     file = saved(content, tmp_path)
     file.write_bytes(file.read_bytes()[:100_000])
     command = [sys.executable, SCRIPT, "--checkpoint", file, "--num-classes", "10", "--image-size", "16"]
@@ -126,12 +126,12 @@ def test_file_that_would_run_code_is_refused(tmp_path: Path, form: str) -> None:
 
 
 def test_folder_serves_as_teacher_and_must_fit_data(
-    tiny: dict[str, Any], teacher_folder: Path, told: Any, tmp_path: Path
+    tiny: dict[str, Any], teacher_folder: Path, calls: Any, tmp_path: Path
 ) -> None:
     tiny["teacher"] = {"checkpoint": str(teacher_folder)}
     spec = dash.Spec.model_validate(tiny)
     assert dash.teacher_key(spec)
-    dash.train_teacher(spec, tmp_path / "teacher", told.context(tmp_path))
+    dash.train_teacher(spec, tmp_path / "teacher", calls.context(tmp_path))
     for file in ("config.json", "teacher.json", "curriculum.safetensors", "diffusion_pytorch_model.safetensors"):
         assert (tmp_path / "teacher" / file).read_bytes() == (teacher_folder / file).read_bytes()
 
@@ -156,9 +156,7 @@ def test_folder_of_another_size_is_refused(tiny: dict[str, Any], content: dict[s
         ("snr_gamma", float("nan"), "snr_gamma is nan, not a positive finite number"),
     ],
 )
-def test_odd_curriculum_is_one_sentence(
-    content: dict[str, Any], tmp_path: Path, key: str, value: Any, message: str
-) -> None:
+def test_odd_curriculum_is_refused(content: dict[str, Any], tmp_path: Path, key: str, value: Any, message: str) -> None:
     odd = {**content, "tirt_state_dict": {**content["tirt_state_dict"], key: value}}
     with pytest.raises(ValueError, match=message):
         import_checkpoint(saved(odd, tmp_path), 10, 16, tmp_path / "teacher")

@@ -49,7 +49,7 @@ def test_missing_weights_name_paths_address_size_and_hash(monkeypatch: pytest.Mo
         assert part in str(raised.value)
 
 
-def test_altered_weights_are_refused_unopened(weights: Path) -> None:
+def test_modified_weights_are_refused_before_loading(weights: Path) -> None:
     weights.write_bytes(weights.read_bytes() + b"!")
     with pytest.raises(ValueError, match="would not compare"):
         pretrained.load("inception", "cpu")
@@ -71,15 +71,15 @@ def test_only_50000_samples_are_called_fid() -> None:
     assert features.digits("cpu").metric(50_000) == "fd_digits64"
 
 
-def test_keys_tell_apart_what_must_not_be_compared() -> None:
-    digits = datasets.load_held_out(Digits(), "cpu")
+def test_keys_differ_for_incomparable_measurements() -> None:
+    digits = datasets.load_holdout(Digits(), "cpu")
     extractor = features.digits("cpu")
     against = reference_set.ReferenceSet(
         extractor, torch.zeros(1797, 64), torch.zeros(1797), {}, "a", torch.device("cpu")
     )
 
-    def key(against: reference_set.ReferenceSet = against, held_out: datasets.Dataset = digits, **settings: Any) -> str:
-        return measurement.comparability_key(against, held_out, Evaluate.model_validate(settings))
+    def key(against: reference_set.ReferenceSet = against, holdout: datasets.Dataset = digits, **settings: Any) -> str:
+        return measurement.comparability_key(against, holdout, Evaluate.model_validate(settings))
 
     fields = json.loads(key(sampler_steps=20, guidance=2))
     assert {name: fields[name] for name in ("metric", "guidance", "sampler", "sampler_steps")} == {
@@ -93,7 +93,7 @@ def test_keys_tell_apart_what_must_not_be_compared() -> None:
     others = [
         key(replace(against, sha256="b")),
         key(replace(against, extractor=replace(extractor, weights_sha256="other"))),
-        key(held_out=datasets.load(Digits(), "cpu")),
+        key(holdout=datasets.load(Digits(), "cpu")),
         *(key(**{name: value}) for name, value in {"samples": 2000, "precision": "bf16", "gap_samples": 9}.items()),
         key(guidance=2.0),
         key(guidance={"w_max": 3.0}),

@@ -49,20 +49,20 @@ def test_samples_do_not_depend_on_batch_size(spec: dash.Spec, teacher_folder: Pa
         {"teacher.steps": 7},
     ],
 )
-def test_what_settings_say_of_comparability_is_what_is_measured(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, patch: dict[str, Any]
+def test_declared_comparability_matches_measured(
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, patch: dict[str, Any]
 ) -> None:
     changed = patched(spec, patch)
-    own, other = (dash.evaluate_teacher(item, teacher_folder, told.context(tmp_path)) for item in (spec, changed))
-    alike = own["comparability_key"] == other["comparability_key"]
-    assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == alike
+    baseline, other = (dash.evaluate_teacher(item, teacher_folder, calls.context(tmp_path)) for item in (spec, changed))
+    is_same_key = baseline["comparability_key"] == other["comparability_key"]
+    assert (dash.comparability_key(spec) == dash.comparability_key(changed)) == is_same_key
 
 
-def test_guidance_of_one_skips_unconditional_branch() -> None:
-    seen = []
+def test_unit_guidance_skips_unconditional_branch() -> None:
+    images_drawn = []
 
     def net(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
-        seen.append(len(x))
+        images_drawn.append(len(x))
         return (x * y.view(-1, 1, 1, 1),)
 
     x, labels = torch.ones(3, 1, 2, 2), torch.tensor([1, 2, 3])
@@ -71,12 +71,12 @@ def test_guidance_of_one_skips_unconditional_branch() -> None:
     interval = sampling.guided(net, labels, 10, scales(IntervalGuidance(scale=2.0, t_low=100, t_high=400)))
     for t in (99, 100, 400, 401):
         interval(x, t)
-    assert seen == [3, 6, 3, 6, 6, 3]
+    assert images_drawn == [3, 6, 3, 6, 6, 3]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
-def test_every_sampler_finds_mean_of_gaussian(sampler: str) -> None:
+def test_samplers_recover_gaussian_mean(sampler: str) -> None:
     """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
     abar = schedule.cosine_alphas_cumprod()
 
@@ -95,18 +95,18 @@ def test_every_sampler_finds_mean_of_gaussian(sampler: str) -> None:
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
 def test_samplers_pass_evenly_from_noise_to_image(sampler: str, steps: int) -> None:
     """At 600 steps DDIM once began at t = 599; the others never ran at DDIM's timesteps."""
-    seen = []
+    images_drawn = []
 
     def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
-        seen.append(t)
+        images_drawn.append(t)
         return 0.9 * x
 
     noise = sampling.starting_noise(0, range(2), (1, 2, 2), "cpu")
     result = sampling.sampler(sampler)(denoise, noise, schedule.cosine_alphas_cumprod(), steps)
     assert result.isfinite().all()
-    strides = {before - after for before, after in pairwise([1000, *seen])}
-    assert len(seen) == steps
-    assert seen[-1] == 0
+    strides = {before - after for before, after in pairwise([1000, *images_drawn])}
+    assert len(images_drawn) == steps
+    assert images_drawn[-1] == 0
     assert strides <= {1000 // steps, -(-1000 // steps)}
 
 
@@ -129,7 +129,7 @@ def test_ddim_is_what_it_was_bit_for_bit_where_steps_divide_1000(steps: int) -> 
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")
-def test_dpmpp_at_these_timesteps_is_diffusers_own() -> None:
+def test_dpmpp_matches_diffusers() -> None:
     """DPMSolverMultistepScheduler, of the two, can be given timesteps: then it does the same."""
     abar = schedule.cosine_alphas_cumprod()
     denoise = lambda x, t: torch.tanh(x + t / 1000)  # noqa: E731
@@ -146,19 +146,19 @@ def test_dpmpp_at_these_timesteps_is_diffusers_own() -> None:
 
 
 def test_real_images_against_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, against = (
-        datasets.load_held_out(Digits(), "cpu"),
+    holdout, against = (
+        datasets.load_holdout(Digits(), "cpu"),
         reference_set.get(Digits(), features.digits("cpu"), "cpu"),
     )
-    result = floor.measure(Digits(), held_out, against)
+    result = floor.measure(Digits(), holdout, against)
     assert result["floor_halves_samples"] == 898
     assert result["floor_halves"] == pytest.approx(0.1419, abs=1e-3)
     assert result["floor_held_out"] is result["floor_held_out_samples"] is None  # 300 images are too few
     monkeypatch.setattr(features.Extractor, "min_samples", 300)
-    enough = floor.measure(Digits(), held_out, against)
+    enough = floor.measure(Digits(), holdout, against)
     assert enough["floor_held_out_samples"] == 300
     trained = reference_set.features_of(against.extractor, datasets.load(Digits(), "cpu"))
-    apart = reference_set.features_of(against.extractor, held_out)
+    apart = reference_set.features_of(against.extractor, holdout)
     expected = metrics.frechet_distance(metrics.statistics(apart), metrics.statistics(trained))
     assert enough["floor_held_out"] == pytest.approx(expected, rel=1e-4)
 
@@ -177,7 +177,7 @@ def test_frechet_distance_survives_singular_covariances() -> None:
     assert metrics.frechet_distance(a, b) == pytest.approx(3 + 1 + 4)
 
 
-def test_kernel_distance_is_small_for_one_distribution_and_not_for_two() -> None:
+def test_kernel_distance_separates_distributions() -> None:
     torch.manual_seed(0)
     a = torch.randn(600, 8)
     assert abs(metrics.kernel_distance(a, torch.randn(700, 8), 20, 500)) < 0.02
@@ -194,7 +194,7 @@ def test_digits_features_are_committed_ones(digits: datasets.Dataset, monkeypatc
         features.digits("cpu")
 
 
-def test_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
+def test_self_calibration_is_identity(spec: dash.Spec, teacher_folder: Path, digits: datasets.Dataset) -> None:
     net, _ = checkpoint.load_model(teacher_folder, "cpu")
     probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
     outputs = calibration.outputs(net, probes)
@@ -205,14 +205,14 @@ def test_net_is_calibrated_to_itself(spec: dash.Spec, teacher_folder: Path, digi
     assert [(row["t_low"], row["t_high"]) for row in rows] == [(100 * b, 100 * b + 99) for b in range(10)]
 
 
-def test_probes_are_held_out_images_each_as_often(spec: dash.Spec) -> None:
-    held_out = datasets.load_held_out(Digits(), "cpu")
+def test_probes_are_balanced_holdout_images(spec: dash.Spec) -> None:
+    holdout = datasets.load_holdout(Digits(), "cpu")
     clean = torch.ones_like(schedule.cosine_alphas_cumprod())
     settings = spec.evaluate.model_copy(update={"gap_samples": 60})  # 600 in all: each of 300 twice
-    probes = calibration.draw_probes(held_out, clean, settings, seed=0)
-    seen = [image.numpy().tobytes() for image in torch.cat(probes.noisy)]
-    once = [image.numpy().tobytes() for image in datasets.to_float(held_out.images)]
-    assert sorted(seen) == sorted(2 * once)
+    probes = calibration.draw_probes(holdout, clean, settings, seed=0)
+    images_drawn = [image.numpy().tobytes() for image in torch.cat(probes.noisy)]
+    once = [image.numpy().tobytes() for image in datasets.to_float(holdout.images)]
+    assert sorted(images_drawn) == sorted(2 * once)
     assert [(int(t.min()) // 100, int(t.max()) // 100) for t in probes.timesteps] == [(b, b) for b in range(10)]
 
 
@@ -223,12 +223,12 @@ def test_outputs_do_not_depend_on_how_many_probes_pass_at_once(
     probes = calibration.draw_probes(digits, schedule.cosine_alphas_cumprod(), spec.evaluate, seed=0)
     complete = calibration.outputs(net, probes)
     monkeypatch.setattr(calibration, "BATCH", 3)
-    for bin_whole, bin_parts in zip(complete, calibration.outputs(net, probes), strict=True):
-        for item, other in zip(bin_whole, bin_parts, strict=True):
+    for bin_expected, bin_parts in zip(complete, calibration.outputs(net, probes), strict=True):
+        for item, other in zip(bin_expected, bin_parts, strict=True):
             torch.testing.assert_close(item, other, rtol=0, atol=1e-5)
 
 
-def test_diagnostics_of_known_gaps() -> None:
+def test_diagnostics_match_constructed_gaps() -> None:
     cond, uncond = torch.full((4, 1, 2, 2), 3.0), torch.full((4, 1, 2, 2), 1.0)  # the teacher's gap: 2 everywhere
     values = calibration.compare((uncond - 1, uncond), (cond, uncond))  # the student's: -1 everywhere
     assert values["rho"] == pytest.approx(0.5)

@@ -14,18 +14,18 @@ from branchwise.trainables import Arm, Cohort
 from branchwise.trainables.dash.compute.memory import AdaptiveBatcher
 from branchwise.trainables.dash.evaluation import measurement, reference_set
 from branchwise.trainables.dash.training import cohort
-from branchwise.trainables.runtime.ray_worker import Job, run_cohort_here
+from branchwise.trainables.runtime.ray_worker import Job, run_cohort_in_process
 from branchwise.trainables.runtime.run_folder import Teachers
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.storage import storage_at
 
 
-def doubled_up_to(limit: int, asked: list[int]) -> Any:
+def doubled_up_to(limit: int, sizes: list[int]) -> Any:
     """Doubles rows, of which the memory holds `limit` at once."""
 
     def work(part: slice) -> torch.Tensor:
-        asked.append(part.stop - part.start)
-        if asked[-1] > limit:
+        sizes.append(part.stop - part.start)
+        if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return 2 * torch.arange(part.start, part.stop)
 
@@ -45,15 +45,15 @@ def test_portions_are_halved_once_and_stay_so(caplog: pytest.LogCaptureFixture) 
     ]
 
 
-def test_row_that_does_not_fit_alone_is_error() -> None:
+def test_row_larger_than_memory_is_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         AdaptiveBatcher(4, "sampling").run(doubled_up_to(0, []), 4)
 
 
 def test_halved_batches_of_samples_and_features_give_same_values(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    complete = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+    complete = dash.evaluate_teacher(spec, teacher_folder, calls.context(tmp_path))
     sample = measurement.sample
 
     def small_sample(*arguments: Any) -> torch.Tensor:
@@ -76,21 +76,21 @@ def test_halved_batches_of_samples_and_features_give_same_values(
 
     monkeypatch.setattr(measurement, "sample", small_sample)
     monkeypatch.setattr(reference_set.features, "digits", small_digits)
-    halved = dash.evaluate_teacher(spec, teacher_folder, told.context(tmp_path))
+    halved = dash.evaluate_teacher(spec, teacher_folder, calls.context(tmp_path))
     assert halved["value"] == pytest.approx(complete["value"], rel=1e-4)
     assert halved["kid"] == pytest.approx(complete["kid"], rel=1e-3)
 
 
-def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) -> list[int]:
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int, after: int = 0) -> list[int]:
     """Steps of more than `most` arms exhaust the memory once `after` steps are done; the sizes that were tried."""
     take_step, sizes = cohort.take_step, []
 
-    def short(students: Any, setting: Any, step: int, own: Any) -> None:
+    def short(students: Any, setting: Any, step: int, arm_seconds: Any) -> None:
         if not sizes or sizes[-1] != len(students):
             sizes.append(len(students))
-        if len(students) > most and step >= after:
+        if len(students) > limit and step >= after:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        take_step(students, setting, step, own)
+        take_step(students, setting, step, arm_seconds)
 
     monkeypatch.setattr(cohort, "take_step", short)
     return sizes
@@ -98,46 +98,46 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, after: int = 0) 
 
 @pytest.mark.parametrize("after", [0, 4])
 def test_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_been(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     arms = [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]
     (tmp_path / "whole").mkdir()
-    dash.run_cohort(arms, told.context(tmp_path / "whole", teacher_folder))
-    sizes = short_of_memory(monkeypatch, most=2, after=after)
-    halved = type(told)()
+    dash.run_cohort(arms, calls.context(tmp_path / "whole", teacher_folder))
+    sizes = short_of_memory(monkeypatch, limit=2, after=after)
+    halved = type(calls)()
     stored: list[bytes] = halved.checkpoints
     (tmp_path / "halved").mkdir()
     context = halved.context(tmp_path / "halved", teacher_folder)
     monkeypatch.setattr(type(halved), "stored", property(lambda self: stored[-1] if stored else None))
     dash.run_cohort(arms, context)
     assert sizes[:3] == [3, 2, 1]
-    for name, result in told.results.items():
+    for name, result in calls.results.items():
         assert halved.results[name].values["student_sha256"] == result.values["student_sha256"]
         assert str(halved.results[name].tables["curves"]) == str(result.tables["curves"])
 
 
-def test_arm_too_large_alone_is_error(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_oversized_arm_is_error(
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short_of_memory(monkeypatch, most=0)
+    short_of_memory(monkeypatch, limit=0)
     with pytest.raises(torch.OutOfMemoryError):
-        dash.run_cohort([Arm(name="one", seed=0, spec=spec)], told.context(tmp_path, teacher_folder))
+        dash.run_cohort([Arm(name="one", seed=0, spec=spec)], calls.context(tmp_path, teacher_folder))
 
 
-def test_arms_that_checkpoint_lacks_start_from_beginning(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path
+def test_arms_missing_from_checkpoint_restart(
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path
 ) -> None:
     """As after a process that died while the first half of its cohort trained."""
     first, two = (Arm(name=name, seed=0, spec=spec) for name in ("one", "two"))
     for name in ("whole", "half", "resumed"):
         (tmp_path / name).mkdir()
-    dash.run_cohort([first, two], told.context(tmp_path / "whole", teacher_folder))
-    half = type(told)()
+    dash.run_cohort([first, two], calls.context(tmp_path / "whole", teacher_folder))
+    half = type(calls)()
     dash.run_cohort([first], half.context(tmp_path / "half", teacher_folder))
-    resumed = type(told)(stored=half.checkpoints[0])
+    resumed = type(calls)(stored=half.checkpoints[0])
     dash.run_cohort([first, two], resumed.context(tmp_path / "resumed", teacher_folder))
     for name in ("one", "two"):
-        assert resumed.results[name].values["student_sha256"] == told.results[name].values["student_sha256"]
+        assert resumed.results[name].values["student_sha256"] == calls.results[name].values["student_sha256"]
 
 
 def test_worker_leaves_line_among_logs_of_its_run(
@@ -148,9 +148,9 @@ def test_worker_leaves_line_among_logs_of_its_run(
     Teachers(storage).write_evaluation("key", dash.evaluation_key(spec), {"metric": "fd", "value": 1.0})
     settings = spec.model_dump(mode="json")
     job = Job(trainable="dash", spec=settings, storage=storage.root, run="run", workers=0, threads=1, gpus=0.0)
-    short_of_memory(monkeypatch, most=1)
+    short_of_memory(monkeypatch, limit=1)
     arms = tuple(Arm(name=name, seed=0, spec=spec, teacher="key") for name in ("one", "two"))
-    run_cohort_here(Cohort(name="t0000", arms=arms), job, publish=None, rank=0, world_size=1, device="cpu")
+    run_cohort_in_process(Cohort(name="t0000", arms=arms), job, publish=None, rank=0, world_size=1, device="cpu")
     assert sorted(job.run_folder().record_names()) == ["one", "two"]
     notes = (tmp_path / "storage/run/logs/t0000-notes.txt").read_text()
     assert "out of GPU memory with 2 arms; now 1 at a time" in notes

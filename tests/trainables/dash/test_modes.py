@@ -19,13 +19,13 @@ from branchwise.trainables.dash.training import cohort
 from branchwise.trainables.runtime.settings import patched
 
 
-def test_on_cpu_fast_is_exact_number_by_number(spec, teacher_folder, told, tmp_path):
+def test_on_cpu_fast_is_exact_number_by_number(spec, teacher_folder, calls, tmp_path):
     shas = []
     for mode in ("exact", "fast"):
         (tmp_path / mode).mkdir()
         arm = Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode}))
-        dash.run_cohort([arm], told.context(tmp_path / mode, teacher_folder))
-        shas.append(told.results[mode].values["student_sha256"])
+        dash.run_cohort([arm], calls.context(tmp_path / mode, teacher_folder))
+        shas.append(calls.results[mode].values["student_sha256"])
     assert shas[0] == shas[1]
 
 
@@ -35,17 +35,17 @@ def test_mode_is_no_part_of_teachers_address(spec):
     assert dash.evaluation_key(fast) == dash.evaluation_key(spec)
 
 
-def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, told, tmp_path):
+def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, calls, tmp_path):
     arms = [Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode})) for mode in ("exact", "fast")]
     with pytest.raises(ValueError, match="mode"):
-        dash.run_cohort(arms, told.context(tmp_path, teacher_folder))
+        dash.run_cohort(arms, calls.context(tmp_path, teacher_folder))
 
 
 def test_compiling_keeps_names_of_state_and_fails_loudly_past_its_limit(monkeypatch):
     net = nn.Linear(2, 2)
     names = list(net.state_dict())
     monkeypatch.setattr(modes, "RECOMPILES", 3)
-    modes.compile_in_place(net, backend="eager")
+    modes.compile_module(net, backend="eager")
     assert list(net.state_dict()) == names
     for batch in (2, 3, 4):
         net(torch.ones(batch, 2))
@@ -54,42 +54,42 @@ def test_compiling_keeps_names_of_state_and_fails_loudly_past_its_limit(monkeypa
 
 
 @pytest.mark.slow
-def test_compiled_cohort_learns_what_uncompiled_one_does(spec, teacher_folder, told, tmp_path, monkeypatch):
+def test_compiled_cohort_matches_uncompiled(spec, teacher_folder, calls, tmp_path, monkeypatch):
     """As on a GPU, but with a compiler that changes no number; no net meets more variants than are allowed."""
     arms = [Arm(name=str(weight), seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 1.0)]
     (tmp_path / "plain").mkdir()
-    dash.run_cohort(arms, told.context(tmp_path / "plain", teacher_folder))
+    dash.run_cohort(arms, calls.context(tmp_path / "plain", teacher_folder))
     monkeypatch.setattr(modes, "compiles", lambda mode, context: True)
-    in_place = modes.compile_in_place
-    monkeypatch.setattr(modes, "compile_in_place", lambda net, how: in_place(net, backend="aot_eager"))
-    compiled = type(told)()
+    compile_module_ = modes.compile_module
+    monkeypatch.setattr(modes, "compile_module", lambda net, how: compile_module_(net, backend="aot_eager"))
+    compiled = type(calls)()
     (tmp_path / "compiled").mkdir()
     dash.run_cohort(arms, compiled.context(tmp_path / "compiled", teacher_folder))
-    for name, result in told.results.items():
+    for name, result in calls.results.items():
         assert str(compiled.results[name].tables["curves"]) == str(result.tables["curves"])
         assert compiled.results[name].values["value"] == result.values["value"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_folder, told, tmp_path, monkeypatch):
+def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_folder, calls, tmp_path, monkeypatch):
     take_step, losses = cohort.take_step, {}
 
-    def watched(students, setting, step, own):
+    def watched(students, setting, step, arm_seconds):
         torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first one compiles
-        take_step(students, setting, step, own)
+        take_step(students, setting, step, arm_seconds)
         torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(cohort, "take_step", watched)
     for mode in ("exact", "fast"):
         (tmp_path / mode).mkdir()
-        context = replace(told.context(tmp_path / mode, teacher_folder), device="cuda:0")
+        context = replace(calls.context(tmp_path / mode, teacher_folder), device="cuda:0")
         dash.run_cohort([Arm(name=mode, seed=0, spec=patched(spec, {"train.mode": mode}))], context)
-        losses[mode] = [row["loss"] for row in told.results[mode].tables["curves"]]
+        losses[mode] = [row["loss"] for row in calls.results[mode].tables["curves"]]
     assert losses["fast"] == pytest.approx(losses["exact"], rel=0.02)
     modes.choose("exact", "cuda:0")
 
 
-def test_measurements_are_made_without_tf32():
+def test_measurements_disable_tf32():
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         with modes.full_precision():

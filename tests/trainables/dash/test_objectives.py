@@ -91,7 +91,7 @@ def net() -> torch.nn.Module:
     return unet.build(UNet(channels=(8, 8), norm_groups=4), (1, 8, 8), 10, seed=0).eval()
 
 
-def test_labels_drop_per_sample_and_teacher_answers_for_same_ones(net: torch.nn.Module) -> None:
+def test_labels_drop_per_sample_for_both_nets(net: torch.nn.Module) -> None:
     draws = torch.tensor([0.05, 0.5, 0.09, 0.9])
     t = torch.tensor([0, 300, 600, 999])
     x = torch.randn(4, 1, 8, 8)
@@ -113,13 +113,15 @@ def test_pruning_keeps_largest_weights(net: torch.nn.Module) -> None:
     total = unet.size(net)
     assert sum(int(mask.sum()) for mask in masks) == pytest.approx(0.25 * total, abs=2)
     stored = torch.cat([p.detach().abs()[m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1])
-    lost = torch.cat([p.detach().abs()[~m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1])
-    assert stored.min() > lost.max()
+    pruned_weights = torch.cat(
+        [p.detach().abs()[~m] for p, m in zip(net.parameters(), masks, strict=True) if p.ndim > 1]
+    )
+    assert stored.min() > pruned_weights.max()
     for p, original, mask in zip(pruned.parameters(), before.parameters(), masks, strict=True):
         assert torch.equal(p, original * mask)
     with pytest.raises(ValueError, match="biases and norms"):
         pruning.prune(net, 0.001)
 
 
-def test_every_objective_has_its_needs_and_its_loss() -> None:
+def test_objectives_have_requirements_and_loss() -> None:
     assert list(OBJECTIVES) == list(LOSSES)

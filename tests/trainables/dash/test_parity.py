@@ -37,15 +37,15 @@ def golden(name: str) -> Tensor:
     return torch.from_numpy(GOLDEN[name])
 
 
-def assert_agree(ours: Tensor | float, theirs: Tensor | float, tolerance: float) -> None:
-    assert relative_error(ours, theirs) < tolerance
+def assert_agree(actual: Tensor | float, expected: Tensor | float, tolerance: float) -> None:
+    assert relative_error(actual, expected) < tolerance
 
 
-def relative_error(ours: Tensor | float, theirs: Tensor | float) -> float:
+def relative_error(actual: Tensor | float, expected: Tensor | float) -> float:
     """Relative to the size of the whole, as rounding in a sum is, not element by element."""
-    ours, theirs = torch.as_tensor(ours).double(), torch.as_tensor(theirs).double()
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
+    actual, expected = torch.as_tensor(actual).double(), torch.as_tensor(expected).double()
+    assert actual.shape == expected.shape
+    return float((actual - expected).norm() / expected.norm())
 
 
 def build(salt: str, net: str) -> nn.Module:
@@ -172,8 +172,8 @@ def distilled(teacher: nn.Module) -> SimpleNamespace:
     """The student after the six golden steps of DASH, with the losses on the way."""
     settings = Optimization(steps=6, lr=2e-4, lr_min=2e-4, weight_decay=1e-3, clip=1.0, ema=0.9995)
     method = Method(curriculum="transfer", snr_weighting="authors")
-    alone = SimpleNamespace(rank=0, world_size=1)
-    trainee = Trainee(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, alone)
+    one_worker = SimpleNamespace(rank=0, world_size=1)
+    trainee = Trainee(build("student", "student"), settings, method, golden("tirt_lambda"), ABAR, one_worker)
     for step in range(6):
         b = batch(step)
         with torch.inference_mode():
@@ -222,8 +222,8 @@ def test_teacher_training_with_its_curriculum() -> None:
         curriculum="learned",
         snr_weighting="authors",
     )
-    alone = SimpleNamespace(rank=0, world_size=1)
-    trainee = Trainee(build("fresh", "student"), settings, settings, None, ABAR, alone)
+    one_worker = SimpleNamespace(rank=0, world_size=1)
+    trainee = Trainee(build("fresh", "student"), settings, settings, None, ABAR, one_worker)
     for step in range(6):
         b = batch(step)
         eps = forward(trainee.model, ("cond",), b, NULL, 0.0)["cond"]

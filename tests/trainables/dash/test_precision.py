@@ -32,18 +32,18 @@ CIFAR_NETS: dict[str, Any] = {
 
 
 def test_bf16_losses_are_those_of_fp32_within_its_precision(
-    spec: dash.Spec, teacher_folder: Path, told: Any, tmp_path: Path
+    spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path
 ) -> None:
     curves = {}
     for precision in ("fp32", "bf16"):
         (tmp_path / precision).mkdir()
         arm = Arm(name=precision, seed=0, spec=patched(spec, {"train.precision": precision}))
-        dash.run_cohort([arm], told.context(tmp_path / precision, teacher_folder))
-        curves[precision] = told.results[precision].tables["curves"]
+        dash.run_cohort([arm], calls.context(tmp_path / precision, teacher_folder))
+        curves[precision] = calls.results[precision].tables["curves"]
     for exact, rounded in zip(curves["fp32"], curves["bf16"], strict=True):
         assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.03)
     assert curves["fp32"] != curves["bf16"]
-    state = checkpoint.from_bytes(told.checkpoints[1], "cpu")["arms"]["bf16"]
+    state = checkpoint.from_bytes(calls.checkpoints[1], "cpu")["arms"]["bf16"]
     assert {value.dtype for value in state["weights"].values()} == {torch.float32}
 
 
@@ -56,7 +56,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return datasets.Dataset(images.to(device), (torch.arange(256) % 10).to(device), classes=10)
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(datasets, "load_held_out", load)
+    monkeypatch.setattr(datasets, "load_holdout", load)
     monkeypatch.setattr(features, "extractor_of", lambda spec, device, folder: None)
     monkeypatch.setattr(reference_set, "get", lambda settings, extractor, device: None)
     spec = dash.Spec.model_validate(CIFAR_NETS)
@@ -68,13 +68,13 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def losses_of(
-    patch: dict[str, Any], device: str, teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+    patch: dict[str, Any], device: str, teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> list[float]:
     """The logged losses of one arm on CIFAR-size images."""
     stored: dict[str, Any] = {}
     monkeypatch.setattr(cohort, "evaluate_students", lambda students, setting: stored.update(students))
     arm = Arm(name="dash", seed=0, spec=patched(dash.Spec.model_validate(CIFAR_NETS), patch))
-    dash.run_cohort([arm], replace(told.context(teacher.parent, teacher), device=device))
+    dash.run_cohort([arm], replace(calls.context(teacher.parent, teacher), device=device))
     return [row["loss"] for row in stored["dash"][1].curve]
 
 
@@ -82,9 +82,9 @@ def losses_of(
     "steps", [pytest.param(20, marks=pytest.mark.slow(25)), pytest.param(100, marks=pytest.mark.long(110))]
 )
 def test_steps_of_papers_nets_on_cpu(
-    steps: int, cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+    steps: int, cifar_teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = losses_of({"train.steps": steps}, "cpu", cifar_teacher, told, monkeypatch)
+    losses = losses_of({"train.steps": steps}, "cpu", cifar_teacher, calls, monkeypatch)
     assert len(losses) == steps // 10
     assert all(math.isfinite(loss) for loss in losses)
     assert losses[-1] < losses[0]
@@ -92,11 +92,11 @@ def test_steps_of_papers_nets_on_cpu(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_1000_steps_of_papers_nets_in_bf16_on_gpu(
-    cifar_teacher: Path, told: Any, monkeypatch: pytest.MonkeyPatch
+    cifar_teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"train.steps": 1000, "train.batch_size": 64}
     exact, rounded = (
-        losses_of({**train, "train.precision": precision}, "cuda:0", cifar_teacher, told, monkeypatch)
+        losses_of({**train, "train.precision": precision}, "cuda:0", cifar_teacher, calls, monkeypatch)
         for precision in ("fp32", "bf16")
     )
     assert all(math.isfinite(loss) for loss in rounded)

@@ -61,7 +61,7 @@ def test_refused(tiny: dict[str, Any], path: str, value: Any, message: str) -> N
         dash.Spec.model_validate(changed(tiny, path, value))
 
 
-def test_every_baseline_fits_spec(spec: dash.Spec) -> None:
+def test_baselines_fit_spec(spec: dash.Spec) -> None:
     for name, patch in dash.BASELINES.items():
         assert patched(spec, patch).method.objective == name
 
@@ -86,7 +86,7 @@ def test_teacher_key_depends_on_what_weights_depend_on(spec: dash.Spec) -> None:
     assert dash.evaluation_key(spec) != dash.evaluation_key(patched(spec, {"evaluate.guidance": 2.0}))
 
 
-def test_teachers_evaluation_does_not_depend_on_what_only_students_are_asked(spec: dash.Spec) -> None:
+def test_teacher_evaluation_ignores_student_settings(spec: dash.Spec) -> None:
     assert dash.evaluation_key(patched(spec, {"evaluate.at_steps": (2,)})) == dash.evaluation_key(spec)
 
 
@@ -102,7 +102,7 @@ def test_rule_for_guidance_survives_json_and_waits_for_teacher(tiny: dict[str, A
         spec.evaluate.resolved({"value": 1.0})
 
 
-def test_teachers_that_choose_guidance_each_for_itself_would_not_compare(spec: dash.Spec) -> None:
+def test_teachers_with_chosen_guidance_are_not_compared(spec: dash.Spec) -> None:
     other = {"teacher.steps": 7}
     assert dash.comparability_key(patched(spec, other)) == dash.comparability_key(spec)
     rule = patched(spec, {"evaluate.guidance": {"choose": [1.0, 2.0]}})
@@ -126,8 +126,8 @@ def test_plan_counts_candidates_for_teacher_and_budgets_for_students(spec: dash.
     fewer, _ = seconds(guidance=2.0, teacher_samples=640)
     assert named > teacher > fewer
     assert further > student
-    twice, doubled = seconds(guidance=2.0, also={"strong": {"guidance": 4.0, "repeats": 2}})
-    assert twice - named == pytest.approx(doubled - further, rel=0.5)
+    repeated, doubled = seconds(guidance=2.0, also={"strong": {"guidance": 4.0, "repeats": 2}})
+    assert repeated - named == pytest.approx(doubled - further, rel=0.5)
 
 
 def test_teacher_key_of_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -144,9 +144,12 @@ def test_teacher_key_of_checkpoint_is_of_its_weights(tiny: dict[str, Any], tmp_p
 
 
 def test_plan_counts_no_teacher_pass_for_those_that_take_none(spec: dash.Spec) -> None:
-    alike = {"teacher.attention_at": (), "curriculum": "uniform"}  # then the pruned teacher costs what the student does
+    shared = {
+        "teacher.attention_at": (),
+        "curriculum": "uniform",
+    }  # then the pruned teacher costs what the student does
     seconds = {
-        name: dash.estimate_cohort([patched(spec, {**alike, "objective": name})], 1)
+        name: dash.estimate_cohort([patched(spec, {**shared, "objective": name})], 1)
         for name in ("conditional", "scratch", "pruning")
     }
     assert seconds["pruning"] == pytest.approx(seconds["scratch"])
@@ -193,7 +196,7 @@ FULL_SIZE = [
 
 
 @pytest.mark.parametrize("space", FULL_SIZE)
-def test_spaces_for_gpus_train_in_bf16_and_fast_and_exact_is_one_setting_away(root: Path, space: str) -> None:
+def test_gpu_spaces_train_fast_in_bf16(root: Path, space: str) -> None:
     file = root / f"search_spaces/{space}.yaml"
     spec = load_space(file).spec
     assert (spec.train.precision, spec.train.mode) == (spec.teacher.precision, spec.teacher.mode) == ("bf16", "fast")

@@ -40,7 +40,7 @@ def spec_of(folder: Path, tiny: dict[str, Any], classes: int = 2, **evaluate: An
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 37])
 @pytest.mark.parametrize("samples", [1, 9, 640, 1001])
-def test_classes_of_one_size_come_in_turn(classes: int, samples: int) -> None:
+def test_classes_of_equal_size_alternate(classes: int, samples: int) -> None:
     for count in (1, 5, 1000):
         result = sampling.proportional_labels((count,) * classes, samples)
         assert torch.equal(result, sampling.balanced_labels(range(samples), classes, "cpu"))
@@ -81,9 +81,9 @@ def test_floor_is_drawn_as_samples_are(folder: Path) -> None:
         features=rows, labels=labels, extractor=SimpleNamespace(min_samples=40), statistics=metrics.statistics(rows)
     )
     settings = ImageFolder(name="image_folder", path=str(folder), image_size=8, channels=1, classes=2)
-    held_out: Any = SimpleNamespace(counts=(3600, 400), classes=2)
-    as_data = floor.measure(settings, held_out, against)
-    even = floor.measure(settings, held_out, against, "balanced")
+    holdout: Any = SimpleNamespace(counts=(3600, 400), classes=2)
+    as_data = floor.measure(settings, holdout, against)
+    even = floor.measure(settings, holdout, against, "balanced")
     assert as_data["floor_halves"] < 0.1 < 1 < even["floor_halves"]
     assert as_data["floor_held_out"] < 1 < even["floor_held_out"]
     direct = torch.cat([rows[labels == label][:200] for label in (0, 1)])
@@ -94,15 +94,15 @@ def test_floor_is_drawn_as_samples_are(folder: Path) -> None:
     assert floor.measure(settings, equal, against, "balanced") == as_data
 
 
-def test_classifier_is_judged_class_by_class(folder: Path, tiny: dict[str, Any], told: Any, tmp_path: Path) -> None:
+def test_classifier_is_tested_per_class(folder: Path, tiny: dict[str, Any], calls: Any, tmp_path: Path) -> None:
     spec = spec_of(folder, tiny, classifier={"steps": 1, "width": 8, "lr": 1e-9})
-    dash.train_features(spec, tmp_path / "net", told.context(tmp_path))
+    dash.train_features(spec, tmp_path / "net", calls.context(tmp_path))
     with pytest.raises(ValueError, match=r"right on 0\.500 of 20 images .*the largest has 90% of them"):
         dash.check_features(spec, tmp_path / "net")
-    assert classifier.ABOUT == "features.json"
+    assert classifier.METADATA_FILE == "features.json"
 
 
-def test_one_class_and_more_classes_than_samples_are_refused(folder: Path, tiny: dict[str, Any]) -> None:
+def test_bad_class_counts_are_refused(folder: Path, tiny: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"classes\n.*greater than or equal to 2"):
         spec_of(folder, tiny, classes=1)
     with pytest.raises(ValidationError, match=r"evaluate.samples: 640 is below the 1,100 classes"):

@@ -67,20 +67,22 @@ def start(world_size: int, tree: dict[str, Any], folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_agree_with_one(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_two_workers_agree_with_single(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["teacher"]["batch_size"] = tiny["train"]["batch_size"] = 17  # parts of 8 and 9
     for world_size in (1, 2):
         (tmp_path / str(world_size)).mkdir()
         start(world_size, tiny, tmp_path / str(world_size))
-    told = [json.loads((tmp_path / where).read_text()) for where in ("1/told-0.json", "2/told-0.json", "2/told-1.json")]
-    assert told[1]["reports"] == told[2]["reports"]  # every worker reports equally often
-    assert not told[2]["results"]  # only rank 0 finishes arms
-    for name, alone in told[0]["results"].items():
-        shared = told[1]["results"][name]
-        for row, other in zip(alone["curves"], shared["curves"], strict=True):
+    calls = [
+        json.loads((tmp_path / where).read_text()) for where in ("1/told-0.json", "2/told-0.json", "2/told-1.json")
+    ]
+    assert calls[1]["reports"] == calls[2]["reports"]  # every worker reports equally often
+    assert not calls[2]["results"]  # only rank 0 finishes arms
+    for name, expected in calls[0]["results"].items():
+        shared = calls[1]["results"][name]
+        for row, other in zip(expected["curves"], shared["curves"], strict=True):
             assert other == pytest.approx(row, rel=1e-4)
         for column in ("value", "kid", "rho", "gap_mse"):
-            assert shared["values"][column] == pytest.approx(alone["values"][column], rel=1e-2), column
+            assert shared["values"][column] == pytest.approx(expected["values"][column], rel=1e-2), column
     for file in ("teacher", "transfer", "learned"):
         for part in ("diffusion_pytorch_model", "curriculum"):
             first, two = (load_file(tmp_path / w / file / f"{part}.safetensors") for w in "12")

@@ -51,7 +51,7 @@ def build(golden: Golden, salt: str, net: str) -> nn.Module:
     return model.eval()
 
 
-def relative_error(ours: Tensor, theirs: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """Relative to the size of the whole, as rounding in a sum is, not element by element."""
-    ours, theirs = ours.double().cpu(), theirs.double().cpu()
-    return float((ours - theirs).norm() / theirs.norm())
+    actual, expected = actual.double().cpu(), expected.double().cpu()
+    return float((actual - expected).norm() / expected.norm())

@@ -11,7 +11,7 @@ from branchwise.trainables.dash.settings.spec import UNet
 
 NORM_GROUPS = 32  # fixed in the reference, and not to be seen in the shapes
 
-_WHOLE = {
+_COMPLETE = {
     "temb.dense.0": "time_embedding.linear_1",
     "temb.dense.1": "time_embedding.linear_2",
     "class_embed": "class_embedding",
@@ -51,14 +51,16 @@ def diffusers_key(key: str, levels: int) -> str:
 def _translated(match: re.Match[str], levels: int) -> str:
     leaf = match["leaf"]
     if match["whole"]:
-        return f"{_WHOLE[match['whole']]}.{leaf}"
+        return f"{_COMPLETE[match['whole']]}.{leaf}"
     if match["mid"]:
         parts = _ATTENTION if match["mid"] == "attn_1" else _RES_BLOCK
         return f"mid_block.{_MID[match['mid']]}.{parts[match['mid_part']]}.{leaf}"
-    way, level = match["way"], int(match["level"])
-    block = f"down_blocks.{level}" if way == "down" else f"up_blocks.{levels - 1 - level}"  # theirs count from the top
+    direction, level = match["way"], int(match["level"])
+    block = (
+        f"down_blocks.{level}" if direction == "down" else f"up_blocks.{levels - 1 - level}"
+    )  # theirs count from the top
     if match["kind"] is None:
-        return f"{block}.{way}samplers.0.conv.{leaf}"
+        return f"{block}.{direction}samplers.0.conv.{leaf}"
     if match["kind"] == "block":
         return f"{block}.resnets.{match['index']}.{_RES_BLOCK[match['part']]}.{leaf}"
     return f"{block}.attentions.{match['index']}.{_ATTENTION[match['part']]}.{leaf}"

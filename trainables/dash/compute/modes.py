@@ -37,10 +37,10 @@ def prepare(net: nn.Module, mode: Mode, context: Context) -> None:
     """Compiles `net` in place, its state's names unchanged, where the mode and the device ask for it."""
     if compiles(mode, context):
         # CUDA graphs and the exchange of gradients between ranks do not go together.
-        compile_in_place(net, "reduce-overhead" if context.world_size == 1 else "default")
+        compile_module(net, "reduce-overhead" if context.world_size == 1 else "default")
 
 
-def compile_in_place(net: nn.Module, how: str = "default", backend: str = "inductor") -> None:
+def compile_module(net: nn.Module, how: str = "default", backend: str = "inductor") -> None:
     """Compiles `net` for each shape it meets; more than RECOMPILES variants are an error, not a silent fall back."""
     import torch._dynamo
 

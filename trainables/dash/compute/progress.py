@@ -17,7 +17,7 @@ class Progress:
         self._steps = steps
         self._fields = {"phase": phase, **fields}
         self._step = step
-        self._every = 1
+        self._interval = 1
         self._due = step + 1
         self._reported_at = (time.monotonic(), step)
 
@@ -30,6 +30,6 @@ class Progress:
         pace = broadcast_number((now - then) / (self._step - step), self._context)  # seconds a step, rank 0's
         self._reported_at = (now, self._step)
         # At most twice as far as the last time: one quick first step says little.
-        self._every = max(1, min(2 * self._every, int(1 / max(pace, 1e-6))))
-        self._due = self._step + self._every
+        self._interval = max(1, min(2 * self._interval, int(1 / max(pace, 1e-6))))
+        self._due = self._step + self._interval
         self._context.report({**self._fields, "step": self._step, "steps": self._steps, **fields})

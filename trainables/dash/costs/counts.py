@@ -16,7 +16,7 @@ class Counts:
 
     parameters: int
     macs: int  # multiply-accumulates of a forward pass, a sample
-    kept: int  # numbers that a forward pass keeps for its backward pass, a sample
+    saved: int  # numbers that a forward pass keeps for its backward pass, a sample
     live: int  # numbers that exist at most at a time in a forward pass without gradients, a sample
     kernels: int  # launches of a forward pass on a GPU, whatever the batch
 
@@ -88,7 +88,7 @@ def count(net: UNet, image_shape: tuple[int, int, int], classes: int) -> Counts:
         area = layer.side**2
         parameters += _parameters(layer, embedding)
         macs += _macs(layer, embedding)
-        stored += _kept(layer)
+        stored += _saved(layer)
         kernels += KERNELS[layer.kind] + (KERNELS["shortcut"] if _shortcut(layer) else 0)
         live = max(live, skips + _working(layer))
         if layer.kind == "up":  # a resolution lets go of its skips at its end, and holds on to its input until then
@@ -133,7 +133,7 @@ def _macs(layer: _Layer, embedding: int) -> int:
     return (9 * wide * (wide_in + wide) + shortcut) * area + embedding * wide
 
 
-def _kept(layer: _Layer) -> int:
+def _saved(layer: _Layer) -> int:
     wide_in, wide, area = layer.wide_in, layer.wide, layer.side**2
     output = 0 if layer.feeds_join else wide * area
     if layer.kind == "attention":  # the normed input and its copies, queries, keys, values, what they attend to

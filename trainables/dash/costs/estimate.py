@@ -28,12 +28,12 @@ FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Incep
 
 def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
     """What a cohort of these settings takes on `workers` devices like `on`, each with its part of every batch."""
-    bill = _bill(cohort_passes(specs, workers), specs, on, workers)
+    estimate = _estimate(cohort_passes(specs, workers), specs, on, workers)
     if not on.memory:
-        return bill
+        return estimate
     sampled = max(memory.sampling_bytes(student_net(spec), spec, on.memory, len(specs)) for spec in specs)
     needed = {"training": memory.training_bytes(specs, workers, on), "sampling": sampled}
-    return CostEstimate(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+    return CostEstimate(seconds=estimate.seconds, flop=estimate.flop, measured=estimate.measured, memory=needed)
 
 
 def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEstimate:
@@ -41,13 +41,13 @@ def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEst
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return CostEstimate()
-    bill = _bill(teacher_passes(spec, workers, trained), [spec], on, workers, of_teacher=True)
+    estimate = _estimate(teacher_passes(spec, workers, trained), [spec], on, workers, of_teacher=True)
     if not on.memory:
-        return bill
+        return estimate
     needed = {"sampling": memory.sampling_bytes(teacher, spec, on.memory)}
     if not trained:
         needed["training"] = memory.teacher_training_bytes(spec, workers, on)
-    return CostEstimate(seconds=bill.seconds, flop=bill.flop, measured=bill.measured, memory=needed)
+    return CostEstimate(seconds=estimate.seconds, flop=estimate.flop, measured=estimate.measured, memory=needed)
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
@@ -63,21 +63,21 @@ def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     return teacher_cost(spec, Device(), workers, trained).total
 
 
-def _bill(
+def _estimate(
     passes: Iterable[Pass], specs: Sequence[Spec], on: Device, workers: int, of_teacher: bool = False
 ) -> CostEstimate:
     shape, classes = specs[0].data.image_shape, specs[0].data.classes
     seconds = {"training": 0.0, "sampling": 0.0, "features": 0.0}
     counted = measured = 0.0
     for item in passes:
-        elapsed, known = pass_seconds(item, shape, classes, on)
+        elapsed, is_measured = pass_seconds(item, shape, classes, on)
         seconds[item.phase] += elapsed
-        measured += elapsed if known else 0.0
+        measured += elapsed if is_measured else 0.0
         counted += flop(item, shape, classes) * workers
     for spec in specs:
-        elapsed, known = features_seconds(spec, on, workers, of_teacher)
+        elapsed, is_measured = features_seconds(spec, on, workers, of_teacher)
         seconds["features"] += elapsed
-        measured += elapsed if known else 0.0
+        measured += elapsed if is_measured else 0.0
     total = sum(seconds.values())
     return CostEstimate(seconds=seconds, flop=counted, measured=measured / total if total else 0.0)
 

@@ -9,39 +9,39 @@ from collections.abc import Sequence
 from branchwise.trainables.contract import Device
 from branchwise.trainables.dash.costs.counts import Counts, count
 from branchwise.trainables.dash.costs.seconds import measured_working
-from branchwise.trainables.dash.costs.work import Pass, arm_training, known_images, student_net, teacher_training
+from branchwise.trainables.dash.costs.work import Pass, arm_training, image_count, student_net, teacher_training
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
-LEAST, MOST = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
+MIN_BATCH, MAX_BATCH = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
 IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
 
 FLOAT = 4
 LEARNED = 5 * FLOAT  # bytes a parameter in training: weight, gradient, two of AdamW, moving average
 # Of fp32's, what bf16 keeps for the backward pass on a GPU: norms stay in fp32, convolutions keep bf16 copies.
-KEPT_IN = {"fp32": 1.0, "bf16": 0.86}
+SAVED_SHARE = {"fp32": 1.0, "bf16": 0.86}
 CAST = {"fp32": 0, "bf16": 2}  # bytes a parameter of the copy that a pass makes of the weights
 CONTEXT = 0.6e9  # assumed: CUDA's context, libraries and their workspaces
 
 
 def images_at_once(memory: float, side: int) -> int:
     """Images of `side` pixels sampled at once on a GPU of `memory` bytes: as many as should fit."""
-    return int(min(MOST, max(LEAST, memory / (IMAGE_BYTES * side**2 / 32**2))))
+    return int(min(MAX_BATCH, max(MIN_BATCH, memory / (IMAGE_BYTES * side**2 / 32**2))))
 
 
 def training_bytes(specs: Sequence[Spec], workers: int, on: Device) -> float:
     """The peak of a cohort's training on each of its GPUs: arms take their steps one after the other."""
     spec = specs[0]
     rows = -(-spec.train.batch_size // workers)
-    held, most = CONTEXT + data_bytes(spec), 0.0
+    resident, peak = CONTEXT + data_bytes(spec), 0.0
     teacher = spec.teacher
     if isinstance(teacher, Teacher):
         counts = _counts(teacher, spec)
-        held += FLOAT * counts.parameters
-        most = 2 * rows * counts.live * FLOAT
+        resident += FLOAT * counts.parameters
+        peak = 2 * rows * counts.live * FLOAT
     for item in specs:
-        held += LEARNED * _counts(student_net(item), item).parameters
-        most = max(most, working_bytes(arm_training(item, workers), item, on))
-    return held + most
+        resident += LEARNED * _counts(student_net(item), item).parameters
+        peak = max(peak, working_bytes(arm_training(item, workers), item, on))
+    return resident + peak
 
 
 def teacher_training_bytes(spec: Spec, workers: int, on: Device) -> float:
@@ -53,14 +53,14 @@ def teacher_training_bytes(spec: Spec, workers: int, on: Device) -> float:
     return CONTEXT + data_bytes(spec) + LEARNED * _counts(teacher, spec).parameters + working
 
 
-def working_bytes(one: Pass, spec: Spec, on: Device) -> float:
+def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
     """What a training pass takes beyond what stays: as measured on the device, else by the formula, which counts
     tensors and knows of no workspace."""
-    measured = measured_working(one, spec.data.image_shape, spec.data.classes, on)
+    measured = measured_working(item, spec.data.image_shape, spec.data.classes, on)
     if measured is not None:
         return measured
-    counts = _counts(one.net, spec)
-    return one.rows * kept_bytes(counts, one.precision) + cast_bytes(counts, one.precision)
+    counts = _counts(item.net, spec)
+    return item.rows * activation_bytes(counts, item.precision) + cast_bytes(counts, item.precision)
 
 
 def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:
@@ -72,9 +72,9 @@ def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float
     return CONTEXT + data_bytes(spec) + students + rows * counts.live * FLOAT
 
 
-def kept_bytes(counts: Counts, precision: str) -> float:
+def activation_bytes(counts: Counts, precision: str) -> float:
     """What a training pass keeps of each sample for its backward pass."""
-    return counts.kept * FLOAT * KEPT_IN[precision]
+    return counts.saved * FLOAT * SAVED_SHARE[precision]
 
 
 def cast_bytes(counts: Counts, precision: str) -> float:
@@ -85,7 +85,7 @@ def cast_bytes(counts: Counts, precision: str) -> float:
 def data_bytes(spec: Spec) -> float:
     """Of the training images on the device, 8 bits a channel."""
     channels, height, width = spec.data.image_shape
-    return float(known_images(spec) * channels * height * width)
+    return float(image_count(spec) * channels * height * width)
 
 
 def _counts(net: UNet, spec: Spec) -> Counts:

@@ -10,7 +10,7 @@ from branchwise.trainables.dash.settings.listing import Listing, list_images
 from branchwise.trainables.dash.settings.spec import Optimization, Spec, Teacher
 
 MAX_NAMED = 10  # classes
-START_LEFT = 0.05  # share of the first weights in an average, above which it is mentioned
+START_SHARE = 0.05  # share of the first weights in an average, above which it is mentioned
 
 
 def describe(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -65,7 +65,7 @@ def _of_references(spec: Spec, listing: Listing) -> Iterator[str]:
 def _of_training(section: str, settings: Optimization) -> Iterator[str]:
     """Settings that cannot act within the steps."""
     rest = settings.ema**settings.steps
-    if rest > START_LEFT:
+    if rest > START_SHARE:
         yield (
             f"{section}.ema: {settings.ema} over {settings.steps:,} steps leaves {rest:.0%} of the first, random "
             "weights in the average that is measured"

@@ -19,18 +19,18 @@ FEATURES = "features"  # the kind of rate that features and distances have
 Shape = tuple[int, int, int]
 
 
-def flop(one: Pass, shape: Shape, classes: int) -> float:
+def flop(item: Pass, shape: Shape, classes: int) -> float:
     """Floating-point operations of all the passes, two for each multiply-accumulate."""
-    macs = count(one.net, shape, classes).macs * one.rows * one.times
-    return 2.0 * macs * (1 + BACKWARD if one.kind == "train" else 1)
+    macs = count(item.net, shape, classes).macs * item.rows * item.times
+    return 2.0 * macs * (1 + BACKWARD if item.kind == "train" else 1)
 
 
-def pass_seconds(one: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
+def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[float, bool]:
     """Seconds of all the passes, and whether they rest on a measurement of this very net on this device."""
-    seconds = one.times * (_on_gpu(one, shape, classes, on) if on.memory else _on_cpu(one, shape, classes, on))
-    ratio = measured_ratio(one, shape, classes, on)
-    own = _nearest(one, shape, classes, _alike(one, on)) is not None
-    return (seconds if ratio is None else seconds * ratio), own
+    seconds = item.times * (_on_gpu(item, shape, classes, on) if on.memory else _on_cpu(item, shape, classes, on))
+    ratio = measured_ratio(item, shape, classes, on)
+    is_measured = _nearest(item, shape, classes, _matching(item, on)) is not None
+    return (seconds if ratio is None else seconds * ratio), is_measured
 
 
 def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
@@ -62,45 +62,49 @@ def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
     return on.flops[name], on.efficiency[name]
 
 
-def rate_of(one: Pass, shape: Shape, classes: int, threads: int, seconds: float) -> dict[str, Any]:
+def rate_of(item: Pass, shape: Shape, classes: int, threads: int, seconds: float) -> dict[str, Any]:
     """That one pass took so many seconds, as plain values: what a `Device` has among its rates."""
     return {
-        "kind": one.kind,
-        "net": {"channels": list(one.net.channels), "res_blocks": one.net.res_blocks, "at": list(one.net.attention_at)},
+        "kind": item.kind,
+        "net": {
+            "channels": list(item.net.channels),
+            "res_blocks": item.net.res_blocks,
+            "at": list(item.net.attention_at),
+        },
         "images": [*shape, classes],
-        "rows": one.rows,
-        "precision": one.precision,
-        "mode": one.mode,
+        "rows": item.rows,
+        "precision": item.precision,
+        "mode": item.mode,
         "threads": threads,
         "seconds": seconds,
     }
 
 
-def measured_ratio(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
+def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
     """Measured over reckoned seconds: of this net at the nearest batch, else the median of others; None: no rate."""
-    alike = _alike(one, on)
-    if not alike:
+    matching = _matching(item, on)
+    if not matching:
         return None
-    if own := _nearest(one, shape, classes, alike):
-        return _ratio(own, one, on)
-    return float(median(_ratio(rate, one, on) for rate in alike))
+    if is_measured := _nearest(item, shape, classes, matching):
+        return _ratio(is_measured, item, on)
+    return float(median(_ratio(rate, item, on) for rate in matching))
 
 
-def measured_working(one: Pass, shape: Shape, classes: int, on: Device) -> float | None:
+def measured_working(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
     """Bytes of a GPU that a training pass takes beyond what stays, by a rate of this very net; None: no such rate."""
-    own = _nearest(one, shape, classes, [rate for rate in _alike(one, on) if rate.get("working")])
-    return own["working"] / own["rows"] * one.rows if own else None
+    is_measured = _nearest(item, shape, classes, [rate for rate in _matching(item, on) if rate.get("working")])
+    return is_measured["working"] / is_measured["rows"] * item.rows if is_measured else None
 
 
-def _alike(item: Pass, on: Device) -> list[Mapping[str, Any]]:
-    return [rate for rate in on.rates if rate["kind"] == item.kind and _same_way(rate, item, on)]
+def _matching(item: Pass, on: Device) -> list[Mapping[str, Any]]:
+    return [rate for rate in on.rates if rate["kind"] == item.kind and _same_setup(rate, item, on)]
 
 
-def _nearest(item: Pass, shape: Shape, classes: int, alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _nearest(item: Pass, shape: Shape, classes: int, matching: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The rate of this very net whose batch is nearest."""
     this = rate_of(item, shape, classes, 0, 0.0)
-    own = [rate for rate in alike if (rate["net"], rate["images"]) == (this["net"], this["images"])]
-    return min(own, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
+    is_measured = [rate for rate in matching if (rate["net"], rate["images"]) == (this["net"], this["images"])]
+    return min(is_measured, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
 
 
 def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:
@@ -119,7 +123,7 @@ def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:
     return float(rate["seconds"] / pass_seconds(measured, image_shape, classes, plain)[0])
 
 
-def _same_way(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
+def _same_setup(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
     """On a CPU both modes are one; on a GPU its threads do not matter."""
     if on.memory:
         return (rate["precision"], rate["mode"]) == (item.precision, item.mode)

@@ -16,7 +16,7 @@ Kind = Literal["train", "teach", "sample"]  # learning from a batch, a frozen te
 SAMPLED_AT_ONCE = 250  # images, on a CPU
 # Images of a data set; of a folder of images the number is not known beforehand, but that of the set which its number
 # of classes tells.
-KNOWN_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
+IMAGE_COUNTS = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
 IMAGES_A_CLASS = 1_300
 
 
@@ -96,7 +96,7 @@ def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
         scales = [candidates[-1], *evaluation.guidance_grid] * evaluation.repeats
         sets += [_sampled_set(evaluation, scale, evaluation.samples, brief=name != PRIMARY) for scale in scales]
         if of_teacher:
-            compared = evaluation.teacher_samples or min(known_images(spec), MAX_TEACHER_SAMPLES)
+            compared = evaluation.teacher_samples or min(image_count(spec), MAX_TEACHER_SAMPLES)
             sets.append(_sampled_set(evaluation, candidates[-1], compared, brief=True))
             tried = candidates * evaluation.repeats if len(candidates) > 1 else []
         else:
@@ -115,9 +115,9 @@ def _branches(scale: Any) -> int:
     return 1 if scale == 1 else 2
 
 
-def known_images(spec: Spec) -> int:
+def image_count(spec: Spec) -> int:
     """Images of a data set, about as many where the number is not known beforehand."""
-    return KNOWN_IMAGES.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
+    return IMAGE_COUNTS.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
 
 
 def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = False) -> Iterator[Pass]:

@@ -25,7 +25,7 @@ CHUNK = 1 << 16  # images hashed at once
 class Dataset:
     """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
 
-    `place` is the device that batches go to, where that is not the images' own; `known_sha256` that of the pixels,
+    `target_device` is the device that batches go to, where that is not the images' own; `checksum` that of the pixels,
     where it is known already. `counts` are the images of each class of a folder, held-out ones included; data sets
     whose classes are of about one size have none.
     """
@@ -34,8 +34,8 @@ class Dataset:
     labels: Tensor
     classes: int
     flip: bool = False  # whether batches mirror each image with probability 1/2
-    place: torch.device | None = None
-    known_sha256: str = ""
+    target_device: torch.device | None = None
+    checksum: str = ""
     counts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
@@ -44,11 +44,11 @@ class Dataset:
     @property
     def device(self) -> torch.device:
         """Where batches are used."""
-        return self.place if self.place is not None and self._on_host else self.images.device
+        return self.target_device if self.target_device is not None and self._on_host else self.images.device
 
     @property
     def _on_host(self) -> bool:
-        return self.place is not None and self.images.device.type != self.place.type
+        return self.target_device is not None and self.images.device.type != self.target_device.type
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -58,7 +58,7 @@ class Dataset:
     @cached_property
     def sha256(self) -> str:
         """Of the pixels and their shape."""
-        return self.known_sha256 or pixels_sha256(self.images)
+        return self.checksum or pixels_sha256(self.images)
 
     @cached_property
     def labelled_sha256(self) -> str:
@@ -84,7 +84,7 @@ def pixels_sha256(images: Tensor) -> str:
 
 
 def load(settings: Data, device: torch.device | str) -> Dataset:
-    """The images of `settings` that train, on `device`; those of `load_held_out` are never among them.
+    """The images of `settings` that train, on `device`; those of `load_holdout` are never among them.
 
     Raises FileNotFoundError, saying what to do, when they are not there, and ValueError when they are not as stated.
     """
@@ -94,46 +94,46 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
             chosen = torch.randperm(len(images), generator=generator(42, "45,000 for training"))[:45_000].sort().values
             images, labels = images[chosen], labels[chosen]
         return _dataset(settings, images, labels, device)
-    images, labels, known = _part(settings, held_out=False)
-    return _dataset(settings, images, labels, device, known)
+    images, labels, checksum = _part(settings, holdout=False)
+    return _dataset(settings, images, labels, device, checksum)
 
 
-def load_held_out(settings: Data, device: torch.device | str) -> Dataset:
+def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
     """Images that train nothing: the test set of a data set of torchvision's, else a fixed share of every class.
 
     Raises as `load` does.
     """
-    known = ""
+    checksum = ""
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=False)
     else:
-        images, labels, known = _part(settings, held_out=True)
+        images, labels, checksum = _part(settings, holdout=True)
         if not len(images):
             raise ValueError(f"data: {settings.name}: no class has two images, so none can be held out")
-    return _dataset(settings, images, labels, device, known)
+    return _dataset(settings, images, labels, device, checksum)
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
     """The images that samples are compared with: all but a test set's, whatever part of them trains."""
-    known = ""
+    checksum = ""
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=True)
     else:
-        images, labels, known = _part(settings, held_out=None)
-    return _dataset(settings, images, labels, device, known)
+        images, labels, checksum = _part(settings, holdout=None)
+    return _dataset(settings, images, labels, device, checksum)
 
 
-def held_out_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
+def holdout_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
     """Which images of `labels` (N,) are held out, (N,) bool: drawn within every class, the same at every call."""
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(settings.classes):
         rows = (labels == label).nonzero().squeeze(1)
         order = torch.randperm(len(rows), generator=generator(42, "held out", label))
-        chosen[rows[order[: settings.held_out(len(rows), len(labels))]]] = True
+        chosen[rows[order[: settings.holdout(len(rows), len(labels))]]] = True
     return chosen
 
 
-def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, known: str = "") -> Dataset:
+def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.device | str, checksum: str = "") -> Dataset:
     flip = not isinstance(settings, Digits) and settings.flip
     target = torch.device(device)
     if fits(images, target):
@@ -141,7 +141,7 @@ def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.devic
     counts: tuple[int, ...] = ()
     if isinstance(settings, ImageFolder):
         counts = tuple(map(len, checked_listing(settings).files))
-    return Dataset(images, labels.to(target), settings.classes, flip, target, known, counts)
+    return Dataset(images, labels.to(target), settings.classes, flip, target, checksum, counts)
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
@@ -151,19 +151,19 @@ def fits(images: Tensor, device: torch.device) -> bool:
     return images.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
 
 
-def _part(settings: Digits | ImageFolder, held_out: bool | None) -> tuple[Tensor, Tensor, str]:
+def _part(settings: Digits | ImageFolder, holdout: bool | None) -> tuple[Tensor, Tensor, str]:
     """Pixels and labels of the images that are held out, of the others, or (None) of all; the pixels' SHA-256, where it
     is known."""
     if isinstance(settings, Digits):
         images, labels = _digits()
     else:
         labels = torch.from_numpy(image_folder.listed(settings)[1])
-    if held_out is None:
+    if holdout is None:
         rows = torch.arange(len(labels))
     else:
-        rows = (held_out_rows(settings, labels) == held_out).nonzero().squeeze(1)
+        rows = (holdout_rows(settings, labels) == holdout).nonzero().squeeze(1)
     if isinstance(settings, ImageFolder):
-        pixels, sha256 = decoded.get(settings, None if held_out is None else rows.tolist())
+        pixels, sha256 = decoded.get(settings, None if holdout is None else rows.tolist())
         return torch.from_numpy(pixels), labels[rows], sha256
     return images[rows], labels[rows], ""
 
@@ -217,14 +217,14 @@ def to_pixels(images: Tensor) -> Tensor:
 
 def of_each_class(dataset: Dataset, count: int) -> Tensor:
     """The first images of each class, `count` in all, of classes 0, 1, 2, ... in turn; a class without one is black."""
-    seen = [0] * dataset.classes
+    per_class = [0] * dataset.classes
     visible = dataset.images.new_zeros(count, *dataset.images.shape[1:])
     places = [torch.nonzero(dataset.labels == label).flatten() for label in range(dataset.classes)]
     for i in range(count):
         label = i % dataset.classes
         if len(places[label]):
-            visible[i] = dataset.images[places[label][seen[label] % len(places[label])]]
-            seen[label] += 1
+            visible[i] = dataset.images[places[label][per_class[label] % len(places[label])]]
+            per_class[label] += 1
     return visible
 
 

@@ -36,14 +36,14 @@ def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.nd
     digests = file_digests(listing)
     if rows is None:
         files = listing.paths
-        return _kept(settings, digests, lambda pixels: image_folder.fill(pixels, files, settings, digests))
+        return _cached(settings, digests, lambda pixels: image_folder.fill(pixels, files, settings, digests))
 
     def copy(pixels: np.ndarray) -> None:
         everything, _ = get(settings)
         for start in range(0, len(rows), CHUNK):
             pixels[start : start + CHUNK] = everything[rows[start : start + CHUNK]]
 
-    return _kept(settings, [digests[i] for i in rows], copy)
+    return _cached(settings, [digests[i] for i in rows], copy)
 
 
 def check(settings: ImageFolder) -> None:
@@ -59,7 +59,7 @@ def check(settings: ImageFolder) -> None:
         image_folder.fill(np.empty(shape, np.uint8), files, settings)
 
 
-def _kept(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[np.ndarray, str]:
+def _cached(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[np.ndarray, str]:
     shape = (len(digests), settings.channels, settings.image_size, settings.image_size)
     how = [DECODER, settings.image_size, settings.channels, settings.background, settings.white_level]
     key = hashlib.sha256(json.dumps([how, list(digests)]).encode()).hexdigest()[:32]

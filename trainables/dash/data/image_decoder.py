@@ -27,7 +27,7 @@ def decode(content: bytes, settings: ImageFolder) -> np.ndarray:
     Raises:
         Exception: Whatever Pillow raises for a damaged file, and ValueError for one that has no meaning as 8 bits.
     """
-    with opened(content) as image:
+    with open_image(content) as image:
         flat = flattened(image, settings)
     converted = flat.convert("RGB" if settings.channels == 3 else "L")
     square = ImageOps.fit(converted, (settings.image_size, settings.image_size), Image.Resampling.BICUBIC)
@@ -35,7 +35,7 @@ def decode(content: bytes, settings: ImageFolder) -> np.ndarray:
 
 
 @contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
+def open_image(content: bytes) -> Iterator[Image.Image]:
     """The first frame of an image. Raises as `decode`."""
     if content.startswith(_PNG):
         Image.open(io.BytesIO(content)).verify()  # its checksums, which decoding does not look at

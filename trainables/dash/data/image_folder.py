@@ -49,7 +49,7 @@ def decode_all(
 ) -> Errors:
     """Hands the number and the pixels of each file to `keep`; returns the files that cannot be decoded."""
 
-    def decode_one(i: int) -> str:
+    def decode_image(i: int) -> str:
         try:
             content = files[i].read_bytes()
             keep(i, decode(content, settings))
@@ -60,7 +60,7 @@ def decode_all(
         return ""
 
     with quiet(), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        reasons = list(pool.map(decode_one, range(len(files))))
+        reasons = list(pool.map(decode_image, range(len(files))))
     return [(file, error) for file, error in zip(files, reasons, strict=True) if error]
 
 

@@ -14,13 +14,13 @@ import yaml
 from PIL import ImageChops
 
 from branchwise.trainables.dash.data import decoded
-from branchwise.trainables.dash.data.image_decoder import DEEP, flattened, opened, quiet
+from branchwise.trainables.dash.data.image_decoder import DEEP, flattened, open_image, quiet
 from branchwise.trainables.dash.data.image_folder import decode_all, describe_errors
 from branchwise.trainables.dash.settings.data import ImageFolder
-from branchwise.trainables.dash.settings.features import HELD_OUT
+from branchwise.trainables.dash.settings.features import TEST_SHARE
 from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 
-FIRST_LOOK = 200  # images, drawn at random, in which colour is looked for before all are
+SAMPLE_IMAGES = 200  # images, drawn at random, in which colour is looked for before all are
 SIDES = (64, 32, 28, 16, 8)  # that images are brought to, where they are not all of one such size already
 SAMPLES = 1000
 LINE, NEXT_LINE = 90, "\n    "  # of names
@@ -28,7 +28,7 @@ DEEPEST = 65535  # the usual range of images of more than 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class ImageSurvey:
     """What a folder holds."""
 
     classes: tuple[str, ...]
@@ -51,14 +51,14 @@ class Headers:
     highest: int  # value of an image of more than 8 bits; 0 where there is none
 
 
-def look(folder: Path) -> Looked:
+def survey_images(folder: Path) -> ImageSurvey:
     """What the folder holds: a sub-folder for each class. Raises ValueError with all that is wrong, a line each."""
     try:
         listing = list_images(str(folder))
     except OSError as error:
         raise ValueError(f"{folder} is not a folder") from error
     wrong = [*_class_problems(folder, listing), *listing.problems]
-    headers = _look_at(listing.paths)
+    headers = _read_headers(listing.paths)
     if headers.sides and min(headers.sides) < min(SIDES):
         wrong.append(f"images are as small as {min(headers.sides)} pixels; {min(SIDES)} are needed")
     side = _side(headers.sides) if headers.sides and min(headers.sides) >= min(SIDES) else max(SIDES)
@@ -66,7 +66,7 @@ def look(folder: Path) -> Looked:
     colour, damage = _decode(listing, wrong, side, level)
     if wrong or damage:
         raise ValueError("\n".join([*wrong, *damage]))
-    return Looked(
+    return ImageSurvey(
         classes=listing.classes,
         counts=tuple(map(len, listing.files)),
         side=side,
@@ -81,21 +81,21 @@ def _class_problems(folder: Path, listing: Listing) -> list[str]:
     if len(listing.classes) < 2:
         problems.append(f"{folder} has {len(listing.classes)} sub-folders: it needs one for each class, at least two")
     for name, files in zip(listing.classes, listing.files, strict=True):
-        if len(files) < HELD_OUT:
+        if len(files) < TEST_SHARE:
             kinds = ", ".join(sorted(SUFFIXES))
-            problems.append(f"{name} has {len(files)} images ({kinds}); a class needs {HELD_OUT}")
+            problems.append(f"{name} has {len(files)} images ({kinds}); a class needs {TEST_SHARE}")
         if not name.isprintable():  # surrogates among them: a name that is no UTF-8
             problems.append(f"the sub-folder {name!r} has a name with characters that cannot be printed; rename it")
     return problems
 
 
-def _look_at(files: Sequence[Path]) -> Headers:
+def _read_headers(files: Sequence[Path]) -> Headers:
     """Sizes, and the highest value of images of more than 8 bits."""
     sides, highest = [], 0
     with quiet():
         for file in files:
             try:
-                with opened(file.read_bytes()) as image:
+                with open_image(file.read_bytes()) as image:
                     sides.append(min(image.size))
                     if image.mode in DEEP:
                         highest = max(highest, int(np.asarray(image).max()))
@@ -127,7 +127,7 @@ def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int)
         except (OSError, ValueError):
             pass  # told below
         else:
-            sample = random.Random(0).sample(files, min(FIRST_LOOK, len(files)))
+            sample = random.Random(0).sample(files, min(SAMPLE_IMAGES, len(files)))
             return any(_has_colour(file, settings) for file in sample) or _any_colour(pixels), []
     errors = decode_all(files, settings, lambda i, pixels: None)
     return True, [f"cannot be read as images: {describe_errors(errors)}"] if errors else []
@@ -140,7 +140,7 @@ def _any_colour(pixels: np.ndarray) -> bool:
 
 def _has_colour(file: Path, settings: ImageFolder) -> bool:
     """At its full size, where a small spot of colour is not lost."""
-    with quiet(), opened(file.read_bytes()) as image:
+    with quiet(), open_image(file.read_bytes()) as image:
         red, green, blue = flattened(image, settings).convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
 
@@ -153,20 +153,20 @@ def _side(sides: Sequence[int]) -> int:
     return next(side for side in SIDES if side <= sorted(sides)[len(sides) // 2])
 
 
-def space_text(name: str, folder: Path, found: Looked) -> str:
+def space_text(name: str, folder: Path, survey: ImageSurvey) -> str:
     """The space as YAML. Its nets are small enough for a few CPU cores; GPUs want larger ones."""
-    levels = 2 if found.side <= 16 else 4 if found.side > 32 else 3
+    levels = 2 if survey.side <= 16 else 4 if survey.side > 32 else 3
     teacher = [24, 48, 48, 48][:levels] if levels > 2 else [16, 32]
     student = [8, 16, 16, 16][:levels] if levels > 2 else [8, 12]
-    attention = found.side // 2 ** (levels - 1)
-    samples = max(SAMPLES, -(-len(found.classes) // 100) * 100)  # at least one of each class
+    attention = survey.side // 2 ** (levels - 1)
+    samples = max(SAMPLES, -(-len(survey.classes) // 100) * 100)  # at least one of each class
     return f"""\
-# {len(found.classes)} classes, {found.images} images, brought to {found.side}x{found.side} in \
-{"colour" if found.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.
+# {len(survey.classes)} classes, {survey.images} images, brought to {survey.side}x{survey.side} in \
+{"colour" if survey.channels == 3 else "grey"}. Proposed by looking at the folder; change what you know better.
 name: {name}
 trainable: dash
 
-{_data_text(folder, found)}
+{_data_text(folder, survey)}
 teacher: {{channels: {teacher}, res_blocks: 1, attention_at: [{attention}], norm_groups: 8,
           steps: 1000, batch_size: 64, lr: 2.0e-3, lr_min: 1.0e-6, warmup_steps: 100, ema: 0.995}}
 student: {{channels: {student}, res_blocks: 1, attention_at: [{attention}], norm_groups: 4}}
@@ -187,7 +187,7 @@ design:
 """
 
 
-def _data_text(folder: Path, result: Looked) -> str:
+def _data_text(folder: Path, result: ImageSurvey) -> str:
     """The section `data`, in which paths and names of classes may hold any characters."""
     path, *names = (_quoted(text) for text in (str(folder.resolve()), *result.classes))
     lines = [""]

@@ -30,21 +30,21 @@ class Probes:
     null_label: int
 
 
-def draw_probes(held_out: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
+def draw_probes(holdout: Dataset, alphas_cumprod: Tensor, settings: Evaluate, seed: int) -> Probes:
     """Probes of images, timesteps and noise drawn under `seed`; over all bins, the images come up equally often."""
-    device = held_out.device
+    device = holdout.device
     count = settings.gap_samples
     edges = [TIMESTEPS * b // settings.gap_bins for b in range(settings.gap_bins + 1)]
     noisy, timesteps, labels = [], [], []
     for b, (low, high) in enumerate(pairwise(edges)):
         source = generator(seed, "gap probes", b)
-        pixels, of_pixels = held_out.pick(batch_indices(seed, b, count, len(held_out)))
+        pixels, of_pixels = holdout.pick(batch_indices(seed, b, count, len(holdout)))
         t = torch.randint(low, high, (count,), generator=source).to(device)
-        noise = torch.randn((count, *held_out.image_shape), generator=source).to(device)
+        noise = torch.randn((count, *holdout.image_shape), generator=source).to(device)
         noisy.append(add_noise(to_float(pixels), noise, alphas_cumprod, t))
         timesteps.append(t)
         labels.append(of_pixels)
-    return Probes(edges, noisy, timesteps, labels, held_out.classes)
+    return Probes(edges, noisy, timesteps, labels, holdout.classes)
 
 
 @torch.inference_mode()

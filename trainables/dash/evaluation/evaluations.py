@@ -60,10 +60,10 @@ def measure(
     return values, grid, images
 
 
-def comparability_keys(against: ReferenceSet, held_out: Dataset, evaluations: Evaluations) -> dict[str, str]:
+def comparability_keys(against: ReferenceSet, holdout: Dataset, evaluations: Evaluations) -> dict[str, str]:
     """The column `comparability_key` of each evaluation."""
     return {
-        under("comparability_key", name): measurement.comparability_key(against, held_out, settings)
+        under("comparability_key", name): measurement.comparability_key(against, holdout, settings)
         for name, settings in evaluations.items()
     }
 
@@ -98,9 +98,9 @@ def sample_teacher(
     """Statistics of the teacher's samples that students are compared with, from noise that nothing else starts from."""
     drawn = of_teacher_samples(settings, against)
     (guidance,) = drawn.candidates
-    own_seed = derive(seed, "samples to compare students with")
+    sampling_seed = derive(seed, "samples to compare students with")
     return measurement.sample_statistics(
-        net, dataset, against, alphas_cumprod, drawn, guidance, own_seed, context, progress
+        net, dataset, against, alphas_cumprod, drawn, guidance, sampling_seed, context, progress
     )
 
 

@@ -156,10 +156,10 @@ def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: i
             f"evaluate.features: {name} must return a finite float tensor {expected} for images (N, C, H, W); for "
             f"{len(pixels)} images it returned {got}"
         )
-    lost = int((~match.isfinite().all(dim=1)).sum())
-    if lost:
+    non_finite = int((~match.isfinite().all(dim=1)).sum())
+    if non_finite:
         raise ValueError(
-            f"evaluate.features: {name} must return a finite float tensor; of {lost} of {len(pixels)} images it "
+            f"evaluate.features: {name} must return a finite float tensor; of {non_finite} of {len(pixels)} images it "
             "returned NaN or infinity"
         )
     return match.detach().to(torch.float32)
@@ -170,9 +170,9 @@ def check_function(extractor: Extractor, dataset: Dataset) -> None:
     on the call or on the other images."""
     pixels = dataset.pick(torch.arange(min(CHECKED, len(dataset))))[0]
     with torch.inference_mode(), full_precision():
-        first, repeated, alone = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])
+        first, repeated, separate = extractor.net(pixels), extractor.net(pixels), extractor.net(pixels[:FEW])
     scale = float(first.std()) or 1.0
-    for other, what in ((repeated, "a second call"), (alone, f"a call with {FEW} of them")):
+    for other, what in ((repeated, "a second call"), (separate, f"a call with {FEW} of them")):
         difference = float((first[: len(other)] - other).abs().max()) / scale
         if difference > TOLERANCE:
             raise ValueError(

@@ -8,34 +8,34 @@ import torch
 from torch import Tensor
 
 from branchwise.trainables.dash.compute.seeding import generator
-from branchwise.trainables.dash.data.datasets import Dataset, held_out_rows
+from branchwise.trainables.dash.data.datasets import Dataset, holdout_rows
 from branchwise.trainables.dash.evaluation import metrics
 from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, features_of
 from branchwise.trainables.dash.settings.data import Data, TorchvisionData
 
 
-def measure(settings: Data, held_out: Dataset, against: ReferenceSet, labels: str = "data") -> dict[str, Any]:
+def measure(settings: Data, holdout: Dataset, against: ReferenceSet, labels: str = "data") -> dict[str, Any]:
     """The columns of the floor: two halves of the reference, and held-out images against the rest of it.
 
     Where samples have `labels` "balanced" and the classes of a folder differ in size, of the images that stand for
     samples as many of each class are taken. None, and no number of samples, where there are fewer images than a value
     asks samples for.
     """
-    even = labels == "balanced" and len(set(held_out.counts)) > 1
-    real, least = against.features, against.extractor.min_samples
+    even = labels == "balanced" and len(set(holdout.counts)) > 1
+    real, min_images = against.features, against.extractor.min_samples
     order = torch.randperm(len(real), generator=generator(42, "halves"))
     half = len(real) // 2
-    half_rows = _evenly(order[:half], against.labels, held_out.classes) if even else order[:half]
-    values = _between("floor_halves", real[half_rows], real[order[half : 2 * half]], least)
+    half_rows = _evenly(order[:half], against.labels, holdout.classes) if even else order[:half]
+    values = _between("floor_halves", real[half_rows], real[order[half : 2 * half]], min_images)
     if isinstance(settings, TorchvisionData):
         trained = real
-        apart = features_of(against.extractor, held_out) if len(held_out) >= least else real[:0]
+        separate = features_of(against.extractor, holdout) if len(holdout) >= min_images else real[:0]
     else:
-        rows = held_out_rows(settings, against.labels)
-        trained, apart = real[~rows], real[rows]
+        rows = holdout_rows(settings, against.labels)
+        trained, separate = real[~rows], real[rows]
         if even:
-            apart = real[_evenly(rows.nonzero().flatten(), against.labels, held_out.classes)]
-    return values | _between("floor_held_out", apart, trained, least)
+            separate = real[_evenly(rows.nonzero().flatten(), against.labels, holdout.classes)]
+    return values | _between("floor_held_out", separate, trained, min_images)
 
 
 def _evenly(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -45,9 +45,9 @@ def _evenly(rows: Tensor, labels: Tensor, classes: int) -> Tensor:
     return torch.cat([match[:fewest] for match in of_class])
 
 
-def _between(name: str, some: Tensor, others: Tensor, least: int) -> dict[str, Any]:
+def _between(name: str, some: Tensor, others: Tensor, min_images: int) -> dict[str, Any]:
     """The distance of features (n, d) to others (m, d), and n."""
-    if min(len(some), len(others)) < least:
+    if min(len(some), len(others)) < min_images:
         return {name: None, f"{name}_samples": None}
     distance = metrics.frechet_distance(metrics.statistics(some), metrics.statistics(others))
     return {name: distance, f"{name}_samples": len(some)}

@@ -22,7 +22,7 @@ ROWS = 8
 ACROSS = 20
 
 
-def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None:
+def save_grid(path: Path, pixels: Tensor, classes: int, description: str = "") -> None:
     """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows.
 
     about: a phrase that goes into the file, for those who show it.
@@ -30,7 +30,7 @@ def save_grid(path: Path, pixels: Tensor, classes: int, about: str = "") -> None
     rows = max(1, min(ROWS, len(pixels) // classes))
     visible = pixels[: rows * classes]
     tiles = visible.reshape(rows, -1, *pixels.shape[1:])[:, :ACROSS]
-    _write(path, tiles, about)
+    _write(path, tiles, description)
 
 
 def sample_model(

@@ -17,7 +17,7 @@ from branchwise.trainables.dash.compute.modes import full_precision
 from branchwise.trainables.dash.compute.parallel import broadcast_number, gather_rows, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive
-from branchwise.trainables.dash.costs.memory import LEAST, images_at_once
+from branchwise.trainables.dash.costs.memory import MIN_BATCH, images_at_once
 from branchwise.trainables.dash.data.datasets import Dataset, in_turn, to_pixels
 from branchwise.trainables.dash.diffusion import sampling
 from branchwise.trainables.dash.diffusion.guidance import Scale, scales
@@ -35,7 +35,7 @@ def batch_size(dataset: Dataset) -> int:
     """
     device = dataset.device
     if device.type != "cuda":
-        return LEAST
+        return MIN_BATCH
     return images_at_once(torch.cuda.get_device_properties(device).total_memory, dataset.image_shape[1])
 
 
@@ -107,10 +107,12 @@ def choose_guidance(
 
     All candidates start from the same noise, which no value is reported on. The ranks agree on the choice.
     """
-    own_seed, rows = derive(seed, "choice of guidance"), []
+    sampling_seed, rows = derive(seed, "choice of guidance"), []
     for candidate in settings.candidates:
         fixed = settings.model_copy(update={"guidance": candidate, "guidance_grid": ()})
-        values, _, _ = measure(net, dataset, against, alphas_cumprod, fixed, own_seed, context, progress, brief=True)
+        values, _, _ = measure(
+            net, dataset, against, alphas_cumprod, fixed, sampling_seed, context, progress, brief=True
+        )
         message = fixed.model_dump(mode="json")["guidance"]
         rows.append({"guidance": message, "value": values["value"], "value_repeats": values["value_repeats"]})
     best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
@@ -118,10 +120,10 @@ def choose_guidance(
     return {"chosen_guidance": rows[best]["guidance"], "guidance_candidates": rows}
 
 
-def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evaluate) -> str:
+def comparability_key(against: ReferenceSet, holdout: Dataset, settings: Evaluate) -> str:
     """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
 
-    `settings` are resolved. `held_out` are the images that calibration is measured on.
+    `settings` are resolved. `holdout` has the images that calibration is measured on.
     """
     extractor, size = against.extractor, len(against.features)
     (guidance,) = settings.candidates
@@ -131,15 +133,15 @@ def comparability_key(against: ReferenceSet, held_out: Dataset, settings: Evalua
         "reference": against.sha256,
         "reference_size": size,
         "samples": settings.samples,
-        "labels": "balanced" if settings.labels == "balanced" or len(set(held_out.counts)) <= 1 else "as in the data",
+        "labels": "balanced" if settings.labels == "balanced" or len(set(holdout.counts)) <= 1 else "as in the data",
         "quantisation": "uint8",
         "guidance": described(guidance),
         "sampler": settings.sampler,
         "sampler_steps": settings.sampler_steps,
         "kid_subsets": extractor.kid_subsets,
         "kid_subset_size": min(extractor.kid_subset_size, settings.samples, size),
-        "held_out": held_out.sha256,
-        "held_out_size": len(held_out),
+        "held_out": holdout.sha256,
+        "held_out_size": len(holdout),
         "gap_samples": settings.gap_samples,
         "gap_bins": settings.gap_bins,
         "torch_fidelity": version("torch-fidelity"),
@@ -227,12 +229,12 @@ def _sampled_features(
         indices = part[start : start + size]
         if indices:
             finite = torch.ones(len(indices), dtype=torch.bool, device=dataset.device)
-            began = time.perf_counter()
+            started = time.perf_counter()
             with peak_memory(dataset.device) as peak:
                 pixels = sampled.run(drawn, len(indices))
                 if pixels.is_cuda:
                     torch.cuda.synchronize()
-            seconds += time.perf_counter() - began
+            seconds += time.perf_counter() - started
             megabytes = peak.megabytes if start == 0 else megabytes
             with torch.inference_mode(), full_precision():
                 result = torch.where(finite[:, None], extracted.run(features_of, len(pixels)), torch.nan)
@@ -242,9 +244,9 @@ def _sampled_features(
         progress.advance()
     costs = {"sample_seconds": seconds / max(1, len(part)), "sample_memory": megabytes}
     result = gather_rows(rows, settings.samples, context).cpu()
-    if lost := int((~result.isfinite().all(dim=1)).sum()):
+    if non_finite := int((~result.isfinite().all(dim=1)).sum()):
         raise FloatingPointError(
-            f"{lost} of {len(result)} samples are not finite: evaluate.guidance {described(guidance)}, sampler "
+            f"{non_finite} of {len(result)} samples are not finite: evaluate.guidance {described(guidance)}, sampler "
             f"{settings.sampler}, {settings.sampler_steps} steps"
         )
     return result, first, costs

@@ -1,6 +1,6 @@
 """Measures that compare every sample with every reference: precision, recall, density, coverage, and CMMD.
 
-All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MOST`
+All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MAX_REFERENCES`
 references a part, drawn once, stands for all.
 
 Distances are taken in float64, of rows centred on the references, because features may have a large common offset. Two
@@ -18,7 +18,7 @@ from torch import Tensor
 from branchwise.trainables.dash.compute.memory import parts
 from branchwise.trainables.dash.compute.seeding import generator
 
-MOST = 50_000  # references
+MAX_REFERENCES = 50_000  # references
 TILE = 2048  # rows and columns of distances at once
 TIE = 1e-12  # rounding of a squared distance comes to 1e-13; float32 features differ by more where they differ
 NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
@@ -27,10 +27,10 @@ SCALE = 1000.0
 
 
 def chosen(size: int) -> slice | Tensor:
-    """Which of `size` references are compared with: all, or `MOST` drawn without replacement, in their order."""
-    if size <= MOST:
+    """Indices of the references compared with: all of `size`, or `MAX_REFERENCES` drawn without replacement, sorted."""
+    if size <= MAX_REFERENCES:
         return slice(None)
-    return torch.randperm(size, generator=generator(0, "references"))[:MOST].sort().values
+    return torch.randperm(size, generator=generator(0, "references"))[:MAX_REFERENCES].sort().values
 
 
 @torch.inference_mode()
@@ -79,7 +79,7 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
         wide, near = reference_radii[start : start + TILE].double().square().T
         other = reference[start : start + TILE].to(device).double() - centre
         reached = torch.zeros(len(other), dtype=torch.bool, device=device)
-        held = torch.zeros(len(other), dtype=torch.bool, device=device)
+        is_covered = torch.zeros(len(other), dtype=torch.bool, device=device)
         for begin in range(0, len(samples), TILE):
             tile = slice(begin, begin + TILE)
             squares, slack = _squares(samples[tile].to(device).double() - centre, other)
@@ -87,9 +87,9 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
             reached |= (squares <= sample_squares[tile, None] + slack).any(dim=0)
             within = squares < near - slack
             inside[tile] += within.sum(dim=1)
-            held |= within.any(dim=0)
+            is_covered |= within.any(dim=0)
         recalled.append(reached)
-        covered.append(held)
+        covered.append(is_covered)
     return {
         "precision": float(hits.double().mean()),
         "recall": float(torch.cat(recalled).double().mean()),
@@ -104,8 +104,8 @@ def cmmd(samples: Tensor, reference: Tensor, device: torch.device | str) -> floa
     vectors under a Gaussian kernel of sigma 10, diagonals included."""
     first = torch.nn.functional.normalize(samples.double(), dim=1)
     two = torch.nn.functional.normalize(reference.double(), dim=1)
-    alike = _mean_kernel(first, first, device) + _mean_kernel(two, two, device)
-    return SCALE * (alike - 2 * _mean_kernel(first, two, device))
+    within_groups = _mean_kernel(first, first, device) + _mean_kernel(two, two, device)
+    return SCALE * (within_groups - 2 * _mean_kernel(first, two, device))
 
 
 def _mean_kernel(a: Tensor, b: Tensor, device: torch.device | str) -> float:

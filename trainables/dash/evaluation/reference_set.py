@@ -48,7 +48,7 @@ class ReferenceSet:
 
     @cached_property
     def chosen(self) -> Tensor:
-        """(M, d): the references that samples are compared with one by one, all or `neighbours.MOST` of them."""
+        """(M, d): the references to compare samples with: all, or `neighbours.MAX_REFERENCES` of them."""
         return self.features[neighbours.chosen(len(self.features))]
 
     @cached_property
@@ -57,7 +57,7 @@ class ReferenceSet:
         if self.folder is None:
             return neighbours.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
-            result = _kept_radii(self.folder, len(self.chosen))
+            result = _cached_radii(self.folder, len(self.chosen))
             if result is None:
                 result = neighbours.radii(self.chosen, self.device).cpu()
                 _keep_radii(self.folder, result)
@@ -84,10 +84,10 @@ def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tu
     folder = _folder(extractor, dataset.sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        result = _kept(folder, (len(dataset), extractor.dims))
+        result = _cached(folder, (len(dataset), extractor.dims))
         if result is None:
             _keep(folder, extractor, dataset)
-            result = _kept(folder, (len(dataset), extractor.dims))
+            result = _cached(folder, (len(dataset), extractor.dims))
     if result is None:
         raise OSError(f"{folder} was removed while it was read")
     return result
@@ -97,7 +97,7 @@ def _features_and_moments(extractor: features.Extractor, dataset: Dataset) -> tu
 def extract(extractor: features.Extractor, pixels: Tensor) -> Tensor:
     """Features and logits (N, dims + logits) on the CPU of 8-bit images (N, C, H, W)."""
     return AdaptiveBatcher(BATCH, "features of the reference").run(
-        lambda here: extractor.net(pixels[here]).cpu(), len(pixels)
+        lambda rows: extractor.net(pixels[rows]).cpu(), len(pixels)
     )
 
 
@@ -113,11 +113,11 @@ def _extracted(extractor: features.Extractor, dataset: Dataset) -> Iterator[Tens
 
 def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
     key = f"{extractor.weights_sha256}/{pixels_sha256}/{version('torch-fidelity')}"
-    word = extractor.name.replace(":", ".")
-    return cache_root() / f"features-{word}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    file_stem = extractor.name.replace(":", ".")
+    return cache_root() / f"features-{file_stem}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def _kept(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
+def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
     """What `folder` holds; None, so that it is computed again, when it is nothing, or not what was written."""
     try:
         description = json.loads((folder / "about.json").read_text())
@@ -151,7 +151,7 @@ def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None
         (staging / "about.json").write_text(json.dumps(sums) + "\n")
 
 
-def _kept_radii(folder: Path, count: int) -> Tensor | None:
+def _cached_radii(folder: Path, count: int) -> Tensor | None:
     """What `_keep_radii` wrote; None when it is nothing, or something else."""
     try:
         if sha256_of(folder / RADII) != (folder / f"{RADII}.sha256").read_text():

@@ -54,7 +54,7 @@ def run(device: str) -> Iterator[Check]:
         ("`fast` against `exact`", lambda: fast_against_exact(device, spec)),
         ("bf16 against fp32", lambda: half_against_single(device, spec)),
         ("resumed bit for bit in `exact`", lambda: resumed(device, spec)),
-        ("several workers against one", lambda: workers_against_one(device, spec)),
+        ("several workers against one", lambda: workers_agree(device, spec)),
         ("the authors' golden values", lambda: golden_values(device)),
     ):
         yield checked(name, call)
@@ -108,13 +108,13 @@ def resumed(device: str, spec: Spec) -> str:
     return f"{STEPS} steps, resumed after {STEPS // 2}"
 
 
-def workers_against_one(device: str, spec: Spec) -> str:
+def workers_agree(device: str, spec: Spec) -> str:
     """As many workers as there are GPUs, over NCCL; on a CPU two, over gloo."""
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")
     message = agreement(
-        SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_there=True)
+        SAME_ARITHMETIC, workers.losses(device, SMALL, count, STEPS), _losses(device, spec, drawn_on_device=True)
     )
     return f"{count} workers; {message}"
 
@@ -139,20 +139,20 @@ def golden_values(device: str) -> str:
     return f"outputs of both nets within {worst:.1e}"
 
 
-def _losses(device: str, spec: Spec, drawn_there: bool = False, **settings: Any) -> list[float]:
-    """Loss and gradient norm of the steps, on batches drawn on the CPU unless `drawn_there`."""
+def _losses(device: str, spec: Spec, drawn_on_device: bool = False, **settings: Any) -> list[float]:
+    """Loss and gradient norm of the steps, on batches drawn on the CPU unless `drawn_on_device`."""
     on = fixtures.context(device)
     modes.choose(settings.get("mode", "exact"), device)
-    held = fixtures.setting(spec, on)
-    students = steps.begin(fixtures.arms_of(spec, 1, **settings), held)
+    setting = fixtures.setting(spec, on)
+    students = steps.begin(fixtures.arms_of(spec, 1, **settings), setting)
     ((arm, trainee),) = students.values()
-    held_here = held if drawn_there else fixtures.setting(spec, fixtures.context("cpu"))
-    own, losses = {arm.name: 0.0}, []
+    cpu_setting = setting if drawn_on_device else fixtures.setting(spec, fixtures.context("cpu"))
+    arm_seconds, losses = {arm.name: 0.0}, []
     for step in range(STEPS):
         modes.begin_step(trainee.settings.mode, on)
-        size, at = spec.train.batch_size, held_here
+        size, at = spec.train.batch_size, cpu_setting
         batch = batches.draw(at.dataset, at.alphas_cumprod, size, arm.seed, step, at.context)
-        steps.learn_from(_on(batch, device), students, held, step, own)
+        steps.learn_from(_on(batch, device), students, setting, step, arm_seconds)
         trainee.log(step)
         losses += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
     modes.choose("exact", device)
@@ -171,13 +171,13 @@ def _on(batch: Batch, device: str) -> Batch:
 def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None) -> dict[str, Any]:
     """The state of an arm after the steps from `first` to `last`."""
     modes.choose("exact", device)
-    held = fixtures.setting(spec, fixtures.context(device))
-    students = steps.begin(fixtures.arms_of(spec, 1), held)
+    setting = fixtures.setting(spec, fixtures.context(device))
+    students = steps.begin(fixtures.arms_of(spec, 1), setting)
     ((arm, trainee),) = students.values()
     if saved is not None:
         trainee.restore(checkpoint.from_bytes(saved, device))
     for step in range(first, last):
-        steps.take_step(students, held, step, {arm.name: 0.0})
+        steps.take_step(students, setting, step, {arm.name: 0.0})
     return trainee.state()
 
 
@@ -191,8 +191,8 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
         yield from itertools.chain.from_iterable(map(_tensors, tree))
 
 
-def agreement(allowed: float, ours: list[float], theirs: list[float]) -> str:
-    errors = [abs(item - other) / abs(other) for item, other in zip(ours, theirs, strict=True)]
+def agreement(allowed: float, actual: list[float], expected: list[float]) -> str:
+    errors = [abs(item - other) / abs(other) for item, other in zip(actual, expected, strict=True)]
     worst = max(errors)
     if not all(error <= allowed for error in errors):  # NaN is not
         raise ValueError(f"losses and gradient norms of {STEPS} steps differ by {worst:.2g}; {allowed:g} is allowed")

@@ -58,7 +58,7 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
         context=on,
         seed=0,
         dataset=images,
-        held_out=images,
+        holdout=images,
         alphas_cumprod=alphas_cumprod,
         teacher=teacher,
         teacher_importance=torch.zeros(1000, device=on.device),
@@ -70,8 +70,8 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
 
 def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
     """So many arms of the space's own method; settings are those of `train`."""
-    own = patched(spec, {f"train.{name}": value for name, value in settings.items()})
-    return [Arm(name=f"arm{number}", seed=0, spec=own) for number in range(count)]
+    tuned = patched(spec, {f"train.{name}": value for name, value in settings.items()})
+    return [Arm(name=f"arm{number}", seed=0, spec=tuned) for number in range(count)]
 
 
 def timed(call: Callable[[], object], device: str) -> float:

@@ -40,29 +40,29 @@ def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
     torch.set_num_threads(threads)
-    begun = time.monotonic()
+    has_started = time.monotonic()
     rates: list[Rate] = []
     kinds: tuple[Mode, ...] = ("exact",) if device == "cpu" else ("exact", "fast")
     ways = sorted(
         itertools.product(("fp32", "bf16"), kinds),
-        key=lambda way: way != (spec.train.precision, spec.train.mode if device != "cpu" else "exact"),
+        key=lambda setup: setup != (spec.train.precision, spec.train.mode if device != "cpu" else "exact"),
     )
     remaining = [seconds / len(ways) * number for number in range(1, len(ways) + 1)]
     for (precision, mode), until in zip(ways, remaining, strict=True):
-        if not rates or time.monotonic() - begun < until:
-            rates += _of_way(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
+        if not rates or time.monotonic() - has_started < until:
+            rates += _of_setup(spec, device, threads, precision, mode, (seconds / len(ways)) / PASSES)
             release_memory()
     return [*rates, *_features(spec, device, threads)]
 
 
-def _of_way(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
+def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode, seconds: float) -> Iterator[Rate]:
     on = fixtures.context(device, threads)
     modes.choose(mode, device)
-    way = {"precision": precision, "mode": mode}
-    yield from _cohort(spec, on, way, seconds)
-    yield _teacher(spec, on, way, seconds)
+    setup = {"precision": precision, "mode": mode}
+    yield from _cohort(spec, on, setup, seconds)
+    yield _teacher(spec, on, setup, seconds)
     for net in (spec.student, trained_teacher(spec)):
-        yield _sampling(net, spec, on, way, seconds)
+        yield _sampling(net, spec, on, setup, seconds)
 
 
 def trained_teacher(spec: Spec) -> Teacher:
@@ -72,16 +72,16 @@ def trained_teacher(spec: Spec) -> Teacher:
     return spec.teacher
 
 
-def _pass(kind: Kind, net: UNet, rows: int, way: dict[str, Any]) -> Pass:
-    return Pass(kind=kind, net=net, rows=rows, times=1, **way)
+def _pass(kind: Kind, net: UNet, rows: int, setup: dict[str, Any]) -> Pass:
+    return Pass(kind=kind, net=net, rows=rows, times=1, **setup)
 
 
-def _affordable(one: Pass, spec: Spec, threads: int, seconds: float, device: str) -> int:
+def _affordable(item: Pass, spec: Spec, threads: int, seconds: float, device: str) -> int:
     """Rows of a pass that, by the formula for CPUs, takes a fourth of `seconds`; all of them on a GPU."""
     if device != "cpu":
-        return one.rows
-    rows = one.rows
-    while rows > 8 and pass_seconds(replace(one, rows=rows), *_images(spec), Device(threads=threads))[0] > seconds / 4:
+        return item.rows
+    rows = item.rows
+    while rows > 8 and pass_seconds(replace(item, rows=rows), *_images(spec), Device(threads=threads))[0] > seconds / 4:
         rows //= 2
     return rows
 
@@ -90,37 +90,39 @@ def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
     return spec.data.image_shape, spec.data.classes
 
 
-def _cohort(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Iterator[Rate]:
+def _cohort(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Iterator[Rate]:
     """A cohort of one and of several, whose difference is what an arm takes, and the rest the teacher's pass."""
     passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
-    complete = _pass("train", spec.student, spec.train.batch_size * passes, way)
+    complete = _pass("train", spec.student, spec.train.batch_size * passes, setup)
     batch = max(2, _affordable(complete, spec, on.threads, seconds, on.device) // passes)
-    held = fixtures.setting(spec, on)
+    setting = fixtures.setting(spec, on)
     elapsed, working = {}, 0
     for count in (1, TOGETHER):
-        students = steps.begin(fixtures.arms_of(spec, count, batch_size=batch, **way), held)
-        numbers, own = itertools.count(), dict.fromkeys(students, 0.0)
+        students = steps.begin(fixtures.arms_of(spec, count, batch_size=batch, **setup), setting)
+        numbers, arm_seconds = itertools.count(), dict.fromkeys(students, 0.0)
 
-        def step(students: Any = students, numbers: Iterator[int] = numbers, own: dict[str, float] = own) -> None:
-            steps.take_step(students, held, next(numbers), own)
+        def step(
+            students: Any = students, numbers: Iterator[int] = numbers, arm_seconds: dict[str, float] = arm_seconds
+        ) -> None:
+            steps.take_step(students, setting, next(numbers), arm_seconds)
 
         elapsed[count] = fixtures.mean_seconds(step, on.device, seconds)
         working = working or fixtures.working_bytes(step, on.device)
     arm = max((elapsed[TOGETHER] - elapsed[1]) / (TOGETHER - 1), 1e-6)
-    train_pass = _pass("train", spec.student, passes * batch, way)
+    train_pass = _pass("train", spec.student, passes * batch, setup)
     yield {**rate_of(train_pass, *_images(spec), on.threads, arm), "working": working}
     shared = max(elapsed[1] - arm, 1e-6)
-    yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, way), *_images(spec), on.threads, shared)
+    yield rate_of(_pass("teach", trained_teacher(spec), 2 * batch, setup), *_images(spec), on.threads, shared)
 
 
-def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
+def _teacher(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Rate:
     """A step of the teacher's training, on one worker's part of the batch."""
     teacher = trained_teacher(spec)
-    complete = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), way)
+    complete = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), setup)
     affordable = replace(complete, rows=_affordable(complete, spec, on.threads, seconds, on.device))
-    settings = teacher.model_copy(update={"batch_size": affordable.rows, **way})
+    settings = teacher.model_copy(update={"batch_size": affordable.rows, **setup})
     dataset, alphas_cumprod = fixtures.random_images(spec, on.device), schedule.cosine_alphas_cumprod(on.device)
-    net = unet.build(settings, *_images(spec), settings.own_seed)
+    net = unet.build(settings, *_images(spec), settings.sampling_seed)
     modes.prepare(net.to(on.device), settings.mode, on)
     trainee = Trainee(net, settings, settings, None, alphas_cumprod, on)
     numbers = itertools.count()
@@ -136,16 +138,16 @@ def _teacher(spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
 
 
 @torch.inference_mode()
-def _sampling(net: UNet, spec: Spec, on: Any, way: dict[str, Any], seconds: float) -> Rate:
+def _sampling(net: UNet, spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Rate:
     """A sampler's pass under guidance."""
-    complete = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, way)
+    complete = _pass("sample", net, SAMPLED if on.device == "cpu" else 4 * SAMPLED, setup)
     sample_pass = replace(complete, rows=_affordable(complete, spec, on.threads, seconds / SAMPLER_STEPS, on.device))
     model = unet.build(net, *_images(spec), seed=0).to(on.device).eval()
-    modes.prepare(model, way["mode"], on)
+    modes.prepare(model, setup["mode"], on)
     chosen, null = range(sample_pass.rows // 2), spec.data.classes
     labels = sampling.balanced_labels(chosen, null, on.device)
     noise = sampling.starting_noise(0, chosen, spec.data.image_shape, on.device)
-    denoise = sampling.guided(model, labels, null, scales(2.0, on.device), way["precision"])
+    denoise = sampling.guided(model, labels, null, scales(2.0, on.device), setup["precision"])
     sample, alphas_cumprod = sampling.sampler(spec.evaluate.sampler), schedule.cosine_alphas_cumprod(on.device)
     elapsed = fixtures.mean_seconds(lambda: sample(denoise, noise, alphas_cumprod, SAMPLER_STEPS), on.device, seconds)
     return rate_of(sample_pass, *_images(spec), on.threads, elapsed / SAMPLER_STEPS)

@@ -28,7 +28,7 @@ def losses(device: str, tree: Mapping[str, Any], count: int, last: int) -> list[
 
 
 def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, folder: str) -> None:
-    own = "cpu" if device == "cpu" else f"cuda:{rank}"
+    worker_device = "cpu" if device == "cpu" else f"cuda:{rank}"
     backend = "gloo" if device == "cpu" else "nccl"
     if device != "cpu":
         torch.cuda.set_device(rank)
@@ -36,13 +36,13 @@ def _work(rank: int, count: int, device: str, tree: dict[str, Any], last: int, f
     try:
         torch.set_num_threads(1)
         spec = Spec.model_validate(tree)
-        modes.choose("exact", own)
-        held = fixtures.setting(spec, fixtures.context(own, rank=rank, world_size=count))
-        students = steps.begin(fixtures.arms_of(spec, 1), held)
+        modes.choose("exact", worker_device)
+        setting = fixtures.setting(spec, fixtures.context(worker_device, rank=rank, world_size=count))
+        students = steps.begin(fixtures.arms_of(spec, 1), setting)
         ((arm, trainee),) = students.values()
         curve = []
         for step in range(last):
-            steps.take_step(students, held, step, {arm.name: 0.0})
+            steps.take_step(students, setting, step, {arm.name: 0.0})
             trainee.log(step)
             curve += [trainee.curve[-1]["loss"], trainee.curve[-1]["grad_norm"]]
         if rank == 0:

@@ -28,8 +28,10 @@ def forward(
     chosen = torch.cat([_labels(name, batch, null_label, dropout) for name in passes])
     times = len(passes)
     x, t = batch.noisy.repeat(times, 1, 1, 1), batch.timesteps.repeat(times)
-    seen: list[Tensor] = []
-    hook = None if mid_block is None else mid_block.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    observed: list[Tensor] = []
+    hook = (
+        None if mid_block is None else mid_block.register_forward_hook(lambda module, inputs, out: observed.append(out))
+    )
     # bf16 has the range of fp32, so that gradients need no scaler.
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         eps = net(x, t, chosen, return_dict=False)[0].float()
@@ -37,7 +39,7 @@ def forward(
         return dict(zip(passes, eps.chunk(times), strict=True))
     hook.remove()
     names = [*passes, *(f"{name} features" for name in passes)]
-    return dict(zip(names, [*eps.chunk(times), *seen[0].float().chunk(times)], strict=True))
+    return dict(zip(names, [*eps.chunk(times), *observed[0].float().chunk(times)], strict=True))
 
 
 def _labels(name: str, batch: Batch, null_label: int, dropout: float) -> Tensor:

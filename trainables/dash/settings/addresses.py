@@ -13,8 +13,8 @@ from branchwise.trainables.dash.settings import features
 from branchwise.trainables.dash.settings.content import data_sha256
 from branchwise.trainables.dash.settings.data import (
     DECODER,
-    DIGITS_HELD_OUT,
-    FOLDER_HELD_OUT,
+    DIGITS_HOLDOUT,
+    FOLDER_HOLDOUT,
     Data,
     ImageFolder,
     TorchvisionData,
@@ -78,8 +78,8 @@ def _identity(data: Data) -> dict[str, Any]:
             where = {"content": data_sha256(data)}
         except OSError:
             where = {"path": data.path}
-        return {**message, **where, "decoder": DECODER, "held_out": FOLDER_HELD_OUT}
-    return {**data.model_dump(mode="json"), "held_out": DIGITS_HELD_OUT}
+        return {**message, **where, "decoder": DECODER, "held_out": FOLDER_HOLDOUT}
+    return {**data.model_dump(mode="json"), "held_out": DIGITS_HOLDOUT}
 
 
 def _check_fits(config: Path, data: Data) -> None:

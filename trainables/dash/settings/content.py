@@ -20,13 +20,13 @@ from branchwise.run_files.layout import staged_file
 from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
 from branchwise.trainables.dash.settings.listing import Identity, Listing, list_images
 
-WHOLE, SAMPLE = 16 << 10, 4 << 10  # bytes
+HASHED_BYTES, SAMPLE = 16 << 10, 4 << 10  # bytes
 SETTLED_NS = 2 * 10**9  # a file written within this time may change again without a new time stamp
 TASK = 256  # files that a thread hashes at a time
 UNREADABLE = "cannot be read"  # in the place of a digest
 _ARCHIVES = {".gz", ".html"}  # beside the files of torchvision's data sets, and never read
 
-_known: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
+_contents: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
 
 
 def cache_root() -> Path:
@@ -57,9 +57,9 @@ def folder_sha256(listing: Listing) -> str:
     Names of files and time stamps do not enter, but for the order that names put the images in.
     """
     contents = listing.classes, listing.identities
-    seen = _known.get(listing.root)
-    if seen is not None and seen[0] == contents:
-        return seen[1]
+    cached = _contents.get(listing.root)
+    if cached is not None and cached[0] == contents:
+        return cached[1]
     now = time.time_ns()
     digests = iter(file_digests(listing))
     total = hashlib.sha256()
@@ -67,9 +67,9 @@ def folder_sha256(listing: Listing) -> str:
         total.update(json.dumps([label, name, len(files)]).encode())
         for _ in files:
             total.update(next(digests).encode())
-    _known.pop(listing.root, None)
+    _contents.pop(listing.root, None)
     if all(_settled(identity, now) for of_class in listing.identities for identity in of_class):
-        _known[listing.root] = contents, total.hexdigest()
+        _contents[listing.root] = contents, total.hexdigest()
     return total.hexdigest()
 
 
@@ -90,7 +90,7 @@ def _files_sha256(files: Sequence[Path]) -> str:
 def _digests(files: Sequence[Path], identities: Sequence[Identity], root: Path) -> list[str]:
     """The SHA-256 of each file; those of large ones are remembered in the cache, in a file for each `root`."""
     memory = cache_root() / f"digests-{hashlib.sha256(os.fsencode(root)).hexdigest()[:32]}.json"
-    before = _read(memory) if any(identity[2] > WHOLE for identity in identities) else {}
+    before = _read(memory) if any(identity[2] > HASHED_BYTES for identity in identities) else {}
     now, after = time.time_ns(), {}
 
     def digest(i: int) -> str:
@@ -98,17 +98,17 @@ def _digests(files: Sequence[Path], identities: Sequence[Identity], root: Path) 
         try:
             with open(files[i], "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size <= WHOLE:
+                if size <= HASHED_BYTES:
                     return hashlib.sha256(file.read()).hexdigest()
                 samples = _samples(file.fileno(), size)
-                known = before.get(key)
-                if known is None or known[0] != samples:
-                    known = samples, hashlib.file_digest(file, "sha256").hexdigest()
+                previous = before.get(key)
+                if previous is None or previous[0] != samples:
+                    previous = samples, hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return UNREADABLE
         if _settled(identities[i], now):
-            after[key] = known
-        return known[1]
+            after[key] = previous
+        return previous[1]
 
     def task(start: int) -> list[str]:
         return [digest(i) for i in range(start, min(start + TASK, len(files)))]

@@ -12,8 +12,8 @@ from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 # Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
-DIGITS_HELD_OUT = 30  # of each class
-FOLDER_HELD_OUT = 0.1, 10_000  # this share of each class, and about so many in all at most
+DIGITS_HOLDOUT = 30  # of each class
+FOLDER_HOLDOUT = 0.1, 10_000  # this share of each class, and about so many in all at most
 DECODER = 2  # raised when a change to the code gives other pixels for the same files
 
 
@@ -31,9 +31,9 @@ class Digits(Strict):
     def classes(self) -> int:
         return 10
 
-    def held_out(self, images: int, of: int) -> int:
+    def holdout(self, images: int, of: int) -> int:
         """How many of a class of `images` are held out, `of` so many in all."""
-        return DIGITS_HELD_OUT
+        return DIGITS_HOLDOUT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +117,10 @@ class ImageFolder(Strict):
     def image_shape(self) -> tuple[int, int, int]:
         return self.channels, self.image_size, self.image_size
 
-    def held_out(self, images: int, of: int) -> int:
+    def holdout(self, images: int, of: int) -> int:
         """How many of a class of `images` are held out, `of` so many in all: at least one, where another is left."""
-        share, most = FOLDER_HELD_OUT
-        return 0 if images < 2 else max(1, round(images * min(share, most / of)))
+        share, max_images = FOLDER_HOLDOUT
+        return 0 if images < 2 else max(1, round(images * min(share, max_images / of)))
 
 
 def name(data: object) -> str | None:

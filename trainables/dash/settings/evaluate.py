@@ -34,18 +34,18 @@ MAX_TEACHER_SAMPLES = 50_000  # by default: as many as published distances compa
 PRIMARY = ""  # the evaluation whose columns bear no name
 
 
-def one_of(allowed: Iterable[str]) -> AfterValidator:
+def member_of(allowed: Iterable[str]) -> AfterValidator:
     """Refuses a word that is none of `allowed`."""
 
-    def check(word: str) -> str:
-        if word not in allowed:
+    def check(choice: str) -> str:
+        if choice not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
-        return word
+        return choice
 
     return AfterValidator(check)
 
 
-Sampler = Annotated[str, one_of(SAMPLERS)]
+Sampler = Annotated[str, member_of(SAMPLERS)]
 Steps = Annotated[int, Field(ge=2, le=1000)]
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 Precision = Literal["fp32", "bf16"]
@@ -101,12 +101,12 @@ class Evaluate(Strict):
 
     @model_validator(mode="after")
     def _evaluations_differ(self) -> Evaluate:
-        known: dict[str, str] = {}
+        choices: dict[str, str] = {}
         for name, evaluation in self.evaluations().items():
             if name in TAKEN:
                 raise ValueError(f"also.{name}: is the name of a column; choose another")
             settings = evaluation.model_dump_json(include=set(Sampling.model_fields) - {"repeats"})
-            other = known.setdefault(settings, name)
+            other = choices.setdefault(settings, name)
             if other != name:
                 raise ValueError(
                     f"also.{name}: has the settings of the {other or 'primary'} evaluation; change one or leave it out"

@@ -36,11 +36,11 @@ class Pretrained:
     file: str  # its name in torch hub's cache
     sha256: str = ""
     size: int = 0  # bytes; 0: not known beforehand
-    least: int = 0
+    minimum: int = 0
 
     @property
     def min_samples(self) -> int:
-        return self.least or A_DIMENSION * self.dims
+        return self.minimum or A_DIMENSION * self.dims
 
 
 def _clip(dims: int, sha256: str, file: str) -> Pretrained:
@@ -62,7 +62,7 @@ PRETRAINED: Mapping[str, Pretrained] = {
         file=INCEPTION,
         sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         size=95_628_359,
-        least=10_000,  # the least in common use (`fid10k`), although ten for each feature would be 20,480
+        minimum=10_000,  # the least in common use (`fid10k`), although ten for each feature would be 20,480
     ),
     "vgg16": Pretrained(
         dims=4096,
@@ -83,12 +83,12 @@ PRETRAINED: Mapping[str, Pretrained] = {
 }
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
 CLASSIFIER = "classifier"  # a small net, trained on the data set itself
-HELD_OUT = 5  # one image of a class in so many tests the classifier; a class has at least so many
-ABOUT = "features.json"  # beside its weights: what it was trained on, and how well it does
+TEST_SHARE = 5  # one image of a class in so many tests the classifier; a class has at least so many
+METADATA_FILE = "features.json"  # beside its weights: what it was trained on, and how well it does
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
 
 
-def _known(name: str) -> str:
+def _validated(name: str) -> str:
     if name not in (DIGITS, CLASSIFIER, *SHORT, *PRETRAINED) and not is_function(name):
         raise ValueError(
             f"must be one of {', '.join((*PRETRAINED, *SHORT, DIGITS, CLASSIFIER))}, or the path of a function, "
@@ -97,7 +97,7 @@ def _known(name: str) -> str:
     return name
 
 
-Features = Annotated[str, AfterValidator(_known)]
+Features = Annotated[str, AfterValidator(_validated)]
 
 
 class Classifier(Strict):
@@ -132,9 +132,9 @@ def min_samples(name: str, classifier: Classifier) -> int:
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
 
 
-def too_few(samples: int, name: str, least: int, key: str = "samples") -> str:
+def too_few(samples: int, name: str, minimum: int, key: str = "samples") -> str:
     """What to say of samples that are too few; `key` is the setting of `evaluate` that asks for them."""
-    return f"evaluate.{key}: {samples} is too few for a distance in the feature space of {name}: at least {least}"
+    return f"evaluate.{key}: {samples} is too few for a distance in the feature space of {name}: at least {minimum}"
 
 
 def classifier_key(classifier: Classifier, images: Mapping[str, Any]) -> str:
@@ -150,7 +150,7 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 
     Raises ValueError when it is less accurate than `least_accuracy`.
     """
-    summary: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    summary: dict[str, Any] = json.loads((folder / METADATA_FILE).read_text())
     if summary["accuracy"] < classifier.least_accuracy:
         raise ValueError(
             f"evaluate.classifier.least_accuracy: the classifier of {data} is right on {summary['accuracy']:.3f} of "

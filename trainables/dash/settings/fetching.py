@@ -18,9 +18,9 @@ from branchwise.trainables.dash.settings.files import torchvision_folder, weight
 from branchwise.trainables.dash.settings.spec import Spec
 
 CHUNK = 1 << 20  # bytes read at once
-SILENCE = 30.0  # seconds without a byte after which nobody is taken to answer
+SILENCE = 30.0  # seconds without a byte after which the server counts as unresponsive
 
-RecordedCalls = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
@@ -51,18 +51,18 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
     return tuple(needed)
 
 
-def download(net: Pretrained, place: Path, told: RecordedCalls) -> None:
-    """Fetches the weights of `net` to `place`, whole and verified or not at all. Raises OSError and ValueError."""
+def download(net: Pretrained, location: Path, advance: Progress) -> None:
+    """Fetches the weights of `net` to `location`, whole and verified or not at all. Raises OSError and ValueError."""
     digest, size = hashlib.sha256(), 0
     try:
-        with staged_file(place) as staging:
+        with staged_file(location) as staging:
             with staging.open("wb") as file, urllib.request.urlopen(net.url, timeout=SILENCE) as answer:
                 announced = int(answer.headers.get("Content-Length") or 0)
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
-                    told(len(chunk))
+                    advance(len(chunk))
             expected = net.size or announced
             if expected and size != expected:
                 raise ValueError(f"{net.url} gave {size:,} bytes, not {expected:,}")
@@ -72,7 +72,7 @@ def download(net: Pretrained, place: Path, told: RecordedCalls) -> None:
         raise OSError(f"{net.url}: {getattr(error, 'reason', error)}") from error
 
 
-def _torchvision(data: TorchvisionData, message: RecordedCalls) -> None:
+def _torchvision(data: TorchvisionData, advance: Progress) -> None:
     """Lets torchvision download and check its files. Raises OSError."""
     from torchvision import datasets
 
@@ -82,4 +82,4 @@ def _torchvision(data: TorchvisionData, message: RecordedCalls) -> None:
         getattr(datasets, data.known.torchvision)(root, train=True, download=True)
     except RuntimeError as error:  # torchvision's word for a file that cannot be had, or is not the one
         raise OSError(f"torchvision's {data.known.torchvision}: {error}") from error
-    message(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))
+    advance(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))

@@ -38,7 +38,7 @@ class Listing:
     identities: tuple[tuple[Identity, ...], ...] = ()  # of these files
     hidden: int = 0  # files and folders that are passed over by their names
     skipped: Mapping[str, int] = field(default_factory=dict)  # files of other formats, by suffix
-    beside: int = 0  # images that lie beside the class folders
+    loose_images: int = 0  # images that lie beside the class folders
     links: int = 0  # symbolic links that were followed
     loops: int = 0  # links to a folder that holds them, which are not followed
     problems: tuple[str, ...] = ()  # sentences
@@ -58,8 +58,8 @@ class Listing:
         if self.skipped:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(self.skipped.items()))
             yield f"{sum(self.skipped.values()):,} files of other formats skipped ({kinds})"
-        if self.beside:
-            yield f"{self.beside:,} images beside the class folders skipped"
+        if self.loose_images:
+            yield f"{self.loose_images:,} images beside the class folders skipped"
         if self.links:
             yield f"{self.links:,} links followed"
         if self.loops:
@@ -103,7 +103,7 @@ class _Walk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.hidden = self.beside = self.links = self.loops = 0
+        self.hidden = self.loose_images = self.links = self.loops = 0
         self.skipped: Counter[str] = Counter()
         self.visited: dict[tuple[int, int], Path] = {}
         self.broken: list[str] = []
@@ -118,7 +118,7 @@ class _Walk:
             if stat.S_ISDIR(status.st_mode):
                 classes.append((entry.name, self._class(Path(entry.path), status, above)))
             elif _suffix(entry.name) in SUFFIXES:
-                self.beside += 1
+                self.loose_images += 1
             else:
                 self.skipped[_suffix(entry.name) or "without a suffix"] += 1
         classes.sort(key=lambda item: item[0])
@@ -133,7 +133,7 @@ class _Walk:
             identities=tuple(tuple(identity for _, identity in match) for _, match in classes),
             hidden=self.hidden,
             skipped=dict(self.skipped),
-            beside=self.beside,
+            loose_images=self.loose_images,
             links=self.links,
             loops=self.loops,
             problems=tuple(self.problems),

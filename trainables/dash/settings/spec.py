@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from branchwise.trainables.dash.settings.data import Data, Digits
-from branchwise.trainables.dash.settings.evaluate import Evaluate, Precision, one_of
+from branchwise.trainables.dash.settings.evaluate import Evaluate, Precision, member_of
 from branchwise.trainables.dash.settings.features import DIGITS, full_name, min_samples, too_few
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.runtime.settings import Strict, TupleOf, digest
@@ -98,7 +98,7 @@ class Teacher(UNet, Optimization):
     workers: PositiveInt = 2  # Ray Train workers; they share the batch, so the result stays the same but for rounding
 
     @property
-    def own_seed(self) -> int:
+    def sampling_seed(self) -> int:
         """The seed as a number. Raises ValueError where it follows the block's and no block is given."""
         if self.seed == "block":
             raise ValueError("teacher.seed: block is the seed of no teacher before a block is given")
@@ -114,7 +114,7 @@ class TeacherCheckpoint(Strict):
 class Method(Strict):
     """The distillation objective (arXiv 2606.00798) and the settings its ablation switches."""
 
-    objective: Annotated[str, one_of(OBJECTIVES)] = "dash"
+    objective: Annotated[str, member_of(OBJECTIVES)] = "dash"
     imitation_weight: NonNegativeFloat = 1.0
     uncond_weight: NonNegativeFloat = 1.0
     anchor_weight: NonNegativeFloat = 0.1
@@ -139,7 +139,7 @@ class Method(Strict):
             )
         return self
 
-    def judged_by(self, evaluate: Evaluate) -> Method:
+    def evaluation_method(self, evaluate: Evaluate) -> Method:
         """These settings with a scale for `composite` where none is given: that of the evaluation that judges it."""
         if self.composite_guidance is not None:
             return self
@@ -222,19 +222,19 @@ class Spec(Strict):
     def _check_features(self) -> None:
         if self.features == DIGITS and self.data.image_shape != Digits().image_shape:
             raise ValueError(f"evaluate.features: {DIGITS} takes grey 8x8 images; {self.data.name} has others")
-        least = min_samples(self.features, self.evaluate.classifier)
+        minimum = min_samples(self.features, self.evaluate.classifier)
         counts = {f"also.{name}.samples" if name else "samples": evaluation.samples
                   for name, evaluation in self.evaluate.evaluations().items()}  # fmt: skip
         for key, samples in (
-            counts | {"teacher_samples": self.evaluate.teacher_samples or max(least, self.data.classes)}
+            counts | {"teacher_samples": self.evaluate.teacher_samples or max(minimum, self.data.classes)}
         ).items():
             if samples < self.data.classes:
                 raise ValueError(
                     f"evaluate.{key}: {samples} is below the {self.data.classes:,} classes of the data; at least one "
                     "of each"
                 )
-            if samples < least:
-                raise ValueError(too_few(samples, self.features, least, key))
+            if samples < minimum:
+                raise ValueError(too_few(samples, self.features, minimum, key))
 
 
 def _has_checkpoint(teacher: Any) -> bool:

@@ -49,13 +49,13 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
     values, grid, _ = evaluations.measure(
         net, by.dataset, by.against, by.alphas_cumprod, settings, teacher_samples, arm.seed, context, progress
     )
-    pooled, gaps = NOT_CALIBRATED if inside else _kept_calibration(model, *stored)
+    pooled, gaps = NOT_CALIBRATED if inside else _stored_calibration(model, *stored)
     student_size = unet.size(net)
     row = {
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        **evaluations.comparability_keys(by.against, by.held_out, resolved),
+        **evaluations.comparability_keys(by.against, by.holdout, resolved),
         "student_params": student_size,
         "teacher_params": by.teacher_size,
         "compression": by.teacher_size / student_size,
@@ -67,8 +67,8 @@ def measure_model(arm: Arm, model: Path, context: Context) -> Result:
 
 def _without_sampling(spec: Spec) -> Spec:
     """The settings that reference, probes and gaps depend on: those of samples and of the method are made alike."""
-    alike = {name: Evaluate.model_fields[name].get_default(call_default_factory=True) for name in OF_SAMPLES}
-    return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=alike)})
+    defaults = {name: Evaluate.model_fields[name].get_default(call_default_factory=True) for name in OF_SAMPLES}
+    return spec.model_copy(update={"method": Method(), "evaluate": spec.evaluate.model_copy(update=defaults)})
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class EvaluationReference:
     """What students are measured against."""
 
     dataset: datasets.Dataset
-    held_out: datasets.Dataset
+    holdout: datasets.Dataset
     alphas_cumprod: Tensor  # (1000,)
     teacher_size: int
     against: reference_set.ReferenceSet
@@ -88,24 +88,24 @@ class EvaluationReference:
 def _stored_reference(shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str) -> EvaluationReference:
     net, _ = checkpoint.load_model(teacher, device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
-    dataset, held_out, against = _kept_images(shared, folder, device)
-    probes = calibration.draw_probes(held_out, alphas_cumprod, shared.evaluate, seed)
+    dataset, holdout, against = _stored_images(shared, folder, device)
+    probes = calibration.draw_probes(holdout, alphas_cumprod, shared.evaluate, seed)
     outputs = calibration.outputs(net, probes)
-    return EvaluationReference(dataset, held_out, alphas_cumprod, unet.size(net), against, probes, outputs)
+    return EvaluationReference(dataset, holdout, alphas_cumprod, unet.size(net), against, probes, outputs)
 
 
 @lru_cache(maxsize=2)
-def _kept_images(
+def _stored_images(
     shared: Spec, folder: Path | None, device: str
 ) -> tuple[datasets.Dataset, datasets.Dataset, reference_set.ReferenceSet]:
     """Those that train, those that are held out, and the reference set."""
     extractor = features.extractor_of(shared, device, folder)
     against = reference_set.get(shared.data, extractor, device)
-    return datasets.load(shared.data, device), datasets.load_held_out(shared.data, device), against
+    return datasets.load(shared.data, device), datasets.load_holdout(shared.data, device), against
 
 
 @lru_cache(maxsize=2)
-def _kept_calibration(
+def _stored_calibration(
     model: Path, shared: Spec, teacher: Path, folder: Path | None, seed: int, device: str
 ) -> Calibrated:
     net, _ = checkpoint.load_model(model, device)

@@ -31,7 +31,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     that it does not hold start from the beginning. Where a GPU's memory does not hold the cohort, its halves train one
     after the other. Raises ValueError when the arms differ in what a cohort shares.
     """
-    _check_alike(arms)
+    _check_compatible(arms)
     torch.set_num_threads(context.threads)
     spec = arms[0].spec
     evaluations = spec.evaluate.resolved(context.evaluation)
@@ -44,12 +44,12 @@ def run(arms: Sequence[Arm], context: Context) -> None:
     against = reference_set.get(spec.data, extractor, context.device)
     dataset = datasets.load(spec.data, context.device)
     refuse_other_images(spec, context.teacher, dataset)
-    held_out = datasets.load_held_out(spec.data, context.device)
+    holdout = datasets.load_holdout(spec.data, context.device)
     setting = Setting(
         context=context,
         seed=arms[0].seed,
         dataset=dataset,
-        held_out=held_out,
+        holdout=holdout,
         alphas_cumprod=alphas_cumprod,
         teacher=teacher,
         teacher_importance=importance,
@@ -72,7 +72,7 @@ def run(arms: Sequence[Arm], context: Context) -> None:
             evaluate_students(students, setting)
 
 
-def _check_alike(arms: Sequence[Arm]) -> None:
+def _check_compatible(arms: Sequence[Arm]) -> None:
     for arm in arms:
         if (arm.seed, cohort_key(arm.spec)) != (arms[0].seed, cohort_key(arms[0].spec)):
             raise ValueError(
@@ -85,8 +85,8 @@ def _together(arms: Sequence[Arm], saved: Sequence[bytes]) -> list[list[Arm]]:
     """The arms that train together: those of the checkpoint, and those that it does not hold."""
     if not saved:
         return [list(arms)]
-    there = checkpoint.from_bytes(saved[0], "cpu")["arms"]
-    parts = [arm for arm in arms if arm.name in there], [arm for arm in arms if arm.name not in there]
+    saved_arms = checkpoint.from_bytes(saved[0], "cpu")["arms"]
+    parts = [arm for arm in arms if arm.name in saved_arms], [arm for arm in arms if arm.name not in saved_arms]
     return [part for part in parts if part]
 
 
@@ -122,13 +122,13 @@ def _train(students: Students, setting: Setting, step: int) -> None:
     settings = next(iter(students.values()))[0].spec.train
     progress = Progress(context, "train", settings.steps, step, arms=len(students))
     since = time.perf_counter()
-    own = dict.fromkeys(students, 0.0)
+    arm_seconds = dict.fromkeys(students, 0.0)
     while step < settings.steps and students:
-        take_step(students, setting, step, own)
+        take_step(students, setting, step, arm_seconds)
         step += 1
         if step % settings.log_every == 0 or step == settings.steps:
             diverged = [name for name, (_, trainee) in students.items() if not trainee.log(step - 1)]
-            since = _share_time(students, own, since)
+            since = _share_time(students, arm_seconds, since)
             for name in diverged:
                 measuring.finish_diverged(*students.pop(name), step, context)
         if step in context.rungs and step < settings.steps:
@@ -136,28 +136,28 @@ def _train(students: Students, setting: Setting, step: int) -> None:
                 name for name, student in students.items() if not measuring.should_continue(*student, step, setting)
             ]:
                 students.pop(name)
-            since = _share_time(students, own, since)
+            since = _share_time(students, arm_seconds, since)
         if students and step in setting.evaluate.at_steps:
-            _share_time(students, own, since)
-            measuring.look(list(students.values()), step, setting)
+            _share_time(students, arm_seconds, since)
+            measuring.evaluate_checkpoint(list(students.values()), step, setting)
             since = time.perf_counter()  # of no training
         if students and step % settings.checkpoint_every == 0 and step < settings.steps:
-            since = _share_time(students, own, since)
+            since = _share_time(students, arm_seconds, since)
             if context.rank == 0:
                 state = {"step": step, "arms": {name: trainee.state() for name, (_, trainee) in students.items()}}
                 context.save(checkpoint.to_bytes(state))
         progress.advance(arms=len(students))
 
 
-def _share_time(students: Students, own: dict[str, float], since: float) -> float:
+def _share_time(students: Students, arm_seconds: dict[str, float], since: float) -> float:
     """Adds the seconds since `since` to the learners: each its own, what they share in equal parts."""
     now = time.perf_counter()
     if not students:
         return now
-    shared = (now - since - sum(own.values())) / len(students)
+    shared = (now - since - sum(arm_seconds.values())) / len(students)
     for name, (_, trainee) in students.items():
-        trainee.seconds += own[name] + shared
-        own[name] = 0.0
+        trainee.seconds += arm_seconds[name] + shared
+        arm_seconds[name] = 0.0
     return now
 
 

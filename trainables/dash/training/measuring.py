@@ -44,13 +44,18 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
             return False
     if context.keep(arm, step, values["value"]):
         return True
-    told = {"rung_value": values["value"], "steps": step, "train_seconds": trainee.seconds, "device": context.device}
+    reported = {
+        "rung_value": values["value"],
+        "steps": step,
+        "train_seconds": trainee.seconds,
+        "device": context.device,
+    }
     if context.rank == 0:
-        context.finish(arm, Result(status="stopped", values=told, tables=_at_steps(trainee)), None)
+        context.finish(arm, Result(status="stopped", values=reported, tables=_at_steps(trainee)), None)
     return False
 
 
-def look(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
+def evaluate_checkpoint(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
     """Measures the students as after the training, with one set of samples; a row of `budgets` for each.
 
     Weights that are no longer finite are left out: the next logged step finds them.
@@ -112,7 +117,7 @@ def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> 
         **values,
         **pooled,
         **{column.name: context.evaluation.get(column.name) for column in FLOOR},
-        **evaluations.comparability_keys(setting.against, setting.held_out, setting.evaluations),
+        **evaluations.comparability_keys(setting.against, setting.holdout, setting.evaluations),
         "student_params": student_size,
         "teacher_params": teacher_size,
         "compression": teacher_size / student_size,

@@ -63,7 +63,7 @@ def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor,
 
 
 def _scale_of(method: Method) -> float:
-    assert method.composite_guidance is not None, "Method.judged_by fills it in"
+    assert method.composite_guidance is not None, "Method.evaluation_method fills it in"
     return method.composite_guidance
 
 

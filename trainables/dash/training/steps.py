@@ -41,7 +41,7 @@ class Setting:
     context: Context
     seed: int
     dataset: datasets.Dataset
-    held_out: datasets.Dataset
+    holdout: datasets.Dataset
     alphas_cumprod: Tensor  # (1000,)
     teacher: nn.Module
     teacher_importance: Tensor  # lambda (1000,)
@@ -56,7 +56,7 @@ class Setting:
 
     @cached_property
     def probes(self) -> Probes:
-        return calibration.draw_probes(self.held_out, self.alphas_cumprod, self.evaluate, self.seed)
+        return calibration.draw_probes(self.holdout, self.alphas_cumprod, self.evaluate, self.seed)
 
     @cached_property
     def teacher_outputs(self) -> Bins:
@@ -90,16 +90,16 @@ def _trainee(arm: Arm, setting: Setting) -> Trainee:
     return Trainee(net, spec.train, spec.method, importance, setting.alphas_cumprod, setting.context, masks, adapter)
 
 
-def take_step(students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
     """One step of every student on the batch of `step`; `own` gathers the seconds each took by itself."""
     arm, trainee = next(iter(students.values()))
     modes.begin_step(trainee.settings.mode, setting.context)
     size = trainee.settings.batch_size
     batch = batches.draw(setting.dataset, setting.alphas_cumprod, size, arm.seed, step, setting.context)
-    learn_from(batch, students, setting, step, own)
+    learn_from(batch, students, setting, step, arm_seconds)
 
 
-def learn_from(batch: Batch, students: Students, setting: Setting, step: int, own: dict[str, float]) -> None:
+def learn_from(batch: Batch, students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
     """One pass of the teacher over `batch`, and one step of every student from it."""
     context, dataset = setting.context, setting.dataset
     trainee = next(iter(students.values()))[1]
@@ -119,13 +119,13 @@ def learn_from(batch: Batch, students: Students, setting: Setting, step: int, ow
             )
     for name, (arm, trainee) in students.items():
         start = time.perf_counter()
-        method = arm.spec.method.judged_by(setting.evaluate)
+        method = arm.spec.method.evaluation_method(setting.evaluate)
         losses = LOSSES[method.objective]
         if arm.spec.student.dropout > 0:
             torch.manual_seed(derive(arm.seed, f"dropout on rank {context.rank}", step))
         student, targets = _outputs(trainee, method, batch, teacher, dataset.classes)
         trainee.learn(losses(method, student, targets, batch.noise, trainee.weights(batch)), step)
-        own[name] += time.perf_counter() - start
+        arm_seconds[name] += time.perf_counter() - start
 
 
 def _outputs(
@@ -152,8 +152,8 @@ def take_teacher_step(
 ) -> None:
     """Step `step` of a teacher's training: the denoising loss, with labels dropped per sample."""
     modes.begin_step(settings.mode, context)
-    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.own_seed, step, context)
+    batch = batches.draw(dataset, alphas_cumprod, settings.batch_size, settings.sampling_seed, step, context)
     if settings.dropout > 0:
-        torch.manual_seed(derive(settings.own_seed, f"dropout on rank {context.rank}", step))
+        torch.manual_seed(derive(settings.sampling_seed, f"dropout on rank {context.rank}", step))
     outputs = forward(trainee.model, ("dropped",), batch, dataset.classes, settings.label_dropout, settings.precision)
     trainee.learn(Losses(weighted_error(outputs["dropped"], batch.noise, trainee.weights(batch))), step)

@@ -45,7 +45,7 @@ def train(spec: Spec, out: Path, context: Context) -> None:
     modes.choose(settings.mode, context.device)
     dataset = datasets.load(spec.data, context.device)
     alphas_cumprod = schedule.cosine_alphas_cumprod(context.device)
-    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.own_seed)
+    net = unet.build(settings, dataset.image_shape, dataset.classes, settings.sampling_seed)
     modes.prepare(net, settings.mode, context)
     trainee = Trainee(net, settings, settings, None, alphas_cumprod, context)
     content = context.load()
@@ -106,12 +106,12 @@ def _save(
     # Unguided samples: the folder must not depend on the settings of an evaluation.
     visible = range(min(grids.ROWS * dataset.classes, 160))
     images = measurement.sample(
-        trainee.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.own_seed, visible
+        trainee.net, dataset, alphas_cumprod, Evaluate(labels="balanced"), 1.0, settings.sampling_seed, visible
     )
     if not bool(images.isfinite().all()):
         raise FloatingPointError("the teacher's samples are not finite")
     pixels = datasets.to_pixels(images)
-    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.own_seed}")
+    grids.save_grid(out / "samples.png", pixels, dataset.classes, f"guidance 1, seed {settings.sampling_seed}")
     grids.save_grid(out / "real.png", datasets.of_each_class(dataset, len(visible)), dataset.classes)
     description = {
         "data": source.model_dump(mode="json"),
@@ -164,7 +164,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     torch.set_num_threads(context.threads)
     modes.choose(spec.train.mode, context.device)
     start = time.perf_counter()
-    dataset, held_out = datasets.load(spec.data, context.device), datasets.load_held_out(spec.data, context.device)
+    dataset, holdout = datasets.load(spec.data, context.device), datasets.load_holdout(spec.data, context.device)
     refuse_other_images(spec, folder, dataset)
     extractor = features.extractor_of(spec, context.device, context.features)
     against = reference_set.get(spec.data, extractor, context.device)
@@ -176,7 +176,7 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     batches = evaluations.batches_of(unresolved, dataset, context)
     batches += sum(measurement.batches_of(element, dataset, context) for element in drawn)
     progress = Progress(context, "evaluate", batches)
-    seed = spec.teacher.own_seed if isinstance(spec.teacher, Teacher) else 0
+    seed = spec.teacher.sampling_seed if isinstance(spec.teacher, Teacher) else 0
     shared = net, dataset, against, alphas_cumprod
     values: dict[str, Any] = {}
     for name, item in unresolved.items():
@@ -185,7 +185,8 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
             values |= {under(column, name): value for column, value in choice.items()}
     resolved = spec.evaluate.resolved(values)
     teacher_samples = {
-        name: evaluations.sample_teacher(*shared, one, seed, context, progress) for name, one in resolved.items()
+        name: evaluations.sample_teacher(*shared, evaluation, seed, context, progress)
+        for name, evaluation in resolved.items()
     }
     measured, grid, _ = evaluations.measure(*shared, resolved, teacher_samples, seed, context, progress)
     if context.rank == 0 and context.evaluation_files is not None:
@@ -195,8 +196,8 @@ def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
     return {
         **values,
         **measured,
-        **(floor.measure(spec.data, held_out, against, spec.evaluate.labels) if context.rank == 0 else {}),
-        **evaluations.comparability_keys(against, held_out, resolved),
+        **(floor.measure(spec.data, holdout, against, spec.evaluate.labels) if context.rank == 0 else {}),
+        **evaluations.comparability_keys(against, holdout, resolved),
         "guidance": list(grid),
         "params": size,
         "student_params": size,

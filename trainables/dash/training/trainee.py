@@ -45,10 +45,10 @@ class Trainee:
         self.importance = curriculum.initial_importance(weighting.curriculum, teacher_importance, alphas_cumprod.device)
         self.masks = masks
         self.adapter = None if adapter is None else adapter.to(alphas_cumprod.device)
-        self._beside: list[Tensor] = [] if adapter is None else list(adapter.parameters())
+        self._adapter_parameters: list[Tensor] = [] if adapter is None else list(adapter.parameters())
         if self.importance.requires_grad:
-            self._beside.append(self.importance)
-        self.optimizer = optimization.adamw(self.parameters + self._beside, settings)
+            self._adapter_parameters.append(self.importance)
+        self.optimizer = optimization.adamw(self.parameters + self._adapter_parameters, settings)
         self.curve: list[dict[str, float]] = []
         self.budgets: list[dict[str, float | None]] = []  # what was measured on the way, a row for each step
         self.seconds = 0.0  # of training, this learner's share where several train together
@@ -70,7 +70,7 @@ class Trainee:
     def learn(self, losses: Losses, step: int) -> None:
         """Back-propagates and takes optimizer step `step` (from 0). No host synchronisation."""
         losses.total.backward()
-        for parameter in self._beside:
+        for parameter in self._adapter_parameters:
             if parameter.grad is not None:
                 average_(parameter.grad, self._context)
         if self.masks is not None:  # of weights that stay zero: they must not count in the norm that is clipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from branchwise.orchestration.tracking.scalars import Record, beside, labels_of, scalars_of
+from branchwise.orchestration.tracking.scalars import Record, companion_folder, labels_of, scalars_of
 from branchwise.trainables.runtime.run_folder import RunFolder
 
 PACKAGE = "mlflow-skinny"  # what to install
@@ -16,7 +16,7 @@ def log(run: RunFolder, arm: str, record: Record) -> None:
 
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the one kind of store that needs no database
     if "MLFLOW_TRACKING_URI" not in os.environ:
-        mlflow.set_tracking_uri((beside(run) / "mlruns").as_uri())
+        mlflow.set_tracking_uri((companion_folder(run) / "mlruns").as_uri())
     mlflow.set_experiment(run.name)
     with mlflow.start_run(run_name=arm, tags=labels_of(run, arm, record)):
         mlflow.log_params(record.get("patch", {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from branchwise.orchestration.tracking.scalars import Record, beside, labels_of, scalars_of
+from branchwise.orchestration.tracking.scalars import Record, companion_folder, labels_of, scalars_of
 from branchwise.trainables.runtime.run_folder import RunFolder
 
 PACKAGE = "wandb"  # what to install
@@ -12,7 +12,7 @@ def log(run: RunFolder, arm: str, record: Record) -> None:
     """A run of the project named by the sweep; its id is that of the arm, so that it is never there twice."""
     import wandb
 
-    folder = beside(run)  # it makes a folder wandb in it
+    folder = companion_folder(run)  # it makes a folder wandb in it
     folder.mkdir(parents=True, exist_ok=True)
     description = labels_of(run, arm, record)
     rows: dict[int, dict[str, float]] = {}

@@ -20,7 +20,7 @@ from branchwise.trainables.dash.compute.parallel import distributed, my_slice
 from branchwise.trainables.dash.compute.progress import Progress
 from branchwise.trainables.dash.compute.seeding import derive, generator
 from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, load_reference_images
-from branchwise.trainables.dash.settings.features import ABOUT, HELD_OUT, Classifier, check_classifier
+from branchwise.trainables.dash.settings.features import METADATA_FILE, TEST_SHARE, Classifier, check_classifier
 from branchwise.trainables.dash.settings.files import sha256
 from branchwise.trainables.dash.settings.spec import Spec
 
@@ -107,25 +107,25 @@ def train(spec: Spec, out: Path, context: Context) -> None:
         "data": spec.data.model_dump(mode="json"),
         "classifier": settings.model_dump(mode="json"),
     }
-    (out / ABOUT).write_text(json.dumps(description, indent=1) + "\n")
+    (out / METADATA_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
 
 def split(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the images that train the classifier, and of those that test it: a fifth of each class.
 
-    Raises ValueError when a class has fewer than `HELD_OUT` images.
+    Raises ValueError when a class has fewer than `TEST_SHARE` images.
     """
     learning, testing = [], []
     labels = dataset.labels.cpu()
     for label in range(dataset.classes):
         of_class = (labels == label).nonzero().flatten()
-        if len(of_class) < HELD_OUT:
+        if len(of_class) < TEST_SHARE:
             raise ValueError(
-                f"evaluate.features: classifier needs {HELD_OUT} images a class; class {label} has {len(of_class)}"
+                f"evaluate.features: classifier needs {TEST_SHARE} images a class; class {label} has {len(of_class)}"
             )
         order = of_class[torch.randperm(len(of_class), generator=generator(seed, "held out", label))]
-        testing.append(order[: len(order) // HELD_OUT])
-        learning.append(order[len(order) // HELD_OUT :])
+        testing.append(order[: len(order) // TEST_SHARE])
+        learning.append(order[len(order) // TEST_SHARE :])
     return torch.cat(learning), torch.cat(testing)
 
 
@@ -151,13 +151,13 @@ def _learn(net: ClassifierFeatures, dataset: Dataset, learning: Tensor, settings
 def _balanced_accuracy(net: ClassifierFeatures, dataset: Dataset, testing: Tensor) -> float:
     """The mean over the classes of the share of their images that is classified rightly."""
     right = torch.zeros(dataset.classes, dtype=torch.float64, device=dataset.device)
-    seen = torch.zeros_like(right)
+    per_class = torch.zeros_like(right)
     for chosen in parts(testing, BATCH):
         images, labels = dataset.pick(chosen)
         hit = net.head(net.hidden(images)).argmax(1) == labels
         right += torch.bincount(labels, weights=hit.double(), minlength=dataset.classes)
-        seen += torch.bincount(labels, minlength=dataset.classes)
-    return float((right / seen).mean())
+        per_class += torch.bincount(labels, minlength=dataset.classes)
+    return float((right / per_class).mean())
 
 
 @torch.inference_mode()

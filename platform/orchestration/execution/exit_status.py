@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from branchwise.analysis.console import one_line
+from branchwise.analysis.console import single_line
 from branchwise.orchestration import interrupts
-from branchwise.orchestration.errors import FeaturesRefusedError, LostError, UserError
+from branchwise.orchestration.errors import FeaturesRefusedError, SweepAbortedError, UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class ExitStatus:
     is what people are told; it is empty where the tables say it all. `resumable`: another try may end better."""
 
     code: int
-    sentence: str = ""
+    message: str = ""
     resumable: bool = True
 
     @property
@@ -23,17 +23,17 @@ class ExitStatus:
         return self.code == interrupts.EXIT_CODE
 
 
-def classify_exit(error: BaseException, begun: bool) -> ExitStatus:
+def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
     """How a sweep ends that met this error, before or after it had begun.
 
     Raises the error again when nobody foresaw it: that is a mistake of this program, and its traceback is needed.
     """
     if isinstance(error, KeyboardInterrupt):
-        return ExitStatus(code=interrupts.EXIT_CODE, sentence="Interrupted")
-    if not isinstance(error, (UserError, LostError, OSError)):
+        return ExitStatus(code=interrupts.EXIT_CODE, message="Interrupted")
+    if not isinstance(error, (UserError, SweepAbortedError, OSError)):
         raise error
     refused = isinstance(error, FeaturesRefusedError)
-    return ExitStatus(code=3 if begun else 2, sentence=one_line(error), resumable=not refused)
+    return ExitStatus(code=3 if has_started else 2, message=single_line(error), resumable=not refused)
 
 
 def state_after(error: BaseException) -> str:
@@ -41,6 +41,6 @@ def state_after(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
-def finished(every_arm_done: bool) -> ExitStatus:
+def finished(all_done: bool) -> ExitStatus:
     """How a sweep ends that ran to its end."""
-    return ExitStatus(code=0 if every_arm_done else 3)
+    return ExitStatus(code=0 if all_done else 3)
