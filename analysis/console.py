@@ -79,6 +79,6 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """`text`, without its middle where it has more than `most` characters."""
+    """Return `text` without its middle where it has more than `limit` characters."""
     half = (limit - 5) // 2
     return text if len(text) <= limit else f"{text[:half]} ... {text[-half:]}"

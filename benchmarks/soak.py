@@ -143,13 +143,13 @@ def _disturb(sweep: faults.Disturbed, draw: random.Random) -> set[str]:
     return sweep.harmed
 
 
-def _touched(sizes: dict[str, tuple[int, bytes]], run: Path, harmed: set[str]) -> list[str]:
-    """Finished arms whose records are not what they were, but for harmed ones; `known` is brought up to date."""
+def _touched(records: dict[str, tuple[int, bytes]], run: Path, harmed: set[str]) -> list[str]:
+    """Return finished arms with changed records, except harmed ones, and update `records`."""
     now = {name: record for name, record in finished(run).items() if f"arms/{name}" not in harmed}
     for name in harmed:
-        sizes.pop(name.removeprefix("arms/"), None)
-    wrong = [f"{name} was touched" for name, record in sizes.items() if now.get(name) != record]
-    sizes.update(now)
+        records.pop(name.removeprefix("arms/"), None)
+    wrong = [f"{name} was touched" for name, record in records.items() if now.get(name) != record]
+    records.update(now)
     return wrong
 
 

@@ -33,11 +33,11 @@ def short_name(name: str) -> str:
 
 
 def find_column(runs: RunTable, text: str, role: Role, source: str) -> str:
-    """The column that `word` means as a setting or as a metric.
+    """Return the column that `text` means as a setting or as a metric.
 
-    A setting comes before a metric of the same name where a setting is meant, and the other way round; then come the
-    column of exactly that name, the one without an export's prefix, and the one whose last part is the word. Raises
-    RunFolderError where there is none, or more than one.
+    Where a setting is meant, a setting precedes a metric of the same name, and vice versa. Then follow the column of
+    exactly that name, the one without an export's prefix, and the one with `text` as its last part. Raises
+    RunFolderError where no column matches, or more than one does.
     """
     for candidates in _tiers(runs, text, role):
         if len(candidates) > 1:

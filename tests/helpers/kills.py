@@ -124,7 +124,7 @@ def finished(run: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def differences(run: Path, expected: Path) -> list[str]:
-    """In which tables and columns the results of `run` are not those of `undisturbed`, bit for bit."""
+    """Return the tables and columns in which the results of `run` differ from `expected`, bit for bit."""
     wrong = []
     for file in sorted(expected.glob("*.parquet")):
         tables = [pd.read_parquet(folder / file.name) for folder in (run, expected)]

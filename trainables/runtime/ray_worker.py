@@ -104,7 +104,7 @@ def _rest(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
-    """Trains the arms of one Tune trial that have no result yet: `found` is a `plain` cohort."""
+    """Trains the arms of one Tune trial that have no result yet; `config` is from `serialize_cohort`."""
     run = job.run_folder()
     missing = [arm for arm in config["arms"] if not run.has_record(arm["arm"])]
     if not missing:

@@ -122,7 +122,7 @@ class RunFolder:
         return [self.path(name) for name, content in originals.items() if self._or_none(name) != content]
 
     def restore(self, originals: Mapping[str, bytes]) -> None:
-        """Writes again what `altered` found."""
+        """Rewrite what `modified` returned."""
         for name, content in originals.items():
             if self._or_none(name) != content:
                 self.files.write(name, content)
@@ -138,7 +138,7 @@ class RunFolder:
 
     def read_manifest(self) -> Any:
         """Empty when there is none that can be read."""
-        return _or_none(self.files, MANIFEST, schemas.Manifest)
+        return _or_empty(self.files, MANIFEST, schemas.Manifest)
 
     # Arms
 
@@ -368,7 +368,7 @@ class Teachers(ContentAddressed):
     def read_evaluation(self, key: str, settings: str) -> Mapping[str, Any] | None:
         """What was measured of the teacher under these settings; None when nothing was, or when that is damaged."""
         location = f"{key}/evaluations/{settings}"
-        stored = dict(_or_none(self.files, f"{location}.json", schemas.Evaluation))
+        stored = dict(_or_empty(self.files, f"{location}.json", schemas.Evaluation))
         if stored.pop(_HAS_FILES, False) and not self.files.has_folder(location):
             return None
         return stored or None
@@ -412,7 +412,7 @@ def _checked(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
     return schemas.check(schema, files.read_json(name), files.path(name))
 
 
-def _or_none(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
+def _or_empty(files: Storage, name: str, schema: type[schemas.Schema]) -> Any:
     try:
         return _checked(files, name, schema)
     except (FileNotFoundError, DamagedError):

@@ -19,7 +19,7 @@ _COMMA = re.compile(rf"[+-]?(?:[1-9]\d{{0,2}}(?:\.\d{{3}})+(?:,\d*)?|\d+(?:,\d*)
 
 
 class NotANumberError(ValueError):
-    """A word that cannot be read as a number in the format of its column; `word` is the one."""
+    """A cell, `text`, that cannot be read as a number in the format of its column."""
 
     def __init__(self, text: str, reason: str) -> None:
         super().__init__(reason)

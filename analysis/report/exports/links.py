@@ -21,7 +21,7 @@ def folder_links(run: Run, target: Path) -> dict[str, str]:
 
 
 def arm_rows(run: Run, target: Path, limit: int) -> list[dict[str, Any]]:
-    """The first `most` arms with the settings in which they differ, and links to what is there of each."""
+    """Return the first `limit` arms with the settings in which they differ, and links to the files of each."""
     arms = run.arms.sort_values(["block", "arm"]).head(limit)
     settings = [str(column) for column in arms.columns if str(column).startswith("hp.")]
     rows = []

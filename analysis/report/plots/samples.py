@@ -38,7 +38,7 @@ MIN_PIXELS = 24  # an image is enlarged to at least so many, so that viewers nee
 
 @dataclass(frozen=True)
 class Grid:
-    """A picture of equal tiles. `tiles`: (n, height, width, 3), row by row; `about`: what its writer says of it."""
+    """A picture of equal tiles. `tiles`: (n, height, width, 3), row by row; `description`: from its writer."""
 
     tiles: Pixels
     description: str = ""

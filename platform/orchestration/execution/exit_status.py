@@ -11,8 +11,8 @@ from branchwise.orchestration.errors import FeaturesRefusedError, SweepAbortedEr
 
 @dataclass(frozen=True, kw_only=True)
 class ExitStatus:
-    """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `sentence`
-    is what people are told; it is empty where the tables say it all. `resumable`: another try may end better."""
+    """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `message`
+    is printed; it is empty where the tables show it all. `resumable`: another try may succeed."""
 
     code: int
     message: str = ""

@@ -57,7 +57,7 @@ class Probe(Generic[T]):
 
 
 class Watchdog:
-    """A context manager. `altered` names those files that the run stands on which are not as they should be."""
+    """A context manager. `modified` returns the files of the run that have changed since it started."""
 
     def __init__(
         self, space: Space, on: Cluster, lease: Lease | None = None, modified: Callable[[], Sequence[str]] = list

@@ -163,7 +163,7 @@ class Display:
         self._arms("arms", self._refresh(run), names, len(names))
 
     def search(self, run: RunFolder, arms: set[str], total: int) -> None:
-        """Shows the progress of a search for `total` arms, of which it has `asked` for some."""
+        """Shows the progress of a search for `total` arms, of which `arms` have been requested."""
         self._arms("search", self._refresh(run), arms, total)
 
     def _arms(self, task: str, state: RunState, names: set[str], total: int) -> None:

@@ -82,7 +82,7 @@ def test_halved_batches_of_samples_and_features_give_same_values(
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int, after: int = 0) -> list[int]:
-    """Steps of more than `most` arms exhaust the memory once `after` steps are done; the sizes that were tried."""
+    """Steps of more than `limit` arms exhaust the memory once `after` steps are done; the sizes that were tried."""
     take_step, sizes = cohort.take_step, []
 
     def short(students: Any, setting: Any, step: int, arm_seconds: Any) -> None:

@@ -1,7 +1,7 @@
-"""What the data are, by content: a SHA-256 over files and labels, quick enough to be asked for at every plan.
+"""What the data are, by content: a SHA-256 over files and labels, quick enough for each plan.
 
-A file of at most `WHOLE` bytes is read each time. Of a larger one three samples are; its digest is remembered by
-device, inode, size, times and samples, and computed anew where any of them differs. No torch here.
+A file of at most `HASHED_BYTES` bytes is read each time. Of a larger file three samples are; its digest is cached by
+device, inode, size, times and samples, and recomputed where any of them differs. No torch here.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Pretrained:
     """A feature net whose weights others trained.
 
     `sha256` is of the file of weights, or as many of its first digits as its publisher gives, which may be none; then
-    the file is identified by its own, in the key of every value. `least` samples replace `A_DIMENSION` for each one.
+    the file is identified by its own, in the key of every value. `minimum` samples replace `A_DIMENSION` for each one.
     """
 
     dims: int

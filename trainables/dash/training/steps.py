@@ -91,7 +91,7 @@ def _trainee(arm: Arm, setting: Setting) -> Trainee:
 
 
 def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
-    """One step of every student on the batch of `step`; `own` gathers the seconds each took by itself."""
+    """One step of every student on the batch of `step`; `arm_seconds` collects the seconds of each."""
     arm, trainee = next(iter(students.values()))
     modes.begin_step(trainee.settings.mode, setting.context)
     size = trainee.settings.batch_size
