@@ -42,15 +42,15 @@ def across(folders: Sequence[Path]) -> Across:
 
 def _data_sets(folder: Path) -> list[Findings]:
     """Those of a run; of another one its first part, which is of one data set."""
-    found = analyse_run(load_run(folder))
-    return found if found[0].run.outline.across else found[:1]
+    combined = analyse_run(load_run(folder))
+    return combined if combined[0].run.outline.across else combined[:1]
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if names.count(name) == 1 else f"{name} #{i}" for i, name in enumerate(names, start=1))
 
 
-def write_report(found: Across, out: Path) -> Path:
+def write_report(combined: Across, out: Path) -> Path:
     """Write index.html, across.md, across.json and the figure to a folder, at once.
 
     Raises:
@@ -60,13 +60,13 @@ def write_report(found: Across, out: Path) -> Path:
     if target.exists() and not (target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))):
         raise RunFolderError(f"--out {out}: exists and is no report across data sets; name another folder")
     with style():
-        plot = forest(found)
-    table = effects_table(found)
+        plot = forest(combined)
+    table = effects_table(combined)
     try:
         with staged_folder(target) as staging:
-            (staging / "index.html").write_text(_html(found, table, plot), encoding="utf-8")
+            (staging / "index.html").write_text(_html(combined, table, plot), encoding="utf-8")
             (staging / "across.md").write_text(formats.markdown(table), encoding="utf-8")
-            (staging / MARK).write_text(numbers.to_json(document(found)), encoding="utf-8")
+            (staging / MARK).write_text(numbers.to_json(document(combined)), encoding="utf-8")
             write([plot], staging)
     except OSError as error:
         raise RunFolderError(f"--out {out}: cannot be written: {error.strerror or error}") from error

@@ -227,25 +227,25 @@ def _pairs(sides: Sequence[Side]) -> list[tuple[str, Sample, Sample]]:
     """What is compared: the two cells, or each cell that both have."""
     from branchwise.analysis.records.damage import RunFolderError
 
-    left, right = (side.samples() for side in sides)
+    first, second = (side.samples() for side in sides)
     if sides[0].name == sides[1].name:
         raise RunFolderError(f"{sides[0].name}: is compared with itself; name two runs, or two cells as RUN:CELL")
     cells = [side.cell for side in sides]
     if any(cells):
         chosen = [cell or next((c for c in (cells[1 - i], "full") if c in each), "") for i, (cell, each) in
-                  enumerate(zip(cells, (left, right), strict=True))]  # fmt: skip
+                  enumerate(zip(cells, (first, second), strict=True))]  # fmt: skip
         for side, cell in zip(sides, chosen, strict=True):
             if not cell:
                 raise RunFolderError(f"{side.name}: name one of its cells, as {side.name}:CELL")
         name = chosen[0] if chosen[0] == chosen[1] else f"{chosen[1]} - {chosen[0]}"
-        return [(name, left[chosen[0]], right[chosen[1]])]
-    shared = [cell for cell in left if cell in right]
+        return [(name, first[chosen[0]], second[chosen[1]])]
+    shared = [cell for cell in first if cell in second]
     if not shared:
         raise RunFolderError(
-            f"{sides[0].name} ({', '.join(left)}) and {sides[1].name} ({', '.join(right)}) share no cell; name one of "
-            "each, as RUN:CELL"
+            f"{sides[0].name} ({', '.join(first)}) and {sides[1].name} ({', '.join(second)}) share no cell; name one "
+            "of each, as RUN:CELL"
         )
-    return [(cell, left[cell], right[cell]) for cell in shared]
+    return [(cell, first[cell], second[cell]) for cell in shared]
 
 
 def _refuse_unshared(pairs: Sequence[tuple[str, Sample, Sample]], sides: Sequence[Side]) -> None:

@@ -12,7 +12,7 @@ from branchwise.analysis.declared.inference import ALPHA, DEFAULT, Inference
 from branchwise.analysis.declared.looks import Looks, looks_of
 from branchwise.analysis.declared.outcomes import Better, ScaleName
 
-Made = TypeVar("Made")
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,14 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
         for c in plan["cells"]
     )
     return Outline(
-        grid=_grid([_made(Factor, item) for item in plan["factors"]], cells),
+        grid=_grid([_build(Factor, item) for item in plan["factors"]], cells),
         cells=cells,
         blocks=tuple(plan["blocks"]),
-        parts=tuple(_made(AnalysisGroup, part) for part in plan["parts"]),
-        columns=tuple(_made(Column, column) for column in plan["columns"]),
+        parts=tuple(_build(AnalysisGroup, part) for part in plan["parts"]),
+        columns=tuple(_build(Column, column) for column in plan["columns"]),
         lines=tuple(
-            _made(PlotSpec, lines | {"y": [_made(Column, column) for column in lines["y"]]}) for lines in plan["lines"]
+            _build(PlotSpec, lines | {"y": [_build(Column, column) for column in lines["y"]]})
+            for lines in plan["lines"]
         ),
         outcomes=tuple(plan["outcomes"]),
         looks=looks_of(plan.get("looks")),
@@ -107,7 +108,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
     )
 
 
-def _made(kind: type[Made], described: Mapping[str, Any]) -> Made:
+def _build(kind: type[Built], described: Mapping[str, Any]) -> Built:
     """A dataclass from plain values; what it has no field for is left out."""
     known = {item.name: described[item.name] for item in fields(kind) if item.name in described}  # type: ignore[arg-type]
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})

@@ -55,12 +55,12 @@ def attribution_table(analyses: Sequence[Findings]) -> Table:
     rows = []
     for findings in analyses:
         shown = natural(findings)
-        for row, told in zip(findings.headline.rows, shown.rows, strict=True):
+        for row, view in zip(findings.headline.rows, shown.rows, strict=True):
             rows.append(
                 (
-                    *((findings.run.label,) if multiple else ()), row.component, effect_text(told.effect, shown),
-                    *(next_seed(told.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
-                    effect_text(told.leave_one_out, shown), effect_text(told.add_one_in, shown),
+                    *((findings.run.label,) if multiple else ()), row.component, effect_text(view.effect, shown),
+                    *(next_seed(view.effect, shown) for _ in ahead), with_interval(row.share, 100), p_text(row.p_holm),
+                    effect_text(view.leave_one_out, shown), effect_text(view.add_one_in, shown),
                 )
             )  # fmt: skip
     head, inference = better_by(analyses), analyses[0].run.inference
@@ -231,11 +231,13 @@ def _seeds(row: CellRow) -> str:
 def interaction_table(findings: Findings) -> Table:
     scale = natural(findings)
 
-    def told(name: str, estimate: Estimate) -> tuple[str, ...]:
+    def effect_row(name: str, estimate: Estimate) -> tuple[str, ...]:
         return name, effect_text(estimate, scale), p_text(estimate.p)
 
-    mains = tuple(told(row.component, row.main_effect) for row in scale.rows)
-    pairs = tuple(told(TIMES.join(interaction.members), interaction.estimate) for interaction in scale.interactions)
+    mains = tuple(effect_row(row.component, row.main_effect) for row in scale.rows)
+    pairs = tuple(
+        effect_row(TIMES.join(interaction.members), interaction.estimate) for interaction in scale.interactions
+    )
     return Table(
         title="Main effects and interactions (exploratory)", name="interactions",
         columns=("effect", "better by", "p"), rows=mains + pairs,

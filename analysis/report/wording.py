@@ -122,12 +122,12 @@ def with_titles(table: Table, analyses: Sequence[Findings]) -> Table:
     """The table with components called by their labels; names of cells stay what claims call them."""
     titles = {name: titled(name, findings) for findings in analyses for name in findings.run.components}
 
-    def told(text: str) -> str:
+    def reword(text: str) -> str:
         parts = text.split(TIMES)
         return TIMES.join(titles[part] for part in parts) if all(part in titles for part in parts) else text
 
     return replace(
-        table, columns=tuple(map(told, table.columns)), rows=tuple(tuple(map(told, row)) for row in table.rows)
+        table, columns=tuple(map(reword, table.columns)), rows=tuple(tuple(map(reword, row)) for row in table.rows)
     )
 
 
@@ -140,7 +140,7 @@ def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
     }
     signs = {"+": " + ", "=": ": ", TIMES: TIMES}
 
-    def told(text: str) -> str:
+    def reword(text: str) -> str:
         parts = re.split(f"({TIMES}|[+=])", text)
         quoted = [part for i, part in enumerate(parts) if i % 2 == 0 and not (i and parts[i - 1] == "=")]
         if not all(piece in titles for piece in quoted):
@@ -148,6 +148,6 @@ def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
         return "".join(signs.get(part) or titles.get(part, part) for part in parts)
 
     rows = tuple(
-        tuple(told(cell) if i < table.text_columns else cell for i, cell in enumerate(row)) for row in table.rows
+        tuple(reword(cell) if i < table.text_columns else cell for i, cell in enumerate(row)) for row in table.rows
     )
-    return replace(table, columns=tuple(told(column).replace("_", " ") for column in table.columns), rows=rows)
+    return replace(table, columns=tuple(reword(column).replace("_", " ") for column in table.columns), rows=rows)

@@ -168,14 +168,14 @@ def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
 
 
 def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
-    judged = []
+    tested_parts = []
     for part in of_parts:
         terms, evidence = vocabulary(part), evidence_of(part)
         bare = [replace(scale, rows=()) for scale in evidence.outcomes]
-        judged.append((judge([parse_claim(text, terms) for text in texts], evidence, part.grid), bare))
+        tested_parts.append((judge([parse_claim(text, terms) for text in texts], evidence, part.grid), bare))
     return [
         tuple(v if v.status == "not judged" else replace(v, status="exploratory") for v in verdicts)
-        for verdicts, _ in settle_together(judged, of_parts[0].unfinished)
+        for verdicts, _ in settle_together(tested_parts, of_parts[0].unfinished)
     ]
 
 

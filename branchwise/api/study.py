@@ -105,11 +105,11 @@ class Study:
         """What limits how far the numbers can be trusted, in sentences."""
         from branchwise.analysis.report.across.tables import across_of
 
-        every = [(findings.run.data_set, findings) for findings in self._analyses]
+        analyses_by_data_set = [(findings.run.data_set, findings) for findings in self._analyses]
         return (
-            *(dict.fromkeys(warning for _, findings in every for warning in findings.warnings)),
+            *(dict.fromkeys(warning for _, findings in analyses_by_data_set for warning in findings.warnings)),
             *across_of(self._analyses)[1],
-            *(f"{on}: {note}" if on else note for on, findings in every for note in findings.notes),
+            *(f"{on}: {note}" if on else note for on, findings in analyses_by_data_set for note in findings.notes),
         )
 
     @property
@@ -216,8 +216,12 @@ class Study:
     def _answers(self) -> list[str]:
         from branchwise.analysis.report.headlines import answers
 
-        every = [(findings.run.data_set, findings) for findings in self._analyses]
-        return [f"{on}: {sentence}" if on else sentence for on, findings in every for sentence in answers(findings)]
+        analyses_by_data_set = [(findings.run.data_set, findings) for findings in self._analyses]
+        return [
+            f"{on}: {sentence}" if on else sentence
+            for on, findings in analyses_by_data_set
+            for sentence in answers(findings)
+        ]
 
     def __repr__(self) -> str:
         from branchwise.analysis.console import Terminal

@@ -97,7 +97,7 @@ def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
         OSError: The file cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = _beside(target)
+    staging = _staging_path(target)
     try:
         yield staging
         if durable:
@@ -123,7 +123,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         OSError: A folder cannot be made, or a file not be written to the disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging, old = _beside(target), _beside(target)
+    staging, old = _staging_path(target), _staging_path(target)
     try:
         staging.mkdir()
         yield staging
@@ -143,7 +143,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         remove(old)
 
 
-def _beside(target: Path) -> Path:
+def _staging_path(target: Path) -> Path:
     """Return a hidden name next to `target`, in the same file system."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
 

@@ -9,7 +9,7 @@ import pytest
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import load_space
 from branchwise.orchestration.tuning.studies import open_studies
-from branchwise.trainables.command.words import as_argument
+from branchwise.trainables.command.arguments import as_argument
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 

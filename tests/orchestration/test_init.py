@@ -16,8 +16,8 @@ import try_space
 from branchwise.orchestration.authoring.metric_guess import guess_from_source, guesses_from_run
 from branchwise.orchestration.authoring.scaffold import read_script, space_text, summary
 from branchwise.orchestration.space import Space, parse_space
+from branchwise.trainables.command.arguments import filled_arguments
 from branchwise.trainables.command.settings import flat
-from branchwise.trainables.command.words import filled_arguments
 
 ARGPARSE = """
     import argparse
@@ -296,8 +296,8 @@ def test_try_reports_script_failure(
 def test_metric_of_unknown_name_is_proposed_with_its_direction_to_check(tmp_path: Path) -> None:
     log = "Iteration 3 exploitability 0.4\nstep 5 quality 0.25 lr 0.001 epoch 2.0\n"
     first, second = guesses_from_run(log, tmp_path)
-    assert (first.key, first.maximize, first.known) == ("exploitability", False, True)
-    assert (second.key, second.known) == ("quality", False)
+    assert (first.key, first.maximize, first.is_certain) == ("exploitability", False, True)
+    assert (second.key, second.is_certain) == ("quality", False)
     (entry,) = guesses_from_run("{'epoch': 1.0, 'quality': 0.25, 'learning_rate': 0.1}\n", tmp_path)
     assert entry.source == {"key": "quality"}
 

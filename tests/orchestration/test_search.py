@@ -101,14 +101,14 @@ def test_resumed_search_repeats_only_what_has_no_result(tmp_path: Path) -> None:
     space, run = read(tmp_path, SPACE), folder(tmp_path)
     _, searcher = open_searcher(space, run, 4)
     drive(searcher, run, stop_after=2)
-    lost, untold = suggest(searcher, "lost"), suggest(searcher, "untold")
+    failed, untold = suggest(searcher, "lost"), suggest(searcher, "untold")
     answer(run, untold)  # its worker finished, but the driver died before it heard of it
-    answer(run, replace(lost, arms=lost.arms[:1]))
+    answer(run, replace(failed, arms=failed.arms[:1]))
 
     first, resumed = open_searcher(space, run, 4)
     repeated = suggest(resumed, "again")
-    assert repeated.name == lost.name, "or it would not find its checkpoint"
-    assert repeated.arms == lost.arms[1:]
+    assert repeated.name == failed.name, "or it would not find its checkpoint"
+    assert repeated.arms == failed.arms[1:]
     answer(run, repeated)
     resumed.on_trial_complete("again")
     drive(resumed, run)

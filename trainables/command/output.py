@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from branchwise.trainables.command.arguments import filled
 from branchwise.trainables.command.numbers import NumberPattern, Printed, SlowPatternError, finite, parse_number
 from branchwise.trainables.command.settings import Command, Source
-from branchwise.trainables.command.words import filled
 
 MISSING = object()
 LAST_LINES, MAX_MESSAGE = 3, 300  # of what a failed program printed last

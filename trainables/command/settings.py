@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PositiveFloat, PositiveInt, create_model, model_validator
 
+from branchwise.trainables.command.arguments import BUILT_IN, placeholders
 from branchwise.trainables.command.numbers import NAME, compile_pattern
-from branchwise.trainables.command.words import BUILT_IN, placeholders
 from branchwise.trainables.metrics import Declared, Name, not_taken
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import yaml
 
+from branchwise.trainables.command.arguments import filled, filled_arguments, placeholders
 from branchwise.trainables.command.numbers import Printed, SlowPatternError
 from branchwise.trainables.command.output import Output, last_lines, missing_file
 from branchwise.trainables.command.process import run_program
 from branchwise.trainables.command.settings import Command, flat, spec_model
-from branchwise.trainables.command.words import filled, filled_arguments, placeholders
 from branchwise.trainables.contract import Arm, Column, Context, PlotSpec
 from branchwise.trainables.metrics import Declared, columns, curves
 from branchwise.trainables.reporting import Reporter, Stopped
@@ -227,16 +227,16 @@ class CommandTrainable:
             )
 
 
-def _with_full_path(word: str, folder: Path) -> str:
+def _with_full_path(argument: str, folder: Path) -> str:
     """A word, or what follows the = of an option, by its full path where it is a file in `folder`."""
-    option, equals, value = word.partition("=")
-    for before, name in (("", word), (option + equals, value)):
+    option, equals, value = argument.partition("=")
+    for before, name in (("", argument), (option + equals, value)):
         try:
             if name and (folder / name).is_file():
                 return f"{before}{folder / name}"
         except (OSError, ValueError):  # a text too long for a name
             continue
-    return word
+    return argument
 
 
 class BoundedLog:

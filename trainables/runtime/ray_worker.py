@@ -87,13 +87,13 @@ def _receive_function(trainable: str, key: str) -> None:
 TEACHER = "teacher"  # the name under which a teacher in training reports and saves
 
 
-def plain(cohort: Cohort) -> dict[str, Any]:
+def serialize_cohort(cohort: Cohort) -> dict[str, Any]:
     """The cohort as it travels to a worker: plain values, which are read alike whatever Ray makes of them."""
     return {"name": cohort.name, "out_of": cohort.out_of, "arms": [arm.described() for arm in cohort.arms]}
 
 
 def cohort_of(config: Mapping[str, Any], job: Job) -> Cohort:
-    """The cohort that `plain` described."""
+    """The cohort that `serialize_cohort` described."""
     base = job.base_spec()
     arms = (Arm(name=arm["arm"], spec=patched(base, arm["patch"]), **_rest(arm)) for arm in config["arms"])
     return Cohort(name=config["name"], out_of=config["out_of"], arms=tuple(arms))

@@ -12,15 +12,15 @@ from branchwise.analysis.statistics.model import Estimate
 COLOUR = "#0072B2"
 
 
-def forest(found: Across) -> Plot:
+def forest(estimates: Across) -> Plot:
     """Every run's effect, the mean and the prediction interval, a block of rows for each component."""
     lines: list[tuple[str, Estimate, str, str]] = []
-    for name, each in found.effects.items():
-        lines += [(f"{name}: {run}", e, COLOUR, "o") for run, e in zip(found.runs, each, strict=True)]
-        one = found.combined[name]
-        if one.mean.has_value:
-            lines.append((f"{name}: mean", one.mean, INK, "D"))
-            lines.append((f"{name}: next data set", replace(one.mean, low=one.low, high=one.high), "#7F7F7F", "|"))
+    for name, each in estimates.effects.items():
+        lines += [(f"{name}: {run}", e, COLOUR, "o") for run, e in zip(estimates.runs, each, strict=True)]
+        item = estimates.combined[name]
+        if item.mean.has_value:
+            lines.append((f"{name}: mean", item.mean, INK, "D"))
+            lines.append((f"{name}: next data set", replace(item.mean, low=item.low, high=item.high), "#7F7F7F", "|"))
     figure, (axes,) = new_figure(TWO_COLUMNS, 0.7 + 0.22 * len(lines))
     low, high = span(estimate for _, estimate, _, _ in lines)
     axes.set_xlim(low, high)
@@ -28,9 +28,9 @@ def forest(found: Across) -> Plot:
         interval(axes, estimate, i, tint, marker)
     rows(axes, [label for label, _, _, _ in lines])
     zero_line(axes)
-    effect_axis(axes.xaxis, found.scale, low, high)
+    effect_axis(axes.xaxis, estimates.scale, low, high)
     alt = (
-        f"Effect of each component in each run with {found.rules.percent} intervals; diamonds: the mean over data "
+        f"Effect of each component in each run with {estimates.rules.percent} intervals; diamonds: the mean over data "
         "sets; grey: prediction interval for the next data set. Right of zero the component helps."
     )
     return render(figure, "across", "Effects across data sets", alt)

@@ -23,36 +23,36 @@ def across_of(analyses: Sequence[Findings]) -> tuple[Across | None, tuple[str, .
     if not crossed or crossed[0].run.unfinished:
         return None, ()
     try:
-        found = combine(crossed, [findings.run.label for findings in crossed])
+        estimates = combine(crossed, [findings.run.label for findings in crossed])
     except RunFolderError as error:
         return None, (f"Not combined over data sets: {str(error).removeprefix('--across: ')}.",)
-    return found, found.notes
+    return estimates, estimates.notes
 
 
 def across_tables(analyses: Sequence[Findings]) -> list[Table]:
     """The table of what `across_of` found, if it found anything."""
-    found, _ = across_of(analyses)
-    return [with_titles(effects_table(found), analyses)] if found else []
+    estimates, _ = across_of(analyses)
+    return [with_titles(effects_table(estimates), analyses)] if estimates else []
 
 
-def effects_table(found: Across) -> Table:
+def effects_table(estimates: Across) -> Table:
     """Each component's effect in each run and, from three runs on, what holds across them."""
-    several = len(found.runs) >= MIN_STUDIES
+    several = len(estimates.runs) >= MIN_STUDIES
     extra = ("mean", "next data set", "p (Holm)", "tau", "I²", "Q (p)") if several else ()
     table_rows = []
-    for name, each in found.effects.items():
-        combined = found.combined[name]
+    for name, each in estimates.effects.items():
+        combined = estimates.combined[name]
         ahead = replace(combined.mean, low=combined.low, high=combined.high)
-        text = effect_text(ahead, found.scale)
+        text = effect_text(ahead, estimates.scale)
         further = (
-            effect_text(combined.mean, found.scale) if combined.mean.has_value else combined.reason or DASH,
-            text[text.index("[") :] if ahead.has_interval else DASH, p_text(found.p_holm[name]),
+            effect_text(combined.mean, estimates.scale) if combined.mean.has_value else combined.reason or DASH,
+            text[text.index("[") :] if ahead.has_interval else DASH, p_text(estimates.p_holm[name]),
             number(combined.tau2**0.5 if combined.tau2 >= 0 else nan),
             f"{100 * combined.i2:.0f}%" if combined.i2 >= 0 else DASH,
             f"{number(combined.q)} ({p_text(combined.q_p)})",
         )  # fmt: skip
-        table_rows.append((name, *(effect_text(e, found.scale) for e in each), *(further if several else ())))
-    percent = found.rules.percent
+        table_rows.append((name, *(effect_text(e, estimates.scale) for e in each), *(further if several else ())))
+    percent = estimates.rules.percent
     explained = (
         f" Mean: random effects, REML, Hartung and Knapp's {percent} interval. Next data set: {percent} prediction "
         "interval. tau: SD of the effect between data sets, on the scale of the effects. I²: share of the variance "
@@ -60,20 +60,23 @@ def effects_table(found: Across) -> Table:
         if several
         else ""
     )
-    scale = " Effects are on the logit scale." if found.scale.scale == "logit" else ""
+    scale = " Effects are on the logit scale." if estimates.scale.scale == "logit" else ""
     return Table(
-        title="Across data sets", name="across", columns=("component", *found.runs, *extra), rows=tuple(table_rows),
-        note=f"{percent} intervals {found.rules.method}, for the mean over seeds. Positive: better.{scale}{explained}",
+        title="Across data sets", name="across", columns=("component", *estimates.runs, *extra), rows=tuple(table_rows),
+        note=f"{percent} intervals {estimates.rules.method}, for the mean over seeds. Positive: better.{scale}"
+             f"{explained}",
     )  # fmt: skip
 
 
-def document(found: Across) -> dict[str, object]:
+def document(estimates: Across) -> dict[str, object]:
     """All that was found, as plain values."""
     return {
-        "across": found.runs,
-        "scale": found.scale.scale,
-        "level": found.rules.level,
-        "effects": {name: [asdict(item) for item in each] for name, each in found.effects.items()},
-        "combined": {name: asdict(entry) | {"p_holm": found.p_holm[name]} for name, entry in found.combined.items()},
-        "notes": found.notes,
+        "across": estimates.runs,
+        "scale": estimates.scale.scale,
+        "level": estimates.rules.level,
+        "effects": {name: [asdict(item) for item in each] for name, each in estimates.effects.items()},
+        "combined": {
+            name: asdict(entry) | {"p_holm": estimates.p_holm[name]} for name, entry in estimates.combined.items()
+        },
+        "notes": estimates.notes,
     }

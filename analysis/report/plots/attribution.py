@@ -123,11 +123,11 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
     """Beside the bar: right of it, or left where there is more room, and enough not to run into the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
-    left, right = min(start, stop), max(start, stop)
-    room_left = to_pixels((left, 0))[0] - to_pixels((low, 0))[0]
+    padding, right = min(start, stop), max(start, stop)
+    room_left = to_pixels((padding, 0))[0] - to_pixels((low, 0))[0]
     room_right = to_pixels((high, 0))[0] - to_pixels((right, 0))[0]
     fits_left = room_left > LABEL_INCHES * axes.figure.dpi
-    at, shift, side = (left, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
+    at, shift, side = (padding, -4, "right") if fits_left and room_left > room_right else (right, 4, "left")
     axes.annotate(text, (at, y), xytext=(shift, 0), textcoords="offset points", ha=side, va="center",
                   fontsize=7.5)  # fmt: skip
 

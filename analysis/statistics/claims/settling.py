@@ -13,7 +13,7 @@ from branchwise.analysis.statistics.claims.testing import Test
 from branchwise.analysis.statistics.claims.verdicts import Status, Verdict
 from branchwise.analysis.statistics.power import seeds_needed
 
-Judged = tuple[Sequence[Verdict], Sequence[ScaleResult]]
+TestedPart = tuple[Sequence[Verdict], Sequence[ScaleResult]]
 Settled = tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]
 
 
@@ -21,7 +21,7 @@ def settle(
     verdicts: Sequence[Verdict],
     outcomes: Sequence[ScaleResult],
     unfinished: str = "",
-    judged: Collection[str] = (),
+    already_tested: Collection[str] = (),
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
@@ -37,14 +37,16 @@ def settle(
         unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
         judged: Components that another run has judged: they have no place in this family.
     """
-    return settle_together([(verdicts, outcomes)], unfinished, judged)[0]
+    return settle_together([(verdicts, outcomes)], unfinished, already_tested)[0]
 
 
-def settle_together(parts: Sequence[Judged], unfinished: str = "", judged: Collection[str] = ()) -> list[Settled]:
+def settle_together(
+    parts: Sequence[TestedPart], unfinished: str = "", already_tested: Collection[str] = ()
+) -> list[Settled]:
     """Adjust over several data sets at once: what `settle` does, for the hypotheses of all of them as one family."""
     if unfinished:
         return [_not_judged(verdicts, outcomes, unfinished) for verdicts, outcomes in parts]
-    families = [_Family.of(number, *part, judged) for number, part in enumerate(parts)]
+    families = [_Family.of(number, *part, already_tested) for number, part in enumerate(parts)]
     first = [key for family in families for key in family.first]
     followers = {key: of for family in families for key, of in family.followers.items()}
     p_values = {key: p for family in families for key, p in family.p_values.items()}
@@ -72,10 +74,10 @@ class _Family:
 
     @classmethod
     def of(
-        cls, number: int, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], judged: Collection[str]
+        cls, number: int, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], already_tested: Collection[str]
     ) -> _Family:
         """`number` tells the hypotheses of one data set from those of another."""
-        rows = [[_row_key(number, scale, row, judged) for row in scale.rows] for scale in outcomes]
+        rows = [[_row_key(number, scale, row, already_tested) for row in scale.rows] for scale in outcomes]
         claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in verdicts]
         tested = [key for key in rows[0] if key is not None] if rows else []
         first = list(dict.fromkeys((*tested, *claims)))
@@ -117,8 +119,8 @@ def _settled(v: Verdict, p_holm: float, alpha: float, size: int) -> Verdict:
     return replace(v, test=test, status=status, seeds=seeds)
 
 
-def _row_key(number: int, scale: ScaleResult, row: ComponentRow, judged: Collection[str]) -> Hashable | None:
-    if not row.tested or row.component in judged:
+def _row_key(number: int, scale: ScaleResult, row: ComponentRow, already_tested: Collection[str]) -> Hashable | None:
+    if not row.tested or row.component in already_tested:
         return None
     return number, _key(scale.outcome.name, row.tested_weights, 0.0)
 

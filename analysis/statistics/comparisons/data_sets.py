@@ -105,11 +105,11 @@ def _row(findings: Findings, name: str) -> ComponentRow:
 def _check(result: Sequence[Findings]) -> None:
     """Raises RunFolderError where effects cannot be put side by side."""
     first = result[0]
-    for one in result[1:]:
-        both = (first.headline, one.headline)
+    for other in result[1:]:
+        both = (first.headline, other.headline)
         aspects: dict[str, list[object]] = {
             "scale": [scale.scale for scale in both], "direction": [scale.outcome.better for scale in both],
-            "alpha": [first.run.inference.alpha, one.run.inference.alpha],
+            "alpha": [first.run.inference.alpha, other.run.inference.alpha],
         }  # fmt: skip
         if first.headline.scale == "identity":  # effects are in the metric's own unit
             aspects["metric"] = [scale.outcome.title for scale in both]
@@ -118,7 +118,7 @@ def _check(result: Sequence[Findings]) -> None:
             left, right = pair
             if left != right:
                 raise RunFolderError(
-                    f"--across: {first.run.name} and {one.run.name} cannot be combined: the {what} is {left} against "
+                    f"--across: {first.run.name} and {other.run.name} cannot be combined: the {what} is {left} against "
                     f"{right}"
                 )
 

@@ -20,7 +20,7 @@ from branchwise.orchestration.authoring.options import (
     value_option,
 )
 
-MADE_UP = {"int": 1, "float": 0.1}  # values of required options, by type
+PLACEHOLDERS = {"int": 1, "float": 0.1}  # values of required options, by type
 PREFERRED = ("train", "fit", "run")  # subcommands
 
 
@@ -33,7 +33,7 @@ def argparse_options(trees: list[ast.Module]) -> Options:
     parsers, groups = _subcommands(trees), _exclusive_groups(trees)
     chosen = next((name for name in PREFERRED if name in parsers.values()), next(iter(parsers.values()), ""))
     if chosen:
-        options.words = (chosen,)
+        options.arguments = (chosen,)
         options.notes.append(f"the subcommand {chosen}, of {', '.join(dict.fromkeys(parsers.values()))}")
     defaults = _set_defaults(trees, names)
     exclusive_used: set[str] = set()
@@ -84,20 +84,22 @@ def _option(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], 
     if action != "store":
         raise Unreadable(f"its action is {action}")
     choices = constant(given.get("choices"), names)
-    several = constant(given.get("nargs"), names) in ("+", "*") or isinstance(constant(given.get("nargs"), names), int)
+    takes_list = constant(given.get("nargs"), names) in ("+", "*") or isinstance(
+        constant(given.get("nargs"), names), int
+    )
     if default is None and required:
-        default = _made_up(kind, choices)
-        default = [default] * _count(constant(given.get("nargs"), names)) if several else default
-        return value_option(flag, default, _words(flag, several), choices=choices, required=True)
+        default = _placeholder(kind, choices)
+        default = [default] * _count(constant(given.get("nargs"), names)) if takes_list else default
+        return value_option(flag, default, _arguments(flag, takes_list), choices=choices, required=True)
     if isinstance(default, bool):
         return _boolean(flag, default, kind)
-    if several and isinstance(default, list | tuple) and not default:
+    if takes_list and isinstance(default, list | tuple) and not default:
         raise Unreadable("its default is an empty list")
-    if isinstance(default, list | tuple) and not several:
+    if isinstance(default, list | tuple) and not takes_list:
         raise Unreadable("its default is a list, which one word cannot give")
-    if several and not isinstance(default, list | tuple) and default is not None and default is not UNKNOWN:
+    if takes_list and not isinstance(default, list | tuple) and default is not None and default is not UNKNOWN:
         default = [default]
-    return value_option(flag, default, _words(flag, several), choices=choices)
+    return value_option(flag, default, _arguments(flag, takes_list), choices=choices)
 
 
 def _boolean(flag: str, default: bool, kind: str) -> Option:
@@ -110,24 +112,24 @@ def _boolean(flag: str, default: bool, kind: str) -> Option:
     word = f"{flag}={{{name}}}" if flag.startswith("-") else f"{{{name}}}"
     if not flag.startswith("-"):
         raise Unreadable("a positional truth value")
-    return Option(flag=flag, name=name, words=(word,), value=value, other=other, on=default, note=note)
+    return Option(flag=flag, name=name, arguments=(word,), value=value, other=other, on=default, note=note)
 
 
-def _made_up(kind: str, choices: Any) -> Any:
+def _placeholder(kind: str, choices: Any) -> Any:
     if isinstance(choices, list) and choices:
         return choices[0]
-    return MADE_UP.get(kind, "FILL_IN")
+    return PLACEHOLDERS.get(kind, "FILL_IN")
 
 
 def _count(nargs: Any) -> int:
     return nargs if isinstance(nargs, int) and nargs > 0 else 1
 
 
-def _words(flag: str, several: bool) -> tuple[str, ...]:
+def _arguments(flag: str, takes_list: bool) -> tuple[str, ...]:
     """An `=` lets a negative number follow, which argparse takes for an option otherwise."""
     if not flag.startswith("-"):
         return ("{}",)
-    return (flag, "{}") if several else (f"{flag}={{}}",)
+    return (flag, "{}") if takes_list else (f"{flag}={{}}",)
 
 
 def called_name(node: ast.AST | None) -> str:

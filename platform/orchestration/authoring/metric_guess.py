@@ -25,7 +25,7 @@ COUNTERS = re.compile(
     "memory|samples?|examples?|param(eter)?s|elapsed|fps|it|port|rank|line|layers?|workers?|delta|epsilon|sigma|device"
 )
 VALUE = object()  # a printed value, among the literal texts of a line
-_WORDS = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_NAMES = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PERCENT_FORMAT = re.compile(r"%[-+ #0]*[0-9*]*(?:\.[0-9*]+)?[sdiufgeEGr]|%%")
 MAX_LINE, MAX_JSON = 2000, 1 << 20
 _PRINTED_NUMBER = compile_pattern(rf"(?<![\w.]){NAME}")
@@ -40,41 +40,41 @@ class Metric:
     source: Mapping[str, str]  # the key `metric` of a space
     maximize: bool
     percent: bool = False
-    known: bool = True  # by its name; of any other the direction is a guess
+    is_certain: bool = True  # by its name; of any other the direction is a guess
     rank: tuple[int, ...] = ()
 
 
-def metric_words(text: str) -> list[str]:
+def metric_names(text: str) -> list[str]:
     """The words of `text` that name a metric."""
-    return [word for word in _WORDS.findall(text) if _known(word)]
+    return [name for name in _NAMES.findall(text) if _is_metric_name(name)]
 
 
-def _known(word: str) -> bool:
-    parts = _parts(word)
+def _is_metric_name(name: str) -> bool:
+    parts = _parts(name)
     learning_rate = "rate" in parts and parts[:1] in (["learning"], ["lr"])
     return (
         any(part in (*RATES, *POSITIVE, *GAINS, *COSTS) for part in parts) and "it" not in parts and not learning_rate
     )
 
 
-def maximized(word: str) -> bool:
-    return not any(part in (*POSITIVE, *COSTS) for part in _parts(word))
+def maximized(name: str) -> bool:
+    return not any(part in (*POSITIVE, *COSTS) for part in _parts(name))
 
 
-def _is_counter(word: str) -> bool:
-    return any(COUNTERS.fullmatch(part) for part in _parts(word))
+def _is_counter(name: str) -> bool:
+    return any(COUNTERS.fullmatch(part) for part in _parts(name))
 
 
-def _parts(word: str) -> list[str]:
-    return re.findall(r"[a-z]+[0-9]*", word.lower())
+def _parts(name: str) -> list[str]:
+    return re.findall(r"[a-z]+[0-9]*", name.lower())
 
 
-def rank(line: str, word: str, place: int) -> tuple[int, ...]:
+def rank(line: str, name: str, position: int) -> tuple[int, ...]:
     """Higher for what is measured on held-out data, for rates, and for what comes later."""
     low = line.lower()
     data = 3 if "test" in low else 2 if re.search(r"val|eval|final|dev", low) else 0 if "train" in low else 1
-    time = -1 if re.search(r"time|seconds", word.lower()) else 0
-    return (time, data, 1 if maximized(word) else 0, place)
+    time = -1 if re.search(r"time|seconds", name.lower()) else 0
+    return (time, data, 1 if maximized(name) else 0, position)
 
 
 def guess_from_source(tree: ast.Module) -> Metric | None:
@@ -142,23 +142,23 @@ def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -
     text = "".join(part if isinstance(part, str) else "\0" for part in parts)
     for match in re.finditer("\0", text):
         before = text[: match.start()].rpartition("\n")[2]
-        words = metric_words(before)
-        nearest = _WORDS.findall(before)[-1:]
-        known = bool(words) and not re.search(r"(?i)\b(learning|lr)[ _]rate\W*$", before)
-        if not known:
-            words = nearest if any_name and nearest and not _is_counter(nearest[0]) else []
-        if not words:
+        names = metric_names(before)
+        nearest = _NAMES.findall(before)[-1:]
+        is_certain = bool(names) and not re.search(r"(?i)\b(learning|lr)[ _]rate\W*$", before)
+        if not is_certain:
+            names = nearest if any_name and nearest and not _is_counter(nearest[0]) else []
+        if not names:
             continue
-        word = words[-1]
+        name = names[-1]
         after = text[match.end() : match.end() + 2]
-        begin = before.rindex(word)
+        begin = before.rindex(name)
         between = before[begin:]
         fraction = after.lstrip().startswith("/") or between.rstrip().endswith("/")
         if fraction or len(between) > 60 or between.count("\0") > 3:
             continue  # 9332/13036: the number of hits
-        if re.search(r"[A-Za-z]{3,}", between[len(word) :]):
+        if re.search(r"[A-Za-z]{3,}", between[len(name) :]):
             continue  # it is another word's value
-        key = re.sub(r"\W+", "_", word.lower())
+        key = re.sub(r"\W+", "_", name.lower())
         prefix = re.search(r"((?:[A-Za-z]+[ _])?)$", before[:begin])
         context = (prefix[1] if prefix else "") + between
         percent = after.lstrip().startswith("%")
@@ -166,10 +166,10 @@ def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -
         yield Metric(
             key=key,
             source={"pattern": pattern},
-            maximize=maximized(word),
+            maximize=maximized(name),
             percent=percent,
-            known=known,
-            rank=rank(text, word, line) if known else (-2, 0, 0, line),
+            is_certain=is_certain,
+            rank=rank(text, name, line) if is_certain else (-2, 0, 0, line),
         )
 
 
@@ -194,7 +194,7 @@ def _json(tree: ast.Module) -> Iterator[Metric]:
         if not isinstance(content, ast.Dict):
             continue
         for key in (constant(key) for key in content.keys if key is not None):
-            if isinstance(key, str) and _known(key):
+            if isinstance(key, str) and _is_metric_name(key):
                 writes = called(node) == "dump" and files
                 source = {"file": files[-1].rpartition("/")[2], "key": key} if writes else {"key": key}
                 yield Metric(
@@ -242,7 +242,7 @@ def _from_printed(line: str, number: int) -> Iterator[Metric]:
     for metric in _from_template([*parts, line[end:]], number, any_name=True):
         groups = NumberPattern(metric.source["pattern"], metric.key).search(line)
         value = groups[metric.key].value if groups and metric.key in groups else None
-        if isinstance(value, float) or (metric.known and isinstance(value, int)):
+        if isinstance(value, float) or (metric.is_certain and isinstance(value, int)):
             yield replace(metric, percent=metric.percent or _in_percent(metric.key, value))
 
 
@@ -254,18 +254,18 @@ def _from_keys(
         if isinstance(value, Mapping) and prefix.count(".") < 3:
             yield from _from_keys(value, source, number, f"{full}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            known = _known(str(key))
-            if not known and (isinstance(value, int) or _is_counter(str(key))):
+            is_certain = _is_metric_name(str(key))
+            if not is_certain and (isinstance(value, int) or _is_counter(str(key))):
                 continue
             yield Metric(
                 key=full,
                 source={**source, "key": full},
                 maximize=maximized(str(key)),
                 percent=_in_percent(str(key), value),
-                known=known,
-                rank=rank(full, str(key), number) if known else (-2, 0, 0, number),
+                is_certain=is_certain,
+                rank=rank(full, str(key), number) if is_certain else (-2, 0, 0, number),
             )
 
 
-def _in_percent(word: str, value: float) -> bool:
-    return any(part in RATES for part in _parts(word)) and 1 < value <= 100
+def _in_percent(name: str, value: float) -> bool:
+    return any(part in RATES for part in _parts(name)) and 1 < value <= 100

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from branchwise.trainables.command.words import BUILT_IN, as_argument
+from branchwise.trainables.command.arguments import BUILT_IN, as_argument
 from branchwise.trainables.runtime.settings import Strict
 
 SEEDS = ("seed", "random_seed", "random_state", "manual_seed", "rng_seed", "global_seed")
@@ -30,7 +30,7 @@ class Option:
 
     flag: str  # as the user knows it: --lr
     name: str  # of the setting
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     value: Any
     other: Any = UNKNOWN  # of a switch, the value that flips it
     on: bool = False  # of a switch, whether it is given or true by default
@@ -59,10 +59,10 @@ class NoDefaultError(Unreadable):
 class Options:
     """What was read of a script. `skipped` says of an option why it was left at the script's own default."""
 
-    found: list[Option] = field(default_factory=list)
+    options: list[Option] = field(default_factory=list)
     unset: list[Option] = field(default_factory=list)  # of those skipped, the ones that only lack a value
     skipped: dict[str, str] = field(default_factory=dict)
-    words: tuple[str, ...] = ()  # before the options: a subcommand
+    arguments: tuple[str, ...] = ()  # before the options: a subcommand
     fixed: tuple[str, ...] = ()  # words behind them
     parser: str = ""  # argparse, click, ...
     notes: list[str] = field(default_factory=list)
@@ -74,10 +74,10 @@ class Options:
             self.skipped[flag] = str(reason)
             self.unset += [reason.option] if isinstance(reason, NoDefaultError) else []
             return
-        if any(other.name == option.name for other in self.found):
+        if any(other.name == option.name for other in self.options):
             self.skipped[flag] = "declared twice"
         else:
-            self.found.append(option)
+            self.options.append(option)
 
     def give(self, name: str, value: Any) -> None:
         """Replace the default of an option.
@@ -86,9 +86,9 @@ class Options:
             KeyError: There is no such option; its second argument has the names that there are.
             Unreadable: The option cannot take this value.
         """
-        option = next((o for o in [*self.found, *self.unset] if setting_name(name) == o.name), None)
+        option = next((o for o in [*self.options, *self.unset] if setting_name(name) == o.name), None)
         if option is None:
-            raise KeyError(name, [option.name for option in [*self.found, *self.unset]])
+            raise KeyError(name, [option.name for option in [*self.options, *self.unset]])
         if option.is_seed:
             raise Unreadable("each block sets the seed; see design.first_seed")
         if option.is_switch and isinstance(value, bool):
@@ -107,12 +107,12 @@ class Options:
         )
         self.skipped.pop(option.flag, None)
         self.unset = [other for other in self.unset if other is not option]
-        self.found = [given if other is option else other for other in self.found]
-        self.found += [] if given in self.found else [given]
+        self.options = [given if other is option else other for other in self.options]
+        self.options += [] if given in self.options else [given]
 
     @property
     def total(self) -> int:
-        return len(self.found) + len(self.skipped)
+        return len(self.options) + len(self.skipped)
 
 
 def names_seed(flag: str) -> bool:
@@ -156,7 +156,7 @@ def checked(value: Any) -> Any:
 
 
 def value_option(
-    flag: str, value: Any, words: tuple[str, ...], *, choices: Any = (), required: bool = False, note: str = ""
+    flag: str, value: Any, arguments: tuple[str, ...], *, choices: Any = (), required: bool = False, note: str = ""
 ) -> Option:
     """An option that takes a value. `words` hold {} where the placeholder goes. Raises Unreadable."""
     name = setting_name(flag)
@@ -165,10 +165,10 @@ def value_option(
     value = checked(value)
     if isinstance(value, list) and any(isinstance(item, list) for item in value):
         raise Unreadable("its default is a list of lists")
-    placed = tuple(word.replace("{}", f"{{{name}}}") for word in words)
+    placed = tuple(argument.replace("{}", f"{{{name}}}") for argument in arguments)
     listed = choices if isinstance(choices, list | tuple) else ()
     allowed = tuple(choice for choice in listed if isinstance(choice, str | int | float))
-    option = Option(flag=flag, name=name, words=placed, value=value, choices=allowed, required=required, note=note)
+    option = Option(flag=flag, name=name, arguments=placed, value=value, choices=allowed, required=required, note=note)
     if value is None:
         raise NoDefaultError(option)
     return option
@@ -180,13 +180,13 @@ def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Opt
         raise Unreadable("its default is computed when the script runs")
     name = setting_name(flag)
     value, other = (on, off) if default else (off, on)
-    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value=value, other=other, on=default, note=note)
+    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value=value, other=other, on=default, note=note)
 
 
 def flag_option(flag: str, note: str = "") -> Option:
     """An option without a value that is absent by default: --ema, or --no-aug."""
     name = setting_name(flag)
-    return Option(flag=flag, name=name, words=(f"{{{name}}}",), value="", other=flag, note=note)
+    return Option(flag=flag, name=name, arguments=(f"{{{name}}}",), value="", other=flag, note=note)
 
 
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from branchwise.orchestration.authoring.argparse_options import MADE_UP, called_name
+from branchwise.orchestration.authoring.argparse_options import PLACEHOLDERS, called_name
 from branchwise.orchestration.authoring.options import (
     UNKNOWN,
     Option,
@@ -60,7 +60,7 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
         choices = tuple(values) if isinstance(values, list) else ()
     if argument:
         return value_option(
-            flag, _or_made_up(default, kind, choices), ("{}",), choices=choices, required=default is None
+            flag, _or_placeholder(default, kind, choices), ("{}",), choices=choices, required=default is None
         )
     if "/" in flag:
         on, off = (part.strip() for part in flag.split("/", 1))
@@ -73,22 +73,22 @@ def _click(flag: str, given: Mapping[str, ast.expr], names: Mapping[str, Any], a
         return flag_option(flag)
     if constant(given.get("count"), names) is True:
         raise Unreadable("it counts how often it stands there")
-    word = (f"{flag}={{}}",) if flag.startswith("--") else (flag, "{}")
+    arguments = (f"{flag}={{}}",) if flag.startswith("--") else (flag, "{}")
     if constant(given.get("multiple"), names) is True or "nargs" in given:
         raise Unreadable("it takes several values")
     if isinstance(default, bool):
         value, other = ("true", "false") if default else ("false", "true")
         name = setting_name(flag)
-        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=value, other=other, on=default)
+        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=value, other=other, on=default)
     required = default is None and constant(given.get("required"), names) is True
-    value = _or_made_up(default, kind, choices) if required else default
-    return value_option(flag, value, word, choices=choices, required=required)
+    value = _or_placeholder(default, kind, choices) if required else default
+    return value_option(flag, value, arguments, choices=choices, required=required)
 
 
-def _or_made_up(default: Any, kind: str, choices: tuple[Any, ...] = ()) -> Any:
+def _or_placeholder(default: Any, kind: str, choices: tuple[Any, ...] = ()) -> Any:
     if default is not None:
         return default
-    return choices[0] if choices else MADE_UP.get(kind, "FILL_IN")
+    return choices[0] if choices else PLACEHOLDERS.get(kind, "FILL_IN")
 
 
 def function_options(tree: ast.Module, parser: str) -> Options:
@@ -99,9 +99,9 @@ def function_options(tree: ast.Module, parser: str) -> Options:
         chosen = next(
             (function for function in functions if function.name in ("train", "fit", "run", "main")), functions[0]
         )
-        options.words = (chosen.name.replace("_", "-"),)
+        options.arguments = (chosen.name.replace("_", "-"),)
         options.notes.append(
-            f"the subcommand {options.words[0]}, of {', '.join(function.name for function in functions)}"
+            f"the subcommand {options.arguments[0]}, of {', '.join(function.name for function in functions)}"
         )
         functions = [chosen]
     for function in functions:
@@ -157,7 +157,7 @@ def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, nam
     value = constant(default, names) if default is not None else None
     kind_name = called(kind) if kind is not None else ""
     if argument:
-        created = _or_made_up(value, kind_name)
+        created = _or_placeholder(value, kind_name)
         return value_option(flag, created, ("{}",), required=value is None)
     if kind_name == "bool" or isinstance(value, bool):
         on, _, off = (custom or flag).partition("/")
@@ -165,7 +165,7 @@ def _typer(flag: str, annotation: ast.expr | None, default: ast.expr | None, nam
     flag = custom or flag
     required = default is None
     return value_option(
-        flag, _or_made_up(value, kind_name) if required else value, (f"{flag}={{}}",), required=required
+        flag, _or_placeholder(value, kind_name) if required else value, (f"{flag}={{}}",), required=required
     )
 
 
@@ -174,8 +174,8 @@ def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, name
     value = constant(default, names) if default is not None else None
     if isinstance(value, bool):
         name = setting_name(flag)
-        word, other = str(value), str(not value)
-        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=word, other=other, on=value)
+        arguments, other = str(value), str(not value)
+        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=arguments, other=other, on=value)
     if isinstance(value, list):
         raise Unreadable("its default is a list")
     required = default is None
@@ -222,7 +222,9 @@ def _absl(flag: str, kind: str, given: Mapping[str, ast.expr], names: Mapping[st
         default = ("," if kind == "list" else " ").join(default)
     choices = constant(given.get("enum_values"), names) if kind == "enum" else ()
     required = required and default is None
-    value = _or_made_up(default, "int" if kind == "integer" else kind, tuple(_listed(choices))) if required else default
+    value = (
+        _or_placeholder(default, "int" if kind == "integer" else kind, tuple(_listed(choices))) if required else default
+    )
     return value_option(f"--{flag}", value, (f"--{flag}={{}}",), choices=choices, required=required)
 
 
@@ -262,13 +264,13 @@ def _field(flag: str, statement: ast.AnnAssign, names: Mapping[str, Any], parser
         if parser == "tyro":
             return switch(flag, value, on=flag, off=f"--no-{flag[2:]}")
         name = setting_name(flag)
-        word, other = ("true", "false") if value else ("false", "true")
-        return Option(flag=flag, name=name, words=(f"{flag}={{{name}}}",), value=word, other=other, on=value)
+        arguments, other = ("true", "false") if value else ("false", "true")
+        return Option(flag=flag, name=name, arguments=(f"{flag}={{{name}}}",), value=arguments, other=other, on=value)
     required = default is None
     kind = called_name(statement.annotation)
     if required and "None" in ast.unparse(statement.annotation):
         raise Unreadable("it has no default")
-    return value_option(flag, _or_made_up(value, kind) if required else value, (f"{flag}={{}}",), required=required)
+    return value_option(flag, _or_placeholder(value, kind) if required else value, (f"{flag}={{}}",), required=required)
 
 
 def hydra_options(tree: ast.Module, folder: Path) -> Options:
@@ -309,5 +311,5 @@ def _hydra(key: str, value: Any) -> Option:
         raise Unreadable("its value is a list")
     if isinstance(value, bool):
         name = setting_name(key)
-        return Option(flag=key, name=name, words=(f"{key}={{{name}}}",), value=value, other=not value, on=value)
+        return Option(flag=key, name=name, arguments=(f"{key}={{{name}}}",), value=value, other=not value, on=value)
     return value_option(key, value, (f"{key}={{}}",))

@@ -82,7 +82,7 @@ def read_script(script: Path) -> Draft:
     return Draft(script=script, options=options, metric=metric)
 
 
-def _modules(tree: ast.Module, folder: Path, seen: set[Path]) -> Iterator[ast.Module]:
+def _modules(tree: ast.Module, folder: Path, visited: set[Path]) -> Iterator[ast.Module]:
     """The modules beside the script that it imports."""
     for node in ast.walk(tree):
         names = []
@@ -92,14 +92,14 @@ def _modules(tree: ast.Module, folder: Path, seen: set[Path]) -> Iterator[ast.Mo
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
             file = folder / f"{name.replace('.', '/')}.py"
-            if len(seen) <= MAX_MODULES and file.is_file() and file.resolve() not in seen:
-                seen.add(file.resolve())
+            if len(visited) <= MAX_MODULES and file.is_file() and file.resolve() not in visited:
+                visited.add(file.resolve())
                 try:
                     module = ast.parse(file.read_bytes())
                 except (OSError, SyntaxError, ValueError, RecursionError):
                     continue
                 yield module
-                yield from _modules(module, folder, seen)
+                yield from _modules(module, folder, visited)
 
 
 def _options(tree: ast.Module, modules: Sequence[ast.Module], folder: Path) -> Options:
@@ -139,26 +139,28 @@ def summary(draft: Draft) -> str:
     if not options.total:
         return "; ".join(["found no options of argparse, click, typer, fire, tyro, absl or Hydra", *options.notes])
     skipped = ", ".join(f"{flag} ({reason})" for flag, reason in options.skipped.items())
-    message = f"found {len(options.found)} of {options.total} options ({options.parser})"
+    message = f"found {len(options.options)} of {options.total} options ({options.parser})"
     message += f"; left at the script's defaults: {skipped}" if skipped else ""
-    required = [option.flag for option in options.found if option.required and not option.is_seed]
+    required = [option.flag for option in options.options if option.required and not option.is_seed]
     message += f"; fill in {', '.join(required)}: required, without a default" if required else ""
     return "; ".join([message, *options.notes])
 
 
 def space_text(draft: Draft) -> str:
     """The space as a commented YAML text."""
-    options = [option for option in draft.options.found if not option.is_seed]
-    seed = next((option for option in draft.options.found if option.is_seed), None)
+    options = [option for option in draft.options.options if not option.is_seed]
+    seed = next((option for option in draft.options.options if option.is_seed), None)
     is_python = draft.script.suffix == ".py"
-    words = ["python", draft.script.name] if is_python else [f"./{draft.script.name}"]
-    words += draft.options.words
-    positional = [option for option in options if not option.flag.startswith("-") and option.words[0].startswith("{")]
+    arguments = ["python", draft.script.name] if is_python else [f"./{draft.script.name}"]
+    arguments += draft.options.arguments
+    positional = [
+        option for option in options if not option.flag.startswith("-") and option.arguments[0].startswith("{")
+    ]
     ordered = [*[option for option in options if option not in positional], *positional]
     if seed is not None:
-        words += [word.replace(f"{{{seed.name}}}", "{seed}") for word in seed.words]
-    words += draft.options.fixed
-    words += [word for option in ordered for word in option.words]
+        arguments += [argument.replace(f"{{{seed.name}}}", "{seed}") for argument in seed.arguments]
+    arguments += draft.options.fixed
+    arguments += [argument for option in ordered for argument in option.arguments]
     name = re.sub(r"[^a-z0-9._-]+", "-", draft.script.stem.lower()).strip("-._")[:40] or "space"
     lines = [
         "# What each part of the method is worth: branchwise run THIS_FILE (--dry-run: what would run)",
@@ -166,7 +168,7 @@ def space_text(draft: Draft) -> str:
         "trainable: command",
         "command:",
         "  run:",
-        f"    [{', '.join(map(_scalar, words))}]",
+        f"    [{', '.join(map(_scalar, arguments))}]",
     ]
     if seed is None:
         lines.append(
@@ -197,7 +199,7 @@ def _metric_lines(draft: Draft) -> list[str]:
         ]
     output = "as a run printed it" if draft.confirmed else "as the source reads; check it, or run init with --try"
     source = ", ".join(f"{key}: {_quoted(value)}" for key, value in metric.source.items())
-    check = "" if metric.known else " # CHECK: a guess, since the name does not tell"
+    check = "" if metric.is_certain else " # CHECK: a guess, since the name does not tell"
     direction = "maximize" if metric.maximize else "minimize"
     lines = [f"  metric: {{{source}}} # {output}", f"  direction: {direction}{check}"]
     return [*lines, "  range: [0, 100] # printed in per cent"] if metric.percent else lines
@@ -227,14 +229,14 @@ def components(options: Sequence[Option]) -> list[tuple[str, Option, Any]]:
     switches = [option for option in options if option.is_switch and not _tooling(option)]
     chosen = [(_component_name(option), option, option.other) for option in switches]
     if not chosen:
-        several = [option for option in options if len(option.choices) > 1 and not option.required]
-        others = [(option, next(c for c in option.choices if c != option.value)) for option in several]
+        multiple = [option for option in options if len(option.choices) > 1 and not option.required]
+        others = [(option, next(c for c in option.choices if c != option.value)) for option in multiple]
         chosen = [
             (_component_name(option), option, other) for option, other in others if _same_kind(option.value, other)
         ]
     if not chosen:
         numbers = [option for option in options if _number(option.value) and not option.required]
-        regular = [option for option in numbers if any(word in option.name for word in REGULARISERS)]
+        regular = [option for option in numbers if any(argument in option.name for argument in REGULARISERS)]
         chosen = [(_component_name(option), option, 0 * option.value) for option in regular]
         if not chosen:
             chosen = [
@@ -274,7 +276,7 @@ def _component_name(option: Option) -> str:
     """Name what the script does by default: aug of a flag --no-aug, no_ema of a flag --ema."""
     name = option.name.lower()
     if option.is_switch:
-        negation = next((word for word in NEGATIONS if name.startswith(word)), "")
+        negation = next((argument for argument in NEGATIONS if name.startswith(argument)), "")
         part = name.removeprefix(negation).removeprefix("use_").removeprefix("with_")
         name = (part if negation else name) if option.on != bool(negation) else f"no_{part}"
     name = re.sub(r"^[^a-z]+", "", name)[:32] or "part"
@@ -282,7 +284,7 @@ def _component_name(option: Option) -> str:
 
 
 def _tooling(option: Option) -> bool:
-    return any(TOOLING.fullmatch(word) for word in re.split(r"[-_.]+", option.flag.lower()))
+    return any(TOOLING.fullmatch(argument) for argument in re.split(r"[-_.]+", option.flag.lower()))
 
 
 def _number(value: Any) -> bool:

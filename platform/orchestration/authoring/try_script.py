@@ -16,8 +16,8 @@ from branchwise.orchestration.authoring.options import Option
 from branchwise.orchestration.authoring.scaffold import Draft, components, space_text
 from branchwise.orchestration.errors import UserError
 from branchwise.orchestration.space import parse_space
+from branchwise.trainables.command.arguments import filled_arguments
 from branchwise.trainables.command.output import missing_file
-from branchwise.trainables.command.words import filled_arguments
 from branchwise.trainables.runtime.processes import scratch_folder
 
 TIME_LIMIT = 600.0  # seconds of each run
@@ -31,9 +31,9 @@ def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
 
     Raises UserError when the script fails.
     """
-    if not components([option for option in draft.options.found if not option.is_seed]):
+    if not components([option for option in draft.options.options if not option.is_seed]):
         raise UserError(f"{draft.script}: --try: it has no option to vary; give each part of the method an option")
-    required = [option.flag for option in draft.options.found if option.required]
+    required = [option.flag for option in draft.options.options if option.required]
     if required:
         say(f"--try: {', '.join(required)} is required; it is run with a value that was made up")
     with scratch_folder() as scratch:
@@ -59,7 +59,7 @@ def _folder_given(draft: Draft, folder: Path) -> str:
 
     A script that does not find its data may try to download them rather than name what is missing.
     """
-    values = [option.value for option in draft.options.found if isinstance(option.value, str)]
+    values = [option.value for option in draft.options.options if isinstance(option.value, str)]
     texts = [value for value in values if value.strip("./") and not Path(value).is_absolute()]
     return next((text for text in texts if os.path.isdir(folder / text)), "")
 
@@ -74,7 +74,7 @@ def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
         say("--try: nothing that it printed or wrote looks like a metric; name it under command.metric")
         return draft
     unit = ", in per cent" if guess.percent else ""
-    unit += "" if guess.known else "; its name does not tell: check command.direction"
+    unit += "" if guess.is_certain else "; its name does not tell: check command.direction"
     where = ", ".join(f"{key}: {value}" for key, value in guess.source.items())
     say(f"--try: metric {guess.key} ({where}), {'higher' if guess.maximize else 'lower'} is better{unit}")
     others = [metric.key for metric in guesses if metric.key.lower() != guess.key.lower()]
@@ -85,26 +85,26 @@ def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
 
 def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
     """Say whether one seed repeats, two seeds differ, and each component changes the metric."""
-    own = _run(draft, folder, {}, 0, scratch / "own")
-    if own.value is None:
-        say(f"--try: the metric was not read: {single_line(own.result.error)}")
+    baseline = _run(draft, folder, {}, 0, scratch / "own")
+    if baseline.value is None:
+        say(f"--try: the metric was not read: {single_line(baseline.result.error)}")
         return
-    say(f"--try: seed 0: {own.value:g}")
+    say(f"--try: seed 0: {baseline.value:g}")
     rerun = _run(draft, folder, {}, 0, scratch / "again").value
-    if any(option.is_seed for option in draft.options.found):
-        repeats = "the same" if rerun == own.value else f"not the same ({rerun}): the seed does not fix everything"
+    if any(option.is_seed for option in draft.options.options):
+        repeats = "the same" if rerun == baseline.value else f"not the same ({rerun}): the seed does not fix everything"
         say(f"--try: seed 0 once more: {repeats}")
         other = _run(draft, folder, {}, 1, scratch / "other").value
-        differs = "the same: the seed changes nothing" if other == own.value else f"{other}"
+        differs = "the same: the seed changes nothing" if other == baseline.value else f"{other}"
         say(f"--try: seed 1: {differs}")
-    options = [option for option in draft.options.found if not option.is_seed]
+    options = [option for option in draft.options.options if not option.is_seed]
     for name, option, value in components(options):
         trial = _run(draft, folder, {option.name: value}, 0, scratch / f"part-{name}")
         if trial.value is None:
             change = single_line(trial.result.error)
-        elif trial.value == own.value:
+        elif trial.value == baseline.value:
             change = "changes nothing"
-        elif rerun != own.value:
+        elif rerun != baseline.value:
             change = f"{trial.value:g}; with runs that do not repeat, that may be chance"
         else:
             change = f"{trial.value:g}"
@@ -113,7 +113,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
 
 def _as_given(option: Option, value: Any) -> str:
     """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is left out."""
-    return " ".join(filled_arguments(option.words, {option.name: value})) or f"without {option.flag}"
+    return " ".join(filled_arguments(option.arguments, {option.name: value})) or f"without {option.flag}"
 
 
 def _run(draft: Draft, folder: Path, patch: Mapping[str, Any], seed: int, scratch: Path) -> ArmTrial:

@@ -19,7 +19,7 @@ from branchwise.analysis.statistics.claims.language import Claim, Vocabulary, fu
 from branchwise.analysis.statistics.claims.parser import parse_claim
 from branchwise.orchestration.designs.across import DataSet, check_data_sets
 from branchwise.orchestration.designs.base import AnalysisGroup, BestConfigs, Cell, Design
-from branchwise.orchestration.designs.component import Component, Word, check_disjoint
+from branchwise.orchestration.designs.component import Component, Name, check_disjoint
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables import Arm
@@ -40,9 +40,9 @@ CLAIMS = (
 class Ablation(Design):
     """Components and their levels, models to compare with, what is measured, and what is claimed beforehand."""
 
-    components: Annotated[dict[Word, Component], Field(min_length=1, max_length=6)]
-    exclude: TupleOf[dict[Word, str]] = ()  # combinations that make no sense: the level of each component named
-    further_cells: TupleOf[dict[Word, str]] = ()  # combinations beyond the design's own: the level of every component
+    components: Annotated[dict[Name, Component], Field(min_length=1, max_length=6)]
+    exclude: TupleOf[dict[Name, str]] = ()  # combinations that make no sense: the level of each component named
+    further_cells: TupleOf[dict[Name, str]] = ()  # combinations beyond the design's own: the level of every component
     baselines: TupleOf[str] = ()
     outcomes: Annotated[TupleOf[str], Field(min_length=1)] = ("value",)  # the primary one first
     claims: Annotated[
@@ -53,7 +53,7 @@ class Ablation(Design):
     @field_validator("components", mode="before")
     @classmethod
     def _not_too_many(cls, components: Any) -> Any:
-        (limit,) = [one.max_length for one in cls.model_fields["components"].metadata if hasattr(one, "max_length")]
+        (limit,) = [item.max_length for item in cls.model_fields["components"].metadata if hasattr(item, "max_length")]
         if isinstance(components, Mapping) and len(components) > limit:
             raise ValueError(
                 f"{len(components)} components; at most {limit} are allowed in this kind of design (factorial and "
@@ -94,8 +94,8 @@ class Ablation(Design):
 
     def _parsed(self, method: Method) -> list[Claim]:
         """The claims, which were checked before."""
-        known = self.vocabulary(method)
-        return [parse_claim(claim, known) for claim in self.claims]
+        available = self.vocabulary(method)
+        return [parse_claim(claim, available) for claim in self.claims]
 
     def vocabulary(self, method: Method) -> Vocabulary:
         """What a claim may speak of."""
@@ -196,15 +196,15 @@ class Ablation(Design):
         for cell in self.component_cells():
             method.check_patch(f"design.components: the cell {cell.cell}", cell.patch)
             method.check_comparable(f"design.components: the cell {cell.cell}", cell.patch)
-        known = method.module.BASELINES
+        available = method.module.BASELINES
         for index, baseline in enumerate(self.baselines):
-            if baseline not in known or baseline in self.baselines[:index]:
-                allowed = ", ".join(known)
+            if baseline not in available or baseline in self.baselines[:index]:
+                allowed = ", ".join(available)
                 raise UserError(
                     f"{file}: design.baselines: {baseline!r} is not allowed: each at most once of {allowed}"
                 )
-            method.check_patch(f"design.baselines: {baseline}", known[baseline])
-            method.check_comparable(f"design.baselines: {baseline}", known[baseline])
+            method.check_patch(f"design.baselines: {baseline}", available[baseline])
+            method.check_comparable(f"design.baselines: {baseline}", available[baseline])
         self._check_rows(method)
         self._check_outcomes(method)
         known_words = self.vocabulary(method)
@@ -258,7 +258,7 @@ class Ablation(Design):
                     )
         remaining = list(self.combinations())
         for factor in self.factors():
-            if missing := [level for level in factor.levels if all(one[factor.name] != level for one in remaining)]:
+            if missing := [level for level in factor.levels if all(item[factor.name] != level for item in remaining)]:
                 raise UserError(f"{where}: leaves no cell with {factor.name} {missing[0]}; exclude less")
         if all(any(entry[factor.name] != factor.full for factor in self.factors()) for entry in remaining):
             raise UserError(f"{where}: leaves out the full method, which every effect is measured from")

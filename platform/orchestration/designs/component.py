@@ -13,7 +13,7 @@ from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables.runtime.settings import Strict, as_yaml, bare_key
 
-Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Patch = Annotated[dict[str, Any], Field(min_length=1)]
 
 
@@ -24,9 +24,9 @@ class Component(Strict):
     """
 
     off: Patch | None = None
-    levels: Annotated[dict[Word, Patch], Field(min_length=2, max_length=12)] | None = None
-    reference: Word | None = None
-    full: Word | None = None
+    levels: Annotated[dict[Name, Patch], Field(min_length=2, max_length=12)] | None = None
+    reference: Name | None = None
+    full: Name | None = None
     label: Annotated[str, StringConstraints(min_length=1, max_length=60)] | None = None
 
     @model_validator(mode="after")
@@ -85,15 +85,15 @@ class Component(Strict):
                     )
             return
         for level, patch in (self.levels or {}).items():
-            own = {key: as_yaml(method.current(f"{where}.levels.{level}", key)) for key in patch}
-            if level == self._full and own != patch:
+            space_settings = {key: as_yaml(method.current(f"{where}.levels.{level}", key)) for key in patch}
+            if level == self._full and space_settings != patch:
                 raise UserError(
-                    f"{method.file}: {where}.levels.{level}: {_told(patch)} is not allowed: the full level is the "
-                    f"space's own settings, {_told(own)}; change them, or name another level as `full`"
+                    f"{method.file}: {where}.levels.{level}: {_described(patch)} is not allowed: the full level is the "
+                    f"space's own settings, {_described(space_settings)}; change them, or name another level as `full`"
                 )
-            if level != self._full and own == patch:
+            if level != self._full and space_settings == patch:
                 raise UserError(
-                    f"{method.file}: {where}.levels.{level}: {_told(patch)} equals the current value, which is "
+                    f"{method.file}: {where}.levels.{level}: {_described(patch)} equals the current value, which is "
                     f"the level {self._full}; choose another"
                 )
 
@@ -124,5 +124,5 @@ def _doses(levels: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _told(settings: Mapping[str, Any]) -> str:
+def _described(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in settings.items())

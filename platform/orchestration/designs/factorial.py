@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from branchwise.orchestration.designs.ablation import Ablation, all_combinations
-from branchwise.orchestration.designs.component import Word
+from branchwise.orchestration.designs.component import Name
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 from branchwise.trainables.runtime.settings import Strict, TupleOf
@@ -29,7 +29,7 @@ class FirstStage(Strict):
     seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be used again
     others: Literal["full", "off"]  # how the components that it left out are held
     scale: Literal["log", "logit", "identity"]
-    effects: dict[Word, FirstEffect]
+    effects: dict[Name, FirstEffect]
 
 
 class Factorial(Ablation):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from branchwise.analysis.declared.factors import Factor
 from branchwise.orchestration.designs.ablation import Ablation
-from branchwise.orchestration.designs.component import Component, Word
+from branchwise.orchestration.designs.component import Component, Name
 
 MAX_COMPONENTS = 50
 
@@ -19,7 +19,7 @@ class OneAtATime(Ablation):
 
     CROSSES: ClassVar[bool] = True
 
-    components: Annotated[dict[Word, Component], Field(min_length=1, max_length=MAX_COMPONENTS)]
+    components: Annotated[dict[Name, Component], Field(min_length=1, max_length=MAX_COMPONENTS)]
 
     def max_cells(self) -> int:
         return len(list(self.combinations()))

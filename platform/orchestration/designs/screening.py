@@ -18,7 +18,7 @@ from branchwise.analysis.declared.fractions import (
     screening_runs,
 )
 from branchwise.orchestration.designs.ablation import Ablation
-from branchwise.orchestration.designs.component import Component, Word
+from branchwise.orchestration.designs.component import Component, Name
 from branchwise.orchestration.designs.method import Method
 from branchwise.orchestration.errors import UserError
 
@@ -27,7 +27,7 @@ class Screening(Ablation):
     """Which components matter at all: every run of the fraction on each seed; a follow-up then tells how much."""
 
     kind: Literal["screening"]
-    components: Annotated[dict[Word, Component], Field(min_length=MIN_COMPONENTS, max_length=MAX_COMPONENTS)]
+    components: Annotated[dict[Name, Component], Field(min_length=MIN_COMPONENTS, max_length=MAX_COMPONENTS)]
     blocks: PositiveInt = MIN_BLOCKS  # training seeds; fewer than 5 rank the components and judge nothing
 
     @field_validator("blocks", mode="before")

@@ -80,8 +80,14 @@ def list_document(storage: Storage) -> ListDocument:
     """Return the document of `list --json`."""
     view = [overview(folder) for folder in runs(storage)]
     listed = [
-        ListedRun(run=one.name, state=one.state, arms=one.total, arms_finished=one.done, started=one.started or None)
-        for one in view
+        ListedRun(
+            run=view_entry.name,
+            state=view_entry.state,
+            arms=view_entry.total,
+            arms_finished=view_entry.done,
+            started=view_entry.started or None,
+        )
+        for view_entry in view
     ]
     return ListDocument(storage=storage.root, runs=listed)
 

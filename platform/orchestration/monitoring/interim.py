@@ -29,7 +29,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
 PAUSE = 10  # times what making a report took, before the next one: a tenth of one core at most goes into them
-TOLD = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
+WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 
 @contextmanager
@@ -104,7 +104,7 @@ class _Reports:
         teachers = [refresh(teacher, plan.storage) for teacher in plan.teachers]
         self._copy.write_tables(tables_of(records, run.name, plan.space, teachers))
         spent = sum(record.get("seconds", 0.0) for record in state.records.values())
-        entries = {key: text for key, text in describe(plan.storage, run, state) if key in TOLD}
+        entries = {key: text for key, text in describe(plan.storage, run, state) if key in WARNED}
         entries |= {
             "blocks": f"{len(blocks)} of {self._blocks} finished",
             "spent": f"{duration(spent)} in finished arms",

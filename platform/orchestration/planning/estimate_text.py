@@ -17,10 +17,10 @@ def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
     estimates, trained = _estimates(plan)
     yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
     yield "rates", _basis(target.device, [*estimates, *trained])
-    for word, whose, match in (("memory", "", _peaks(estimates)), ("", "teacher's ", _peaks(trained))):
+    for word, owner, match in (("memory", "", _peaks(estimates)), ("", "teacher's ", _peaks(trained))):
         if match:
-            most = ", ".join(f"{whose}{phase} {held / 1e9:.1f} GB" for phase, held in match.items())
-            yield word, f"{most}, of {target.device.memory / 1e9:g} GB on each GPU"
+            peaks = ", ".join(f"{owner}{phase} {size / 1e9:.1f} GB" for phase, size in match.items())
+            yield word, f"{peaks}, of {target.device.memory / 1e9:g} GB on each GPU"
     if plan.cohorts:
         counted = sum(estimate.flop for estimate in [*estimates, *trained])
         busy = {
@@ -83,5 +83,5 @@ def _more_workers(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
         yield "notice", f"the teacher would take {sooner:.0%} of its time with --set teacher.workers={best}"
 
 
-def _powers(most: int) -> list[int]:
-    return [2**power for power in range(most.bit_length())]
+def _powers(limit: int) -> list[int]:
+    return [2**power for power in range(limit.bit_length())]

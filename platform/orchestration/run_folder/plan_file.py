@@ -142,12 +142,12 @@ def data_of(space: Space) -> str | None:
     Raises UserError when they are not there.
     """
     try:
-        known = [space.module.data_sha256(item.on(space.method).spec) for item in space.design.data_sets]
+        available = [space.module.data_sha256(item.on(space.method).spec) for item in space.design.data_sets]
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from error
-    if len(known) == 1 or not any(known):
-        return known[0]
-    return sha256(repr(known).encode())
+    if len(available) == 1 or not any(available):
+        return available[0]
+    return sha256(repr(available).encode())
 
 
 def refuse_other_data(run: RunFolder, space: Space) -> None:

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from branchwise.orchestration.limits import Meter
 from branchwise.trainables import Cohort
-from branchwise.trainables.runtime.ray_worker import plain
+from branchwise.trainables.runtime.ray_worker import serialize_cohort
 
 
 class CohortQueue(Searcher, ABC):
@@ -33,7 +33,7 @@ class CohortQueue(Searcher, ABC):
         if cohort is None or isinstance(cohort, str):
             return cohort
         self.cohorts_by_name[cohort.name] = cohort
-        return {"cohort": plain(cohort)}
+        return {"cohort": serialize_cohort(cohort)}
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Nothing, where the result of a cohort changes no other."""

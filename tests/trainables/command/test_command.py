@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from branchwise.trainables import load_trainable
+from branchwise.trainables.command.arguments import filled_arguments
 from branchwise.trainables.command.trial import BoundedLog, ProgramFailedError
-from branchwise.trainables.command.words import filled_arguments
 from branchwise.trainables.testing import check_trainable
 
 PRINTS_ARGUMENTS = """
