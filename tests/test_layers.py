@@ -25,7 +25,7 @@ ORDERS = {
         "callbacks",
         "testing",
     ],
-    "trainables/command": ["words", "numbers", "settings", "process", "output", "trial"],
+    "trainables/command": ["arguments", "numbers", "settings", "process", "output", "trial"],
     "trainables/runtime": [
         "artifacts",
         "storage",
