@@ -1,4 +1,4 @@
-"""`python -m analysis RUN [RUN ...] [--out DIR]`: rebuild every table, plot and the report; or analyse runs that other
+"""`python -m analysis RUN [RUN ...] [--out DIR]`: rebuild each table, plot and the report; or analyse runs that other
 programs made, `python -m analysis RUNS --components A,B --block SEED --value METRIC --direction maximize`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One effect over several data sets: `branchwise analyze RUN RUN RUN --across`, and the report of it."""
+"""One effect over multiple data sets: `branchwise analyze RUN RUN RUN --across`, and the report of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def across(folders: Sequence[Path]) -> Across:
 
 
 def _data_sets(folder: Path) -> list[Findings]:
-    """Those of a run; of another one its first part, which is of one data set."""
+    """Those of a run; of another its first part, which is of one data set."""
     combined = analyse_run(load_run(folder))
     return combined if combined[0].run.outline.across else combined[:1]
 

@@ -1,5 +1,5 @@
 """A terminal for text that others wrote: no escapes that would steer it, no credentials, no endless lines; and it stays
-usable where its stream is closed, or has an encoding that lacks characters."""
+usable where its stream is closed, or has an encoding without some characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_CHARACTERS = 600  # of a message
 
 
 class Terminal(Console):
-    """A console that shows text as it is: markup only where a call asks for it, and unprintable characters escaped."""
+    """A console that shows text as it is: markup only where a call requests it, and unprintable characters escaped."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ class Terminal(Console):
         return super().render_str(printable(text, keep="\n"), **options)
 
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more; what runs goes on."""
+        """Nobody reads any more; what runs continues."""
         self.quiet = True
         with open(os.devnull, "wb") as null_file:
             os.dup2(null_file.fileno(), self.file.fileno())
@@ -43,7 +43,7 @@ def make_console(stream: TextIO | None = None) -> Terminal:
 
 def _mend_streams() -> None:
     """Opens standard streams that the caller closed, so that no file takes their numbers, and lets them escape what
-    their encoding lacks."""
+    their encoding cannot represent."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -57,7 +57,7 @@ def _mend_streams() -> None:
 
 def single_line(text: object) -> str:
     """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
-    left out, and nothing of a URI that may hold credentials: its user, query and fragment."""
+    omitted, and nothing of a URI that may hold credentials: its user, query and fragment."""
     tokens = (_without_secrets(token) for token in str(text).replace("\n", " ").split(" "))
     return shortened(printable(" ".join(tokens)), MAX_CHARACTERS)
 

@@ -75,7 +75,7 @@ def _space(run: Run) -> Check:
 
 
 def _stopping(run: Run, of_data_sets: Sequence[Run], looks: InterimResults | None) -> Check:
-    """The run ended where its plan ends: with every arm of every block on each data set, no fewer and no more."""
+    """The run ended where its plan ends: with each arm of each block on each data set, no fewer and no more."""
     if looks and not looks.ended:
         return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
     if looks:

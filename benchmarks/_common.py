@@ -44,7 +44,7 @@ def in_turn(ways: Mapping[str, Callable[[], object]], n: int, device: str = "cpu
 
 
 def timed(call: Callable[[], object], device: str = "cpu") -> float:
-    """Seconds until `call` has returned and the device has done what it asked for, by `clock`."""
+    """Seconds until `call` has returned and the device has finished its work, by `clock`."""
     wait(device)
     start = clock(device)
     call()
@@ -58,7 +58,7 @@ def clock(device: str) -> float:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was asked for."""
+    """Until the device has finished its work."""
     if device != "cpu":
         import torch
 

@@ -51,7 +51,7 @@ from branchwise.analysis.statistics.model import ALPHA, Error, TwoWayFit, contra
 
 Rng = np.random.Generator
 SD, BLOCK_SD = 0.06, 0.10
-# By component: its main effect; every pair interacts. The first alone brings most of the gain, as in the digits run.
+# By component: its main effect; each pair interacts. The first alone brings most of the gain, as in the digits run.
 MAIN, PAIR = (0.45, 0.08, 0.03, 0.02), 0.02
 
 

@@ -38,7 +38,7 @@ from branchwise.analysis.statistics.model import ALPHA, contrast, fit_two_way, h
 
 ACTIVE, EFFECT = 3, 2.0  # components that do something, and their main effects in residual SDs
 BLOCK_SD = 1.5
-VARYING = (0.0, 0.2, 0.3, 0.5, 1.0)  # SD of every effect over seeds, in residual SDs
+VARYING = (0.0, 0.2, 0.3, 0.5, 1.0)  # SD of each effect over seeds, in residual SDs
 FloatArray = NDArray[np.float64]
 
 
@@ -64,7 +64,7 @@ def sweeps(
 
 
 def by_contrast(grid: Grid, y: FloatArray) -> FloatArray:
-    """(n, blocks, contrasts) of every sweep, main effects first."""
+    """(n, blocks, contrasts) of each sweep, main effects first."""
     cells = [grid.name(cell) for cell in sorted(grid.planned)]
     weights = np.array([[weights_of(grid, item)[cell] for cell in cells] for item in contrasts_of(grid)])
     return y @ weights.T

@@ -121,7 +121,7 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
             if name == "share":
                 visible &= t_of(gain) > stdtrit(n_blocks - 1, 0.975)  # else the share has no interval
             below[name] = np.minimum(below[name], np.where(visible, alpha, 1.0))
-        low, high = t_of(x + 6.0), t_of(x)  # the effect lies at the upper margin; the lower is far
+        low, high = t_of(x + 6.0), t_of(x)  # the effect is at the upper margin; the lower is far
         p = np.maximum(stdtr(n_blocks - 1, -low), stdtr(n_blocks - 1, high))
         below["equivalence"] = np.minimum(
             below["equivalence"], np.where((low > 0) & (high < 0), table.alpha(n_blocks, p), 1)
@@ -130,7 +130,7 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
 
 
 def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, float]:
-    """Of the interval that holds at every look, and the plain one, where a single hypothesis ended the run."""
+    """Of the interval that holds at each look, and the plain one, where a single hypothesis ended the run."""
     values = rng.normal(size, 1, (runs, looks.max, 1))
     blocks = play(values, looks).blocks
     table = boundary(looks.blocks, looks.spending)

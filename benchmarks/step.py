@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
     parser.add_argument("--mode", choices=("exact", "fast"), default="exact")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", category=FutureWarning)  # the authors' torch.cuda.amp, in every step
+    warnings.filterwarnings("ignore", category=FutureWarning)  # the authors' torch.cuda.amp, in each step
     device, batch, n = options.device, options.batch, options.steps
     setting, spec = paper_setting(device, options.threads)
     ways = {

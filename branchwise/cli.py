@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def version() -> str:
-    """Return the version; that of a checkout which is not installed is not known."""
+    """Return the version; that of a checkout which is not installed is unknown."""
     try:
         return metadata.version("branchwise")
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What every command shares: refused arguments, and JSON on stdout for `--json`.
+"""What each command shares: refused arguments, and JSON on stdout for `--json`.
 
 It imports the standard library alone, so that help is quick.
 """

@@ -1,6 +1,6 @@
 """The documents of `--json` and the lines of `--progress json`: a model each; `branchwise schema` prints its schema.
 
-Numbers that are not known are null. Paths are as the command prints them.
+Numbers that are unknown are null. Paths are as the command prints them.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ DOCUMENTS: dict[str, type[Document]] = {
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """Return the JSON Schema of a document; every key that a document always has is required."""
+    """Return the JSON Schema of a document; each key that a document always has is required."""
     schema = DOCUMENTS[name].model_json_schema(mode="serialization")
     identity = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lay_out(folder: Path) -> None:
-    """Writes every page to `folder`, as Sphinx takes them."""
+    """Writes each page to `folder`, as Sphinx takes them."""
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     shutil.copy(ROOT / "docs/conf.py", folder)
     for file in folder.rglob("*.md"):
@@ -181,7 +181,7 @@ def _holds(value: Mapping[str, Any]) -> str:
 
 
 def _comments() -> Iterator[tuple[str, dict[str, str]]]:
-    """What is said beside the fields of each class of settings: class, then key."""
+    """What is said next to the fields of each class of settings: class, then key."""
     for folder in SETTINGS:
         for file in sorted((ROOT / folder).rglob("*.py")):
             text = file.read_text("utf-8")

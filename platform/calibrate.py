@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 
 def measured(trainable: str, spec: Mapping[str, Any], device: str, threads: int, seconds: float) -> list[Any]:
-    """In a process of its own."""
+    """In a separate process."""
     module = load_trainable(trainable)
     return list(module.measure_rates(module.Spec.model_validate(spec), device, threads, seconds))
 

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
     """Run `branchwise NAME`, or this script where there is no name.
 
     Returns:
-        The exit code: 0 every arm is done, 2 bad input, 3 some arms are not done, 130 interrupted. A dry run returns 2
+        The exit code: 0 all arms are done, 2 bad input, 3 some arms are not done, 130 interrupted. A dry run returns 2
         where the run could not start.
     """
     console = make_console()  # before anything takes the number of a stream that the caller closed
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None, name: str | None = None) -> int:
 
 
 def execute(options: argparse.Namespace, console: Console) -> int:
-    """Do what the options say. Raises what `classify_exit` knows while nothing has begun."""
+    """Do what the options say. Raises what `classify_exit` knows while nothing has started."""
     if options.command in ("status", "watch", "list"):
         return show_state(options, console)
     return run(options, console)
@@ -185,7 +185,7 @@ def _plan_new(options: argparse.Namespace, storage: Storage, read_space: Callabl
 
 
 def plan_rest(options: argparse.Namespace, storage: Storage, dry_run: bool) -> Plan:
-    """Plan what a run still lacks."""
+    """Plan what a run still does not have."""
     return plan_resumed(storage, options.subject, options.trust, dry_run)
 
 

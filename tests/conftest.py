@@ -1,4 +1,4 @@
-"""What every test may use: the repository's root, and the command line as a user runs it."""
+"""What each test may use: the repository's root, and the command line as a user runs it."""
 
 from __future__ import annotations
 

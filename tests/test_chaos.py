@@ -55,7 +55,7 @@ def test_three_kills_keep_results(tmp_path: Path) -> None:
         assert kill(kind, process)
         finished_before.update(finished(run))
 
-    # The settings come from the other run's folder: a run can be repeated from what it left.
+    # The settings are from the other run's folder: a run can be repeated from what it left.
     new = ("--space", expected / "space.yaml", "--storage", storage, "--name", "run")
     process = start(*new, log=tmp_path / "1.log")
     kill_at_random("actor", process, until=0.3)

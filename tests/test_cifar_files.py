@@ -1,7 +1,7 @@
 """The way of a CIFAR-10 space from missing files to the report, on pictures in CIFAR's own format.
 
 The real files cannot be had everywhere that tests run: crops of photographs stand in for them, and torchvision's list
-of hashes is left out. All else is what happens with the real ones.
+of hashes is omitted. All else is what happens with the real ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pictures
 import pytest
 from PIL import Image
 
-# What every process of the sweep does when it imports torchvision's module: it forgets the hashes of the real files.
+# What each process of the sweep does when it imports torchvision's module: it forgets the hashes of the real files.
 FORGET = """\
 import importlib.abc
 import importlib.util

@@ -72,7 +72,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def alive(mark: str, program: str = "") -> list[int]:
-    """The processes that have `mark` among their arguments, and another one that ends in `program`."""
+    """The processes that have `mark` among their arguments, and another that ends in `program`."""
     matches = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -114,7 +114,7 @@ def test_killed_driver_and_script_leave_clean_state(
         return [json.loads(text) for text in map(text_of, files) if text.endswith("]")]
 
     wait_for(lambda: arms.is_dir() and list(arms.glob("*.json")), 240)
-    # First a script that is half through, which is tried again from its checkpoint; then the driver.
+    # First a script that is half through, which is retried from its checkpoint; then the driver.
     wait_for(lambda: any(2 < step < 9 for step, _ in states()) and alive(mark, "train.py"), 120)
     for script in alive(mark, "train.py")[:1]:
         os.kill(script, signal.SIGKILL)

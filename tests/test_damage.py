@@ -1,4 +1,4 @@
-"""What was altered or cut off after it was written is told by name, and made again or refused; never used."""
+"""What was modified or cut off after it was written is told by name, and rebuilt or refused; never used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ablation on several data sets: a plan, its arms, one family of hypotheses, and what holds across them."""
+"""One ablation on multiple data sets: a plan, its arms, one family of hypotheses, and what holds across them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docker/ holds: every path, command and option it names exists, and its files are what their readers expect.
+"""docker/ holds: each path, command and option it names exists, and its files are what their readers expect.
 
 No container engine is needed, and none is run.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
-# file stands for that file alone.
+# file means that file alone.
 ORDERS = {
     "trainables": [
         "contract",

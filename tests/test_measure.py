@@ -1,4 +1,4 @@
-"""Finished students measured again: by the sweep's own settings bit for bit, over a grid, by other features."""
+"""Finished students remeasured: by the sweep's own settings bit for bit, over a grid, by other features."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    # The name is new for every test: a file system is remembered by its URI.
+    # The name is new for each test: a file system is remembered by its URI.
     fs.S3FileSystem(endpoint_override=f"http://{host}:{port}", allow_bucket_creation=True).create_dir(f"bucket{port}")
     yield f"s3://bucket{port}/runs"
     server.stop()

@@ -1,4 +1,4 @@
-"""The JSON Schemas of spaces: they are those of the code, every space names its own and keeps it, and bad ones fail."""
+"""The JSON Schemas of spaces: they are those of the code, each space names its own and keeps it, and bad ones fail."""
 
 from __future__ import annotations
 

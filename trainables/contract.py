@@ -3,7 +3,7 @@
 A *trainable* is typed as `Trainable` below: a module, a function, or a command. The platform lays out arms, packs them
 into cohorts, runs the cohorts on Ray and collects what they report. What an arm trains is the trainable's business: the
 platform and the analysis know only the columns that it declares. `runtime/loading.py` finds it and fills in what it
-leaves out.
+omits.
 
 Importing a trainable must be cheap: no torch before `run_cohort`, because `--help` and `--dry-run` import it too.
 """
@@ -38,7 +38,7 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
-    across: Mapping[str, str] = field(default_factory=dict)  # of a design on several data sets, which one this is
+    across: Mapping[str, str] = field(default_factory=dict)  # of a design on multiple data sets, which one this is
     teacher: str | None = None  # the key of the one that its settings ask for
 
     def described(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Result:
 class Column:
     """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
 
-    A trainable that measures under several evaluations declares a column for each: `value` under the primary one,
+    A trainable that measures under multiple evaluations declares a column for each: `value` under the primary one,
     `value(weak)` (see `under`) under the one called `weak`, with a `comparability_key(weak)` of its own.
     """
 
@@ -101,15 +101,15 @@ class Column:
     claimable: bool = False  # may be estimated and claimed about
     scale: Scale = "log"  # on which effects on it are estimated and add up
     range: tuple[float, float] | None = None  # the values it can have: (0, 1), (0, 100); None: not bounded both ways
-    shown: bool = False  # stands beside the value in the table of cells, and becomes a gauge
-    cost: bool = False  # what a model takes to run: stands in the table of efficiency
+    shown: bool = False  # is next to the value in the table of cells, and becomes a gauge
+    cost: bool = False  # what a model takes to run: is in the table of efficiency
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotSpec:
     """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
 
-    `x` names one column, or two whose mean is meant. A panel's axis is logarithmic where every value is above 0.
+    `x` names one column, or two whose mean is meant. A panel's axis is logarithmic where each value is above 0.
     """
 
     table: str
@@ -127,7 +127,7 @@ def under(column: str, evaluation: str) -> str:
     return f"{column}({evaluation})" if evaluation else column
 
 
-# The columns that every trainable fills, and those of the value's uncertainty and comparability.
+# The columns that each trainable fills, and those of the value's uncertainty and comparability.
 OUTCOME = (
     Column(name="metric", about="what the value measures", dtype="string"),
     Column(name="value", about="the primary outcome", better="lower", searchable=True, claimable=True),
@@ -204,12 +204,12 @@ class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
     `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
-    one, the folder of its model. With several workers, each calls `report` and `keep`; only rank 0 calls `save` and
+    one, the folder of its model. With multiple workers, each calls `report` and `keep`; only rank 0 calls `save` and
     `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
     as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
-    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never asks trains every arm to its
+    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never asks trains each arm to its
     end.
     """
 
@@ -232,7 +232,7 @@ class Context:
     log: Callable[[Arm, str], None] = lambda arm, text: None
 
     def workspace(self, arm: Arm) -> Path:
-        """A local folder of the arm's own, the same one when it is tried again or the run is resumed, until it is
+        """A local folder of the arm's own, the same one when it is retried or the run is resumed, until it is
         finished. Where `workspaces` is None, as in a run that is kept at a URI, it lasts only as long as the attempt.
         """
         folder = (self.workspaces or self.scratch / "workspaces") / arm.name
@@ -241,7 +241,7 @@ class Context:
 
 
 class Essential(Protocol):
-    """What every trainable gives."""
+    """What each trainable gives."""
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
@@ -268,7 +268,7 @@ class Declaring(Protocol):
 
     @property
     def WORKERS(self) -> bool:  # noqa: N802
-        """Whether a cohort may train on several Ray Train workers."""
+        """Whether a cohort may train on multiple Ray Train workers."""
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
         """Rows of a plan, each a word and a text, that say what is trained and measured."""
@@ -292,7 +292,7 @@ class Declaring(Protocol):
         """Raises ValueError when own code that the settings name cannot be used; may import and run it."""
 
     def data_sha256(self, spec: Any) -> str | None:
-        """The SHA-256 of the content of the data that the settings name; None, the default, where that is not known.
+        """The SHA-256 of the content of the data that the settings name; None, the default, where that is unknown.
 
         A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are not there.
         """
@@ -342,19 +342,19 @@ class Teaching(Protocol):
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored beside the teacher, and lent to its students as `context.evaluation`."""
+        """{"value": ..., ...}, stored next to the teacher, and lent to its students as `context.evaluation`."""
 
 
 class Remeasuring(Protocol):
-    """How a finished model is measured again; without `MEASURED` it is not. `evaluation_key` goes with it."""
+    """How a finished model is remeasured; without `MEASURED` it is not. `evaluation_key` goes with it."""
 
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
-        """Sections of the settings under which a finished model can be measured again; empty where it cannot."""
+        """Sections of the settings under which a finished model can be remeasured; empty where it cannot."""
 
     @property
     def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
-        """Settings laid beneath those that a model is measured again under: what the sweep measures besides, switched
+        """Settings laid beneath those that a model is remeasured under: what the sweep measures besides, switched
         off. Nothing is laid beneath the sweep's own settings."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:

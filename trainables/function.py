@@ -1,7 +1,7 @@
 """A function as trainable: `def train(settings, seed) -> dict`, named `package.module:train` in the space.
 
 Its settings are the fields of a pydantic model or of a dataclass, which annotates its parameter `settings`, or else its
-own keyword parameters with defaults. Beside `seed` it may take, by name, any other of GIVEN.
+own keyword parameters with defaults. Next to `seed` it may take, by name, any other of GIVEN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Options(Declared):
 
 
 class FunctionTrainable:
-    """Arms run one after the other, each as one call in the worker's own process."""
+    """Arms run in turn, each as one call in the worker's own process."""
 
     WORKERS = False
 

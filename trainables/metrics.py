@@ -34,7 +34,7 @@ POSITIVE = (
     "time",
 )
 
-# The columns beside OUTCOME that every command and function fills.
+# The columns next to OUTCOME that each command and function fills.
 ATTEMPT = (
     Column(name="rung_value", about="the metric at the rung where the arm was stopped"),
     Column(name="steps", about="steps reported", dtype="Int64"),
@@ -135,7 +135,7 @@ class Declared(Strict):
         if math.isfinite(number) and (too_low or too_high):
             raise ValueError(f"{metric} is {text}, which is not in its range [{low}, {high}]")
         if math.isfinite(number) and self.scaled(metric)[0] == "logit":
-            unit = high is None or high == 1.0  # a rate without a declared range lies in [0, 1]
+            unit = high is None or high == 1.0  # a rate without a declared range is in [0, 1]
             if unit and (percent or not 0.0 <= number <= 1.0):
                 raise ValueError(
                     f"{metric} is {text}, but rates lie between 0 and 1 unless declared; write `range: [0, 100]` "

@@ -1,4 +1,4 @@
-"""What one arm reports while it runs, for trainables whose arms run one after the other: curves, progress and rungs."""
+"""What one arm reports while it runs, for trainables whose arms run in turn: curves, progress and rungs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from branchwise.trainables.contract import Arm, Context, Result, outcome
 from branchwise.trainables.metrics import Declared, as_number
 
 IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called
-MAX_ROWS = 2000  # of an arm's curves; beyond, every second one is left out
+MAX_ROWS = 2000  # of an arm's curves; beyond, every second one is omitted
 
 
 class Stopped(Exception):  # noqa: N818
@@ -25,7 +25,7 @@ class Reporter:
     def __init__(
         self, arm: Arm, context: Context, metric: str, primary: Declared, *, rung_metric: str | None = None
     ) -> None:
-        """`metric` is the arm's, `rung_metric` the number compared at rungs where that is another one."""
+        """`metric` is the arm's, `rung_metric` the number compared at rungs where that is another."""
         self._arm, self._context = arm, context
         self._metric, self._rung_metric = metric, rung_metric or metric
         self._sign = -1.0 if primary.direction == "maximize" else 1.0

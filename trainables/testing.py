@@ -5,7 +5,7 @@
     def test_my_method():
         check_trainable("my_package.my_module")
 
-Small settings make it quick: everything is trained several times.
+Small settings make it quick: everything is trained repeatedly.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def check_trainable(
     diverging: Mapping[str, Any] | None = None,
     folder: str = "",
 ) -> None:
-    """Checks the trainable called `name` with these settings of its Spec, which may be left out when all have defaults.
+    """Checks the trainable called `name` with these settings of its Spec, which may be omitted when all have defaults.
 
     `diverging` is a patch under which an arm diverges, where there is one; `folder` is where a space would lie, with
-    a command's files and modules of one's own. Raises AssertionError saying what the contract asks for.
+    a command's files and modules of one's own. Raises AssertionError saying what the contract requires.
     """
     trainable = load_trainable(name, settings, folder)
     if ":" not in name:  # a function's module may import what it likes

@@ -28,7 +28,7 @@ class DataSets:
 
     @property
     def canonical(self) -> str:
-        """What is sealed beside the claims, which are tested on each of them."""
+        """What is sealed next to the claims, which are tested on each of them."""
         return f"across {self.name}: {', '.join(self.levels)}"
 
     def described(self) -> dict[str, Any]:

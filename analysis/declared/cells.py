@@ -11,14 +11,14 @@ DEFAULTS = "own"  # of a search's confirmation: the space's own settings
 
 
 def cell_name(on: Collection[str], components: Sequence[str]) -> str:
-    """`full` with every component on, `base` with none, else the names that are on, joined by `+` in order."""
+    """`full` with all components on, `base` with none, else the names that are on, joined by `+` in order."""
     if len(on) == len(components):
         return FULL
     return "+".join(name for name in components if name in on) or BASE
 
 
 def subset(mask: int, components: Sequence[str]) -> frozenset[str]:
-    """Components whose bit is set in `mask`; bit i stands for `components[i]`."""
+    """Components whose bit is set in `mask`; bit i means `components[i]`."""
     return frozenset(name for i, name in enumerate(components) if mask >> i & 1)
 
 

@@ -75,7 +75,7 @@ class Grid:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every combination was planned."""
+        """Whether each combination was planned."""
         return bool(self.factors) and len(self.planned) == prod(len(factor.levels) for factor in self.factors)
 
     @cached_property
@@ -180,20 +180,20 @@ def _rank(rows: Iterable[int]) -> int:
 
 
 def combinations(factors: Sequence[Factor]) -> Iterator[Levels]:
-    """Every combination of levels; the first factor's level changes fastest, so switches count like bits."""
+    """Each combination of levels; the first factor's level changes fastest, so switches count like bits."""
     for levels in product(*(factor.levels for factor in reversed(factors))):
         yield levels[::-1]
 
 
 def product_of_ends(factors: Sequence[Factor]) -> Iterator[Levels]:
-    """Every combination of reference and full level; the first factor's changes fastest."""
+    """Each combination of reference and full level; the first factor's changes fastest."""
     for levels in product(*((factor.reference, factor.full) for factor in reversed(factors))):
         yield levels[::-1]
 
 
 def cell_of(factors: Sequence[Factor], levels: Mapping[str, str]) -> str:
-    """`full` with every factor at its full level, `base` with each at its reference; else the factors that are at
-    neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another one.
+    """`full` with each factor at its full level, `base` with each at its reference; else the factors that are at
+    neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another.
 
     With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one alone is not at its
     full level, and else `cell_0110101`, the position of each factor's level (1: on).

@@ -44,7 +44,7 @@ def screening_runs(components: int) -> int:
 def screening_cells(components: int) -> Iterator[tuple[bool, ...]]:
     """Yield the runs of the fraction, whether each component is on, the full method first.
 
-    Every generator has a plus sign, so a generated component is off where an odd number of its letters is.
+    Each generator has a plus sign, so a generated component is off where an odd number of its letters is.
     """
     generators = GENERATORS[components]
     basic = components - len(generators)
@@ -99,7 +99,7 @@ def contrasts_of(grid: Grid) -> tuple[Contrast, ...]:
 
 
 def _span(columns: Sequence[int]) -> set[int]:
-    """Every product of columns."""
+    """Each product of columns."""
     products = {0}
     for column in columns:
         if column not in products:

@@ -10,7 +10,7 @@ from branchwise.run_files.schemas import MAX_ALPHA as MAX_ALPHA
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """The rules of every test and interval of a run.
+    """The rules of each test and interval of a run.
 
     Attributes:
         paired: Whether runs of different cells are compared within a seed; else by Welch's t.

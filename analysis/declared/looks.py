@@ -28,7 +28,7 @@ class Looks:
 
     @property
     def canonical(self) -> str:
-        """What is sealed beside the claims."""
+        """What is sealed next to the claims."""
         return f"looks {','.join(map(str, self.blocks))} {self.spending} futility {self.futility:g}"
 
 

@@ -53,7 +53,7 @@ class Outcome:
         return {"log": (0.0, inf), "logit": self.bounds, "identity": (-inf, inf)}[self.scale]
 
     def fits(self, values: FloatArray) -> bool:
-        """Whether the scale can take every one of the values."""
+        """Whether the scale can take each of the values."""
         low, high = self.limits
         return bool(((values > low) & (values < high)).all())
 

@@ -26,7 +26,7 @@ class Resolution:
 
 
 def resolution(outcome: Outcome, values: FloatArray) -> Resolution | None:
-    """The coarsest grid on which all the values lie; None where they lie on none."""
+    """The coarsest grid on which all the values lie; None where they are on none."""
     distinct = np.unique(values[np.isfinite(values)])
     if not len(distinct):
         return None

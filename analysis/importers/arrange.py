@@ -89,7 +89,7 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
 
 
 def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
-    """The runs, the name of the column of their seeds, and whether that is made here: a seed of its own for each run,
+    """The runs, the name of the column of their seeds, and whether that is made here: a separate seed for each run,
     where they are not paired and there is none."""
     block = options.block or SEED
     if options.paired or options.block is not None or any(short_name(name) == SEED for name in runs.names):
@@ -209,7 +209,7 @@ def _block_order(block: Categorical, name: str, source: str) -> Codes:
 
 
 def _seeds(block: Categorical, blocks: Codes) -> Codes:
-    """The seeds as whole numbers where all are, else the numbers of their blocks."""
+    """The seeds as integers where all are, else the numbers of their blocks."""
     used = block.used
     if not all(re.fullmatch(r"-?\d{1,19}", text) and abs(int(text)) <= MAX_INT for text in used):
         return blocks
@@ -229,7 +229,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
 
 
 def _unlike_blocks(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
-    """Seeds that one cell alone has, and what blocks stand for where they are no whole numbers."""
+    """Seeds that one cell alone has, and what blocks stand for where they are no integers."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
     if (firsts["seed"].astype(str) != firsts["block_label"].astype(str)).any():

@@ -22,7 +22,7 @@ class ImportOptions:
     Attributes:
         components: Columns whose values are compared.
         block: The column of the training seed, which runs of different cells share. None: `seed`, and where runs are
-            not paired and there is no such column, each run has a seed of its own.
+            not paired and there is no such column, each run has a separate seed.
         value: The column of the result.
         direction: `minimize` or `maximize`.
         scale: None for one that suits the values.
@@ -30,7 +30,7 @@ class ImportOptions:
         experiment: The experiment or study whose runs are analysed, where a source holds several.
         reference: Of a component, the level that the others are compared with.
         full: Of a component, the level of the whole method.
-        claims: Claims to be judged, as exploratory ones.
+        claims: Claims to be tested, as exploratory ones.
         at: Which value of a metric's history is the result: `last`, `best` or the number of a step; None for the one
             that the source itself keeps, which is the last one or the tool's summary.
         paired: Whether runs of different cells are compared within a seed; else by Welch's t.

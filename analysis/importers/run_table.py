@@ -1,4 +1,4 @@
-"""The table that every reader makes: one row per run, every cell as text, typed only once its purpose is known."""
+"""The table that each reader makes: one row per run, each cell as text, typed only once its purpose is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Kind = Literal["setting", "metric"]
 
-SETTING = "config."  # columns of settings, where a tool tells settings from metrics
+SETTING = "config."  # columns of settings, where a tool distinguishes settings from metrics
 MAX_CELL = 200  # characters of a cell that a message shows
 
 
@@ -54,13 +54,13 @@ class RunTable:
     """Runs as a tool left them.
 
     Attributes:
-        table: One string column per setting, metric or fact. Names are unique; "" stands for nothing.
+        table: One string column per setting, metric or fact. Names are unique; "" means nothing.
         kinds: Which columns the tool declares to be settings or metrics.
         state: The column of how each run ended, where the tool has one of its own.
         experiment: The column that names the experiment or study of a run, where a source can hold several.
         run_id: The column that names a run in messages, and that `parent` refers to.
         parent: The column with the `run_id` of the run that started this one.
-        repeated: Names that stand for several different columns, which nobody can tell apart.
+        repeated: Names that stand for multiple different columns, which nobody can tell apart.
         decimal_comma: Whether the file's separator leaves the comma for decimals.
         history: The histories of its metrics, where the source has them.
         notes: What a reader of the report must know of how the file was read.
@@ -140,7 +140,7 @@ def from_log(
     """A table of runs whose metrics were logged step by step: their last values, with the histories.
 
     Args:
-        facts: Of each run its name, state and the like; every run has the same ones.
+        facts: Of each run its name, state and the like; each run has the same ones.
         settings: Of each run its settings, by their whole names, nested or not.
         log: The metrics; its rows are the positions of the runs in `facts`.
         results: Of each run the metrics that it has one value of, without a history.
@@ -163,12 +163,12 @@ def from_log(
 
 
 def metric_name(key: str, facts: Iterable[str]) -> str:
-    """The column of a metric, which must not take the place of a fact or look like a setting."""
+    """The column of a metric, which must not replace a fact or look like a setting."""
     return f"metrics.{key}" if key in facts or key.startswith(SETTING) else key
 
 
 def joined(parts: Sequence[RunTable], **attributes: Any) -> RunTable:
-    """The runs of several tables, one after another; what one of them lacks is empty."""
+    """The runs of multiple tables, in turn; what one of them does not have is empty."""
     kinds = {name: kind for part in parts for name, kind in part.kinds.items()}
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
     columns = [pc.fill_null(column, "") for column in table.columns]

@@ -32,7 +32,7 @@ class Selected:
         values: The results; NaN where the run is lost.
         reasons: Why a run is lost; "" for one that has a result.
         percent: Whether the results carry per-cent signs.
-        notes: What was left out, and how the rest was read.
+        notes: What was omitted, and how the rest was read.
     """
 
     rows: Codes
@@ -188,7 +188,7 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
 
 
 def _without_reruns(selected: Selected) -> Selected:
-    """Without lost runs that were made again: the finished one counts, else the last."""
+    """Without lost runs that were rebuilt: the finished one counts, else the last."""
     arm, failed = selected.arm, selected.failed
     finished = np.isin(arm, arm[~failed])
     order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]
@@ -210,7 +210,7 @@ def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str)
 
 
 def refuse_doubled(runs: RunTable, selected: Selected, names: NDArray[np.object_], used: set[str], source: str) -> None:
-    """Two finished runs of one arm are refused, with what tells them apart."""
+    """Two finished runs of one arm are refused, with what distinguishes them."""
     arm = selected.arm
     counts = np.bincount(arm)
     if counts.max(initial=0) < 2:

@@ -1,4 +1,4 @@
-"""The readers, and the one that a source needs: every kind is recognized by its content."""
+"""The readers, and the one that a source needs: each kind is recognized by its content."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
     """The reader of a source, with a note where it holds files of others, too.
 
     Raises:
-        RunFolderError: There is none, or a folder holds runs of two tools, none of which lie in those of the other.
+        RunFolderError: There is none, or a folder holds runs of two tools, none of which are in those of the other.
     """
     if not path.is_dir():
         reader = next((item for item in READERS if item.recognizes(path)), None)
@@ -103,7 +103,7 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
 
 
 def _outside(outer: list[Path], inner: list[Path]) -> list[Path]:
-    """The folders of `inner` that lie in none of `outer`."""
+    """The folders of `inner` that are in none of `outer`."""
     roots = set(outer)
     return [folder for folder in inner if not roots & {folder, *folder.parents}]
 

@@ -18,7 +18,7 @@ class RunFolderError(ValueError):
 
 
 def path_in(folder: Path, name: str) -> Path:
-    """Return the path of `name` in a run folder, or in what lies beside it. Raises RunFolderError where it leads
+    """Return the path of `name` in a run folder, or in what is next to it. Raises RunFolderError where it leads
     outside."""
     try:
         return inside(folder, name)

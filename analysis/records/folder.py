@@ -42,7 +42,7 @@ def find_run(name: str, storage: Path) -> Path:
         if (folder / SPACE).is_file() or (folder / PLAN).is_file():
             return folder
     if path.exists() or len(path.parts) != 1:
-        return path  # its reader says what it lacks
+        return path  # its reader reports what is missing
     raise RunFolderError(f"{name} is not a run folder, nor a run in {storage}; `branchwise list` names the runs")
 
 
@@ -175,7 +175,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
 
 
 def refuse_huge(metadata: pq.FileMetaData, path: Path) -> None:
-    """Refuse a small file that stands for too many rows. Raises RunFolderError."""
+    """Refuse a small file that means too many rows. Raises RunFolderError."""
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if metadata.num_rows * max(1, metadata.num_columns) > MAX_VALUES or size > MAX_BYTES:
         raise RunFolderError(

@@ -18,7 +18,7 @@ ALLOWED_CONTROL = "\n\t"  # in a text, as opposed to a name
 
 
 def printable_tree(value: Any) -> Any:
-    """Return the content of a JSON or YAML file with every text and key printable."""
+    """Return the content of a JSON or YAML file with each text and key printable."""
     if isinstance(value, str):
         return printable(value, ALLOWED_CONTROL)
     if isinstance(value, Mapping):

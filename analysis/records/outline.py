@@ -109,7 +109,7 @@ def outline_of_plan(plan: Mapping[str, Any]) -> Outline:
 
 
 def _build(kind: type[Built], described: Mapping[str, Any]) -> Built:
-    """A dataclass from plain values; what it has no field for is left out."""
+    """A dataclass from plain values; what it has no field for is omitted."""
     known = {item.name: described[item.name] for item in fields(kind) if item.name in described}  # type: ignore[arg-type]
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 

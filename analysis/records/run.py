@@ -34,7 +34,7 @@ class FirstEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStage:
-    """The screening that a run follows up: its name, its seeds, and how the components that it left out are held."""
+    """The screening that a run follows up: its name, its seeds, and how the components that it omitted are held."""
 
     run: str
     seeds: tuple[int, ...]
@@ -45,7 +45,7 @@ class FirstStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One sweep, or a part of one, as its folder tells it. `arms` has every column that the analysis uses, NaN or None
+    """One sweep, or a part of one, as its folder tells it. `arms` has each column that the analysis uses, NaN or None
     where absent."""
 
     folder: Path
@@ -55,9 +55,9 @@ class Run:
     outline: Outline
     part: AnalysisGroup
     arms: pd.DataFrame
-    modified: bool = False  # whether space.yaml is not the one that the run began with
+    modified: bool = False  # whether space.yaml is not the one that the run started with
     data_set: str = ""  # which of `outline.across` this part is
-    waits_for: str = ""  # how far data sets are that are judged together with it
+    waits_for: str = ""  # how far data sets are that are tested together with it
 
     @property
     def design(self) -> Mapping[str, Any]:
@@ -149,7 +149,7 @@ class Run:
 
     @property
     def shown(self) -> tuple[Column, ...]:
-        """Columns that stand beside the value."""
+        """Columns that stand next to the value."""
         return tuple(column for column in self.outline.columns if column.shown)
 
     def better(self, column: str) -> Better:
@@ -170,7 +170,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """How a column of a table calls it, beside the other data sets or runs."""
+        """How a column of a table calls it, next to the other data sets or runs."""
         return self.data_set or self.name
 
     @property

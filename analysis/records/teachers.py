@@ -20,7 +20,7 @@ class TeacherValue:
     """A teacher, or one for each block, and its value of an outcome, measured as its students are."""
 
     cells: tuple[str, ...]  # whose students learn from it
-    by_block: pd.Series  # its value in each block: the same everywhere unless each block has a teacher of its own
+    by_block: pd.Series  # its value in each block: the same everywhere unless each block has a separate teacher
     keys: tuple[str, ...]  # of the teachers, one or one for each block
     repeats: tuple[float, ...]  # of each set of samples of the first; empty where they are not recorded
     alone: bool  # whether the run has no other
@@ -96,7 +96,7 @@ def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
 
 
 def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
-    """Whether intervals cover other teachers, since every block trained its own."""
+    """Whether intervals cover other teachers, since each block trained its own."""
     result = teachers(arms, column)
     return bool(result) and all(teacher.for_each_block for teacher in result)
 

@@ -47,19 +47,19 @@ class Summary:
     attribution: Table
     cells: tuple[Table, ...]  # one a run
     claims: Table
-    across: tuple[Table, ...]  # of a run on several data sets
+    across: tuple[Table, ...]  # of a run on multiple data sets
     looks: tuple[Table, ...]  # one a run; of a run that declared none, empty
     decided: tuple[Table, ...]  # one a run; of a run that grew out of no other, empty
-    measures: tuple[Table, ...]  # of models that were measured again
+    measures: tuple[Table, ...]  # of models that were remeasured
     notes: tuple[str, ...]
     folder: Path
     paths: tuple[Path, ...]
 
 
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
-    """Read the runs, analyse them and write the report whole or not at all (built beside, then renamed).
+    """Read the runs, analyse them and write the report whole or not at all (built next to, then renamed).
 
-    `out` defaults to `<run folder>/report` and is required for several runs. Raises RunFolderError for a folder
+    `out` defaults to `<run folder>/report` and is required for multiple runs. Raises RunFolderError for a folder
     that is no run, or an `out` that holds something else than a report; IncomparableError when values were measured
     differently.
     """
@@ -102,7 +102,7 @@ def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summar
 
 
 def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions) -> list[Path]:
-    """Write the tables, figures and numbers of a paper on these runs into a folder of its own.
+    """Write the tables, figures and numbers of a paper on these runs into a separate folder.
 
     Raises:
         RunFolderError: A run cannot be read or is unfinished, or the folder cannot be written.
@@ -117,7 +117,7 @@ def build_paper(run_folders: Sequence[Path], folder: Path, options: PaperOptions
 
 
 def _analyses(folders: Sequence[Path]) -> tuple[list[Findings], list[Remeasured]]:
-    """The findings of every part of the runs, which must be comparable, and what further evaluations found."""
+    """The findings of each part of the runs, which must be comparable, and what further evaluations found."""
     runs = [load_run(folder) for folder in folders]
     crossed = [run for run in runs if run.outline.across]
     if crossed and len(runs) > 1:

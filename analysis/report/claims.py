@@ -117,7 +117,7 @@ def evidence(verdict: Verdict, findings: Findings) -> str:
 
     subject = {"geometric mean": "geometric mean ", "ratio of values": "ratio of geometric means "}.get(test.form, "")
     result = f"{subject}{text(test.estimate)}"
-    if not isnan(test.limit):  # in place of an interval
+    if not isnan(test.limit):  # instead of an interval
         result = f"{subject}{_limited(test, claim, findings.run.inference.percent, text)}"
     if not isnan(test.bound):
         claimed = " to ".join(_bound_text(bound, test.form, text) for bound in bounds)

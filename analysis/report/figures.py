@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-# Okabe & Ito (2008), in the order in which neighbours differ most; yellow is left out, it vanishes on white.
+# Okabe & Ito (2008), in the order in which neighbours differ most; yellow is omitted, it vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F", "#8C6BB1")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":")
@@ -45,7 +45,7 @@ STYLE: dict[str, Any] = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The look of every plot, for the time of a `with` block."""
+    """The look of each plot, for the time of a `with` block."""
     return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
@@ -67,7 +67,7 @@ class Plot:
     figure: Figure = field(repr=False, compare=False)
 
     def png(self) -> bytes:
-        """The plot at 300 dpi, for print. An interim page, renewed at every block, does without it."""
+        """The plot at 300 dpi, for print. An interim page, refreshed at each block, does without it."""
         png = io.BytesIO()
         with warnings.catch_warnings(), style():
             warnings.simplefilter("ignore", UserWarning)
@@ -128,7 +128,7 @@ def _settle(figure: Figure) -> None:
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # unlike "none", after which every file would be drawn twice
+        figure.set_layout_engine(None)  # unlike "none", after which each file would be drawn twice
     for axes in figure.axes:
         left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
         axes.set_position((left, bottom, width, height))

@@ -16,7 +16,7 @@ _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number,
 _GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
 MAX_UNWRAPPED = 40  # characters of a column of words that is set on one line
-MAX_COLUMNS = 6  # of a table that stands in one column of a paper
+MAX_COLUMNS = 6  # of a table that is in one column of a paper
 
 
 def markdown(table: Table) -> str:
@@ -35,7 +35,7 @@ def _md_row(cells: Sequence[str]) -> str:
 
 
 def _md(text: str) -> str:
-    """Text made safe for Markdown: neither HTML nor a link, an image or a line of its own."""
+    """Text made safe for Markdown: neither HTML nor a link, an image or a separate line."""
     escaped = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
     return " ".join(escaped.split("\n"))
 

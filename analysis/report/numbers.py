@@ -23,7 +23,7 @@ from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
 from branchwise.analysis.statistics.screening.stages import survivors
 from branchwise.analysis.statistics.sequential.searched import searched_json
 
-_TABLE = "\ue000table "  # stands for a table until its rows are written
+_TABLE = "\ue000table "  # a placeholder for a table until its rows are written
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet knows a formula
 
 
@@ -44,7 +44,7 @@ def csv_columns() -> tuple[str, ...]:
 
 
 def csv_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a component; None where a number is not known."""
+    """One row a component; None where a number is unknown."""
     rows = []
     for i, component in enumerate(findings.run.components):
         row: dict[str, Any] = {"component": component}
@@ -72,7 +72,7 @@ def _csv_numbers(scale: ScaleResult | None, i: int) -> Mapping[str, float | None
 
 
 def csv_text(analyses: Sequence[Findings]) -> str:
-    """ablation.csv; where there are several runs or data sets, a first column names them."""
+    """ablation.csv; where there are multiple runs or data sets, a first column names them."""
     multiple = len(analyses) > 1
     out = io.StringIO()
     lead = (analyses[0].run.label_column,) if multiple else ()

@@ -20,13 +20,13 @@ from branchwise.analysis.report.figures import COLOURS, INK, Plot, colour, log_y
 from branchwise.analysis.report.text import Table, number
 from branchwise.analysis.statistics.sequential.searched import searched
 
-GOOD = 5  # PED-ANOVA asks for at least so many arms among the good ones
+GOOD = 5  # PED-ANOVA needs at least so many arms among the good ones
 MIN_IMPORTANCE = 2 * GOOD
 MAX_SLICES = 6
 
 
 def tried(run: Run) -> pd.DataFrame:
-    """The searched arms that have a value; of configurations on several seeds, a row each with its means."""
+    """The searched arms that have a value; of configurations on multiple seeds, a row each with its means."""
     if result := searched(run):
         return result.rows
     arms = run.arms
@@ -137,7 +137,7 @@ def importances(
 
 
 def slices(run: Run) -> Plot | None:
-    """The value of every searched arm against each setting; darker came later."""
+    """The value of each searched arm against each setting; darker came later."""
     visible, arms = list(knobs(run).items())[:MAX_SLICES], tried(run)
     if not visible:
         return None

@@ -34,7 +34,7 @@ MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 
 def effect_tables(findings: Findings) -> list[Table]:
-    """What a run found beside the worth of its components and the verdicts; those that have rows."""
+    """What a run found next to the worth of its components and the verdicts; those that have rows."""
     makers = (stages_table, comparison_table, outcome_table, level_table, budget_table, chain_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
@@ -124,7 +124,7 @@ def comparison_table(findings: Findings) -> Table:
 
 
 def outcome_table(findings: Findings) -> Table:
-    """Every outcome's attribution; empty for a run with one outcome."""
+    """Each outcome's attribution; empty for a run with one outcome."""
     rows = []
     for i, scale in enumerate(findings.outcomes):
         visible = natural(findings, i)
@@ -165,7 +165,7 @@ def level_table(findings: Findings) -> Table:
 
 
 def budget_table(findings: Findings) -> Table:
-    """Effects after several training steps."""
+    """Effects after multiple training steps."""
     rows = []
     for budget in findings.budgets:
         for i, component in enumerate(findings.run.components):
@@ -286,7 +286,7 @@ def agreement_table(findings: Findings) -> Table:
 
 
 def failures_table(findings: Findings) -> Table:
-    """The tested effects without the lost arms, and with bad values in their place."""
+    """The tested effects without the failed arms, and with bad values in their place."""
     scale: ScaleResult = findings.headline
     failed_arms: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(

@@ -80,7 +80,7 @@ def number(value: float, digits: int = 3) -> str:
 
 def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
     """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value alone,
-    or a dash, where the rest is not known."""
+    or a dash, where the rest is unknown."""
     if not estimate.has_value:
         return DASH
     if not estimate.has_interval:

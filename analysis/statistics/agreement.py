@@ -22,7 +22,7 @@ WIDER = 2.0  # times the pooled standard error, from where it is told
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
     """One component. se_ratio: standard error of its Shapley value by block over the pooled one; varies: F of block x
-    component on the blocks that have every cell; off_sd, on_sd: residual SD of the cells without and with it; p-values
+    component on the blocks that have each cell; off_sd, on_sd: residual SD of the cells without and with it; p-values
     adjusted over the components (Holm). NaN where the table is too small."""
 
     component: str
@@ -35,7 +35,7 @@ class Agreement:
 
 
 def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
-    """One row a component; the tests take the blocks that have every cell of the factorial."""
+    """One row a component; the tests take the blocks that have each cell of the factorial."""
     if not scale.fit.inference.paired:
         return ()
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()

@@ -1,6 +1,6 @@
 """What each component is worth for an outcome: contrasts of the fitted model.
 
-Every interval is by block, for the mean over seeds; `pooled` is a diagnostic.
+Each interval is by block, for the mean over seeds; `pooled` is a diagnostic.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ComponentRow:
 
     @property
     def effect(self) -> Estimate:
-        """The effect that is tested; the Shapley value, which is not known then, where none is."""
+        """The effect that is tested; the Shapley value, which is unknown then, where none is."""
         result: Estimate = getattr(self, self.tested or "shapley")
         return result
 
@@ -80,7 +80,7 @@ class ScaleResult:
     relative: Mapping[str, Estimate]  # v(cell) - v(reference) by cell, the reference being base, else full, else own
     reference: str
     levels: tuple[LevelRow, ...] = ()
-    fraction: tuple[FractionRow, ...] = ()  # every contrast of a fraction; empty for other designs
+    fraction: tuple[FractionRow, ...] = ()  # each contrast of a fraction; empty for other designs
 
     def improvement(self, values: FloatArray) -> FloatArray:
         """v of these values."""
@@ -122,11 +122,11 @@ def analyse_scale(
     grid_step: Resolution | None = None,
     inference: Inference = DEFAULT,
 ) -> ScaleResult:
-    """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate every contrast.
+    """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate each contrast.
 
-    scale: the outcome's own unless given; arms without the outcome are left out. grid_step: the resolution of its
+    scale: the outcome's own unless given; arms without the outcome are omitted. grid_step: the resolution of its
     measurement. inference: how effects are tested. Baselines never enter the fit of the
-    components: each joins a fit of its own for its comparison with `full`, so that a baseline with another spread
+    components: each joins a separate fit for its comparison with `full`, so that a baseline with another spread
     cannot widen or narrow what is said of the components.
     """
     scale = scale or outcome.scale
@@ -151,7 +151,7 @@ def analyse_scale(
 
 
 def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
-    """The results, and a value for each lost arm: as bad, for its cell and block, as the worst arm was for its own.
+    """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm was for its own.
 
     lost: rows with cell and block; one whose cell or block has no result at all gets no value.
     """

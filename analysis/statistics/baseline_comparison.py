@@ -1,6 +1,6 @@
 """Where the full method stands: against the baselines, the teacher and its own smaller cells, whatever comes out.
 
-Exploratory, each unadjusted: what a reader asks first, beside the claims that were declared.
+Exploratory, each unadjusted: what a reader asks first, next to the claims that were declared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BaselineComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The attribution of one outcome after each of several training steps, the last one included."""
+    """The attribution of one outcome after each of multiple training steps, the last one included."""
 
     outcome: str
     steps: tuple[int, ...]

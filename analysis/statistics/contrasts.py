@@ -1,4 +1,4 @@
-"""Contrast vectors over the 2^k cells of a factorial: every effect of the report is one of these.
+"""Contrast vectors over the 2^k cells of a factorial: each effect of the report is one of these.
 
 Vectors are indexed by bit mask (bit i = component i on), apply to v(S) = -log(distance) or -distance, and sum to 0.
 """
@@ -36,7 +36,7 @@ def shapley(component: int, k: int) -> FloatArray:
 
 
 def factorial_effect(members: Iterable[int], k: int) -> FloatArray:
-    """(2^k,) weights of a main effect (one member) or interaction (several), averaged over the other components.
+    """(2^k,) weights of a main effect (one member) or interaction (multiple), averaged over the other components.
 
     Differences of differences, not halved as in Yates's convention: for {i, j} the mean over S of
     v(S+i+j) - v(S+i) - v(S+j) + v(S), so 0 means that the two components simply add up.
@@ -89,7 +89,7 @@ def has_factorial(grid: Grid) -> bool:
 def headline_effect(grid: Grid, i: int) -> tuple[Quantity | None, dict[str, float]]:
     """The effect of component `i` that this design can estimate and tests against zero, and its weights by cell.
 
-    The Shapley value where every cell of the factorial is planned; of a fraction the main effect; else leave-one-out,
+    The Shapley value where each cell of the factorial is planned; of a fraction the main effect; else leave-one-out,
     else add-one-in, else the main effect.
     """
     name = grid.components[i]

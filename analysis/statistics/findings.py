@@ -46,7 +46,7 @@ class Findings:
 
     warnings: what a reader must know before any table. outcomes: the attribution of each, the primary one first, on its
     own scale where the values allow it; raws: of each in its own units. with_worst: the tested effects, by component,
-    with bad values in the place of lost arms;
+    with bad values in the place of failed arms;
     empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
     smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
     last one that was reached.
@@ -82,7 +82,7 @@ class Findings:
 def analyse(run: Run) -> Findings:
     """Analyse one part of a loaded run; `analyse_run` analyses all of them.
 
-    Never raises for missing arms, cells or components: the notes say what is not known.
+    Never raises for missing arms, cells or components: the notes say what is unknown.
     """
     claims, unread = read_claims(run)
     looks = None
@@ -129,7 +129,7 @@ def _findings(
     unread: Sequence[str],
     looks: InterimResults | None = None,
 ) -> Findings:
-    """All that is said of a part of a run whose claims are judged."""
+    """All that is said of a part of a run whose claims are tested."""
     claims = [verdict.claim for verdict in verdicts]
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
@@ -215,7 +215,7 @@ def _verdict(row: ComponentRow, run: Run) -> str:
 
 
 def evidence_of(run: Run) -> Evidence:
-    """What the claims of a run are judged by, before any adjustment for their number."""
+    """What the claims of a run are tested by, before any adjustment for their number."""
     outcomes, notes, resolutions = [], [], {}
     for outcome in run.outcomes:
         rows = run.results[run.results[outcome.name].notna()]
@@ -273,7 +273,7 @@ def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
 
 def _claims_modified(run: Run, claims: Sequence[Claim]) -> bool:
     """Whether the manifest was sealed with other claims, or they came after the runs; without a seal, whether the space
-    is another one."""
+    is another."""
     if run.manifest.get("claims_after_the_runs"):
         return True
     looks = [run.outline.looks.canonical] if run.outline.looks else []

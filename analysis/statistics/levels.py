@@ -30,7 +30,7 @@ class LevelRow:
 
 
 def level_rows(fit: TwoWayFit, grid: Grid) -> tuple[LevelRow, ...]:
-    """The levels of every factor that is more than on or off, and the trend of each that has doses."""
+    """The levels of each factor that is more than on or off, and the trend of each that has doses."""
     rows = []
     for factor in grid.factors:
         if factor.is_switch:

@@ -1,10 +1,10 @@
-"""The one model behind every number: y = cell + block + error, by ordinary least squares.
+"""The one model behind each number: y = cell + block + error, by ordinary least squares.
 
 Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
 solved is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost
 milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
 
-An effect is judged by its spread over the blocks: its interval is for the mean over seeds, and holds where effects
+An effect is tested by its spread over the blocks: its interval is for the mean over seeds, and holds where effects
 differ from block to block and cells scatter unequally. The pooled residual assumes neither and is a diagnostic.
 
 Values are scaled by a power of two and shifted by one of them first, both exactly, so that neither 1e-300 nor 1e300

@@ -2,7 +2,7 @@
 
 That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
 (alpha over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
-blocks comes from an earlier run of at least five blocks.
+blocks is from an earlier run of at least five blocks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EffectSD:
 
     @property
     def enough(self) -> bool:
-        """Whether it comes from enough blocks to plan with."""
+        """Whether it is from enough blocks to plan with."""
         return self.df >= MIN_DF - 1e-6
 
 
@@ -180,7 +180,7 @@ def half_width(effect_sd: float, blocks: int, alpha: float = ALPHA) -> float:
 
 
 def average_power(planned: Plan) -> float:
-    """Power at `detectable` averaged over what the SD may truly be, which comes from `effect_sd.df` degrees of freedom.
+    """Power at `detectable` averaged over what the SD may truly be, which is from `effect_sd.df` degrees of freedom.
 
     Over the scaled inverse chi-squared distribution, by its quantiles: what many pilots of that size get on average.
     """
@@ -200,7 +200,7 @@ def average_power(planned: Plan) -> float:
 def plan(of: Tested, blocks: int, effect_sd: EffectSD | None = None, claims: int = 0, alpha: float = ALPHA) -> Plan:
     """What `blocks` blocks of the design can see, and what one more would buy.
 
-    claims: tests declared beside the tested effect of each component. alpha: the error that all share. ValueError for
+    claims: tests declared next to the tested effect of each component. alpha: the error that all share. ValueError for
     fewer than one component or block, or an SD that is not above 0.
     """
     if of.components < 1 or blocks < 1:

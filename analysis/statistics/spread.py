@@ -1,7 +1,7 @@
 """How far the blocks spread around an effect: the cluster-robust variance of the cell + block model, a block a cluster.
 
 CR2 (Bell & McCaffrey 2002), which is unbiased under equal variances, with their Satterthwaite degrees of freedom; the
-block effects are absorbed (Pustejovsky & Tipton 2018). Where every block has every cell, the variance and the degrees
+block effects are absorbed (Pustejovsky & Tipton 2018). Where each block has each cell, the variance and the degrees
 of freedom of a contrast are those of the one-sample t over its values by block. Blocks with the same cells share their
 matrices, so 100,000 arms cost milliseconds.
 """
@@ -69,7 +69,7 @@ def covariance(variance: BlockVariance, first: FloatArray, second: FloatArray) -
 
 
 def is_identified(variance: BlockVariance, contrast: FloatArray) -> bool:
-    """Whether more than one block tells of every cell of the contrast, so that a spread between blocks can be seen."""
+    """Whether more than one block tells of each cell of the contrast, so that a spread between blocks can be seen."""
     return bool((np.einsum("i,pij,j->p", contrast, variance.hidden, contrast) < 1e-12 * (contrast @ contrast)).all())
 
 

@@ -31,7 +31,7 @@ class CellRow:
     n: int = 0
     mean: float = nan
     sd: float = nan
-    shown: Mapping[str, float]  # means of the columns that stand beside the value
+    shown: Mapping[str, float]  # means of the columns that stand next to the value
     change: Estimate = field(default_factory=Estimate)
     relative: Estimate = field(default_factory=Estimate)
     arms: tuple[str, ...] = ()

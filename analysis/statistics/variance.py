@@ -1,4 +1,4 @@
-"""Where the noise comes from: training seed, block, residual, sampling; and whether it makes the table weak."""
+"""Where the noise is from: training seed, block, residual, sampling; and whether it makes the table weak."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLEAR = 3.0  # standard errors of the gain, from where a share is as good as it 
 class Variance:
     """Standard deviations on one scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
 
-    residual: within blocks, what every interval rests on; block: between blocks, which the design removes;
+    residual: within blocks, what each interval rests on; block: between blocks, which the design removes;
     total: one cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
     its repeats) when only the sampling seed changes;
     training: total without sampling; intra_block: share of the total variance that blocks carry, negative kept.

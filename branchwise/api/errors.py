@@ -1,4 +1,4 @@
-"""Exceptions of the Python API, in place of the exit codes of the command line."""
+"""Exceptions of the Python API, instead of the exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunError(RuntimeError):
 
 @contextmanager
 def input_errors() -> Iterator[None]:
-    """Raise InputError in place of the errors that the command line prints before it exits with code 2."""
+    """Raise InputError instead of the errors that the command line prints before it exits with code 2."""
     from branchwise.analysis.console import single_line
     from branchwise.analysis.records.comparing import IncomparableError
     from branchwise.analysis.records.damage import RunFolderError

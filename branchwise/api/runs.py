@@ -59,7 +59,7 @@ def ablate(
         settings: Values of the full method, where they differ from the function's defaults.
         seeds: Number of shared seeds (blocks).
         first_seed: Seed of the first block; the others follow.
-        claims: Statements to be judged, such as `"ema.effect > 0"`. They are sealed before the first arm runs.
+        claims: Statements to be tested, such as `"ema.effect > 0"`. They are sealed before the first arm runs.
         alpha: Error that all tests share, sealed with the claims; intervals are at 1 - alpha.
         across: Data sets that the ablation is repeated on, on `seeds` seeds each: the values of one setting,
             `{"dataset": ["a", "b"]}`, or the settings of each by its name, `{"dataset": {"a": {"path": "a.csv"}}}`.
@@ -154,7 +154,7 @@ def search(
         progress: As for `ablate`.
 
     Returns:
-        The finished run; `study.arms` has every configuration with its value.
+        The finished run; `study.arms` has each configuration with its value.
 
     Raises:
         InputError: An argument is not allowed.
@@ -285,7 +285,7 @@ def follow_up(
         survivors: Components to follow up, five at most; by default those whose main effect is significant.
         others: How the other components are held: "full" or "off".
         seeds: Number of fresh seeds; by default as many as the screening had, five at least.
-        claims: Statements to be judged, sealed before the first arm runs.
+        claims: Statements to be tested, sealed before the first arm runs.
         storage: Folder of runs.
         address: As for `ablate`.
         progress: As for `ablate`.

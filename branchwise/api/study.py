@@ -28,7 +28,7 @@ PLOTS = ("effects", "claims", "cells", "waterfall", "interactions")
 class Study:
     """The results of one run folder.
 
-    Every table is computed from the folder when it is first read, and positive effects are improvements.
+    Each table is computed from the folder when it is first read, and positive effects are improvements.
 
     Attributes:
         folder: The run folder, which the command line reads as well.
@@ -68,11 +68,11 @@ class Study:
     def effects(self) -> pd.DataFrame:
         """One row per component: its tested effect with interval and p-values, and its share of the total gain.
 
-        The effect is the Shapley value where the design runs every cell of the factorial, else leave-one-out or the
+        The effect is the Shapley value where the design runs each cell of the factorial, else leave-one-out or the
         main effect. Intervals are for the mean over seeds.
 
         Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's own),
-        p, p_holm, share, share_low, share_high (fractions of the total gain). Of a run on several data sets, a first
+        p, p_holm, share, share_low, share_high (fractions of the total gain). Of a run on multiple data sets, a first
         column names the data set, as it does in `cells` and `claims`.
         """
         from branchwise.analysis.report.exports import tidy
@@ -132,9 +132,9 @@ class Study:
         progress: bool = True,
         trust: bool = False,
     ) -> Study:
-        """Add seeds, components, baselines or cells, as a new run beside this one that takes its finished arms.
+        """Add seeds, components, baselines or cells, as a new run next to this one that takes its finished arms.
 
-        More seeds make every verdict exploratory, for this run was already judged. What is added is judged in a family
+        More seeds make each verdict exploratory, for this run was already judged. What is added is tested in a family
         of its own, with `claims`; what was decided before stays as it was.
 
         Args:

@@ -53,7 +53,7 @@ def analyze(
         full: By component, its value in the full method; by default the last one.
         at: Value of the result's history: "last", "best" (optimistic) or a step; by default the one that the source
             keeps, which is the last one, for W&B the run's summary.
-        claims: Statements to be judged. They came after the runs, so their verdicts are exploratory.
+        claims: Statements to be tested. They came after the runs, so their verdicts are exploratory.
         paired: Whether runs of different cells are compared within a seed. False: by Welch's t.
         alpha: Error of all tests together; intervals are at 1 - alpha.
         out: Folder for the analysis; by default a temporary one.
@@ -165,7 +165,7 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
         The effects by run, `combined` by component, and a DataFrame `summary`.
 
     Raises:
-        InputError: The effects are on other scales, of other kinds or directions, or no component is in every run.
+        InputError: The effects are on other scales, of other kinds or directions, or no component is in each run.
     """
     from branchwise.analysis.across import across as combine
     from branchwise.analysis.records.folder import find_run
@@ -177,10 +177,10 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
 
 
 def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
-    """Return the runs as one table with a row per run, or the path of those that lie in a file or folder.
+    """Return the runs as one table with a row per run, or the path of those that are in a file or folder.
 
     Raises:
-        InputError: The object is of a kind that is not known.
+        InputError: The object is of a kind that is unknown.
     """
     if isinstance(runs, str | Path):
         return str(runs)

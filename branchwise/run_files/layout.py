@@ -17,7 +17,7 @@ BEST = "best.yaml"  # of a search: its best settings as a space that can be run
 ARMS, STUDENTS, LOGS, REPORT = "arms", "students", "logs", "report"
 ARMS_TABLE, BUDGETS_TABLE = "arms", "budgets"  # Parquet files without their suffix
 MEASUREMENTS, MEASURE = "measurements", "measure.json"
-TEACHERS, FEATURES = "teachers", "features"  # beside the runs of a storage
+TEACHERS, FEATURES = "teachers", "features"  # next to the runs of a storage
 PICTURE = "samples.png"  # what a model drew, in its folder
 MAX_NAME = 255  # characters of a name that becomes a file's
 
@@ -84,7 +84,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
-    """Write a file that takes the place of `target` at once, and only when the block ends without an error.
+    """Write a file that replaces `target` at once, and only when the block ends without an error.
 
     Args:
         target: The file to be made or replaced.
@@ -111,7 +111,7 @@ def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Fill a folder that takes the place of `target` at once, and only when the block ends without an error.
+    """Fill a folder that replaces `target` at once, and only when the block ends without an error.
 
     Args:
         target: The folder to be made or replaced.

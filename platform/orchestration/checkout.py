@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]  # of the checkout; of an installed package, the folder it lies in
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout; of an installed package, the folder it is in
 
 
 def git_commit() -> str | None:

@@ -1,4 +1,4 @@
-"""What ends a sweep: an error a user can mend, before it began; or something that is lost, while it ran."""
+"""What ends a sweep: an error a user can mend, before it started; or something that is lost, while it ran."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class StorageUnavailableError(SweepAbortedError):
 
 
 class RunModifiedError(SweepAbortedError):
-    """Files that the run stands on were deleted or changed while it ran."""
+    """Files that the run depends on were deleted or changed while it ran."""
 
 
 class TakenOverError(SweepAbortedError):

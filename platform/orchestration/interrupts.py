@@ -35,7 +35,7 @@ _request = _Request()
 
 
 def leave_while_starting() -> None:
-    """Until `coalesce_interrupts`, a signal ends the process at once: imports take seconds, and nothing has begun."""
+    """Until `coalesce_interrupts`, a signal ends the process at once: imports take seconds, and nothing has started."""
     for number in SIGNALS:
         signal.signal(number, _leave_at_once)
 

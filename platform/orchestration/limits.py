@@ -77,7 +77,7 @@ class Meter:
     Attributes:
         limits: Those of the space.
         before: Spent in earlier sessions.
-        started_at: When this session began, as `time.time()` has it.
+        started_at: When this session started, as `time.time()` has it.
         gpus: Of one trial.
         price: Of a GPU for an hour, 0 where none is known.
     """

@@ -120,7 +120,7 @@ class Space:
 
     @property
     def has_trainable(self) -> bool:
-        """Whether the trainable is there, and not what stands in for it in a dry run."""
+        """Whether the trainable is there, and not what is in for it in a dry run."""
         return not isinstance(self.module, UnimportedTrainable)
 
     @property
@@ -128,7 +128,7 @@ class Space:
         return self.method.module
 
     def resolved(self) -> str:
-        """The space as YAML with every default filled in; reading it gives this space again."""
+        """The space as YAML with each default filled in; reading it gives this space again."""
         tree = {
             "name": self.name,
             "trainable": self.trainable,
@@ -160,7 +160,7 @@ def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = 
 
 
 def _folder_of(parent: Path) -> str:
-    """The folder that a space's own code lies in: of a space in a run folder, the one that its run was started from."""
+    """The folder that a space's own code is in: of a space in a run folder, the one that its run was started from."""
     try:
         plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
         folder = Path(schemas.check(schemas.Plan, plan, str(parent / PLAN)).get("space_folder") or parent)

@@ -17,7 +17,7 @@ _abandoned: list[threading.Thread] = []
 def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns or raises, unless that takes longer than `seconds`: then TimeoutError, an OSError.
 
-    The call has a thread of its own, so that Ctrl-C is heard meanwhile; one that never ends is left behind.
+    The call has a separate thread, so that Ctrl-C is heard meanwhile; one that never ends is left behind.
     """
     done = threading.Event()
     answer: list[T] = []
@@ -60,7 +60,7 @@ class IdleTimer:
         self._when = time.monotonic()
 
     def of(self, state: Hashable) -> float:
-        """Seconds for which this has been the state, when asked again and again."""
+        """Seconds for which this has been the state, when asked repeatedly."""
         now = time.monotonic()
         self._seconds += min(now - self._when, LONGEST_GAP)
         self._when = now

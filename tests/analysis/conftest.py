@@ -150,7 +150,7 @@ def write_plan(folder: Path, components: Sequence[str], blocks: int, baselines: 
 
 
 def write_evidence(folder: Path, arms: pd.DataFrame) -> None:
-    """Curves, gaps, guidance and sample grids of every arm."""
+    """Curves, gaps, guidance and sample grids of each arm."""
     from matplotlib.image import imsave
 
     rng = np.random.default_rng(0)

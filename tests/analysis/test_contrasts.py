@@ -16,7 +16,7 @@ values = st.integers(1, 5).flatmap(lambda k: st.lists(st.floats(-100, 100), min_
 
 
 def by_permutations(v: np.ndarray, k: int) -> list[float]:
-    """Shapley values as the mean marginal gain over every order in which components can be switched on."""
+    """Shapley values as the mean marginal gain over each order in which components can be switched on."""
     expected = [0.0] * k
     orders = list(permutations(range(k)))
     for order in orders:

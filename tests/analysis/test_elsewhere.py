@@ -1,4 +1,4 @@
-"""Runs that other programs made: the same numbers as a sweep's, every kind of source, and what is noted or refused."""
+"""Runs that other programs made: the same numbers as a sweep's, each kind of source, and what is noted or refused."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ WANDB = [
 
 
 def wandb_json(folder: Path) -> str:
-    """As the API of W&B gives runs, with every setting wrapped as in its files."""
+    """As the API of W&B gives runs, with each setting wrapped as in its files."""
     (folder / "runs.json").write_text(json.dumps(WANDB))
     return str(folder / "runs.json")
 

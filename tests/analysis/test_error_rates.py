@@ -1,5 +1,5 @@
 """Error rates by simulation, of what is printed: coarse rates, one further seed, the teacher, skewed values, the best
-of several baselines."""
+of multiple baselines."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ STORED_RUNS = sorted((ROOT / "docs/evidence").rglob("*.run"))
 
 
 def check(stored: Path) -> None:
-    """The numbers beside a run's tables are those of the tables, and the page shows them."""
+    """The numbers next to a run's tables are those of the tables, and the page shows them."""
     base = stored.with_suffix("")
     committed, created = (json.loads(text) for text in (base.with_suffix(".json").read_text(), numbers_of(stored)))
     _same(committed, created, stored.name)

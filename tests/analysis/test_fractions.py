@@ -38,7 +38,7 @@ def test_generators_give_resolution_four_and_balance(k: int) -> None:
     assert x.shape == (RUNS[k], k) == (screening_runs(k), k)
     assert len(np.unique(x, axis=0)) == RUNS[k]
     assert (x[0] == 1).all(), "the full method comes first"
-    for triple in combinations(range(k), 3):  # every combination of any three components equally often
+    for triple in combinations(range(k), 3):  # each combination of any three components equally often
         counts = [int((x[:, triple] == levels).all(1).sum()) for levels in product((-1, 1), repeat=3)]
         assert counts == [RUNS[k] // 8] * 8
     fours = [x[:, four].prod(1) for four in combinations(range(k), 4)]

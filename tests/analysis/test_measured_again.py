@@ -1,4 +1,4 @@
-"""A run that was measured again: the measures are read, effects compared, curves drawn, the best named."""
+"""A run that was remeasured: the measures are read, effects compared, curves drawn, the best named."""
 
 from __future__ import annotations
 

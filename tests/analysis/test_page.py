@@ -1,4 +1,4 @@
-"""The page in a real browser: no complaint on the console, no request, every picture drawn."""
+"""The page in a real browser: no complaint on the console, no request, each picture drawn."""
 
 from __future__ import annotations
 

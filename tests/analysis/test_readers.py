@@ -99,7 +99,7 @@ def test_pandas_types_read_back(write: str | None, tmp_path: Path) -> None:
 
 
 def log_to_mlflow(uri: str) -> mlflow.MlflowClient:
-    """Runs with every kind of metric and end, in an experiment; one run and another experiment are deleted."""
+    """Runs with each kind of metric and end, in an experiment; one run and another experiment are deleted."""
     client, draw = mlflow.MlflowClient(tracking_uri=uri), np.random.default_rng(0)
     for name in ("kept", "deleted"):
         experiment = client.create_experiment(name)
@@ -226,7 +226,7 @@ def test_ray_tune_reads_back(root: Path) -> None:
 
 
 def writing_ahead(path: Path) -> sqlite3.Connection:
-    """A connection that keeps its last transaction in a log beside the database."""
+    """A connection that keeps its last transaction in a log next to the database."""
     database = sqlite3.connect(path)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA wal_autocheckpoint=0")

@@ -36,7 +36,7 @@ def event_file(folder: Path) -> Path:
 
 
 def log_to_tensorboard(folder: Path, **hparams: Any) -> None:
-    """A run as PyTorch's writer and its like leave it: hyperparameters in a folder of their own below."""
+    """A run as PyTorch's writer and its like leave it: hyperparameters in a separate folder below."""
     with tensorboardX.SummaryWriter(str(folder)) as writer:
         for step in range(4):
             writer.add_scalar("loss", 1 / (1 + step), step)
@@ -194,7 +194,7 @@ def same(text: str, value: Any) -> bool:
 
 
 def offline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb.teardown()  # another test of this process may have begun with another folder, which would be kept
+    wandb.teardown()  # another test of this process may have started with another folder, which would be kept
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(folder))
@@ -218,7 +218,7 @@ def test_wandb_folder_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         history=st.lists(NUMBERS, min_size=3, max_size=9),
     )
     def write(config: dict[str, Any], history: list[float]) -> None:
-        # Folders are read by their names: the second a run began, then its id.
+        # Folders are read by their names: the second a run started, then its id.
         with wandb.init(project="p", id=f"a{len(written)}", config={**config, "loss": "a setting"}) as run:
             for value in history:
                 run.log({"loss": value, "nested": {"acc": value, "note": "x"}})

@@ -151,7 +151,7 @@ def test_unfinished_plan_is_not_tested(make_run):
 
 
 def test_failed_arms_count_against_claims(make_run):
-    """A claim that is supported only where the lost arms are left out is not shown."""
+    """A claim that is supported only where the failed arms are omitted is not shown."""
     failed = {f"full-b{b}": "diverged" for b in (1, 3)}
     claims = ["full.value < base.value", "uncond_branch.leave_one_out > 0"]
     folder = make_run(

@@ -236,7 +236,7 @@ def test_wandb_runs_are_analysed() -> None:
 
     from wandb.apis.public.summary import HTTPSummary
 
-    # The server of wandb.Api is what this machine lacks; its runs have these attributes.
+    # The server of wandb.Api is not available on this machine; its runs have these attributes.
     listed = [
         SimpleNamespace(
             id=str(number),

@@ -130,7 +130,7 @@ class TwoNodes:
 
 @contextmanager
 def process(*command: object, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own; it and all it started have ended afterwards."""
+    """A process in a separate session; it and all it started have ended afterwards."""
     with log.open("wb") as stream:
         started = subprocess.Popen(
             list(map(str, command)), env=environment, stdout=stream, stderr=stream, start_new_session=True

@@ -29,7 +29,7 @@ resources: {arms_per_trial: 5, max_concurrent: 2, max_silence: 60}
 """
 STOPPED_SECONDS = 20  # a driver that is continued afterwards
 REFUSED = ("plan.json", "space.yaml")  # at rest, a run whose plan or space is damaged is refused
-# What a Python process reads as the time, with PYTHONPATH at this file's folder: `offset` beside it shifts it.
+# What a Python process reads as the time, with PYTHONPATH at this file's folder: `offset` next to it shifts it.
 CLOCK = """\
 import pathlib, time
 _real, _file = time.time, pathlib.Path(__file__).with_name("offset")
@@ -113,7 +113,7 @@ def _file(harm: str) -> Fault:
 
 
 def _belongs_to(file: Path, run: Path) -> bool:
-    """Ray's own files and the report are made anew; what is being written has a name that begins with a dot."""
+    """Ray's own files and the report are rebuilt; what is being written has a name that begins with a dot."""
     parts = file.relative_to(run).parts
     return file.is_file() and parts[0] not in ("ray", "report", "logs") and not file.name.startswith(".")
 
@@ -168,7 +168,7 @@ FAULTS = RUNNING | AT_REST
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedCalls:
-    """What came of a fault. `wrong` is empty when the results are the undisturbed sweep's, or the run was refused."""
+    """Result of a fault. `wrong` is empty when the results are the uninterrupted sweep's, or the run was refused."""
 
     what: str  # was done
     code: int  # of the sweep that was disturbed

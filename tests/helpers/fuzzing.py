@@ -1,4 +1,4 @@
-"""Real spaces, mutated: what a user might get wrong, and what nobody would. `examine` asks for a dry run of one."""
+"""Real spaces, mutated: what a user might get wrong, and what nobody would. `examine` requests a dry run of one."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _mutate_text(draw: random.Random, text: bytes) -> bytes:
 
 
 def _places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value."""
+    """The path of each value."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -240,7 +240,7 @@ def _hang(*_: object) -> None:
 def _unexpected_output(out: str, err: str) -> str:
     """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret.
 
-    A plan that says what this machine lacks is one, too.
+    A plan that says what this machine does not have is one, too.
     """
     if not err and "\nnot here " in out and all(line.isprintable() for line in out.splitlines()):
         return ""

@@ -30,7 +30,7 @@ OF_RUN = (
     "eval_seconds",
     "sample_seconds",
     "sample_memory",
-)  # columns that tell runs apart, not results
+)  # columns that distinguish runs, not results
 DEADLINE = 600  # seconds for any one sweep, on an idle machine
 TEACHER_REPORTS = "teachers/*.unfinished/progress/*.json"
 ARM_REPORTS = "*/progress/*.json"
@@ -132,7 +132,7 @@ def differences(run: Path, expected: Path) -> list[str]:
         if len(actual) != len(reference) or list(actual) != list(reference):
             wrong.append(f"{file.name}: {len(actual)} rows for {len(reference)}, or other columns")
             continue
-        # repr tells every float from every other, and NaN equals itself.
+        # repr distinguishes all floats, and NaN equals itself.
         wrong += [
             f"{file.name}: {name}"
             for name in actual

@@ -1,4 +1,4 @@
-"""What a busy machine needs: waiting that grows with its load, and a Ray that is started again."""
+"""What a busy machine needs: waiting that grows with its load, and a Ray that is restarted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def patience(seconds: float = 200) -> float:
 
 
 def start_ray() -> None:
-    """Has this process start a Ray of two CPUs; tried again where that takes longer than Ray waits."""
+    """Has this process start a Ray of two CPUs; retried where that takes longer than Ray waits."""
     import ray
 
     for last in (False, False, True):

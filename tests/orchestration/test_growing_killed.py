@@ -40,7 +40,7 @@ design:
   claims: [uncond_branch.share > 0.60, full.value < scratch.value]
 resources: {arms_per_trial: 2}
 """
-NOT_STATE = ("name", "started", "ended", "argv", "spent")  # of a manifest: what tells runs apart
+NOT_STATE = ("name", "started", "ended", "argv", "spent")  # of a manifest: what distinguishes runs
 
 
 def carry_out(plan: Plan, cohorts: float = float("inf")) -> Path:

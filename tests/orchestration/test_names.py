@@ -1,4 +1,4 @@
-"""Sweeps of one space that start at once each get a folder of their own."""
+"""Sweeps of one space that start at once each get a separate folder."""
 
 from __future__ import annotations
 

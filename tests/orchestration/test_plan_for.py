@@ -58,7 +58,7 @@ for space in sys.argv[2:]:
 
 @pytest.fixture(scope="module")
 def dry_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, dict[str, Any]]:
-    """The dry run of each space for GPUs, one after the other in a process of their own."""
+    """The dry run of each space for GPUs, in turn in a separate process."""
     folder = tmp_path_factory.mktemp("dry")
     ran = subprocess.run(
         [sys.executable, "-c", PLANS, str(folder / "runs"), *map(str, FOR_GPUS)],

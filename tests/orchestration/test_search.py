@@ -409,7 +409,7 @@ FOUR_SEEDS = {"arms": 8, "seeds": 4}
 
 
 def noisy(run: RunFolder, cohort: Cohort) -> None:
-    """As `answer`, with noise of a seed that all configurations share and a little of their own."""
+    """As `answer`, with noise of a seed that all configurations share and a little independent noise."""
     for arm in cohort.arms:
         current = random.Random(f"{arm.seed}{sorted(arm.patch.items())}").gauss(0, 0.01)
         value = log_value(arm.spec.method) + 0.3 * random.Random(arm.seed).gauss(0, 1) + current

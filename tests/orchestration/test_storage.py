@@ -1,4 +1,4 @@
-"""Files are whole or absent, locally and at a URI; what was altered afterwards is not taken for what was written."""
+"""Files are whole or absent, locally and at a URI; what was modified afterwards is not taken for what was written."""
 
 from __future__ import annotations
 

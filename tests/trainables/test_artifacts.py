@@ -1,4 +1,4 @@
-"""What an arm's folder keeps: regular files and links inside it; everything else is named and left out."""
+"""What an arm's folder keeps: regular files and links inside it; everything else is named and omitted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every trainable of the project keeps the contract, and so does the one in the docs; one that does not is told how."""
+"""Each trainable of the project keeps the contract, and so does the one in the docs; one that does not is told how."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ Module = Callable[[str], str]
 
 @pytest.fixture
 def module(tmp_path: Path) -> Module:
-    """Writes a module beside the space and returns the name of its function `train`."""
+    """Writes a module next to the space and returns the name of its function `train`."""
 
     def write(text: str) -> str:
         name = f"my_function_{next(numbers)}"

@@ -11,7 +11,7 @@ from branchwise.trainables.reporting import Stopped
 
 
 class BranchwiseCallback(Callback):
-    """Reports the logged metrics after every validation, by the number of optimizer steps, and stops the trainer when
+    """Reports the logged metrics after each validation, by the number of optimizer steps, and stops the trainer when
     the arm is behind. `report` is what the function was given."""
 
     def __init__(self, report: Callable[..., None]) -> None:

@@ -27,8 +27,8 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
-    """The words of a command. A placeholder that is a whole word and stands for a list gives a word for each item; a
-    word that comes to nothing is left out."""
+    """The words of a command. A placeholder that is a whole word and means a list gives a word for each item; a
+    word that comes to nothing is omitted."""
     arguments: list[str] = []
     for text in texts:
         parts = list(_parts(text))

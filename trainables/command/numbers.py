@@ -9,7 +9,7 @@ from typing import Any
 
 import regex
 
-NAME = "{number}"  # stands for NUMBER in patterns
+NAME = "{number}"  # means NUMBER in patterns
 MAX_PATTERN_SECONDS = 2.0  # of CPU time on one line; a pattern that takes longer backtracks without end
 MAX_TEXT = 20_000  # characters of a line that a pattern is matched against: its last ones
 
@@ -45,7 +45,7 @@ class SlowPatternError(ValueError):
 
 @dataclass(frozen=True)
 class Printed:
-    """A value that was read of a program: a number, or whatever stands in its place."""
+    """A value that was read of a program: a number, or whatever is in its place."""
 
     value: Any
     percent: bool = False  # a per-cent sign follows it
@@ -111,7 +111,7 @@ def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Prin
             return parse_number(wrapped["inner"]) or Printed(match[group])
     printed = match[group].strip()
     if parse_number(printed) is None:
-        stripped = printed.rstrip(".,;:)]}'\"")  # of the sentence or the list that it stands in
+        stripped = printed.rstrip(".,;:)]}'\"")  # of the sentence or the list that it is in
         return parse_number(stripped) or Printed(printed)
     start, end = _number_span(text, start, end, closed=is_open or match.end() == end)
     number = parse_number(text[start:end])
@@ -121,7 +121,7 @@ def _read(text: str, match: regex.Match[str], group: str, is_open: bool) -> Prin
 
 
 def _number_span(text: str, start: int, end: int, *, closed: bool) -> tuple[int, int]:
-    """Return the span of the number of which a group matched this part. `closed`: the pattern asks for nothing after
+    """Return the span of the number of which a group matched this part. `closed`: the pattern matches nothing after
     the group."""
     cut = start > 0 and (text[start - 1].isdigit() or text[start - 1] == ".")  # as by .* before the group
     for token in (_TOKEN_GROUPED if cut else _TOKEN).finditer(text):

@@ -29,7 +29,7 @@ _MOVES = re.compile(r"\x1b\[[0-9;?]*[A-HJSTf]|\r|\x08+")  # of the cursor: what 
 
 
 def plain_lines(text: str) -> Iterator[str]:
-    """Yield the lines that a terminal would have shown one after the other, without colours."""
+    """Yield the lines that a terminal would have shown in turn, without colours."""
     if text.isprintable():  # most lines of a flood
         yield text
         return
@@ -113,7 +113,7 @@ class Output:
             cwd: Where the program ran, if elsewhere.
 
         Raises:
-            ValueError: A metric is missing; the message says which, and where it was looked for.
+            ValueError: A metric is missing; the message says which, and where it was searched for.
         """
         results: dict[str, Printed] = {}
         for name, source in self._sources.items():
@@ -234,7 +234,7 @@ def last_lines(log: bytes) -> str:
 
 
 def missing_file(log: str, folder: Path) -> str:
-    """The relative path that a program did not find where it ran, but which lies in `folder`; empty for none."""
+    """The relative path that a program did not find where it ran, but which is in `folder`; empty for none."""
     for match in _MISSING_METRIC.finditer(log[-8192:]):
         path = match["quoted"] or match["plain"]
         try:

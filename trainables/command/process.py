@@ -164,7 +164,7 @@ def _read(
 
 
 def _read_lines(rest: bytes, chunk: bytes, read: Callable[[str], None], deadline: float | None) -> bytes:
-    """Read the lines that `chunk` ends, the first of which began with `rest`; return what has not ended yet."""
+    """Read the lines that `chunk` ends, the first of which started with `rest`; return what has not ended yet."""
     first, *others = _LINE_ENDS.split(chunk)
     lines = [(rest + first)[-MAX_LINE:], *others]
     for line in lines[:-1]:

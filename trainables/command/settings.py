@@ -108,7 +108,7 @@ class Command(Declared):
         return self
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Every text that may hold placeholders, with the key it stands under."""
+        """Each text that may hold placeholders, with the key it is under."""
         yield from ((f"command.run[{index}]", argument) for index, argument in enumerate(self.run))
         yield from ((f"command.env.{name}", value) for name, value in self.env.items())
         if isinstance(self.progress.steps, str):

@@ -1,4 +1,4 @@
-"""The trainable `command`: its arms run one after the other, each as one run of the program."""
+"""The trainable `command`: its arms run in turn, each as one run of the program."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from branchwise.trainables.runtime.artifacts import keep_artifacts
 
 SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb", ".js", ".lua", ".m")  # what interpreters run
 MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
-# What fails in the same way when it is tried again: a missing module or file, and wrong arguments.
+# What fails in the same way when it is retried: a missing module or file, and wrong arguments.
 _PERMANENT_FAILURE = re.compile(
     "ModuleNotFoundError|ImportError|FileNotFoundError|SyntaxError|IndentationError|NameError|unrecognized arguments|"
     "arguments are required|invalid choice|error: argument|No such option|can't open file|command not found"
@@ -39,7 +39,7 @@ class ProgramFailedError(RuntimeError):
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> CommandTrainable:
-    """The trainable of a space with these keys that lies in `folder`. Raises ValueError for settings of no use."""
+    """The trainable of a space with these keys that is in `folder`. Raises ValueError for settings of no use."""
     return CommandTrainable(settings, folder or Path.cwd())
 
 
@@ -82,7 +82,7 @@ class CommandTrainable:
         """None: arms gain nothing by running together."""
 
     def check_inputs(self, spec: Any) -> None:
-        """Raises FileNotFoundError when this machine lacks the program or the folder to run it in."""
+        """Raises FileNotFoundError when this machine does not have the program or the folder to run it in."""
         command: Command = spec.command
         values = {**flat(spec.settings), "seed": 0, "folder": "", "checkpoints": "", "config": ""}
         cwd = self._cwd(command, self._folder)
@@ -180,7 +180,7 @@ class CommandTrainable:
             raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative(command, log)}")
 
     def _relative(self, command: Command, log: Path) -> str:
-        """Say so where the program looked in its own empty folder for a file that lies beside the space."""
+        """Say so where the program looked in its own empty folder for a file that is next to the space."""
         path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
         if not path:
             return ""
@@ -193,7 +193,7 @@ class CommandTrainable:
         return arm_folder if command.cwd is None else (self._folder / command.cwd).resolve()
 
     def _argv(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
-        """The words to run: the program by its full path, and a word that is a file beside the space by its own.
+        """The words to run: the program by its full path, and a word that is a file next to the space by its own.
 
         Raises FileNotFoundError.
         """
@@ -265,7 +265,7 @@ class BoundedLog:
 
 
 def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
-    """The last step; 0 where it is not known."""
+    """The last step; 0 where it is unknown."""
     text = filled(steps, values) if isinstance(steps, str) else str(steps or 0)
     try:
         return max(0, int(float(text)))
@@ -332,7 +332,7 @@ def _tail(log: Path) -> str:
 
 
 def _last_output(log: Path) -> str:
-    """The last lines of the output since the attempt began, as the end of a sentence."""
+    """The last lines of the output since the attempt started, as the end of a sentence."""
     text = f"\n{_tail(log)}".rpartition("\n--- ")[2].partition("\n")[2]
     argv = last_lines(text.encode())
     return f"; it said: {argv}" if argv else ""

@@ -1,4 +1,4 @@
-"""What an arm's own folder keeps: regular files and links inside it, up to a limit; the rest is named and left out."""
+"""What an arm's own folder keeps: regular files and links inside it, up to a limit; the rest is named and omitted."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _entries(root: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Yield what lies below `root`, folders before what is in them; links are not followed."""
+    """Yield what is below `root`, folders before what is in them; links are not followed."""
     waiting = [""]
     while waiting:
         folder = waiting.pop()

@@ -26,7 +26,7 @@ BUILT_IN = {
 }
 DEFAULT = "dash"  # of a space that names no trainable
 FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-_searched: list[str] = []  # folders of spaces, where modules are looked for
+_searched: list[str] = []  # folders of spaces, where modules are searched for
 FUNCTIONS = "branchwise.trainables.function"  # makes a trainable of a function
 
 
@@ -122,7 +122,7 @@ def _of_function(function: Callable[..., Any], name: str, settings: str) -> Trai
 
 
 def _completed(result: Any) -> Trainable:
-    """The trainable with the defaults of what it leaves out. Raises AttributeError where a part of it is incomplete."""
+    """The trainable with the defaults of what it omits. Raises AttributeError where a part of it is incomplete."""
     given = dir(result)
     for member, others in GO_TOGETHER.items():
         if member not in given or getattr(result, member) is DEFAULTS[member]:  # a module that was completed before
@@ -130,7 +130,7 @@ def _completed(result: Any) -> Trainable:
         if missing := [other for other in others if other not in given]:
             raise AttributeError(f"it has {member} and lacks {', '.join(missing)}")
     for attribute, default in DEFAULTS.items():
-        if attribute not in given:  # what is computed from the settings is not asked for yet
+        if attribute not in given:  # what is computed from the settings is not requested yet
             setattr(result, attribute, default)
     trainable: Trainable = result
     return trainable
@@ -159,7 +159,7 @@ def _append(folder: Path) -> None:
 
 
 def find_module(path: str) -> Path | None:
-    """Return the file of the module at a dotted path, which may lie beside a space, without importing anything; None
+    """Return the file of the module at a dotted path, which may lie next to a space, without importing anything; None
     where there is none. (`importlib.util.find_spec` imports the packages on the way.)"""
     places: Any = [*sys.path, *_searched]
     parts = path.split(".")
@@ -182,7 +182,7 @@ def check_exists(name: str, folder: str) -> None:
     root = resolve_folder(folder)
     spec = None
     for path in accumulate(module.split("."), "{}.{}".format):
-        if path in sys.modules:  # also os.path, which lies in no package
+        if path in sys.modules:  # also os.path, which is in no package
             spec = sys.modules[path].__spec__
             if spec is None:
                 return

@@ -13,7 +13,7 @@ ROOT_LOGGER = "branchwise"  # the root of our loggers
 
 @contextmanager
 def capture_warnings(run: RunFolder, name: str) -> Iterator[None]:
-    """Within it, a line for each warning stands in `logs/<name>-notes.txt` of the run."""
+    """Within it, a line for each warning is in `logs/<name>-notes.txt` of the run."""
     handler = _Notes(run, f"{name}-notes")
     logger = logging.getLogger(ROOT_LOGGER)
     logger.addHandler(handler)

@@ -338,7 +338,7 @@ def wait_for_all() -> None:
 
 
 def _broadcast_from_rank0(answer: bool) -> bool:
-    """The answer of rank 0, on every rank."""
+    """The answer of rank 0, on each rank."""
     import torch.distributed
 
     lines = [answer]

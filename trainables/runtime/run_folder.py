@@ -1,15 +1,15 @@
-"""How a run lies in its storage: the one module that knows what `<storage>/<name>/` holds and how it is called.
+"""How a run is in its storage: the one module that knows what `<storage>/<name>/` holds and how it is called.
 
-space.yaml, plan.json, manifest.json      what was asked for, laid out, and the circumstances
+space.yaml, plan.json, manifest.json      what was requested, laid out, and the circumstances
 arms/<arm>.json                           sealed records: an arm is finished when its record exists
 arms.parquet, curves.parquet, ...         all records together; SHA256SUMS lists the hashes of these tables
 students/<arm>/                           what was trained
 progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
 workspaces/<arm>/                         what an arm that is not finished keeps for its next attempt
 study.journal                             of a search: what was suggested
-measurements/<key>/                       finished models measured again: measure.json says how, the rest as above
+measurements/<key>/                       finished models remeasured: measure.json says how, the rest as above
 
-Teachers lie beside the runs, below `teachers/`, feature nets below `features/`, each under its content address.
+Teachers lie next to the runs, below `teachers/`, feature nets below `features/`, each under its content address.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from branchwise.trainables.runtime.storage import Storage
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"  # of a run
 JOURNAL = "study.journal"
-NOT_RUNS = (TEACHERS, FEATURES, LOGS)  # what else lies in a storage
+NOT_RUNS = (TEACHERS, FEATURES, LOGS)  # what else is in a storage
 _BEFORE_PLAN = {LOCK, LOGS, SPACE}  # all that a run holds before its plan is written
 
 
@@ -67,18 +67,18 @@ class RunFolder:
     def path(self, name: str) -> str:
         return self.files.path(name)
 
-    # What was asked for
+    # What was requested
 
     def has_plan(self) -> bool:
-        """Whether the run has a plan, without which it never began."""
+        """Whether the run has a plan, without which it never started."""
         return self.files.exists(PLAN)
 
     def taken(self) -> bool:
-        """Whether a run lies here, or a folder that is none of ours; one that never began may be begun again."""
+        """Whether a run lies here, or a folder that is none of ours; one that never started may be started again."""
         return self.storage.exists(self.name) and not set(self.files.names("")) <= _BEFORE_PLAN
 
     def searching(self) -> bool:
-        """Whether a search of the run has begun."""
+        """Whether a search of the run has started."""
         return self.files.exists(JOURNAL)
 
     def write_space(self, content: bytes) -> None:
@@ -114,7 +114,7 @@ class RunFolder:
         return self.path(PLAN)
 
     def read_originals(self) -> dict[str, bytes]:
-        """The files that a run stands on, to be held against what lies there later."""
+        """The files that a run depends on, to be held against what lies there later."""
         return {name: self.files.read(name) for name in (SPACE, PLAN)}
 
     def modified(self, originals: Mapping[str, bytes]) -> list[str]:
@@ -279,7 +279,7 @@ class RunFolder:
     def replace_report(self, folder: Path) -> None:
         """Stores a report that was built in a local folder, in the place of all of an earlier one.
 
-        The page is there at every moment: a browser may be reading it again and again.
+        The page is there at each moment: a browser may be reading it repeatedly.
         """
         self.write_report(folder)
         for name in self.files.names("report"):
@@ -307,7 +307,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured again of a run: a folder like a run's for each measure, named by its address."""
+    """What was remeasured of a run: a folder like a run's for each measure, named by its address."""
 
     run: RunFolder
 
@@ -395,7 +395,7 @@ class FeatureNets(ContentAddressed):
 
 
 def runs(storage: Storage) -> list[RunFolder]:
-    """The runs of a storage that have begun, by name; folders that this user cannot read count as runs."""
+    """The runs of a storage that have started, by name; folders that this user cannot read count as runs."""
     folders = [RunFolder(storage, name) for name in storage.names("") if name not in NOT_RUNS]
     return [folder for folder in folders if _may_have_plan(folder)]
 

@@ -1,4 +1,4 @@
-"""Settings shared by every trainable's Spec: the strict base model and the patches that tell arms apart."""
+"""Settings shared by each trainable's Spec: the strict base model and the patches that distinguish arms."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def bare_key(key: str) -> str:
 
 
 def setting(spec: BaseModel, key: str) -> Any:
-    """The value a patch key (`anchor_weight`, `train.lr`) stands for in `spec`. Raises KeyError."""
+    """The value a patch key (`anchor_weight`, `train.lr`) means in `spec`. Raises KeyError."""
     node: Any = spec
     for part in full_key(type(spec), key).split("."):
         if not isinstance(node, BaseModel) or part not in type(node).model_fields:

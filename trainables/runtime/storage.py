@@ -1,7 +1,7 @@
 """Where runs and teachers are kept: a local or shared folder, or a URI that pyarrow understands (s3://, gs://).
 
-Every file appears whole or not at all. On a file system that is write beside, fsync, rename; an object store does it
-by itself when the upload is closed. What would do harm if it were altered afterwards carries a SHA-256: JSON files and
+Each file appears whole or not at all. On a file system that is write next to, fsync, rename; an object store does it
+by itself when the upload is closed. What would do harm if it were modified afterwards carries a SHA-256: JSON files and
 checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` reads too.
 """
 
@@ -138,7 +138,7 @@ class Storage:
         return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
-        """What lies directly in `folder`, sorted, unfinished files left out; empty when there is no such folder."""
+        """What lies directly in `folder`, sorted, unfinished files omitted; empty when there is no such folder."""
         system, path = self._open()
         selector = fs.FileSelector(f"{path}/{folder}".rstrip("/"), allow_not_found=True)
         return sorted(info.base_name for info in system.get_file_info(selector) if not info.base_name.startswith("."))
@@ -228,7 +228,7 @@ class Storage:
 
 @lru_cache(maxsize=16)
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
-    """Remembered, because a bucket's region is asked for over the network each time."""
+    """Remembered, because a bucket's region is requested over the network each time."""
     # Left to itself, Google's client tries for a quarter of an hour before it says that it cannot be reached.
     patience = f"?retry_limit_seconds={RETRY_SECONDS}" if uri.startswith(("gs://", "gcs://")) else ""
     system, path = fs.FileSystem.from_uri(uri + patience)

@@ -18,7 +18,7 @@ def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
-    """A key by which `2` comes before `10`, and `version_2` before `version_10`."""
+    """A key by which `2` precedes `10`, and `version_2` before `version_10`."""
     return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in _PARTS.findall(name)]
 
 

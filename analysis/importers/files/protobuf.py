@@ -1,4 +1,4 @@
-"""Protocol buffers as they lie in a file: the fields of a message by their numbers, without its schema."""
+"""Protocol buffers as they are in a file: the fields of a message by their numbers, without its schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def varint(data: bytes, start: int) -> tuple[int, int]:
-    """A whole number of variable length and where it ends. Raises IndexError where the data ends before it."""
+    """An integer of variable length and where it ends. Raises IndexError where the data ends before it."""
     value = shift = 0
     while True:
         byte = data[start]
@@ -25,7 +25,7 @@ def signed(value: int) -> int:
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The number and content of each field: a whole number, or bytes for all other types.
+    """The number and content of each field: an integer, or bytes for all other types.
 
     Raises:
         ValueError: The data are no message.
@@ -74,7 +74,7 @@ def text(data: bytes, number: int) -> str:
 
 
 def number(data: bytes, field: int, default: int = 0) -> int:
-    """The whole number in the field `field`."""
+    """The integer in the field `field`."""
     for match, value in fields(data):
         if match == field and isinstance(value, int):
             default = signed(value)

@@ -52,7 +52,7 @@ def choose_values(
         notes = _optimism(points, value)
     texts = [""] * len(runs)
     for row, number in zip(chosen.rows.tolist(), chosen.values.tolist(), strict=True):
-        texts[row] = repr(number)  # of several of a run, the last one
+        texts[row] = repr(number)  # of some of a run, the last one
     column = pa.chunked_array([pa.array(texts, pa.string())])
     table = runs.table.set_column(runs.names.index(value), value, column)
     return replace(runs, table=table, history=None, notes=(*runs.notes, *notes))
@@ -123,7 +123,7 @@ def _refuse_without_history(runs: RunTable, points: Points, needed: Mask, at: st
 
 
 def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Mask, value: str, source: str) -> None:
-    """Refuses a step that a finished run with a history lacks."""
+    """Refuses a step that a finished run with a history does not have."""
     has_any, has_step = np.zeros(len(runs), dtype=bool), np.zeros(len(runs), dtype=bool)
     has_any[points.rows], has_step[points.rows[points.steps == step]] = True, True
     missing_files = np.flatnonzero(needed & has_any & ~has_step)
@@ -143,7 +143,7 @@ def _refuse_without_step(runs: RunTable, points: Points, step: float, needed: Ma
 
 
 def _notes_of_default(runs: RunTable, value: str) -> list[str]:
-    """What a reader must know of the value that the source keeps: a doubled last step, or a summary of its own."""
+    """What a reader must know of the value that the source keeps: a doubled last step, or a separate summary."""
     if runs.history is None or not runs.history.is_loaded:
         return []
     points = runs.history.points(value)

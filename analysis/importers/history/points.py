@@ -83,7 +83,7 @@ class MetricLog:
         """Adds a value. Whole numbers are kept exactly where they are the last ones."""
         try:
             number = float(value)
-        except OverflowError:  # a whole number beyond the largest double
+        except OverflowError:  # an integer beyond the largest double
             number = math.copysign(math.inf, value)
         self._rows[name].append(row)
         self._steps[name].append(step)

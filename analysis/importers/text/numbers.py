@@ -28,7 +28,7 @@ class NotANumberError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """A column as numbers: NaN where there is none. percent: whether every number has a per-cent sign."""
+    """A column as numbers: NaN where there is none. percent: whether each number has a per-cent sign."""
 
     values: NDArray[np.float64]
     empty: Mask  # where the column says nothing

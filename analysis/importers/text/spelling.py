@@ -110,7 +110,7 @@ def _notes(name: str, read: Mapping[str, str]) -> list[str]:
 
 
 def _equal(texts: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:
-    """The words that share a key with another one."""
+    """The words that share a key with another."""
     groups = defaultdict(list)
     for text in texts:
         groups[key(text)].append(text)

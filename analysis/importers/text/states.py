@@ -36,7 +36,7 @@ _COLUMN = re.compile(
 
 
 def classify(text: str) -> End | None:
-    """How a run ended by a tool's word for it; None for a word that is not known. No word says nothing bad."""
+    """How a run ended by a tool's word for it; None for a word that is unknown. No word says nothing bad."""
     plain = re.sub(r"[\s-]+", "_", text.strip().lower()).rpartition(".")[2]
     return _END.get(plain, _END.get(plain.replace("_", ""))) if plain else "finished"
 

@@ -17,12 +17,12 @@ from branchwise.analysis.importers.files.framing import damaged_records, tfrecor
 
 MARK = "tfevents"
 STATES = {0: "unknown", 1: "success", 2: "failed", 3: "running"}
-EXACT = 2.0**53  # above it, the plugin's doubles no longer hold every whole number
+EXACT = 2.0**53  # above it, the plugin's doubles no longer hold each integer
 _FORMATS = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 14: "bfloat16", 19: "<f2"}  # TensorProto's types of numbers
 _VALUE_FIELDS = {5: "<f4", 6: "<f8"}  # its lists of values that are not packed as varints
 _INT_FIELDS = (7, 10)
 _FLOAT = struct.Struct("<f")
-_START = 1  # SessionLog: training goes on from this step, and later points are void
+_START = 1  # SessionLog: training continues from this step, and later points are void
 
 
 @dataclass
@@ -170,7 +170,7 @@ def _scalar_of(tensor: bytes) -> float | None:
         if match in _INT_FIELDS:
             value = protobuf.varint(content, 0)[0] if isinstance(content, bytes) else content
             return float(protobuf.signed(value))
-    return None if kind in (14, 19) else 0.0  # a zero is left out where there is no list of values
+    return None if kind in (14, 19) else 0.0  # a zero is omitted where there is no list of values
 
 
 def _number(content: bytes, form: str) -> float | None:

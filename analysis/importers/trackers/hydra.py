@@ -18,7 +18,7 @@ from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 JOB, CONFIG, HYDRA = ".hydra", "config.yaml", "hydra.yaml"
-RESULTS = ("result", "results", "metric", "metrics")  # of several files, the one with this name holds the results
+RESULTS = ("result", "results", "metric", "metrics")  # of multiple files, the one with this name holds the results
 SUFFIXES = (".json", ".jsonl", ".csv")
 KINDS = "one .json, .jsonl or .csv file in the folder of each job"
 

@@ -147,7 +147,7 @@ def read_folder(path: Path) -> RunTable:
 
 
 def _run_folders(path: Path) -> Iterator[Path]:
-    """The folders of runs below a folder, none of which lies in another; hidden ones are MLflow's trash."""
+    """The folders of runs below a folder, none of which is in another; hidden ones are MLflow's trash."""
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         current = Path(folder)

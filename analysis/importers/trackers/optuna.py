@@ -44,7 +44,7 @@ def _copy(path: Path) -> Iterator[Path]:
 
 
 def _read(path: Path, connection: Any) -> RunTable:
-    """The trials of every study. A single objective is the column `value`."""
+    """The trials of each study. A single objective is the column `value`."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -15,7 +15,7 @@ from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settin
 from branchwise.analysis.records.damage import RunFolderError
 
 PARAMS, RESULTS = "params.json", "result.json"
-CUT_OFF = "interrupted"  # the last line of its results is not whole, so the last value is not known
+CUT_OFF = "interrupted"  # the last line of its results is not whole, so the last value is unknown
 _FACTS = ("experiment", "trial", "state")
 
 
@@ -145,8 +145,8 @@ def _notes(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def _trial_folders(path: Path) -> Iterator[Path]:
-    """Folders with settings and results, none of which lies in another; a trial that never reported has its settings
-    alone, beside others."""
+    """Folders with settings and results, none of which is in another; a trial that never reported has its settings
+    alone, next to others."""
     for folder, folders, files in os.walk(path):
         folders.sort()
         current = Path(folder)

@@ -18,7 +18,7 @@ RUN, CONFIG, METRICS, INFO = "run.json", "config.json", "metrics.json", "info.js
 
 
 def folders(path: Path) -> Iterator[Path]:
-    """The folders with a run and its config; none lies in another."""
+    """The folders with a run and its config; none is in another."""
     return (folder for folder in _candidates(path) if _is_complete(folder / RUN))
 
 

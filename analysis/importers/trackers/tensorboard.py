@@ -85,7 +85,7 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
     """The runs, and the folders with scalars that belong to none.
 
     A folder with hyperparameters is a run, with all folders below it that have none of their own. PyTorch's
-    `add_hparams` writes them into a folder of its own below the run's: where there is one such folder, it is joined
+    `add_hparams` writes them into a separate folder below the run's: where there is one such folder, it is joined
     with the run above it.
     """
     settings = {folder: _settings(folder, events) for folder, events in result.items()}
@@ -113,7 +113,7 @@ def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
 
 
 def _settings(folder: Path, events: Events) -> dict[str, Any] | None:
-    """The hyperparameters of the plugin, with those of Lightning's file beside the events."""
+    """The hyperparameters of the plugin, with those of Lightning's file next to the events."""
     file = folder / HPARAMS
     if file.is_file():
         return {**(events.settings or {}), **read_yaml(file)}

@@ -1,4 +1,4 @@
-"""W&B: the folders that it leaves beside a script, read from their logs of transactions; and runs of its API."""
+"""W&B: the folders that it leaves next to a script, read from their logs of transactions; and runs of its API."""
 
 from __future__ import annotations
 

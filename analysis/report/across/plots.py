@@ -1,4 +1,4 @@
-"""The effects of components on several data sets as intervals below each other."""
+"""The effects of components on multiple data sets as intervals below each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOUR = "#0072B2"
 
 
 def forest(estimates: Across) -> Plot:
-    """Every run's effect, the mean and the prediction interval, a block of rows for each component."""
+    """Each run's effect, the mean and the prediction interval, a block of rows for each component."""
     lines: list[tuple[str, Estimate, str, str]] = []
     for name, each in estimates.effects.items():
         lines += [(f"{name}: {run}", e, COLOUR, "o") for run, e in zip(estimates.runs, each, strict=True)]

@@ -1,4 +1,4 @@
-"""The effects of components on several data sets as a table, and as plain values."""
+"""The effects of components on multiple data sets as a table, and as plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a page leads: to the settings, the record, the model and the log of each arm, beside the report."""
+"""Where a page leads: to the settings, the record, the model and the log of each arm, next to the report."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ MAX_ARMS = 500  # rows of arms in the HTML; the JSON has all
 
 
 def measure_tables(measured: Remeasured) -> list[Table]:
-    """Return the tables on models that were measured again."""
+    """Return the tables on models that were remeasured."""
     by_cell = evaluation_table(measured)
     return [holds_table(measured), *([by_cell] if by_cell.rows else []), best_table(measured)]
 
@@ -44,7 +44,7 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 def html(
     analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], remeasured: Sequence[Remeasured], target: Path
 ) -> str:
-    """The page as one self-contained string; every text of a run is escaped by the template.
+    """The page as one self-contained string; each text of a run is escaped by the template.
 
     plots: Of each run, then those of all together. target: The folder of the page.
     """

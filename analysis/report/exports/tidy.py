@@ -64,7 +64,7 @@ def cells(findings: Findings) -> pd.DataFrame:
 
 
 def arms(findings: Findings) -> pd.DataFrame:
-    """One row per arm, failed ones included, with every column that holds something."""
+    """One row per arm, failed ones included, with each column that holds something."""
     table: pd.DataFrame = findings.run.arms.dropna(axis="columns", how="all")
     return table
 
@@ -91,7 +91,7 @@ TABLES = {"effects": effects, "cells": cells, "arms": arms, "claims": claims}
 
 
 def all_tables(analyses: Sequence[Findings]) -> dict[str, pd.DataFrame]:
-    """The four tables by name; with a first column where there are several runs (`run`) or data sets."""
+    """The four tables by name; with a first column where there are multiple runs (`run`) or data sets."""
     return {name: stacked(table, analyses) for name, table in TABLES.items()}
 
 

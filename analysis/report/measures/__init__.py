@@ -1,1 +1,1 @@
-"""How a report shows what was measured again of a run."""
+"""How a report shows what was remeasured of a run."""

@@ -1,4 +1,4 @@
-"""Curves of what was measured again, along each setting that was varied."""
+"""Curves of what was remeasured, along each setting that was varied."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.model import mean_and_sd
 
 
 def holds_table(measured: Remeasured) -> Table:
-    """Each component's effect and share under every measure, and whether the conclusions agree."""
+    """Each component's effect and share under each measure, and whether the conclusions agree."""
     components = measured.run.components
     rows = []
     for effects in measured.effects:
@@ -45,7 +45,7 @@ def holds_table(measured: Remeasured) -> Table:
 
 
 def evaluation_table(measured: Remeasured) -> Table:
-    """Each cell's value under every evaluation that the run declared."""
+    """Each cell's value under each evaluation that the run declared."""
     run = measured.run
     runs = {"as in the sweep": run} | {item.name: item.run for item in measured.named}
     rows = []

@@ -27,7 +27,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
-LABEL_INCHES = 0.5  # what a number takes beside a bar
+LABEL_INCHES = 0.5  # what a number takes next to a bar
 MAX_PANELS = 6  # outcomes in one plot, the primary one first
 
 
@@ -40,7 +40,7 @@ def attribution_plots(findings: Findings) -> list[Plot]:
 
 
 def attribution_bars(findings: Findings) -> Plot | None:
-    """Shapley value of each component with its interval; leave-one-out and add-one-in beside it."""
+    """Shapley value of each component with its interval; leave-one-out and add-one-in next to it."""
     scale = natural(findings)
     estimated = [row for row in scale.rows if row.effect.has_value]
     if not estimated:
@@ -120,7 +120,7 @@ def _value(v: float, scale: ScaleResult) -> float:
 
 
 def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> None:
-    """Beside the bar: right of it, or left where there is more room, and enough not to run into the names."""
+    """Next to the bar: right of it, or left where there is more room, and enough not to run into the names."""
     low, high = axes.transData.inverted().transform(axes.transAxes.transform([(0, 0), (1, 1)]))[:, 0]
     to_pixels = axes.transData.transform
     padding, right = min(start, stop), max(start, stop)
@@ -133,7 +133,7 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
 
 
 def outcome_panels(findings: Findings) -> Plot | None:
-    """The attribution of every outcome: a panel each, in its own direction and on its own scale."""
+    """The attribution of each outcome: a panel each, in its own direction and on its own scale."""
     visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_PANELS))]
     if len(visible) < 2 or not any(row.effect.has_value for scale in visible for row in scale.rows):
         return None

@@ -1,4 +1,4 @@
-"""The plot of cells: which components are on, every seed's value, and the change against the reference."""
+"""The plot of cells: which components are on, each seed's value, and the change against the reference."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLOOR_COLOUR = "#7F7F7F"
 
 
 def cell_forest(findings: Findings) -> Plot | None:
-    """Left: the components; middle: every seed's value, the teacher's and real images'; right: change with interval."""
+    """Left: the components; middle: each seed's value, the teacher's and real images'; right: change with interval."""
     scale = natural(findings)
     cells = [row for row in findings.cells if row.n and row.arms][:MAX_ROWS]
     single = [row for row in findings.cells if row.n and not row.arms and (row.mean > 0 or scale.scale == "identity")]

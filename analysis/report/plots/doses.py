@@ -88,7 +88,7 @@ def _close(places: tuple[float, ...]) -> bool:
 
 
 def budget_panels(findings: Findings) -> Plot | None:
-    """The effect of each component after several training steps: a row of panels for each outcome."""
+    """The effect of each component after multiple training steps: a row of panels for each outcome."""
     result = [budget for budget in findings.budgets if len(budget.steps) > 1][:MAX_OUTCOMES]
     components = findings.run.components
     if not result or not components:

@@ -1,4 +1,4 @@
-"""One order, one colour and one name for each cell, in every plot of a report."""
+"""One order, one colour and one name for each cell, in each plot of a report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.report.figures import COLOURS, LINES, MARKERS
 
 FULL_COLOUR, TEACHER_COLOUR, BASE_COLOUR = COLOURS[0], COLOURS[2], COLOURS[6]
-MAX_CURVES = 4  # in a panel, beside the full method's
+MAX_CURVES = 4  # in a panel, next to the full method's
 MAX_PANELS = 4  # side by side; cells beyond that are not drawn
 CELL_COLOURS = ("#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8C6BB1", "#8C564B")
 BASELINE_COLOURS = ("#A0522D", "#7A7A00", "#4D4D8F", "#B0307A")

@@ -103,7 +103,7 @@ def _bare(axes: Axes) -> None:
 
 
 def pictures(run: Run) -> dict[str, Path]:
-    """Pictures by name, in the order of the rows. Raises RunFolderError where one lies outside the folder."""
+    """Pictures by name, in the order of the rows. Raises RunFolderError where one is outside the folder."""
     students = {path.parent.name for path in path_in(run.folder, STUDENTS).glob(f"*/{PICTURE}")}
     pictured = run.results[run.results["arm"].isin(students)]
     first = pictured[pictured["block"] == pictured["block"].min()]
@@ -114,14 +114,14 @@ def pictures(run: Run) -> dict[str, Path]:
 
 
 def unread(run: Run) -> list[str]:
-    """Return a sentence for each picture that a report leaves out, and why."""
+    """Return a sentence for each picture that a report omits, and why."""
     read = {path: read_grid(path) for path in pictures(run).values()}
     return [f"{path.relative_to(run.folder.parent)} is left out: {why}." for path, why in read.items()
             if isinstance(why, str)]  # fmt: skip
 
 
 def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
-    """What the first teacher learned from and drew; it lies beside the run, among all teachers."""
+    """What the first teacher learned from and drew; it is next to the run, among all teachers."""
     for teacher in run.manifest.get("teachers", ())[:1]:
         folder = f"{TEACHERS}/{teacher['key']}"
         if path_in(run.folder.parent, folder).is_dir():

@@ -51,7 +51,7 @@ def main_effect_bars(findings: Findings) -> Plot:
 
 
 def half_normal_plot(findings: Findings) -> Plot:
-    """The size of every contrast against the half-normal quantile of its rank."""
+    """The size of each contrast against the half-normal quantile of its rank."""
     scale = findings.headline
     points = half_normal(scale.fraction)
     figure, (axes,) = new_figure(SINGLE_COLUMN, 2.9)

@@ -12,7 +12,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.screening.effects import ranks, ranks_only
 
-MAX_ALIASES = 3  # three-component effects named beside a main effect
+MAX_ALIASES = 3  # three-component effects named next to a main effect
 
 
 def main_effect_table(analyses: Sequence[Findings]) -> Table:

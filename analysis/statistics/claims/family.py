@@ -17,7 +17,7 @@ def adjusted(
 ) -> dict[Hashable, float]:
     """Adjusted p-values: a hypothesis is rejected at level alpha where its own is at most alpha. NaN stays NaN.
 
-    p_values: of every hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
+    p_values: of each hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
     a's share that goes to b once a is rejected. One without a p-value keeps what it has.
     """
     share = {key: weights.get(key, 0.0) for key in p_values}

@@ -6,14 +6,14 @@
     dose.trend > 0                         the rise of a straight line through the doses, from lowest to highest
     full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's own units
     interaction(anchor, curriculum) > 0    difference of differences
-    equivalent(anchor, 2%)                 the component's effect lies within 2% either way (two one-sided tests)
+    equivalent(anchor, 2%)                 the component's effect is within 2% either way (two one-sided tests)
     full.value < 3.28, one-sided           tested in this direction alone: it can be supported, never refuted
 
 A name or level with other characters than letters, digits and _ is quoted: `"lr (peak)"="0.1".effect > 0`.
 
-A quantity is of the primary outcome; of another one with its name behind it: `uncond_branch.share(relative_gap)`,
+A quantity is of the primary outcome; of another with its name behind it: `uncond_branch.share(relative_gap)`,
 `full.value(rho)`, after 100 training steps `anchor.effect(mse_cond@100)`, under the named evaluation `weak`
-`uncond_branch.share(value(weak))`. An evaluation's name alone stands for the primary column under it:
+`uncond_branch.share(value(weak))`. An evaluation's name alone means the primary column under it:
 `full.value(weak)`. A side of a comparison is a sum of numbers and [number *] quantities of one kind and outcome.
 Numbers are in the unit of the tables: effects on the log scale in per cent (`5%`, or 0.05), effects on rates in points
 (`2 points`), other effects and values in the metric's unit, shares in per cent. Plain Python, so a space is checked in
@@ -37,7 +37,7 @@ Scale = Literal["share", "effect", "value"]
 class Vocabulary:
     """What claims may speak of.
 
-    cells: every cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
+    cells: each cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
     primary one first. points: of those that are rates, the points in one unit of the metric.
     """
 
@@ -81,7 +81,7 @@ class Claim:
 
     @property
     def hypothesis(self) -> str:
-        """The tested equation in one form for every way to write it; `x > 0` and `x < 0` test the same one, unless they
+        """The tested equation in one form for each way to write it; `x > 0` and `x < 0` test the same one, unless they
         are one-sided."""
         if self.one_sided:
             return self.canonical
@@ -91,7 +91,7 @@ class Claim:
 
     @property
     def canonical(self) -> str:
-        """The claim in one form for every way to write it: what is sealed."""
+        """The claim in one form for each way to write it: what is sealed."""
         if self.relation == "equivalent":
             return self.hypothesis
         above = (self.relation == "above") == (self.unit > 0)

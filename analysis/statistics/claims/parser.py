@@ -216,7 +216,7 @@ class _Parser:
         return "" if name == self.vocabulary.primary else name
 
     def under_evaluation(self, name: str) -> str:
-        """The outcome that a name stands for: an evaluation's, for the primary column under it."""
+        """The outcome that a name means: an evaluation's, for the primary column under it."""
         column = column_and_evaluation(column_and_step(self.vocabulary.primary)[0])[0]
         stands_for = under(column, name)
         return stands_for if name not in self.vocabulary.outcomes and stands_for in self.vocabulary.outcomes else name
@@ -240,7 +240,7 @@ class _Parser:
         return name
 
     def require_cells(self, quantity: str, name: str) -> None:
-        """A design that does not run every cell cannot judge every quantity: say so before the run, not after."""
+        """A design that omits cells cannot test all quantities: say so before the run, not after."""
         grid = self.vocabulary.grid
         pairs = {"leave_one_out": (FULL, grid.without(name)), "add_one_in": (grid.only(name), BASE)}
         if quantity not in pairs and grid.is_fraction:

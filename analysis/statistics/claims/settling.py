@@ -34,7 +34,7 @@ def settle(
     Args:
         verdicts: From `judge`.
         outcomes: The attribution of each outcome, the primary one first.
-        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is judged.
+        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is tested.
         judged: Components that another run has judged: they have no place in this family.
     """
     return settle_together([(verdicts, outcomes)], unfinished, already_tested)[0]
@@ -43,7 +43,7 @@ def settle(
 def settle_together(
     parts: Sequence[TestedPart], unfinished: str = "", already_tested: Collection[str] = ()
 ) -> list[Settled]:
-    """Adjust over several data sets at once: what `settle` does, for the hypotheses of all of them as one family."""
+    """Adjust over multiple data sets at once: what `settle` does, for the hypotheses of all of them as one family."""
     if unfinished:
         return [_not_judged(verdicts, outcomes, unfinished) for verdicts, outcomes in parts]
     families = [_Family.of(number, *part, already_tested) for number, part in enumerate(parts)]

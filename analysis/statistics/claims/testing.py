@@ -27,7 +27,7 @@ class Test:
     form: Form = "effect"
     p: float = nan
     p_holm: float = nan
-    favours: bool = False  # the estimate lies on the claimed side
+    favours: bool = False  # the estimate is on the claimed side
     limit: float = nan  # of a one-sided claim, the confidence limit on the side of its bound
     reason: str = ""
 

@@ -39,7 +39,7 @@ def value_test(
     grid: Resolution | None,
     inference: Inference,
 ) -> Test:
-    """Test a claim on values by the spread of its sum over the blocks that have every cell of it.
+    """Test a claim on values by the spread of its sum over the blocks that have each cell of it.
 
     A value against a number, or against a multiple of another value, is tested on the log scale where all values are
     above 0, unless the identity scale was declared: skewed seeds make the test of their arithmetic mean err. One

@@ -33,7 +33,7 @@ Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One judged claim. weights: of its quantities' cells; reason: why it is not judged, or what it depends on. seeds:
-    in all, that would decide it with 80% power if mean and SD stay as they are; None where that is not known."""
+    in all, that would decide it with 80% power if mean and SD stay as they are; None where that is unknown."""
 
     claim: Claim
     status: Status
@@ -46,14 +46,14 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What claims are judged by.
+    """What claims are tested by.
 
     Attributes:
         outcomes: The attribution of each outcome on its own scale, the primary one first.
         raws: The same in the metric's unit.
         results: The finished arms.
         resolutions: Of each outcome, the grid on which its values lie.
-        with_worst: The same with bad values in the place of lost arms; None where none was lost.
+        with_worst: The same with bad values in the place of failed arms; None where none was lost.
         notes: On values that the scale of an outcome cannot take.
         inference: How claims are tested.
     """
@@ -73,11 +73,11 @@ class Evidence:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
-    """Test every claim on its own; statuses wait for `settle`, which knows the whole family.
+    """Test each claim on its own; statuses wait for `settle`, which knows the whole family.
 
     Args:
         claims: Those that were declared.
-        evidence: The finished arms. A claim must hold with bad values in the place of lost arms as well.
+        evidence: The finished arms. A claim must hold with bad values in the place of failed arms as well.
         grid: The cells that were planned.
     """
     verdicts = []

@@ -1,4 +1,4 @@
-"""The effects of components on several data sets side by side, and what holds across them."""
+"""The effects of components on multiple data sets side by side, and what holds across them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARED_SEEDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Across:
-    """The effects of components on several data sets, and what holds across them.
+    """The effects of components on multiple data sets, and what holds across them.
 
     Attributes:
         runs: Names of the data sets or runs.

@@ -1,4 +1,4 @@
-"""Random-effects mean of one effect over several data sets: REML, Hartung and Knapp's interval, prediction interval.
+"""Random-effects mean of one effect over multiple data sets: REML, Hartung and Knapp's interval, prediction interval.
 
 The effect in each data set is drawn from a distribution with mean mu and variance tau^2, and is seen with an error of
 its own. tau^2 maximises the restricted likelihood and is never below zero; the interval of mu is Hartung and Knapp's
@@ -21,7 +21,7 @@ from branchwise.analysis.statistics.model import Estimate, t_estimate
 from branchwise.analysis.statistics.spread import FloatArray
 
 MIN_STUDIES = 3  # for a mean and what it says of a further data set
-GRID = 100  # values of tau^2 among which the highest likelihood is looked for first
+GRID = 100  # values of tau^2 among which the highest likelihood is searched for first
 TOO_FEW = "two data sets say nothing about a third"
 
 
@@ -35,7 +35,7 @@ class RandomEffects:
         low: Of the prediction interval for the effect in a further data set.
         high: Of the same.
         tau2: Variance between data sets.
-        i2: Share of the total variance that lies between data sets, in 0 to 1.
+        i2: Share of the total variance that is between data sets, in 0 to 1.
         q: Cochran's Q.
         q_p: Its p-value by chi-square with k - 1 degrees of freedom.
         k: Data sets with an effect and its standard error.
@@ -58,7 +58,7 @@ def random_effects(effects: Sequence[float], errors: Sequence[float], alpha: flo
     """Combine an effect over data sets.
 
     Args:
-        effects: In each data set; NaN where it is not known.
+        effects: In each data set; NaN where it is unknown.
         errors: Their standard errors; NaN where not known.
         alpha: Intervals are at 1 - alpha.
 

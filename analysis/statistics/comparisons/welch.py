@@ -39,7 +39,7 @@ class CellVariance:
         return float(parts.sum()) ** 2 / float((parts**2 / (self.counts[used] - 1)).sum())
 
     def is_identified(self, contrast: FloatArray) -> bool:
-        """Whether every cell of the contrast has two runs."""
+        """Whether each cell of the contrast has two runs."""
         return bool((self.counts[contrast != 0] >= MIN_RUNS).all())
 
 

@@ -1,1 +1,1 @@
-"""What measuring a run again has shown: every effect under every measure, and curves along the settings varied."""
+"""What measuring a run again has shown: each effect under each measure, and curves along the settings varied."""

@@ -1,4 +1,4 @@
-"""Values along a setting of which several numbers were measured."""
+"""Values along a setting of which multiple numbers were measured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Axis:
 
 
 def axes_of(run: Run, measures: Sequence[Measure]) -> list[Axis]:
-    """An axis for each setting of which several numbers were measured while the others stayed as they were."""
+    """An axis for each setting of which multiple numbers were measured while the others stayed as they were."""
     keys = dict.fromkeys(key for measure in measures for key in measure.settings)
     axes = []
     for key in keys:

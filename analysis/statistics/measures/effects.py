@@ -1,4 +1,4 @@
-"""Does what was found hold under another evaluation? Every component's effect under each."""
+"""Does what was found hold under another evaluation? Each component's effect under each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Remeasured:
     axes: tuple[Axis, ...]
 
     def agreement(self, component: str) -> str:
-        """Whether every evaluation leads to the sweep's conclusion on this component."""
+        """Whether each evaluation leads to the sweep's conclusion on this component."""
         conclusions = [effects.conclusion(component) for effects in self.effects]
         if {"helps", "hurts"} <= set(conclusions):
             return "reverses"
@@ -76,7 +76,7 @@ class Remeasured:
 
 
 def under_each_measure(findings: Findings, measures: Sequence[Measure]) -> Remeasured:
-    """The effects under the primary evaluation, the named ones and those measured again; curves along each setting."""
+    """The effects under the primary evaluation, the named ones and those remeasured; curves along each setting."""
     run = findings.run
     named = tuple(evaluation for evaluation in named_evaluations(run) if len(evaluation.run.results))
     others = [measure for measure in measures if not measure.as_in_the_sweep and len(measure.run.results)]

@@ -1,4 +1,4 @@
-"""Contrasts of a fraction: main effects that are judged by block, the others that only rank."""
+"""Contrasts of a fraction: main effects that are tested by block, the others that only rank."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FractionRow:
 
 
 def fraction_rows(fit: TwoWayFit, grid: Grid) -> tuple[FractionRow, ...]:
-    """Return every contrast of a fraction, main effects first; none of other designs."""
+    """Return each contrast of a fraction, main effects first; none of other designs."""
     if not grid.is_fraction:
         return ()
     return tuple(

@@ -1,8 +1,8 @@
 """Exact levels of Student's t at declared looks, and sequential p-values.
 
-Looking at the same t several times at 5% errs far more often than 5%. A spending function says how much of the error
+Looking at the same t repeatedly at 5% errs far more often than 5%. A spending function says how much of the error
 may be used up by each look (Lan & DeMets 1983); the level of a look is the nominal p-value at which exactly that much
-is used. Levels of normal theory are too liberal with a handful of blocks (5.65 to 5.86% in place of 5%), so these are
+is used. Levels of normal theory are too liberal with a handful of blocks (5.65 to 5.86% instead of 5%), so these are
 computed for t itself.
 
 Under the null hypothesis the t of successive blocks is a one-dimensional Markov chain. Backwards, with n blocks and
@@ -223,7 +223,7 @@ def boundary(looks: tuple[int, ...], spending: Spending) -> Boundary:
 
 
 def compute_boundary(looks: tuple[int, ...], spending: Spending) -> Boundary:
-    """Compute the levels of these looks at every alpha of the grid."""
+    """Compute the levels of these looks at each alpha of the grid."""
     return Boundary(looks, ALPHAS, np.array([exact_levels(looks, float(alpha), spending) for alpha in ALPHAS]))
 
 

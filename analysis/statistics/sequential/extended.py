@@ -1,4 +1,4 @@
-"""What is said of a run that grew out of another one, or that confirms one on fresh seeds."""
+"""What is said of a run that grew out of another, or that confirms one on fresh seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_BLOCKS = 3  # below, the levels of a second look are not computed
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A hypothesis that was judged before the run grew.
+    """A hypothesis that was tested before the run grew.
 
     Attributes:
         run: The run that judged it.
@@ -49,7 +49,7 @@ def grew(run: Run) -> bool:
 
 
 def decided_before(run: Run) -> tuple[Decision, ...]:
-    """What was judged before the run grew, as its plan keeps it."""
+    """What was tested before the run grew, as its plan keeps it."""
     rows = (run.outline.extends or {}).get("decided") or ()
     names = [field.name for field in fields(Decision)]
     return tuple(
@@ -59,7 +59,7 @@ def decided_before(run: Run) -> tuple[Decision, ...]:
 
 
 def added(run: Run) -> tuple[str, ...]:
-    """The components, baselines and cells that this run adds to another one."""
+    """The components, baselines and cells that this run adds to another."""
     extends = run.outline.extends or {}
     return tuple(name for key in ("components", "baselines", "cells") for name in extends.get(key, ()))
 
@@ -74,7 +74,7 @@ def tested_components(run: Run) -> tuple[str, ...]:
 def with_decisions(
     run: Run, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult]
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
-    """The results, with what was judged before at its p-value of then, or a larger one: growing never lowers it."""
+    """The results, with what was tested before at its p-value of then, or a larger one: growing never lowers it."""
     before = decided_before(run)
     claims = {item.hypothesis: item for item in before if not item.component}
     effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}
@@ -96,7 +96,7 @@ def with_decisions(
 def _decided_row(row: ComponentRow, old: Decision | None) -> ComponentRow:
     if old is None:
         return row
-    if not _same(old.weights, row.tested_weights):  # another effect of a component that was judged
+    if not _same(old.weights, row.tested_weights):  # another effect of a component that was tested
         return replace(row, p_holm=nan)
     return replace(row, p_holm=_stricter(old.p_holm, row.effect.p if isnan(row.p_holm) else row.p_holm))
 
@@ -120,7 +120,7 @@ def exploratory(run: Run, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 
 def notes(run: Run) -> list[str]:
-    """Where the arms come from, and what that does to the verdicts."""
+    """Where the arms are from, and what that does to the verdicts."""
     sentences = []
     if reused := run.manifest.get("reused"):
         taken = ", ".join(f"{number} of {source}" for source, number in reused.items())

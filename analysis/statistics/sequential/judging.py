@@ -39,7 +39,7 @@ class Hypothesis:
         favours: Whether the estimate lay on the claimed side at the look where the smallest sequential p-value arose.
         decided_after: Blocks at the look that rejected it; None while it is open.
         power: Conditional power at the last look under the trend so far; NaN once it is decided.
-        repeated: Interval at the level of the last look, valid at every look.
+        repeated: Interval at the level of the last look, valid at each look.
     """
 
     name: str
@@ -64,7 +64,7 @@ class InterimResults:
         ended: Why no further look follows.
         claims: In the order of the claims.
         shapley: By outcome, then by component.
-        level: Error of the intervals that hold at every look, at the last one; NaN before the first.
+        level: Error of the intervals that hold at each look, at the last one; NaN before the first.
     """
 
     looks: Looks
@@ -162,7 +162,7 @@ def at_looks(
         run: All that there is so far.
         looks: As the run declared them.
         claims: Its claims, parsed.
-        evidence_of: Computes what its claims are judged by.
+        evidence_of: Computes what its claims are tested by.
 
     Returns:
         The run as of its last look (before the first: as it is), verdicts, outcomes, and the looks themselves.
@@ -240,7 +240,7 @@ def _end(
     adjusted: Sequence[Sequence[float]],
     alpha: float,
 ) -> End:
-    """Why the run ends at this look; empty where it goes on."""
+    """Why the run ends at this look; empty where it continues."""
     waiting = [i for i, p in enumerate(adjusted[-1]) if not p <= alpha]
     if not waiting:
         return "decided"
@@ -321,7 +321,7 @@ def _names(run: Run, settled: _Tested) -> list[str]:
 
 
 def _repeated(settled: _Tested, level: float) -> list[Estimate]:
-    """The intervals of all hypotheses at this error, in place of alpha."""
+    """The intervals of all hypotheses at this error, instead of alpha."""
     by_name = {scale.outcome.name: scale for scale in settled.outcomes}
     intervals = []
     for verdict in settled.verdicts:

@@ -1,4 +1,4 @@
-"""Configurations of a search that ran on several seeds each, and the race that stops those that are behind."""
+"""Configurations of a search that ran on multiple seeds each, and the race that stops those that are behind."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def race_error(seeds: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """What a search over several seeds came to.
+    """What a search over multiple seeds came to.
 
     Attributes:
         seeds: Of each configuration.
         scheduler: What may stop one early, or `none`.
         looks: Numbers of seeds after which it may.
-        rows: A row for each configuration with a value on every seed: that of its first arm, with means over its seeds
+        rows: A row for each configuration with a value on each seed: that of its first arm, with means over its seeds
             in the place of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.
         stopped: Configurations that were stopped early.
         failed: Configurations of which an arm gave no value.
@@ -75,7 +75,7 @@ class Searched:
 
 
 def searched(run: Run) -> Searched | None:
-    """The configurations of a run that searched on several seeds; None for any other run."""
+    """The configurations of a run that searched on multiple seeds; None for any other run."""
     seeds = run.design.get("seeds", 1)
     arms = run.arms[run.arms["kind"] == "search"]
     if not isinstance(seeds, int) or seeds < 2 or arms.empty:
@@ -101,7 +101,7 @@ def searched(run: Run) -> Searched | None:
 
 
 def best_of(search: Searched, run: Run) -> dict[str, Any] | None:
-    """The configuration with the best mean; None where none has a value on every seed."""
+    """The configuration with the best mean; None where none has a value on each seed."""
     if search.rows.empty:
         return None
     ordered = search.rows.sort_values("value", ascending=run.better("value") == "lower", kind="stable")
@@ -109,7 +109,7 @@ def best_of(search: Searched, run: Run) -> dict[str, Any] | None:
 
 
 def notes(run: Run) -> list[str]:
-    """What a search over several seeds found, and how often it looked."""
+    """What a search over multiple seeds found, and how often it looked."""
     match = searched(run)
     if match is None:
         return []

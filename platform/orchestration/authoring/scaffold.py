@@ -25,7 +25,7 @@ from branchwise.orchestration.input.yaml_file import to_yaml
 
 MAX_COMPONENTS = 6
 MAX_SOURCE = 4 << 20  # bytes of a script
-MAX_MODULES = 20  # beside the script, whose options are read, too
+MAX_MODULES = 20  # next to the script, whose options are read, too
 BLOCKS = 5
 # Words in the names of switches that are no part of a method.
 TOOLING = re.compile(
@@ -83,7 +83,7 @@ def read_script(script: Path) -> Draft:
 
 
 def _modules(tree: ast.Module, folder: Path, visited: set[Path]) -> Iterator[ast.Module]:
-    """The modules beside the script that it imports."""
+    """The modules next to the script that it imports."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):

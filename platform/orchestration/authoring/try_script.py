@@ -21,13 +21,13 @@ from branchwise.trainables.command.output import missing_file
 from branchwise.trainables.runtime.processes import scratch_folder
 
 TIME_LIMIT = 600.0  # seconds of each run
-MAX_OTHERS = 6  # metrics that are named beside the likeliest
+MAX_OTHERS = 6  # metrics that are named next to the likeliest
 ANY_METRIC = Metric(key="metric", source={"key": "metric"}, maximize=True)
 Say = Callable[[str], None]
 
 
 def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
-    """Run the script that lies in `folder`, say what was seen, and return the draft with its metric and `cwd`.
+    """Run the script that is in `folder`, say what was seen, and return the draft with its metric and `cwd`.
 
     Raises UserError when the script fails.
     """
@@ -112,7 +112,7 @@ def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
 
 
 def _as_given(option: Option, value: Any) -> str:
-    """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is left out."""
+    """An option with a value as the script is given it: --lr=0.1; "without --ema" where it is omitted."""
     return " ".join(filled_arguments(option.arguments, {option.name: value})) or f"without {option.flag}"
 
 

@@ -1,4 +1,4 @@
-"""Kinds of designs: what a space's section `design` may be. Each kind is a class of its own behind `base.Design`.
+"""Kinds of designs: what a space's section `design` may be. Each kind is a separate class behind `base.Design`.
 
 To add a kind, write its class in a file here and list it in KINDS.
 """

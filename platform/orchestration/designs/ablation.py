@@ -42,7 +42,7 @@ class Ablation(Design):
 
     components: Annotated[dict[Name, Component], Field(min_length=1, max_length=6)]
     exclude: TupleOf[dict[Name, str]] = ()  # combinations that make no sense: the level of each component named
-    further_cells: TupleOf[dict[Name, str]] = ()  # combinations beyond the design's own: the level of every component
+    further_cells: TupleOf[dict[Name, str]] = ()  # combinations beyond the design's own: the level of each component
     baselines: TupleOf[str] = ()
     outcomes: Annotated[TupleOf[str], Field(min_length=1)] = ("value",)  # the primary one first
     claims: Annotated[
@@ -296,7 +296,7 @@ class Ablation(Design):
 
 
 def all_combinations(factors: Sequence[Factor]) -> Iterator[Mapping[str, str]]:
-    """Every combination of levels, of on and off with every component on first and none last."""
+    """Each combination of levels, of on and off with all components on first and none last."""
     names = [factor.name for factor in factors]
     for levels in itertools.product(*(factor.levels[::-1] for factor in factors)):
         yield dict(zip(names, levels, strict=True))

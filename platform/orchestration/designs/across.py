@@ -59,7 +59,7 @@ class DataSet:
     first_seed: int = 0
 
     def row(self, cell: str) -> str:
-        """A cell as it is called beside those of other data sets."""
+        """A cell as it is called next to those of other data sets."""
         return f"{cell} on {self.name}" if self.name else cell
 
     def on(self, method: Method) -> Method:

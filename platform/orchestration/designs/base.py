@@ -1,4 +1,4 @@
-"""What every kind of design answers, so that nobody else asks for its kind.
+"""What each kind of design answers, so that no other code depends on the kind.
 
 A design is the section `design` of a space. It has two stages, either of which may be empty: the *searches*, which look
 for settings, and the *arms*, which are trained once the searches have found theirs.
@@ -53,7 +53,7 @@ class AnalysisGroup:
 class Design(Strict, ABC):
     """The section `design` of a space; a subclass for each kind."""
 
-    CROSSES: ClassVar[bool] = False  # whether it can be repeated on several data sets
+    CROSSES: ClassVar[bool] = False  # whether it can be repeated on multiple data sets
 
     kind: str
     across: Across | None = None

@@ -1,4 +1,4 @@
-"""Every combination of the components."""
+"""Each combination of the components."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FirstStage(Strict):
     """The screening that a factorial follows up, as it was when the follow-up was made."""
 
     run: str
-    seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be used again
-    others: Literal["full", "off"]  # how the components that it left out are held
+    seeds: Annotated[TupleOf[NonNegativeInt], Field(min_length=1)]  # not to be reused
+    others: Literal["full", "off"]  # how the components that it omitted are held
     scale: Literal["log", "logit", "identity"]
     effects: dict[Name, FirstEffect]
 

@@ -1,4 +1,4 @@
-"""The fair factorial: every cell is given a search of its own, of equal budget, before it meets the fresh seeds."""
+"""The fair factorial: each cell is given a separate search, of equal budget, before it meets the fresh seeds."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Hyperparameter(Strict):
             raise ValueError(f"step {self.step:g} does not lead from {low:g} to {high:g}; change one of them")
 
     def described(self) -> dict[str, Any]:
-        """The knob as a space writes it, without what it leaves out."""
+        """The knob as a space writes it, without what it omits."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
     @property
@@ -190,7 +190,7 @@ class Tuning(Strict):
     constraint_texts: TupleOf[str] = Field(default=(), alias="constraints")
     start: TupleOf[dict[str, Any]] = ()  # settings to try first, after the space's own
     warm_start: TupleOf[str] = ()  # earlier runs of this storage, from whose arms the search learns
-    seed: NonNegativeInt = 0  # of the algorithm and of every searched arm
+    seed: NonNegativeInt = 0  # of the algorithm and of each searched arm
 
     @model_validator(mode="before")
     @classmethod
@@ -248,7 +248,7 @@ class Tuning(Strict):
 
     @property
     def searched_seeds(self) -> range:
-        """The seeds of every configuration."""
+        """The seeds of each configuration."""
         return range(self.seed, self.seed + self.seeds_each)
 
     @property

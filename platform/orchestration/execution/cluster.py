@@ -48,7 +48,7 @@ SETTINGS = {
 }
 
 
-# How every gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server answers with.
+# How each gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server answers with.
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 HTTP2_SETTINGS = 4
 
@@ -133,7 +133,7 @@ def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Clu
         except BaseException:
             _shut_down()  # what has been started by then
             raise
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a handler of its own
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has just put in a separate handler
         try:
             outside = address is not None and address.startswith("ray://")
             yield _described(context.dashboard_url, outside=outside, joined=address is not None)
@@ -178,7 +178,7 @@ def _described(dashboard: str, *, outside: bool, joined: bool) -> Cluster:
 
 
 def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int = JOIN_TRIES) -> Any:
-    """`ray.init`, tried again where a busy machine does not get started in time what it takes."""
+    """`ray.init`, retried where a busy machine does not get started in time what it takes."""
     import ray
 
     try:
@@ -281,7 +281,7 @@ def refuse_unshared(folder: Path) -> None:
 
 
 def local_node() -> str | None:
-    """The node that this process is part of; None over ray://, where it lies outside the cluster."""
+    """The node that this process is part of; None over ray://, where it is outside the cluster."""
     import ray
 
     outside = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from branchwise.orchestration.errors import FeaturesRefusedError, SweepAbortedEr
 
 @dataclass(frozen=True, kw_only=True)
 class ExitStatus:
-    """`code` is the exit code: 0 every arm is done, 2 nothing began, 3 arms are missing, 130 interrupted. `message`
+    """`code` is the exit code: 0 all arms are done, 2 nothing started, 3 arms are missing, 130 interrupted. `message`
     is printed; it is empty where the tables show it all. `resumable`: another try may succeed."""
 
     code: int
@@ -24,7 +24,7 @@ class ExitStatus:
 
 
 def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
-    """How a sweep ends that met this error, before or after it had begun.
+    """How a sweep ends that met this error, before or after it had started.
 
     Raises the error again when nobody foresaw it: that is a mistake of this program, and its traceback is needed.
     """
@@ -37,7 +37,7 @@ def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
 
 
 def state_after(error: BaseException) -> str:
-    """What the manifest says of a sweep that had begun when it met this error."""
+    """What the manifest says of a sweep that had started when it met this error."""
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 

@@ -1,4 +1,4 @@
-"""Training the feature net that measuring needs, with Ray Train, once for every run that asks for it."""
+"""Training the feature net that measuring needs, with Ray Train, once for each run that requests it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def facts(results: InterimResults) -> dict[str, Any]:
 
 
 def print_interim(results: InterimResults, console: Console) -> None:
-    """What the last look decided, and whether the sweep goes on."""
+    """What the last look decided, and whether the sweep continues."""
     blocks, max_blocks = results.blocks[-1], results.looks.max
     hypotheses = results.hypotheses
     new = [item.name for item in hypotheses if item.decided_after == blocks]

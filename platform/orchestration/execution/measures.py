@@ -1,4 +1,4 @@
-"""Measuring finished models again, from the plan to the tables beside the sweep's."""
+"""Measuring finished models again, from the plan to the tables next to the sweep's."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _collect(plan: MeasurePlan) -> int:
 
 
 def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
-    """The teacher as it stands under a measure."""
+    """The teacher as it is under a measure."""
     evaluation = Teachers(plan.storage).read_evaluation(teacher.key, measure.key)
     return replace(teacher, address=TeacherAddress(teacher.key, measure.key), evaluation=evaluation)
 

@@ -57,7 +57,7 @@ class Outcome:
 
 @dataclass
 class RunSession:
-    """What this process has done in a run folder that it holds. `originals` are the files that the run stands on."""
+    """What this process has done in a run folder that it holds. `originals` are the files that the run depends on."""
 
     plan: Plan
     lease: Lease
@@ -70,7 +70,7 @@ class RunSession:
 
 def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> Outcome:
     """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
-    left. Raises UserError, OSError or KeyboardInterrupt when nothing was begun, and errors that nobody foresaw."""
+    left. Raises UserError, OSError or KeyboardInterrupt when nothing was started, and errors that nobody foresaw."""
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
             run_session = stack.enter_context(acquire_run(plan))
@@ -95,7 +95,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 @contextlib.contextmanager
 def acquire_run(plan: Plan) -> Iterator[RunSession]:
     """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
-    UserError. Afterwards, of a run that never began nothing is left."""
+    UserError. Afterwards, of a run that never started nothing is left."""
     taken: list[str] = []
     with contextlib.ExitStack() as stack:
         while True:
@@ -122,7 +122,7 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
 
 
 def _remove_unstarted(plan: Plan) -> None:
-    """Removes the folder of a run that never began, and the storage when it holds nothing else."""
+    """Removes the folder of a run that never started, and the storage when it holds nothing else."""
     if plan.run.taken():
         return  # what lies there now is not ours
     plan.run.files.delete("")
@@ -254,7 +254,7 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
 def work_by_looks(
     run_session: RunSession, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
-    """Runs what comes before each look and then looks, until one ends the sweep, or a limit does."""
+    """Runs what precedes each look and then looks, until one ends the sweep, or a limit does."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:
@@ -304,7 +304,7 @@ def _write_best(plan: Plan, console: Console) -> None:
 
 
 def _recorded_arms(plan: Plan) -> tuple[Arm, ...]:
-    """Every arm that the run has so far, in the order of the table."""
+    """Each arm that the run has so far, in the order of the table."""
     if not plan.space.design.searches():
         return plan.arms
     from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: for searches alone

@@ -1,4 +1,4 @@
-"""Training the teachers of a sweep with Ray Train, each once for every sweep that asks for it."""
+"""Training the teachers of a sweep with Ray Train, each once for each sweep that requests it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from branchwise.trainables.runtime.storage import Storage
 
 
 def prepare_teachers(space: Space, storage: Storage, on: Cluster, display: Display, check: Callable[[], None]) -> None:
-    """Trains and evaluates, one after another, the teachers that are not ready yet. Raises TeacherFailedError.
+    """Trains and evaluates, in turn, the teachers that are not ready yet. Raises TeacherFailedError.
 
-    An unfinished training leaves its checkpoint beside the teachers, and the next sweep that asks for it goes on.
+    An unfinished training leaves its checkpoint next to the teachers, and the next sweep that requests it continues.
     When another sweep is at it already, waits for that one.
     """
     teachers = find_teachers(space, storage)

@@ -54,7 +54,7 @@ def run_cohorts(
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> str:
-    """Runs every cohort until a limit of the `meter` is reached, and returns which one, or nothing; arms that cannot be
+    """Runs each cohort until a limit of the `meter` is reached, and returns which one, or nothing; arms that cannot be
     finished, with their cohort nor alone, are recorded as failed. Blocks.
 
     Raises Stopped soon after `stop` is set.

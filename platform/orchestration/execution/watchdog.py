@@ -25,7 +25,7 @@ from branchwise.orchestration.space import Resources, Space
 from branchwise.orchestration.time_limit import IdleTimer, run_with_timeout
 
 ASK_SECONDS = 3.0  # between two questions to Ray
-FILES_SECONDS = 5.0  # between two looks at the files that the run stands on
+FILES_SECONDS = 5.0  # between two looks at the files that the run depends on
 ANSWER_SECONDS = 45.0  # without an answer, Ray is lost
 UNPLACED_SECONDS = 60.0  # without a node for a cohort
 LAST_SECONDS = 10.0  # for a last question, when something has failed already
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[T]):
-    """Asks something again and again in a thread of its own. `last` is the last answer; failures are no answers."""
+    """Asks something repeatedly in a separate thread. `last` is the last answer; failures are no answers."""
 
     def __init__(self, ask: Callable[[], T], interval: float) -> None:
         self.last: T | None = None

@@ -16,7 +16,7 @@ MAX_VALUE = 120  # characters of what the user wrote, where a message repeats it
 
 
 def brief(value: object, quoted: bool = True) -> str:
-    """A value that the user wrote, for a message: its middle is left out when it is long."""
+    """A value that the user wrote, for a message: its middle is omitted when it is long."""
     return shortened(printable(repr(value) if quoted else str(value)), MAX_VALUE)
 
 
@@ -29,7 +29,7 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
 
 
 def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
-    """What is wrong, a sentence for each key. An unknown key explains a missing one beside it, which is left out."""
+    """What is wrong, a sentence for each key. An unknown key explains a missing one next to it, which is omitted."""
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
     messages: dict[str, str] = {}

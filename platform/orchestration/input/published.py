@@ -1,4 +1,4 @@
-"""Numbers that others published, which a report shows beside the run's own."""
+"""Numbers that others published, which a report shows next to the run's own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Published(Strict):
 
 
 def published_numbers(file: str, requested: Any) -> Any:
-    """What the key `published` of the space in `file` stands for: of a name, the content of `published/<name>.yaml`
-    beside the space."""
+    """What the key `published` of the space in `file` means: of a name, the content of `published/<name>.yaml`
+    next to the space."""
     if not isinstance(requested, str):
         return requested
     folder = Path(file).parent / "published"

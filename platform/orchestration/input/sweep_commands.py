@@ -23,10 +23,10 @@ ALL = (*PLANNING, "status", "watch", "list")
 
 @dataclass(frozen=True, kw_only=True)
 class SweepCommand:
-    """A command: what it does, what its one argument is, and the option of `run_sweep.py` that stands for it."""
+    """A command: what it does, what its one argument is, and the option of `run_sweep.py` that means it."""
 
     help: str
-    argument: str = ""  # in brackets where it may be left out
+    argument: str = ""  # in brackets where it may be omitted
     argument_help: str = ""
     script: str = ""
 

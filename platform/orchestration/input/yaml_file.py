@@ -126,7 +126,7 @@ def _refused(what: str, at: Any) -> yaml.constructor.ConstructorError:
 
 
 def to_yaml(tree: Any) -> str:
-    """Plain values as a text that `parse_yaml`, and every reader of YAML 1.1, reads as the same."""
+    """Plain values as a text that `parse_yaml`, and each reader of YAML 1.1, reads as the same."""
     return yaml.dump(tree, Dumper=_SpaceDumper, sort_keys=False, allow_unicode=True)
 
 

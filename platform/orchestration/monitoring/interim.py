@@ -1,4 +1,4 @@
-"""The report of a sweep that is still running: made again at every finished block, by a process of its own.
+"""The report of a sweep that is still running: rebuilt at each finished block, by a separate process.
 
 It has no verdicts: those come with the last block, so that nobody stops a sweep at the one that pleases.
 """
@@ -50,7 +50,7 @@ def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
 
 
 def finished_blocks(arms: Sequence[Arm], finished: Collection[str]) -> tuple[int, ...]:
-    """The blocks of which every arm is finished, in order."""
+    """The blocks of which all arms are finished, in order."""
     open_ = {arm.block for arm in arms if arm.name not in finished}
     return tuple(sorted({arm.block for arm in arms} - open_))
 
@@ -64,7 +64,7 @@ class _Reports:
         self._folder = scratch / plan.run.name
         self._console = console
         self._blocks = len({arm.block for arm in plan.arms})
-        self._reported_blocks = 0  # blocks in the last report that was asked for
+        self._reported_blocks = 0  # blocks in the last report that was requested
         self._warned = False
         self._started_at, self._earliest = 0.0, 0.0  # of the last report, and for the next one
         self._building: subprocess.Popen[str] | None = None

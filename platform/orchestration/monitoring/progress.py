@@ -30,7 +30,7 @@ STOP_SECONDS = 30.0  # for work that was told to stop
 def watch(
     work: Callable[[threading.Event], None], show: Callable[[], None], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Runs `work` in a thread, and `show` about every second in another one, until the work ends; raises what they
+    """Runs `work` in a thread, and `show` about every second in another, until the work ends; raises what they
     raised, and what `check` raises, which is asked every second too.
 
     So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's own work nor after a storage

@@ -13,12 +13,12 @@ READERS = 16  # requests to an object store at a time
 
 
 class RunState:
-    """The records and progress reports of a run, as of the last look. Every record is read once."""
+    """The records and progress reports of a run, as of the last look. Each record is read once."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.records: dict[str, Mapping[str, Any]] = {}  # by arm
-        self.running: dict[str, Mapping[str, Any]] = {}  # the last report of each cohort that lacks records
+        self.running: dict[str, Mapping[str, Any]] = {}  # the last report of each cohort that does not have records
         self._finished: set[str] = set()
 
     def refresh(self) -> list[str]:
@@ -61,7 +61,7 @@ class RunState:
         return {name: content for name, content in zip(names, states, strict=True) if content is not None}
 
 
-# Called at every look, with the arms that have been finished since the last one.
+# Called at each look, with the arms that have been finished since the last one.
 Follower = Callable[[RunState, Sequence[str]], None]
 
 

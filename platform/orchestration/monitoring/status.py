@@ -88,7 +88,7 @@ def _grid(storage: Storage, state: RunState) -> rich.table.Table:
 
 
 def print_list(storage: Storage, console: Console) -> None:
-    """Print a line for every run."""
+    """Print a line for each run."""
     table = rich.table.Table("run", "state", "arms with a result", "started", box=None, padding=(0, 2, 0, 0))
     for folder in runs(storage):
         run = overview(folder)
@@ -170,9 +170,9 @@ class Best:
 
 
 def best_arm(run: RunFolder, state: RunState) -> Best | None:
-    """Return the best arm so far, in the metric's direction; None without a value, and on several data sets.
+    """Return the best arm so far, in the metric's direction; None without a value, and on multiple data sets.
 
-    Of configurations on several seeds, those count that have a value on the most of them.
+    Of configurations on multiple seeds, those count that have a value on the most of them.
     """
     if any(record.get("across") for record in state.records.values()):
         return None  # values of different data sets are not compared

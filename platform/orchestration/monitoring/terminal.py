@@ -130,7 +130,7 @@ def _sensitivity(plan: Plan) -> list[str]:
 
 
 def _price(plan: Plan) -> list[str]:
-    """What the declared looks are expected to take, by the size of effects, beside as many blocks without looks."""
+    """What the declared looks are expected to take, by the size of effects, next to as many blocks without looks."""
     looks = plan.space.design.looks
     if not looks or plan.resumed:
         return []

@@ -1,4 +1,4 @@
-"""Runs that grow: a new plan and seal beside the old ones, which takes the finished arms and runs what is new."""
+"""Runs that grow: a new plan and seal next to the old ones, which takes the finished arms and runs what is new."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Extension:
         baselines: Names of baselines.
         cells: The level of each component; those that are not named are at their full level.
         claims: On what is new.
-        confirm: Run further seeds alone, as a run of its own with the same claims sealed anew.
+        confirm: Run further seeds alone, as a separate run with the same claims sealed anew.
     """
 
     name: str
@@ -72,7 +72,7 @@ def parse_added(option: str, name: str, texts: Sequence[str]) -> list[dict[str, 
 def plan_extended(
     storage: Storage, extension: Extension, name: str | None, trust: bool = False, dry_run: bool = False
 ) -> Plan:
-    """Plan the run that adds to another one. Writes nothing.
+    """Plan the run that adds to another. Writes nothing.
 
     Raises:
         UserError: There is no such run, it is not finished, or what is added does not fit it.
@@ -156,7 +156,7 @@ def _add(tree: dict[str, Any], extension: Extension, old: Space, ran: int) -> di
     design["blocks"] = extension.blocks or ran
     design["components"] |= {name: dict(component) for name, component in extension.components.items()}
     design["baselines"] = [*design.get("baselines", ()), *extension.baselines]
-    if extension.adds_arms:  # its own claims were judged; what is new has a family of its own
+    if extension.adds_arms:  # its own claims were tested; what is new has a separate family
         design["claims"] = list(extension.claims)
     elif extension.claims:
         raise UserError(f"{option}: --claim: a claim on seeds that have been looked at is no claim; use --confirm")

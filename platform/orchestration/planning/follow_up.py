@@ -35,7 +35,7 @@ def follow_up_space(
         storage: where the screening lies.
         name: of its run.
         components: those to follow up, five at most; by default the survivors, whose main effect is significant.
-        others: whether the components that are left out are held at full or off.
+        others: whether the components that are omitted are held at full or off.
         overrides: KEY=VALUE, laid over the space, as claims or more blocks.
 
     Raises:
@@ -102,7 +102,7 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
 def _tree(
     name: str, screening: Space, design: Screening, findings: Findings, chosen: Sequence[str], others: Others
 ) -> dict[str, Any]:
-    """The space of the screening with its design exchanged, and what is left out held off where asked."""
+    """The space of the screening with its design exchanged, and what is omitted held off where asked."""
     from branchwise.analysis.statistics.screening.effects import ranks
 
     tree: dict[str, Any] = yaml.safe_load(screening.resolved())

@@ -1,4 +1,4 @@
-"""GPUs to plan for: a machine that `--for` names, or the one that is here; what they can do stands in gpus.yaml."""
+"""GPUs to plan for: a machine that `--for` names, or the one that is here; what they can do is in gpus.yaml."""
 
 from __future__ import annotations
 

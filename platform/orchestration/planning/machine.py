@@ -31,7 +31,7 @@ class Cluster:
         return sum(self.nodes)
 
     def fit(self, cpus: int) -> int:
-        """How many tasks of so many CPUs run at once; each lies on one node."""
+        """How many tasks of so many CPUs run at once; each is on one node."""
         return sum(node // cpus for node in self.nodes)
 
 
@@ -74,12 +74,12 @@ def slots(space: Space, on: Cluster) -> int:
 
 
 def _fit_on_gpus(gpus: float, on: Cluster) -> int:
-    """How many trials of so many GPUs run at once; a part of a GPU lies on one of them."""
+    """How many trials of so many GPUs run at once; a part of a GPU is on one of them."""
     return int(on.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(on.gpus / gpus)
 
 
 def gpus_missing(space: Space, on: Cluster) -> str:
-    """What to say when `space` asks for GPUs and there is none at all; a teacher does with one."""
+    """What to say when `space` requests GPUs and there is none at all; a teacher does with one."""
     gpus = space.resources.gpus_per_trial
     return f"resources.gpus_per_trial: {gpus:g} is not allowed here: there is no GPU" if gpus and not on.gpus else ""
 
@@ -131,8 +131,8 @@ def check_ulimits() -> str:
 
 
 def missing_inputs(space: Space) -> str:
-    """Which files this machine lacks for `space`, and what to do; empty when none."""
-    differing = {}  # by data set and teacher: other data ask for another one
+    """Which files this machine does not have for `space`, and what to do; empty when none."""
+    differing = {}  # by data set and teacher: other data ask for another
     for data_set in space.design.data_sets:
         method = data_set.on(space.method)
         differing[data_set.name, method.teacher({})] = method.spec

@@ -43,7 +43,7 @@ class Measure:
 @dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
     """`arms` are the finished models, under the run's own settings; `cohorts` hold what is not measured yet, each the
-    same arm under several settings. `nets` are the settings whose feature nets have to be trained first."""
+    same arm under multiple settings. `nets` are the settings whose feature nets have to be trained first."""
 
     space: Space
     storage: Storage
@@ -62,7 +62,7 @@ class MeasurePlan:
 
     @property
     def total(self) -> int:
-        """Measurements asked for: of each model, and of their teachers, under each measure."""
+        """Measurements requested: of each model, and of their teachers, under each measure."""
         return len(self.measures) * (len(self.arms) + len(self.teachers))
 
     @property
@@ -135,7 +135,7 @@ def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
 
 
 def _measures(method: Method, settings: Sequence[str], grid: Sequence[str], imports: bool) -> tuple[Measure, ...]:
-    """Every combination of the grid, over the settings; each address once."""
+    """Each combination of the grid, over the settings; each address once."""
     fixed = {key: value for text in settings for key, value in [_setting("--set", text, method)]}
     axes = [_axis(text, method) for text in grid]
     keys = [key for key, _ in axes]

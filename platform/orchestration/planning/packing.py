@@ -1,6 +1,6 @@
 """Packing arms into cohorts: how many arms should share one, and so one teacher pass a step?
 
-A large cohort spares teacher passes; many small ones keep every slot busy to the end. The makespan decides.
+A large cohort spares teacher passes; many small ones keep each slot busy to the end. The makespan decides.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pack(
     layouts = [_of_size(blocks, size) for size in range(largest, 0, -1)]
     if len(blocks) <= FEW_BLOCKS * slots:
         layouts += _uneven(blocks, slots, cost)
-        # Full cohorts and small remainders, several of which share a slot.
+        # Full cohorts and small remainders, some of which share a slot.
         layouts += [_of_size(blocks, size, filled=True) for size in range(largest - 1, 1, -1)]
     packings = [_timed(blocks, layout, cost) for layout in layouts]
     fits_cache: dict[tuple[int, ...], bool] = {}
@@ -86,7 +86,7 @@ def _of_size(blocks: Blocks, size: int, filled: bool = False) -> Layout:
 
 
 def _uneven(blocks: Blocks, slots: int, cost: Cost) -> list[Layout]:
-    """Layouts of every number of cohorts up to a few for each slot, in which costly blocks have more of them."""
+    """Layouts of each number of cohorts up to a few for each slot, in which costly blocks have more of them."""
     complete = {name: cost(block) for name, block in blocks.items()}
     counts = dict.fromkeys(blocks, 1)
     layouts: list[Layout] = []
@@ -124,7 +124,7 @@ def _cohorts(timed: Sequence[tuple[float, Sequence[Arm]]]) -> tuple[Cohort, ...]
 
 def _balanced(block: Sequence[Arm], count: int, size: int, filled: bool, cost: Cost) -> list[list[int]]:
     """The places of `block` in `count` groups of `size` arms at most, dearest first: to the cheapest group, so that all
-    cost nearly the same, or `filled` one after another."""
+    cost nearly the same, or `filled` in turn."""
     groups: list[list[int]] = [[] for _ in range(count)]
     totals = [0.0] * count
     for seconds, item in sorted(((cost([arm]), entry) for entry, arm in enumerate(block)), key=lambda pair: -pair[0]):

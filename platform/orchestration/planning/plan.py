@@ -69,7 +69,7 @@ class Plan:
     named: bool = True  # by the user; a name of our own gives way to another process that takes it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[WarmStartTrial, ...] = ()  # arms of other runs that a new search learns from
-    is_complete: bool = False  # every arm has its result already
+    is_complete: bool = False  # each arm has its result already
     device: Device | None = (
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
     )
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def teacher_seconds(self) -> float:
-        """Expected seconds of training and evaluating the teachers, one after another, of what is not done yet."""
+        """Expected seconds of training and evaluating the teachers, in turn, of what is not done yet."""
         return sum(self.seconds_of(teacher) for teacher in self.teachers)
 
     def seconds_of(self, teacher: Teacher) -> float:
@@ -135,7 +135,7 @@ class Plan:
 
     @property
     def startup_seconds(self) -> float:
-        """Expected seconds in which Ray and its workers start; a slot's cohorts do so one after another."""
+        """Expected seconds in which Ray and its workers start; a slot's cohorts do so in turn."""
         if self.is_complete:
             return 0.0
         starts = sum(math.ceil(len(stage) / max(1, self.slots)) for _, stage in self.stages)
@@ -163,7 +163,7 @@ def plan_new(
     extends: Mapping[str, Any] | None = None,
 ) -> Plan:
     """The plan of a new run on this machine, or on the `target`. Writes nothing. Raises UserError, as when the name is
-    taken, or the space asks for no GPU of the target's."""
+    taken, or the space requests no GPU of the target's."""
     if target and not space.resources.gpus_per_trial:
         raise UserError(
             f"--for {target.count}x{target.device.name}: {space.name} asks for no GPU; resources.gpus_per_trial and "
@@ -293,7 +293,7 @@ def cohort_size(space: Space) -> int | None:
 
 
 def blocking_issues(plan: Plan) -> str:
-    """All that this machine alone, or the plan's target, lacks to carry the plan out; empty when it can."""
+    """All that this machine alone, or the plan's target, does not have to carry the plan out; empty when it can."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
     issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
     return "; ".join(filter(None, [*short, _too_large(plan), *issues]))
@@ -358,7 +358,7 @@ def packing_text(plan: Plan) -> str:
 
 
 def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
-    """The cohorts of each stage between looks, so that every slot has work in each of them."""
+    """The cohorts of each stage between looks, so that each slot has work in each of them."""
     looks = plan.space.design.looks
     ends = looks.blocks if looks else (plan.space.design.max_blocks,)
     cohorts: list[Cohort] = []
@@ -377,7 +377,7 @@ def shortened(plan: Plan, blocks: int) -> Plan:
 
 
 def _pack(plan: Plan, arms: Sequence[Arm]) -> tuple[Cohort, ...]:
-    # Arms of an equal patch share their settings, so each is asked for once.
+    # Arms of an equal patch share their settings, so each is requested once.
     keys = {id(arm.spec): plan.space.method.cohort_key(arm) for arm in {id(arm.spec): arm for arm in arms}.values()}
     return pack(
         arms,

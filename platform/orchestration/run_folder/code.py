@@ -1,4 +1,4 @@
-"""The code that an arm's numbers come from, as one hash: arms are functions of code, settings and seed."""
+"""The code that an arm's numbers are from, as one hash: arms are functions of code, settings and seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def code_sha256(space: Space) -> str | None:
     """Hash the platform's trainables and the files of the user's own; None where those cannot be known, or are too many
     to be read."""
     digest, number = hashlib.sha256(), 0
-    if space.trainable.startswith(session.PREFIX):  # a function of a session: its code lies in no file
+    if space.trainable.startswith(session.PREFIX):  # a function of a session: its code is in no file
         source = space.spec.function.source
         if not source:
             return None

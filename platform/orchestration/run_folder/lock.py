@@ -36,7 +36,7 @@ class Lease:
     folder: Storage
     renewals: int = 0
     failure: OSError | None = None
-    holder: Mapping[str, Any] | None = None  # another one, who has taken it
+    holder: Mapping[str, Any] | None = None  # another, who has taken it
     _silence: IdleTimer = field(default_factory=IdleTimer)
 
     def check(self) -> None:
@@ -133,7 +133,7 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     if holder["host"] != platform.node():
         return True
     if holder["pid"] == os.getpid():
-        return False  # a process that had this number before, as the first of every container has
+        return False  # a process that had this number before, as the first of each container has
     try:
         os.kill(holder["pid"], 0)
     except ProcessLookupError:
@@ -150,7 +150,7 @@ def _refresh_lease(folder: Storage, claimant: Mapping[str, Any], lease: Lease, s
             if other and other["token"] != claimant["token"]:
                 lease.holder = other
                 return
-            if other or folder.names(""):  # a lock that was deleted or damaged is written again
+            if other or folder.names(""):  # a lock that was deleted or damaged is rewritten
                 _write(folder, claimant)
         except OSError as error:
             lease.failure = error

@@ -1,4 +1,4 @@
-"""What a run was asked for: its name, the resolved space and the plan, written once and relied on by every resume."""
+"""What a run was requested: its name, the resolved space and the plan, written once and relied on by each resume."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
 
 
 def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, bytes], folder: str) -> None:
-    """Raises UserError when the run's own code lies in a folder that this user may not read."""
+    """Raises UserError when the run's own code is in a folder that this user may not read."""
     trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", DEFAULT)
     if not folder or (trainable in BUILT_IN and trainable != "command"):
         return
@@ -122,7 +122,7 @@ def read_space_like(run: RunFolder, space: Space) -> Space | None:
 
 
 def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
-    """The files that a run stands on, and its plan. Raises UserError when they cannot be relied on."""
+    """The files that a run depends on, and its plan. Raises UserError when they cannot be relied on."""
     refusal = "the run cannot be resumed; start another one with --space"
     try:
         content = run.read_plan_file()
@@ -137,7 +137,7 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
 
 
 def data_of(space: Space) -> str | None:
-    """The SHA-256 of the data of `space`, of several data sets that of theirs, where its trainable knows them.
+    """The SHA-256 of the data of `space`, of multiple data sets that of theirs, where its trainable knows them.
 
     Raises UserError when they are not there.
     """

@@ -32,7 +32,7 @@ class ReusedArm:
 
 
 def circumstances(space: Space) -> dict[str, Any]:
-    """What an arm's numbers depend on beside its settings and seed."""
+    """What an arm's numbers depend on next to its settings and seed."""
     return {
         "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
@@ -80,7 +80,7 @@ def copy_records(run: RunFolder, reused: Sequence[ReusedArm]) -> None:
 
 
 def counts(reused: Sequence[ReusedArm]) -> dict[str, int]:
-    """Arms taken, by the run that they come from."""
+    """Arms taken, by the run that they are from."""
     sources = [item.source for item in reused]
     return {source: sources.count(source) for source in dict.fromkeys(sources)}
 

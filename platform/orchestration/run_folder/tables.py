@@ -106,7 +106,7 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
 
 
 def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
-    """Those of plain columns; one of lists or of anything else stands behind, as it comes."""
+    """Those of plain columns; one of lists or of anything else is behind, as it comes."""
     return {column.name: column.dtype for column in columns if column.dtype != "object"}
 
 

@@ -1,4 +1,4 @@
-"""The teachers that a space asks for: whether they are there, and what was measured of them."""
+"""The teachers that a space requests: whether they are there, and what was measured of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Teacher:
 
 
 def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
-    """The teachers that `space` asks for, as they stand in `storage`; empty when students need none.
+    """The teachers that `space` requests, as they stand in `storage`; empty when students need none.
 
     Raises UserError when what the space names is not there, or when a stored teacher is damaged.
     """
@@ -91,5 +91,5 @@ def refresh(teacher: Teacher, storage: Storage) -> Teacher:
         try:
             teachers.get_evaluation_files(teacher.key, teacher.address.evaluation, local)
         except DamagedError:
-            evaluation = None  # measured again
+            evaluation = None  # remeasured
     return replace(teacher, trained=True, evaluation=evaluation)

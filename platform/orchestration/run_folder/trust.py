@@ -29,7 +29,7 @@ MAX_CHARACTERS = 300  # characters of a command in a message
 def record(run: RunFolder, originals: Mapping[str, bytes]) -> None:
     """Note that this user started or trusts the run with these files.
 
-    Where the note cannot be written, the next resume asks for --trust.
+    Where the note cannot be written, the next resume requests --trust.
     """
     with suppress(OSError, RuntimeError):
         file = _file(originals)

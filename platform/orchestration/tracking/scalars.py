@@ -1,4 +1,4 @@
-"""An arm's record as the scalars and labels that every tracker takes."""
+"""An arm's record as the scalars and labels that each tracker takes."""
 
 from __future__ import annotations
 

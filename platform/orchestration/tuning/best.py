@@ -1,4 +1,4 @@
-"""The best settings of a search as a space of their own, ready to run: `best.yaml` in the run folder."""
+"""The best settings of a search as a separate space, ready to run: `best.yaml` in the run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from branchwise.trainables.runtime.settings import bare_key, patched, setting
 
 SESSION = "session:"  # functions of a Python session, which no file can name
 MIN_BLOCKS = 5
-MAX_FACTORIAL = 4  # components; with more, one is left out at a time
+MAX_FACTORIAL = 4  # components; with more, one is omitted at a time
 MAX_NAME = 64
 
 

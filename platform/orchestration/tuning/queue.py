@@ -1,4 +1,4 @@
-"""Cohorts handed to Ray Tune one by one: each is a trial. A grid of them would be copied as a whole for every trial
+"""Cohorts handed to Ray Tune individually: each is a trial. A grid of them would be copied as a whole for each trial
 made of it."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CohortQueue(Searcher, ABC):
 
     @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
-        """The next one, Searcher.FINISHED after the last, None when it is not known yet."""
+        """The next one, Searcher.FINISHED after the last, None when it is not yet known."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         cohort = self.next_cohort(trial_id)
@@ -113,7 +113,7 @@ class StopWhenSet(Stopper):
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         return False
 
-    def stop_all(self) -> bool:  # asked in every round of Tune's loop
+    def stop_all(self) -> bool:  # asked in each round of Tune's loop
         if self._event.is_set():
             raise Stopped
         return False

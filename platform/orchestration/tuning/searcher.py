@@ -1,4 +1,4 @@
-"""Optuna studies behind Ray Tune's Searcher interface: a Tune trial is a cohort of several suggestions.
+"""Optuna studies behind Ray Tune's Searcher interface: a Tune trial is a cohort of multiple suggestions.
 
 A resumed search repeats just the suggestions that have no result.
 """
@@ -26,8 +26,8 @@ SeedTrial = tuple[OpenStudy, FrozenTrial, int]  # a suggestion on one of its see
 class StudySearcher(CohortQueue):
     """Asks the studies in turn for `size` suggestions a cohort, and tells them what the run folder holds.
 
-    A suggestion on several seeds trains on one after another, so that a race can stop it; then its study is told the
-    mean. A cohort is of one seed, and no new suggestion is asked for while an earlier one waits for its next seed.
+    A suggestion on multiple seeds trains on in turn, so that a race can stop it; then its study is told the
+    mean. A cohort is of one seed, and no new suggestion is requested while an earlier one waits for its next seed.
     """
 
     def __init__(self, studies: Sequence[OpenStudy], size: int) -> None:
@@ -35,7 +35,7 @@ class StudySearcher(CohortQueue):
         self._studies, self._size = studies, size
         self._journal = studies[0].journal  # the same for all
         self._live: dict[str, list[SeedTrial]] = {}  # by Tune's trial
-        self._waiting: list[SeedTrial] = []  # asked for, in no cohort yet
+        self._waiting: list[SeedTrial] = []  # requested, in no cohort yet
         self._unfinished: dict[str, list[SeedTrial]] = {}  # cohorts of an earlier process that ended before they did
         self._writable: dict[tuple[str, int], optuna.Trial] = {}
         following, new = [], []
@@ -130,7 +130,7 @@ class StudySearcher(CohortQueue):
         return study.study.get_trials(deepcopy=False)[trial.number]
 
     def _open(self, study: OpenStudy, trial: FrozenTrial) -> optuna.Trial:
-        """The suggestion as one that can be written to, also when an earlier process asked for it."""
+        """The suggestion as one that can be written to, also when an earlier process requested it."""
         key = (study.search.cell, trial.number)
         if key not in self._writable:
             self._writable[key] = optuna.Trial(study.study, trial._trial_id)

@@ -51,13 +51,13 @@ class OpenStudy:
         return self.search.options.seeds_each
 
     def requested_trials(self) -> list[FrozenTrial]:
-        """The suggestions of this run, in order; arms of earlier runs left out."""
+        """The suggestions of this run, in order; arms of earlier runs omitted."""
         return [
             trial for trial in self.study.get_trials(deepcopy=False, states=REQUESTED) if WARM not in trial.user_attrs
         ]
 
     def arms(self) -> list[Arm]:
-        """Every arm that the study has asked for, in order."""
+        """Each arm that the study has requested, in order."""
         return [self.arm(trial, i) for trial in self.requested_trials() for i in range(self.started_seeds(trial))]
 
     def started_seeds(self, trial: FrozenTrial) -> int:
@@ -81,7 +81,7 @@ class OpenStudy:
         return name if self.seeds == 1 else f"{name}-s{i}"
 
     def ask(self) -> optuna.Trial:
-        """A new suggestion, with a value for every knob that applies."""
+        """A new suggestion, with a value for each knob that applies."""
         if self.seeds > 1:  # by the number of the suggestion, so that a resumed search makes the same ones
             number = len(self.study.get_trials(deepcopy=False))
             self.study.sampler = _sampler(self.search.options, self.sampler_seed + number)
@@ -97,7 +97,7 @@ class OpenStudy:
         return {key: _value(value, self.search.knobs[key]) for key, value in trial.params.items()}
 
     def values(self, trial: FrozenTrial) -> Mapping[str, Any]:
-        """What was measured of a suggestion, by column: of several seeds, the means."""
+        """What was measured of a suggestion, by column: of multiple seeds, the means."""
         if WARM in trial.user_attrs:
             return dict(trial.user_attrs["values"])
         measured = [record["values"] for i in range(self.seeds) if (record := self.record(trial, i))]
@@ -114,7 +114,7 @@ class OpenStudy:
     def best(self) -> list[FrozenTrial]:
         """Of the finished suggestions that break no constraint, the best one.
 
-        With several objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
+        With multiple objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
         """
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.search.options.constraint_texts:
@@ -181,7 +181,7 @@ def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
 
 
 def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
-    """Every arm that a run has so far: those searched, and once their searches are over, those of the second stage."""
+    """Each arm that a run has so far: those searched, and once their searches are over, those of the second stage."""
     searches = space.design.searches()
     if not searches:
         return space.design.arms(space.method, {})
@@ -273,7 +273,7 @@ def _value(drawn: Any, knob: Hyperparameter) -> Any:
 def _sampler(options: Tuning, seed: int) -> optuna.samplers.BaseSampler:
     match options.algorithm:
         case "optuna_tpe":
-            # Suggestions of a cohort are asked for together; the liar keeps them apart.
+            # Suggestions of a cohort are requested together; the liar keeps them apart.
             return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         case "optuna_random":
             return optuna.samplers.RandomSampler(seed=seed)

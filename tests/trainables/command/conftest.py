@@ -43,7 +43,7 @@ def tree() -> dict[str, Any]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a program beside the space and returns its folder."""
+    """Writes a program next to the space and returns its folder."""
 
     def write(text: str) -> Path:
         (tmp_path / "train.py").write_text(textwrap.dedent(text))

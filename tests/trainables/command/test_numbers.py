@@ -1,4 +1,4 @@
-"""A pattern reads the number that stands in the line, whole, as whatever wrote it spells numbers."""
+"""A pattern reads the number that is in the line, whole, as whatever wrote it spells numbers."""
 
 from __future__ import annotations
 

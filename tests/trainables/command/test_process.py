@@ -16,7 +16,7 @@ from patience import patience
 
 from branchwise.trainables.command.process import run_program
 
-# Starts a child that starts one in a session of its own, and says when all are there.
+# Starts a child that starts one in a separate session, and says when all are there.
 FAMILY = """
 import subprocess, sys, time
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]

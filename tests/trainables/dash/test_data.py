@@ -35,7 +35,7 @@ def test_digits_are_complete_and_exact() -> None:
 
 
 def together(*parts: datasets.Dataset) -> list[bytes]:
-    """The images of several sets, each as bytes, in an order of their own."""
+    """The images of multiple sets, each as bytes, in another order."""
     return sorted(image.numpy().tobytes() for part in parts for image in part.images)
 
 
@@ -125,7 +125,7 @@ def test_missing_data_message_names_remedy(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of coloured images of several sizes and kinds."""
+    """Two classes of coloured images of multiple sizes and kinds."""
     for label, colour in (("apples", (200, 0, 0)), ("pears", (0, 180, 0))):
         (tmp_path / label).mkdir()
         for i, size in enumerate([(40, 30), (16, 16), (20, 90)]):

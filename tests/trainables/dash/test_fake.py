@@ -1,4 +1,4 @@
-"""Steps of every objective on fake tensors, and what is done on a GPU alone, up to where one is missing."""
+"""Steps of each objective on fake tensors, and what is done on a GPU alone, up to where one is missing."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_addresses_without_choice_of_features_stay() -> None:
 
 @pytest.fixture
 def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
-    """Puts a file where the weights of a net are looked for, and takes it for the very one."""
+    """Puts a file where the weights of a net are searched for, and takes it for the very one."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def put(name: str, state: Any) -> Path:

@@ -24,7 +24,7 @@ from branchwise.trainables.dash.settings.features import PRETRAINED
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of random weights that takes the place of the standard one."""
+    """A file of random weights that replaces the standard one."""
     with monkeypatch.context() as patch:
         patch.setattr(inception, "load_state_dict_from_url", lambda url, progress: {})
         patch.setattr(inception.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
@@ -130,7 +130,7 @@ def test_reference_features_are_computed_once_and_never_for_other_images(
     assert len(calls) == 4
     for damaged in (lambda content: content[:1000], lambda content: content[:-1] + bytes([content[-1] ^ 1])):
         for file in (tmp_path / "branchwise").glob("*/*.np[yz]"):
-            content = damaged(file.read_bytes())  # torn or altered, it is computed again
+            content = damaged(file.read_bytes())  # torn or modified, it is recomputed
             file.unlink()  # the old one is mapped into memory
             file.write_bytes(content)
         calls.clear()

@@ -94,7 +94,7 @@ def test_samplers_recover_gaussian_mean(sampler: str) -> None:
 @pytest.mark.parametrize("steps", [2, 7, 20, 30, 50, 600, 1000])
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
 def test_samplers_pass_evenly_from_noise_to_image(sampler: str, steps: int) -> None:
-    """At 600 steps DDIM once began at t = 599; the others never ran at DDIM's timesteps."""
+    """At 600 steps DDIM once started at t = 599; the others never ran at DDIM's timesteps."""
     images_drawn = []
 
     def denoise(x: torch.Tensor, t: int) -> torch.Tensor:

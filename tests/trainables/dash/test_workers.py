@@ -75,7 +75,7 @@ def test_two_workers_agree_with_single(tiny: dict[str, Any], tmp_path: Path) -> 
     calls = [
         json.loads((tmp_path / where).read_text()) for where in ("1/told-0.json", "2/told-0.json", "2/told-1.json")
     ]
-    assert calls[1]["reports"] == calls[2]["reports"]  # every worker reports equally often
+    assert calls[1]["reports"] == calls[2]["reports"]  # each worker reports equally often
     assert not calls[2]["results"]  # only rank 0 finishes arms
     for name, expected in calls[0]["results"].items():
         shared = calls[1]["results"][name]

@@ -1,4 +1,4 @@
-"""Work that is tried again in smaller portions where a GPU's memory does not hold it at once."""
+"""Work that is retried in smaller portions where a GPU's memory does not hold it at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data parallelism in a few functions. Every rank draws the same global batch and works on its slice of it."""
+"""Data parallelism in a few functions. Each rank draws the same global batch and works on its slice of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def average_(tensor: Tensor, context: Context) -> Tensor:
 
 
 def broadcast_number(value: float, context: Context) -> float:
-    """Rank 0's `value`, on every rank."""
+    """Rank 0's `value`, on each rank."""
     if context.world_size == 1:
         return value
     shared = torch.tensor([value], dtype=torch.float64, device=context.device)
@@ -41,7 +41,7 @@ def broadcast_number(value: float, context: Context) -> float:
 
 
 def gather_rows(rows: Tensor, total: int, context: Context) -> Tensor:
-    """The rows (n_r, d) of all ranks, whose parts are `my_slice(total)`, in order: (total, d) on every rank."""
+    """The rows (n_r, d) of all ranks, whose parts are `my_slice(total)`, in order: (total, d) on each rank."""
     if context.world_size == 1:
         return rows
     longest = -(-total // context.world_size)

@@ -10,7 +10,7 @@ from branchwise.trainables.dash.compute.parallel import broadcast_number
 
 
 class Progress:
-    """`advance` is called once a step by every worker and reports every few steps, as many as take a second."""
+    """`advance` is called once a step by each worker and reports every few steps, as many as take a second."""
 
     def __init__(self, context: Context, phase: str, steps: int, step: int = 0, **fields: Any) -> None:
         self._context = context

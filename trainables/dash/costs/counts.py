@@ -32,7 +32,7 @@ class _Layer(NamedTuple):
     feeds_join: bool = False  # its output is copied into the next layer's input and then forgotten
 
 
-# Kernels of a forward pass: norms, activations, convolutions, additions, and what lies between them.
+# Kernels of a forward pass: norms, activations, convolutions, additions, and what is between them.
 KERNELS = {"res": 12, "shortcut": 2, "attention": 16, "down": 2, "up": 3}
 HEAD_KERNELS = 24  # embeddings of time and class, the first and the last convolution
 BACKWARD = 2.0  # launches and work of a backward pass, times those of the forward pass

@@ -27,7 +27,7 @@ FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Incep
 
 
 def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
-    """What a cohort of these settings takes on `workers` devices like `on`, each with its part of every batch."""
+    """What a cohort of these settings takes on `workers` devices like `on`, each with its part of each batch."""
     estimate = _estimate(cohort_passes(specs, workers), specs, on, workers)
     if not on.memory:
         return estimate
@@ -58,7 +58,7 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
 def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
 
-    0 for one that exists already, whose size is not known here.
+    0 for one that exists already, whose size is unknown here.
     """
     return teacher_cost(spec, Device(), workers, trained).total
 

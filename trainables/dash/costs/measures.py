@@ -14,10 +14,10 @@ TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
 
 def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
     """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
-    whose size is not known here.
+    whose size is unknown here.
 
     A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
-    left out, and so are looks on the way.
+    omitted, and so are looks on the way.
     """
     net: UNet = student_net(spec)
     if teacher:
@@ -32,7 +32,7 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
 
 
 def estimate_features(spec: Spec) -> float:
-    """Seconds to train the classifier whose features are asked for, on one core."""
+    """Seconds to train the classifier whose features are requested, on one core."""
     net = spec.evaluate.classifier
     macs = 3 * net.steps * net.batch_size * classifier_macs(net, spec.data.image_shape)
     return macs / TRAINED_MACS_A_SECOND / net.workers

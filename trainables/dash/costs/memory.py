@@ -29,7 +29,7 @@ def images_at_once(memory: float, side: int) -> int:
 
 
 def training_bytes(specs: Sequence[Spec], workers: int, on: Device) -> float:
-    """The peak of a cohort's training on each of its GPUs: arms take their steps one after the other."""
+    """The peak of a cohort's training on each of its GPUs: arms take their steps in turn."""
     spec = specs[0]
     rows = -(-spec.train.batch_size // workers)
     resident, peak = CONTEXT + data_bytes(spec), 0.0
@@ -64,7 +64,7 @@ def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
 
 
 def sampling_bytes(net: UNet, spec: Spec, memory: float, arms: int = 1) -> float:
-    """The peak of sampling `net` on a GPU of `memory` bytes, beside the `arms` students of its cohort."""
+    """The peak of sampling `net` on a GPU of `memory` bytes, next to the `arms` students of its cohort."""
     counts = _counts(net, spec)
     _, _, side = spec.data.image_shape
     rows = 2 * min(images_at_once(memory, side), spec.evaluate.samples)

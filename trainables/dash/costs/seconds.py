@@ -81,7 +81,7 @@ def rate_of(item: Pass, shape: Shape, classes: int, threads: int, seconds: float
 
 
 def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
-    """Measured over reckoned seconds: of this net at the nearest batch, else the median of others; None: no rate."""
+    """Measured over computed seconds: of this net at the nearest batch, else the median of others; None: no rate."""
     matching = _matching(item, on)
     if not matching:
         return None

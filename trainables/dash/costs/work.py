@@ -14,7 +14,7 @@ from branchwise.trainables.dash.settings.spec import Mode, Optimization, Spec, T
 
 Kind = Literal["train", "teach", "sample"]  # learning from a batch, a frozen teacher's outputs on it, sampling
 SAMPLED_AT_ONCE = 250  # images, on a CPU
-# Images of a data set; of a folder of images the number is not known beforehand, but that of the set which its number
+# Images of a data set; of a folder of images the number is unknown beforehand, but that of the set which its number
 # of classes tells.
 IMAGE_COUNTS = {"cifar10": 50_000, "cifar100": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797}
 IMAGES_A_CLASS = 1_300
@@ -56,7 +56,7 @@ def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
     """What each of `workers` computes to train the teacher, unless it is `trained`, and to sample it."""
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
-        return  # it exists, and its size is not known here
+        return  # it exists, and its size is unknown here
     if not trained:
         yield teacher_training(teacher, workers)
     yield from sampling_passes(teacher, spec, workers, of_teacher=True)
@@ -116,7 +116,7 @@ def _branches(scale: Any) -> int:
 
 
 def image_count(spec: Spec) -> int:
-    """Images of a data set, about as many where the number is not known beforehand."""
+    """Images of a data set, about as many where the number is unknown beforehand."""
     return IMAGE_COUNTS.get(spec.data.name, IMAGES_A_CLASS * spec.data.classes)
 
 
@@ -140,7 +140,7 @@ def measured_images(spec: Spec, of_teacher: bool) -> int:
 
 
 def feature_macs(spec: Spec) -> float:
-    """MACs of the feature net for one image; of a user's function none, since they are not known."""
+    """MACs of the feature net for one image; of a user's function none, since they are unknown."""
     if spec.features == CLASSIFIER:
         return classifier_macs(spec.evaluate.classifier, spec.data.image_shape)
     return {DIGITS: 3e6, **PRETRAINED_MACS}.get(spec.features, 0.0)

@@ -34,7 +34,7 @@ def draw(dataset: Dataset, alphas_cumprod: Tensor, batch_size: int, seed: int, s
     part = my_slice(batch_size, context)
     indices = batch_indices(seed, step, batch_size, len(dataset))[part]
     if device.type == "cuda" and dataset.images.is_cuda:
-        indices = indices.pin_memory()  # else the copy waits for all that the GPU has been asked for
+        indices = indices.pin_memory()  # else the copy waits for all work queued on the GPU
         indices = indices.to(device, non_blocking=True)
     pixels, labels = dataset.pick(indices)
     timesteps = torch.randint(

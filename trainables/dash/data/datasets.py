@@ -71,7 +71,7 @@ class Dataset:
         labels = self.labels[indices.to(self.labels.device)]
         if not self._on_host:
             return self.images[indices.to(self.device)], labels
-        chosen = self.images[indices.cpu()].pin_memory()  # else the copy waits for all that the GPU has been asked for
+        chosen = self.images[indices.cpu()].pin_memory()  # else the copy waits for all work queued on the GPU
         return chosen.to(self.device, non_blocking=True), labels
 
 
@@ -99,7 +99,7 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
 
 
 def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
-    """Images that train nothing: the test set of a data set of torchvision's, else a fixed share of every class.
+    """Images that train nothing: the test set of a data set of torchvision's, else a fixed share of each class.
 
     Raises as `load` does.
     """
@@ -124,7 +124,7 @@ def load_reference_images(settings: Data, device: torch.device | str) -> Dataset
 
 
 def holdout_rows(settings: Digits | ImageFolder, labels: Tensor) -> Tensor:
-    """Which images of `labels` (N,) are held out, (N,) bool: drawn within every class, the same at every call."""
+    """Which images of `labels` (N,) are held out, (N,) bool: drawn within each class, the same at each call."""
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(settings.classes):
         rows = (labels == label).nonzero().squeeze(1)
@@ -184,7 +184,7 @@ def _torchvision(settings: TorchvisionData, train: bool) -> tuple[Tensor, Tensor
     try:
         if settings.download:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{settings.name}.lock"):  # several workers may ask at once
+            with FileLock(root / f".{settings.name}.lock"):  # multiple workers may ask at once
                 result = kind(root, train=train, download=True)
         else:
             result = kind(root, train=train, download=False)
@@ -211,7 +211,7 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Float images to 8-bit pixels; what lies outside [-1, 1] is clipped."""
+    """Float images to 8-bit pixels; what is outside [-1, 1] is clipped."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

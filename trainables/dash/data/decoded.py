@@ -1,6 +1,6 @@
-"""The images of a folder, decoded once a machine into a file that every process maps into its memory.
+"""The images of a folder, decoded once a machine into a file that each process maps into its memory.
 
-A million small files take minutes to decode and a second to map. The copy lies in $XDG_CACHE_HOME/branchwise under a
+A million small files take minutes to decode and a second to map. The copy is in $XDG_CACHE_HOME/branchwise under a
 key of the files' content. No torch here: a dry run decodes, too, to name damaged files.
 """
 
@@ -47,7 +47,7 @@ def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.nd
 
 
 def check(settings: ImageFolder) -> None:
-    """Raises ValueError that names every image that cannot be decoded; decoded images are kept for the run.
+    """Raises ValueError that names each image that cannot be decoded; decoded images are kept for the run.
 
     Where the cache cannot be written, they are decoded for nothing else.
     """

@@ -20,7 +20,7 @@ from branchwise.trainables.dash.settings.data import ImageFolder
 from branchwise.trainables.dash.settings.features import TEST_SHARE
 from branchwise.trainables.dash.settings.listing import SUFFIXES, Listing, list_images
 
-SAMPLE_IMAGES = 200  # images, drawn at random, in which colour is looked for before all are
+SAMPLE_IMAGES = 200  # images, drawn at random, in which colour is searched for before all are
 SIDES = (64, 32, 28, 16, 8)  # that images are brought to, where they are not all of one such size already
 SAMPLES = 1000
 LINE, NEXT_LINE = 90, "\n    "  # of names

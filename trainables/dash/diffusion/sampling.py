@@ -42,7 +42,7 @@ def draw(name: str, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, st
 def starting_noise(seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str) -> Tensor:
     """Standard normal noise (len(indices), *shape), float32. Image i's depends on (seed, i) only, on no batch size.
 
-    Drawn on the CPU, so that every device starts from the same noise.
+    Drawn on the CPU, so that each device starts from the same noise.
     """
     return torch.stack([torch.randn(*shape, generator=generator(seed, "sample", i)) for i in indices]).to(device)
 

@@ -21,7 +21,7 @@ Bins = list[tuple[Tensor, Tensor]]  # a timestep bin's outputs (cond, uncond), e
 
 @dataclass(frozen=True)
 class Probes:
-    """Noisy held-out images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for every arm."""
+    """Noisy held-out images, `gap_samples` in each of `gap_bins` equal bins of timesteps; the same for each arm."""
 
     edges: list[int]  # bin b holds timesteps edges[b] .. edges[b + 1] - 1
     noisy: list[Tensor]  # a bin: (n, C, H, W)
@@ -49,7 +49,7 @@ def draw_probes(holdout: Dataset, alphas_cumprod: Tensor, settings: Evaluate, se
 
 @torch.inference_mode()
 def outputs(net: nn.Module, probes: Probes) -> Bins:
-    """Both branches of `net` on every probe, in float32; always by the net as it is, never compiled."""
+    """Both branches of `net` on each probe, in float32; always by the net as it is, never compiled."""
     bins = []
     for x, t, y in zip(probes.noisy, probes.timesteps, probes.labels, strict=True):
         split = [slice(start, start + BATCH) for start in range(0, len(x), BATCH)]

@@ -81,7 +81,7 @@ class Extractor:
         return PRETRAINED[self.name].min_samples if self.name in PRETRAINED else A_DIMENSION * self.dims
 
     def metric(self, samples: int) -> str:
-        """What the Fréchet distance is called: `fid` stands for Inception features and 50,000 samples only."""
+        """What the Fréchet distance is called: `fid` means Inception features and 50,000 samples only."""
         if self.name == "inception":
             return "fid" if samples == 50_000 else f"fid{samples / 1000:g}k"
         if self.name == CLASSIFIER:
@@ -111,7 +111,7 @@ def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = N
 
 
 def digits(device: torch.device | str) -> Extractor:
-    """The committed digits net (made by train_digits_features.py). Raises ValueError when its file was altered."""
+    """The committed digits net (made by train_digits_features.py). Raises ValueError when its file was modified."""
     verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
@@ -121,7 +121,7 @@ def digits(device: torch.device | str) -> Extractor:
 def function(spec: Spec, device: torch.device | str) -> Extractor:
     """A function of the user's own: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
-    It is tried on two images, and every later answer is looked at as well. Raises ValueError when it is not there,
+    It is tried on two images, and each later answer is looked at as well. Raises ValueError when it is not there,
     fails, returns something else, or when there are too few samples for its d dimensions.
     """
     module, _, name = spec.features.partition(":")

@@ -45,7 +45,7 @@ def sample_model(
     seed: int,
     batch: int = 100,
 ) -> None:
-    """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of every class.
+    """Samples the model in `folder` into the PNG `out`: `count` images of class `label`, or of each class.
 
     `batch` images are sampled at once, which changes them by rounding only. Raises OSError when there is no model or
     `out` cannot be written, ValueError for a class the model does not know, or for guidance of a model that has no

@@ -40,7 +40,7 @@ def batch_size(dataset: Dataset) -> int:
 
 
 def batches_of(settings: Evaluate, dataset: Dataset, context: Context) -> int:
-    """Batches one rank samples for one network, the same on every rank; more where its guidance is to be chosen."""
+    """Batches one rank samples for one network, the same on each rank; more where its guidance is to be chosen."""
     longest = -(-settings.samples // context.world_size)
     chosen = len(settings.candidates) if len(settings.candidates) > 1 else 0
     scales = chosen + 1 + len(settings.guidance_grid)
@@ -68,7 +68,7 @@ def measure(
 
     Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
     (n, C, H, W) uint8, of each class in turn. The ranks share the samples and all return the same values. Raises
-    FloatingPointError, on every rank, when samples are not finite.
+    FloatingPointError, on each rank, when samples are not finite.
     """
 
     def once(guidance: Scale, r: int) -> tuple[dict[str, float | None], Tensor]:

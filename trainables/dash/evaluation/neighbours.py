@@ -1,7 +1,7 @@
-"""Measures that compare every sample with every reference: precision, recall, density, coverage, and CMMD.
+"""Measures that compare each sample with each reference: precision, recall, density, coverage, and CMMD.
 
 All are computed tile by tile on the device, so that memory does not grow with either set; of more than `MAX_REFERENCES`
-references a part, drawn once, stands for all.
+references a part, drawn once, represents all.
 
 Distances are taken in float64, of rows centred on the references, because features may have a large common offset. Two
 of them that differ in square by less than `TIE` of the squared norms of their rows are equal: a sample on the edge of

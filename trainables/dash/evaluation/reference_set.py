@@ -53,7 +53,7 @@ class ReferenceSet:
 
     @cached_property
     def radii(self) -> Tensor:
-        """(M, 2) distances of each of `chosen` to its neighbours, on the device; kept beside the features."""
+        """(M, 2) distances of each of `chosen` to its neighbours, on the device; kept next to the features."""
         if self.folder is None:
             return neighbours.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
@@ -118,7 +118,7 @@ def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
 
 
 def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
-    """What `folder` holds; None, so that it is computed again, when it is nothing, or not what was written."""
+    """What `folder` holds; None, so that it is recomputed, when it is nothing, or not what was written."""
     try:
         description = json.loads((folder / "about.json").read_text())
         if sha256_of(folder / "moments.npz") != description["moments_sha256"]:

@@ -26,7 +26,7 @@ State = Literal["passed", "failed", "not possible here"]
 STEPS = 6
 # Relative errors. fp32 against fp32 sums in another order; TF32 multiplies with 10 bits, bf16 with 7.
 SAME_ARITHMETIC, TF32, BF16 = 1e-4, 2e-2, 5e-2
-SMALL: dict[str, Any] = {  # images of 8x8 pixels; every kind of layer that the paper's nets have
+SMALL: dict[str, Any] = {  # images of 8x8 pixels; each kind of layer that the paper's nets have
     "teacher": {"channels": [32, 64], "norm_groups": 8, "attention_at": [4], "steps": 1, "batch_size": 16},
     "student": {"channels": [16, 32], "norm_groups": 8, "attention_at": [4]},
     "train": {"steps": 1000, "batch_size": 16, "lr": 1e-3},
@@ -182,7 +182,7 @@ def _trained(device: str, spec: Spec, first: int, last: int, saved: bytes | None
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
-    """Every tensor in nested containers, in their order."""
+    """Each tensor in nested containers, in their order."""
     if isinstance(tree, Tensor):
         yield tree.detach()
     elif isinstance(tree, dict):

@@ -47,7 +47,7 @@ def random_images(spec: Spec, device: str) -> Dataset:
 
 
 def setting(spec: Spec, on: Context) -> steps.Setting:
-    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, whose net is not known
+    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, whose net is unknown
     from the settings."""
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
@@ -75,7 +75,7 @@ def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
 
 
 def timed(call: Callable[[], object], device: str) -> float:
-    """Seconds until `call` has returned and the device has done what it was asked for."""
+    """Seconds until `call` has returned and the device has finished its work."""
     wait(device)
     start = time.perf_counter()
     call()
@@ -84,7 +84,7 @@ def timed(call: Callable[[], object], device: str) -> float:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was asked for."""
+    """Until the device has finished its work."""
     if device != "cpu":
         torch.cuda.synchronize(device)
 

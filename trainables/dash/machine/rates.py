@@ -26,7 +26,7 @@ from branchwise.trainables.dash.training.trainee import Trainee
 
 Rate = dict[str, Any]
 TOGETHER = 4  # arms of the cohort that is compared with one arm
-PASSES = 5  # of a way to compute: a cohort's steps, one and several arms; the teacher's; sampling of both nets
+PASSES = 5  # of a way to compute: a cohort's steps, one and multiple arms; the teacher's; sampling of both nets
 SAMPLER_STEPS = 4
 SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
 
@@ -66,7 +66,7 @@ def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode,
 
 
 def trained_teacher(spec: Spec) -> Teacher:
-    """The teacher that the space trains. Raises ValueError for one that exists, whose size is not known here."""
+    """The teacher that the space trains. Raises ValueError for one that exists, whose size is unknown here."""
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
     return spec.teacher

@@ -1,4 +1,4 @@
-"""Steps of one arm on several workers, each in a process of its own on a device of its own, without Ray."""
+"""Steps of one arm on multiple workers, each in a separate process on a separate device, without Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models on disk: a diffusers folder (config.json + safetensors) with the curriculum beside it."""
+"""Models on disk: a diffusers folder (config.json + safetensors) with the curriculum next to it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _OF_FEATURES = {"features", "classifier"}  # which `_features` tells
 def teacher_key(spec: Spec) -> str:
     """The address of the teacher these settings ask for: of data and settings, or of an existing teacher's weights.
 
-    `workers` and `mode` are left out: they change its rounding only. Raises FileNotFoundError when a `checkpoint` holds
+    `workers` and `mode` are omitted: they change its rounding only. Raises FileNotFoundError when a `checkpoint` holds
     no model, and ValueError when its channels, image size or classes (with the null label) are not those of the data.
     """
     if isinstance(spec.teacher, Teacher):
@@ -52,7 +52,7 @@ def teacher_key(spec: Spec) -> str:
 
 @lru_cache
 def _sha256(file: Path, modified: int, size: int) -> str:
-    """Of the file as it was last written: every cell of a design asks for its teacher's."""
+    """Of the file as it was last written: each cell of a design requests its teacher's."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

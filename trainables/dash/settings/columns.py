@@ -76,7 +76,7 @@ SAMPLED = (
 
 
 def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
-    """COLUMNS of a run with several evaluations, each described by name: "" is the primary one."""
+    """COLUMNS of a run with multiple evaluations, each described by name: "" is the primary one."""
     primary = (
         replace(column, about=f"{column.about}, under the primary evaluation: {evaluations['']}")
         if column.name in SAMPLED

@@ -24,13 +24,13 @@ HASHED_BYTES, SAMPLE = 16 << 10, 4 << 10  # bytes
 SETTLED_NS = 2 * 10**9  # a file written within this time may change again without a new time stamp
 TASK = 256  # files that a thread hashes at a time
 UNREADABLE = "cannot be read"  # in the place of a digest
-_ARCHIVES = {".gz", ".html"}  # beside the files of torchvision's data sets, and never read
+_ARCHIVES = {".gz", ".html"}  # next to the files of torchvision's data sets, and never read
 
 _contents: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
 
 
 def cache_root() -> Path:
-    """Where what can be made again is kept."""
+    """Where what can be rebuilt is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
 
 

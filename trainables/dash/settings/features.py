@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, Posit
 from branchwise.trainables.runtime.loading import find_module, may_define
 from branchwise.trainables.runtime.settings import Strict, digest
 
-A_DIMENSION = 10  # samples asked for, for each dimension of the features: below, a Fréchet distance means little
+A_DIMENSION = 10  # samples required, for each dimension of the features: below, a Fréchet distance means little
 _TRAINING = 1  # raised when a change to the code gives other classifiers for the same settings
 _FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
@@ -28,7 +28,7 @@ class Pretrained:
     """A feature net whose weights others trained.
 
     `sha256` is of the file of weights, or as many of its first digits as its publisher gives, which may be none; then
-    the file is identified by its own, in the key of every value. `minimum` samples replace `A_DIMENSION` for each one.
+    the file is identified by its own, in the key of each value. `minimum` samples replace `A_DIMENSION` for each one.
     """
 
     dims: int
@@ -84,7 +84,7 @@ PRETRAINED: Mapping[str, Pretrained] = {
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
 CLASSIFIER = "classifier"  # a small net, trained on the data set itself
 TEST_SHARE = 5  # one image of a class in so many tests the classifier; a class has at least so many
-METADATA_FILE = "features.json"  # beside its weights: what it was trained on, and how well it does
+METADATA_FILE = "features.json"  # next to its weights: what it was trained on, and how well it does
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
 
 
@@ -119,21 +119,21 @@ def is_function(name: str) -> bool:
 
 
 def full_name(features: str | None, data: Any) -> str:
-    """What `evaluate.features` stands for with this data; None: the digits net for digits, else Inception."""
+    """What `evaluate.features` means with this data; None: the digits net for digits, else Inception."""
     if features is None:
         return DIGITS if data.name == "digits" else "inception"
     return SHORT.get(features, features)
 
 
 def min_samples(name: str, classifier: Classifier) -> int:
-    """Samples below which a distance in this space means little; 1 for a function, whose dimensions are not known."""
+    """Samples below which a distance in this space means little; 1 for a function, whose dimensions are unknown."""
     if name in PRETRAINED:
         return PRETRAINED[name].min_samples
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
 
 
 def too_few(samples: int, name: str, minimum: int, key: str = "samples") -> str:
-    """What to say of samples that are too few; `key` is the setting of `evaluate` that asks for them."""
+    """What to say of samples that are too few; `key` is the setting of `evaluate` that requests them."""
     return f"evaluate.{key}: {samples} is too few for a distance in the feature space of {name}: at least {minimum}"
 
 
@@ -173,5 +173,5 @@ def source_of(function: str) -> Path:
 
 
 def source_sha256(function: str) -> str:
-    """The SHA-256 of the file that a user's function stands in. Raises ValueError."""
+    """The SHA-256 of the file that a user's function is in. Raises ValueError."""
     return hashlib.sha256(source_of(function).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a distillation needs that others publish, and how it is fetched: never unless somebody asks for it."""
+"""What a distillation needs that others publish, and how it is fetched: never unless somebody requests it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Progress = Callable[[int], None]
 
 
 def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
-    """The data set of torchvision's and the feature weights that the settings need and this machine lacks."""
+    """The data set of torchvision's and the feature weights that the settings need and this machine does not have."""
     needed = []
     data = spec.data
     if isinstance(data, TorchvisionData) and not torchvision_folder(data).is_dir():

@@ -102,7 +102,7 @@ def find_weights(name: str) -> Path:
 
 
 def weights_file(name: str) -> Path:
-    """Where the weights of a pretrained feature net are looked for."""
+    """Where the weights of a pretrained feature net are searched for."""
     named = os.environ.get(INCEPTION_VARIABLE) if name == "inception" else None
     return Path(named).expanduser() if named else hub_file(name)
 

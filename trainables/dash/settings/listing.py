@@ -38,7 +38,7 @@ class Listing:
     identities: tuple[tuple[Identity, ...], ...] = ()  # of these files
     hidden: int = 0  # files and folders that are passed over by their names
     skipped: Mapping[str, int] = field(default_factory=dict)  # files of other formats, by suffix
-    loose_images: int = 0  # images that lie beside the class folders
+    loose_images: int = 0  # images that are next to the class folders
     links: int = 0  # symbolic links that were followed
     loops: int = 0  # links to a folder that holds them, which are not followed
     problems: tuple[str, ...] = ()  # sentences
@@ -167,7 +167,7 @@ class _Walk:
         return sorted(images)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-        """What lies in a folder and is not hidden, with the status of what a link leads to."""
+        """What is in a folder and is not hidden, with the status of what a link leads to."""
         try:
             entries = list(os.scandir(folder))
         except OSError as error:

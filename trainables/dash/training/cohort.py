@@ -162,7 +162,7 @@ def _share_time(students: Students, arm_seconds: dict[str, float], since: float)
 
 
 def evaluate_students(students: Students, setting: Setting) -> None:
-    """Measures every student of the cohort and hands each over as soon as it is measured."""
+    """Measures each student of the cohort and hands each over as soon as it is measured."""
     batches = [measuring.batches_of(arm, setting) for arm, _ in students.values()]
     progress = Progress(setting.context, "evaluate", sum(batches), arms=len(students))
     for arm, trainee in students.values():

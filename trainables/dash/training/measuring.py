@@ -28,7 +28,7 @@ NOT_CALIBRATED: Calibrated = ({column.name: None for column in CALIBRATION}, ())
 
 
 def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> bool:
-    """Whether the arm goes on from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
+    """Whether the arm continues from the rung at `step`. It is measured there with a quarter of the sampler's steps."""
     context, full = setting.context, sampling_of(arm, setting)
     quick = {"sampler_steps": max(MIN_STEPS, full.sampler_steps // 4), "repeats": 1, "guidance_grid": ()}
     settings = full.model_copy(update=quick)
@@ -39,7 +39,7 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
             return False
         try:
             values, _, _ = _sample_briefly(net, settings, setting, progress)
-        except FloatingPointError as error:  # on every rank
+        except FloatingPointError as error:  # on each rank
             finish_diverged(arm, trainee, step, context, str(error))
             return False
     if context.keep(arm, step, values["value"]):
@@ -58,7 +58,7 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
 def evaluate_checkpoint(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
     """Measures the students as after the training, with one set of samples; a row of `budgets` for each.
 
-    Weights that are no longer finite are left out: the next logged step finds them.
+    Weights that are no longer finite are omitted: the next logged step finds them.
     """
     once = {"repeats": 1, "guidance_grid": ()}
     settings = {arm.name: sampling_of(arm, setting).model_copy(update=once) for arm, _ in students}
@@ -104,7 +104,7 @@ def finish(arm: Arm, trainee: Trainee, setting: Setting, progress: Progress) -> 
             context,
             progress,
         )
-    except FloatingPointError as error:  # on every rank
+    except FloatingPointError as error:  # on each rank
         finish_diverged(arm, trainee, arm.spec.train.steps, context, str(error))
         return
     pooled, gaps = _calibrate(arm, net, setting)

@@ -1,4 +1,4 @@
-"""The loss of each objective, over one batch (B, C, H, W); what an objective needs stands in `settings/objectives.py`.
+"""The loss of each objective, over one batch (B, C, H, W); what an objective needs is in `settings/objectives.py`.
 
 The teacher, where it is needed, always runs `cond` and `uncond` in one batch, so that an arm's numbers do not depend on
 what else its cohort asks of the teacher; its `dropped` outputs are put together from these.
@@ -74,7 +74,7 @@ def conditional(method: Method, student: Outputs, teacher: Outputs, noise: Tenso
 
 
 def multi_composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """`composite` at several scales, averaged. Two scales already determine both branches."""
+    """`composite` at multiple scales, averaged. Two scales already determine both branches."""
     errors = [
         weighted_error(mix(student["cond"], student["uncond"], w), mix(teacher["cond"], teacher["uncond"], w), weights)
         for w in method.multi_guidance

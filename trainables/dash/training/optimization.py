@@ -1,4 +1,4 @@
-"""What every training here shares: AdamW, warm-up and cosine decay, clipping, the moving average of the weights."""
+"""What each training here shares: AdamW, warm-up and cosine decay, clipping, the moving average of the weights."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ Students = dict[str, tuple[Arm, Trainee]]
 
 
 def begin(arms: Sequence[Arm], setting: Setting) -> Students:
-    """A learner for each arm; the nets are compiled where the arms' mode asks for it."""
+    """A learner for each arm; the nets are compiled where the arms' mode requests it."""
     students = {arm.name: (arm, _trainee(arm, setting)) for arm in arms}
     if not any(trainee.adapter for _, trainee in students.values()):  # of a compiled net, no features can be taken
         modes.prepare(setting.teacher, arms[0].spec.train.mode, setting.context)
@@ -91,7 +91,7 @@ def _trainee(arm: Arm, setting: Setting) -> Trainee:
 
 
 def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
-    """One step of every student on the batch of `step`; `arm_seconds` collects the seconds of each."""
+    """One step of each student on the batch of `step`; `arm_seconds` collects the seconds of each."""
     arm, trainee = next(iter(students.values()))
     modes.begin_step(trainee.settings.mode, setting.context)
     size = trainee.settings.batch_size
@@ -100,7 +100,7 @@ def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict
 
 
 def learn_from(batch: Batch, students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
-    """One pass of the teacher over `batch`, and one step of every student from it."""
+    """One pass of the teacher over `batch`, and one step of each student from it."""
     context, dataset = setting.context, setting.dataset
     trainee = next(iter(students.values()))[1]
     teacher: Outputs = {}

@@ -152,9 +152,9 @@ def refuse_other_images(spec: Spec, folder: Path, dataset: datasets.Dataset) -> 
 
 
 def evaluate(spec: Spec, folder: Path, context: Context) -> dict[str, Any]:
-    """Measure the teacher in `folder` under every evaluation of `spec.evaluate`.
+    """Measure the teacher in `folder` under each evaluation of `spec.evaluate`.
 
-    Where a rule chooses the guidance, the choice comes first, on noise of its own, and with it what every candidate
+    Where a rule chooses the guidance, the choice comes first, on noise of its own, and with it what each candidate
     came to: `chosen_guidance`, `guidance_candidates`. Rank 0 leaves the statistics of the teacher's samples, which
     students are compared with, in `context.evaluation_files`, and measures the floor; its values are kept.
 

@@ -1,4 +1,4 @@
-"""Feature nets whose weights others trained, through torch-fidelity; every file is verified before it is opened.
+"""Feature nets whose weights others trained, through torch-fidelity; each file is verified before it is opened.
 
 Grey images are made RGB; all are resized bilinearly as TensorFlow 1 did, which is torch-fidelity's rule.
 """
