@@ -1,6 +1,6 @@
 """Fail on words that do not belong in an identifier: `python .ci/identifiers.py`, part of `make lint`.
 
-A name says what a thing is, in the words of the field: docs/glossary.md.
+A name states what a thing is, in the words of the field: docs/glossary.md.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def _folder(name: str, storage: str) -> Path:
 
 
 def _from_external(args: argparse.Namespace) -> Path:
-    """The run folder made of runs that another program made."""
+    """The run folder made of runs of another program."""
     from branchwise.analysis.importers.folder import run_from_table
     from branchwise.analysis.importers.options import ImportOptions, read_range, split_levels, split_names
     from branchwise.analysis.records.damage import RunFolderError

@@ -19,7 +19,7 @@ from branchwise.analysis.statistics.comparisons.data_sets import Across, combine
 from branchwise.analysis.statistics.findings import Findings, analyse_run
 from branchwise.run_files.layout import staged_folder
 
-MARK = "across.json"  # a folder that holds it is such a report, and may be replaced by the next one
+MARK = "across.json"  # a folder that holds it is such a report, and may be replaced by the next
 
 
 def across(folders: Sequence[Path]) -> Across:

@@ -120,7 +120,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
     """Compare the two groups of a table by Welch's t.
 
     Args:
-        runs: A table, or the path of runs made elsewhere.
+        runs: A table, or the path of external runs.
         group: The column that tells the groups apart.
         options: The rest of what is known of the table; the direction may be empty.
 

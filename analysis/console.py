@@ -33,7 +33,7 @@ class Terminal(Console):
 
 
 def make_console(stream: TextIO | None = None) -> Terminal:
-    """A terminal of the user's width, on stdout unless another stream is given; 120 columns where there is none, so
+    """A terminal of the user's width, on stdout unless another stream is given; 120 columns if none exists, so
     that logs keep their tables whole."""
     _mend_streams()
     # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.

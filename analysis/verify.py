@@ -29,7 +29,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold, whether it does, and a sentence on it."""
+    """One thing that must hold, whether it does, and a message on it."""
 
     name: str
     holds: bool
@@ -127,7 +127,7 @@ def _records(run: Run) -> Iterator[Check]:
     """The sealed record of each arm against its row in the table."""
     files = sorted(path_in(run.folder, ARMS).glob("[!.]*.json"))
     if not files:
-        return  # of runs made elsewhere
+        return  # of external runs
     values = run.arms.set_index("arm")["value"].to_dict()
     for file in files:
         try:

@@ -89,7 +89,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *not
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory, in MB, that a running process has had; 0 for one that has ended."""
+    """The most memory, in MB, that a running process has had; 0 for one that has finished."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:  # it has just ended

@@ -102,7 +102,7 @@ def rates(p: FloatArray, components: int, active: int) -> tuple[float, float]:
 
 
 def check(grid: Grid, y: FloatArray, p: FloatArray) -> None:
-    """The project's own fit gives the same p-values."""
+    """The project's fit gives the same p-values."""
     cells = [grid.name(cell) for cell in sorted(grid.planned)]
     blocks = y.shape[1]
     for sweep in range(2):

@@ -130,7 +130,7 @@ def single_claims(looks: Looks, runs: int, rng: Rng) -> dict[str, float]:
 
 
 def coverage(looks: Looks, size: float, runs: int, rng: Rng) -> tuple[float, float]:
-    """Of the interval that holds at each look, and the plain one, where a single hypothesis ended the run."""
+    """Of the interval that holds at each look, and the plain one, where a single hypothesis stopped the run."""
     values = rng.normal(size, 1, (runs, looks.max, 1))
     blocks = play(values, looks).blocks
     table = boundary(looks.blocks, looks.spending)

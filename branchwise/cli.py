@@ -102,7 +102,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return the exit code of the subcommand; 2 when there is none of that name."""
+    """Return the exit code of the subcommand; 2 for an unknown name."""
     given = sys.argv[1:] if arguments is None else arguments
     name, rest = (given[0], given[1:]) if given else ("--help", [])
     if name in COMMANDS:

@@ -18,7 +18,7 @@ JSON_HELP = "print one JSON document on stdout, and nothing else there (`branchw
 
 
 class ArgumentsError(Exception):
-    """The arguments are not allowed; the message says why."""
+    """The arguments are not allowed; the message states why."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -15,4 +15,4 @@ myst_enable_extensions = ["colon_fence"]
 nb_execution_mode = "off"  # they come with what they printed
 nb_merge_streams = True
 pygments_style, pygments_dark_style = "tango", "native"
-suppress_warnings = ["myst.header"]  # README is made for GitHub, too
+suppress_warnings = ["myst.header"]  # README is built for GitHub, too

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def keep_tables(run_folder: Path, stored: Path) -> None:
-    """Copy what the numbers of a report are made of: settings, plan, records of the run, and its tables.
+    """Copy what the numbers of a report are built from: settings, plan, records of the run, and its tables.
 
     Raises:
         ValueError: If they take more than MAX_BYTES.

@@ -92,7 +92,7 @@ def versions() -> list[str]:
 
 
 def driver() -> str:
-    """The version of NVIDIA's driver; empty where nvidia-smi is not there or does not answer."""
+    """The version of NVIDIA's driver; empty where nvidia-smi is missing or does not answer."""
     if shutil.which("nvidia-smi") is None:
         return ""
     command = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]

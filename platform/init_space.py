@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 
 def _give(draft: Draft, overrides: list[str]) -> None:
-    """Put the values given by --set in the place of the script's defaults. Raises UserError."""
+    """Put the values given by --set instead of the script's defaults. Raises UserError."""
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:

@@ -23,7 +23,7 @@ from kills import (
     wait_for,
 )
 
-# `trail`, a column of the surface, tells whether a step was lost or repeated.
+# `trail`, a column of the surface, shows whether a step was lost or repeated.
 SPACE = """\
 name: chaos
 trainable: surface

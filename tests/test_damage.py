@@ -207,7 +207,7 @@ def test_manifest_is_rebuilt(run: RunFolder, resume: Resume, damage: Callable[[P
 
 @pytest.mark.parametrize("damage", [flip, cut_off])
 def test_plan_or_space_is_refused(run: RunFolder, resume: Resume, damage: Callable[[Path], None]) -> None:
-    for name in ("space.yaml", "plan.json"):  # the plan is looked at first
+    for name in ("space.yaml", "plan.json"):  # the plan is inspected first
         damage(Path(run.path(name)))
         code, output = resume()
         assert code == 2

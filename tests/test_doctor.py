@@ -145,7 +145,7 @@ def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.C
 
 @pytest.mark.long(60)
 def test_benchmark_of_gpu_fills_its_table_on_cpu_too(root: Path) -> None:
-    """The script itself, at the least of everything; its numbers here mean nothing."""
+    """The script itself, at least of everything; its numbers here mean nothing."""
     small = [
         "--device",
         "cpu",

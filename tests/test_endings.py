@@ -36,7 +36,7 @@ def storage(tmp_path: Path) -> Path:
 
 @contextmanager
 def started_sweep(storage: Path, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A sweep with some arms finished and others under way."""
+    """A sweep with some arms finished and others in progress."""
     space = storage.with_name("space.yaml")
     process = start(
         "--space", space, "--storage", storage, "--name", "run", *arguments, log=storage.with_suffix(".log")

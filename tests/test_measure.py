@@ -1,4 +1,4 @@
-"""Finished students remeasured: by the sweep's own settings bit for bit, over a grid, by other features."""
+"""Finished students remeasured: by the sweep's settings bit for bit, over a grid, by other features."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_grid_is_measured_interrupted_continued_and_reported(storage: Path) -> N
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=patience(200))
-    assert process.returncode in (130, 0), output  # a quick machine may have ended
+    assert process.returncode in (130, 0), output  # a quick machine may have finished
     before = {file: file.stat().st_mtime_ns for file in folder.glob("*/arms/*.json")}
     code, output = measured(storage, *grid)
     assert code == 0, output

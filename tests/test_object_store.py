@@ -18,7 +18,7 @@ from branchwise.trainables.runtime.storage import Storage, storage_at
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URI of an empty bucket; the environment says where its server is, and with which key."""
+    """The URI of an empty bucket; the environment states where its server is, and with which key."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,4 +1,4 @@
-"""A folder of other images: looked at, proposed, trained, measured by a separate classifier, reported; no file from
+"""A folder of other images: inspected, proposed, trained, measured by a separate classifier, reported; no file from
 outside."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scratch folders of killed processes go with the next one that needs a folder; those of the living stay."""
+"""Scratch folders of killed processes go with the next that needs a folder; those of the living stay."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_holder_detects_unavailable_storage(small: Path, monkeypatch: pytest.Mon
     with lock.hold(storage_at(small / "run")) as lease:
         time.sleep(2.2)
         lease.check()
-        while lease.failure is None:  # a renewal under way lets go of its last file just after the disk was filled
+        while lease.failure is None:  # a renewal in progress lets go of its last file just after the disk was filled
             fill(small)
             time.sleep(0.001)
         lease.check()  # for a moment it may be full

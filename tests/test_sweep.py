@@ -115,7 +115,7 @@ def run_cohort(arms, context):
 def test_report_lives_while_sweep_runs(
     start_sweep: Callable[..., subprocess.Popen[str]], surface_space: Path, tmp_path: Path
 ) -> None:
-    """Interim pages hold the finished blocks, and no verdict; the last one is the report."""
+    """Interim pages hold the finished blocks, and no verdict; the last is the report."""
     (tmp_path / "patient_surface.py").write_text(PATIENT.replace("SEEN", repr(str(tmp_path / "seen"))))
     surface_space.write_text(surface_space.read_text().replace("trainable: surface", "trainable: patient_surface"))
     arms = ("--set", "resources.arms_per_trial=3")

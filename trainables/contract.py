@@ -88,7 +88,7 @@ class Result:
 class Column:
     """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
 
-    A trainable that measures under multiple evaluations declares a column for each: `value` under the primary one,
+    A trainable that measures under multiple evaluations declares a column for each: `value` under the primary,
     `value(weak)` (see `under`) under the one called `weak`, with a `comparability_key(weak)` of its own.
     """
 
@@ -157,7 +157,7 @@ LOSS_CURVES = PlotSpec(
 class RequiredFile:
     """A file, or a data set, that settings need and that can be fetched.
 
-    `fetch` brings it to its place, whole or not at all, and is told of each number of bytes that came. It raises
+    `fetch` brings it to its place, atomically, and is notified of each number of bytes that came. It raises
     OSError when nothing answers, ValueError when what came is not what it should be.
     """
 
@@ -187,7 +187,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """What a cohort, or a teacher, is expected to take. Phases are the trainable's own words, in their order."""
+    """What a cohort, or a teacher, is expected to take. Phases are the trainable's words, in their order."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     memory: Mapping[str, float] = field(default_factory=dict)  # by phase, the peak in bytes on each GPU
@@ -203,7 +203,7 @@ class CostEstimate:
 class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
-    `save` and `load` keep one checkpoint (whole or not at all); `finish` stores one arm's result and, where there is
+    `save` and `load` keep one checkpoint (atomically); `finish` stores one arm's result and, where there is
     one, the folder of its model. With multiple workers, each calls `report` and `keep`; only rank 0 calls `save` and
     `finish`. `log` stores a text in the run's logs under the arm's name.
 
@@ -294,7 +294,7 @@ class Declaring(Protocol):
     def data_sha256(self, spec: Any) -> str | None:
         """The SHA-256 of the content of the data that the settings name; None, the default, where that is unknown.
 
-        A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are not there.
+        A run keeps it, and is resumed on the same data only. Raises OSError or ValueError when they are missing.
         """
 
     def missing_files(self, spec: Any) -> Sequence[RequiredFile]:
@@ -355,7 +355,7 @@ class Remeasuring(Protocol):
     @property
     def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
         """Settings laid beneath those that a model is remeasured under: what the sweep measures besides, switched
-        off. Nothing is laid beneath the sweep's own settings."""
+        off. Nothing is laid beneath the sweep's settings."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
         """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
@@ -387,7 +387,7 @@ class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, Feature
     """What can be trained. Only `Essential` must be given; `runtime/loading.py` fills in the defaults of the rest.
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
-    the trainable: `settings` are the space's own keys, `folder` is where the space lies.
+    the trainable: `settings` are the space's keys, `folder` is where the space lies.
     """
 
 

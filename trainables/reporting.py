@@ -33,7 +33,7 @@ class Reporter:
         self._rows: list[dict[str, Any]] = []
         self._stride, self._count, self._last = 1, 0, 0
         self._rung_value: float | None = None
-        context.report({"phase": "train", "step": 0, "steps": 1})  # it runs, even if it never says how far it is
+        context.report({"phase": "train", "step": 0, "steps": 1})  # it runs, even if it never states how far it is
 
     def __call__(self, step: int, /, *, steps: int = 0, **metrics: Any) -> None:
         """Takes what was measured after `step` of `steps` steps (0: nobody knows of how many). Raises Stopped."""

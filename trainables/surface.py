@@ -1,8 +1,8 @@
-"""A known response surface with noise, in the place of training.
+"""A known response surface with noise, instead of training.
 
 It answers in microseconds and its truth is known, so it serves to test the platform, to measure how far it scales
 and to check the statistics. Its knobs bear the names of DASH's. For designs with many components it has twenty parts,
-x1 to x20, that are on or off; `effects` says what they and their combinations are worth.
+x1 to x20, that are on or off; `effects` states what they and their combinations are worth.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def teacher_key(spec: Spec) -> str | None:
 
 
 def evaluation_key(spec: Spec) -> str:
-    """Always the same: a teacher's value depends on nothing but itself."""
+    """Always the same: a teacher's value depends only on itself."""
     return digest("surface")
 
 
@@ -157,7 +157,7 @@ def _lag(teacher: Path | None) -> float:
 
 
 def run_cohort(arms: Sequence[Arm], context: Context) -> None:
-    """Counts the steps, then draws each arm's value. The column `trail` tells whether no step was lost or repeated."""
+    """Counts the steps, then draws each arm's value. The column `trail` shows whether no step was lost or repeated."""
     for arm in arms:
         if arm.seed in arm.spec.faults.crash:
             raise RuntimeError(f"{arm.name}: told to crash")

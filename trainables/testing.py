@@ -52,7 +52,7 @@ def check_trainable(
 ) -> None:
     """Checks the trainable called `name` with these settings of its Spec, which may be omitted when all have defaults.
 
-    `diverging` is a patch under which an arm diverges, where there is one; `folder` is where a space would lie, with
+    `diverging` is a patch under which an arm diverges, if one exists; `folder` is where a space would lie, with
     a command's files and modules of one's own. Raises AssertionError saying what the contract requires.
     """
     trainable = load_trainable(name, settings, folder)

@@ -1,4 +1,4 @@
-"""A trainable of the user's own code as far as the space tells of it: what a dry run plans with, importing nothing."""
+"""A trainable of the user's code as far as the space tells of it: what a dry run plans with, importing nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnimportedTrainable:
     """Takes each setting that the space names; whether the code has it, and its values, the start of a run checks."""
 
     def __init__(self, name: str, settings: Mapping[str, Any], design: Any) -> None:
-        """Take the name of a module or function, the space's own keys, and its section `design` as it was written."""
+        """Take the name of a module or function, the space's keys, and its section `design` as it was written."""
         self._name, self._settings = name, settings
         design = design if isinstance(design, Mapping) else {}
         section = "method" if "method" in settings else "settings"

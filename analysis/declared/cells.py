@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 FULL = "full"
 BASE = "base"
 TEACHER = "teacher"
-DEFAULTS = "own"  # of a search's confirmation: the space's own settings
+DEFAULTS = "own"  # of a search's confirmation: the space's settings
 
 
 def cell_name(on: Collection[str], components: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ class Factor:
     """A component of the method and the levels it may have; one that is switched off and on has those two.
 
     reference: the level that the others are compared with. full: the level of the method itself. doses: of each level,
-    the value of the one numeric setting in which they differ; empty where there is none. label: for readers.
+    the value of the one numeric setting in which they differ; empty if none exists. label: for readers.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Grid:
 
     def effect(self, name: str, level: str) -> dict[str, float]:
         """Weights by cell of a level's effect: its mean over the combinations of the other factors, minus the
-        reference's. Combinations that were planned for both count; empty where there are none. Of a fraction, the
+        reference's. Combinations that were planned for both count; empty if none exist. Of a fraction, the
         mean over all cells with the level minus that over all cells without."""
         if self.is_fraction:
             at, share = self.components.index(name), 2 / len(self.planned)

@@ -69,7 +69,7 @@ class Contrast:
 
     @property
     def order(self) -> int:
-        """1 for a main effect, 2 for effects of pairs, 3 for what is left of higher ones."""
+        """1 for a main effect, 2 for effects of pairs, 3 for the rest of higher ones."""
         return 1 if self.component else 2 if self.pairs else 3
 
 

@@ -12,7 +12,7 @@ FUTILITY = 0.10  # conditional power below which a hypothesis counts as hopeless
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """When a run is tested. `blocks`: numbers of finished blocks, rising, the last one the most that the run has."""
+    """When a run is tested. `blocks`: numbers of finished blocks, rising, the last is the maximum of the run."""
 
     blocks: tuple[int, ...]
     spending: Spending

@@ -58,7 +58,7 @@ def _denominator(fractions: FloatArray) -> int | None:
 
 
 def placed(outcome: Outcome, values: FloatArray, arms: Sequence[str]) -> tuple[Outcome, str]:
-    """The outcome on a scale that can take all the values, and a sentence on what was done for it.
+    """The outcome on a scale that can take all the values, and a message on what was done for it.
 
     A few values on the boundary, such as an accuracy of 1 or a loss of 0, are moved half a step of the measurement
     inside; otherwise the outcome is analysed on the identity scale.

@@ -25,7 +25,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
-SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made where there is none
+SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made if none exists
 
 INDEPENDENT_RUNS = "There is no column of seeds: each run counts as independent of all others."
 
@@ -41,7 +41,7 @@ class Arranged:
 
 
 def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
-    """Checks that `runs` are an ablation and names its cells. Raises RunFolderError with one sentence when not."""
+    """Checks that `runs` are an ablation and names its cells. Raises RunFolderError with a message when not."""
     if options.direction not in BETTER:
         raise RunFolderError(
             f"{source}: the direction is missing; say --direction maximize or minimize, since whether more is better "

@@ -1,4 +1,4 @@
-"""Runs made elsewhere as a run folder, so that everything that reads one reads them, too."""
+"""External runs as a run folder, so that everything that reads one reads them, too."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _refuse_long(arranged: Arranged, options: ImportOptions, source: str) -> Non
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raises RunFolderError where `folder` holds something else than runs made elsewhere, and OSError."""
+    """Raises RunFolderError where `folder` holds something else than external runs, and OSError."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / SPACE).is_file():

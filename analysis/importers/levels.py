@@ -1,4 +1,4 @@
-"""The levels of a component: which is the reference, which the whole method, and whether it is a switch."""
+"""The levels of a component: which is the reference, which the entire method, and whether it is a switch."""
 
 from __future__ import annotations
 

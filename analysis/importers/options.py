@@ -1,4 +1,4 @@
-"""What the user says of runs that another program made, and how options spell it."""
+"""What the user says of runs of another program, and how options spell it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImportOptions:
         full: Of a component, the level of the whole method.
         claims: Claims to be tested, as exploratory ones.
         at: Which value of a metric's history is the result: `last`, `best` or the number of a step; None for the one
-            that the source itself keeps, which is the last one or the tool's summary.
+            that the source itself keeps, which is the last or the tool's summary.
         paired: Whether runs of different cells are compared within a seed; else by Welch's t.
         alpha: The error that all tests share; intervals are at 1 - alpha.
     """

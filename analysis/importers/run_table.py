@@ -1,4 +1,4 @@
-"""The table that each reader makes: one row per run, each cell as text, typed only once its purpose is known."""
+"""The table that each reader makes: a row per run, each cell as text, typed only once its purpose is known."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class RunTable:
         return str(self.table.column(name)[row].as_py()).strip()
 
     def label(self, row: int) -> str:
-        """How a message names a row: `run 3`, with the tool's own name where there is one."""
+        """How a message names a row: `run 3`, with the tool's name if one exists."""
         name = self.cell(self.run_id, row) if self.run_id else ""
         return f"run {row + 1} ({name})" if name else f"run {row + 1}"
 

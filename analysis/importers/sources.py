@@ -48,7 +48,7 @@ _SQLITE = "sqlite:///"
 
 
 def read_runs(source: str) -> RunTable:
-    """The runs in a file or folder, which is left as it is.
+    """The runs in a file or folder, which is not modified.
 
     Raises:
         RunFolderError: It is of no known kind, holds no run, or cannot be read.

@@ -27,7 +27,7 @@ def path_in(folder: Path, name: str) -> Path:
 
 
 def file_in(folder: Path, name: str) -> Path | None:
-    """Return the file `name` of a run folder; None where there is none. Raises RunFolderError where it is no file of
+    """Return the file `name` of a run folder, or None. Raises RunFolderError where it is no file of
     the folder's own."""
     try:
         return regular_file(folder, name)
@@ -38,7 +38,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 
 
 def read_bytes(folder: Path, name: str) -> bytes | None:
-    """Return the content of the file `name`; None where there is none. Raises RunFolderError."""
+    """Return the content of the file `name`, or None. Raises RunFolderError."""
     file = file_in(folder, name)
     try:
         return None if file is None else file.read_bytes()
@@ -47,7 +47,7 @@ def read_bytes(folder: Path, name: str) -> bytes | None:
 
 
 def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str, Any] | None:
-    """Return the content of a JSON file without its seal; None where there is none.
+    """Return the content of a JSON file without its seal, or None.
 
     Raises:
         RunFolderError: It is not what was sealed, or does not fit its schema.
@@ -65,7 +65,7 @@ def read_json(folder: Path, name: str, schema: type[schemas.Schema]) -> dict[str
 
 
 def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
-    """Return the mapping in a YAML file and the bytes of the file; None where there is none. Raises RunFolderError."""
+    """Return the mapping in a YAML file and the bytes of the file, or None. Raises RunFolderError."""
     content = read_bytes(folder, name)
     if content is None:
         return None

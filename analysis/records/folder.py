@@ -219,5 +219,5 @@ def _check_texts(folder: Path, arms: pd.DataFrame) -> None:
 
 
 def _numbers(arms: pd.DataFrame, column: str) -> Any:
-    """A column as numbers, NaN where it holds none or is not there."""
+    """A column as numbers, NaN where it holds none or is missing."""
     return pd.to_numeric(arms[column], errors="coerce") if column in arms else np.nan

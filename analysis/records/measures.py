@@ -49,7 +49,7 @@ class NamedEvaluation:
 def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
     """The evaluations under which the primary outcome was measured besides its own, as the columns declare them."""
     primary, current = column_and_evaluation(run.primary.column)
-    declared: dict[str, dict[str, str]] = {}  # by evaluation: what is said of each plain column
+    declared: dict[str, dict[str, str]] = {}  # by evaluation: what is reported for each plain column
     for column in run.outline.columns:
         plain, evaluation = column_and_evaluation(column.name)
         declared.setdefault(evaluation, {})[plain] = column.about
@@ -70,7 +70,7 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
 
 
 def sweep_description(run: Run) -> str:
-    """What is said of the evaluation of the primary outcome; empty where it is the only one."""
+    """What is reported for the evaluation of the primary outcome; empty where it is the only one."""
     description = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
     _, current = column_and_evaluation(run.primary.column)
     return description.partition(f", under {current or 'the primary evaluation'}: ")[2]

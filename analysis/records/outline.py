@@ -73,7 +73,7 @@ class Outline:
     parts: tuple[AnalysisGroup, ...]
     columns: tuple[Column, ...] = ()
     lines: tuple[PlotSpec, ...] = ()
-    outcomes: tuple[str, ...] = ("value",)  # the primary one first
+    outcomes: tuple[str, ...] = ("value",)  # the primary first
     looks: Looks | None = None
     across: DataSets | None = None  # each has all the cells, in blocks of its own
     extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added

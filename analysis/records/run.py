@@ -99,7 +99,7 @@ class Run:
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What effects are estimated on, the primary one first; the arms have a column of each one's name."""
+        """What effects are estimated on, the primary first; the arms have a column of each one's name."""
         columns = {column.name: column for column in self.outline.columns}
         declared_outcomes = []
         for name in self.outline.outcomes:
@@ -194,7 +194,7 @@ class Run:
 
     @property
     def comparability(self) -> Mapping[str, Any]:
-        """How the results were measured, the same for all; empty when there are none."""
+        """How the results were measured, the same for all; empty if none exist."""
         keys = self.results["comparability_key"].dropna()
         return dict(printable_tree(json.loads(keys.iloc[0]))) if len(keys) else {}
 
@@ -242,5 +242,5 @@ class Run:
 
 
 def _unless(column: str) -> Better:
-    """The direction of a column that declares none: a value is a distance; effects on others are told as rises."""
+    """The direction of a column that declares none: a value is a distance; effects on others are reported as rises."""
     return "lower" if column == "value" else "higher"

@@ -51,7 +51,7 @@ def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     if column not in arms:
         return ()
     rows = arms.dropna(subset=column)
-    # A table of runs made elsewhere may have a teacher's value alone.
+    # A table of external runs may have a teacher's value alone.
     key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
     rows = rows.assign(_key=key)
     groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together

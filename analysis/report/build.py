@@ -35,7 +35,7 @@ from branchwise.analysis.statistics.findings import Findings, analyse_run
 from branchwise.analysis.statistics.measures.effects import Remeasured, under_each_measure
 from branchwise.run_files.layout import REPORT, staged_folder
 
-MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next one
+MARK = "ablation.json"  # a folder that holds it is a report, and may be replaced by the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Summary:
 
 
 def build_report(run_folders: Sequence[Path], out: Path | None = None) -> Summary:
-    """Read the runs, analyse them and write the report whole or not at all (built next to, then renamed).
+    """Read the runs, analyse them and write the report atomically (built next to, then renamed).
 
     `out` defaults to `<run folder>/report` and is required for multiple runs. Raises RunFolderError for a folder
     that is no run, or an `out` that holds something else than a report; IncomparableError when values were measured

@@ -109,7 +109,7 @@ def _of_components(findings: Findings) -> Iterator[str]:
 
 
 def _of_a_search(findings: Findings) -> Iterator[str]:
-    """Each found cell against the space's own settings on the fresh seeds; adjusted for their number (Holm)."""
+    """Each found cell against the space's settings on the fresh seeds; adjusted for their number (Holm)."""
     scale, outcome = findings.headline, findings.run.primary
     effects = {cell: estimate for cell, estimate in scale.relative.items() if estimate.has_value}
     if scale.reference != DEFAULTS or not effects:

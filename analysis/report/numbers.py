@@ -44,7 +44,7 @@ def csv_columns() -> tuple[str, ...]:
 
 
 def csv_rows(findings: Findings) -> list[dict[str, Any]]:
-    """One row a component; None where a number is unknown."""
+    """A row per component; None where a number is unknown."""
     rows = []
     for i, component in enumerate(findings.run.components):
         row: dict[str, Any] = {"component": component}
@@ -179,7 +179,7 @@ def _next_seed(estimate: Estimate, scale: ScaleResult) -> dict[str, float]:
 
 
 def screening_json(findings: Findings) -> dict[str, Any] | None:
-    """Of a fraction: its contrasts with what each cannot be told from, and what a follow-up would take."""
+    """Of a fraction: its contrasts with what each cannot be distinguished from, and what a follow-up would take."""
     grid, scale = findings.run.grid, findings.headline
     if not grid.is_fraction:
         return None
@@ -236,7 +236,7 @@ def _arm_rows(findings: Findings) -> pd.DataFrame:
 
 
 def to_json(value: Any) -> str:
-    """JSON text in which numbers that are not finite are null, and tables are lists with one row a line."""
+    """JSON text in which numbers that are not finite are null, and tables are lists with a row per line."""
     tables: list[str] = []
     text = json.dumps(_plain(value, tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     for i, table in enumerate(tables):

@@ -40,14 +40,14 @@ def effect_tables(findings: Findings) -> list[Table]:
 
 
 def check_tables(findings: Findings) -> list[Table]:
-    """What tells how far a run can be trusted; those that have rows."""
+    """What shows how far a run can be trusted; those that have rows."""
     interactions = () if findings.run.grid.is_fraction else (interaction_table,)
     makers = (failures_table, *interactions, agreement_table, variance_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
 
 def attribution_table(analyses: Sequence[Findings]) -> Table:
-    """What each component is worth: one row a component, with the run's name first when there are several."""
+    """What each component is worth: a row per component, with the run's name first when there are several."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
     multiple, paired = len(analyses) > 1, analyses[0].run.inference.paired
@@ -185,7 +185,7 @@ def budget_table(findings: Findings) -> Table:
 
 
 def cell_table(findings: Findings) -> Table:
-    """The paper-style table: one row a cell with check marks, mean and SD over seeds, change against the reference."""
+    """The paper-style table: a row per cell with check marks, mean and SD over seeds, change against the reference."""
     run, reference = findings.run, findings.raw.reference
     visible = [c.name for c in run.shown if any(not isnan(row.shown.get(c.name, nan)) for row in findings.cells)]
     components = run.components if len(run.components) <= MAX_MARKED else ()
@@ -286,7 +286,7 @@ def agreement_table(findings: Findings) -> Table:
 
 
 def failures_table(findings: Findings) -> Table:
-    """The tested effects without the failed arms, and with bad values in their place."""
+    """The tested effects without the failed arms, and with bad values substituted."""
     scale: ScaleResult = findings.headline
     failed_arms: list[ComponentRow] = [row for row in scale.rows if row.component in findings.with_worst]
     rows = tuple(

@@ -142,7 +142,7 @@ def mean_sd(mean: float, sd: float) -> str:
 
 
 def without_empty_columns(table: Table) -> Table:
-    """The table without columns that hold nothing but dashes."""
+    """The table without columns that hold only dashes."""
     stored = [i for i in range(len(table.columns)) if i == 0 or any(row[i] not in ("", DASH) for row in table.rows)]
     return keep_columns(table, stored)
 

@@ -66,7 +66,7 @@ def percent_text(effect: float, outcome: Outcome) -> str:
 
 def in_unit(estimate: Estimate, scale: ScaleResult) -> tuple[float, float, float, str]:
     """The estimate, its bounds and their unit as tables print them: per cent on the log scale, points of a rate, else
-    the metric's own unit."""
+    the metric's unit."""
     numbers = (estimate.value, estimate.low, estimate.high)
     if scale.scale == "log":
         value, low, high = (percent(number, scale.outcome) for number in numbers)

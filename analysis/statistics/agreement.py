@@ -16,7 +16,7 @@ from branchwise.analysis.statistics.attribution import ComponentRow, ScaleResult
 from branchwise.analysis.statistics.model import holm
 from branchwise.analysis.statistics.spread import FloatArray
 
-WIDER = 2.0  # times the pooled standard error, from where it is told
+WIDER = 2.0  # times the pooled standard error, from where it is reported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Agreement:
 
 
 def agreement(scale: ScaleResult, results: pd.DataFrame, components: Sequence[str]) -> tuple[Agreement, ...]:
-    """One row a component; the tests take the blocks that have each cell of the factorial."""
+    """A row per component; the tests take the blocks that have each cell of the factorial."""
     if not scale.fit.inference.paired:
         return ()
     cells = factorial_cells(components) if len(components) <= MAX_JOINED else ()
@@ -81,7 +81,7 @@ def _component(row: ComponentRow, complete: FloatArray, i: int) -> Agreement:
 
 
 def _residual(table: FloatArray) -> float:
-    """Sum of squares that is left after rows and columns."""
+    """Sum of squares that remains after rows and columns."""
     residuals = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     return float((residuals**2).sum())
 

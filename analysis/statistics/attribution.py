@@ -124,10 +124,10 @@ def analyse_scale(
 ) -> ScaleResult:
     """Fit the factorial cells of `results` (columns cell, block, kind and the outcome's) and estimate each contrast.
 
-    scale: the outcome's own unless given; arms without the outcome are omitted. grid_step: the resolution of its
+    scale: the outcome's unless given; arms without the outcome are omitted. grid_step: the resolution of its
     measurement. inference: how effects are tested. Baselines never enter the fit of the
     components: each joins a separate fit for its comparison with `full`, so that a baseline with another spread
-    cannot widen or narrow what is said of the components.
+    cannot widen or narrow what is reported for the components.
     """
     scale = scale or outcome.scale
     results, observed = _observed(results, outcome, scale, grid_step)

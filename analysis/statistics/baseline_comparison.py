@@ -40,7 +40,7 @@ class BaselineComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The attribution of one outcome after each of multiple training steps, the last one included."""
+    """The attribution of one outcome after each of multiple training steps, the last included."""
 
     outcome: str
     steps: tuple[int, ...]
@@ -92,7 +92,7 @@ def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
 
 
 def noninferior_cells(run: Run, headline: ScaleResult) -> tuple[str, ...]:
-    """Cells with fewer components than the full method whose mean is no worse than its own, the best one first."""
+    """Cells with fewer components than the full method whose mean is no worse than its own, the best first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
     if full is None or run.grid.is_fraction:  # the best of many runs of a screening is best by chance

@@ -22,7 +22,7 @@ Quantity = Literal["shapley", "leave_one_out", "add_one_in", "main_effect"]  # a
 def shapley(component: int, k: int) -> FloatArray:
     """(2^k,) weights of the exact Shapley value: sum over S without i of |S|!(k-|S|-1)!/k! (v(S+i) - v(S)).
 
-    Shapley (1953). The k vectors sum to `total_gain(k)`, whatever the interactions.
+    Shapley (1953). The k vectors sum to `total_gain(k)`, regardless of the interactions.
     """
     weights = np.zeros(2**k)
     bit = 1 << component

@@ -44,9 +44,9 @@ from branchwise.analysis.statistics.variance import Variance, components_of_vari
 class Findings:
     """Results of one run.
 
-    warnings: what a reader must know before any table. outcomes: the attribution of each, the primary one first, on its
+    warnings: what a reader must know before any table. outcomes: the attribution of each, the primary first, on its
     own scale where the values allow it; raws: of each in its own units. with_worst: the tested effects, by component,
-    with bad values in the place of failed arms;
+    with bad values substituted for failed arms;
     empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
     smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
     last one that was reached.
@@ -129,7 +129,7 @@ def _findings(
     unread: Sequence[str],
     looks: InterimResults | None = None,
 ) -> Findings:
-    """All that is said of a part of a run whose claims are tested."""
+    """All that is reported for a part of a run whose claims are tested."""
     claims = [verdict.claim for verdict in verdicts]
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
@@ -158,7 +158,7 @@ def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
 def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     """Test claims that were written after the run on each of its parts, those of its data sets adjusted together.
 
-    They are adjusted among themselves alone, and each is exploratory, whatever its p.
+    They are adjusted among themselves alone, and each is exploratory, regardless of its p.
 
     Raises:
         ValueError: A text is no claim that this run can test.
@@ -261,7 +261,7 @@ def vocabulary(run: Run) -> Vocabulary:
 
 
 def read_claims(run: Run) -> tuple[list[Claim], list[str]]:
-    """Claims of the space, parsed; and a sentence for each that cannot be read (the space was changed by hand)."""
+    """Claims of the space, parsed; and a message for each that cannot be read (the space was changed by hand)."""
     claims, unread, terms = [], [], vocabulary(run)
     for text in run.claims:
         try:
@@ -294,7 +294,7 @@ def _resealed(run: Run, claims_modified: bool) -> list[str]:
 
 
 def _of_source(run: Run) -> list[str]:
-    """What was noted of runs that another program made."""
+    """What was noted of runs of another program."""
     return [str(note) for note in run.manifest.get("notes") or ()]
 
 

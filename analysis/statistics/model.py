@@ -128,7 +128,7 @@ def fit_two_way(
     if not np.isfinite(given).all():
         raise ValueError("the model takes finite values only")
     unit = power_of_two(given)
-    shift = float(given.min()) / unit if len(given) else 0.0  # whatever the order of the observations
+    shift = float(given.min()) / unit if len(given) else 0.0  # regardless of the order of the observations
     values = given / unit - shift
     if not inference.paired:
         blocks = [0] * len(given)
@@ -239,7 +239,7 @@ def ratio(
     """Ratio of two contrasts with Fieller's interval (Fieller 1954), at the smaller of their degrees of freedom.
 
     The interval is withheld, with the reason, unless the bottom is clear of zero and positive at `level`: otherwise the
-    set of ratios that the data allow is unbounded, or speaks of shares of a loss.
+    set of ratios that the data allow is unbounded, or refers to shares of a loss.
     """
     level = fit.inference.level if level is None else level
     a, b = contrast(fit, top, error, level), contrast(fit, bottom, error, level)

@@ -30,7 +30,7 @@ def unfinished(run: Run) -> list[str]:
 
 
 def limits(run: Run) -> list[str]:
-    """The limit that ended the run, and what it took of those that it had."""
+    """The limit that stopped the run, and what it took of those that it had."""
     declared, spent = run.space.get("limits") or {}, run.manifest.get("spent") or {}
     taken = [
         f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g} {unit}"

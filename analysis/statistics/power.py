@@ -79,7 +79,7 @@ class Tested:
 
 
 def tested(contrasts: Sequence[tuple[str, Mapping[str, float]]]) -> Tested | None:
-    """Of the effect of each component that can be estimated and its weights by cell; None where there is none."""
+    """Of the effect of each component that can be estimated and its weights by cell, or None."""
     if not contrasts:
         return None
     effects = {effect for effect, _ in contrasts}

@@ -11,7 +11,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run ended before all its arms were done; the message says why and how to resume it."""
+    """A run ended before all its arms were done; the message states why and how to resume it."""
 
 
 @contextmanager

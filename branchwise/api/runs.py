@@ -130,7 +130,7 @@ def search(
     address: str | None = None,
     progress: bool = True,
 ) -> Study:
-    """Search for better settings with Optuna, and compare the best with the function's own on fresh seeds.
+    """Search for better settings with Optuna, and compare the best with the function's on fresh seeds.
 
     Args:
         function: As for `ablate`.
@@ -140,7 +140,7 @@ def search(
         arms: Number of configurations to try.
         search_seeds: Seeds of each configuration, whose mean over them is optimised. From 3 on, a paired race stops
             configurations that are behind the best.
-        seeds: Fresh seeds on which the best configuration is compared with the function's own settings.
+        seeds: Fresh seeds on which the best configuration is compared with the function's settings.
         settings: As for `ablate`.
         algorithm: One of the space file's `design.algorithm`.
         scale: As for `ablate`.

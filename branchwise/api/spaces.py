@@ -145,7 +145,7 @@ def component_trees(components: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return Python's own values instead of NumPy's and of tuples, so that YAML can hold them."""
+    """Return Python's values instead of NumPy's and of tuples, so that YAML can hold them."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | range | set | frozenset):

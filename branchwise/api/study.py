@@ -66,7 +66,7 @@ class Study:
 
     @property
     def effects(self) -> pd.DataFrame:
-        """One row per component: its tested effect with interval and p-values, and its share of the total gain.
+        """A row per component: its tested effect with interval and p-values, and its share of the total gain.
 
         The effect is the Shapley value where the design runs each cell of the factorial, else leave-one-out or the
         main effect. Intervals are for the mean over seeds.
@@ -81,21 +81,21 @@ class Study:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
+        """A row per cell, baseline and teacher: cell, the level of each component, n, mean, sd, further columns."""
         from branchwise.analysis.report.exports import tidy
 
         return tidy.stacked(tidy.cells, self._analyses)
 
     @property
     def arms(self) -> pd.DataFrame:
-        """One row per arm, failed ones included: arm, cell, block, seed, status, error, value and what was recorded."""
+        """A row per arm, failed ones included: arm, cell, block, seed, status, error, value and what was recorded."""
         import pandas as pd
 
         return pd.concat([findings.run.arms for findings in self._analyses], ignore_index=len(self._analyses) > 1)
 
     @property
     def claims(self) -> pd.DataFrame:
-        """One row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
+        """A row per claim: claim, verdict, estimate, low, high, p, p_holm, reason."""
         from branchwise.analysis.report.exports import tidy
 
         return tidy.stacked(tidy.claims, self._analyses)
@@ -266,7 +266,7 @@ def verify(folder: str | Path) -> pd.DataFrame:
     """Check a run: are its claims the sealed ones, are its arms as planned, and does its report say what they give?
 
     Returns:
-        One row per check: check, holds, detail.
+        A row per check: check, holds, detail.
 
     Raises:
         InputError: The folder is not a run, or a file in it cannot be read.

@@ -1,4 +1,4 @@
-"""Analysing runs that other programs made, straight from their objects."""
+"""Analysing runs of other programs, straight from their objects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def analyze(
     alpha: float = 0.05,
     out: str | Path | None = None,
 ) -> Study:
-    """Analyse runs made elsewhere, one row or object per run.
+    """Analyse external runs, one row or object per run.
 
     Args:
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs
@@ -50,9 +50,9 @@ def analyze(
         scale: "log", "logit" or "identity"; by default one that suits the values.
         value_range: Lowest and highest value of the result, such as `(0, 100)` for per cent.
         reference: By component, the value that others are compared with; by default off, False, None or the smallest.
-        full: By component, its value in the full method; by default the last one.
+        full: By component, its value in the full method; by default the last.
         at: Value of the result's history: "last", "best" (optimistic) or a step; by default the one that the source
-            keeps, which is the last one, for W&B the run's summary.
+            keeps, which is the last, for W&B the run's summary.
         claims: Statements to be tested. They came after the runs, so their verdicts are exploratory.
         paired: Whether runs of different cells are compared within a seed. False: by Welch's t.
         alpha: Error of all tests together; intervals are at 1 - alpha.

@@ -23,7 +23,7 @@ MAX_NAME = 255  # characters of a name that becomes a file's
 
 
 class OutsideError(OSError):
-    """A folder names something that does not lie in it; the message says what, and where it leads."""
+    """A folder names something that does not lie in it; the message states what, and where it leads."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -53,7 +53,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def regular_file(folder: Path, name: str) -> Path | None:
-    """Return the path of the file `name` in `folder`; None where there is none.
+    """Return the path of the file `name` in `folder`, or None.
 
     Raises:
         OutsideError: It leads outside the folder, or is a pipe, a device or a folder, which would not end or not read.

@@ -16,7 +16,7 @@ from branchwise.run_files.layout import FORMAT, is_file_name
 from branchwise.run_files.sealing import DamagedError
 
 MAX_TEXT = 200  # characters of a name
-MAX_CELL = 1000  # of the name of a cell or an arm, which is made of names
+MAX_CELL = 1000  # of the name of a cell or an arm, which is built from names
 MAX_CHARACTERS = 80  # characters of a value in a message
 
 

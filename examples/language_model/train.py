@@ -1,4 +1,4 @@
-"""A small GPT on the text of Python's own help pages, as a function that Branchwise calls."""
+"""A small GPT on the text of Python's help pages, as a function that Branchwise calls."""
 
 import math
 import pydoc_data.topics

@@ -1,4 +1,4 @@
-"""Where this program's own files lie."""
+"""Where this program's files lie."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class SweepAbortedError(Exception):
-    """What a sweep cannot go on without is lost; the message says what. Finished arms are kept."""
+    """What a sweep cannot go on without is lost; the message states what. Finished arms are kept."""
 
 
 class StorageUnavailableError(SweepAbortedError):
@@ -36,11 +36,11 @@ class RepeatedFailureError(SweepAbortedError):
 
 
 class TeacherFailedError(SweepAbortedError):
-    """The teacher could not be trained, nor by another try; the message says why and where to read on."""
+    """The teacher could not be trained, nor by another try; the message states why and where to read on."""
 
 
 class FeaturesFailedError(TeacherFailedError):
-    """The feature net that measuring needs could not be trained, or is not good enough; the message says why."""
+    """The feature net that measuring needs could not be trained, or is not good enough; the message states why."""
 
 
 class FeaturesRefusedError(FeaturesFailedError):

@@ -28,7 +28,7 @@ STUCK_SECONDS = 30.0  # for a main thread that is in a call which Python cannot 
 class _Request:
     arrived: bool = False  # in the main thread
     raised: bool = False
-    deferring: int = 0  # how many `deferred` are under way
+    deferring: int = 0  # how many `deferred` are in progress
 
 
 _request = _Request()
@@ -99,7 +99,7 @@ def reinstall_handlers() -> None:
 
 
 def note() -> None:
-    """Notes a signal that arrived by another way, such as Ray's own handler: it is answered already."""
+    """Notes a signal that arrived by another way, such as Ray's handler: it is answered already."""
     _request.arrived = _request.raised = True
 
 

@@ -49,14 +49,14 @@ class Spent:
 
 
 def spent_of(manifest: Mapping[str, Any]) -> Spent:
-    """What a run's manifest says that it has taken so far; failures are counted anew when it is resumed."""
+    """What a run's manifest states that it has taken so far; failures are counted anew when it is resumed."""
     stored = manifest.get("spent") or {}
     hours, gpu_hours, cost = (float(stored.get(key, 0.0)) for key in ("hours", "gpu_hours", "cost"))
     return Spent(hours=hours, gpu_hours=gpu_hours, cost=cost)
 
 
 def passed(limits: Limits, spent: Spent, following: Spent | None = None) -> str:
-    """Name the limit that has been reached, or that what follows would pass; empty where there is none."""
+    """Name the limit that has been reached, or that what follows would pass; empty if none exists."""
     if limits.failures is not None and spent.failures >= limits.failures:
         return f"limits.failures: {spent.failures} arms failed, {limits.failures} are allowed"
     total = spent + (following or Spent())
@@ -106,5 +106,5 @@ class Meter:
         return Spent(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
 
     def passed(self, trial_seconds: float, following: float, failures: int) -> str:
-        """The limit that is reached, or that a trial of `following` seconds would pass; empty where there is none."""
+        """The limit that is reached, or that a trial of `following` seconds would pass; empty if none exists."""
         return passed(self.limits, self.spent(trial_seconds, failures), self.trial(following))

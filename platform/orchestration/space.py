@@ -152,7 +152,7 @@ def refuse_limited_search(where: str, space: Space) -> None:
 
 
 def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = True) -> Space:
-    """Reads and checks a space file. Raises UserError with one sentence that names file, key and what is allowed.
+    """Reads and checks a space file. Raises UserError with a message that names file, key and what is allowed.
 
     Without `imports`, no code of the user's is imported: of an own trainable, the space alone is checked.
     """
@@ -160,7 +160,7 @@ def load_space(file: Path | str, overrides: Sequence[str] = (), imports: bool = 
 
 
 def _folder_of(parent: Path) -> str:
-    """The folder that a space's own code is in: of a space in a run folder, the one that its run was started from."""
+    """The folder that a space's code is in: of a space in a run folder, the one that its run was started from."""
     try:
         plan = read_sealed_json(read_file(parent / PLAN), str(parent / PLAN))
         folder = Path(schemas.check(schemas.Plan, plan, str(parent / PLAN)).get("space_folder") or parent)

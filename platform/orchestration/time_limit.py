@@ -17,7 +17,7 @@ _abandoned: list[threading.Thread] = []
 def run_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """What `call` returns or raises, unless that takes longer than `seconds`: then TimeoutError, an OSError.
 
-    The call has a separate thread, so that Ctrl-C is heard meanwhile; one that never ends is left behind.
+    The call has a separate thread, so that Ctrl-C is heard meanwhile; one that never ends is abandoned.
     """
     done = threading.Event()
     answer: list[T] = []

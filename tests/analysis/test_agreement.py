@@ -1,4 +1,4 @@
-"""Block x component and spreads against textbook analyses of variance, and what is said of failed arms."""
+"""Block x component and spreads against textbook analyses of variance, and what is reported for failed arms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that other programs made: the same numbers as a sweep's, each kind of source, and what is noted or refused."""
+"""Runs of other programs: the same numbers as a sweep's, each kind of source, and what is noted or refused."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ SOURCES = [wandb_json, wandb_csv, parquet, mlflow_folder, mlflow_database, optun
 def test_sources_give_equal_numbers(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "MLFLOW_ALLOW_FILE_STORE", "true"
-    )  # new runs belong into a database, but old ones lie in folders
+    )  # new runs belong into a database, but old ones are in folders
     value = "value" if source is optuna_storage else "accuracy"
     result = findings(source(tmp_path), tmp_path, value=value)
     expected = findings(table(), tmp_path / "plain")

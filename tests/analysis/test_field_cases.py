@@ -1,4 +1,4 @@
-"""Tables as people have them: the right arms, levels and units, or one sentence that says what is odd."""
+"""Tables as people have them: the right arms, levels and units, or one sentence that states what is odd."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_excluded_cells_leave_average_to_others():
     holes = replace(GRID, planned=GRID.planned - {("off", "high")})
     assert not holes.is_complete
     assert holes.effect("dose", "low") == GRID.effect("dose", "low")
-    assert holes.effect("dose", "high") == {}  # only one combination of the others is left
+    assert holes.effect("dose", "high") == {}  # only one combination of the others remains
     assert holes.trend("dose") == {}
     rows = {row.level: row.estimate for row in analyse_scale(simulate(grid=holes), holes, VALUE).levels}
     assert rows["low"].has_value

@@ -210,7 +210,7 @@ def test_zero_variance_gives_no_certainty():
 
 @pytest.mark.parametrize(("offset", "unit"), [(0.0, 1e-300), (0.0, 1e300), (1e9, 1e-3), (-1e9, 1e-3), (0.0, 5e-308)])
 def test_no_magnitude_loses_digits(offset, unit):
-    """Against exact arithmetic: fractions in the place of floating-point numbers."""
+    """Against exact arithmetic: fractions instead of floating-point numbers."""
     rng = np.random.default_rng(0)
     y = offset + unit * np.round(rng.normal(size=12) + np.tile([0.0, 2.0], 6), 3)
     cells, blocks = ["a", "b"] * 6, [i // 2 for i in range(12)]

@@ -105,6 +105,6 @@ def test_interpolated_levels_are_close_to_exact_ones() -> None:
 
 
 def test_far_ends_stay_exact() -> None:
-    """A first look of many: nothing is spent there, and all that counts is the last one."""
+    """A first look of many: nothing is spent there, and all that counts is the last."""
     assert exact_levels((4, 100), 0.05, "obrien_fleming")[-1] == pytest.approx(0.05, rel=1e-4)
     assert exact_levels((4, 100), 1e-8, "obrien_fleming")[-1] == pytest.approx(1e-8, rel=1e-4)

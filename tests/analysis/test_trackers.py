@@ -187,7 +187,7 @@ def flat(tree: dict[str, Any], prefix: str = "config.") -> dict[str, Any]:
 
 
 def same(text: str, value: Any) -> bool:
-    """Whether a cell says what was written."""
+    """Whether a cell states what was written."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (type(value) is int and text == str(value)) or repr(float(text)) == repr(float(value) + 0.0)
     return text == str(value)
@@ -262,7 +262,7 @@ ON = {"true": 1, "false": 0, "": 0}
 
 
 def written(root: Path, tracker: str) -> tuple[RunTable, dict[str, list[str]]]:
-    """What `tests/data/elsewhere/write_*.py` had a tracker's own package write."""
+    """What `tests/data/elsewhere/write_*.py` had a tracker's package write."""
     path = root / "tests/data/elsewhere" / tracker
     before = digest(path / "x")
     runs = read_runs(str(path))

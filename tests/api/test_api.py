@@ -27,7 +27,7 @@ def train(lr: float = 0.1, ema: bool = True, seed: int = 0) -> dict[str, float]:
 
 
 def runs() -> pd.DataFrame:
-    """Two components on five seeds, with noise: one row per run."""
+    """Two components on five seeds, with noise: a row per run."""
     generator = np.random.default_rng(0)
     rows = [
         {"ema": ema, "aug": aug, "seed": seed, "acc": 0.6 + 0.05 * ema + 0.02 * aug + 0.002 * generator.normal()}

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a space or an argument: exit code 2, one line that says what, nothing started or written."""
+"""Whatever is wrong with a space or an argument: exit code 2, one line that states what, nothing started or written."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_bad_override_is_refused(tmp_path: Path, override: str) -> None:
 
 
 def test_error_in_cell_names_only_failing_key(tmp_path: Path) -> None:
-    """Not the whole tree of settings, of which pydantic makes a page."""
+    """Not the entire tree of settings, of which pydantic makes a page."""
     file = tmp_path / "space.yaml"
     file.write_text(DASH.replace("anchor_weight: 0", "objective: scratch"))
     with pytest.raises(UserError) as refusal:

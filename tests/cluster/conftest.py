@@ -75,7 +75,7 @@ class TwoNodes:
     python: Path
     ports: dict[str, int]
     environment: dict[str, str]
-    temp: Path  # Ray's own files of the head
+    temp: Path  # Ray's files of the head
     hidden: Path  # a folder that the second node does not see
 
     @property
@@ -130,7 +130,7 @@ class TwoNodes:
 
 @contextmanager
 def process(*command: object, log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a separate session; it and all it started have ended afterwards."""
+    """A process in a separate session; it and all it started have finished afterwards."""
     with log.open("wb") as stream:
         started = subprocess.Popen(
             list(map(str, command)), env=environment, stdout=stream, stderr=stream, start_new_session=True
@@ -159,7 +159,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     # Ray hands its interpreter's path to shells as it is: by this link it has no space, wherever the checkout lies.
     (folder / "venv").symlink_to(sys.prefix)
     python = folder / "venv/bin" / Path(sys.executable).name
-    temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets lie in it
+    temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets are in it
     ports: dict[str, int] = {}
     with ExitStack() as stack:  # so that no two of them are the same
         for name in ("gcs", "dashboard", "client", "metrics", "metrics2", "agent", "agent2"):
@@ -177,7 +177,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
         "RAY_metrics_report_interval_ms": "1000",
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     }
-    # The second node sees neither our code nor Ray's files of the first one.
+    # The second node sees neither our code nor Ray's files of the first.
     temp.mkdir()
     (folder / "hidden").mkdir()
     places = [*(ROOT / name for name in ("branchwise", "trainables", "analysis", "platform")), temp, folder / "hidden"]
@@ -278,6 +278,6 @@ def prometheus(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def scraping(request: pytest.FixtureRequest) -> None:
-    """Has a Prometheus scrape from here on, where there is one."""
+    """Has a Prometheus scrape from here on, if one exists."""
     if shutil.which("prometheus"):
         request.getfixturevalue("prometheus")

@@ -171,7 +171,7 @@ def test_unresponsive_cluster(
 
 
 def test_other_versions_are_refused(two_nodes: Any, surface_space: Path, tmp_path: Path) -> None:
-    """Last of all: afterwards the cluster says that its Python is another."""
+    """Last of all: afterwards the cluster states that its Python is another."""
     text = """
 import json, os
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"

@@ -56,7 +56,7 @@ class Disturbed:
         return self.storage / "run"
 
 
-Fault = Callable[[Disturbed], str]  # does it, and says what it did; raises LookupError where there is nothing to harm
+Fault = Callable[[Disturbed], str]  # does it, and states what it did; raises LookupError where there is nothing to harm
 
 
 def _signal(part: str, by: signal.Signals) -> Fault:
@@ -113,7 +113,7 @@ def _file(harm: str) -> Fault:
 
 
 def _belongs_to(file: Path, run: Path) -> bool:
-    """Ray's own files and the report are rebuilt; what is being written has a name that begins with a dot."""
+    """Ray's files and the report are rebuilt; what is being written has a name that begins with a dot."""
     parts = file.relative_to(run).parts
     return file.is_file() and parts[0] not in ("ray", "report", "logs") and not file.name.startswith(".")
 
@@ -211,7 +211,7 @@ def _resumed(
 ) -> RecordedCalls:
     log = sweep.storage.with_suffix(".log")
     wrong = [] if calls.code in (0, 3, 130, -signal.SIGKILL) else [f"exit code {calls.code}"]
-    for _ in range(3):  # an arm whose record was harmed unseen is missed at the end, and runs with the next one
+    for _ in range(3):  # an arm whose record was harmed unseen is missed at the end, and runs with the next
         code = resume(sweep.storage, "run")
         if code != 3:
             break

@@ -45,7 +45,7 @@ FRAGMENTS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A space and the `--set` that are laid over it; `how` says what was done to them."""
+    """A space and the `--set` that are laid over it; `how` states what was done to them."""
 
     content: bytes
     overrides: tuple[str, ...] = ()
@@ -204,7 +204,7 @@ class HangError(BaseException):
 
 
 def examine(case: Case, scratch: Path) -> Verdict:
-    """Asks for a dry run of the case as a user would, and says what came of it."""
+    """Asks for a dry run of the case as a user would, and states the result of it."""
     file = scratch / "space.yaml"
     file.write_bytes(case.content)
     # No argument of a command line holds a NUL; what is no UTF-8 arrives as lone surrogates.
@@ -240,7 +240,7 @@ def _hang(*_: object) -> None:
 def _unexpected_output(out: str, err: str) -> str:
     """What is wrong with a refusal: it is one printable line on stderr, of a few hundred letters, without a secret.
 
-    A plan that says what this machine does not have is one, too.
+    A plan that states what this machine does not have is one, too.
     """
     if not err and "\nnot here " in out and all(line.isprintable() for line in out.splitlines()):
         return ""
@@ -251,7 +251,7 @@ def _unexpected_output(out: str, err: str) -> str:
 
 
 def _same_rows(file: Path, overrides: tuple[str, ...]) -> str:
-    """Rows of an accepted design that have the same settings; empty when there are none."""
+    """Rows of an accepted design that have the same settings; empty if none exist."""
     try:
         space: Space = load_space(file, overrides)
     except UserError as error:

@@ -38,7 +38,7 @@ ARM_REPORTS = "*/progress/*.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When to kill: so many seconds after one of the reports says that this share of its work is done."""
+    """When to kill: so many seconds after one of the reports states that this share of its work is done."""
 
     reports: str
     share: float

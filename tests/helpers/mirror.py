@@ -1,4 +1,4 @@
-"""Runs with minus their values, of which more is better: what is said of them is the mirror image."""
+"""Runs with minus their values, of which more is better: what is reported for them is the mirror image."""
 
 from __future__ import annotations
 

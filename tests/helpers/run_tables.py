@@ -1,4 +1,4 @@
-"""Tables of runs made elsewhere, for comparison with what was written."""
+"""Tables of external runs, for comparison with what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a cluster that does not let us in, and what one is sent."""
+"""What is reported for a cluster that does not let us in, and what one is sent."""
 
 from __future__ import annotations
 

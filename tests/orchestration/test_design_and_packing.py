@@ -107,7 +107,7 @@ def partitions(number: int, largest: int) -> Iterator[tuple[int, ...]]:
 @pytest.mark.parametrize("teacher", [1.0, 12.0, 60.0])
 def test_45_arms_on_8_gpus_are_packed_within_tenth_of_best(teacher: float) -> None:
     """The best by exhaustive search over the cohort sizes of all three blocks of 15 arms, each slot taking the longest
-    that is left."""
+    that remains."""
 
     def cost(cohort: Sequence[Arm]) -> float:
         return teacher + 6.0 * len(cohort)

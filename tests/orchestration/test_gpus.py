@@ -1,6 +1,6 @@
 """GPUs are reserved as they are used, a part of one for a process that is alone, and what is missing is named at once.
 
-There is no GPU on the machine that runs these tests: Ray is told of one, and nvidia-smi is a script.
+There is no GPU on the machine that runs these tests: Ray is configured with one, and nvidia-smi is a script.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`init` reads a script's options without running it; the space hands over the script's own defaults."""
+"""`init` reads a script's options without running it; the space hands over the script's defaults."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def answer(run: RunFolder, cohort: Cohort, status: str = "done", **more: object)
 
 
 def suggest(searcher: StudySearcher, trial: str) -> Cohort | None:
-    """The cohort that Tune's trial is given; None when there is none."""
+    """The cohort that Tune's trial is given, or None."""
     suggested = searcher.suggest(trial)
     return searcher.cohorts_by_name[suggested["cohort"]["name"]] if isinstance(suggested, dict) else None
 

@@ -28,7 +28,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
     """The words of a command. A placeholder that is a whole word and means a list gives a word for each item; a
-    word that comes to nothing is omitted."""
+    word that is empty is omitted."""
     arguments: list[str] = []
     for text in texts:
         parts = list(_parts(text))

@@ -70,7 +70,7 @@ def compile_pattern(pattern: str, where: str = "pattern") -> regex.Pattern[str]:
 
 
 class NumberPattern:
-    """A pattern whose groups hold numbers. Each number is read whole, whatever the group's own expression matches of
+    """A pattern whose groups hold numbers. Each number is read whole, whatever the group's expression matches of
     it: with its sign, its exponent and all its digits."""
 
     def __init__(self, pattern: str, group: str) -> None:

@@ -40,7 +40,7 @@ def plain_lines(text: str) -> Iterator[str]:
 class Output:
     """Reads the output and the files of one run. `values` are filled into names of files.
 
-    A metric is the last one on the standard output; the standard error counts where the standard output has none.
+    A metric is the last on the standard output; the standard error counts where the standard output has none.
     """
 
     def __init__(self, command: Command, values: Mapping[str, Any]) -> None:
@@ -109,11 +109,11 @@ class Output:
         """Return the value of each metric, by column.
 
         Args:
-            folder: The arm's own folder.
+            folder: The arm's folder.
             cwd: Where the program ran, if elsewhere.
 
         Raises:
-            ValueError: A metric is missing; the message says which, and where it was searched for.
+            ValueError: A metric is missing; the message states which, and where it was searched for.
         """
         results: dict[str, Printed] = {}
         for name, source in self._sources.items():
@@ -210,7 +210,7 @@ def _loads(text: str | bytes) -> Any:
 
 
 def value_at(content: Any, key: str) -> Any:
-    """Return the value at a dotted key; MISSING when there is none. A key may itself have dots."""
+    """Return the value at a dotted key; MISSING if none exists. A key may itself have dots."""
     if isinstance(content, Mapping):
         if key in content:
             return content[key]

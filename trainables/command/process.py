@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 GRACE_SECONDS = 5.0  # between asking a program to end and ending it
-POLL_SECONDS = 0.5  # how often a program that prints nothing is looked at
+POLL_SECONDS = 0.5  # how often a program that prints nothing is inspected
 MAX_DRAIN_SECONDS = 2.0  # for the output that a program has left in its pipes when it ended
 MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
 PR_SET_CHILD_SUBREAPER = 36
@@ -194,7 +194,7 @@ def _check(deadline: float | None) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the whole group to end, and waits a little."""
+    """Asks the entire group to end, and waits a little."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     patience = time.monotonic() + GRACE_SECONDS

@@ -77,7 +77,7 @@ class Progress(Strict):
 
     step: str = "step"  # key or group
     steps: PositiveInt | str | None = None  # the last step: a number, or a placeholder
-    metric: str | None = None  # what is compared at rungs; default: the metric's own key
+    metric: str | None = None  # what is compared at rungs; default: the metric's key
     pattern: str | None = None  # its groups are the step and the numbers of a line
 
     @model_validator(mode="after")
@@ -98,7 +98,7 @@ class Command(Declared):
     progress: Progress = Progress()
     env: dict[str, str] = Field(default_factory=dict)
     config: Literal["yaml", "json", "toml"] | None = None  # write all settings to a file, which {config} names
-    cwd: str | None = None  # where to run, from the space's folder; default: the arm's own folder
+    cwd: str | None = None  # where to run, from the space's folder; default: the arm's folder
     time_limit: PositiveFloat | None = None  # seconds
     expected_seconds: PositiveFloat | None = None  # of one run, for planning
 

@@ -35,7 +35,7 @@ _PERMANENT_FAILURE = re.compile(
 
 
 class ProgramFailedError(RuntimeError):
-    """The program did not end well; the message says how, and what it said last."""
+    """The program did not end well; the message states how, and what it said last."""
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> CommandTrainable:
@@ -209,13 +209,13 @@ class CommandTrainable:
         return [result, *argv[1:]]
 
     def _program(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str | None:
-        """The full path of the program; None when there is none."""
+        """The full path of the program, or None."""
         program = argv[0] if argv else ""
         match = shutil.which(str(cwd / program) if os.sep in program else program, path=env.get("PATH"))
         return match or shutil.which(program, path=_with_environment_programs(env.get("PATH")))
 
     def _check_script(self, command: Command, cwd: Path) -> None:
-        """Raises FileNotFoundError for a script that the program is to run and that is not there."""
+        """Raises FileNotFoundError for a script that the program is to run and that is missing."""
         script = command.run[1] if len(command.run) > 1 else ""
         if not script.endswith(SCRIPTS) or placeholders(script) or script.startswith("-"):
             return

@@ -99,7 +99,7 @@ def check_inputs(spec: Spec) -> None:
 
 
 def check_code(spec: Spec) -> None:
-    """Raises ValueError when a feature function of the user's own cannot be used. Imports and calls it."""
+    """Raises ValueError when a feature function of the user's cannot be used. Imports and calls it."""
     if is_function(spec.features):
         from branchwise.trainables.dash.evaluation import features
 

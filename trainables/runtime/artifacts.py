@@ -1,4 +1,4 @@
-"""What an arm's own folder keeps: regular files and links inside it, up to a limit; the rest is named and omitted."""
+"""What an arm's folder keeps: regular files and links inside it, up to a limit; the rest is named and omitted."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def load_trainable(
     """The trainable called `name`: `dash`, `surface`, `command`, `package.module`, `package.module:function`, or
     `session:function` for one that was registered by this process.
 
-    `settings` are the space's own keys, without those of the platform: some trainables take their columns from them.
+    `settings` are the space's keys, without those of the platform: some trainables take their columns from them.
     `folder` is where the space lies; what lies there can be imported too. Without `imports` it is not put on Python's
     path, and `name` must be a built-in one. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
@@ -160,7 +160,7 @@ def _append(folder: Path) -> None:
 
 def find_module(path: str) -> Path | None:
     """Return the file of the module at a dotted path, which may lie next to a space, without importing anything; None
-    where there is none. (`importlib.util.find_spec` imports the packages on the way.)"""
+    if none exists. (`importlib.util.find_spec` imports the packages on the way.)"""
     places: Any = [*sys.path, *_searched]
     parts = path.split(".")
     for number in range(len(parts)):

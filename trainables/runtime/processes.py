@@ -28,7 +28,7 @@ def host_id() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When the process of this number was started, in the machine's own count; empty when none lives, or none tells."""
+    """When the process of this number was started, in the machine's count; empty when none lives, or none tells."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -35,7 +35,7 @@ class Job:
     other machines."""
 
     trainable: str
-    spec: Mapping[str, Any]  # the space's own settings, before any patch; of a teacher: those that ask for it
+    spec: Mapping[str, Any]  # the space's settings, before any patch; of a teacher: those that ask for it
     storage: str  # the folder of runs and teachers
     run: str  # the name of the run
     workers: int  # Ray Train workers a trial; 0: inline
@@ -66,7 +66,7 @@ class Job:
 def send_function(trainable: str) -> str:
     """Put a function of this Python session into the cluster's key-value store; return its key.
 
-    It is kept in memory only: no file holds a pickle.
+    It is stored in memory only: no file holds a pickle.
     """
     from ray import cloudpickle
     from ray.experimental.internal_kv import _internal_kv_put

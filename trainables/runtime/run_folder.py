@@ -7,7 +7,7 @@ students/<arm>/                           what was trained
 progress/, checkpoints/, rungs/, logs/    of cohorts that are running or ended badly
 workspaces/<arm>/                         what an arm that is not finished keeps for its next attempt
 study.journal                             of a search: what was suggested
-measurements/<key>/                       finished models remeasured: measure.json says how, the rest as above
+measurements/<key>/                       finished models remeasured: measure.json states how, the rest as above
 
 Teachers lie next to the runs, below `teachers/`, feature nets below `features/`, each under its content address.
 """
@@ -94,7 +94,7 @@ class RunFolder:
         self.files.write(BEST, content)
 
     def best_path(self) -> str | None:
-        """The path of the best settings of a search; None where there are none."""
+        """The path of the best settings of a search; None if none exist."""
         return self.path(BEST) if self.files.exists(BEST) else None
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
@@ -137,7 +137,7 @@ class RunFolder:
         self.files.write_json(MANIFEST, manifest)
 
     def read_manifest(self) -> Any:
-        """Empty when there is none that can be read."""
+        """Empty if none exists that can be read."""
         return _or_empty(self.files, MANIFEST, schemas.Manifest)
 
     # Arms
@@ -255,7 +255,7 @@ class RunFolder:
     # Tables and report
 
     def write_tables(self, tables: Mapping[str, bytes]) -> None:
-        """Stores the tables, and last the list of their SHA-256: none is left that is not of these tables."""
+        """Stores the tables, and last the list of their SHA-256: none remains that is not of these tables."""
         self.files.delete(SUMS)
         for name, content in tables.items():
             self.files.write(f"{name}.parquet", content)
@@ -277,7 +277,7 @@ class RunFolder:
                 self.files.write(f"report/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
     def replace_report(self, folder: Path) -> None:
-        """Stores a report that was built in a local folder, in the place of all of an earlier one.
+        """Stores a report that was built in a local folder, instead of all of an earlier one.
 
         The page is there at each moment: a browser may be reading it repeatedly.
         """

@@ -36,7 +36,7 @@ def lookup(key: str) -> Callable[..., Any]:
     """Return the function registered under `session:NAME`.
 
     Raises:
-        ModuleNotFoundError: No function is registered; the message says how to continue its run.
+        ModuleNotFoundError: No function is registered; the message states how to continue its run.
     """
     if key not in _functions:
         raise ModuleNotFoundError(

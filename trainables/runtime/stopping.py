@@ -1,4 +1,4 @@
-"""Stopping arms of a search that are behind. The values at each rung lie in the run folder, so nothing is forgotten."""
+"""Stopping arms of a search that are behind. The values at each rung are in the run folder, so nothing is forgotten."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stopping:
 
 
 def keep(stopping: Stopping, run: RunFolder, cell: str, arm: str, step: int, value: float) -> bool:
-    """Records the arm's value at the rung `step` of its cell's search, and says whether it continues."""
+    """Records the arm's value at the rung `step` of its cell's search, and states whether it continues."""
     # Written before the others are read, so that of two arms that arrive together at least one sees the other.
     run.write_rung_value(cell, step, arm, value)
     others = [other for name, other in run.rung_values(cell, step).items() if name != arm]

@@ -1,6 +1,6 @@
 """Where runs and teachers are kept: a local or shared folder, or a URI that pyarrow understands (s3://, gs://).
 
-Each file appears whole or not at all. On a file system that is write next to, fsync, rename; an object store does it
+Each file appears atomically. On a file system that is write next to, fsync, rename; an object store does it
 by itself when the upload is closed. What would do harm if it were modified afterwards carries a SHA-256: JSON files and
 checkpoints in themselves, folders in a list that `sha256sum -c SHA256SUMS` reads too.
 """
@@ -144,7 +144,7 @@ class Storage:
         return sorted(info.base_name for info in system.get_file_info(selector) if not info.base_name.startswith("."))
 
     def delete(self, name: str) -> None:
-        """Removes a file or a folder; nothing happens when it is not there."""
+        """Removes a file or a folder; nothing happens when it is missing."""
         if self.local is not None:
             remove(self._replaceable(name))
             return
@@ -229,7 +229,7 @@ class Storage:
 @lru_cache(maxsize=16)
 def _file_system(uri: str) -> tuple[fs.FileSystem, str]:
     """Remembered, because a bucket's region is requested over the network each time."""
-    # Left to itself, Google's client tries for a quarter of an hour before it says that it cannot be reached.
+    # Left to itself, Google's client tries for a quarter of an hour before it states that it cannot be reached.
     patience = f"?retry_limit_seconds={RETRY_SECONDS}" if uri.startswith(("gs://", "gcs://")) else ""
     system, path = fs.FileSystem.from_uri(uri + patience)
     return system, path.rstrip("/")

@@ -64,7 +64,7 @@ def read_content(path: Path) -> Content:
 
 
 def _codec(head: bytes) -> str | None:
-    """The encoding that the first bytes show; None for UTF-8 and what cannot be told from it."""
+    """The encoding that the first bytes show; None for UTF-8 and what cannot be distinguished from it."""
     for mark, codec in _MARKS:
         if head.startswith(mark):
             return codec

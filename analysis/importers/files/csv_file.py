@@ -87,7 +87,7 @@ def _delimiter(sample: str) -> str:
     best, widest = ",", 1
     for delimiter in _DELIMITERS:
         rows = list(islice(_rows(io.StringIO(sample, newline=""), delimiter), 21))
-        rows = rows[:-1] if len(rows) > 2 and len(sample) >= _SAMPLE else rows  # the last one may be cut off
+        rows = rows[:-1] if len(rows) > 2 and len(sample) >= _SAMPLE else rows  # the last may be cut off
         width = len(rows[0])
         matching_rows = sum(len(row) == width or (len(row) == width + 1 and not row[-1].strip()) for row in rows)
         if width > widest and 2 * matching_rows > len(rows):
@@ -128,7 +128,7 @@ def _fast(data: memoryview, delimiter: str, width: int, quoted: bool) -> list[An
 
 
 def _slow(path: Path, text: str, delimiter: str) -> list[Any]:
-    """The columns by Python's reader, which says which row is odd."""
+    """The columns by Python's reader, which states which row is odd."""
     rows = _rows(io.StringIO(text, newline=""), delimiter)
     header = next(rows)
     width, columns = len(header), [list[str]() for _ in header]
@@ -143,7 +143,7 @@ def _slow(path: Path, text: str, delimiter: str) -> list[Any]:
 
 
 def _names(header: list[str], columns: list[Any]) -> list[str | None]:
-    """The names of the columns; None for those without one that hold nothing but the number of the row."""
+    """The names of the columns; None for those without one that hold only the number of the row."""
     names: list[str | None] = []
     for i, name in enumerate(header):
         name = name.strip().strip("\ufeff")

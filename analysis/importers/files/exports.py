@@ -108,7 +108,7 @@ def _dvc_experiments(runs: RunTable) -> RunTable:
 
 
 def _without_dashes(runs: RunTable) -> RunTable:
-    """The table with empty cells where DVC writes - for no value, or ! for a file that is not there."""
+    """The table with empty cells where DVC writes - for no value, or ! for a file that is missing."""
     columns = [pc.replace_substring_regex(runs.table.column(name), r"^[-!]$", "") for name in runs.names]
     return replace(runs, table=pa.table(columns, names=runs.names))
 

@@ -20,7 +20,7 @@ def varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """An int32 or int64, whose negative numbers lie in the upper half of 64 bits."""
+    """An int32 or int64, whose negative numbers are in the upper half of 64 bits."""
     return value - (1 << 64) if value >> 63 else value
 
 
@@ -61,7 +61,7 @@ def children(data: bytes, number: int) -> Iterator[bytes]:
 
 
 def child(data: bytes, number: int) -> bytes:
-    """The last message or string in the field `number`, b"" where there is none."""
+    """The last message or string in the field `number`, b"" if none exists."""
     value = b""
     for match in children(data, number):
         value = match

@@ -1,4 +1,4 @@
-"""Which value of a metric's history is the result of a run: the last one, the best one, or that of a step."""
+"""Which value of a metric's history is the result of a run: the last, the best, or that of a step."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def choose_values(
         notes = _optimism(points, value)
     texts = [""] * len(runs)
     for row, number in zip(chosen.rows.tolist(), chosen.values.tolist(), strict=True):
-        texts[row] = repr(number)  # of some of a run, the last one
+        texts[row] = repr(number)  # of some of a run, the last
     column = pa.chunked_array([pa.array(texts, pa.string())])
     table = runs.table.set_column(runs.names.index(value), value, column)
     return replace(runs, table=table, history=None, notes=(*runs.notes, *notes))

@@ -38,10 +38,10 @@ class History:
 
     Attributes:
         load: The points of a column; their rows are those of the table that the reader made.
-        rows: The reader's row of each row that is left of its table; None for all of them.
-        is_loaded: Whether the points are in memory, so that they may be looked at without being chosen from.
+        rows: The reader's row of each row that remains of its table; None for all of them.
+        is_loaded: Whether the points are in memory, so that they may be inspected without being chosen from.
         summary: What the tool calls the value that it keeps of each metric, where scripts may set it to another than
-            the last one; "" where the table holds the last one.
+            the last; "" where the table holds the last.
     """
 
     load: Callable[[str], Points]

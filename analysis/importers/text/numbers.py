@@ -1,4 +1,4 @@
-"""Results as numbers: one format for a whole column, and a refusal that names the cell where there is none."""
+"""Results as numbers: one format for a whole column, and a refusal that names the cell if none exists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NotANumberError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """A column as numbers: NaN where there is none. percent: whether each number has a per-cent sign."""
+    """A column as numbers: NaN if none exists. percent: whether each number has a per-cent sign."""
 
     values: NDArray[np.float64]
     empty: Mask  # where the column says nothing

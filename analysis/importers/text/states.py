@@ -44,7 +44,7 @@ def classify(text: str) -> End | None:
 def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
     """The columns with the states of runs: the tool's own, or one called `state` or `status` whose words are states.
 
-    A column that is compared or that holds none of the known words is a setting, whatever its name. Raises
+    A column that is compared or that holds none of the known words is a setting, regardless of its name. Raises
     RunFolderError when some of its words are known and others are not.
     """
     if runs.state:

@@ -31,7 +31,7 @@ class Events:
 
     Attributes:
         scalars: Steps and values by tag, in the order in which they were logged.
-        settings: The hyperparameters; None where there are none.
+        settings: The hyperparameters; None if none exist.
         state: How the run ended; "" where nothing says so.
         cut_off: Whether the last record of a file is not whole.
         damaged: Whether a file cannot be read to its end, or a record is not what was written.

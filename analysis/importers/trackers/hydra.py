@@ -112,7 +112,7 @@ def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any])
 
 
 def _lines(file: Path, text: str) -> tuple[list[Any], bool]:
-    """The objects of a file with one a line, and whether the last one is whole."""
+    """The objects of a file with one a line, and whether the last is whole."""
     lines = [line for line in text.splitlines() if line.strip()]
     content: list[Any] = []
     for number, line in enumerate(lines, start=1):

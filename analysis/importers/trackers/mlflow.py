@@ -197,7 +197,7 @@ def _lines_of_file(file: Path) -> Iterator[tuple[tuple[float, float, float], str
 
 
 def table_of_client(client: Any, experiment: str) -> RunTable:
-    """The runs of an experiment, through MLflow's own client."""
+    """The runs of an experiment, through MLflow's client."""
     rows, page = [], None
     while page is None or page.token:
         page = client.search_runs([experiment], page_token=page.token if page else None)

@@ -67,7 +67,7 @@ def _read(path: Path, connection: Any) -> RunTable:
 
 
 def table_of_studies(studies: Iterable[Any]) -> RunTable:
-    """The trials of Optuna studies, one row per trial."""
+    """The trials of Optuna studies, a row per trial."""
     rows = [_row(study.study_name, trial) for study in studies for trial in study.get_trials(deepcopy=False)]
     return from_records(
         rows, state="state", experiment="study", run_id="trial", kinds=dict.fromkeys(_values(rows), "metric")

@@ -214,7 +214,7 @@ def _states(experiment: Path) -> dict[str, str]:
 
 
 def _slashed(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested results with the names that Ray's own tables have: `env_runners/episode_return_mean`."""
+    """Nested results with the names that Ray's tables have: `env_runners/episode_return_mean`."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         flat |= _slashed(item, f"{prefix}{key}/") if isinstance(item, Mapping) else {f"{prefix}{key}": item}

@@ -63,7 +63,7 @@ def read(path: Path) -> RunTable:
 
 
 def _content(file: Path) -> Any:
-    """What a file holds; None where it is not there, cut off or no JSON."""
+    """What a file holds; None where it is missing, cut off or no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

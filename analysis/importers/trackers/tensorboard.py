@@ -29,7 +29,7 @@ class Run:
 
     @property
     def end(self) -> str:
-        """How it ended by the plugin's word, "" where there is none."""
+        """How it ended by the plugin's word, "" if none exists."""
         return next((events.state for _, events in self.parts if events.state), "")
 
     @property

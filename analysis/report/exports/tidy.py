@@ -1,4 +1,4 @@
-"""Tidy tables of a run's results: one row per effect, cell, arm and claim, as DataFrames."""
+"""Tidy tables of a run's results: a row per effect, cell, arm and claim, as DataFrames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIMS = ("claim", "verdict", "estimate", "low", "high", "p", "p_holm", "reason"
 
 
 def effects(findings: Findings) -> pd.DataFrame:
-    """One row per outcome, component and quantity that the design can estimate.
+    """A row per outcome, component and quantity that the design can estimate.
 
     Positive effects are improvements; a share is a fraction of the total gain. The quantity that is tested against zero
     has `p_holm`, the others `p` alone. `next_seed_low` and `next_seed_high` bound the effect on one further seed.
@@ -54,7 +54,7 @@ def _quantities(
 
 
 def cells(findings: Findings) -> pd.DataFrame:
-    """One row per cell, baseline and teacher: its level of each component, n, mean, sd and further columns."""
+    """A row per cell, baseline and teacher: its level of each component, n, mean, sd and further columns."""
     components = findings.run.components
     rows = []
     for row in findings.cells:
@@ -64,13 +64,13 @@ def cells(findings: Findings) -> pd.DataFrame:
 
 
 def arms(findings: Findings) -> pd.DataFrame:
-    """One row per arm, failed ones included, with each column that holds something."""
+    """A row per arm, failed ones included, with each column that holds something."""
     table: pd.DataFrame = findings.run.arms.dropna(axis="columns", how="all")
     return table
 
 
 def claims(findings: Findings) -> pd.DataFrame:
-    """One row per claim: its verdict and the estimate behind it."""
+    """A row per claim: its verdict and the estimate behind it."""
     rows = [
         {
             "claim": verdict.claim.text,

@@ -1,4 +1,4 @@
-"""Tables of further evaluations: does it hold, what came of each cell, and which setting is best?"""
+"""Tables of further evaluations: does it hold, the result of each cell, and which setting is best?"""
 
 from __future__ import annotations
 

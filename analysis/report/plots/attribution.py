@@ -28,7 +28,7 @@ from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
 LABEL_INCHES = 0.5  # what a number takes next to a bar
-MAX_PANELS = 6  # outcomes in one plot, the primary one first
+MAX_PANELS = 6  # outcomes in one plot, the primary first
 
 
 def attribution_plots(findings: Findings) -> list[Plot]:
@@ -79,7 +79,7 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
 
 
 def waterfall(findings: Findings) -> Plot | None:
-    """From base to full in the outcome's own units; each step is a Shapley value, so their order does not matter."""
+    """From base to full in the outcome's units; each step is a Shapley value, so their order does not matter."""
     scale = findings.headline
     if not scale.rows or not scale.gains[BASE].has_value or not all(row.shapley.has_value for row in scale.rows):
         return None

@@ -13,7 +13,7 @@ from branchwise.analysis.statistics.findings import Findings
 SUPPORTED, REFUTED, OPEN = "#00704F", "#B04A00", "#5A636E"
 WIDTH = 8.4  # inches: the text column of a README
 LINE, GAP = 0.19, 0.13  # inches of a line, and between rows
-CLAIM, VERDICT, EVIDENCE, P = 0.0, 0.355, 0.515, 1.0  # where the columns begin, and the last one ends, of the width
+CLAIM, VERDICT, EVIDENCE, P = 0.0, 0.355, 0.515, 1.0  # where the columns begin, and the last ends, of the width
 CLAIM_LETTERS, EVIDENCE_LETTERS = 39, 50
 
 

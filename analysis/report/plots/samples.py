@@ -80,7 +80,7 @@ def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
 
 
 def _side_by_side(run: Run, visible: Mapping[str, Grid]) -> Figure:
-    """Pictures that do not say what tiles they are made of, whole, side by side."""
+    """Pictures that do not say what tiles they are built from, whole, side by side."""
     columns = min(ACROSS, len(visible))
     lines = -(-len(visible) // columns)
     tile = next(iter(visible.values())).tiles.shape[1:]
@@ -114,7 +114,7 @@ def pictures(run: Run) -> dict[str, Path]:
 
 
 def unread(run: Run) -> list[str]:
-    """Return a sentence for each picture that a report omits, and why."""
+    """Return a message for each picture that a report omits, and why."""
     read = {path: read_grid(path) for path in pictures(run).values()}
     return [f"{path.relative_to(run.folder.parent)} is left out: {why}." for path, why in read.items()
             if isinstance(why, str)]  # fmt: skip
@@ -130,13 +130,13 @@ def _of_teacher(run: Run) -> Iterator[tuple[str, Path]]:
 
 
 def read_grid(path: Path) -> Grid | str:
-    """Return the tiles of a picture that says how large they are (PNG text `Tile`, WIDTHxHEIGHT); one tile where it
+    """Return the tiles of a picture that states how large they are (PNG text `Tile`, WIDTHxHEIGHT); one tile where it
     does not; why it cannot be shown where it is no picture, or too large."""
     try:
         if not path.is_file():
             return "it is not a regular file"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is looked at here
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is inspected here
             with Image.open(path, formats=("PNG",)) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
@@ -155,7 +155,7 @@ def read_grid(path: Path) -> Grid | str:
 
 
 def _tile(text: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The height and width of a tile; the whole picture where the text says none that fits."""
+    """The height and width of a tile; the entire picture where the text says none that fits."""
     match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
     width, height = map(int, match.groups()) if match else (0, 0)
     return (height, width) if 0 < height <= shape[0] and 0 < width <= shape[1] else (shape[0], shape[1])

@@ -98,7 +98,7 @@ def _second_verdict(p: float, same_sign: bool, alpha: float) -> str:
 
 
 def stages_table(findings: Findings) -> Table:
-    """Of a follow-up: what the screening said of each component, and what the fresh seeds say."""
+    """Of a follow-up: what the screening reported for each component, and what the fresh seeds say."""
     first = findings.run.first_stage
     if first is None:
         return Table(title="", columns=(), rows=())

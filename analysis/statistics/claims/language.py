@@ -4,7 +4,7 @@
     anchor.effect < 0                      on the outcome's scale; positive = the component makes it better
     curriculum=learned.effect > 0          the effect of one level against the factor's reference
     dose.trend > 0                         the rise of a straight line through the doses, from lowest to highest
-    full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's own units
+    full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's units
     interaction(anchor, curriculum) > 0    difference of differences
     equivalent(anchor, 2%)                 the component's effect is within 2% either way (two one-sided tests)
     full.value < 3.28, one-sided           tested in this direction alone: it can be supported, never refuted
@@ -73,7 +73,7 @@ class Claim:
     text: str
     relation: Literal["above", "below", "equivalent"]
     scale: Scale
-    outcome: str  # "" for the primary one
+    outcome: str  # "" for the primary
     terms: tuple[Term, ...]
     bound: float
     relative: bool = False

@@ -41,7 +41,7 @@ _TOKEN = re.compile(
 
 
 def parse_claim(text: str, vocabulary: Vocabulary) -> Claim:
-    """Parse one claim. Raises ValueError, with one sentence that says what is allowed, for what is none."""
+    """Parse one claim. Raises ValueError, with a message that states what is allowed, for what is none."""
     try:
         return _Parser(text, vocabulary, _tokens(text)).claim()
     except ValueError as error:
@@ -194,7 +194,7 @@ class _Parser:
         return attribute, (name,)
 
     def outcome(self) -> str:
-        """The outcome in parentheses behind a quantity; "" for the primary one, named or not."""
+        """The outcome in parentheses behind a quantity; "" for the primary, named or not."""
         kind, token_text = self.peek()
         if kind == "outcome":
             self.take()
@@ -322,7 +322,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 
 def _allowed(name: str, names: Collection[str]) -> str:
-    """What may stand in the place of an unknown name, the nearest one first."""
+    """Suggestions for an unknown name, the nearest first."""
     (nearest,) = get_close_matches(name, names, n=1) or ("",)
     suggestion = f"did you mean {nearest}? " if nearest else ""
     return f"{suggestion}allowed are {', '.join(names) or 'none'}"

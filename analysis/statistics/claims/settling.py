@@ -26,14 +26,14 @@ def settle(
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
     The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
-    of a component on the other outcomes follow its own on the primary one, and are tested with what that leaves.
+    of a component on the other outcomes follow its own on the primary, and are tested with what that leaves.
     Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
     which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
     share a place.
 
     Args:
         verdicts: From `judge`.
-        outcomes: The attribution of each outcome, the primary one first.
+        outcomes: The attribution of each outcome, the primary first.
         unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is tested.
         judged: Components that another run has judged: they have no place in this family.
     """

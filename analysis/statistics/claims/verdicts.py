@@ -49,11 +49,11 @@ class Evidence:
     """What claims are tested by.
 
     Attributes:
-        outcomes: The attribution of each outcome on its own scale, the primary one first.
+        outcomes: The attribution of each outcome on its own scale, the primary first.
         raws: The same in the metric's unit.
         results: The finished arms.
         resolutions: Of each outcome, the grid on which its values lie.
-        with_worst: The same with bad values in the place of failed arms; None where none was lost.
+        with_worst: The same with bad values substituted for failed arms; None where none was lost.
         notes: On values that the scale of an outcome cannot take.
         inference: How claims are tested.
     """
@@ -73,11 +73,11 @@ class Evidence:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
-    """Test each claim on its own; statuses wait for `settle`, which knows the whole family.
+    """Test each claim on its own; statuses wait for `settle`, which knows the entire family.
 
     Args:
         claims: Those that were declared.
-        evidence: The finished arms. A claim must hold with bad values in the place of failed arms as well.
+        evidence: The finished arms. A claim must hold with bad values substituted for failed arms as well.
         grid: The cells that were planned.
     """
     verdicts = []
@@ -158,7 +158,7 @@ def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
 
 
 def claim_weights(claim: Claim, grid: Grid) -> dict[str, float]:
-    """Weights by cell of what a claim speaks of; of a share, those of its numerator."""
+    """Weights by cell of what a claim refers to; of a share, those of its numerator."""
     if claim.scale == "value":
         return {term.names[0]: term.coefficient for term in claim.terms}
     total: dict[str, float] = {}
@@ -205,7 +205,7 @@ def _test_effect(claim: Claim, scale: ScaleResult, weights: Mapping[str, float])
 
 def log_effect(outcome: Outcome, fraction: float) -> float:
     """The effect on the log scale that tables show as this fraction: `lowers by 5%` is a factor of 0.95, `raises by 5%`
-    of 1.05. NaN where there is none."""
+    of 1.05. NaN if none exists."""
     if outcome.better == "higher":
         return log1p(fraction) if fraction > -1 else nan
     return -log1p(-fraction) if fraction < 1 else nan

@@ -111,7 +111,7 @@ def _check(result: Sequence[Findings]) -> None:
             "scale": [scale.scale for scale in both], "direction": [scale.outcome.better for scale in both],
             "alpha": [first.run.inference.alpha, other.run.inference.alpha],
         }  # fmt: skip
-        if first.headline.scale == "identity":  # effects are in the metric's own unit
+        if first.headline.scale == "identity":  # effects are in the metric's unit
             aspects["metric"] = [scale.outcome.title for scale in both]
             aspects["range"] = [scale.outcome.range for scale in both]
         for what, pair in aspects.items():

@@ -1,6 +1,6 @@
 """Exact levels of Student's t at declared looks, and sequential p-values.
 
-Looking at the same t repeatedly at 5% errs far more often than 5%. A spending function says how much of the error
+Looking at the same t repeatedly at 5% errs far more often than 5%. A spending function states how much of the error
 may be used up by each look (Lan & DeMets 1983); the level of a look is the nominal p-value at which exactly that much
 is used. Levels of normal theory are too liberal with a handful of blocks (5.65 to 5.86% instead of 5%), so these are
 computed for t itself.

@@ -1,4 +1,4 @@
-"""What is said of a run that grew out of another, or that confirms one on fresh seeds."""
+"""What is reported for a run that grew out of another, or that confirms one on fresh seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Decision:
 
 
 def grew(run: Run) -> bool:
-    """Whether seeds were added to those that had been looked at."""
+    """Whether seeds were added to those that had been inspected."""
     extends = run.outline.extends
     return bool(extends and not extends.get("confirmation")) and len(run.outline.blocks) > int(
         (extends or {})["blocks"]

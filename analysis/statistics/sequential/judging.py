@@ -64,7 +64,7 @@ class InterimResults:
         ended: Why no further look follows.
         claims: In the order of the claims.
         shapley: By outcome, then by component.
-        level: Error of the intervals that hold at each look, at the last one; NaN before the first.
+        level: Error of the intervals that hold at each look, at the last; NaN before the first.
     """
 
     looks: Looks
@@ -78,7 +78,7 @@ class InterimResults:
 
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
-        """Each once: a Shapley value that a claim tests as well is told of as that claim."""
+        """Each once: a Shapley value that a claim tests as well is reported as that claim."""
         rows = (item for of_outcome in self.shapley for item in of_outcome)
         return (*self.claims, *(row for row in rows if all(row.nominal != claim.nominal for claim in self.claims)))
 

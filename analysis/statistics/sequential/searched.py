@@ -22,7 +22,7 @@ SIMULATED = 20_000
 
 
 def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
-    """Whether a configuration is worse than the best one by a paired t-test over the seeds that both have.
+    """Whether a configuration is worse than the best by a paired t-test over the seeds that both have.
 
     Args:
         costs: Its values, less being better.
@@ -57,7 +57,7 @@ class Searched:
         scheduler: What may stop one early, or `none`.
         looks: Numbers of seeds after which it may.
         rows: A row for each configuration with a value on each seed: that of its first arm, with means over its seeds
-            in the place of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.
+            instead of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.
         stopped: Configurations that were stopped early.
         failed: Configurations of which an arm gave no value.
     """
@@ -125,7 +125,7 @@ def notes(run: Run) -> list[str]:
 
 
 def _looks_of_race(match: Searched) -> str:
-    """How many were stopped, and how often each was looked at."""
+    """How many were stopped, and how often each was tested."""
     looks = f"{len(match.looks)} looks, each" if len(match.looks) > 1 else "one look,"
     summary = (
         f"{match.stopped} of {match.tried} configurations were stopped early: each was compared with the best so far "

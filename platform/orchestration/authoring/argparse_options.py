@@ -25,7 +25,7 @@ PREFERRED = ("train", "fit", "run")  # subcommands
 
 
 def argparse_options(trees: list[ast.Module]) -> Options:
-    """The options of the modules `trees`, the script's own first."""
+    """The options of the modules `trees`, the script's first."""
     options = Options(parser="argparse")
     names: dict[str, Any] = {}
     for tree in reversed(trees):

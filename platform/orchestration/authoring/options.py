@@ -21,12 +21,12 @@ NEGATIONS = ("no_", "not_", "without_", "disable_", "skip_")
 
 
 class Unreadable(Exception):  # noqa: N818
-    """An option cannot be written into a space; the message says why."""
+    """An option cannot be written into a space; the message states why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """An option of a script: the words that hand it over, with a placeholder, and the script's own default."""
+    """An option of a script: the words that hand it over, with a placeholder, and the script's default."""
 
     flag: str  # as the user knows it: --lr
     name: str  # of the setting
@@ -57,7 +57,7 @@ class NoDefaultError(Unreadable):
 
 @dataclass
 class Options:
-    """What was read of a script. `skipped` says of an option why it was left at the script's own default."""
+    """What was read of a script. `skipped` says of an option why it was left at the script's default."""
 
     options: list[Option] = field(default_factory=list)
     unset: list[Option] = field(default_factory=list)  # of those skipped, the ones that only lack a value

@@ -183,7 +183,7 @@ def _fire(flag: str, annotation: ast.expr | None, default: ast.expr | None, name
 
 
 def absl_options(trees: Sequence[ast.Module]) -> Options:
-    """The flags that the modules `trees` define, the script's own first."""
+    """The flags that the modules `trees` define, the script's first."""
     options = Options(parser="absl")
     names: dict[str, Any] = {}
     for tree in reversed(trees):

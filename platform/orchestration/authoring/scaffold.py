@@ -1,4 +1,4 @@
-"""A space for a script: its options become settings at the script's own defaults, its switches components."""
+"""A space for a script: its options become settings at the script's defaults, its switches components."""
 
 from __future__ import annotations
 

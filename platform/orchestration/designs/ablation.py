@@ -44,7 +44,7 @@ class Ablation(Design):
     exclude: TupleOf[dict[Name, str]] = ()  # combinations that make no sense: the level of each component named
     further_cells: TupleOf[dict[Name, str]] = ()  # combinations beyond the design's own: the level of each component
     baselines: TupleOf[str] = ()
-    outcomes: Annotated[TupleOf[str], Field(min_length=1)] = ("value",)  # the primary one first
+    outcomes: Annotated[TupleOf[str], Field(min_length=1)] = ("value",)  # the primary first
     claims: Annotated[
         TupleOf[Annotated[str, StringConstraints(max_length=500)]], Field(max_length=100, description=CLAIMS)
     ] = ()
@@ -134,7 +134,7 @@ class Ablation(Design):
 
     def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
         """All arms of a block on one data set share a seed, and so their initial weights, data order, timesteps and
-        noise: they differ in nothing but the patch."""
+        noise: they differ only in the patch."""
         cells, first = self.cells(method), self.first_seed
         return tuple(
             block_arm(method, cell, block, first_seed=first, data_set=data_set)

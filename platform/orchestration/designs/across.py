@@ -80,13 +80,13 @@ def data_sets(across: Mapping[str, Any] | None) -> tuple[DataSet, ...]:
 
 
 def check_data_sets(across: Mapping[str, Any], components: Mapping[str, set[str]], blocks: int, method: Method) -> None:
-    """Raises UserError for data sets that cannot be told apart, named or trained on.
+    """Raises UserError for data sets that cannot be distinguished, named or trained on.
 
     Args:
         across: As the design has it.
         components: By component or baseline, the settings that it changes.
         blocks: Of each data set.
-        method: With the space's own settings.
+        method: With the space's settings.
     """
     ((key, values),) = across.items()
     where = f"{method.file}: design.across"

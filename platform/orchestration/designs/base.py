@@ -109,7 +109,7 @@ class Design(Strict, ABC):
         return bool(self.component_names())
 
     def outcome_names(self) -> tuple[str, ...]:
-        """The columns that effects are estimated on, the primary one first."""
+        """The columns that effects are estimated on, the primary first."""
         return ("value",)
 
     def declared_claims(self, method: Method) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The method that a space varies: a trainable with the space's own settings."""
+"""The method that a space varies: a trainable with the space's settings."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Method:
             return True
         try:
             return self.module.comparability_key(changed) == self.module.comparability_key(self.spec)
-        except (OSError, ValueError) as error:  # a feature function that is not there
+        except (OSError, ValueError) as error:  # a feature function that is missing
             raise UserError(f"{self.file}: {error}") from error
 
     def check_patch(self, where: str, patch: Mapping[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Method:
             raise UserError(f"{self.file}: {where}: {message}") from error
 
     def current(self, where: str, key: str) -> Any:
-        """The space's own value of a setting. Raises UserError, naming `where`, when there is none of that name."""
+        """The space's value of a setting. Raises UserError, naming `where`, if it does not exist."""
         try:
             return setting(self.spec, key)
         except KeyError as error:

@@ -50,7 +50,7 @@ class Hyperparameter(Strict):
     step: Annotated[float, Field(gt=0)] | None = None  # of uniform and int: values are the first, the first + step, ...
     when: Mapping[str, Any] = Field(
         default_factory=dict
-    )  # other knobs and the values they must have; else this one keeps the space's own value
+    )  # other knobs and the values they must have; else this one keeps the space's value
 
     @model_validator(mode="before")
     @classmethod
@@ -168,7 +168,7 @@ class CellSearch:
 
 
 RUNG_SCHEDULERS = ("asha", "median")
-FIRST_RACE, FIRST_WILCOXON = 2, 4  # seeds after which a configuration can be told from the best at all
+FIRST_RACE, FIRST_WILCOXON = 2, 4  # seeds after which a configuration can be distinguished from the best at all
 
 
 class Tuning(Strict):
@@ -263,7 +263,7 @@ class Tuning(Strict):
         return tuple(range(first, self.seeds_each))
 
     def objective_names(self) -> tuple[str, ...]:
-        """The columns that are searched for, the first one first."""
+        """The columns that are searched for, the first first."""
         return ("value",)
 
     def constraints(self) -> tuple[Constraint, ...]:

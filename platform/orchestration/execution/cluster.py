@@ -127,7 +127,7 @@ def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Clu
             context = connect(address, runtime_env)
         except Exception as error:
             raise UserError(refusal(address, error, source)) from error
-        except SystemExit as stop:  # Ray's own answer to a SIGTERM while it starts
+        except SystemExit as stop:  # Ray's answer to a SIGTERM while it starts
             interrupts.note()
             raise KeyboardInterrupt from stop
         except BaseException:
@@ -149,7 +149,7 @@ def initialized() -> bool:
 
 @contextmanager
 def _caller_cluster(address: str | None, log: Path) -> Iterator[Cluster]:
-    """The cluster that this process is connected to already; it is left running."""
+    """The cluster that this process is connected to already; it remains running."""
     import ray
 
     if address is not None:
@@ -202,7 +202,7 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
 def _shut_down() -> None:
     import ray
 
-    # A cluster that is lost may not answer; what is left of one that was started here ends with this process.
+    # A cluster that is lost may not answer; the rest of one that was started here ends with this process.
     def shut_down() -> None:
         with suppress(Exception):
             ray.shutdown()
@@ -315,7 +315,7 @@ def refusal(address: str | None, error: Exception, source: str = "--address") ->
 
 
 def _mismatch(text: str) -> str:
-    """The versions on both sides, out of Ray's own words where they are as expected."""
+    """The versions on both sides, out of Ray's words where they are as expected."""
     match = VERSIONS.search(text)
     if match is None:
         return f"versions must be the same on both sides: {text}"

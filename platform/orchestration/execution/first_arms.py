@@ -20,7 +20,7 @@ class FirstArms:
         """`total` arms are planned, on so many data sets; `file` is the space."""
         self._run, self._total, self._file = run, total, file
         self._failed: dict[str, str] = {}  # by arm, its error
-        # Data sets on which an arm of the space's own settings failed: others may fail for what they change.
+        # Data sets on which an arm of the space's settings failed: others may fail for what they change.
         self._default_failed: set[str] = set()
         self._data_sets = data_sets
         self._passed = False
@@ -41,7 +41,7 @@ class FirstArms:
                 self._passed = True
                 return
             self._failed[name] = str(record["error"])
-            # A search tries the space's own settings first.
+            # A search tries the space's settings first.
             first_searched = record["kind"] == "search" and name.endswith("-0000")
             across = record.get("across") or {}
             if first_searched or not record["patch"] or (across and record["cell"] == FULL):

@@ -45,14 +45,14 @@ if TYPE_CHECKING:  # pandas and matplotlib come with it
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a sweep. `plan` is as it was carried out; `counts` says how many arms have which status, and is
+    """The result of a sweep. `plan` is as it was carried out; `counts` states how many arms have which status, and is
     empty where nothing was collected; `summary` is there when the sweep ran to its end."""
 
     plan: Plan
     exit_status: ExitStatus
     counts: Mapping[str, int] = field(default_factory=dict)
     summary: Summary | None = None
-    limit: str = ""  # the one that has ended it
+    limit: str = ""  # the one that has stopped it
 
 
 @dataclass
@@ -64,7 +64,7 @@ class RunSession:
     has_started: bool = False
     originals: Mapping[str, bytes] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter.without_limits)
-    limit: str = ""  # the one that has ended the sweep
+    limit: str = ""  # the one that has stopped the sweep
     events: Events = field(default_factory=Events)
 
 
@@ -94,8 +94,8 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 
 @contextlib.contextmanager
 def acquire_run(plan: Plan) -> Iterator[RunSession]:
-    """Holds the folder of the run, that of the next free name where the plan's own was taken just now. Raises
-    UserError. Afterwards, of a run that never started nothing is left."""
+    """Holds the folder of the run, that of the next free name where the plan's was taken just now. Raises
+    UserError. Afterwards, of a run that never started nothing remains."""
     taken: list[str] = []
     with contextlib.ExitStack() as stack:
         while True:
@@ -145,7 +145,7 @@ def _execute(run_session: RunSession, address: str | None, console: Console) -> 
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         _work(run_session, on, console)
-    # The workers have ended with the cluster, so what they left is all there is.
+    # The workers have finished with the cluster, so what they left is all there is.
 
 
 def _finalize_failed(run_session: RunSession, error: BaseException) -> Outcome:
@@ -189,7 +189,7 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
-    """The plan for this cluster, whose GPUs and other nodes are known only now; says what that changes.
+    """The plan for this cluster, whose GPUs and other nodes are known only now; states what that changes.
 
     Raises UserError when not even one cohort fits.
     """

@@ -112,7 +112,7 @@ def _run(
 
     from branchwise.orchestration.tuning.queue import StopWhenSet
 
-    # No callbacks, not even Tune's own loggers: at the first of them Ray imports MLflow and W&B, if they are installed,
+    # No callbacks, not even Tune's loggers: at the first of them Ray imports MLflow and W&B, if they are installed,
     # for seconds, to count who uses them. The run folder has all they would write; Tune need not complain of it.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 

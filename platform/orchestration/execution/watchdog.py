@@ -1,4 +1,4 @@
-"""What a running sweep cannot go on without, looked at all the time: its run folder, its cluster, and that it moves.
+"""What a running sweep cannot go on without, inspected all the time: its run folder, its cluster, and that it moves.
 
 Whoever watches asks `check` every second. It never waits: what might not answer is asked in threads.
 """
@@ -51,7 +51,7 @@ class Probe(Generic[T]):
                 self.answers += 1
 
     def stop(self) -> None:
-        """Ends it; an answer under way is waited for, since Ray bears no question while it is shut down."""
+        """Ends it; an answer in progress is waited for, since Ray bears no question while it is shut down."""
         self._stop.set()
         self._thread.join(LAST_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a space, in one sentence that names file, key and what is allowed."""
+"""What is wrong with a space, in one message that names file, key and what is allowed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def validated(file: str, model: type[BaseModel], tree: dict[str, Any]) -> Any:
 
 
 def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
-    """What is wrong, a sentence for each key. An unknown key explains a missing one next to it, which is omitted."""
+    """What is wrong, a message for each key. An unknown key explains a missing one next to it, which is omitted."""
     items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     unknown = {item["loc"][:-1] for item in items if item["type"] == "extra_forbidden"}
     messages: dict[str, str] = {}

@@ -67,7 +67,7 @@ class Events:
         self._write("look", message=f"after {blocks} blocks decided {', '.join(decided) or 'nothing'}")
 
     def limit(self, text: str) -> None:
-        """Announce the limit that has ended the run."""
+        """Announce the limit that has stopped the run."""
         self._write("limit", message=text)
 
     def done(self, code: int, status: str, finished: int | None, message: str) -> None:

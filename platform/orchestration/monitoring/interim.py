@@ -28,7 +28,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
-PAUSE = 10  # times what making a report took, before the next one: a tenth of one core at most goes into them
+PAUSE = 10  # times what making a report took, before the next: a tenth of one core at most goes into them
 WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 
@@ -66,7 +66,7 @@ class _Reports:
         self._blocks = len({arm.block for arm in plan.arms})
         self._reported_blocks = 0  # blocks in the last report that was requested
         self._warned = False
-        self._started_at, self._earliest = 0.0, 0.0  # of the last report, and for the next one
+        self._started_at, self._earliest = 0.0, 0.0  # of the last report, and for the next
         self._building: subprocess.Popen[str] | None = None
 
     def __call__(self, state: RunState, new: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ def print_measured(
     seconds: float,
     console: Console,
 ) -> None:
-    """`same`: how many models gave the sweep's own values, of how many that were measured as in the sweep."""
+    """`same`: how many models gave the sweep's values, of how many that were measured as in the sweep."""
     from branchwise.analysis.report.terminal import rich_table
 
     for table in summary.measures:

@@ -33,9 +33,9 @@ def watch(
     """Runs `work` in a thread, and `show` about every second in another, until the work ends; raises what they
     raised, and what `check` raises, which is asked every second too.
 
-    So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's own work nor after a storage
+    So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's work nor after a storage
     has answered. `work` is given an event that is set when it shall stop, and is then waited for: had it a call to Ray
-    under way while Ray is shut down, Ray would end this process at once, with exit code 1.
+    in progress while Ray is shut down, Ray would end this process at once, with exit code 1.
     """
     # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
     stop, finished = threading.Event(), threading.Event()
@@ -77,7 +77,7 @@ def watch(
 class Display:
     """Bars on a terminal, else a line every LINE_SECONDS when something changed. A context manager.
 
-    `followers` see what was looked at; `on_training` is called with the name of a model that arms need, such as the
+    `followers` see what was inspected; `on_training` is called with the name of a model that arms need, such as the
     teacher, when it is `training` and when it is `ready`. `pulse` changes whenever something that runs has reported.
     """
 
@@ -143,7 +143,7 @@ class Display:
         self._on_training(name, "ready")
 
     def measures(self, partly: float, done: int, total: int) -> None:
-        """Shows how many of `total` measurements are made; `partly` counts what is made of those under way too."""
+        """Shows how many of `total` measurements are made; `partly` counts what is built from those in progress too."""
         self.pulse = partly or None
         fraction = partly / max(1, total)
         time_remaining = self._remaining.after(time.monotonic(), fraction)
@@ -208,7 +208,7 @@ class Display:
 
 
 class RemainingTime:
-    """The time that is left, between what the plan expected and what the pace so far says, and without jumps.
+    """The time that remains, between what the plan expected and what the pace so far says, and without jumps.
 
     The clock begins with the last look before progress, so start-up and what an earlier session did count for nothing.
     """
@@ -243,7 +243,7 @@ class RemainingTime:
 
 
 def read_progress(folder: RunFolder, name: str) -> Any:
-    """The last report of the cohort or teacher of this name; None when there is none."""
+    """The last report of the cohort or teacher of this name, or None."""
     try:
         return folder.read_progress(name)
     except (FileNotFoundError, DamagedError):

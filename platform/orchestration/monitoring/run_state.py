@@ -61,7 +61,7 @@ class RunState:
         return {name: content for name, content in zip(names, states, strict=True) if content is not None}
 
 
-# Called at each look, with the arms that have been finished since the last one.
+# Called at each look, with the arms that have been finished since the last.
 Follower = Callable[[RunState, Sequence[str]], None]
 
 

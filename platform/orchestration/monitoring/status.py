@@ -43,7 +43,7 @@ class Overview:
 
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
-    """Print the state of the run called `name`, or of the one started last. Raises UserError when there is none."""
+    """Print the state of the run called `name`, or of the one started last. Raises UserError if none exists."""
     run = latest_run(storage) if name is None else started_run(storage, name)
     console.print(_grid(storage, RunState(run)), highlight=False)
 
@@ -62,7 +62,7 @@ def watch_state(storage: Storage, name: str, console: Console) -> bool:
 
 
 def latest_run(storage: Storage) -> RunFolder:
-    """Return the run of the storage that was started last. Raises UserError when there is none."""
+    """Return the run of the storage that was started last. Raises UserError if none exists."""
     started = [(overview(run).started, run.name, run) for run in runs(storage)]
     if not started:
         raise UserError(f"{storage.root}: no runs")
@@ -70,7 +70,7 @@ def latest_run(storage: Storage) -> RunFolder:
 
 
 def started_run(storage: Storage, name: str) -> RunFolder:
-    """Return the run called `name`. Raises UserError when there is none."""
+    """Return the run called `name`. Raises UserError if none exists."""
     run = run_named(storage, name, "run")
     if not run.has_plan():
         raise UserError(f"run {name}: no such run in {storage.root}; `branchwise list` names those there are")

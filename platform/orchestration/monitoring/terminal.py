@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # pandas and matplotlib come with them
 
 
 def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
-    """Print what will run, on what, for how long, and the obstacle to it, where there is one."""
+    """Print what will run, on what, for how long, and the obstacle to it, if one exists."""
     grid = rich.table.Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column()
@@ -107,7 +107,7 @@ def _some(cells: Sequence[str], limit: int = 4) -> str:
 
 
 def _sensitivity(plan: Plan) -> list[str]:
-    """What so many blocks can see, by the noise of the nearest earlier run of this storage where there is one."""
+    """What so many blocks can see, by the noise of the nearest earlier run of this storage if one exists."""
     design = plan.space.design
     if not plan.arms:
         return []
@@ -177,7 +177,7 @@ def print_outcome(
 def print_limited(
     plan: Plan, counts: Mapping[str, int], summary: Summary, limit: str, storage: str | None, console: Console
 ) -> None:
-    """What there is of a sweep that a limit has ended, what it took, and how to go on."""
+    """What there is of a sweep that a limit has stopped, what it took, and how to go on."""
     from branchwise.analysis.report.terminal import show
 
     show(summary, console, plan.run.report_path())

@@ -1,6 +1,6 @@
 """Hands each finished arm to the trackers of a sweep, in a separate thread.
 
-A tracker is told of an arm once, when its record appears; `tracking/<tracker>/<arm>.json` says that it was.
+A tracker is notified of an arm once, when its record appears; `tracking/<tracker>/<arm>.json` states that it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 
 @contextmanager
 def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator[Follower]:
-    """A follower that tells each tracker of each finished arm; ends when all are told."""
+    """A follower that tells each tracker of each finished arm; ends when all are reported."""
     logged = {name: run.tracked(name) for name in names}
     logged[ALWAYS] = run.event_names()
     broken: set[str] = set()

@@ -40,7 +40,7 @@ def measured_share(plan: Plan) -> float:
 
 
 def _estimates(plan: Plan) -> tuple[list[CostEstimate], list[CostEstimate]]:
-    """Of what is left to do: cohorts, of a search one of the space's own settings, and teachers."""
+    """Of what remains to do: cohorts, of a search one of the space's settings, and teachers."""
     groups = [[arm.spec for arm in cohort.arms] for cohort in plan.cohorts] or [[plan.space.spec] * plan.search_size]
     estimates = [cohort_estimate(plan.space, specs, plan.device) for specs in groups]
     return estimates, [plan.teacher_estimate(teacher) for teacher in plan.teachers]

@@ -172,7 +172,7 @@ def _at_full(cells: Sequence[dict[str, str]], components: Mapping[str, Mapping[s
 
 
 def _check_claims(extension: Extension, old: Space, space: Space, added: dict[str, Any]) -> None:
-    """Raises UserError for a claim that is not on arms that are new: the others were looked at.
+    """Raises UserError for a claim that is not on arms that are new: the others were inspected.
 
     Notes the names of new cells in `added`.
     """

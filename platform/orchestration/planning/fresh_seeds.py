@@ -32,7 +32,7 @@ def confirmations_of(storage: Storage, name: str) -> list[str]:
 
 
 def _root(name: str, confirmed: Mapping[str, str]) -> str:
-    for _ in confirmed:  # a plan that was made by hand may name itself
+    for _ in confirmed:  # a plan that was written by hand may name itself
         name = confirmed.get(name, name)
     return name
 
@@ -47,7 +47,7 @@ def _confirmed_by(run: RunFolder) -> str:
 
 
 def _seeds(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[int]:
-    """The seeds of a run that differs in nothing but its design."""
+    """The seeds of a run that differs only in its design."""
     try:
         tree = read_tree(run.space_path(), run.read_space())
         plan = run.read_plan()

@@ -22,7 +22,7 @@ class Cluster:
 
     nodes: tuple[int, ...]  # CPUs of each
     gpus: float
-    dashboard: str  # URL, empty when there is none
+    dashboard: str  # URL, empty if none exists
     outside: bool = False  # this process is not part of it: a ray:// connection
     joined: bool = False  # others started it: it may have nodes that share nothing with this machine
 

@@ -31,7 +31,7 @@ TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """`patch` is laid over the run's own settings, which gives `spec`; `key` is the address of what that measures.
+    """`patch` is laid over the run's settings, which gives `spec`; `key` is the address of what that measures.
     settings: the part of the patch that the user gave."""
 
     key: str
@@ -42,7 +42,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
-    """`arms` are the finished models, under the run's own settings; `cohorts` hold what is not measured yet, each the
+    """`arms` are the finished models, under the run's settings; `cohorts` hold what is not measured yet, each the
     same arm under multiple settings. `nets` are the settings whose feature nets have to be trained first."""
 
     space: Space
@@ -209,7 +209,7 @@ def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm,
 
 
 def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str) -> tuple[Teacher, ...]:
-    """The teachers of these arms, each once. Raises UserError when one is not there."""
+    """The teachers of these arms, each once. Raises UserError when one is missing."""
     requested = {arm.teacher for arm in arms}
     results = {entry.key: entry for entry in find_teachers(space, storage) if entry.key in requested}
     for item in results.values():

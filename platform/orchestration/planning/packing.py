@@ -53,7 +53,7 @@ def pack(
 
 
 def makespan(cohorts: Sequence[Cohort], slots: int) -> float:
-    """Seconds until the last of the cohorts ends when each free slot takes the next one."""
+    """Seconds until the last of the cohorts ends when each free slot takes the next."""
     return _end([cohort.seconds for cohort in cohorts], slots)
 
 

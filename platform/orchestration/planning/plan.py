@@ -73,10 +73,10 @@ class Plan:
     device: Device | None = (
         None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
     )
-    target: Target | None = None  # machines that the plan is made for, in the place of this one
+    target: Target | None = None  # machines that the plan is built for, instead of this one
     reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
     extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
-    stopped_after: int | None = None  # blocks at the look that has ended the run
+    stopped_after: int | None = None  # blocks at the look that has stopped the run
     final_total: int | None = None  # arms of a run whose searches are over
 
     @property
@@ -89,7 +89,7 @@ class Plan:
         return self.teacher_estimate(teacher).total
 
     def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
-        """The cost of what is not done yet of one of its teachers, with so many workers in the place of its own."""
+        """The cost of what is not done yet of one of its teachers, with so many workers instead of its own."""
         earlier = self.teachers[: self.teachers.index(teacher)]
         trained = teacher.trained or teacher.key in [item.key for item in earlier]
         return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
@@ -243,7 +243,7 @@ def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool
 
 
 def _of_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
-    """The plan of a resumed run that searches: what is left of it, and how many arms it has once they are over."""
+    """The plan of a resumed run that searches: the rest of it, and how many arms it has once they are over."""
     plan = replace(plan, is_complete=False)
     if not plan.run.searching():
         return plan
@@ -312,7 +312,7 @@ def _too_large(plan: Plan) -> str:
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What the plan says of its arms: the design's own words, and how they are packed."""
+    """What the plan says of its arms: the design's words, and how they are packed."""
     yield from plan.space.module.describe(plan.space.spec)
     yield from plan.space.design.describe(plan.slots)
     if plan.earlier:
@@ -370,7 +370,7 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
 
 
 def shortened(plan: Plan, blocks: int) -> Plan:
-    """The plan of a run that a look after so many blocks has ended: what it has run is all there is to run."""
+    """The plan of a run that a look after so many blocks has stopped: what it has run is all there is to run."""
     stored = tuple(arm for arm in plan.arms if arm.block < blocks)
     remaining = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
     return replace(plan, arms=stored, cohorts=remaining, stopped_after=blocks)

@@ -33,7 +33,7 @@ def read_rates(device: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def add_rates(device: str, rates: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:
-    """Adds to the rates of a device, in the place of those of the same kind, net and way; whole or not at all."""
+    """Adds to the rates of a device, instead of those of the same kind, net and way; atomically."""
     file = rates_file(device)
     new = {_key(rate): rate for rate in rates}
     stored = [rate for rate in read_rates(device) if _key(rate) not in new]

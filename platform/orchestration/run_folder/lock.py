@@ -58,7 +58,7 @@ class Lease:
 
 @contextmanager
 def hold(folder: Storage) -> Iterator[Lease]:
-    """Holds `folder`, which is made when there is none. Raises RunLockedError while another process does, and OSError.
+    """Holds `folder`, which is made if none exists. Raises RunLockedError while another process does, and OSError.
 
     Should two processes hold it after all (a machine that slept longer than the lease), what they write is the same.
     """
@@ -164,7 +164,7 @@ def _is(folder: Storage, holder: Mapping[str, Any]) -> bool:
 
 
 def _holder(folder: Storage) -> Any:
-    """Whom the lock names; None when there is none, or none that can be read."""
+    """Whom the lock names; None if no lock exists or can be read."""
     try:
         return schemas.check(schemas.Lock, folder.read_json(LOCK), folder.path(LOCK))
     except (FileNotFoundError, DamagedError):

@@ -95,7 +95,7 @@ def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[
 
 
 def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, bytes], folder: str) -> None:
-    """Raises UserError when the run's own code is in a folder that this user may not read."""
+    """Raises UserError when the run's code is in a folder that this user may not read."""
     trainable = read_tree(run.space_path(), originals[SPACE], ()).get("trainable", DEFAULT)
     if not folder or (trainable in BUILT_IN and trainable != "command"):
         return
@@ -139,7 +139,7 @@ def _read_files(run: RunFolder) -> tuple[Mapping[str, bytes], Any]:
 def data_of(space: Space) -> str | None:
     """The SHA-256 of the data of `space`, of multiple data sets that of theirs, where its trainable knows them.
 
-    Raises UserError when they are not there.
+    Raises UserError when they are missing.
     """
     try:
         available = [space.module.data_sha256(item.on(space.method).spec) for item in space.design.data_sets]
@@ -161,7 +161,7 @@ def refuse_other_data(run: RunFolder, space: Space) -> None:
 
 
 def refuse_other_teachers(run: RunFolder, teachers: Sequence[Teacher]) -> None:
-    """Raises UserError when arms that are left would learn from other teachers than those that are finished did."""
+    """Raises UserError when arms that remain would learn from other teachers than those that are finished did."""
     planned = {teacher["key"] for teacher in run.read_plan().get("teachers", ())}
     if planned != {teacher.key for teacher in teachers}:
         raise UserError(

@@ -45,7 +45,7 @@ def reusable_arms(space: Space, storage: Storage, arms: Sequence[Arm], sources: 
     """Find what the runs named `sources` have of these arms; of the first that has it.
 
     Raises:
-        UserError: A source does not exist, or its arms were made by other code or on another machine.
+        UserError: A source does not exist, or its arms were created by other code or on another machine.
     """
     if not space.has_trainable:
         return []  # a dry run cannot tell which of them are equal
@@ -90,7 +90,7 @@ def _key(seed: int, spec: Any, teacher: str | None) -> tuple[int, str, str | Non
 
 
 def _refuse_others(source: str, manifest: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:
-    """Raises UserError where the run was made by other code, other versions or on another machine."""
+    """Raises UserError where the run was created by other code, other versions or on another machine."""
     versions = manifest.get("versions") or {}
     differing = [
         f"{what} ({manifest.get(key)} there, {conditions[key]} here)"

@@ -1,4 +1,4 @@
-"""The records of a run, and the tables that are made of them."""
+"""The records of a run, and the tables that are built from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 Evaluations = Mapping[TeacherAddress, Mapping[str, Any]]  # of teachers
 
-# The platform's own columns of arms.parquet; those that the trainable declares follow.
+# The platform's columns of arms.parquet; those that the trainable declares follow.
 RECORD_COLUMNS = {
     "sweep": "string",
     "trial": "string",  # the cohort

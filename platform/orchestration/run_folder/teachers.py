@@ -44,7 +44,7 @@ class Teacher:
 def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
     """The teachers that `space` requests, as they stand in `storage`; empty when students need none.
 
-    Raises UserError when what the space names is not there, or when a stored teacher is damaged.
+    Raises UserError when what the space names is missing, or when a stored teacher is damaged.
     """
     return tuple(refresh(teacher, storage) for teacher in required_teachers(space))
 

@@ -1,6 +1,6 @@
-"""Which runs this user has started: a record in the user's own state folder, never in the storage that others write.
+"""Which runs this user has started: a record in the user's state folder, never in the storage that others write.
 
-A run folder says what to run: a command, or a module to import. A resume runs it only where the very same plan and
+A run folder states what to run: a command, or a module to import. A resume runs it only where the very same plan and
 space were started, or trusted before, by this user.
 """
 

@@ -26,7 +26,7 @@ def best_space(space: Space, best_configs: BestConfigs) -> str | None:
     The best settings are the full method, each that the search has changed is a component, and the seeds are fresh.
 
     Returns:
-        The file's text; None where the search has found nothing better than the space's own settings, or where a
+        The file's text; None where the search has found nothing better than the space's settings, or where a
         Python session defines the function.
 
     Raises:

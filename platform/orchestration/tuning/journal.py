@@ -1,4 +1,4 @@
-"""The journal of a search: Optuna's own format, which `optuna-dashboard` opens at any time.
+"""The journal of a search: Optuna's format, which `optuna-dashboard` opens at any time.
 
 Optuna writes each suggestion and each value by itself and waits for the disk each time. Here one process writes, and
 only what it must not forget has to be on the disk: which suggestions have been handed out. So entries are kept until

@@ -60,13 +60,13 @@ class FifoQueue(CohortQueue):
 
 
 class Metered(FifoQueue):
-    """The cohorts in their order until a limit is reached; `reason` then says which."""
+    """The cohorts in their order until a limit is reached; `reason` then states which."""
 
     def __init__(self, cohorts: Iterable[Cohort], meter: Meter) -> None:
         super().__init__(cohorts)
         self._meter = meter
         self._running: dict[str, tuple[Cohort, float]] = {}
-        self._failed, self._trial_seconds = 0, 0.0  # of trials that have ended
+        self._failed, self._trial_seconds = 0, 0.0  # of trials that have finished
         self._per_arm: list[float] = []
         self.reason = ""
 
@@ -94,7 +94,7 @@ class Metered(FifoQueue):
         return self._trial_seconds + sum(time.monotonic() - start for _, start in self._running.values())
 
     def _expected(self, cohort: Cohort) -> float:
-        """Of this cohort: by those that have ended, else by the plan."""
+        """Of this cohort: by those that have finished, else by the plan."""
         if not self._per_arm:
             return cohort.seconds
         return len(cohort.arms) * sum(self._per_arm) / len(self._per_arm)

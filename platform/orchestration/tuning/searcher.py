@@ -172,7 +172,7 @@ class StudySearcher(CohortQueue):
         return []
 
     def _stops(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
-        """Whether a suggestion is so far behind the best one after this many seeds that it gets no further one."""
+        """Whether a suggestion is so far behind the best after this many seeds that it gets no further one."""
         options = study.search.options
         if seeds not in options.early_looks:
             return False

@@ -112,7 +112,7 @@ class OpenStudy:
         return result
 
     def best(self) -> list[FrozenTrial]:
-        """Of the finished suggestions that break no constraint, the best one.
+        """Of the finished suggestions that break no constraint, the best.
 
         With multiple objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
         """
@@ -194,7 +194,7 @@ def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
 
 
 def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial] = ()) -> tuple[OpenStudy, ...]:
-    """The run's studies; a new one begins with `earlier` arms, the space's own settings and those of `design.start`."""
+    """The run's studies; a new one begins with `earlier` arms, the space's settings and those of `design.start`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal(run)
     storage = JournalStorage(journal)

@@ -30,9 +30,9 @@ class WarmStartTrial:
 
 
 def earlier_arms(space: Space, storage: Storage) -> tuple[WarmStartTrial, ...]:
-    """The arms of the runs in `design.warm_start` that differ from this space in nothing but its knobs.
+    """The arms of the runs in `design.warm_start` that differ from this space only in its knobs.
 
-    Raises UserError for a run that is not there or has no such arm.
+    Raises UserError for a run that is missing or has no such arm.
     """
     if not space.has_trainable:
         return ()  # a dry run cannot tell which of them it could use
@@ -69,7 +69,7 @@ def _usable(space: Space, searches: Sequence[CellSearch], run: RunFolder) -> Ite
 
 
 def _chosen(method: Method, search: CellSearch, settings: BaseModel) -> dict[str, Any] | None:
-    """The knobs' values that make the search's cell into `settings`; None when there are none."""
+    """The knobs' values that make the search's cell into `settings`; None if none exist."""
     chosen: dict[str, Any] = {}
     for key, knob in search.knobs.items():
         if all(chosen.get(other) == value for other, value in knob.when.items()):

@@ -30,7 +30,7 @@ TRAIN = """
 
 @pytest.fixture
 def tree() -> dict[str, Any]:
-    """The trainable's own keys of a space that runs TRAIN."""
+    """The trainable's keys of a space that runs TRAIN."""
     return {
         "command": {
             "run": ["python", "train.py", "--lr", "{lr}", "--seed", "{seed}", "{ema}"],

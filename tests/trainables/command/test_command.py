@@ -142,7 +142,7 @@ def test_arm_that_is_behind_ends_at_its_rung(tree: dict[str, Any], program: Prog
             time.sleep(0.05)
     """)
     tree["command"]["metric"] = {"key": "accuracy"}
-    calls = run(tree, rungs=(2, 4), limit=-0.03)  # higher is better: the rungs are told minus the accuracy
+    calls = run(tree, rungs=(2, 4), limit=-0.03)  # higher is better: the rungs are reported minus the accuracy
     result = calls.results["arm"]
     assert calls.rung_calls == [(2, -0.02)]
     assert (result.status, result.values["rung_value"], result.values["steps"]) == ("stopped", 0.02, 2)

@@ -1,4 +1,4 @@
-"""The data sets: what they hold, their splits, and what is said when they are not there.
+"""The data sets: what they hold, their splits, and what is said when they are missing.
 
 CIFAR and MNIST are not on this machine: random images of their shapes stand in for them.
 """

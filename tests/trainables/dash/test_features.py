@@ -107,7 +107,7 @@ def test_vgg16_of_random_weights(random_weights: Callable[[str, Any], Path]) -> 
 def test_clip_of_random_weights(random_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     state = clip.CLIPVisual(512, 224, 1, 768, 32).state_dict() | {"text_projection": torch.zeros(512, 512)}
     random_weights("clip-vit-b-32", state)
-    # The published file is a TorchScript archive, of which nothing but its state is used.
+    # The published file is a TorchScript archive, of which only its state is used.
     archive = SimpleNamespace(state_dict=lambda: dict(state))
     monkeypatch.setattr(torch.jit, "load", lambda file, map_location: archive)
     net, logits, _ = pretrained.load("clip-vit-b-32", "cpu")
@@ -231,7 +231,7 @@ def test_damaged_radii_are_recomputed(tmp_path: Path, monkeypatch: pytest.Monkey
         folder = tmp_path / "features"
         return reference_sets.ReferenceSet(None, rows, labels, {}, "", torch.device("cpu"), folder).radii  # type: ignore[arg-type]
 
-    first = radii()  # the folder is not there: computed all the same
+    first = radii()  # the folder is missing: computed all the same
     (tmp_path / "features").mkdir()
     assert torch.equal(radii(), first)
     assert len(computed) == 2

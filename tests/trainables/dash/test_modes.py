@@ -75,7 +75,7 @@ def test_on_gpu_no_step_waits_for_it_and_both_modes_learn_same(spec, teacher_fol
     take_step, losses = cohort.take_step, {}
 
     def watched(students, setting, step, arm_seconds):
-        torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first one compiles
+        torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first compiles
         take_step(students, setting, step, arm_seconds)
         torch.cuda.set_sync_debug_mode("default")
 

@@ -84,7 +84,7 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def count_levels(state: Mapping[str, Tensor]) -> int:
-    """The number of resolutions, from the key names. Raises ValueError when there are none."""
+    """The number of resolutions, from the key names. Raises ValueError if none exist."""
     levels = {int(key.split(".")[1]) for key in state if re.match(r"down\.\d+\.", key)}
     if levels != set(range(len(levels))) or not levels:
         raise ValueError("these are not the parameters of the reference's U-Net: it has no levels down.0, down.1, ...")

@@ -56,7 +56,7 @@ def begin_step(mode: Mode, context: Context) -> None:
 
 
 def release(mode: Mode, context: Context) -> None:
-    """Gives back what the device holds for work that has ended: its graphs and its memory."""
+    """Gives back what the device holds for work that has finished: its graphs and its memory."""
     if compiles(mode, context):
         torch.compiler.reset()
     release_memory()

@@ -18,7 +18,7 @@ class Counts:
     macs: int  # multiply-accumulates of a forward pass, a sample
     saved: int  # numbers that a forward pass keeps for its backward pass, a sample
     live: int  # numbers that exist at most at a time in a forward pass without gradients, a sample
-    kernels: int  # launches of a forward pass on a GPU, whatever the batch
+    kernels: int  # launches of a forward pass on a GPU, regardless of the batch
 
 
 class _Layer(NamedTuple):

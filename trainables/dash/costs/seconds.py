@@ -13,7 +13,7 @@ from branchwise.trainables.dash.costs.counts import BACKWARD, count
 from branchwise.trainables.dash.costs.work import Pass
 from branchwise.trainables.dash.settings.spec import Spec, UNet
 
-STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, whatever the net
+STEP_KERNELS = 60  # of clipping, the optimizer, the average and the losses, regardless of the net
 FEATURES = "features"  # the kind of rate that features and distances have
 
 Shape = tuple[int, int, int]

@@ -86,7 +86,7 @@ def pixels_sha256(images: Tensor) -> str:
 def load(settings: Data, device: torch.device | str) -> Dataset:
     """The images of `settings` that train, on `device`; those of `load_holdout` are never among them.
 
-    Raises FileNotFoundError, saying what to do, when they are not there, and ValueError when they are not as stated.
+    Raises FileNotFoundError, saying what to do, when they are missing, and ValueError when they are not as stated.
     """
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=True)

@@ -76,7 +76,7 @@ def _cached(settings: ImageFolder, digests: Sequence[str], fill: Fill) -> tuple[
 
 
 def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | None:
-    """The pixels in `folder` and their SHA-256; None when there are none, or not the ones that were written."""
+    """The pixels in `folder` and their SHA-256; None if none exist, or not the ones that were written."""
     try:
         description = json.loads((folder / "about.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: nothing done to them reaches the file

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from branchwise.trainables.dash.settings.data import ImageFolder
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit, above which it warns of decompression bombs
+MAX_PIXELS = 89_478_485  # Pillow's limit, above which it warns of decompression bombs
 COLOURS = {"white": 255, "black": 0}
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes of grey images of more than 8 bits
 _PNG = b"\x89PNG"

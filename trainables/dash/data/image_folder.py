@@ -22,7 +22,7 @@ Errors = list[tuple[Path, str]]  # files that cannot be read, and why
 def listed(settings: ImageFolder) -> tuple[list[Path], np.ndarray]:
     """The files and their labels (N,) int64: label k is the k-th sub-folder in alphabetical order.
 
-    Raises FileNotFoundError when the folder is not there, ValueError when it does not hold what is stated.
+    Raises FileNotFoundError when the folder is missing, ValueError when it does not hold what is stated.
     """
     listing = checked_listing(settings)
     return listing.paths, np.array(listing.labels, dtype=np.int64)

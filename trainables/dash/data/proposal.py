@@ -48,7 +48,7 @@ class Headers:
     """What the files of a folder say of themselves; damaged ones say nothing."""
 
     sides: tuple[int, ...]  # the shorter side of each image, in pixels
-    highest: int  # value of an image of more than 8 bits; 0 where there is none
+    highest: int  # value of an image of more than 8 bits; 0 if none exists
 
 
 def survey_images(folder: Path) -> ImageSurvey:

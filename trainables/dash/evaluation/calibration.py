@@ -87,7 +87,7 @@ def compare(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> d
 
 
 def diagnose(student: Bins, teacher: Bins, probes: Probes) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """The diagnostics pooled over all timesteps, and one row a bin (with `bin`, `t_low`, `t_high` inclusive)."""
+    """The diagnostics pooled over all timesteps, and a row per bin (with `bin`, `t_low`, `t_high` inclusive)."""
     rows = [
         {"bin": b, "t_low": probes.edges[b], "t_high": probes.edges[b + 1] - 1, **compare(s, t)}
         for b, (s, t) in enumerate(zip(student, teacher, strict=True))

@@ -111,7 +111,7 @@ def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = N
 
 
 def digits(device: torch.device | str) -> Extractor:
-    """The committed digits net (made by train_digits_features.py). Raises ValueError when its file was modified."""
+    """The committed digits net (created by train_digits_features.py). Raises ValueError when its file was modified."""
     verify(DIGITS_WEIGHTS, DIGITS_SHA256)
     net = DigitsFeatures()
     net.load_state_dict(load_file(DIGITS_WEIGHTS))
@@ -121,13 +121,13 @@ def digits(device: torch.device | str) -> Extractor:
 def function(spec: Spec, device: torch.device | str) -> Extractor:
     """A function of the user's own: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
-    It is tried on two images, and each later answer is looked at as well. Raises ValueError when it is not there,
+    It is tried on two images, and each later answer is inspected as well. Raises ValueError when it is missing,
     fails, returns something else, or when there are too few samples for its d dimensions.
     """
     module, _, name = spec.features.partition(":")
     try:
         call: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises is told as it is
+    except Exception as error:  # whatever a user's module raises is reported as it is
         raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
     tried = _called(call, spec.features, torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
     dims = tried.shape[1]
@@ -146,7 +146,7 @@ def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: i
     """The answer of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
     try:
         match: object = call(pixels)
-    except Exception as error:  # whatever a user's code raises is told as it is
+    except Exception as error:  # whatever a user's code raises is reported as it is
         raise ValueError(f"evaluate.features: {name}: {type(error).__name__}: {error}") from error
     shaped = isinstance(match, Tensor) and match.ndim == 2 and len(match) == len(pixels) and match.is_floating_point()
     if not isinstance(match, Tensor) or not shaped or match.shape[1] == 0 or dims not in (None, match.shape[1]):

@@ -81,7 +81,7 @@ def sample_model(
 
 
 def _write(path: Path, tiles: Tensor, description: str = "") -> None:
-    """`tiles` (rows, across, C, H, W) uint8. The file says how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
+    """`tiles` (rows, across, C, H, W) uint8. The file states how large they are: PNG text `Tile`, WIDTHxHEIGHT."""
     rows, across, channels, height, width = tiles.shape
     image = tiles.cpu().permute(0, 3, 1, 4, 2).reshape(rows * height, across * width, channels)
     described = PngInfo()

@@ -152,7 +152,7 @@ def comparability_key(against: ReferenceSet, holdout: Dataset, settings: Evaluat
 
 
 def _means(repeats: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Each value averaged over the repeats; None where there is none."""
+    """Each value averaged over the repeats, or None."""
     names = repeats[0]
     return {name: None if names[name] is None else mean(r[name] or 0.0 for r in repeats) for name in names}
 

@@ -47,7 +47,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_size: int) -> float:
     """KID (Binkowski et al. 2018): the mean over random subsets of rows, of all rows where there are fewer."""
     size = min(subset_size, len(samples), len(reference))
-    # torch-fidelity's own loop, but for a copy of all the reference in float64.
+    # torch-fidelity's loop, but for a copy of all the reference in float64.
     draws = np.random.RandomState(DEFAULTS["rng_seed"])
     values = []
     for _ in range(subsets):

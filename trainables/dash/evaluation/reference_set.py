@@ -1,6 +1,6 @@
 """What samples are compared with: the features of all images but a test set's, and their moments, made once a machine.
 
-Features lie in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
+Features are in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
 weights and the version of torch-fidelity; one process computes them while the others wait.
 """
 

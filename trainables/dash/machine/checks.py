@@ -61,12 +61,12 @@ def run(device: str) -> Iterator[Check]:
 
 
 def checked(name: str, call: Callable[[], str]) -> Check:
-    """What came of one check, whatever it raises."""
+    """The result of one check, whatever it raises."""
     try:
         return Check(name, "passed", call())
     except NotPossibleError as error:
         return Check(name, "not possible here", str(error))
-    except Exception as error:  # a check that breaks has failed, and the next one is made
+    except Exception as error:  # a check that breaks has failed, and the next is made
         message = " ".join(str(error).split()) or type(error).__name__
         return Check(name, "failed", message[:300])
 

@@ -23,7 +23,7 @@ WARM_UP = 3  # calls that do not count: CUDA graphs are recorded in the second a
 
 
 def context(device: str, threads: int = 1, rank: int = 0, world_size: int = 1) -> Context:
-    """A context for work that is looked at and then forgotten."""
+    """A context for work that is inspected and then forgotten."""
     return Context(
         rank=rank,
         world_size=world_size,
@@ -69,7 +69,7 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
 
 
 def arms_of(spec: Spec, count: int, **settings: Any) -> list[Arm]:
-    """So many arms of the space's own method; settings are those of `train`."""
+    """So many arms of the space's method; settings are those of `train`."""
     tuned = patched(spec, {f"train.{name}": value for name, value in settings.items()})
     return [Arm(name=f"arm{number}", seed=0, spec=tuned) for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""Measures how fast this machine takes the passes that a space is made of; plans are corrected by what is found."""
+"""Measures how fast this machine takes the passes that a space is built from; plans are corrected by what is found."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
 
 
 def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]:
-    """The rates of the space's own nets, in its own precision and mode first, and in others while there is time.
+    """The rates of the space's nets, in its own precision and mode first, and in others while there is time.
 
     On images drawn at random, with a teacher that is not trained: neither changes how long a pass takes. Batches are
-    smaller where the space's own would take too long. On a CPU both modes are one.
+    smaller where the space's would take too long. On a CPU both modes are one.
     """
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")

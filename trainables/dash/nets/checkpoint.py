@@ -77,14 +77,14 @@ def from_bytes(content: bytes, device: torch.device | str) -> dict[str, Any]:
 
 
 def read_tensors(source: Path | BinaryIO, device: torch.device | str) -> Any:
-    """What a file of PyTorch holds: nothing but tensors and plain containers is ever unpickled.
+    """What a file of PyTorch holds: only tensors and plain containers are ever unpickled.
 
-    Raises ValueError that says why it cannot be read.
+    Raises ValueError that states why it cannot be read.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickles that are no checkpoints
             return torch.load(source, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own message advises to run the code
+    except pickle.UnpicklingError as error:  # torch's message advises to run the code
         match = _REFUSED.search(str(error))
         what = f"it refers to {match[1]}" if match else "it is a pickle of another kind"
         raise ValueError(f"{what}, and only tensors and plain containers are loaded") from error

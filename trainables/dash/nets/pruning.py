@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
     """A copy of `net` in which the smallest weights are zero, and its masks, one bool tensor a parameter.
 
-    One threshold over all matrices and convolutions, such that `keep` of all parameters are left; biases and norms
+    One threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
     (one dimension) stay whole. Raises ValueError when these alone are more than `keep`.
     """
     pruned = copy.deepcopy(net).requires_grad_(True)

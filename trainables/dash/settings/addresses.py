@@ -68,7 +68,7 @@ def _identity(data: Data) -> dict[str, Any]:
     """What tells the training images from others: of a folder its content, wherever it lies.
 
     That of digits, and of data sets of torchvision's, is known by their names; workers refuse others (`same_images`).
-    A folder that is not there, of which a plan can be made all the same, is told by its path.
+    A folder that is missing, of which a plan can be made all the same, is told by its path.
     """
     if isinstance(data, TorchvisionData):
         return data.model_dump(mode="json", exclude={"path", "download"})
@@ -122,7 +122,7 @@ def _features(spec: Spec) -> dict[str, Any]:
 def comparability_key(spec: Spec) -> str:
     """The address of what `measurement.comparability_key` takes from the settings.
 
-    The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, is left
+    The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, remains
     out. Where the teacher chooses the guidance of an evaluation, another teacher may choose another.
     """
     reference = {key: value for key, value in _identity(spec.data).items() if key not in ("split", "flip")}

@@ -68,7 +68,7 @@ COLUMNS = (
 )
 # fmt: on
 
-# What a named evaluation measures: the Fréchet distances, and what tells how they were measured.
+# What a named evaluation measures: the Fréchet distances, and what shows how they were measured.
 SAMPLED = (
     "metric", "value", "teacher_distance", "teacher_value", "teacher_teacher_distance", "sample_seconds",
     "sample_gflop", "sample_memory", "comparability_key", "value_repeats",
@@ -76,7 +76,7 @@ SAMPLED = (
 
 
 def columns(evaluations: Mapping[str, str]) -> tuple[Column, ...]:
-    """COLUMNS of a run with multiple evaluations, each described by name: "" is the primary one."""
+    """COLUMNS of a run with multiple evaluations, each described by name: "" is the primary."""
     primary = (
         replace(column, about=f"{column.about}, under the primary evaluation: {evaluations['']}")
         if column.name in SAMPLED

@@ -23,7 +23,7 @@ from branchwise.trainables.dash.settings.listing import Identity, Listing, list_
 HASHED_BYTES, SAMPLE = 16 << 10, 4 << 10  # bytes
 SETTLED_NS = 2 * 10**9  # a file written within this time may change again without a new time stamp
 TASK = 256  # files that a thread hashes at a time
-UNREADABLE = "cannot be read"  # in the place of a digest
+UNREADABLE = "cannot be read"  # instead of a digest
 _ARCHIVES = {".gz", ".html"}  # next to the files of torchvision's data sets, and never read
 
 _contents: dict[Path, tuple[object, str]] = {}  # of each folder: its classes and files, and their digest
@@ -35,9 +35,9 @@ def cache_root() -> Path:
 
 
 def data_sha256(data: Data) -> str | None:
-    """The SHA-256 of the files and labels of `data`; None for a data set of torchvision's that is not there yet.
+    """The SHA-256 of the files and labels of `data`; None for a data set of torchvision's that is missing yet.
 
-    Raises FileNotFoundError when a folder of images is not there.
+    Raises FileNotFoundError when a folder of images is missing.
     """
     if isinstance(data, ImageFolder):
         return folder_sha256(list_images(data.path))

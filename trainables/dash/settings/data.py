@@ -118,7 +118,7 @@ class ImageFolder(Strict):
         return self.channels, self.image_size, self.image_size
 
     def holdout(self, images: int, of: int) -> int:
-        """How many of a class of `images` are held out, `of` so many in all: at least one, where another is left."""
+        """How many of a class of `images` are held out, `of` so many in all: at least one, where another remains."""
         share, max_images = FOLDER_HOLDOUT
         return 0 if images < 2 else max(1, round(images * min(share, max_images / of)))
 

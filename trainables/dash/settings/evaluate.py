@@ -119,7 +119,7 @@ class Evaluate(Strict):
         return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
 
     def evaluations(self) -> dict[str, Evaluate]:
-        """The settings of each evaluation by name, the primary one first; each evaluates once and in one way."""
+        """The settings of each evaluation by name, the primary first; each evaluates once and in one way."""
         rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
         named = {name: self.model_copy(update=rest | item.overrides) for name, item in self.also.items()}
         return {PRIMARY: self.model_copy(update={"also": {}}), **named}

@@ -1,6 +1,6 @@
 """The feature spaces that distances are measured in, and what must be known of them beforehand. No torch here.
 
-Each has a name, which `evaluate.features` gives. A function of the user's own is named by its dotted path.
+Each has a name, which `evaluate.features` gives. A function of the user's is named by its dotted path.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ FETCH = "`branchwise fetch --space FILE`"
 def check_inputs(spec: Spec) -> None:
     """Raises FileNotFoundError or ValueError, saying what to do, when data or feature weights are not on this machine.
 
-    All that is missing is told at once. Whether files hold what they should is found out when they are read.
+    All that is missing is reported at once. Whether files hold what they should is found out when they are read.
     """
     wrong: list[OSError | ValueError] = []
     for check in (_check_data, _check_features):
@@ -53,7 +53,7 @@ def torchvision_folder(data: TorchvisionData) -> Path:
 
 
 def missing_data(data: TorchvisionData) -> str:
-    """What to say when a data set of torchvision's is not there."""
+    """What to say when a data set of torchvision's is missing."""
     return (
         f"data: {data.name} is not in {Path(data.path).expanduser().resolve()}: {FETCH} fetches it, or put it there as "
         "torchvision lays it out, or set data.download: true"
@@ -61,7 +61,7 @@ def missing_data(data: TorchvisionData) -> str:
 
 
 def checked_listing(data: ImageFolder) -> Listing:
-    """The images of a folder. Raises FileNotFoundError when it is not there, ValueError with all that is wrong."""
+    """The images of a folder. Raises FileNotFoundError when it is missing, ValueError with all that is wrong."""
     listing = list_images(data.path)
     problems = list(listing.problems)
     if len(listing.classes) != data.classes:

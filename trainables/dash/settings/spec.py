@@ -50,7 +50,7 @@ class UNet(Strict):
 
     @model_validator(mode="after")
     def _groups_keep_embeddings(self) -> UNet:
-        # One channel a group: GroupNorm subtracts whatever the time and class embeddings added to it.
+        # One channel a group: GroupNorm subtracts regardless of the time and class embeddings added to it.
         for width in self.channels:
             if width % self.norm_groups or width < 2 * self.norm_groups:
                 raise ValueError(

@@ -127,7 +127,7 @@ def _save(
 
 
 def _adopt(checkpoint_folder: Path, out: Path) -> None:
-    """Copies an existing teacher; teacher.json, which says that a folder is whole, comes last.
+    """Copies an existing teacher; teacher.json, which states that a folder is whole, comes last.
 
     Raises ValueError when its weights are not finite.
     """
