@@ -157,7 +157,7 @@ def _default(value: Any) -> str:
 
 
 def _holds(value: Mapping[str, Any]) -> str:
-    """What a key may hold, in words."""
+    """Describe the values of a key."""
     if "$ref" in value:
         name = value["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"
