@@ -31,7 +31,7 @@ SMOKE_SECONDS = 300
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 nothing failed, 2 a library is missing, 3 a check failed."""
+    """Returns the exit code: 0 all checks passed, 2 a library is missing, 3 a check failed."""
     try:
         options = parser(program).parse_args(arguments)
         if missing := [name for name in NEEDED if not importable(name)]:
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 
 def show(name: str, state: str, detail: str) -> None:
-    """A line of the table, as soon as it is known."""
+    """Print a line of the table as soon as its check is done."""
     print(f"{state:<18}  {name:<40}  {detail}", flush=True)
 
 

@@ -23,7 +23,7 @@ from branchwise.trainables import RequiredFile  # noqa: E402
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 all is there, 2 bad input, 3 something could not be fetched, 130 interrupted."""
+    """Returns the exit code: 0 all files exist, 2 bad input, 3 something could not be fetched, 130 interrupted."""
     console = make_console()
     try:
         options = parser(program).parse_args(arguments)
@@ -53,7 +53,7 @@ def announced(needed: RequiredFile) -> str:
 
 
 def fetch(needed: Sequence[RequiredFile], console: Console) -> int:
-    """Fetches each; one sentence for each that cannot be had. Returns the exit code."""
+    """Fetch each file and print a message for each failure. Return the exit code."""
     failed = 0
     columns = TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:

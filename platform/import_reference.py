@@ -15,7 +15,7 @@ from branchwise.orchestration.input.parser import Parser  # noqa: E402
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 the folder is written, 2 bad input and nothing written."""
+    """Returns the exit code: 0 the folder is written, 2 bad input and no file written."""
     try:
         options = parser(program).parse_args(arguments)
         from branchwise.trainables.dash.authors.checkpoints import import_checkpoint  # torch: not before it is needed

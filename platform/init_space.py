@@ -21,7 +21,7 @@ from branchwise.orchestration.space import parse_space  # noqa: E402
 
 
 def main(arguments: list[str] | None = None, program: str | None = None) -> int:
-    """Returns the exit code: 0 the space is written, 2 bad input and nothing written."""
+    """Returns the exit code: 0 the space is written, 2 bad input and no file written."""
     try:
         options = parser(program).parse_args(arguments)
         out = options.out or options.script.with_suffix(".yaml")

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None, program: str | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, has_started: threading.Event, console: Console) -> int:
-    """Returns the exit code of a command that nothing broke off; `has_started` is set when measuring begins."""
+    """Return the exit code of a completed command; `has_started` is set when measuring begins."""
     with open_storage(options.storage) as storage:
         plan = plan_measures(
             storage, options.run, options.arms, options.set, options.grid, options.trust, options.dry_run

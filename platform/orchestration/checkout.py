@@ -1,4 +1,4 @@
-"""Where this program's files lie."""
+"""The locations of this program's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ends a sweep: an error a user can mend, before it started; or something that is lost, while it ran."""
+"""Errors that end a sweep: the user's before the start, or the loss of a required resource during the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class SweepAbortedError(Exception):
-    """What a sweep cannot go on without is lost; the message states what. Finished arms are kept."""
+    """A required resource is lost; the message names it. Finished arms remain stored."""
 
 
 class StorageUnavailableError(SweepAbortedError):
@@ -20,7 +20,7 @@ class RunModifiedError(SweepAbortedError):
 
 
 class TakenOverError(SweepAbortedError):
-    """Another process holds the run folder now; nothing of it is ours to write."""
+    """Another process has locked the run folder; this one must not write to it."""
 
 
 class ClusterUnavailableError(SweepAbortedError):
@@ -28,7 +28,7 @@ class ClusterUnavailableError(SweepAbortedError):
 
 
 class StalledError(SweepAbortedError):
-    """Nothing that runs has reported anything for too long."""
+    """No running cohort has reported progress for too long."""
 
 
 class RepeatedFailureError(SweepAbortedError):

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM: one request to end, which always arrives and is answered once.
 
-The first signal becomes a KeyboardInterrupt in the main thread. Further ones change nothing, so that what answers it
+The first signal becomes a KeyboardInterrupt in the main thread. Further ones have no effect, so that its handling
 runs to its end.
 """
 
@@ -35,7 +35,7 @@ _request = _Request()
 
 
 def leave_while_starting() -> None:
-    """Until `coalesce_interrupts`, a signal ends the process at once: imports take seconds, and nothing has started."""
+    """Until `coalesce_interrupts`, a signal ends the process at once: imports need seconds, and no work has started."""
     for number in SIGNALS:
         signal.signal(number, _leave_at_once)
 
@@ -50,7 +50,7 @@ def coalesce_interrupts() -> Iterator[None]:
     """Within, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, also in a job that was started with both ignored.
 
     A main thread that is stuck in a library does not hear signals: after STUCK_SECONDS the process then ends with
-    EXIT_CODE, as a killed one would. For the main thread alone.
+    EXIT_CODE, as a killed one would. Only for the main thread.
     """
     global _request
     _request = _Request()
@@ -82,7 +82,7 @@ def deferred() -> Iterator[None]:
 
 
 def check(swallowed: bool = False) -> None:
-    """Raises KeyboardInterrupt when a signal has arrived and nobody has heard of it.
+    """Raise KeyboardInterrupt when a signal has arrived that was not handled.
 
     swallowed: also when one was raised already, where that would have left the caller: a library has caught it.
     """
@@ -104,14 +104,14 @@ def note() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process with this exit code, whatever hangs in a thread, and whatever signal comes now."""
+    """End the process with this exit code, regardless of blocked threads and further signals."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed by the caller
                 stream.flush()
-    except (OSError, ValueError):  # a full disk, or a reader that is gone: Python would try again, and end with 120
+    except (OSError, ValueError):  # a full disk, or a closed reader: Python would retry, and exit with 120
         os._exit(code)
     if has_abandoned_threads():
         os._exit(code)
@@ -124,7 +124,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _last_resort(reading: int, request: _Request) -> None:
-    """Python writes each signal's number into the pipe as it arrives, whatever the main thread is doing."""
+    """Python writes each signal's number into the pipe as it arrives, regardless of the main thread."""
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
             if number[0] not in SIGNALS:

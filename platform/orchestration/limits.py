@@ -79,7 +79,7 @@ class Meter:
         before: Spent in earlier sessions.
         started_at: When this session started, as `time.time()` has it.
         gpus: Of one trial.
-        price: Of a GPU for an hour, 0 where none is known.
+        price: Of a GPU for an hour, 0 if unknown.
     """
 
     limits: Limits
@@ -101,7 +101,7 @@ class Meter:
         return max(0.0, time.time() - self.started_at) / 3600
 
     def trial(self, seconds: float) -> Spent:
-        """What a trial of so many seconds takes."""
+        """Return the cost of a trial of so many seconds."""
         gpu_hours = self.gpus * seconds / 3600
         return Spent(hours=seconds / 3600, gpu_hours=gpu_hours, cost=self.price * gpu_hours)
 

@@ -90,13 +90,13 @@ class Outline(Strict):
     published: Published | None = None
     reuse: TupleOf[
         Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-    ] = ()  # runs whose finished arms may be taken
+    ] = ()  # runs with finished arms that may be reused
     limits: Limits = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """`folder` is where the space file lies; `notices` are sentences for its plan."""
+    """`folder` is where the space file is; `notices` are messages for its plan."""
 
     name: str
     method: Method
@@ -120,7 +120,7 @@ class Space:
 
     @property
     def has_trainable(self) -> bool:
-        """Whether the trainable is there, and not what is in for it in a dry run."""
+        """Whether the trainable is loaded, not replaced by a dry run's stand-in."""
         return not isinstance(self.module, UnimportedTrainable)
 
     @property
@@ -128,7 +128,7 @@ class Space:
         return self.method.module
 
     def resolved(self) -> str:
-        """The space as YAML with each default filled in; reading it gives this space again."""
+        """The space as YAML with each default filled in; reading it returns this space."""
         tree = {
             "name": self.name,
             "trainable": self.trainable,
@@ -144,7 +144,7 @@ class Space:
 
 
 def refuse_limited_search(where: str, space: Space) -> None:
-    """Raise UserError where a search has limits: what it takes until it ends is not metered."""
+    """Raise UserError where a search has limits: its total use is not metered."""
     if space.design.searches() and space.limits.model_dump(exclude_none=True):
         raise UserError(
             f"{where}: not allowed with design.kind {space.design.kind}; bound a search by its number of arms"

@@ -126,7 +126,7 @@ def _count(nargs: Any) -> int:
 
 
 def _arguments(flag: str, takes_list: bool) -> tuple[str, ...]:
-    """An `=` lets a negative number follow, which argparse takes for an option otherwise."""
+    """An `=` lets a negative number follow, which argparse would otherwise parse as an option."""
     if not flag.startswith("-"):
         return ("{}",)
     return (flag, "{}") if takes_list else (f"{flag}={{}}",)
@@ -160,7 +160,7 @@ def _assigned(trees: list[ast.Module], method: str) -> Iterator[tuple[str, ast.C
 
 
 def _subcommands(trees: list[ast.Module]) -> dict[str, str]:
-    """By variable, the subcommand whose parser it holds."""
+    """By variable, the subcommand of the parser that it holds."""
     return {
         variable: str(call.args[0].value)
         for variable, call in _assigned(trees, "add_parser")

@@ -17,7 +17,7 @@ from branchwise.trainables.metrics import POSITIVE, RATES
 
 LOGGERS = ("info", "debug", "warning", "log", "error", "critical")  # their first text may be a template of the others
 PRINTS = ("print", "write", "echo", "secho", *LOGGERS)
-# Words beyond those that tell a metric's scale; of COSTS less is better.
+# Names beyond those that imply a metric's scale; of COSTS less is better.
 GAINS = ("score", "r2", "reward", "return", "returns", "likelihood", "elbo", "map", "ndcg", "mrr", "psnr", "ssim")
 COSTS = ("exploitability", "regret", "cost", "wer", "cer", "divergence", "deviance")
 COUNTERS = re.compile(
@@ -45,7 +45,7 @@ class Metric:
 
 
 def metric_names(text: str) -> list[str]:
-    """The words of `text` that name a metric."""
+    """Return the words of `text` that name a metric."""
     return [name for name in _NAMES.findall(text) if _is_metric_name(name)]
 
 
@@ -70,7 +70,7 @@ def _parts(name: str) -> list[str]:
 
 
 def rank(line: str, name: str, position: int) -> tuple[int, ...]:
-    """Higher for what is measured on held-out data, for rates, and for what comes later."""
+    """Higher for what is measured on held-out data, for rates, and for what is printed later."""
     low = line.lower()
     data = 3 if "test" in low else 2 if re.search(r"val|eval|final|dev", low) else 0 if "train" in low else 1
     time = -1 if re.search(r"time|seconds", name.lower()) else 0
@@ -132,12 +132,12 @@ def _split(text: str, fields: re.Pattern[str], literal: str) -> list[Any]:
 
 
 def _from_template(parts: Sequence[Any], line: int, *, any_name: bool = False) -> Iterator[Metric]:
-    """A metric for each value behind a word that names one; of a fraction, the rate behind it.
+    """A metric for each value after the name of one; of a fraction, the rate behind it.
 
     Args:
         parts: Texts and VALUEs of a line.
         line: Its number.
-        any_name: Whether a word that is not known to name a metric counts, too.
+        any_name: Whether any name counts, not only those of known metrics.
     """
     text = "".join(part if isinstance(part, str) else "\0" for part in parts)
     for match in re.finditer("\0", text):

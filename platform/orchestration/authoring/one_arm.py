@@ -44,7 +44,7 @@ def arm_with(space: Space, patch: Mapping[str, Any], seed: int) -> Arm:
 
 
 def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
-    """Run one arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run alone."""
+    """Run one arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run separately."""
     if arm.teacher is not None or space.module.features_key(arm.spec) is not None:
         raise UserError(
             f"{space.method.file}: {space.trainable} needs a teacher or a feature net, so no arm runs alone"
@@ -72,7 +72,7 @@ def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
     )
     try:
         space.module.run_cohort([arm], context)
-    except (RuntimeError, OSError) as error:  # of the program: a run would try it again
+    except (RuntimeError, OSError) as error:  # of the program: a run would retry it
         results.append(Result(status="failed", error=str(error)))
     folder = next(iter(folders), scratch / arm.name)
     return ArmTrial(result=results[0], log="".join(logs), folder=folder)

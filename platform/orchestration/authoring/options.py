@@ -26,7 +26,7 @@ class Unreadable(Exception):  # noqa: N818
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """An option of a script: the words that hand it over, with a placeholder, and the script's default."""
+    """An option of a script: its arguments on the command line, with a placeholder, and the script's default."""
 
     flag: str  # as the user knows it: --lr
     name: str  # of the setting
@@ -35,7 +35,7 @@ class Option:
     other: Any = UNKNOWN  # of a switch, the value that flips it
     on: bool = False  # of a switch, whether it is given or true by default
     choices: tuple[Any, ...] = ()
-    required: bool = False  # the value is made up: the script has no default
+    required: bool = False  # the value is a placeholder: the script has no default
     note: str = ""
 
     @property
@@ -57,13 +57,13 @@ class NoDefaultError(Unreadable):
 
 @dataclass
 class Options:
-    """What was read of a script. `skipped` says of an option why it was left at the script's default."""
+    """What was read of a script. `skipped` has the reason why an option keeps the script's default."""
 
     options: list[Option] = field(default_factory=list)
     unset: list[Option] = field(default_factory=list)  # of those skipped, the ones that only lack a value
     skipped: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()  # before the options: a subcommand
-    fixed: tuple[str, ...] = ()  # words behind them
+    fixed: tuple[str, ...] = ()  # arguments after them
     parser: str = ""  # argparse, click, ...
     notes: list[str] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ class Options:
         """Replace the default of an option.
 
         Raises:
-            KeyError: There is no such option; its second argument has the names that there are.
+            KeyError: No such option exists; its second argument lists the existing names.
             Unreadable: The option cannot take this value.
         """
         option = next((o for o in [*self.options, *self.unset] if setting_name(name) == o.name), None)
@@ -158,7 +158,7 @@ def checked(value: Any) -> Any:
 def value_option(
     flag: str, value: Any, arguments: tuple[str, ...], *, choices: Any = (), required: bool = False, note: str = ""
 ) -> Option:
-    """An option that takes a value. `words` hold {} where the placeholder goes. Raises Unreadable."""
+    """An option with a value. `arguments` hold {} for the placeholder. Raises Unreadable."""
     name = setting_name(flag)
     if names_seed(flag) and (value is None or value is UNKNOWN):
         value = 0
@@ -175,7 +175,7 @@ def value_option(
 
 
 def switch(flag: str, default: Any, *, on: str, off: str, note: str = "") -> Option:
-    """A switch, whose setting is the word that the script is given. Raises Unreadable."""
+    """A switch, with the argument of the script as its setting. Raises Unreadable."""
     if not isinstance(default, bool):
         raise Unreadable("its default is computed when the script runs")
     name = setting_name(flag)

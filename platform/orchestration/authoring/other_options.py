@@ -24,7 +24,7 @@ from branchwise.orchestration.authoring.options import (
 from branchwise.orchestration.input.yaml_file import parse_yaml
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# Of transformers.TrainingArguments, with its own defaults.
+# Of transformers.TrainingArguments, with its defaults.
 TRAINING_ARGUMENTS = {
     "learning_rate": 5e-5,
     "num_train_epochs": 3.0,

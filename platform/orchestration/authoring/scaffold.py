@@ -25,9 +25,9 @@ from branchwise.orchestration.input.yaml_file import to_yaml
 
 MAX_COMPONENTS = 6
 MAX_SOURCE = 4 << 20  # bytes of a script
-MAX_MODULES = 20  # next to the script, whose options are read, too
+MAX_MODULES = 20  # next to the script; their options are read, too
 BLOCKS = 5
-# Words in the names of switches that are no part of a method.
+# Terms in the names of switches that are no part of a method.
 TOOLING = re.compile(
     "debug|verbose|quiet|silent|dry|save|resume|cuda|gpu|cpu|mps|xpu|accel|tpu|log|wandb|tensorboard|tqdm|progress|plots?|"
     "download|overwrite|evaluate|eval|test|only|profile|pin|workers|version|push|cache|deterministic|benchmark|ddp|"
@@ -62,7 +62,7 @@ class Draft:
 
 
 def read_script(script: Path) -> Draft:
-    """What the source of a script says. Raises UserError when it cannot be read."""
+    """The options and the seed in the source of a script. Raises UserError when it cannot be read."""
     try:
         if script.stat().st_size > MAX_SOURCE:
             raise UserError(f"{script}: larger than {MAX_SOURCE >> 20} MiB, so not a script")

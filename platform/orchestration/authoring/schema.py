@@ -8,7 +8,7 @@ from branchwise.orchestration.space import Outline, Space
 from branchwise.trainables import DEFAULT, load_trainable
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-ANY_SETTINGS = ("command",)  # trainables whose settings each space names itself
+ANY_SETTINGS = ("command",)  # trainables with settings that each space names
 
 
 def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 def try_script(draft: Draft, folder: Path, say: Say) -> Draft:
-    """Run the script that is in `folder`, say what was seen, and return the draft with its metric and `cwd`.
+    """Run the script that is in `folder`, report what happened, and return the draft with its metric and `cwd`.
 
     Raises UserError when the script fails.
     """
@@ -84,7 +84,7 @@ def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
 
 
 def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
-    """Say whether one seed repeats, two seeds differ, and each component changes the metric."""
+    """Print whether one seed repeats, two seeds differ, and each component changes the metric."""
     baseline = _run(draft, folder, {}, 0, scratch / "own")
     if baseline.value is None:
         say(f"--try: the metric was not read: {single_line(baseline.result.error)}")

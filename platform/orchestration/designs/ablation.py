@@ -86,7 +86,7 @@ class Ablation(Design):
         return tuple(claim.canonical for claim in self._parsed(method))
 
     def further_hypotheses(self, method: Method) -> int:
-        from branchwise.analysis.statistics.contrasts import headline_effect  # NumPy comes with it
+        from branchwise.analysis.statistics.contrasts import headline_effect  # it imports NumPy
 
         tested = [item for item, _ in (headline_effect(self.grid(), i) for i in range(len(self.components))) if item]
         further = further_hypotheses(self._parsed(method), list(self.components), tested[0] if tested else "shapley")
@@ -224,7 +224,7 @@ class Ablation(Design):
         return math.prod(len(factor.levels) for factor in self.factors())
 
     def _check_rows(self, method: Method) -> None:
-        """Raises UserError where two rows are the same model, as where a component changes nothing, or have one
+        """Raises UserError where two rows are the same model, as where a component has no effect, or have one
         name."""
         rows: dict[str, Cell] = {}
         names: dict[str, Cell] = {}
@@ -311,7 +311,7 @@ def block_arm(
     first_seed: int = 0,
     data_set: DataSet = ONLY,
 ) -> Arm:
-    """The arm of a cell in a block of a data set; `kind` is that of the cell unless told otherwise."""
+    """The arm of a cell in a block of a data set; `kind` is that of the cell unless given."""
     return method.arm(
         name=arm_name(cell.cell, block, data_set.name),
         kind=kind or cell.kind,

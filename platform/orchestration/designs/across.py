@@ -49,7 +49,7 @@ class DataSet:
     Attributes:
         name: As tables, claims and arms call it.
         across: What the data sets are called together.
-        patch: The settings in which it differs from the space's own.
+        patch: The settings in which it differs from the space.
         first_seed: What is added to the seeds of the design.
     """
 
@@ -63,7 +63,7 @@ class DataSet:
         return f"{cell} on {self.name}" if self.name else cell
 
     def on(self, method: Method) -> Method:
-        """The method with the settings of this data set as its own."""
+        """Return the method with the settings of this data set."""
         return method.laid_over(self.patch, f"{method.file}, {self.across} {self.name}") if self.name else method
 
 

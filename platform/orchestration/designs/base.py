@@ -1,7 +1,7 @@
-"""What each kind of design answers, so that no other code depends on the kind.
+"""The interface of each kind of design, so that no other code depends on the kind.
 
 A design is the section `design` of a space. It has two stages, either of which may be empty: the *searches*, which look
-for settings, and the *arms*, which are trained once the searches have found theirs.
+for settings, and the *arms*, which are trained once the searches have finished.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BestConfigs = Mapping[str, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A row of the table that is known before anything has run: a combination of components, or a baseline."""
+    """A row of the table that is planned before the run: a combination of components, or a baseline."""
 
     cell: str
     kind: Kind
@@ -97,7 +97,7 @@ class Design(Strict, ABC):
         return ()
 
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each block, where arms are known beforehand."""
+        """The seed of each block, where arms are planned beforehand."""
         return (0,)
 
     def grid(self) -> Grid:
@@ -130,7 +130,7 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def cells(self, method: Method) -> tuple[Cell, ...]:
-        """The rows that are known beforehand, in the order of the table; of each data set the same."""
+        """The rows that are planned beforehand, in the order of the table; the same for all data sets."""
 
     def searches(self) -> tuple[CellSearch, ...]:
         """The first stage: what is searched before the arms can be named."""
@@ -138,11 +138,11 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
-        """The second stage, block by block. `found` is empty for a design that searches nothing."""
+        """The second stage, block by block. `found` is empty for a design without a search."""
 
     @abstractmethod
     def total(self) -> int:
-        """Arms of a run in which all goes well, those of the searches included."""
+        """Arms of a run without failures, including those of the searches."""
 
     def check_total(self, method: Method) -> None:
         """Raises UserError for more arms than a sweep can have."""
@@ -174,11 +174,11 @@ class Design(Strict, ABC):
 
     @abstractmethod
     def parts(self) -> tuple[AnalysisGroup, ...]:
-        """What is analysed apart."""
+        """The groups that are analysed separately."""
 
     @abstractmethod
     def describe(self, at_a_time: int) -> Iterator[tuple[str, str]]:
-        """What the design says of itself in a plan: pairs of a word and a text. `at_a_time` cohorts run at once."""
+        """The design's description in a plan: pairs of a key and a text. `at_a_time` cohorts run at once."""
 
     def outline(self, method: Method) -> dict[str, Any]:
         """What a run's plan keeps for the analysis; its cells are in the order of the table, of switches the full

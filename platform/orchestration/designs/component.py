@@ -59,7 +59,7 @@ class Component(Strict):
         )  # fmt: skip
 
     def patch(self, level: str) -> Mapping[str, Any]:
-        """The settings in which a level differs from the space's own: none at the full level."""
+        """The settings in which a level differs from the space: none at the full level."""
         if self.off is not None:
             return self.off if level == OFF else {}
         return {} if level == self._full or self.levels is None else self.levels[level]

@@ -43,7 +43,7 @@ class Method:
         return self._patched[key]
 
     def laid_over(self, patch: Mapping[str, Any], file: str) -> Method:
-        """The method whose own settings are these with `patch` laid over them; errors call it `file`."""
+        """Return the method with `patch` applied to its settings; errors call it `file`."""
         return replace(self, spec=self.patched(patch), file=file, _patched={}, _teachers={})
 
     def in_block(self, patch: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ class Method:
     def teacher(self, patch: Mapping[str, Any]) -> TeacherAddress | None:
         """What the settings with `patch` laid over them learn from; None when they need no teacher.
 
-        Raises UserError when it is named and not there.
+        Raises UserError when it is named but missing.
         """
         key = repr(sorted(patch.items()))
         if key not in self._teachers:
@@ -67,7 +67,7 @@ class Method:
 
     def cohort_key(self, arm: Arm) -> str:
         """Arms may train together where this is equal: as the trainable says, on one teacher, evaluated alike, and on
-        one data set, which has seeds of its own."""
+        one data set, which has separate seeds."""
         return repr((self.module.cohort_key(arm.spec), self.teacher(arm.patch), sorted(arm.across.items())))
 
     def check_comparable(self, where: str, patch: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Method:
     def _comparable(self, patch: Mapping[str, Any]) -> bool:
         try:
             changed = self.patched(patch)
-        except ValidationError:  # a part of a patch, which is allowed as a whole
+        except ValidationError:  # a part of a patch, which is allowed as a unit
             return True
         try:
             return self.module.comparability_key(changed) == self.module.comparability_key(self.spec)

@@ -28,7 +28,7 @@ class Screening(Ablation):
 
     kind: Literal["screening"]
     components: Annotated[dict[Name, Component], Field(min_length=MIN_COMPONENTS, max_length=MAX_COMPONENTS)]
-    blocks: PositiveInt = MIN_BLOCKS  # training seeds; fewer than 5 rank the components and judge nothing
+    blocks: PositiveInt = MIN_BLOCKS  # training seeds; fewer than 5 rank the components without tests
 
     @field_validator("blocks", mode="before")
     @classmethod

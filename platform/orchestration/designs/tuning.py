@@ -115,7 +115,7 @@ class Hyperparameter(Strict):
         return self.choice or self.interval or ()
 
     def size(self) -> int | None:
-        """How many values there are; None for an interval."""
+        """The number of values; None for an interval."""
         if self.choice is not None:
             return len(self.choice)
         low, high = self.interval or (0, 0)
@@ -158,7 +158,7 @@ class Constraint:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSearch:
-    """One search: of the full method, or of a cell with the knobs that its components leave alone."""
+    """One search: of the full method, or of a cell with the knobs that its components do not set."""
 
     cell: str
     knobs: Mapping[str, Hyperparameter]
@@ -178,7 +178,7 @@ class Tuning(Strict):
     """
 
     searched: PositiveInt = Field(alias="arms")
-    # of each configuration, whose mean over them is optimised
+    # of each configuration; their mean is optimised
     seeds_each: Annotated[PositiveInt, Field(le=100)] = Field(default=1, alias="seeds")
     knobs: Annotated[dict[str, Hyperparameter], Field(min_length=1)]
     algorithm: Algorithm = "optuna_tpe"
@@ -188,8 +188,8 @@ class Tuning(Strict):
     rungs: TupleOf[PositiveInt] = ()  # steps after which arms are compared
     reduction: Annotated[int, Field(ge=2)] = 3  # asha: one in so many arms passes a rung
     constraint_texts: TupleOf[str] = Field(default=(), alias="constraints")
-    start: TupleOf[dict[str, Any]] = ()  # settings to try first, after the space's own
-    warm_start: TupleOf[str] = ()  # earlier runs of this storage, from whose arms the search learns
+    start: TupleOf[dict[str, Any]] = ()  # settings to try first, after the space's
+    warm_start: TupleOf[str] = ()  # earlier runs of this storage; the search learns from their arms
     seed: NonNegativeInt = 0  # of the algorithm and of each searched arm
 
     @model_validator(mode="before")

@@ -26,7 +26,7 @@ def spent_by(plan: Plan, meter: Meter) -> Spent:
 
 
 def trial_seconds(run: RunFolder) -> float:
-    """Seconds of all trials that left a record, without those that were taken from other runs."""
+    """Seconds of all trials that left a record, without those reused from other runs."""
     longest: dict[str, float] = {}
     for record in records(run).values():
         if record is not None and "reused_from" not in record:

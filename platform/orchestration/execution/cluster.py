@@ -40,15 +40,15 @@ SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # after an interrupt, no stray call may start a second cluster
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",  # 60 s are too few on a machine with ten processes a core
-    # At the default of 60 s Ray may end this process, with exit code 1, before the watchdog has told why.
+    # At the default of 60 s Ray may end this process, with exit code 1, before the watchdog has reported the reason.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "180",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has all they would write
-    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # what a submitted job brings is added to, not refused
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # a submitted job's own environment is extended, not refused
 }
 
 
-# How each gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server answers with.
+# How each gRPC connection begins (RFC 9113, 3.4), and the type of the frame that a server replies with.
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 HTTP2_SETTINGS = 4
 
@@ -57,7 +57,7 @@ CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.5
 SHUTDOWN_SECONDS = 60.0
 JOIN_TRIES, JOIN_PAUSE_SECONDS = 3, 2.0
-# What a busy machine leads to: the server that a head starts for each client does not come up in time, nor the node.
+# On a busy machine, the server that a head starts for each client, or the node, does not start in time.
 NOT_IN_TIME = (
     "Starting Ray client server failed",
     "Proxy failed to Connect to backend",
@@ -69,7 +69,7 @@ VERSIONS = re.compile(r"started with: Ray: (\S+) Python: (\S+) .*started with: R
 
 
 def address_of(option: str | None) -> str | None:
-    """The cluster to join: the one named, or within a Ray job the job's own; None for a new one on this machine.
+    """The cluster to join: the one named, or within a Ray job the job's; None for a new one on this machine.
 
     Raises UserError for what names none.
     """
@@ -86,11 +86,11 @@ def source_of(option: str | None) -> str:
 
 @contextmanager
 def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
-    """A fresh local cluster, or the one at `address`; left or shut down at the end. Raises UserError.
+    """A fresh local cluster, or the one at `address`; disconnected or shut down at the end. Raises UserError.
 
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
     sent our packages, and the trainable's or the folder of the `space`. Environment variables that it sets are as
-    before at the end: the caller's own Ray Tune code in the same process still writes its results.
+    before at the end: the caller's Ray Tune code in the same process still writes its results.
     """
     if stripped := without_docstrings():
         raise UserError(stripped)
@@ -108,7 +108,7 @@ def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
 
 @contextmanager
 def _local_cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
-    """A cluster that is started or joined here, and left or shut down at the end."""
+    """A cluster that is started or joined here, and disconnected or shut down at the end."""
     source, address = source_of(address), address_of(address)
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -178,7 +178,7 @@ def _described(dashboard: str, *, outside: bool, joined: bool) -> Cluster:
 
 
 def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int = JOIN_TRIES) -> Any:
-    """`ray.init`, retried where a busy machine does not get started in time what it takes."""
+    """`ray.init`, retried where it times out on a busy machine."""
     import ray
 
     try:
@@ -202,7 +202,7 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
 def _shut_down() -> None:
     import ray
 
-    # A cluster that is lost may not answer; the rest of one that was started here ends with this process.
+    # A lost cluster may not respond; the rest of one that was started here ends with this process.
     def shut_down() -> None:
         with suppress(Exception):
             ray.shutdown()
@@ -219,7 +219,7 @@ def _shut_down() -> None:
 
 @contextmanager
 def started(address: str | None, log: Path, space: Space, console: Console) -> Iterator[Cluster]:
-    """`cluster`, with a word on the terminal while it starts."""
+    """`cluster`, with a message on the terminal while it starts."""
     with ExitStack() as stack:
         with console.status("Starting Ray, which takes about 10 s" if not address_of(address) else "Joining Ray"):
             if not console.is_terminal:
@@ -289,7 +289,7 @@ def local_node() -> str | None:
 
 
 def _refuse_silence(address: str, source: str) -> None:
-    """Raises UserError when nothing listens at HOST:PORT, where Ray itself would try for long and then abort."""
+    """Raises UserError when nothing listens at HOST:PORT, where Ray would retry for long and then abort."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address in ("auto", "local") or not host or not port.isdigit():
         return  # Ray finds the address, or refuses it at once
@@ -315,7 +315,7 @@ def refusal(address: str | None, error: Exception, source: str = "--address") ->
 
 
 def _mismatch(text: str) -> str:
-    """The versions on both sides, out of Ray's words where they are as expected."""
+    """The versions on both sides, parsed from Ray's message if possible."""
     match = VERSIONS.search(text)
     if match is None:
         return f"versions must be the same on both sides: {text}"
@@ -326,7 +326,7 @@ def _mismatch(text: str) -> str:
 
 
 def _quoted_python() -> dict[str, Any] | None:
-    """Ray hands the interpreter's path to a shell as it is; one with a space in it must bring its own quotes."""
+    """Ray hands the interpreter's path to a shell as it is; one with a space in it must be quoted."""
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
 
@@ -343,7 +343,7 @@ def _runtime_env(space: Space) -> dict[str, Any]:
 
 
 def _private_token() -> None:
-    """Makes the token that local clusters ask for, readable by its owner alone; Ray itself would leave it readable."""
+    """Create the token that local clusters require, readable only by its owner; Ray would leave it readable."""
     file = Path.home() / ".ray" / "auth_token"
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
@@ -366,6 +366,6 @@ def _log_to(stream: TextIO) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().handlers = [handler]
     ray_logger = logging.getLogger("ray")
-    ray_logger.handlers = []  # importing ray gave it one that writes to the terminal
+    ray_logger.handlers = []  # importing ray adds one that writes to the terminal
     ray_logger.propagate = True
     logging.captureWarnings(True)

@@ -1,4 +1,4 @@
-"""How a sweep ends, whatever ends it: the one place that knows exit code, sentence and the state in the manifest."""
+"""Exit status of a sweep: maps each error to an exit code, a message and the state in the manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExitStatus:
 def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
     """How a sweep ends that met this error, before or after it had started.
 
-    Raises the error again when nobody foresaw it: that is a mistake of this program, and its traceback is needed.
+    Reraises an unexpected error: it is a bug of this program, and its traceback is needed.
     """
     if isinstance(error, KeyboardInterrupt):
         return ExitStatus(code=interrupts.EXIT_CODE, message="Interrupted")
@@ -37,7 +37,7 @@ def classify_exit(error: BaseException, has_started: bool) -> ExitStatus:
 
 
 def state_after(error: BaseException) -> str:
-    """What the manifest says of a sweep that had started when it met this error."""
+    """The manifest entries of a sweep that had started when it met this error."""
     return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 

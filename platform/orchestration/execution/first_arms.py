@@ -1,4 +1,4 @@
-"""Stops a sweep whose first arms all fail alike: the others would, too."""
+"""Stop a sweep when its first arms all fail for the same reason."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FirstArms:
 
 
 def _reason(error: str) -> str:
-    """What two errors have in common when their cause is one: their words without numbers and paths."""
+    """Return the text of an error without numbers and paths, equal for errors with the same cause."""
     head, _, output = error.partition("; it said: ")
     last = output.rpartition(" | ")[2]
     return re.sub(r"\S*/\S*|[-+]?\d[\w.+-]*", "#", f"{head} {last}")

@@ -14,7 +14,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
-if TYPE_CHECKING:  # pandas comes with it
+if TYPE_CHECKING:  # it imports pandas
     from branchwise.analysis.statistics.sequential.judging import InterimResults
 
 
@@ -34,12 +34,12 @@ def results_at(plan: Plan, blocks: int) -> InterimResults:
         copy.write_manifest(plan.run.read_manifest())
         copy.write_tables(tables_of(rows, plan.run.name, plan.space, teachers))
         results = analyse(load_run(scratch / plan.run.name)).looks
-    assert results is not None  # it is asked of runs with looks alone
+    assert results is not None  # it is called only for runs with looks
     return results
 
 
 def facts(results: InterimResults) -> dict[str, Any]:
-    """What the manifest says of the looks so far; `stopped_after` where one has stopped the run."""
+    """The manifest entries of the looks so far; `stopped_after` where one has stopped the run."""
     looks = [
         {
             "blocks": blocks,

@@ -1,4 +1,4 @@
-"""Measuring finished models again, from the plan to the tables next to the sweep's."""
+"""Remeasure finished models, from the plan to the tables next to the sweep's."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _measure(plan: MeasurePlan, on: Cluster, display: Display, check: Callable[[
         reports = [(r["step"] / max(1, r["steps"]), len(r["arms"])) for r in running if r]
         display.measures(max(done, sum(share * size for share, size in reports)), done, total)
 
-    # Students take from their teacher's evaluation what a rule has chosen by it, so that comes first.
+    # Students use what a rule has chosen in their teacher's evaluation, so that runs first.
     of_teachers = [cohort for cohort in plan.cohorts if cohort.arms[0].name == TEACHER]
     for cohorts in (of_teachers, [cohort for cohort in plan.cohorts if cohort not in of_teachers]):
         if cohorts:
@@ -121,7 +121,7 @@ def _described(plan: MeasurePlan, measure: Measure) -> Mapping[str, Any]:
 
 
 def _finished_count(plan: MeasurePlan) -> int:
-    """Measurements of the plan that there are."""
+    """The finished measurements of the plan."""
     names = {arm.name for arm in plan.arms}
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
     created = sum(len(names.intersection(measurements.folder(item.key).record_names())) for item in plan.measures)
@@ -151,7 +151,7 @@ def _under(teacher: Teacher, measure: Measure, plan: MeasurePlan) -> Teacher:
 
 
 def same_as_sweep(plan: MeasurePlan) -> tuple[int, int] | None:
-    """How many models gave the very values of the sweep, bit for bit, of how many that were measured as it was.
+    """The number of models with the sweep's values, bit for bit, and of those measured as in the sweep.
 
     None when that is none of the plan's measures. Seconds, memory and places are no values.
     """

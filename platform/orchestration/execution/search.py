@@ -13,7 +13,7 @@ from branchwise.trainables.runtime.stopping import Stopping
 
 
 def run_searches(plan: Plan, job: Job, display: Display, check: Callable[[], None]) -> None:
-    """Goes on with what an earlier process left. Blocks; does nothing for a design that searches nothing."""
+    """Continue what an earlier process started. Blocks; a no-op for a design without a search."""
     searches = plan.space.design.searches()
     if not searches:
         return

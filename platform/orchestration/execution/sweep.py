@@ -39,14 +39,14 @@ from branchwise.orchestration.run_folder.tables import clear_failed_records, col
 from branchwise.orchestration.run_folder.teachers import refresh
 from branchwise.trainables import Arm, Cohort
 
-if TYPE_CHECKING:  # pandas and matplotlib come with it
+if TYPE_CHECKING:  # it imports pandas and matplotlib
     from branchwise.analysis.report.build import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The result of a sweep. `plan` is as it was carried out; `counts` states how many arms have which status, and is
-    empty where nothing was collected; `summary` is there when the sweep ran to its end."""
+    empty where no results were collected; `summary` is set when the sweep ran to its end."""
 
     plan: Plan
     exit_status: ExitStatus
@@ -70,7 +70,7 @@ class RunSession:
 
 def run_sweep(plan: Plan, address: str | None, console: Console, events: Events | None = None) -> Outcome:
     """Carries the plan out, collects the results and makes the report; collects also what an interrupt or a failure
-    left. Raises UserError, OSError or KeyboardInterrupt when nothing was started, and errors that nobody foresaw."""
+    left. Raises UserError, OSError or KeyboardInterrupt when no arm was started, and unexpected errors."""
     with contextlib.ExitStack() as stack:
         with interrupts.deferred():
             run_session = stack.enter_context(acquire_run(plan))
@@ -95,7 +95,7 @@ def run_sweep(plan: Plan, address: str | None, console: Console, events: Events 
 @contextlib.contextmanager
 def acquire_run(plan: Plan) -> Iterator[RunSession]:
     """Holds the folder of the run, that of the next free name where the plan's was taken just now. Raises
-    UserError. Afterwards, of a run that never started nothing remains."""
+    UserError. Afterwards, no file of a run that never started remains."""
     taken: list[str] = []
     with contextlib.ExitStack() as stack:
         while True:
@@ -122,9 +122,9 @@ def acquire_run(plan: Plan) -> Iterator[RunSession]:
 
 
 def _remove_unstarted(plan: Plan) -> None:
-    """Removes the folder of a run that never started, and the storage when it holds nothing else."""
+    """Removes the folder of a run that never started, and the storage when it is otherwise empty."""
     if plan.run.taken():
-        return  # what lies there now is not ours
+        return  # its content is not ours now
     plan.run.files.delete("")
     if plan.storage.local is not None:
         with contextlib.suppress(OSError):
@@ -145,20 +145,20 @@ def _execute(run_session: RunSession, address: str | None, console: Console) -> 
         if on.dashboard:
             console.print(f"Dashboard: {on.dashboard} ({TOKEN_HINT})", highlight=False)
         _work(run_session, on, console)
-    # The workers have finished with the cluster, so what they left is all there is.
+    # The workers have stopped with the cluster, so their records are final.
 
 
 def _finalize_failed(run_session: RunSession, error: BaseException) -> Outcome:
-    """What is left of a sweep that met this error: collected, as far as the storage allows, so that it can be resumed.
+    """Collect the results of a sweep that failed, as far as the storage allows, so that it can be resumed.
 
-    Raises the error when nobody foresaw it.
+    Reraises an unexpected error.
     """
     plan, counts = run_session.plan, {}
     if isinstance(error, TakenOverError):
         return Outcome(plan=plan, exit_status=classify_exit(error, has_started=True))
     try:
         plan.run.restore(run_session.originals)
-        plan.run.delete_unfinished()  # what workers were writing that ended with the cluster
+        plan.run.delete_unfinished()  # partial files of workers that stopped with the cluster
         counts = collect_session(run_session, state_after(error))
     except OSError as failure:
         error = error if isinstance(error, (KeyboardInterrupt, SweepAbortedError)) else failure
@@ -178,7 +178,7 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
     else:
         unpaired_arms = tuple(
             Cohort(name=f"reused-{item.arm.name}", arms=(item.arm,)) for item in plan.reused
-        )  # should one be lost
+        )  # in case one fails
         write_plan(plan.run, plan.space, (*plan.cohorts, *unpaired_arms), plan.extends)
         copy_records(plan.run, plan.reused)
     run_session.meter = meter_of(plan)
@@ -189,7 +189,7 @@ def _begin(run_session: RunSession, on: Cluster, console: Console) -> None:
 
 
 def fit(plan: Plan, on: Cluster, console: Console) -> Plan:
-    """The plan for this cluster, whose GPUs and other nodes are known only now; states what that changes.
+    """The plan for this cluster, with GPUs and nodes that were unknown before; notes the changes.
 
     Raises UserError when not even one cohort fits.
     """
@@ -228,7 +228,7 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
         if plan.space.design.searches():
             arms = _recorded_arms(plan)
             run_session.plan = plan = replace(plan, cohorts=second_stage(plan, arms), final_total=len(arms))
-            if not plan.cohorts:  # a resumed search that lacked nothing
+            if not plan.cohorts:  # a resumed search that was complete
                 return
         clear_failed_records(plan.run, [arm.name for cohort in plan.cohorts for arm in cohort.arms])
         display.begin_arms(plan.arm_seconds)
@@ -287,11 +287,11 @@ def collect_session(run_session: RunSession, status: str) -> dict[str, int]:
 
 
 def _write_best(plan: Plan, console: Console) -> None:
-    """Write the best settings of a finished search as a space, where they differ from its own."""
+    """Write the best settings of a finished search as a space, where they differ from the space."""
     if not plan.space.design.searches():
         return
     from branchwise.orchestration.tuning.best import best_space
-    from branchwise.orchestration.tuning.studies import best_configs, open_studies  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import best_configs, open_studies  # Optuna: only for searches
 
     patches = best_configs(open_studies(plan.space, plan.run)) if plan.run.searching() else None
     try:
@@ -307,6 +307,6 @@ def _recorded_arms(plan: Plan) -> tuple[Arm, ...]:
     """Each arm that the run has so far, in the order of the table."""
     if not plan.space.design.searches():
         return plan.arms
-    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: only for searches
 
     return recorded_arms(plan.space, plan.run)

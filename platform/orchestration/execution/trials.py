@@ -54,8 +54,8 @@ def run_cohorts(
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> str:
-    """Runs each cohort until a limit of the `meter` is reached, and returns which one, or nothing; arms that cannot be
-    finished, with their cohort nor alone, are recorded as failed. Blocks.
+    """Runs each cohort until a limit of the `meter` is reached, and returns that limit, if any; arms that cannot be
+    finished, with their cohort or separately, are recorded as failed. Blocks.
 
     Raises Stopped soon after `stop` is set.
     """
@@ -127,7 +127,7 @@ def _run(
 
     named.__repr__ = actor_name  # type: ignore[method-assign]
     # With Ray Train workers the Tune actor only waits: it must take none of the CPUs they need, but it must ask for
-    # something, and a byte of memory is always there.
+    # a resource, and a byte of memory always exists.
     trial_values: dict[str, float] = (
         {"cpu": 0, "memory": 1} if job.workers else {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     )
@@ -136,7 +136,7 @@ def _run(
         param_space={},
         tune_config=TuneConfig(
             search_alg=queue,
-            num_samples=-1,  # the queue says when it is enough
+            num_samples=-1,  # the queue decides when to stop
             max_concurrent_trials=slots,
             reuse_actors=not job.workers,
             trial_name_creator=_trial_name,
@@ -166,7 +166,7 @@ def _trial_name(trial: Any) -> str:
 
 
 def last_line(traceback: str) -> str:
-    """What a traceback comes to."""
+    """Return the last line of a traceback."""
     return next((line.strip() for line in reversed(traceback.splitlines()) if line.strip()), "unknown error")
 
 
@@ -179,5 +179,5 @@ def _record_failure(run: RunFolder, cohort: Cohort, traceback: str) -> None:
 
 
 def _plain_text(traceback: str) -> str:
-    """Without the colours that Ray gives it for terminals."""
+    """Return the text without Ray's terminal colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", traceback)

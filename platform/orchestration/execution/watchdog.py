@@ -1,6 +1,6 @@
 """What a running sweep cannot go on without, inspected all the time: its run folder, its cluster, and that it moves.
 
-Whoever watches asks `check` every second. It never waits: what might not answer is asked in threads.
+The caller polls `check` every second. It never blocks: requests that may hang run in threads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Probe(Generic[T]):
-    """Asks something repeatedly in a separate thread. `last` is the last answer; failures are no answers."""
+    """Poll a function in a separate thread. `last` is the last result; failures are ignored."""
 
     def __init__(self, ask: Callable[[], T], interval: float) -> None:
         self.last: T | None = None
@@ -114,7 +114,7 @@ class Watchdog:
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Of what fails within, because something is lost, raises what is lost."""
+        """Raise the loss that caused a failure within the block."""
         try:
             yield
         except (KeyboardInterrupt, UserError, SweepAbortedError):
@@ -131,7 +131,7 @@ class Watchdog:
         except SweepAbortedError as reason:
             return reason
         except Exception:
-            pass  # no answer, or none that is one: it says nothing more than the error does
+            pass  # no usable response: the error itself is more informative
         if isinstance(error, SystemExit) or type(error).__module__.startswith("ray."):
             output = " ".join(str(error).split())[:300]
             return ClusterUnavailableError(f"Ray failed: {type(error).__name__}{f': {output}' if output else ''}")
@@ -145,7 +145,7 @@ def modified(paths: Sequence[str]) -> RunModifiedError:
 
 
 def cohort_needs(space: Space) -> list[dict[str, float]]:
-    """What a cohort takes of Ray: one bundle for each of its processes."""
+    """The resources of a cohort: one bundle for each of its processes."""
     resources: Resources = space.resources
     gpu = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
     if resources.workers:
@@ -154,7 +154,7 @@ def cohort_needs(space: Space) -> list[dict[str, float]]:
 
 
 def fits(bundles: Sequence[Mapping[str, float]], nodes: Sequence[Mapping[str, float]]) -> bool:
-    """Whether each bundle finds a node, on nodes that do nothing else."""
+    """Whether each bundle fits on a node, on otherwise idle nodes."""
     free = [dict(node) for node in nodes]
     for bundle in bundles:
         result = next((node for node in free if all(node.get(r, 0) >= n for r, n in bundle.items())), None)

@@ -1,1 +1,1 @@
-"""Reading what a user writes: space files (`yaml_file`), command lines, and one sentence for what is wrong."""
+"""Reading what a user writes: space files (`yaml_file`), command lines, and one message for each error."""

@@ -41,7 +41,7 @@ def sentences(error: ValidationError, model: type[BaseModel], tree: Mapping[str,
 
 
 def describe_error(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) -> str:
-    """One of pydantic's errors: the failing key, what is allowed, and the value unless that is a whole section."""
+    """One of pydantic's errors: the failing key, what is allowed, and the value unless that is a complete section."""
     where = dotted(error["loc"], tree, missing=error["type"] == "missing")
     if error["type"] == "extra_forbidden":
         return unknown_key(where, keys_at(model, where.split(".")[:-1]))
@@ -52,7 +52,7 @@ def describe_error(error: Any, model: type[BaseModel], tree: Mapping[str, Any]) 
         key, tag = error["ctx"]["discriminator"].strip("'()_"), error["ctx"]["tag"]
         return f"{where}.{key}: {brief(tag)} is not allowed: it must be one of {error['ctx']['expected_tags']}"
     message = error["msg"].removeprefix("Value error, ")
-    if not error["loc"] and error["type"] == "value_error":  # of the space as a whole: it names its keys itself
+    if not error["loc"] and error["type"] == "value_error":  # of the complete space: it names its keys
         return str(message)
     value = "" if isinstance(error["input"], dict) else f", not {brief(error['input'])}"
     return f"{where}: {message[0].lower()}{message[1:]}{value}"
@@ -65,7 +65,7 @@ def unknown_key(where: str, allowed: Sequence[str]) -> str:
 
 
 def dotted(location: Sequence[str | int], tree: Any, missing: bool = False) -> str:
-    """The dotted key of a pydantic location, without the tags it puts in for unions; the last part may be `missing`."""
+    """The dotted key of a pydantic location, without the tags it inserts for unions; the last part may be `missing`."""
     keys = []
     for part in location:
         valid_keys = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, Mapping) else ()
@@ -80,7 +80,7 @@ def keys_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
     models = [model]
     for part in path:
         annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        if annotations:  # else a key of a mapping, whose values are the models found on the way
+        if annotations:  # else a key of a mapping with the models found on the way as values
             models = [match for annotation in annotations for match in _models_in(annotation)]
     return list(dict.fromkeys(field.alias or name for m in models for name, field in m.model_fields.items()))
 

@@ -1,4 +1,4 @@
-"""Numbers that others published, which a report shows next to the run's own."""
+"""Numbers that others published, which a report shows next to the run's."""
 
 from __future__ import annotations
 

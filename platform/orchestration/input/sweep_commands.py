@@ -272,7 +272,7 @@ def script_parser() -> Parser:
 
 
 def read_options(name: str | None, arguments: list[str] | None) -> argparse.Namespace:
-    """Return the options of `branchwise NAME`, or of `run_sweep.py` where there is no name.
+    """Return the options of `branchwise NAME`, or of `run_sweep.py` without a name.
 
     The command is `options.command`, its argument `options.subject`, what was called `options.program`.
 

@@ -33,7 +33,7 @@ _SCALARS = (
 
 
 class _SpaceLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars (`off` is a word, `010` is ten, 3e-3 a number) that refuses what a space has
+    """SafeLoader with YAML 1.2's scalars (`off` is a string, `010` is ten, 3e-3 a number) that refuses what a space has
     no use for."""
 
     _values = 0

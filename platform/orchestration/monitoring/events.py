@@ -14,9 +14,9 @@ from branchwise.orchestration.planning.plan import Plan
 
 
 class Events:
-    """Writes a line per event to a stream; without a stream it does nothing. A follower of a running sweep.
+    """Writes a line per event to a stream; without a stream it is a no-op. A follower of a running sweep.
 
-    A reader that goes away ends the lines, not the sweep.
+    A reader that disconnects ends the output, not the sweep.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -1,6 +1,6 @@
 """The report of a sweep that is still running: rebuilt at each finished block, by a separate process.
 
-It has no verdicts: those come with the last block, so that nobody stops a sweep at the one that pleases.
+It has no verdicts: those follow after the last block, so that no sweep is stopped at a convenient one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
-PAUSE = 10  # times what making a report took, before the next: a tenth of one core at most goes into them
+PAUSE = 10  # times the duration of a report, before the next: they use at most a tenth of one core
 WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 
 @contextmanager
 def interim_reports(plan: Plan, console: Console) -> Iterator[Follower]:
-    """A follower that makes the report of a running sweep again whenever a further block is whole, within PAUSE.
+    """A follower that rebuilds the report of a running sweep after each finished block, limited by PAUSE.
 
     A search is not reported on before its end: its arms are no results.
     """
@@ -72,7 +72,7 @@ class _Reports:
     def __call__(self, state: RunState, new: Sequence[str]) -> None:
         try:
             self._follow(state)
-        except Exception as error:  # whatever is wrong with it, it is no reason to lose a sweep
+        except Exception as error:  # no failure of a report may end the sweep
             self._complain(" ".join(str(error).split()))
 
     def _follow(self, state: RunState) -> None:
@@ -84,7 +84,7 @@ class _Reports:
             now = time.monotonic()
             self._earliest = now + PAUSE * (now - self._started_at)
         blocks = finished_blocks(self._plan.arms, state.records)
-        further = self._reported_blocks < len(blocks) < self._blocks  # after the last block comes the report itself
+        further = self._reported_blocks < len(blocks) < self._blocks  # the final report follows the last block
         if further and time.monotonic() >= self._earliest:
             self._reported_blocks, self._started_at = len(blocks), time.monotonic()
             self._building = self._build(state, blocks)
@@ -120,7 +120,7 @@ class _Reports:
             start_new_session=True,  # Ctrl-C is for the sweep
         )
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, building.pid, 10)  # arms come first
+            os.setpriority(os.PRIO_PROCESS, building.pid, 10)  # arms are first
         return building
 
     def _store(self, built: subprocess.Popen[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a terminal shows of measuring finished models again, before it starts and after it ends."""
+"""Terminal output of remeasuring finished models, before it starts and after it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from branchwise.orchestration.monitoring.progress import duration
 from branchwise.orchestration.planning.measures import MeasurePlan, describe
 from branchwise.trainables.runtime.run_folder import Measurements
 
-if TYPE_CHECKING:  # pandas and matplotlib come with it
+if TYPE_CHECKING:  # it imports pandas and matplotlib
     from branchwise.analysis.report.build import Summary
 
 
@@ -36,7 +36,7 @@ def print_measured(
     seconds: float,
     console: Console,
 ) -> None:
-    """`same`: how many models gave the sweep's values, of how many that were measured as in the sweep."""
+    """`same`: the number of models with the sweep's values, and of those measured as in the sweep."""
     from branchwise.analysis.report.terminal import rich_table
 
     for table in summary.measures:

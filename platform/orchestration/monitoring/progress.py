@@ -1,6 +1,6 @@
-"""What a terminal shows of a running sweep: one live display, or plain lines where there is no terminal.
+"""Terminal output of a running sweep: a live display, or plain lines without a terminal.
 
-The workers leave their progress in the run folder; the display reads it from there.
+The workers write their progress to the run folder; the display reads it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 15.0  # between plain lines
-STOP_SECONDS = 30.0  # for work that was told to stop
+STOP_SECONDS = 30.0  # for work that was asked to stop
 
 
 def watch(
     work: Callable[[threading.Event], None], show: Callable[[], None], check: Callable[[], None] = lambda: None
 ) -> None:
-    """Runs `work` in a thread, and `show` about every second in another, until the work ends; raises what they
-    raised, and what `check` raises, which is asked every second too.
+    """Runs `work` in a thread, and `show` about every second in another, until the work ends; reraises what they
+    raised, and what `check` raises, which is called every second, too.
 
     So Ctrl-C arrives here at once, as KeyboardInterrupt, neither in the middle of Ray's work nor after a storage
     has answered. `work` is given an event that is set when it shall stop, and is then waited for: had it a call to Ray
     in progress while Ray is shut down, Ray would end this process at once, with exit code 1.
     """
-    # Waited for by an event: a join that Ctrl-C breaks off may take the thread for ended (Python's issue 90882).
+    # Waited for by an event: a join that Ctrl-C breaks off may treat the thread as finished (Python's issue 90882).
     stop, finished = threading.Event(), threading.Event()
     failure: list[BaseException] = []
 
@@ -101,7 +101,7 @@ class Display:
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
-            # Left alone: what Ray prints goes to its log, where the cluster has sent this process's output.
+            # Not captured: Ray's output is written to its log, to which the cluster redirects this process.
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -143,7 +143,7 @@ class Display:
         self._on_training(name, "ready")
 
     def measures(self, partly: float, done: int, total: int) -> None:
-        """Shows how many of `total` measurements are made; `partly` counts what is built from those in progress too."""
+        """Show how many of `total` measurements are done; `partly` also counts the share of those in progress."""
         self.pulse = partly or None
         fraction = partly / max(1, total)
         time_remaining = self._remaining.after(time.monotonic(), fraction)
@@ -194,7 +194,7 @@ class Display:
         return self._state
 
     def _show(self, task: str, fraction: float | None, state: str) -> None:
-        """`fraction` is None while nothing can be measured yet: the bar then only moves."""
+        """`fraction` is None before the first measurement: the bar then only moves."""
         if self._console.is_terminal:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=None, state="")
@@ -208,21 +208,21 @@ class Display:
 
 
 class RemainingTime:
-    """The time that remains, between what the plan expected and what the pace so far says, and without jumps.
+    """The time that remains, between the plan's estimate and the observed pace, and without jumps.
 
-    The clock begins with the last look before progress, so start-up and what an earlier session did count for nothing.
+    The clock starts at the last refresh before progress, so start-up and earlier sessions do not count.
     """
 
-    TRUSTED = 0.3  # from this fraction of the session's work on, the pace alone counts
+    TRUSTED = 0.3  # from this fraction of the session's work on, only the pace counts
     FORGETS = 6.0  # seconds after which a new estimate has mostly replaced the old one
 
     def __init__(self, expected: float) -> None:
         self._expected = expected
         self._started_at: tuple[float, float] | None = None  # when, and the fraction that was done then
-        self._last_shown: tuple[float, float] | None = None  # seconds left, and when that was said
+        self._last_shown: tuple[float, float] | None = None  # seconds remaining, and when that was shown
 
     def after(self, now: float, fraction: float) -> float:
-        """Seconds left at the time `now` with `fraction` of the work done; 0 when nothing can be said."""
+        """Return the seconds remaining at the time `now` with `fraction` of the work done; 0 if unknown."""
         if fraction >= 1:
             return 0.0
         if fraction <= 0 or self._started_at is None:
@@ -251,7 +251,7 @@ def read_progress(folder: RunFolder, name: str) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as a person says it: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Format `seconds`: 45 s, 3 min 20 s, 2 h 5 min."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"

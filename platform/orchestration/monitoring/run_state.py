@@ -22,7 +22,7 @@ class RunState:
         self._finished: set[str] = set()
 
     def refresh(self) -> list[str]:
-        """Looks again; returns the arms that have been finished since the last time. Raises OSError."""
+        """Refresh the state; return the arms that have been finished since the last call. Raises OSError."""
         new = self._read(self._record, [name for name in self.run.record_names() if name not in self.records])
         self.records.update(new)
         reported = [name for name in self.run.progress_names() if name not in self._finished]

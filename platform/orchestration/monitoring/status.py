@@ -1,4 +1,4 @@
-"""What can be told of a run from its folder alone, from any machine, while it runs or afterwards: no Ray, no space."""
+"""The status of a run from its folder only, on any machine, while it runs or afterwards: no Ray, no space."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def print_state(storage: Storage, name: str | None, console: Console) -> None:
 
 
 def watch_state(storage: Storage, name: str, console: Console) -> bool:
-    """Shows the state of a run until nobody runs it any more; whether it has finished. Raises UserError when there is
+    """Shows the state of a run until no process runs it; return whether it has finished. Raises UserError when there is
     no such run, KeyboardInterrupt at Ctrl-C, which the run itself does not notice."""
     state = RunState(started_run(storage, name))
     with Live(_grid(storage, state), console=console, auto_refresh=False) as live:
@@ -111,7 +111,7 @@ def _overview(run: RunFolder) -> Overview:
     counts = manifest.get("arms_by_status")
     holder = active_lease_owner(run.files)
     state = manifest.get("status", "damaged")
-    # While it runs, the counts are those of an earlier sitting; a record is there when its arm is finished.
+    # While it runs, the counts are those of an earlier session; a record exists once its arm is finished.
     live = state == "running" or not counts
     done = len(run.record_names()) if live else counts["done"]
     return Overview(
@@ -125,8 +125,8 @@ def _overview(run: RunFolder) -> Overview:
 
 
 def describe(storage: Storage, run: RunFolder, state: RunState | None = None) -> Iterator[tuple[str, str]]:
-    """What `status` prints, a row at a time; `state` is what is known of its arms already, so that no record is read
-    again."""
+    """The output of `status`, a row at a time; `state` holds the records read so far, so that none is read
+    repeatedly."""
     view, manifest, now = overview(run), run.read_manifest(), time.time()
     yield "run", run.root
     yield "state", _state(view, manifest, now)
@@ -195,7 +195,7 @@ def best_arm(run: RunFolder, state: RunState) -> Best | None:
 
 
 def _higher_is_better(run: RunFolder) -> bool:
-    """Whether the plan declares so of the value; it may be damaged, or not be there yet."""
+    """Whether the plan declares so of the value; it may be damaged or missing."""
     try:
         columns = run.read_plan().get("columns") or []
     except (DamagedError, FileNotFoundError):
@@ -233,9 +233,9 @@ def _running(
 
 
 def remaining_seconds(state: RunState, total: int) -> float | None:
-    """What the run still takes, as far as its finished and running cohorts tell; None when they do not yet.
+    """The time that the run still needs, estimated from its finished and running cohorts; None if unknown.
 
-    Of the teacher nothing is said. Cohorts that wait are taken to be like the others, as many at a time as run now.
+    The teacher is not included. Waiting cohorts are assumed to be like the others, as many at a time as run now.
     """
     cohorts: dict[str, list[float]] = {}
     for record in state.records.values():

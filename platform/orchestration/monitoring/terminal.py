@@ -23,7 +23,7 @@ from branchwise.orchestration.planning.estimate_text import describe_estimate, m
 from branchwise.orchestration.planning.plan import Plan, describe
 from branchwise.orchestration.run_folder.teachers import Teacher
 
-if TYPE_CHECKING:  # pandas and matplotlib come with them
+if TYPE_CHECKING:  # they import pandas and matplotlib
     from branchwise.analysis.report.build import Summary
 
 
@@ -40,7 +40,7 @@ def print_plan(plan: Plan, obstacle: str, console: Console) -> None:
 
 
 def plan_rows(plan: Plan, obstacle: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a plan: a name and a sentence."""
+    """Yield the lines of a plan: a name and a text."""
     space, design = plan.space, plan.space.design
     yield "sweep", f"{space.name} ({design.kind}, {space.trainable})"
     yield from describe(plan)
@@ -81,7 +81,7 @@ def _time(plan: Plan) -> str:
 def _basis(plan: Plan) -> str:
     """What rates of this machine the time rests on."""
     if plan.target or plan.device is None or not plan.device.rates or not plan.teacher_seconds + plan.arm_seconds:
-        return ""  # the bill for a target tells of its rates
+        return ""  # the cost estimate of a target shows its rates
     share = measured_share(plan)
     if share > 0.99:
         return ", by rates that `branchwise calibrate` measured"
@@ -89,7 +89,7 @@ def _basis(plan: Plan) -> str:
 
 
 def _teacher(plan: Plan, teacher: Teacher) -> str:
-    """What is left to do of it and, where there are several, whose it is."""
+    """Return what remains to do and, of several teachers, the owner."""
     duration_text = f", about {duration(plan.seconds_of(teacher))}" if plan.device else ""
     if teacher.evaluation is not None:
         message = "reused"
@@ -121,7 +121,7 @@ def _sensitivity(plan: Plan) -> list[str]:
     tested = power.tested([(effect, weights) for effect, weights in contrasts if effect])
     if not tested:
         return []
-    local = None if design.across else plan.storage.local  # each data set has noise of its own
+    local = None if design.across else plan.storage.local  # each data set has separate noise
     tree = yaml.safe_load(plan.space.resolved())
     noise, repeats = power.earlier_noise(local, tree, tested.effect, len(grid.planned)) if local else (None, None)
     further = design.further_hypotheses(plan.space.method)
@@ -156,8 +156,8 @@ def _price(plan: Plan) -> list[str]:
 def print_outcome(
     plan: Plan, counts: Mapping[str, int], summary: Summary, seconds: float, storage: str | None, console: Console
 ) -> None:
-    """The table, what failed, and where everything lies."""
-    from branchwise.analysis.report.terminal import show  # pandas and matplotlib come with it
+    """Print the table, the failures, and the location of all files."""
+    from branchwise.analysis.report.terminal import show  # it imports pandas and matplotlib
 
     show(summary, console, plan.run.report_path())
     stopped = f", {counts['stopped']} stopped at a rung" if counts["stopped"] else ""
@@ -177,7 +177,7 @@ def print_outcome(
 def print_limited(
     plan: Plan, counts: Mapping[str, int], summary: Summary, limit: str, storage: str | None, console: Console
 ) -> None:
-    """What there is of a sweep that a limit has stopped, what it took, and how to go on."""
+    """Print the results of a sweep that a limit has stopped, what it used, and how to continue."""
     from branchwise.analysis.report.terminal import show
 
     show(summary, console, plan.run.report_path())
@@ -189,20 +189,20 @@ def print_limited(
 
 
 def print_failed(plan: Plan, text: str, storage: str | None, resumable: bool, program: str) -> None:
-    """What the sweep has lost, what is kept, and how to resume; `program` is what was called."""
+    """Print what the sweep has lost, what is stored, and how to resume; `program` is the command's name."""
     try:
         number = len(plan.run.record_names())
         stored = f"{number} finished {'arm is' if number == 1 else 'arms are'} kept"
-    except OSError:  # it may be the storage that is lost
+    except OSError:  # the storage may be unavailable
         stored = "Finished arms are kept"
     advice = f"To resume: {resuming(plan, storage)}" if resumable else "Resuming would end in the same way"
     print(f"{program}: {text}. {stored}. {advice}", file=sys.stderr)
 
 
 def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None:
-    """What is kept, and how to resume."""
+    """Print what is stored, and how to resume."""
     state = RunState(plan.run)
-    with suppress(OSError):  # a storage that is lost as well
+    with suppress(OSError):  # the storage is unavailable as well
         state.refresh()
     console.print("Interrupted. Finished arms are kept.")
     running = [f"{name} (at {item['phase']} {item['step']}/{item['steps']})" for name, item in state.running.items()]
@@ -213,7 +213,7 @@ def print_interrupted(plan: Plan, storage: str | None, console: Console) -> None
 
 
 def resuming(plan: Plan, storage: str | None) -> str:
-    """The command that resumes the sweep of `plan`, from whatever folder it is given."""
+    """The command that resumes the sweep of `plan`, from any working directory."""
     program = Path(sys.argv[0]).resolve()
     as_script = program.suffix == ".py"
     on_path = shutil.which("branchwise")

@@ -32,7 +32,7 @@ def trackers(run: RunFolder, names: Sequence[str], console: Console) -> Iterator
             log_of(name)(run, arm, record)
             if name != ALWAYS:
                 run.mark_tracked(name, arm, time.time())
-        except Exception as error:  # a tracker that fails, in whatever way, is no reason to lose a sweep
+        except Exception as error:  # no failure of a tracker may end the sweep
             broken.add(name)
             output = " ".join(str(error).split())
             console.print(

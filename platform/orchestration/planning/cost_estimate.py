@@ -24,7 +24,7 @@ def local_device(space: Space) -> Device | None:
 
 
 def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> CostEstimate:
-    """The cost of one cohort; of its seconds on CPUs alone where the trainable counts no work, or `on` is unknown."""
+    """The cost of one cohort; only its seconds on CPUs where the trainable counts no work, or `on` is unknown."""
     threads = space.resources.cpus_per_trial
     workers = max(1, space.resources.workers) if on is not None and on.memory else 1
     result = space.module.cohort_cost(specs, on or Device(threads=threads), workers)
@@ -37,11 +37,11 @@ def teacher_estimate(
     """The cost of what is not done yet of the training and evaluation of a teacher, with so many workers.
 
     Args:
-        space: The space whose trainable it is.
-        teacher: The teacher as it stands.
+        space: The space of the trainable.
+        teacher: The teacher in its current state.
         trained: Whether it will be trained by then, by another teacher's turn.
         workers: Processes that train it, each on a GPU where `device` is one.
-        device: What a worker computes on; None where nothing is known of it.
+        device: What a worker computes on; None if unknown.
     """
     if teacher.evaluation is not None:
         return CostEstimate()

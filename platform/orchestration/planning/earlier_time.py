@@ -1,4 +1,4 @@
-"""How long arms took in an earlier run of the same settings, for trainables that estimate no time."""
+"""Durations of arms in an earlier run of the same settings, for trainables without time estimates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan says of its estimate: the GPUs, memory, work and money that it takes, and what that rests on."""
+"""The estimate of a plan as text: the GPUs, memory, work and money that it needs, and its basis."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from branchwise.orchestration.planning.gpus import Target
 from branchwise.orchestration.planning.plan import Plan
 from branchwise.trainables import CostEstimate, Device
 
-MIN_SPEEDUP = 0.8  # more workers are named where the teacher then takes at most this part of the time
+MIN_SPEEDUP = 0.8  # more workers are suggested if the teacher then needs at most this part of the time
 
 
 def describe_estimate(plan: Plan, target: Target) -> Iterator[tuple[str, str]]:
-    """What a plan for GPUs says of them, of memory, of arithmetic and of money: pairs of a word and a text."""
+    """Describe GPUs, memory, arithmetic and cost of a plan: pairs of a key and a text."""
     estimates, trained = _estimates(plan)
     yield "for", f"{target.text}, CPUs for {max(1, plan.slots)} x {plan.space.resources.cpus_per_trial}"
     yield "rates", _basis(target.device, [*estimates, *trained])

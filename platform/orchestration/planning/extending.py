@@ -1,4 +1,4 @@
-"""Runs that grow: a new plan and seal next to the old ones, which takes the finished arms and runs what is new."""
+"""Runs that grow: a new plan and seal next to the old ones, which reuses the finished arms and runs the new ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Extension:
     """What is added to the run called `name`.
 
     Attributes:
-        blocks: Blocks in all, more than it has; None to keep its own.
+        blocks: Blocks in all, more than it has; None to keep its number.
         components: As in `design.components`.
         baselines: Names of baselines.
         cells: The level of each component; those that are not named are at their full level.
         claims: On what is new.
-        confirm: Run further seeds alone, as a separate run with the same claims sealed anew.
+        confirm: Run only further seeds, as a separate run with the same claims sealed anew.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Extension:
 
     @property
     def adds_arms(self) -> bool:
-        """Whether it adds rows to the table, not seeds alone."""
+        """Whether it adds rows to the table, not only seeds."""
         return bool(self.components or self.baselines or self.cells)
 
 
@@ -72,10 +72,10 @@ def parse_added(option: str, name: str, texts: Sequence[str]) -> list[dict[str, 
 def plan_extended(
     storage: Storage, extension: Extension, name: str | None, trust: bool = False, dry_run: bool = False
 ) -> Plan:
-    """Plan the run that adds to another. Writes nothing.
+    """Plan the run that adds to another. Writes no files.
 
     Raises:
-        UserError: There is no such run, it is not finished, or what is added does not fit it.
+        UserError: The run does not exist, it is not finished, or what is added does not fit it.
     """
     option = extension.option
     run = run_named(storage, extension.name, "run")
@@ -106,7 +106,7 @@ def plan_extended(
     else:
         added = _add(tree, extension, old, ran)
         grown = bool(before) and not before.get("confirmation") and ran > before["blocks"]
-        added["blocks"] = before["blocks"] if grown else ran  # seeds stay exploratory in whatever grows out of them
+        added["blocks"] = before["blocks"] if grown else ran  # seeds stay exploratory in all extensions
         added["decided"] = verdicts_of(run)
     space = parse_space(f"{option}: {run.space_path()}", to_yaml(tree).encode(), folder=old.folder, imports=old.imports)
     if not extension.confirm and extension.adds_arms:
@@ -115,7 +115,7 @@ def plan_extended(
 
 
 def _confirm(tree: dict[str, Any], extension: Extension, old: Space, ran: int, storage: Storage) -> int:
-    """Change the space's tree to one of fresh seeds alone; return the first of them."""
+    """Change the space's tree to one of only fresh seeds; return the first of them."""
     if extension.blocks is None or extension.adds_arms:
         raise UserError(
             f"{extension.option}: --confirm runs fresh seeds alone; it goes with --blocks, and nothing else is added"
@@ -156,7 +156,7 @@ def _add(tree: dict[str, Any], extension: Extension, old: Space, ran: int) -> di
     design["blocks"] = extension.blocks or ran
     design["components"] |= {name: dict(component) for name, component in extension.components.items()}
     design["baselines"] = [*design.get("baselines", ()), *extension.baselines]
-    if extension.adds_arms:  # its own claims were tested; what is new has a separate family
+    if extension.adds_arms:  # its claims were tested; new ones form a separate family
         design["claims"] = list(extension.claims)
     elif extension.claims:
         raise UserError(f"{option}: --claim: a claim on seeds that have been looked at is no claim; use --confirm")
@@ -186,7 +186,7 @@ def _check_claims(extension: Extension, old: Space, space: Space, added: dict[st
     if extension.cells:
         added["cells"] = sorted(new.difference(extension.baselines))
     names = [*extension.components, *extension.baselines, *added["cells"]]
-    from branchwise.analysis.statistics.claims.verdicts import claim_weights  # pandas comes with it
+    from branchwise.analysis.statistics.claims.verdicts import claim_weights  # it imports pandas
 
     vocabulary, grid = space.design.vocabulary(space.method), space.design.grid()
     for text in extension.claims:

@@ -19,7 +19,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.settings import patched
 from branchwise.trainables.runtime.storage import Storage
 
-if TYPE_CHECKING:  # pandas comes with it
+if TYPE_CHECKING:  # it imports pandas
     from branchwise.analysis.statistics.findings import Findings
 
 Others = Literal["full", "off"]
@@ -29,17 +29,17 @@ MAX_NAME = 64
 def follow_up_space(
     storage: Storage, name: str, components: Sequence[str] = (), others: Others = "full", overrides: Sequence[str] = ()
 ) -> Space:
-    """Return the space of the follow-up of a finished screening. Writes nothing.
+    """Return the space of the follow-up of a finished screening. Writes no files.
 
     Args:
-        storage: where the screening lies.
+        storage: the location of the screening.
         name: of its run.
-        components: those to follow up, five at most; by default the survivors, whose main effect is significant.
+        components: those to follow up, five at most; by default the survivors, with a significant main effect.
         others: whether the components that are omitted are held at full or off.
         overrides: KEY=VALUE, laid over the space, as claims or more blocks.
 
     Raises:
-        UserError: when there is no such screening, it is not finished, or nothing survives.
+        UserError: when the screening does not exist, is not finished, or has no survivors.
     """
     run = run_named(storage, name, "run")
     if not run.has_plan():
@@ -102,7 +102,7 @@ def _chosen(name: str, requested: Sequence[str], findings: Findings) -> list[str
 def _tree(
     name: str, screening: Space, design: Screening, findings: Findings, chosen: Sequence[str], others: Others
 ) -> dict[str, Any]:
-    """The space of the screening with its design exchanged, and what is omitted held off where asked."""
+    """The space of the screening with its design exchanged, and the omitted components held off if requested."""
     from branchwise.analysis.statistics.screening.effects import ranks
 
     tree: dict[str, Any] = yaml.safe_load(screening.resolved())

@@ -1,4 +1,4 @@
-"""Which seeds no run of a storage has used: a confirmation takes those alone."""
+"""Which seeds no run of a storage has used: a confirmation uses only those."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def first_fresh_seed(storage: Storage, space: Space, first: int, blocks: int) ->
 
 
 def confirmations_of(storage: Storage, name: str) -> list[str]:
-    """Return the names of the runs that confirm the run of this name, or what it confirms itself."""
+    """Return the names of the runs that confirm the run of this name, or what it confirms."""
     confirmed = {run.name: result for run in runs(storage) if (result := _confirmed_by(run))}
     root = _root(name, confirmed)
     return [run for run in confirmed if _root(run, confirmed) == root]
 
 
 def _root(name: str, confirmed: Mapping[str, str]) -> str:
-    for _ in confirmed:  # a plan that was written by hand may name itself
+    for _ in confirmed:  # a plan that was written by hand may refer to itself
         name = confirmed.get(name, name)
     return name
 

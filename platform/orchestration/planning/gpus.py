@@ -50,12 +50,12 @@ class Table(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Machines to plan for: `count` GPUs alike."""
+    """Machines to plan for: `count` equal GPUs."""
 
     count: int
     device: Device
     price: float | None  # of one GPU for an hour
-    proxy_gpu: str = ""  # the GPU of the table whose rates are taken for one of which only the memory is known
+    proxy_gpu: str = ""  # the GPU of the table with the rates used for one of which only the memory is known
 
     @property
     def text(self) -> str:
@@ -81,7 +81,7 @@ def read_table() -> Table:
 
 
 def target(text: str) -> Target:
-    """What `--for` names: 8xH100, or 4x24GB for GPUs of which only the memory is known. Raises UserError."""
+    """Parse `--for`: 8xH100, or 4x24GB for GPUs of which only the memory is given. Raises UserError."""
     gpus = read_table().gpus
     match = re.fullmatch(r"(\d+)x(.+)", text)
     name = match[2] if match else ""

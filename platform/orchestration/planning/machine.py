@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from branchwise.orchestration.space import Space
 
-OPEN_FILES = 1024  # that a process may have; what Linux gives unless told otherwise
+OPEN_FILES = 1024  # that a process may have; Linux's default
 ADDRESS_SPACE = 16 << 30  # bytes that a process may map; Ray's workers with torch were seen to map 13 GB
 DRIVER_SECONDS = 10.0  # as long may nvidia-smi take
 
@@ -24,7 +24,7 @@ class Cluster:
     gpus: float
     dashboard: str  # URL, empty if none exists
     outside: bool = False  # this process is not part of it: a ray:// connection
-    joined: bool = False  # others started it: it may have nodes that share nothing with this machine
+    joined: bool = False  # others started it: its nodes may share no files with this machine
 
     @property
     def cpus(self) -> int:
@@ -41,7 +41,7 @@ def machine() -> Cluster:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """The GPUs of this machine that Ray will offer, by what their driver calls them; neither torch nor Ray is asked."""
+    """The GPUs of this machine that Ray will offer, by their driver's names, without torch or Ray."""
     if shutil.which("nvidia-smi") is None:
         return ()
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -79,13 +79,13 @@ def _fit_on_gpus(gpus: float, on: Cluster) -> int:
 
 
 def gpus_missing(space: Space, on: Cluster) -> str:
-    """What to say when `space` requests GPUs and there is none at all; a teacher does with one."""
+    """The message when `space` requests GPUs and none exists; a teacher needs only one."""
     gpus = space.resources.gpus_per_trial
     return f"resources.gpus_per_trial: {gpus:g} is not allowed here: there is no GPU" if gpus and not on.gpus else ""
 
 
 def shortages(space: Space, on: Cluster) -> list[str]:
-    """What to say of each resource that is too scarce for even one cohort; empty when one fits."""
+    """Messages on each resource that is too scarce for even one cohort; empty when one fits."""
     resources, short = space.resources, []
     room, workers = on.fit(threads_of_worker(space)), max(1, resources.workers)
     if 0 < room < workers:
@@ -112,7 +112,7 @@ def without_docstrings() -> str:
 def check_ulimits() -> str:
     """Which limit or mode of this process keeps a Ray cluster from starting here, and what to do; empty when none.
 
-    Raises the one on open files itself where it may.
+    Raises the limit on open files where permitted.
     """
     if stripped := without_docstrings():
         return stripped

@@ -1,4 +1,4 @@
-"""What measuring finished models again will do: which models, which settings, for how long. Writes nothing."""
+"""The plan of remeasuring finished models: which models, which settings, for how long. Writes no files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from branchwise.trainables.runtime.run_folder import FeatureNets, Measurements, 
 from branchwise.trainables.runtime.storage import Storage
 
 MAX_MEASURES = 1000
-TASKS_A_SLOT = 4  # at least so many, where there are as many measures, so that slots end together
+TASKS_A_SLOT = 4  # at least so many, given as many measures, so that slots end together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """`patch` is laid over the run's settings, which gives `spec`; `key` is the address of what that measures.
-    settings: the part of the patch that the user gave."""
+    settings: the user's part of the patch."""
 
     key: str
     patch: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Measure:
 @dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
     """`arms` are the finished models, under the run's settings; `cohorts` hold what is not measured yet, each the
-    same arm under multiple settings. `nets` are the settings whose feature nets have to be trained first."""
+    same arm under multiple settings. `nets` are the settings with feature nets to be trained first."""
 
     space: Space
     storage: Storage
@@ -57,7 +57,7 @@ class MeasurePlan:
 
     @property
     def remaining(self) -> int:
-        """Measurements that are not made yet."""
+        """Measurements that are not done yet."""
         return sum(len(cohort.arms) for cohort in self.cohorts)
 
     @property
@@ -80,7 +80,7 @@ def plan_measures(
     trust: bool = False,
     dry_run: bool = False,
 ) -> MeasurePlan:
-    """The plan of measuring the run called `name` again.
+    """Plan to remeasure the run called `name`.
 
     `chosen` are arms or cells, all when empty; `settings` are KEY=VALUE, `grid` KEY=VALUE,VALUE,... of which every
     combination is measured. Raises UserError.
@@ -123,7 +123,7 @@ def fit_to_cluster(plan: MeasurePlan, on: Cluster) -> MeasurePlan:
 
 
 def describe(plan: MeasurePlan) -> Iterator[tuple[str, str]]:
-    """Pairs of a word and a text."""
+    """Pairs of a key and a text."""
     suffix = {0: "", 1: ", and their teacher"}.get(len(plan.teachers), ", and their teachers")
     yield "models", f"{len(plan.arms)} students of {plan.run.name}{suffix}"
     for number, measure in enumerate(plan.measures):
@@ -186,7 +186,7 @@ def _setting(option: str, text: str, method: Method) -> tuple[str, Any]:
 
 
 def _finished(run: RunFolder, space: Space, chosen: Sequence[str]) -> tuple[Arm, ...]:
-    """The arms that are done and left a model, block by block; of those `chosen`. Raises UserError."""
+    """The finished arms with a model, block by block; of those `chosen`. Raises UserError."""
     done = [r for r in records(run).values() if r is not None and r["status"] == "done" and r["kind"] != "search"]
     names = {name for record in done for name in (record["arm"], record["cell"])}
     for name in chosen:
@@ -224,7 +224,7 @@ def _teachers_of(arms: Sequence[Arm], space: Space, storage: Storage, name: str)
 
 def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[Any, ...]:
     """The settings of the feature nets that are not trained yet, one of each net. Raises UserError for a net that is
-    there and not good enough."""
+    present and not good enough."""
     nets = FeatureNets(storage)
     keys = [(space.module.features_key(measure.spec), measure.spec) for measure in measures]
     requested: dict[str, Any] = {key: spec for key, spec in keys if key is not None}
@@ -238,7 +238,7 @@ def _nets(space: Space, storage: Storage, measures: Sequence[Measure]) -> tuple[
 
 
 def _refuse_unlike(plan: MeasurePlan) -> None:
-    """Raises UserError for an arm that is measured by settings of its own: no measure would be the same for all."""
+    """Raises UserError for an arm with its own evaluation settings: no measure would be the same for all."""
     module = plan.space.module
     local_key = module.evaluation_key(plan.space.spec)
     for arm in plan.arms:
@@ -247,7 +247,7 @@ def _refuse_unlike(plan: MeasurePlan) -> None:
 
 
 def _cohorts(plan: MeasurePlan) -> Iterator[Cohort]:
-    """What is left to measure, the teacher first, an arm's measures in groups."""
+    """What remains to measure, the teacher first, an arm's measures in groups."""
     module, method = plan.space.module, plan.space.method
     on = local_device(plan.space) or Device(threads=threads_of_worker(plan.space))
     measurements, teachers = Measurements(plan.run), Teachers(plan.storage)
@@ -282,7 +282,7 @@ def _groups(measures: Sequence[Measure], count: int) -> Iterator[Sequence[Measur
 
 
 def _refuse_damaged(plan: MeasurePlan) -> None:
-    """Raises UserError when a model to be measured is not what its training left; at a URI the workers look."""
+    """Raises UserError when a model to be measured is not what its training stored; at a URI the workers check."""
     local = plan.run.files.local
     for name in dict.fromkeys(arm.name for cohort in plan.cohorts for arm in cohort.arms if arm.name != TEACHER):
         try:

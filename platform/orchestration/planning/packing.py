@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from branchwise.trainables import Arm, Cohort
 
-Cost = Callable[[Sequence[Arm]], float]  # seconds a cohort of these arms takes
+Cost = Callable[[Sequence[Arm]], float]  # seconds of a cohort of these arms
 Fits = Callable[[Sequence[Arm]], bool]  # whether the memory holds a cohort of these arms
 Blocks = Mapping[tuple[int, str], Sequence[Arm]]
 

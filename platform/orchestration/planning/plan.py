@@ -1,4 +1,4 @@
-"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. Nothing is written here."""
+"""What a sweep will do: its arms in cohorts, on which teachers, and for how long. No files are written."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ from branchwise.trainables import Arm, Cohort, CostEstimate, Device
 from branchwise.trainables.runtime.run_folder import RunFolder, runs
 from branchwise.trainables.runtime.storage import Storage
 
-ROUNDS = 4  # at least so often should a search learn from what came before
+ROUNDS = 4  # at least so often should a search learn from earlier arms
 LARGEST_SEARCH_COHORT = 8
 # Start-up, as measured on two cores: Ray's own, and that of the workers of one cohort or teacher, imports included.
 RAY_SECONDS, WORKERS_SECONDS = 10.0, 5.0
-PLATFORM_CORES = 0.08  # that the driver and Ray take of a machine whose cores are all in trials; seen on two
+PLATFORM_CORES = 0.08  # that the driver and Ray use of a machine with all cores in trials; measured on two
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a sweep will do. `run` is the folder it fills; `cohorts` hold only the arms that have no result yet.
 
-    `arms` are those known before anything has run; `damaged` names the arms whose records are not what was written;
-    they run again.
+    `arms` are those planned before the run; `damaged` names the arms with modified records;
+    they rerun.
     """
 
     space: Space
@@ -66,18 +66,16 @@ class Plan:
     slots: int  # cohorts at a time; 0 when not even one fits
     teachers: tuple[Teacher, ...]
     resumed: bool
-    named: bool = True  # by the user; a name of our own gives way to another process that takes it first
+    named: bool = True  # by the user; a generated name is changed if another process uses it first
     damaged: tuple[str, ...] = ()
     earlier: tuple[WarmStartTrial, ...] = ()  # arms of other runs that a new search learns from
     is_complete: bool = False  # each arm has its result already
-    device: Device | None = (
-        None  # what a worker computes on, for the estimates; None for a GPU of which nothing is known
-    )
+    device: Device | None = None  # what a worker computes on, for the estimates; None for an unknown GPU
     target: Target | None = None  # machines that the plan is built for, instead of this one
     reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
     extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
     stopped_after: int | None = None  # blocks at the look that has stopped the run
-    final_total: int | None = None  # arms of a run whose searches are over
+    final_total: int | None = None  # arms of a run after its searches
 
     @property
     def teacher_seconds(self) -> float:
@@ -89,13 +87,13 @@ class Plan:
         return self.teacher_estimate(teacher).total
 
     def teacher_estimate(self, teacher: Teacher, workers: int | None = None) -> CostEstimate:
-        """The cost of what is not done yet of one of its teachers, with so many workers instead of its own."""
+        """The cost of the unfinished part of a teacher, with so many workers instead of the planned ones."""
         earlier = self.teachers[: self.teachers.index(teacher)]
         trained = teacher.trained or teacher.key in [item.key for item in earlier]
         return teacher_estimate(self.space, teacher, trained, workers or self.teacher_workers(teacher), self.device)
 
     def teacher_workers(self, teacher: Teacher) -> int:
-        """Processes that train a teacher: on GPUs as many as its settings ask for, of those there are."""
+        """Processes that train a teacher: on GPUs as many as its settings request, of those available."""
         if self.device is None or not self.device.memory:
             return max(1, self.slots)
         expected = self.space.module.teacher_workers(teacher.spec)
@@ -149,7 +147,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Arms of a run in which all goes well: at most so many where a look may end it, or a search stops some."""
+        """Arms of a run without failures: at most so many where a look may end it, or a search stops some."""
         if self.final_total is not None:
             return self.final_total
         return self.space.design.total() if self.stopped_after is None else len(self.arms)
@@ -162,7 +160,7 @@ def plan_new(
     target: Target | None = None,
     extends: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The plan of a new run on this machine, or on the `target`. Writes nothing. Raises UserError, as when the name is
+    """The plan of a new run on this machine, or on the `target`. Writes no files. Raises UserError, as when the name is
     taken, or the space requests no GPU of the target's."""
     if target and not space.resources.gpus_per_trial:
         raise UserError(
@@ -197,7 +195,7 @@ def renamed(plan: Plan, taken: Collection[str]) -> Plan:
 
 def plan_resumed(storage: Storage, name: str, trust: bool = False, dry_run: bool = False) -> Plan:
     """The plan of what a run still lacks: arms without a result, and failed ones once more. Raises UserError, also for
-    a run that this user neither started nor says to `trust`."""
+    a run that this user neither started nor trusts."""
     run = run_named(storage, name, "run")
     if not run.has_plan():
         other_runs = ", ".join(other.name for other in runs(storage))
@@ -247,7 +245,7 @@ def _of_searches(plan: Plan, result: Mapping[str, Record | None]) -> Plan:
     plan = replace(plan, is_complete=False)
     if not plan.run.searching():
         return plan
-    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: for searches alone
+    from branchwise.orchestration.tuning.studies import recorded_arms  # Optuna: only for searches
 
     arms = recorded_arms(plan.space, plan.run)
     if all(arm.kind == "search" for arm in arms):
@@ -286,21 +284,21 @@ def search_cohort_size(space: Space, at_a_time: int) -> int:
 
 
 def cohort_size(space: Space) -> int | None:
-    """Arms of a cohort where that is settled: as the space says, or one where arms gain nothing by being together."""
+    """Arms of a cohort where that is fixed: by the space, or one where arms gain nothing from a shared cohort."""
     if space.resources.arms_per_trial != "auto":
         return space.resources.arms_per_trial
     return 1 if space.module.cohort_key(space.spec) is None else None
 
 
 def blocking_issues(plan: Plan) -> str:
-    """All that this machine alone, or the plan's target, does not have to carry the plan out; empty when it can."""
+    """Everything that this machine, or the plan's target, is missing to execute the plan; empty if nothing is."""
     short = [] if plan.slots else shortages(plan.space, plan.target.cluster if plan.target else machine())
     issues = [] if plan.target else [missing_inputs(plan.space), check_ulimits()]
     return "; ".join(filter(None, [*short, _too_large(plan), *issues]))
 
 
 def _too_large(plan: Plan) -> str:
-    """What to say when the memory of the GPU does not hold even one arm; empty when it does."""
+    """The message when the memory of the GPU does not hold even one arm; empty when it does."""
     for arm in plan.arms:
         if not fits(plan.space, [arm.spec], plan.device) and plan.device is not None:
             needed = max(cohort_estimate(plan.space, [arm.spec], plan.device).memory.values())
@@ -312,7 +310,7 @@ def _too_large(plan: Plan) -> str:
 
 
 def describe(plan: Plan) -> Iterator[tuple[str, str]]:
-    """What the plan says of its arms: the design's words, and how they are packed."""
+    """The plan's description of its arms: the design's text, and how they are packed."""
     yield from plan.space.module.describe(plan.space.spec)
     yield from plan.space.design.describe(plan.slots)
     if plan.earlier:
@@ -351,7 +349,7 @@ def _suffice(plan: Plan) -> str:
 
 
 def packing_text(plan: Plan) -> str:
-    """How the arms are packed, in a few words."""
+    """A short description of how the arms are packed."""
     largest = max((len(cohort.arms) for cohort in plan.cohorts), default=0)
     at_a_time = f", {plan.slots} at a time" if plan.slots else ""
     return f"{len(plan.cohorts)} of up to {largest} arms{at_a_time}"
@@ -370,7 +368,7 @@ def _pack_stages(plan: Plan) -> tuple[Cohort, ...]:
 
 
 def shortened(plan: Plan, blocks: int) -> Plan:
-    """The plan of a run that a look after so many blocks has stopped: what it has run is all there is to run."""
+    """The plan of a run that a look after so many blocks has stopped: it is complete with what has run."""
     stored = tuple(arm for arm in plan.arms if arm.block < blocks)
     remaining = tuple(cohort for cohort in plan.cohorts if cohort.arms[0].block < blocks)
     return replace(plan, arms=stored, cohorts=remaining, stopped_after=blocks)

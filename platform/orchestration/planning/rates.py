@@ -13,11 +13,11 @@ from typing import Any
 from branchwise.run_files.layout import staged_file
 
 FORMAT = 1
-MEASUREMENT = ("seconds", "working")  # what was measured; the rest says of what
+MEASUREMENT = ("seconds", "working")  # what was measured; the rest identifies the measured case
 
 
 def rates_file(device: str) -> Path:
-    """Where the rates of a device lie: $XDG_CACHE_HOME/branchwise/rates, or below ~/.cache."""
+    """The path of the rates of a device: $XDG_CACHE_HOME/branchwise/rates, or below ~/.cache."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
     return root / "branchwise/rates" / f"{slug}.json"

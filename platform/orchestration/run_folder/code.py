@@ -18,7 +18,7 @@ NOT_CODE = ("results", "build", "node_modules", "__pycache__")
 
 
 def project_files(space: Space) -> list[Path]:
-    """The space's folder where the trainable lies there, as a command's script does; else the trainable's package."""
+    """The space's folder where the trainable is in it, as a command's script is; else the trainable's package."""
     folder, package = Path(space.folder), space.trainable.partition(":")[0].partition(".")[0]
     if space.trainable == "command":
         return [folder]
@@ -30,7 +30,7 @@ def project_files(space: Space) -> list[Path]:
 
 
 def code_sha256(space: Space) -> str | None:
-    """Hash the platform's trainables and the files of the user's own; None where those cannot be known, or are too many
+    """Hash the platform's trainables and the user's files; None where those are unknown, or are too many
     to be read."""
     digest, number = hashlib.sha256(), 0
     if space.trainable.startswith(session.PREFIX):  # a function of a session: its code is in no file

@@ -74,7 +74,7 @@ def hold(folder: Storage) -> Iterator[Lease]:
         stop.set()
         renewer.join(LEASE_SECONDS)  # a storage that does not answer is waited for no longer
         if not renewer.is_alive() and not lease.holder:
-            with suppress(OSError):  # of a storage that is lost; the lease runs out by itself
+            with suppress(OSError):  # of an unavailable storage; the lease expires anyway
                 if _is(folder, claimant):
                     folder.delete(LOCK)
 
@@ -94,7 +94,7 @@ def acquire_blocking(folder: Storage, waiting: Callable[[], None]) -> Iterator[N
 
 
 def active_lease_owner(folder: Storage) -> Mapping[str, Any] | None:
-    """Who holds `folder`: host, pid and the time of the last sign of life; None when nobody alive does."""
+    """The active holder of `folder`: host, pid and the time of its last heartbeat; None without one."""
     holder: Mapping[str, Any] | None = _holder(folder)
     return holder if holder and _alive(holder) else None
 
@@ -127,7 +127,7 @@ def _alive(holder: Mapping[str, Any]) -> bool:
     if holder.get("born") and holder.get("place") == host_id():
         return bool(
             process_start(holder["pid"]) == holder["born"]
-        )  # however long it was stopped, whatever the clock says
+        )  # however long it was stopped, regardless of the clock
     if time.time() - holder["renewed"] > LEASE_SECONDS:
         return False
     if holder["host"] != platform.node():

@@ -16,7 +16,7 @@ from branchwise.trainables.runtime.run_folder import RunFolder
 
 
 def write_manifest(run: RunFolder, space: Space, status: str, **facts: Any) -> None:
-    """Updates the manifest, with `facts` laid over what it held."""
+    """Update the manifest with `facts`."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     earlier = run.read_manifest() or _start(run, space, now)
     finish = None if status == "running" else now

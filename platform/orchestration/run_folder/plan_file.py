@@ -43,7 +43,7 @@ def new_run(storage: Storage, space: Space, name: str | None, taken: Collection[
 
 
 def run_named(storage: Storage, name: str, option: str) -> RunFolder:
-    """The folder of the run called `name`, which cannot lie outside the storage. Raises UserError naming `option`."""
+    """The folder of the run called `name`, which cannot be outside the storage. Raises UserError naming `option`."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise UserError(f"{option} {name}: a name is made of lower-case letters, digits, '.', '_' and '-', 64 at most")
     if name in NOT_RUNS:
@@ -77,9 +77,9 @@ def write_plan(
 def read_plan(option: str, run: RunFolder, trust: bool, dry_run: bool) -> tuple[Space, Mapping[str, Sequence[str]]]:
     """What `write_plan` wrote: the space, and the arms of each cohort.
 
-    A dry run imports nothing of the user's; it notes in the space what a run that this user did not start would do.
+    A dry run imports no user code; it notes in the space what a run that this user did not start would do.
 
-    Raises UserError when the plan cannot be relied on, or when this user neither started the run nor says `trust`.
+    Raises UserError when the plan cannot be relied on, or when this user neither started the run nor gives `trust`.
     """
     originals, plan = _read_files(run)
     if not dry_run:
@@ -112,7 +112,7 @@ def _refuse_unreadable(option: str, run: RunFolder, originals: Mapping[str, byte
 
 
 def read_space_like(run: RunFolder, space: Space) -> Space | None:
-    """The space of another run; None where its trainable is not that of `space`, whose code is the only one imported.
+    """The space of another run; None where its trainable is not that of `space`, the only one imported.
 
     Raises UserError when its files cannot be relied on.
     """

@@ -57,7 +57,7 @@ def finished(record: Record | None) -> bool:
 
 
 def clear_failed_records(run: RunFolder, arms: Iterable[str]) -> None:
-    """Lets those of `arms` run again that failed, or whose record is damaged."""
+    """Clear those of `arms` that failed or have a damaged record, so that they rerun."""
     result = records(run)
     for arm in arms:
         if arm in result and not finished(result[arm]):
@@ -73,7 +73,7 @@ def complete(counts: Mapping[str, int], total: int) -> bool:
 def collect(run: RunFolder, space: Space, order: Mapping[str, int], teachers: Sequence[Teacher]) -> dict[str, int]:
     """Makes the tables of the records; returns how many arms have which status.
 
-    `order` ranks the arms that are known, `teachers` are those that they learn from.
+    `order` ranks the planned arms, `teachers` are those that they learn from.
     """
     done = [record for record in records(run).values() if record is not None and record["arm"] in order]
     done.sort(key=lambda record: order[record["arm"]])
@@ -106,7 +106,7 @@ def tables_of(done: Sequence[Record], sweep: str, space: Space, teachers: Sequen
 
 
 def _dtypes(columns: Iterable[Column]) -> dict[str, str]:
-    """Those of plain columns; one of lists or of anything else is behind, as it comes."""
+    """Sort key of plain values; lists and other values are last, in their order."""
     return {column.name: column.dtype for column in columns if column.dtype != "object"}
 
 
@@ -123,7 +123,7 @@ def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> 
 
 
 def _plain(value: Any) -> Any:
-    """A setting as a column holds it: a whole section as JSON, since sections of one name may have other keys."""
+    """A setting as a column holds it: a section as JSON, since sections of one name may have other keys."""
     return value.model_dump_json() if isinstance(value, BaseModel) else value
 
 
@@ -146,7 +146,7 @@ def _parquet(table: Any) -> bytes:
 
 
 def report(run: RunFolder) -> Summary:
-    """Builds the run's report; that of a run at a URI is built here and stored there."""
+    """Builds the run's report; that of a run at a URI is built locally and uploaded."""
     from branchwise.analysis.report.build import build_report  # pandas and matplotlib: not before they are needed
 
     if run.files.local is not None:

@@ -1,4 +1,4 @@
-"""The teachers that a space requests: whether they are there, and what was measured of them."""
+"""The teachers that a space requests: whether they exist, and their measurements."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from branchwise.trainables.runtime.storage import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """One teacher of a sweep and where it stands: trained or not, and evaluated under `spec` or not yet.
+    """A teacher of a sweep and its state: trained or not, and evaluated under `spec` or not yet.
 
     A teacher of cells that evaluate in different ways is listed once for each of them.
     """
 
     address: TeacherAddress
     spec: Any  # settings that ask for it
-    cells: tuple[str, ...]  # whose students learn from it
-    blocks: tuple[int, ...] = ()  # in these blocks alone; empty: in all
+    cells: tuple[str, ...]  # with students that learn from it
+    blocks: tuple[int, ...] = ()  # only in these blocks; empty: in all
     trained: bool = False
     evaluation: Mapping[str, Any] | None = None
 
@@ -42,7 +42,7 @@ class Teacher:
 
 
 def find_teachers(space: Space, storage: Storage) -> tuple[Teacher, ...]:
-    """The teachers that `space` requests, as they stand in `storage`; empty when students need none.
+    """The teachers that `space` requests, as they are in `storage`; empty when students need none.
 
     Raises UserError when what the space names is missing, or when a stored teacher is damaged.
     """
@@ -75,12 +75,12 @@ def required_teachers(space: Space) -> tuple[Teacher, ...]:
 
 
 def refresh(teacher: Teacher, storage: Storage) -> Teacher:
-    """The teacher as it stands now. Raises UserError when it is damaged."""
+    """The teacher in its current state. Raises UserError when it is damaged."""
     teachers = Teachers(storage)
     if not teachers.trained(teacher.key):
         return replace(teacher, trained=False, evaluation=None)
     local = teachers.files.local
-    if local is not None:  # elsewhere the workers check what they fetch
+    if local is not None:  # for other storages the workers check what they fetch
         try:
             teachers.get(teacher.key, local)
         except DamagedError as error:
