@@ -92,7 +92,7 @@ def test_pages_open_without_complaint(site: Path, name: str, tmp_path: Path) -> 
 
 def test_verdicts_side_by_side_are_those_of_runs(root: Path) -> None:
     page = (root / "docs/evidence/claims.md").read_text()
-    command = re.search(r"    python (docs/boards.py .*)", page)
+    command = re.search(r"    python (docs/boards.py .*)", page.replace("\\\n", ""))
     assert command is not None
     ran = subprocess.run([sys.executable, *command[1].split()], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout in page

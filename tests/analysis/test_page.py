@@ -67,8 +67,12 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
     (folder / "arms/anchor-b0.json").write_text("{}")
     (folder / "logs").mkdir()
     (folder / "logs/t0.txt").write_text("Traceback")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    ran = {"started": "2026-11-30T16:00:00+00:00", "ended": "2026-11-30T20:00:00+00:00", "spent": {"hours": 1.5}}
+    (folder / "manifest.json").write_text(json.dumps(manifest | ran))
     build_report([folder])
     page = (folder / "report/index.html").read_text()
+    assert "<dd>1:30:00</dd>" in page, "the pauses between sessions are not the run's"
     links = [unquote(link) for link in re.findall(r'<a href="(\.\.[^"]*)"', page)]
     assert {"../space.yaml", "../logs/", "../students/uncond_branch+anchor-b1/", "../arms/anchor-b0.json",
             "../logs/t0.txt"} <= set(links)  # fmt: skip

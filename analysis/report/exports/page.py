@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -92,16 +93,24 @@ def render_page(template: str, **values: object) -> str:
 def costs(run: Run) -> dict[str, str]:
     """What the run took, as its manifest and records say."""
     rows: dict[str, str] = {"arms": f"{len(run.arms):,}"}
-    started, finish = (run.manifest.get(key) for key in ("started", "ended"))
-    if isinstance(started, str) and isinstance(finish, str):
-        with suppress(ValueError):
-            seconds = (datetime.fromisoformat(finish) - datetime.fromisoformat(started)).total_seconds()
-            rows["time"] = str(timedelta(seconds=round(seconds)))
+    if seconds := _seconds(run.manifest):
+        rows["time"] = str(timedelta(seconds=round(seconds)))
     if "run_seconds" in run.arms and run.arms["run_seconds"].notna().any():
         rows["in arms"] = str(timedelta(seconds=round(float(run.arms["run_seconds"].sum()))))
     if device := run.manifest.get("device"):
         rows["device"] = str(device)
     return rows
+
+
+def _seconds(manifest: Mapping[str, Any]) -> float:
+    """How long the run ran: all its sessions, without the pauses between them; 0 when that is not known."""
+    if hours := (manifest.get("spent") or {}).get("hours"):
+        return float(hours) * 3600
+    started, ended = manifest.get("started"), manifest.get("ended")
+    if isinstance(started, str) and isinstance(ended, str):
+        with suppress(ValueError):
+            return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+    return 0.0
 
 
 def _page_run(findings: Findings, plots: Sequence[Plot], measured: Remeasured, target: Path) -> dict[str, object]:
