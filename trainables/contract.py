@@ -26,8 +26,8 @@ Scale = Literal["log", "logit", "identity"]
 class Arm:
     """One model to train, the same from the design to its record in the run folder.
 
-    All arms of a block share its seed. `patch` holds the settings in which the arm differs from the space's own; `spec`
-    is what they come to, validated once and shared by all arms of an equal patch.
+    All arms of a block share its seed. `patch` holds the settings in which the arm differs from the space; `spec`
+    is the result, validated once and shared by all arms of an equal patch.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Column:
     """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
 
     A trainable that measures under multiple evaluations declares a column for each: `value` under the primary,
-    `value(weak)` (see `under`) under the one called `weak`, with a `comparability_key(weak)` of its own.
+    `value(weak)` (see `under`) under the one called `weak`, with a separate `comparability_key(weak)`.
     """
 
     name: str
@@ -102,14 +102,14 @@ class Column:
     scale: Scale = "log"  # on which effects on it are estimated and add up
     range: tuple[float, float] | None = None  # the values it can have: (0, 1), (0, 100); None: not bounded both ways
     shown: bool = False  # is next to the value in the table of cells, and becomes a gauge
-    cost: bool = False  # what a model takes to run: is in the table of efficiency
+    cost: bool = False  # the cost of running a model: is in the table of efficiency
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotSpec:
     """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
 
-    `x` names one column, or two whose mean is meant. A panel's axis is logarithmic where each value is above 0.
+    `x` names one column, or two for their mean. A panel's axis is logarithmic where each value is above 0.
     """
 
     table: str
@@ -137,7 +137,7 @@ OUTCOME = (
 
 
 def outcome(metric: str, value: float, **others: Any) -> dict[str, Any]:
-    """The values of a finished arm whose `metric` came to `value` in a single measurement; `others` fill further
+    """The values of a finished arm with `metric` equal to `value` in a single measurement; `others` fill further
     columns."""
     key = json.dumps({"metric": metric})
     return {"metric": metric, "value": value, "value_repeats": [value], "comparability_key": key, **others}
@@ -157,15 +157,15 @@ LOSS_CURVES = PlotSpec(
 class RequiredFile:
     """A file, or a data set, that settings need and that can be fetched.
 
-    `fetch` brings it to its place, atomically, and is notified of each number of bytes that came. It raises
-    OSError when nothing answers, ValueError when what came is not what it should be.
+    `fetch` brings it to its place, atomically, and reports each number of bytes received. It raises
+    OSError without a response, ValueError for unexpected content.
     """
 
     what: str  # "weights of vgg16"
     source: str  # an address, or who knows it
     place: Path
-    size: int = 0  # bytes; 0: not known beforehand
-    sha256: str = ""  # or its first digits; empty: not known
+    size: int = 0  # bytes; 0: unknown
+    sha256: str = ""  # or its first digits; empty: unknown
     fetch: Callable[[Callable[[int], None]], None]
 
 
@@ -187,7 +187,7 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """What a cohort, or a teacher, is expected to take. Phases are the trainable's words, in their order."""
+    """The expected cost of a cohort, or a teacher. Phases have the trainable's names, in their order."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
     memory: Mapping[str, float] = field(default_factory=dict)  # by phase, the peak in bytes on each GPU
@@ -208,8 +208,8 @@ class Context:
     `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
-    as it can, lower being better, and asks `keep(arm, step, value)`. An arm that is not kept is to be finished at once
-    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never asks trains each arm to its
+    as it can, lower being better, and calls `keep(arm, step, value)`. If it returns False, the arm must finish at once
+    as `stopped`, with "rung_value" and "steps" among its values. A trainable that never calls it trains each arm to its
     end.
     """
 
@@ -232,8 +232,8 @@ class Context:
     log: Callable[[Arm, str], None] = lambda arm, text: None
 
     def workspace(self, arm: Arm) -> Path:
-        """A local folder of the arm's own, the same one when it is retried or the run is resumed, until it is
-        finished. Where `workspaces` is None, as in a run that is kept at a URI, it lasts only as long as the attempt.
+        """A local folder of the arm, the same when it is retried or the run is resumed, until it is
+        finished. Where `workspaces` is None, as in a run that is stored at a URI, it lasts only as long as the attempt.
         """
         folder = (self.workspaces or self.scratch / "workspaces") / arm.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ class Context:
 
 
 class Essential(Protocol):
-    """What each trainable gives."""
+    """The required members of each trainable."""
 
     @property
     def Spec(self) -> type[BaseModel]:  # noqa: N802
@@ -252,7 +252,7 @@ class Essential(Protocol):
 
 
 class Declaring(Protocol):
-    """What a trainable declares of its results and settings; defaults suit one that says nothing."""
+    """The declarations of a trainable on its results and settings; all have defaults."""
 
     @property
     def BASELINES(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
@@ -271,14 +271,14 @@ class Declaring(Protocol):
         """Whether a cohort may train on multiple Ray Train workers."""
 
     def describe(self, spec: Any) -> Sequence[tuple[str, str]]:
-        """Rows of a plan, each a word and a text, that say what is trained and measured."""
+        """Rows of a plan, each a key and a text, that describe what is trained and measured."""
 
     def cohort_key(self, spec: Any) -> str | None:
-        """Arms may train together where this is equal, and where they have the same teacher, evaluated alike; None
-        where they gain nothing by it."""
+        """Arms may train together where this is equal, and where they have the same teacher, evaluated the same; None
+        where they do not benefit."""
 
     def block_patch(self, spec: Any, seed: int) -> Mapping[str, Any]:
-        """Settings that follow from the seed of an arm's block, laid over the arm's own, such as which of several
+        """Settings that follow from the seed of an arm's block, laid over the arm's, such as which of several
         teachers it learns from; none by default."""
 
     def comparability_key(self, spec: Any) -> str:
@@ -286,10 +286,10 @@ class Declaring(Protocol):
 
     def check_inputs(self, spec: Any) -> None:
         """Raises OSError or ValueError when this machine lacks a file that the settings need. Imports no code of the
-        user's: a dry run asks, too."""
+        user's: a dry run calls it, too."""
 
     def check_code(self, spec: Any) -> None:
-        """Raises ValueError when own code that the settings name cannot be used; may import and run it."""
+        """Raises ValueError when user code in the settings cannot be used; may import and run it."""
 
     def data_sha256(self, spec: Any) -> str | None:
         """The SHA-256 of the content of the data that the settings name; None, the default, where that is unknown.
@@ -305,16 +305,16 @@ class Declaring(Protocol):
 
 
 class Estimating(Protocol):
-    """What a trainable knows of its costs before it runs; nothing by default."""
+    """Cost estimates of a trainable before it runs; none by default."""
 
     def estimate_cohort(self, specs: Any, threads: int) -> float:
-        """Seconds that a cohort of these settings is expected to take; 0 where nobody knows."""
+        """Seconds that a cohort of these settings is expected to take; 0 if unknown."""
 
     def cohort_cost(self, specs: Any, on: Device, workers: int) -> CostEstimate | None:
-        """What a cohort of these settings takes on `workers` devices; None, the default: it counts no work."""
+        """The cost of a cohort of these settings on `workers` devices; None, the default, without an estimate."""
 
     def describe_models(self, spec: Any) -> Iterable[tuple[str, str]]:
-        """What a plan says of the models: pairs of a word and a text; nothing by default."""
+        """Descriptions of the models in a plan: pairs of a key and a text; empty by default."""
 
     def measure_rates(self, spec: Any, device: str, threads: int, seconds: float) -> Sequence[Mapping[str, Any]]:
         """Measures within about `seconds` how fast this machine is, as the `rates` of a `Device`; none by default."""
@@ -342,11 +342,11 @@ class Teaching(Protocol):
         """Leaves the finished teacher's files in the folder `out` (rank 0)."""
 
     def evaluate_teacher(self, spec: Any, folder: Path, context: Context) -> Mapping[str, Any]:
-        """{"value": ..., ...}, stored next to the teacher, and lent to its students as `context.evaluation`."""
+        """{"value": ..., ...}, stored next to the teacher, and passed to its students as `context.evaluation`."""
 
 
 class Remeasuring(Protocol):
-    """How a finished model is remeasured; without `MEASURED` it is not. `evaluation_key` goes with it."""
+    """How a finished model is remeasured; not possible without `MEASURED`. Requires `evaluation_key`."""
 
     @property
     def MEASURED(self) -> Sequence[str]:  # noqa: N802
@@ -355,7 +355,7 @@ class Remeasuring(Protocol):
     @property
     def MEASURED_ALONE(self) -> Mapping[str, Any]:  # noqa: N802
         """Settings laid beneath those that a model is remeasured under: what the sweep measures besides, switched
-        off. Nothing is laid beneath the sweep's settings."""
+        off. The sweep's settings have no such defaults."""
 
     def measure_model(self, arm: Arm, model: Path, context: Context) -> Result:
         """Measures the finished model of an arm, in the local folder that `finish` was given, under `arm.spec`.
@@ -368,7 +368,7 @@ class Remeasuring(Protocol):
 
 
 class FeatureNets(Protocol):
-    """Nets that are trained before anything is measured; without `features_key` there are none."""
+    """Nets that are trained before anything is measured; without `features_key` none exist."""
 
     def features_key(self, spec: Any) -> str | None:
         """The content address of a net that has to be trained before anything is measured; None where none has to."""
@@ -377,7 +377,7 @@ class FeatureNets(Protocol):
         """Leaves that net's files in the folder `out` (rank 0)."""
 
     def check_features(self, spec: Any, folder: Path) -> Mapping[str, Any]:
-        """What is known of that net. Raises ValueError when it is not good enough to measure with."""
+        """Return the metadata of that net. Raises ValueError when it is not good enough to measure with."""
 
     def estimate_features(self, spec: Any) -> float:
         """Seconds that training that net is expected to take."""
@@ -387,7 +387,7 @@ class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, Feature
     """What can be trained. Only `Essential` must be given; `runtime/loading.py` fills in the defaults of the rest.
 
     A module whose columns or settings depend on the space has a function `from_settings(settings, folder)` that returns
-    the trainable: `settings` are the space's keys, `folder` is where the space lies.
+    the trainable: `settings` are the space's keys, `folder` is where the space is.
     """
 
 

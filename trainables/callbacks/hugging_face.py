@@ -26,7 +26,7 @@ class BranchwiseCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if control.should_training_stop and state.global_step < state.max_steps:
-            return  # it was stopped before, and only says its last words
+            return  # it was stopped before, and only prints its last lines
         numbers = {name: value for name, value in (logs or {}).items() if name not in ("step", "steps")}
         try:
             self._report(state.global_step, steps=state.max_steps, **numbers)

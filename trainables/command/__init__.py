@@ -1,8 +1,8 @@
 """A command as trainable: each arm is one run of a program, which need not know of Branchwise.
 
-`settings` reads the sections `command` and `settings` of a space, `words` fills placeholders, `numbers` reads printed
-numbers, `process` runs a program and ends it with everything it started, `output` reads metrics and progress, `trial`
-puts them together.
+`settings` reads the sections `command` and `settings` of a space, `arguments` fills placeholders, `numbers` reads
+printed numbers, `process` runs a program and stops it with all that it started, `output` reads metrics and progress,
+`trial` combines them.
 """
 
 from branchwise.trainables.command.trial import from_settings

@@ -1,4 +1,4 @@
-"""Placeholders in the words of a command: `{lr}` stands for a setting, `{seed}` for the block's seed."""
+"""Placeholders in the arguments of a command: `{lr}` stands for a setting, `{seed}` for the block's seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What Branchwise itself fills in.
+# Filled in by Branchwise.
 BUILT_IN = {
     "seed": "the seed of the arm's block",
     "folder": "an empty folder of the arm's own",
@@ -27,8 +27,8 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
-    """The words of a command. A placeholder that is a whole word and means a list gives a word for each item; a
-    word that is empty is omitted."""
+    """Return the arguments of a command. A placeholder that is a complete argument and a list gives one for each item;
+    empty arguments are dropped."""
     arguments: list[str] = []
     for text in texts:
         parts = list(_parts(text))
@@ -41,7 +41,7 @@ def filled_arguments(texts: tuple[str, ...], values: Mapping[str, Any]) -> list[
 
 
 def as_argument(value: Any) -> str:
-    """A value as a word: as YAML and Hydra write it."""
+    """Return a value as an argument: as YAML and Hydra write it."""
     if isinstance(value, str):
         return value
     return json.dumps(value)

@@ -10,7 +10,7 @@ from typing import Any
 import regex
 
 NAME = "{number}"  # means NUMBER in patterns
-MAX_PATTERN_SECONDS = 2.0  # of CPU time on one line; a pattern that takes longer backtracks without end
+MAX_PATTERN_SECONDS = 2.0  # of CPU time on one line; a slower pattern backtracks without end
 MAX_TEXT = 20_000  # characters of a line that a pattern is matched against: its last ones
 
 _PLAIN = r"(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -45,7 +45,7 @@ class SlowPatternError(ValueError):
 
 @dataclass(frozen=True)
 class Printed:
-    """A value that was read of a program: a number, or whatever is in its place."""
+    """A value that was read from a program: a number, or the text in its position."""
 
     value: Any
     percent: bool = False  # a per-cent sign follows it

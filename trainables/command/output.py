@@ -110,7 +110,7 @@ class Output:
 
         Args:
             folder: The arm's folder.
-            cwd: Where the program ran, if elsewhere.
+            cwd: Where the program ran, if in another folder.
 
         Raises:
             ValueError: A metric is missing; the message states which, and where it was searched for.
@@ -127,7 +127,7 @@ class Output:
         return results
 
     def start(self, folder: Path) -> None:
-        """Note which result files are there before the attempt; `folder` is the arm's own."""
+        """Note which result files exist before the attempt; `folder` is the arm's."""
         self._started = folder.stat().st_mtime_ns
         for name, source in self._sources.items():
             if source.file is not None:
@@ -172,7 +172,7 @@ class Output:
 def _stat(file: Path) -> os.stat_result | None:
     try:
         return file.stat()
-    except (OSError, ValueError):  # not there, or a link to itself
+    except (OSError, ValueError):  # missing, or a link to itself
         return None
 
 
@@ -181,7 +181,7 @@ def _version(info: os.stat_result | None) -> tuple[int, ...] | None:
 
 
 def _other_location(name: str, folder: Path, cwd: Path | None) -> str:
-    """Say where a file of this name lies that was not written into the arm's folder."""
+    """Return a hint on a file of this name outside the arm's folder."""
     if cwd is not None and cwd != folder and (cwd / name).exists():
         return (
             f", {{folder}}; {cwd / name} is there, but command.cwd makes all arms run in {cwd}, so it may be another "
@@ -210,7 +210,7 @@ def _loads(text: str | bytes) -> Any:
 
 
 def value_at(content: Any, key: str) -> Any:
-    """Return the value at a dotted key; MISSING if none exists. A key may itself have dots."""
+    """Return the value at a dotted key; MISSING if none exists. A key may contain dots."""
     if isinstance(content, Mapping):
         if key in content:
             return content[key]

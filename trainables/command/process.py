@@ -1,7 +1,7 @@
 """Running one program: its output line by line, a time limit, and an end of everything it started.
 
-The program runs in a process group of its own, which is ended with it. Should this process be killed instead, a reaper
-ends whatever bears its mark in the environment; it knows by the end of a pipe, which no kill can prevent.
+The program runs in a separate process group, which is stopped with it. If this process is killed, a reaper
+stops all processes with its mark in the environment; it knows by the end of a pipe, which no kill can prevent.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-GRACE_SECONDS = 5.0  # between asking a program to end and ending it
-POLL_SECONDS = 0.5  # how often a program that prints nothing is inspected
-MAX_DRAIN_SECONDS = 2.0  # for the output that a program has left in its pipes when it ended
+GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+POLL_SECONDS = 0.5  # how often a silent program is checked
+MAX_DRAIN_SECONDS = 2.0  # for the output in the pipes of a finished program
 MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
 PR_SET_CHILD_SUBREAPER = 36
 MARK = "BRANCHWISE_OWNER"  # of all programs of a process
@@ -67,7 +67,7 @@ for _ in range(50):
 
 @lru_cache(maxsize=1)
 def _mark(owner: int) -> str:
-    """Starts the reaper of this process, whose id is `owner`; returns the mark that its programs bear."""
+    """Start the reaper of the process `owner`; return the mark of its programs."""
     mark = uuid.uuid4().hex
     read, _write_end = os.pipe()  # open until this process ends, however it ends
     try:
@@ -92,10 +92,10 @@ def run_program(
     """Run the program and return its exit code; minus the signal's number when it was killed.
 
     `on_line` is given each line of its standard output, `on_error_line` of its standard error; what they raise ends the
-    program and is raised again. All output goes to `log` as it comes. The end of the program ends what it started.
+    program and is reraised. All output is written to `log` at once. Child processes are stopped with the program.
 
     Raises:
-        FileNotFoundError, PermissionError: There is no such program.
+        FileNotFoundError, PermissionError: The program does not exist.
         TimeoutError: It ran for `time_limit` seconds.
     """
     mark, owner_mark = uuid.uuid4().hex, _mark(os.getpid())  # its reaper starts before this process adopts orphans
@@ -117,8 +117,8 @@ def run_program(
         _end(process)
         raise
     finally:
-        _kill_group(process)  # what the program has left running
-        _kill_marked(f"{PROGRAM_MARK}={mark}")  # and what has left its group
+        _kill_group(process)  # child processes still running
+        _kill_marked(f"{PROGRAM_MARK}={mark}")  # and those outside its group
         for stream in (process.stdout, process.stderr):
             if stream:
                 stream.close()
@@ -133,8 +133,8 @@ def _read(
     readers: Mapping[Any, Callable[[str], None]],
     deadline: float | None,
 ) -> None:
-    """Read the output to its end, or to the program's. Of what is there at once, errors are logged last."""
-    unfinished = dict.fromkeys(readers, b"")  # by open pipe: its line that has not ended yet
+    """Read the output to its end, or to the program's. Of simultaneous output, errors are logged last."""
+    unfinished = dict.fromkeys(readers, b"")  # by open pipe: its incomplete line
     last_poll, drained = time.monotonic(), float("inf")
     with selectors.DefaultSelector() as selector:
         for pipe in unfinished:
@@ -147,7 +147,7 @@ def _read(
                 break
             if not is_drained and (not ready or time.monotonic() - last_poll >= POLL_SECONDS):
                 last_poll = time.monotonic()
-                if _has_exited(process):  # what it left behind may hold the pipes, and print for ever
+                if _has_exited(process):  # its children may hold the pipes, and print for ever
                     _kill_group(process)
                     drained = last_poll + MAX_DRAIN_SECONDS
             for pipe in [pipe for pipe in readers if pipe in ready]:
@@ -164,7 +164,7 @@ def _read(
 
 
 def _read_lines(rest: bytes, chunk: bytes, read: Callable[[str], None], deadline: float | None) -> bytes:
-    """Read the lines that `chunk` ends, the first of which started with `rest`; return what has not ended yet."""
+    """Read the lines that `chunk` ends, the first of which started with `rest`; return the incomplete rest."""
     first, *others = _LINE_ENDS.split(chunk)
     lines = [(rest + first)[-MAX_LINE:], *others]
     for line in lines[:-1]:
@@ -208,7 +208,7 @@ def _kill_group(process: subprocess.Popen[Any]) -> None:
 
 
 def _kill_marked(mark: str) -> None:
-    """End the processes that have `mark` in their environment, wherever they have gone."""
+    """End the processes that have `mark` in their environment, in any process group."""
     for _ in range(10):
         matches = [process for process in map(int, filter(str.isdigit, _listed("/proc"))) if _bears(process, mark)]
         for process in matches:
@@ -228,7 +228,7 @@ def _adopt_orphans() -> set[int]:
 
 
 def _kill_adopted(before: set[int]) -> None:
-    """End the children that came since, and theirs, which become children as they are orphaned."""
+    """Stop the new children, and theirs, which become children as they are orphaned."""
     for _ in range(50):
         result = _children() - before
         for process in result:

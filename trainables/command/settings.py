@@ -119,7 +119,7 @@ class Command(Declared):
 
 
 def spec_model(settings: Any) -> type[BaseModel]:
-    """The Spec of a space with these `settings`: each setting keeps the type that it has there."""
+    """The Spec of a space with these `settings`: each setting keeps its type."""
     model = _section("Settings", settings if isinstance(settings, Mapping) else {}, "settings")
     default: Any = model() if isinstance(settings, Mapping) or settings is None else ...
     return create_model("Spec", __base__=_Spec, command=(Command, ...), settings=(model, default))

@@ -26,7 +26,7 @@ from branchwise.trainables.reporting import Reporter, Stopped
 from branchwise.trainables.runtime.artifacts import keep_artifacts
 
 SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb", ".js", ".lua", ".m")  # what interpreters run
-MAX_LOG = 10 << 20  # bytes that are kept of an arm's output: its last ones
+MAX_LOG = 10 << 20  # bytes that are stored of an arm's output: the last
 # What fails in the same way when it is retried: a missing module or file, and wrong arguments.
 _PERMANENT_FAILURE = re.compile(
     "ModuleNotFoundError|ImportError|FileNotFoundError|SyntaxError|IndentationError|NameError|unrecognized arguments|"
@@ -35,7 +35,7 @@ _PERMANENT_FAILURE = re.compile(
 
 
 class ProgramFailedError(RuntimeError):
-    """The program did not end well; the message states how, and what it said last."""
+    """The program failed; the message has the exit status and its last output."""
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> CommandTrainable:
@@ -79,7 +79,7 @@ class CommandTrainable:
         return rows
 
     def cohort_key(self, spec: Any) -> None:
-        """None: arms gain nothing by running together."""
+        """None: arms do not benefit from running together."""
 
     def check_inputs(self, spec: Any) -> None:
         """Raises FileNotFoundError when this machine does not have the program or the folder to run it in."""
@@ -180,7 +180,7 @@ class CommandTrainable:
             raise ProgramFailedError(f"{exit_text}{_last_output(log)}{self._relative(command, log)}")
 
     def _relative(self, command: Command, log: Path) -> str:
-        """Say so where the program looked in its own empty folder for a file that is next to the space."""
+        """Return a hint if the program searched its empty folder for a file that is next to the space."""
         path = missing_file(_tail(log), self._folder) if command.cwd is None else ""
         if not path:
             return ""
@@ -193,7 +193,7 @@ class CommandTrainable:
         return arm_folder if command.cwd is None else (self._folder / command.cwd).resolve()
 
     def _argv(self, command: Command, values: Mapping[str, Any], cwd: Path, env: Mapping[str, str]) -> list[str]:
-        """The words to run: the program by its full path, and a word that is a file next to the space by its own.
+        """Return the argv: the program, and an argument that is a file next to the space, by their full paths.
 
         Raises FileNotFoundError.
         """
@@ -228,7 +228,7 @@ class CommandTrainable:
 
 
 def _with_full_path(argument: str, folder: Path) -> str:
-    """A word, or what follows the = of an option, by its full path where it is a file in `folder`."""
+    """Return an argument, or what follows the = of an option, by its full path where it is a file in `folder`."""
     option, equals, value = argument.partition("=")
     for before, name in (("", argument), (option + equals, value)):
         try:
@@ -274,7 +274,7 @@ def _last_step(steps: int | str | None, values: Mapping[str, Any]) -> int:
 
 
 def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
-    """The worker's own, without the folder of Branchwise among those of Python's, and with what the space sets."""
+    """The worker's environment, without Branchwise in PYTHONPATH, and with the variables of the space."""
     actual = str(Path(__file__).parents[3])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != actual]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -282,12 +282,12 @@ def _environment(command: Command, values: Mapping[str, Any]) -> dict[str, str]:
     env |= {
         "PYTHONUNBUFFERED": "1",
         "PATH": _with_environment_programs(env.get("PATH")),
-    }  # lines must come as they are printed
+    }  # lines must arrive as they are printed
     return env | {name: filled(text, values) for name, text in command.env.items()}
 
 
 def _with_environment_programs(path: str | None) -> str:
-    """The PATH with the programs beside this Python: first in a virtual environment while none is active, else last."""
+    """The PATH with the programs of this Python: first in a virtual environment while none is active, else last."""
     arm_folder = str(Path(sys.executable).parent)
     active = {"VIRTUAL_ENV", "CONDA_PREFIX"} & os.environ.keys()
     first = sys.prefix != sys.base_prefix and not active and not _of_a_tool(sys.prefix)
@@ -295,7 +295,7 @@ def _with_environment_programs(path: str | None) -> str:
 
 
 def _of_a_tool(prefix: str) -> bool:
-    """Whether uvx, `uv tool` or pipx made this environment for Branchwise alone, without what scripts need."""
+    """Whether uvx, `uv tool` or pipx created this environment only for Branchwise, without the packages of scripts."""
     folders = Path(prefix).parts
     return (Path(prefix) / "uv-receipt.toml").exists() or any(
         pair in (("uv", "tools"), ("uv", "archive-v0"), ("pipx", "venvs")) for pair in itertools.pairwise(folders)
@@ -332,7 +332,7 @@ def _tail(log: Path) -> str:
 
 
 def _last_output(log: Path) -> str:
-    """The last lines of the output since the attempt started, as the end of a sentence."""
+    """The last lines of the output since the attempt started, as the end of a message."""
     text = f"\n{_tail(log)}".rpartition("\n--- ")[2].partition("\n")[2]
     argv = last_lines(text.encode())
     return f"; it said: {argv}" if argv else ""

@@ -78,7 +78,7 @@ __all__ = [
 
 
 def from_settings(settings: Mapping[str, Any], folder: Path | None) -> Any:
-    """This module, with a column for each evaluation that the settings name. Whether they are valid, Spec says."""
+    """This module, with a column for each evaluation that the settings name. Spec validates them."""
     try:
         named = Evaluate.model_validate(settings.get("evaluate") or {}).evaluations()
     except ValueError:

@@ -18,7 +18,7 @@ from branchwise.trainables.dash.nets import checkpoint, unet
 
 
 def import_checkpoint(file: Path, classes: int, image_size: int, out: Path) -> dict[str, Any]:
-    """Writes the folder `out` from the authors' checkpoint `file`, atomically; returns what teacher.json says.
+    """Writes the folder `out` from the authors' checkpoint `file`, atomically; returns the content of teacher.json.
 
     `image_size` is the side of the square images the net was trained on; its architecture is read from the shapes.
     Raises FileNotFoundError, FileExistsError, or ValueError with a message when the file is not such a checkpoint.

@@ -22,7 +22,7 @@ Golden = Mapping[str, Any]  # name -> array
 
 
 def read(file: Path = FILE) -> Golden:
-    """Raises FileNotFoundError where the values are not: they come with a checkout, not with the installed package."""
+    """Raises FileNotFoundError without the values: they are in a checkout, not in the installed package."""
     with np.load(file) as content:
         return dict(content)
 
@@ -52,6 +52,6 @@ def build(golden: Golden, salt: str, net: str) -> nn.Module:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Relative to the size of the whole, as rounding in a sum is, not element by element."""
+    """Relative to the norm, as rounding in a sum is, not element by element."""
     actual, expected = actual.double().cpu(), expected.double().cpu()
     return float((actual - expected).norm() / expected.norm())

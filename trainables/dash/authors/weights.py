@@ -58,7 +58,7 @@ def _translated(match: re.Match[str], levels: int) -> str:
     direction, level = match["way"], int(match["level"])
     block = (
         f"down_blocks.{level}" if direction == "down" else f"up_blocks.{levels - 1 - level}"
-    )  # theirs count from the top
+    )  # the authors count from the top
     if match["kind"] is None:
         return f"{block}.{direction}samplers.0.conv.{leaf}"
     if match["kind"] == "block":
@@ -94,7 +94,7 @@ def count_levels(state: Mapping[str, Tensor]) -> int:
 def architecture(state: Mapping[str, Tensor], image_size: int) -> UNet:
     """The spec of the net these parameters are of, for square images of `image_size` pixels.
 
-    Raises ValueError when a parameter that tells the architecture is missing.
+    Raises ValueError when a parameter that determines the architecture is missing.
     """
     levels = count_levels(state)
     try:

@@ -1,6 +1,6 @@
-"""How the same settings are computed: `exact`, which repeats itself bit for bit, or `fast`.
+"""How the same settings are computed: `exact`, which is reproducible bit for bit, or `fast`.
 
-On a CPU the two are one: its kernels repeat themselves as they are, and compiling takes longer there than it saves.
+On a CPU the two are equal: its kernels are deterministic, and compiling costs more than it saves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def choose(mode: Mode, device: str) -> None:
     if device == "cpu":
         return
     exact = mode == "exact"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.use_deterministic_algorithms(exact)
     deterministic: Any = torch.utils.deterministic
     deterministic.fill_uninitialized_memory = False  # a help to find errors, at a cost
@@ -50,13 +50,13 @@ def compile_module(net: nn.Module, how: str = "default", backend: str = "inducto
 
 
 def begin_step(mode: Mode, context: Context) -> None:
-    """Tells CUDA graphs that what they gave out in the step before is not needed any more, but all of this one's is."""
+    """Tell CUDA graphs that the outputs of the previous step are no longer needed, but those of this step are."""
     if compiles(mode, context):
         torch.compiler.cudagraph_mark_step_begin()
 
 
 def release(mode: Mode, context: Context) -> None:
-    """Gives back what the device holds for work that has finished: its graphs and its memory."""
+    """Release the graphs and memory that the device holds for finished work."""
     if compiles(mode, context):
         torch.compiler.reset()
     release_memory()
@@ -68,7 +68,7 @@ def compiles(mode: Mode, context: Context) -> bool:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Measurements are made in plain float32, whatever the training is made in."""
+    """Measurements use plain float32, regardless of the training's precision."""
     allowed = torch.backends.cudnn.allow_tf32
     _allow_tf32(False)
     try:

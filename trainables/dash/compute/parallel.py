@@ -41,7 +41,7 @@ def broadcast_number(value: float, context: Context) -> float:
 
 
 def gather_rows(rows: Tensor, total: int, context: Context) -> Tensor:
-    """The rows (n_r, d) of all ranks, whose parts are `my_slice(total)`, in order: (total, d) on each rank."""
+    """The rows (n_r, d) of all ranks, with parts `my_slice(total)`, in order: (total, d) on each rank."""
     if context.world_size == 1:
         return rows
     longest = -(-total // context.world_size)

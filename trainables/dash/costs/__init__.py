@@ -1,1 +1,1 @@
-"""What nets, cohorts and teachers come to: parameters, arithmetic, memory, seconds. For plans; no torch here."""
+"""Costs of nets, cohorts and teachers: parameters, arithmetic, memory, seconds. For plans; no torch here."""

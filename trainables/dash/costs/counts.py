@@ -1,4 +1,4 @@
-"""What a U-Net comes to, counted layer by layer from its settings; tests check it against the nets themselves."""
+"""Counts of a U-Net, layer by layer from its settings; tests check them against real nets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Counts:
 
 
 class _Layer(NamedTuple):
-    """`joins` is what a layer of the way up puts in front of it: the channels of a skip connection, else 0."""
+    """`joins` is what a layer of the up path concatenates: the channels of a skip connection, else 0."""
 
     kind: str  # res, attention, down, up
     wide_in: int
@@ -147,7 +147,7 @@ def _saved(layer: _Layer) -> int:
 
 
 def _working(layer: _Layer) -> int:
-    """Numbers that the layer itself holds at most, its input and output among them."""
+    """Numbers that the layer holds at most, its input and output among them."""
     wide_in, wide, area = layer.wide_in, layer.wide, layer.side**2
     if layer.kind == "res":
         return max(3 * wide_in, wide_in + 3 * wide) * area

@@ -1,4 +1,4 @@
-"""The bill of a cohort or a teacher on a device: seconds and memory by phase, and the arithmetic behind them."""
+"""Costs of a cohort or a teacher on a device: seconds and memory by phase, and the arithmetic behind them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from branchwise.trainables.dash.settings.features import DIGITS
 from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 
-FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and the Fréchet distances alone
+FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and only the Fréchet distances
 FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Inception
 
 
 def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
-    """What a cohort of these settings takes on `workers` devices like `on`, each with its part of each batch."""
+    """The cost of a cohort of these settings on `workers` devices like `on`, each with its part of each batch."""
     estimate = _estimate(cohort_passes(specs, workers), specs, on, workers)
     if not on.memory:
         return estimate
@@ -37,7 +37,7 @@ def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEsti
 
 
 def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEstimate:
-    """What training the teacher, unless it is `trained`, and evaluating it takes; nothing for one that exists."""
+    """The cost of training the teacher, unless it is `trained`, and of evaluating it; 0 for an existing one."""
     teacher = spec.teacher
     if not isinstance(teacher, Teacher):
         return CostEstimate()
@@ -58,7 +58,7 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
 def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
 
-    0 for one that exists already, whose size is unknown here.
+    0 for one that exists already, of unknown size.
     """
     return teacher_cost(spec, Device(), workers, trained).total
 
@@ -86,9 +86,9 @@ def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool 
     """Seconds of one net's features and distances, and whether they rest on a measurement of this device."""
     images = measured_images(spec, of_teacher)
     if on.memory:
-        rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, whatever the training is in
+        rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, regardless of the training
         estimated = 2 * feature_macs(spec) * images / workers / (rate * efficiency)
-    elif spec.features == DIGITS:  # the small net takes no time to speak of
+    elif spec.features == DIGITS:  # the small net's time is negligible
         estimated = sum(BRIEF_SECONDS if item.brief else FULL_SECONDS for item in sampled_sets(spec, of_teacher))
     else:
         estimated = images * feature_macs(spec) / (FEATURE_MACS_A_SECOND * on.threads * workers)

@@ -1,4 +1,4 @@
-"""How long measuring a finished model again takes, and training the net whose features it is measured in."""
+"""Durations of remeasuring a finished model, and of training the net of its features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
 
 def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
     """Seconds to measure a student, or the teacher, under `spec.evaluate` on a device; 0 for a teacher that exists,
-    whose size is unknown here.
+    of unknown size.
 
     A worker measures a student under several settings and its gaps, which depend on none of a sampler's, once: they are
     omitted, and so are looks on the way.
@@ -32,7 +32,7 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
 
 
 def estimate_features(spec: Spec) -> float:
-    """Seconds to train the classifier whose features are requested, on one core."""
+    """Seconds to train the requested classifier, on one core."""
     net = spec.evaluate.classifier
     macs = 3 * net.steps * net.batch_size * classifier_macs(net, spec.data.image_shape)
     return macs / TRAINED_MACS_A_SECOND / net.workers

@@ -1,6 +1,6 @@
-"""How much memory of a GPU a cohort needs: weights, images, samples, and what is kept for the backward pass.
+"""How much memory of a GPU a cohort needs: weights, images, samples, and activations for the backward pass.
 
-By formula; what a training pass takes by a rate of the device where `calibrate` has measured its net."""
+By formula; a training pass by a rate of the device where `calibrate` has measured its net."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from branchwise.trainables.dash.costs.seconds import measured_working
 from branchwise.trainables.dash.costs.work import Pass, arm_training, image_count, student_net, teacher_training
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
-MIN_BATCH, MAX_BATCH = 250, 2000  # images sampled at once; fewer leave a device idle, more bring nothing
+MIN_BATCH, MAX_BATCH = 250, 2000  # images sampled at once; fewer leave a device idle, more are not faster
 IMAGE_BYTES = 30e6  # of a guided pass of the paper's teacher, counted generously, for 32x32 pixels
 
 FLOAT = 4
@@ -54,7 +54,7 @@ def teacher_training_bytes(spec: Spec, workers: int, on: Device) -> float:
 
 
 def working_bytes(item: Pass, spec: Spec, on: Device) -> float:
-    """What a training pass takes beyond what stays: as measured on the device, else by the formula, which counts
+    """Temporary memory of a training pass: as measured on the device, else by the formula, which counts
     tensors and knows of no workspace."""
     measured = measured_working(item, spec.data.image_shape, spec.data.classes, on)
     if measured is not None:
@@ -93,5 +93,5 @@ def _counts(net: UNet, spec: Spec) -> Counts:
 
 
 def _shape_of(net: UNet) -> UNet:
-    """The architecture alone, so that teachers which differ in their training are counted once."""
+    """Only the architecture, so that teachers which differ in their training are counted once."""
     return UNet.model_construct(**{name: getattr(net, name) for name in UNet.model_fields})

@@ -1,4 +1,4 @@
-"""What a plan says of the data, and of settings that have no effect or an odd one. No torch here."""
+"""Notes of a plan on the data, and on settings that have no effect or an odd one. No torch here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def describe(spec: Spec) -> Iterator[tuple[str, str]]:
     if isinstance(spec.data, ImageFolder):
         try:
             listing = list_images(spec.data.path)
-        except OSError:  # told as what is missing
+        except OSError:  # reported as missing
             listing = None
         if listing is not None and listing.classes:
             yield "images", _classes(listing)

@@ -1,4 +1,4 @@
-"""How long a pass takes on a device: a formula, corrected by what `measure_rates` measured there."""
+"""The duration of a pass on a device: a formula, corrected by the rates from `measure_rates`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[fl
 
 
 def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
-    """As long as one core of an AMD EPYC took with torch 2.15, shared by the threads.
+    """The time of one core of an AMD EPYC with torch 2.15, divided by the threads.
 
     Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
-    arithmetic, about 5e10 MAC/s. What does not depend on the batch goes with the residual blocks.
+    arithmetic, about 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.
     """
     macs = count(item.net, shape, classes).macs
     a_sample = max(7.5e-8 * math.sqrt(macs), macs / 5e10)
@@ -47,7 +47,7 @@ def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
 
 
 def _on_gpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
-    """As long as the arithmetic takes, or as the launches do, whichever is longer."""
+    """The time of the arithmetic or of the launches, whichever is longer."""
     rate, efficiency = gpu_rate(item.precision, item.mode, on)
     arithmetic = flop(item, shape, classes) / item.times / (rate * efficiency)
     kernels = count(item.net, shape, classes).kernels * (1 + BACKWARD if item.kind == "train" else 1)
@@ -63,7 +63,7 @@ def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
 
 
 def rate_of(item: Pass, shape: Shape, classes: int, threads: int, seconds: float) -> dict[str, Any]:
-    """That one pass took so many seconds, as plain values: what a `Device` has among its rates."""
+    """The seconds of a pass as plain values: an entry of a `Device`'s rates."""
     return {
         "kind": item.kind,
         "net": {
@@ -91,7 +91,7 @@ def measured_ratio(item: Pass, shape: Shape, classes: int, on: Device) -> float 
 
 
 def measured_working(item: Pass, shape: Shape, classes: int, on: Device) -> float | None:
-    """Bytes of a GPU that a training pass takes beyond what stays, by a rate of this very net; None: no such rate."""
+    """Temporary bytes of a training pass on a GPU, by a rate of this net; None without such a rate."""
     is_measured = _nearest(item, shape, classes, [rate for rate in _matching(item, on) if rate.get("working")])
     return is_measured["working"] / is_measured["rows"] * item.rows if is_measured else None
 
@@ -101,14 +101,14 @@ def _matching(item: Pass, on: Device) -> list[Mapping[str, Any]]:
 
 
 def _nearest(item: Pass, shape: Shape, classes: int, matching: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The rate of this very net whose batch is nearest."""
+    """The rate of this net at the nearest batch."""
     this = rate_of(item, shape, classes, 0, 0.0)
     is_measured = [rate for rate in matching if (rate["net"], rate["images"]) == (this["net"], this["images"])]
     return min(is_measured, key=lambda rate: abs(math.log(rate["rows"] / item.rows)), default=None)
 
 
 def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:
-    """The seconds of a rate over those that the formula gives for the very pass that was measured."""
+    """The seconds of a rate over those of the formula for the measured pass."""
     net = UNet.model_construct(
         channels=tuple(rate["net"]["channels"]),
         res_blocks=rate["net"]["res_blocks"],

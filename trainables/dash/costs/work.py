@@ -22,7 +22,7 @@ IMAGES_A_CLASS = 1_300
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """`times` passes of `net` over `rows` samples each; a training pass goes forward, backward and takes the step."""
+    """`times` passes of `net` over `rows` samples each; a training pass is forward, backward and the optimizer step."""
 
     kind: Kind
     net: UNet
@@ -134,7 +134,7 @@ def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = Fals
 
 
 def measured_images(spec: Spec, of_teacher: bool) -> int:
-    """Images whose features are computed for one net; of a teacher, those of the test set for the floor as well."""
+    """Images with features to compute for one net; of a teacher, those of the test set for the floor as well."""
     images = sum(item.images for item in sampled_sets(spec, of_teacher))
     return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 

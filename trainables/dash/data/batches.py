@@ -1,4 +1,4 @@
-"""The batch of a step, as a function of (seed, step): images, labels, timesteps, noise, and whose labels drop."""
+"""The batch of a step, as a function of (seed, step): images, labels, timesteps, noise, and dropped labels."""
 
 from __future__ import annotations
 

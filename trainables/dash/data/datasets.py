@@ -25,9 +25,9 @@ CHUNK = 1 << 16  # images hashed at once
 class Dataset:
     """`images` (N, C, H, W) uint8 and `labels` (N,) int64, on the device; images on the host where they are too many.
 
-    `target_device` is the device that batches go to, where that is not the images' own; `checksum` that of the pixels,
-    where it is known already. `counts` are the images of each class of a folder, held-out ones included; data sets
-    whose classes are of about one size have none.
+    `target_device` is the device that batches go to, if not the images' device; `checksum` that of the pixels,
+    if already known. `counts` are the images of each class of a folder, held-out ones included; data sets
+    with classes of about equal size have none.
     """
 
     images: Tensor
@@ -99,7 +99,7 @@ def load(settings: Data, device: torch.device | str) -> Dataset:
 
 
 def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
-    """Images that train nothing: the test set of a data set of torchvision's, else a fixed share of each class.
+    """Images not used for training: the test set of a data set of torchvision's, else a fixed share of each class.
 
     Raises as `load` does.
     """
@@ -114,7 +114,7 @@ def load_holdout(settings: Data, device: torch.device | str) -> Dataset:
 
 
 def load_reference_images(settings: Data, device: torch.device | str) -> Dataset:
-    """The images that samples are compared with: all but a test set's, whatever part of them trains."""
+    """The images that samples are compared with: all but a test set's, regardless of which part trains."""
     checksum = ""
     if isinstance(settings, TorchvisionData):
         images, labels = _torchvision(settings, train=True)
@@ -145,7 +145,7 @@ def _dataset(settings: Data, images: Tensor, labels: Tensor, device: torch.devic
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether images may lie on the device: on a GPU they take no more than a part of what is free."""
+    """Whether images may be on the device: on a GPU they use only a part of the free memory."""
     if device.type != "cuda":
         return True
     return images.nbytes <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0]
@@ -188,7 +188,7 @@ def _torchvision(settings: TorchvisionData, train: bool) -> tuple[Tensor, Tensor
                 result = kind(root, train=train, download=True)
         else:
             result = kind(root, train=train, download=False)
-    except RuntimeError as error:  # torchvision's word for not found
+    except RuntimeError as error:  # torchvision's error for not found
         why = f"{missing_data(settings)}; downloading failed: {error}" if settings.download else missing_data(settings)
         raise FileNotFoundError(why) from error
     images, labels = torch.as_tensor(result.data), torch.as_tensor(result.targets, dtype=torch.int64)

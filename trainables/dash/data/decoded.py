@@ -47,9 +47,9 @@ def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.nd
 
 
 def check(settings: ImageFolder) -> None:
-    """Raises ValueError that names each image that cannot be decoded; decoded images are kept for the run.
+    """Raises ValueError that names each image that cannot be decoded; decoded images are cached for the run.
 
-    Where the cache cannot be written, they are decoded for nothing else.
+    Where the cache cannot be written, they are decoded only for the check.
     """
     try:
         get(settings)
@@ -79,7 +79,7 @@ def _mapped(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, str] | No
     """The pixels in `folder` and their SHA-256; None if none exist, or not the ones that were written."""
     try:
         description = json.loads((folder / "about.json").read_text())
-        pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: nothing done to them reaches the file
+        pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # copy on write: changes do not reach the file
         if pixels.shape != shape or (pixels.nbytes <= MAX_SEALED and _sha256(pixels) != description["sha256"]):
             return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):

@@ -25,7 +25,7 @@ def decode(content: bytes, settings: ImageFolder) -> np.ndarray:
     """Pixels (C, S, S) uint8 of a file's content: scaled to cover the square, cropped centrally.
 
     Raises:
-        Exception: Whatever Pillow raises for a damaged file, and ValueError for one that has no meaning as 8 bits.
+        Exception: All that Pillow raises for a damaged file, and ValueError for one that has no meaning as 8 bits.
     """
     with open_image(content) as image:
         flat = flattened(image, settings)
@@ -86,6 +86,6 @@ def quiet() -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """An error of a decoder in one line."""
-    if isinstance(error, UnidentifiedImageError):  # its own words name a buffer
+    if isinstance(error, UnidentifiedImageError):  # its message names a buffer
         return "no image of a known format"
     return " ".join(str(error).split()) or type(error).__name__

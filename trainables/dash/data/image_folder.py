@@ -29,7 +29,7 @@ def listed(settings: ImageFolder) -> tuple[list[Path], np.ndarray]:
 
 
 def fill(pixels: np.ndarray, files: Sequence[Path], settings: ImageFolder, digests: Sequence[str] = ()) -> None:
-    """Decodes the files, whose SHA-256 are `digests`, into `pixels` (N, C, S, S) uint8.
+    """Decode the files, with SHA-256 `digests`, into `pixels` (N, C, S, S) uint8.
 
     Raises ValueError that names all files that cannot be decoded, or are not the ones that were hashed.
     """

@@ -45,7 +45,7 @@ class ImageSurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class Headers:
-    """What the files of a folder say of themselves; damaged ones say nothing."""
+    """Properties of the files of a folder, without the damaged ones."""
 
     sides: tuple[int, ...]  # the shorter side of each image, in pixels
     highest: int  # value of an image of more than 8 bits; 0 if none exists
@@ -112,7 +112,7 @@ def _white_level(highest: int) -> int:
 
 
 def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int) -> tuple[bool, list[str]]:
-    """Whether an image has colour, and a line on the files that cannot be decoded; all are, and kept for the run."""
+    """Whether an image has colour, and a line on the files that cannot be decoded; all are, and cached for the run."""
     settings = ImageFolder(
         name="image_folder",
         path=str(listing.root),
@@ -125,7 +125,7 @@ def _decode(listing: Listing, wrong: Sequence[str], side: int, white_level: int)
         try:
             pixels, _ = decoded.get(settings)
         except (OSError, ValueError):
-            pass  # told below
+            pass  # reported below
         else:
             sample = random.Random(0).sample(files, min(SAMPLE_IMAGES, len(files)))
             return any(_has_colour(file, settings) for file in sample) or _any_colour(pixels), []
@@ -139,7 +139,7 @@ def _any_colour(pixels: np.ndarray) -> bool:
 
 
 def _has_colour(file: Path, settings: ImageFolder) -> bool:
-    """At its full size, where a small spot of colour is not lost."""
+    """At its full size, which keeps small spots of colour."""
     with quiet(), open_image(file.read_bytes()) as image:
         red, green, blue = flattened(image, settings).convert("RGB").split()
     return any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue))
@@ -208,5 +208,5 @@ data:
 
 
 def _quoted(text: str) -> str:
-    """A string in YAML that no reader takes for anything else."""
+    """A string in YAML that all readers parse as a string."""
     return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=math.inf).strip()

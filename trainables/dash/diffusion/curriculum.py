@@ -19,7 +19,7 @@ from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, snr
 def initial_importance(curriculum: str, teacher_importance: Tensor | None, device: torch.device | str) -> Tensor:
     """lambda at the start of training, shape (1000,), float32; requires a gradient only when it is learned.
 
-    Raises ValueError when a transfer is requested and there is no teacher's lambda to transfer.
+    Raises ValueError when a transfer is requested without a teacher's lambda to transfer.
     """
     if curriculum == "transfer":
         if teacher_importance is None:

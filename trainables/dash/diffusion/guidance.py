@@ -14,7 +14,7 @@ Scale = float | TagGuidance | IntervalGuidance
 def scales(guidance: Scale, device: torch.device | str = "cpu") -> Tensor:
     """w of every timestep, shape (1000,), float32.
 
-    An interval guides between two timesteps, inclusive, and not (w = 1) elsewhere.
+    An interval guides between two timesteps, inclusive, and not (w = 1) outside them.
     TAG (arXiv 2606.00798): w(t) = w_min + (w_max - w_min) * sigmoid(beta * (0.5 - t / T)), strong near the image.
     """
     if isinstance(guidance, int | float):

@@ -27,7 +27,7 @@ def run(kind: Any, denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, ste
     timesteps = torch.tensor(sampling_timesteps(steps))
     if len(scheduler.timesteps) != steps:
         raise RuntimeError(f"{kind.__name__} takes {len(scheduler.timesteps)} steps, not {steps}")
-    # Its own spacings are all other ones, and not every kind can be given timesteps: so they are put in their place.
+    # Its spacings all differ, and not every kind accepts timesteps: so they are replaced.
     scheduler.timesteps = timesteps.to(noise.device)
     sigmas = ((1 - abar[timesteps]) / abar[timesteps]).sqrt()
     scheduler.sigmas = torch.cat([sigmas, torch.zeros(1, dtype=sigmas.dtype)]).float()  # at last 0: the image

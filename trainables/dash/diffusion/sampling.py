@@ -56,8 +56,8 @@ def balanced_labels(indices: Sequence[int], classes: int, device: torch.device |
 def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
     """The labels of `samples` images, (samples,) int64, on the CPU, with the shares of classes of `counts` images.
 
-    Each class gets its share to within one (largest remainders), spread evenly over the images. Classes of one size
-    come in turn, as in `balanced_labels`.
+    Each class gets its share to within one (largest remainders), distributed evenly over the images. Classes of equal
+    size alternate, as in `balanced_labels`.
     """
     total = sum(counts)
     numbers = [samples * count // total for count in counts]

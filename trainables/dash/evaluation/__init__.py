@@ -1,1 +1,1 @@
-"""What samples are worth: feature extractors, the reference set, distances, guidance gaps, grids of samples."""
+"""Evaluation of samples: feature extractors, the reference set, distances, guidance gaps, grids of samples."""

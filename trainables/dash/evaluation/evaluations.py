@@ -40,7 +40,7 @@ def measure(
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Measure `net` under each evaluation as `measurement.measure` does, from the same noise.
 
-    Of a named evaluation the Fréchet distances alone: kernel distances and neighbours take ten times as long.
+    Of a named evaluation only the Fréchet distances: kernel distances and neighbours need ten times as long.
 
     Returns:
         The columns, those of a named evaluation under its name; the rows of `guidance_grid` and the first images of the
@@ -75,7 +75,7 @@ def unguided(evaluations: Evaluations) -> dict[str, Evaluate]:
 
 
 def teacher_sample_count(settings: Evaluate, against: ReferenceSet) -> int:
-    """How many samples of the teacher stand for it in `teacher_distance`."""
+    """The number of samples that represent the teacher in `teacher_distance`."""
     return settings.teacher_samples or min(len(against.features), MAX_TEACHER_SAMPLES)
 
 
@@ -95,7 +95,7 @@ def sample_teacher(
     context: Context,
     progress: Progress,
 ) -> metrics.Statistics:
-    """Statistics of the teacher's samples that students are compared with, from noise that nothing else starts from."""
+    """Statistics of the teacher's samples that students are compared with, from noise that is used only here."""
     drawn = of_teacher_samples(settings, against)
     (guidance,) = drawn.candidates
     sampling_seed = derive(seed, "samples to compare students with")

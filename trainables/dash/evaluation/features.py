@@ -29,7 +29,7 @@ from branchwise.trainables.dash.settings.spec import Spec
 
 DIGITS_WEIGHTS = Path(__file__).with_name("digits_features.safetensors")
 DIGITS_SHA256 = "44aa94e6485b3ded347748029c760a9f41d23f148b582a1cc641840a7c266853"
-PROBES = 2  # images that a user's function is tried on before there are data
+PROBES = 2  # images that a user's function is tried on before data exist
 CHECKED, FEW = 250, 7  # real images that it is tried on, and how many of them in a smaller batch
 TOLERANCE = 1e-3  # of the features' standard deviation: rounding differs between batches
 
@@ -92,8 +92,8 @@ class Extractor:
 def extractor_of(spec: Spec, device: torch.device | str, folder: Path | None = None) -> Extractor:
     """The extractor that `spec.evaluate.features` names; `folder` is that of the feature net that was trained for it.
 
-    Raises FileNotFoundError or ValueError for missing or altered weights, for a classifier that is not accurate enough,
-    and for a function that is not what it should be.
+    Raises FileNotFoundError or ValueError for missing or modified weights, for a classifier that is not accurate
+    enough, and for a function that is not what it should be.
     """
     name = spec.features
     if name == DIGITS:
@@ -119,15 +119,15 @@ def digits(device: torch.device | str) -> Extractor:
 
 
 def function(spec: Spec, device: torch.device | str) -> Extractor:
-    """A function of the user's own: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
+    """A user-defined function: (N, C, H, W) uint8 on the device -> (N, d) floats, finite.
 
     It is tried on two images, and each later answer is inspected as well. Raises ValueError when it is missing,
-    fails, returns something else, or when there are too few samples for its d dimensions.
+    fails, returns something else, or when samples are too few for its d dimensions.
     """
     module, _, name = spec.features.partition(":")
     try:
         call: Callable[[Tensor], Tensor] = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a user's module raises is reported as it is
+    except Exception as error:  # any error of a user's module is reported unchanged
         raise ValueError(f"evaluate.features: {spec.features}: {type(error).__name__}: {error}") from error
     tried = _called(call, spec.features, torch.zeros(PROBES, *spec.data.image_shape, dtype=torch.uint8, device=device))
     dims = tried.shape[1]
@@ -146,7 +146,7 @@ def _called(call: Callable[[Tensor], Tensor], name: str, pixels: Tensor, dims: i
     """The answer of a user's function, float32. Raises ValueError, naming it, when it is not (N, `dims`) and finite."""
     try:
         match: object = call(pixels)
-    except Exception as error:  # whatever a user's code raises is reported as it is
+    except Exception as error:  # any error of a user's code is reported unchanged
         raise ValueError(f"evaluate.features: {name}: {type(error).__name__}: {error}") from error
     shaped = isinstance(match, Tensor) and match.ndim == 2 and len(match) == len(pixels) and match.is_floating_point()
     if not isinstance(match, Tensor) or not shaped or match.shape[1] == 0 or dims not in (None, match.shape[1]):

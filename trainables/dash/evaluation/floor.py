@@ -1,4 +1,4 @@
-"""How near real images come to real ones, in the measure of the samples: about the least that a value can be."""
+"""How near real images come to real ones, in the measure of the samples: about the minimum of a value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from branchwise.trainables.dash.settings.data import Data, TorchvisionData
 def measure(settings: Data, holdout: Dataset, against: ReferenceSet, labels: str = "data") -> dict[str, Any]:
     """The columns of the floor: two halves of the reference, and held-out images against the rest of it.
 
-    Where samples have `labels` "balanced" and the classes of a folder differ in size, of the images that stand for
+    Where samples have `labels` "balanced" and the classes of a folder differ in size, of the images that represent
     samples as many of each class are taken. None, and no number of samples, where there are fewer images than a value
-    asks samples for.
+    needs samples for.
     """
     even = labels == "balanced" and len(set(holdout.counts)) > 1
     real, min_images = against.features, against.extractor.min_samples

@@ -25,7 +25,7 @@ ACROSS = 20
 def save_grid(path: Path, pixels: Tensor, classes: int, description: str = "") -> None:
     """Writes images (n, C, H, W) uint8 of labels i mod `classes`: classes across (at most 20), up to 8 rows.
 
-    about: a phrase that goes into the file, for those who show it.
+    description: a phrase stored in the file.
     """
     rows = max(1, min(ROWS, len(pixels) // classes))
     visible = pixels[: rows * classes]

@@ -29,9 +29,9 @@ from branchwise.trainables.dash.settings.guidance import described
 
 
 def batch_size(dataset: Dataset) -> int:
-    """Images sampled at once: as many as should fit on a GPU, the least on a CPU, which gains nothing from more.
+    """Images sampled at once: as many as should fit on a GPU, the minimum on a CPU, which does not benefit from more.
 
-    It follows from the kind of device alone, not from what is free: rounding depends on it.
+    It depends only on the kind of device, not on the free memory: rounding depends on it.
     """
     device = dataset.device
     if device.type != "cuda":
@@ -62,9 +62,9 @@ def measure(
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
     `settings` are resolved: their guidance is a scale, and no rule that chooses one. The noise of image i is drawn by
-    (seed, repeat, i), so that all networks measured under one seed start alike. `teacher`: statistics of the features
-    of its teacher's samples under the same settings; without them there is no `teacher_distance`. `brief`: the Fréchet
-    distances alone.
+    (seed, repeat, i), so that all networks measured under one seed start equally. `teacher`: statistics of the features
+    of its teacher's samples under the same settings; without them `teacher_distance` is omitted. `brief`: the Fréchet
+    distances only.
 
     Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
     (n, C, H, W) uint8, of each class in turn. The ranks share the samples and all return the same values. Raises
@@ -103,7 +103,7 @@ def choose_guidance(
     context: Context,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Which of the candidates brings the samples of `net` nearest to the reference, and what each came to.
+    """Which of the candidates brings the samples of `net` nearest to the reference, and the result of each.
 
     All candidates start from the same noise, which no value is reported on. The ranks agree on the choice.
     """
@@ -116,12 +116,12 @@ def choose_guidance(
         message = fixed.model_dump(mode="json")["guidance"]
         rows.append({"guidance": message, "value": values["value"], "value_repeats": values["value_repeats"]})
     best = min(range(len(rows)), key=lambda i: float(rows[i]["value"]))
-    best = int(broadcast_number(best, context))  # a rounding apart, ranks could differ
+    best = int(broadcast_number(best, context))  # with rounding differences, ranks could diverge
     return {"chosen_guidance": rows[best]["guidance"], "guidance_candidates": rows}
 
 
 def comparability_key(against: ReferenceSet, holdout: Dataset, settings: Evaluate) -> str:
-    """Canonical JSON of a flat object: two values may stand in one table only if theirs are equal.
+    """Canonical JSON of a flat object: two values may share a table only if theirs are equal.
 
     `settings` are resolved. `holdout` has the images that calibration is measured on.
     """
@@ -177,7 +177,7 @@ def _distances(
     result: Tensor, against: ReferenceSet, teacher: metrics.Statistics | None = None, brief: bool = False
 ) -> dict[str, float | None]:
     """The distances of features and logits (N, dims + logits) to the reference, and to the teacher's samples where they
-    are given; None where there are no logits. `brief`: the Fréchet distances alone, a tenth of the time."""
+    are given; None without logits. `brief`: only the Fréchet distances, a tenth of the time."""
     extractor = against.extractor
     rows, logits = result[:, : extractor.dims].contiguous(), result[:, extractor.dims :]
     statistics = metrics.statistics(rows)
@@ -209,7 +209,7 @@ def _sampled_features(
     progress: Progress,
 ) -> tuple[Tensor, Tensor, dict[str, float | None]]:
     """Features and logits of all ranks' samples on the CPU, the images of this rank's first batch, uint8, and what one
-    image took: seconds, and megabytes at the peak of the first batch."""
+    image used: seconds, and megabytes at the peak of the first batch."""
     part = range(settings.samples)[my_slice(settings.samples, context)]
     longest = -(-settings.samples // context.world_size)
     rows = torch.empty(0, against.extractor.dims + against.extractor.logits, device=dataset.device)
@@ -271,7 +271,7 @@ def sample(
 
 def labels_of(dataset: Dataset, settings: Evaluate, indices: range) -> Tensor:
     """The labels of samples, (len(indices),) int64: by the shares of the data's classes, or (image i: i mod classes)
-    evenly, as the settings say and where the data have classes of about one size."""
+    evenly, as the settings require and where the data have classes of about equal size."""
     if settings.labels == "balanced" or not dataset.counts:
         return sampling.balanced_labels(indices, dataset.classes, dataset.device)
     return sampling.proportional_labels(dataset.counts, settings.samples)[list(indices)].to(dataset.device)

@@ -12,7 +12,7 @@ from torch_fidelity.metric_kid import kernel_mmd
 
 from branchwise.trainables.dash.compute.memory import parts
 
-CHUNK = 1 << 16  # rows whose moments are taken at once
+CHUNK = 1 << 16  # rows per block of moments
 Statistics = dict[str, np.ndarray]  # "mu" (d,) and "sigma" (d, d), float64
 
 
@@ -45,7 +45,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def kernel_distance(samples: Tensor, reference: Tensor, subsets: int, subset_size: int) -> float:
-    """KID (Binkowski et al. 2018): the mean over random subsets of rows, of all rows where there are fewer."""
+    """KID (Binkowski et al. 2018): the mean over random subsets of rows, of all rows if fewer."""
     size = min(subset_size, len(samples), len(reference))
     # torch-fidelity's loop, but for a copy of all the reference in float64.
     draws = np.random.RandomState(DEFAULTS["rng_seed"])

@@ -20,7 +20,7 @@ from branchwise.trainables.dash.compute.seeding import generator
 
 MAX_REFERENCES = 50_000  # references
 TILE = 2048  # rows and columns of distances at once
-TIE = 1e-12  # rounding of a squared distance comes to 1e-13; float32 features differ by more where they differ
+TIE = 1e-12  # rounding of a squared distance is about 1e-13; float32 features differ by more where they differ
 NEAREST = (3, 5)  # neighbours of precision and recall (Kynkäänniemi 2019), of density and coverage (Naeem 2020)
 SIGMA = 10.0  # of CMMD's kernel, and its scale (Jayasumana et al. 2024)
 SCALE = 1000.0
@@ -36,7 +36,7 @@ def chosen(size: int) -> slice | Tensor:
 @torch.inference_mode()
 def radii(rows: Tensor, device: torch.device | str) -> Tensor:
     """(n, 2) float64 on the device: distance of each of the rows (n, d) to its third and fifth neighbour among them."""
-    count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row itself
+    count = min(NEAREST[-1] + 1, len(rows))  # the nearest is the row
     centre = _centre(rows, device)
     distances = []
     for part in parts(rows, TILE):
@@ -56,7 +56,7 @@ def _centre(rows: Tensor, device: torch.device | str) -> Tensor:
 
 
 def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances (n, m) of centred rows, and how much they must differ by to be told apart."""
+    """Squared distances (n, m) of centred rows, and the smallest difference between distinct ones."""
     norms = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)
     return norms - 2 * a @ b.T, TIE * norms
 
@@ -66,8 +66,8 @@ def compare(samples: Tensor, reference: Tensor, reference_radii: Tensor) -> dict
     """Precision, recall, density and coverage of samples (n, d) against a reference (m, d) with its `radii`.
 
     Precision and recall (Kynkäänniemi et al. 2019): the share of samples within some reference's ball, and of
-    references within some sample's. Density and coverage (Naeem et al. 2020): how many references' balls a sample lies
-    in, over what is expected, and the share of references whose ball holds a sample.
+    references within some sample's. Density and coverage (Naeem et al. 2020): the number of references' balls that
+    hold a sample over its expectation, and the share of references with a sample in their ball.
     """
     device = reference_radii.device
     sample_squares = radii(samples, device)[:, 0].square()

@@ -1,4 +1,4 @@
-"""What samples are compared with: the features of all images but a test set's, and their moments, made once a machine.
+"""The reference of samples: features of all images but a test set's, and their moments, cached per machine.
 
 Features are in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
 weights and the version of torch-fidelity; one process computes them while the others wait.
@@ -31,7 +31,7 @@ from branchwise.trainables.dash.settings.data import Data
 from branchwise.trainables.dash.settings.features import DIGITS
 
 BATCH = 250  # images at once
-PART = 40 * BATCH  # images whose features are written at once
+PART = 40 * BATCH  # images per write of features
 RADII = "radii64.npy"
 MAX_SEALED = 2 << 30  # bytes of features that are read through to see that they are the ones written
 
@@ -39,12 +39,12 @@ MAX_SEALED = 2 << 30  # bytes of features that are read through to see that they
 @dataclass(frozen=True)
 class ReferenceSet:
     extractor: features.Extractor
-    features: Tensor  # (N, d) float32, on the CPU, mapped from a file where they were kept
+    features: Tensor  # (N, d) float32, on the CPU, mapped from a file where they are cached
     labels: Tensor  # (N,) int64, on the CPU
     statistics: metrics.Statistics
     sha256: str  # of pixels and their shape
     device: torch.device
-    folder: Path | None = None  # where what is computed once a machine is kept
+    folder: Path | None = None  # the cache of the machine
 
     @cached_property
     def chosen(self) -> Tensor:
@@ -53,7 +53,7 @@ class ReferenceSet:
 
     @cached_property
     def radii(self) -> Tensor:
-        """(M, 2) distances of each of `chosen` to its neighbours, on the device; kept next to the features."""
+        """(M, 2) distances of each of `chosen` to its neighbours, on the device; cached next to the features."""
         if self.folder is None:
             return neighbours.radii(self.chosen, self.device)
         with FileLock(self.folder.with_suffix(".lock")):
@@ -73,7 +73,7 @@ def get(settings: Data, extractor: features.Extractor, device: torch.device | st
 
 
 def features_of(extractor: features.Extractor, dataset: Dataset) -> Tensor:
-    """The features (N, d) of a data set's images, on the CPU, kept for the next time."""
+    """The features (N, d) of a data set's images, on the CPU, cached for later runs."""
     return _features_and_moments(extractor, dataset)[0]
 
 
@@ -118,7 +118,7 @@ def _folder(extractor: features.Extractor, pixels_sha256: str) -> Path:
 
 
 def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Statistics] | None:
-    """What `folder` holds; None, so that it is recomputed, when it is nothing, or not what was written."""
+    """The content of `folder`; None, so that it is recomputed, when it is missing or modified."""
     try:
         description = json.loads((folder / "about.json").read_text())
         if sha256_of(folder / "moments.npz") != description["moments_sha256"]:
@@ -126,7 +126,7 @@ def _cached(folder: Path, shape: tuple[int, int]) -> tuple[Tensor, metrics.Stati
         small = (folder / "features.npy").stat().st_size <= MAX_SEALED
         if small and sha256_of(folder / "features.npy") != description["features_sha256"]:
             return None
-        rows = np.load(folder / "features.npy", mmap_mode="c")  # copy on write: nothing reaches the file
+        rows = np.load(folder / "features.npy", mmap_mode="c")  # copy on write: changes do not reach the file
         with np.load(folder / "moments.npz") as moments:
             statistics = {name: moments[name] for name in ("mu", "sigma")}
     except (FileNotFoundError, KeyError, ValueError):
@@ -152,7 +152,7 @@ def _keep(folder: Path, extractor: features.Extractor, dataset: Dataset) -> None
 
 
 def _cached_radii(folder: Path, count: int) -> Tensor | None:
-    """What `_keep_radii` wrote; None when it is nothing, or something else."""
+    """What `_keep_radii` wrote; None when it is missing or modified."""
     try:
         if sha256_of(folder / RADII) != (folder / f"{RADII}.sha256").read_text():
             return None
@@ -163,9 +163,9 @@ def _cached_radii(folder: Path, count: int) -> Tensor | None:
 
 
 def _keep_radii(folder: Path, radii: Tensor) -> None:
-    """Writes the radii, and last the SHA-256 of their file, without which they count for nothing.
+    """Writes the radii, and last the SHA-256 of their file, without which they are ignored.
 
-    A full disk or a folder that was removed costs the next process some seconds, and nobody a measurement.
+    A full disk or a folder that was removed costs the next process some seconds, but no measurement.
     """
     with suppress(OSError):
         np.save(folder / RADII, radii.numpy())

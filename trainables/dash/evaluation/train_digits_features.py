@@ -1,6 +1,6 @@
 """How digits_features.safetensors was made: `python -m trainables.dash.train_digits_features OUT.safetensors`.
 
-Kept as a record. Training again gives other features, and with them another metric.
+Stored as a record. Retraining gives other features, and with them another metric.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does this machine compute what it should? Each check says so in a line, or that it is not possible here.
+"""Check that this machine computes correctly. Each check prints a line, also if it is not possible here.
 
 They take steps of small nets on random images. They need torch, diffusers and pydantic; neither Ray nor torch-fidelity.
 """
@@ -47,7 +47,7 @@ class NotPossibleError(Exception):
 def run(device: str) -> Iterator[Check]:
     """The checks of `device`, "cpu" or "cuda:0", as they are done."""
     spec = Spec.model_validate(SMALL)
-    torch.set_num_threads(1)  # as many as the workers have; for nets so small more bring nothing
+    torch.set_num_threads(1)  # as many as the workers have; more do not help such small nets
     for name, call in (
         ("a GPU that torch sees", lambda: gpu(device)),
         ("a step on the CPU and on the GPU, fp32", lambda: cpu_against(device, spec)),
@@ -61,12 +61,12 @@ def run(device: str) -> Iterator[Check]:
 
 
 def checked(name: str, call: Callable[[], str]) -> Check:
-    """The result of one check, whatever it raises."""
+    """The result of one check, also if it raises."""
     try:
         return Check(name, "passed", call())
     except NotPossibleError as error:
         return Check(name, "not possible here", str(error))
-    except Exception as error:  # a check that breaks has failed, and the next is made
+    except Exception as error:  # a check that raises has failed, and the next one runs
         message = " ".join(str(error).split()) or type(error).__name__
         return Check(name, "failed", message[:300])
 
@@ -109,7 +109,7 @@ def resumed(device: str, spec: Spec) -> str:
 
 
 def workers_agree(device: str, spec: Spec) -> str:
-    """As many workers as there are GPUs, over NCCL; on a CPU two, over gloo."""
+    """One worker per GPU, over NCCL; on a CPU two, over gloo."""
     count = 2 if device == "cpu" else torch.cuda.device_count()
     if count == 1:
         raise NotPossibleError("there is one GPU")

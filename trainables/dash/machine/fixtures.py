@@ -1,4 +1,4 @@
-"""Stand-ins for where only steps matter: random images, an untrained teacher, a context that keeps nothing."""
+"""Stand-ins for where only steps matter: random images, an untrained teacher, a context that stores no files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_images(spec: Spec, device: str) -> Dataset:
 
 
 def setting(spec: Spec, on: Context) -> steps.Setting:
-    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, whose net is unknown
+    """A cohort's setting with an untrained teacher. Raises ValueError for a teacher that exists, with an unknown net
     from the settings."""
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: a space that describes its teacher is needed here")
@@ -62,7 +62,7 @@ def setting(spec: Spec, on: Context) -> steps.Setting:
         alphas_cumprod=alphas_cumprod,
         teacher=teacher,
         teacher_importance=torch.zeros(1000, device=on.device),
-        against=cast(Any, None),  # nothing is evaluated
+        against=cast(Any, None),  # without evaluation
         evaluations=spec.evaluate.evaluations(),
         teacher_samples={},
     )
@@ -102,7 +102,7 @@ def mean_seconds(call: Callable[[], object], device: str, seconds: float) -> flo
 
 
 def working_bytes(call: Callable[[], object], device: str) -> int:
-    """Bytes of a GPU that a call takes beyond what stays: all that is reserved for it, as a graph's memory is not
+    """Temporary bytes of a call on a GPU: all that is reserved for it, as a graph's memory is not
     counted as allocated; 0 on a CPU."""
     if device == "cpu":
         return 0

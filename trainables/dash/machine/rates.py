@@ -1,4 +1,4 @@
-"""Measures how fast this machine takes the passes that a space is built from; plans are corrected by what is found."""
+"""Measure the speed of this machine on the passes of a space; plans are corrected by the results."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
 
 
 def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]:
-    """The rates of the space's nets, in its own precision and mode first, and in others while there is time.
+    """The rates of the space's nets, in its precision and mode first, and in others while time remains.
 
-    On images drawn at random, with a teacher that is not trained: neither changes how long a pass takes. Batches are
+    On images drawn at random, with a teacher that is not trained: neither changes the duration of a pass. Batches are
     smaller where the space's would take too long. On a CPU both modes are one.
     """
     if not isinstance(spec.teacher, Teacher):
@@ -66,7 +66,7 @@ def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode,
 
 
 def trained_teacher(spec: Spec) -> Teacher:
-    """The teacher that the space trains. Raises ValueError for one that exists, whose size is unknown here."""
+    """The teacher that the space trains. Raises ValueError for one that exists, of unknown size."""
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
     return spec.teacher
@@ -77,7 +77,7 @@ def _pass(kind: Kind, net: UNet, rows: int, setup: dict[str, Any]) -> Pass:
 
 
 def _affordable(item: Pass, spec: Spec, threads: int, seconds: float, device: str) -> int:
-    """Rows of a pass that, by the formula for CPUs, takes a fourth of `seconds`; all of them on a GPU."""
+    """Rows of a pass that, by the formula for CPUs, needs a fourth of `seconds`; all of them on a GPU."""
     if device != "cpu":
         return item.rows
     rows = item.rows
@@ -91,7 +91,7 @@ def _images(spec: Spec) -> tuple[tuple[int, int, int], int]:
 
 
 def _cohort(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Iterator[Rate]:
-    """A cohort of one and of several, whose difference is what an arm takes, and the rest the teacher's pass."""
+    """A cohort of one and of several, with their difference the cost of an arm, and the rest the teacher's pass."""
     passes = len(OBJECTIVES[spec.method.objective].passes(spec.method))
     complete = _pass("train", spec.student, spec.train.batch_size * passes, setup)
     batch = max(2, _affordable(complete, spec, on.threads, seconds, on.device) // passes)
@@ -154,7 +154,7 @@ def _sampling(net: UNet, spec: Spec, on: Any, setup: dict[str, Any], seconds: fl
 
 
 def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
-    """Features and distances of random images; nothing where their net or torch-fidelity is not here."""
+    """Features and distances of random images; empty where their net or torch-fidelity is missing."""
     try:
         from branchwise.trainables.dash.evaluation import features, measurement, metrics
         from branchwise.trainables.dash.evaluation.reference_set import ReferenceSet, extract
@@ -169,7 +169,7 @@ def _features(spec: Spec, device: str, threads: int) -> Iterator[Rate]:
     elapsed = fixtures.mean_seconds(lambda: extract(extractor, pixels), device, 5.0)
     if extractor.dims < 100:  # distances of as many rows cost seconds, those of Inception's features minutes
         reference = result[:, : extractor.dims].contiguous()
-        labels = torch.zeros(rows, dtype=torch.int64)  # of which a distance knows nothing
+        labels = torch.zeros(rows, dtype=torch.int64)  # which distances do not use
         against = ReferenceSet(extractor, reference, labels, metrics.statistics(reference), "", torch.device(device))
         elapsed += fixtures.mean_seconds(lambda: measurement._distances(result, against), device, 5.0)
     yield {"kind": "features", "net": feature_net(spec), "rows": rows, "threads": threads, "seconds": elapsed}

@@ -1,4 +1,4 @@
-"""Magnitude pruning (Han et al. 2015): the teacher with its smallest weights set to zero and kept there."""
+"""Magnitude pruning (Han et al. 2015): the teacher with its smallest weights fixed at zero."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
     """A copy of `net` in which the smallest weights are zero, and its masks, one bool tensor a parameter.
 
     One threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
-    (one dimension) stay whole. Raises ValueError when these alone are more than `keep`.
+    (one dimension) are not pruned. Raises ValueError when these are already more than `keep`.
     """
     pruned = copy.deepcopy(net).requires_grad_(True)
     parameters = [p.detach() for p in pruned.parameters()]

@@ -26,10 +26,10 @@ from branchwise.trainables.runtime.settings import digest
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 CURRICULUM = "curriculum.safetensors"
-_TRAINING = 1  # raised when a change to the code gives other teachers for the same settings
+_TRAINING = 1  # incremented when a change to the code results in other teachers for the same settings
 _EVALUATION = 3  # likewise for the values of an evaluation
 _NOT_COMPARED = {"repeats", "guidance_grid", "at_steps"}  # settings of an evaluation on which a value does not depend
-_OF_FEATURES = {"features", "classifier"}  # which `_features` tells
+_OF_FEATURES = {"features", "classifier"}  # which `_features` returns
 
 
 def teacher_key(spec: Spec) -> str:
@@ -65,10 +65,10 @@ def checkpoint_size(teacher: TeacherCheckpoint) -> int:
 
 
 def _identity(data: Data) -> dict[str, Any]:
-    """What tells the training images from others: of a folder its content, wherever it lies.
+    """The identity of the training images: of a folder its content, independent of its path.
 
-    That of digits, and of data sets of torchvision's, is known by their names; workers refuse others (`same_images`).
-    A folder that is missing, of which a plan can be made all the same, is told by its path.
+    That of digits, and of data sets of torchvision's, is given by their names; workers refuse others (`same_images`).
+    A folder that is missing, of which a plan can be made all the same, is identified by its path.
     """
     if isinstance(data, TorchvisionData):
         return data.model_dump(mode="json", exclude={"path", "download"})
@@ -95,7 +95,7 @@ def _check_fits(config: Path, data: Data) -> None:
 
 def evaluation_key(spec: Spec) -> str:
     """The address of the settings and data that a teacher's evaluation, or a student's, depends on."""
-    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: of students alone
+    evaluate = spec.evaluate.model_dump(mode="json", exclude={"at_steps", *_OF_FEATURES})  # at_steps: only of students
     evaluate |= _features(spec)
     return digest({"version": _EVALUATION, "data": _identity(spec.data), "evaluate": evaluate})
 
@@ -108,7 +108,7 @@ def features_key(spec: Spec) -> str | None:
 
 
 def _features(spec: Spec) -> dict[str, Any]:
-    """What tells a feature space from the data set's default one, which adds nothing."""
+    """The identity of a feature space; empty for the data set's default."""
     if spec.features == features.full_name(None, spec.data):
         return {}
     description: dict[str, Any] = {"features": spec.features}
@@ -120,7 +120,7 @@ def _features(spec: Spec) -> dict[str, Any]:
 
 
 def comparability_key(spec: Spec) -> str:
-    """The address of what `measurement.comparability_key` takes from the settings.
+    """The address of what `measurement.comparability_key` reads from the settings.
 
     The reference set is all images but a test set's: which part of them trains, and whether they are mirrored, remains
     out. Where the teacher chooses the guidance of an evaluation, another teacher may choose another.

@@ -21,7 +21,7 @@ from branchwise.trainables.dash.settings.data import Data, Digits, ImageFolder
 from branchwise.trainables.dash.settings.listing import Identity, Listing, list_images
 
 HASHED_BYTES, SAMPLE = 16 << 10, 4 << 10  # bytes
-SETTLED_NS = 2 * 10**9  # a file written within this time may change again without a new time stamp
+SETTLED_NS = 2 * 10**9  # a file written within this time may change without a new time stamp
 TASK = 256  # files that a thread hashes at a time
 UNREADABLE = "cannot be read"  # instead of a digest
 _ARCHIVES = {".gz", ".html"}  # next to the files of torchvision's data sets, and never read
@@ -30,7 +30,7 @@ _contents: dict[Path, tuple[object, str]] = {}  # of each folder: its classes an
 
 
 def cache_root() -> Path:
-    """Where what can be rebuilt is kept."""
+    """The cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "branchwise"
 
 

@@ -1,4 +1,4 @@
-"""The data sets there are, and what must be known of them without loading them. No torch here."""
+"""The data sets, and the facts about them that are needed without loading. No torch here."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from branchwise.trainables.runtime.settings import Strict, TupleOf
 
-# Images that train nothing, on which calibration is measured. Data sets of torchvision's have a test set.
+# Images not used for training, on which calibration is measured. Data sets of torchvision's have a test set.
 TEST_IMAGES = 10_000  # of each
 DIGITS_HOLDOUT = 30  # of each class
 FOLDER_HOLDOUT = 0.1, 10_000  # this share of each class, and about so many in all at most
-DECODER = 2  # raised when a change to the code gives other pixels for the same files
+DECODER = 2  # incremented when a change to the code results in other pixels for the same files
 
 
 class Digits(Strict):
@@ -68,7 +68,7 @@ class TorchvisionData(Strict):
     name: str  # a key of TORCHVISION
     path: str = "data"
     download: bool = False
-    split: Literal["train", "train_45k"] = "train"  # all training images, or the 45,000 left by 5,000 for validation
+    split: Literal["train", "train_45k"] = "train"  # all training images, or 45,000, without 5,000 for validation
     flip: bool = False  # mirror each image with probability 1/2
     image_size: Literal[16, 32] = FULL_SIZE
 

@@ -31,11 +31,11 @@ from branchwise.trainables.runtime.settings import Strict, TupleOf
 
 SAMPLERS = sorted(file.stem for file in (Path(__file__).parents[1] / "diffusion/samplers").glob("[a-z]*.py"))
 MAX_TEACHER_SAMPLES = 50_000  # by default: as many as published distances compare
-PRIMARY = ""  # the evaluation whose columns bear no name
+PRIMARY = ""  # the evaluation with unnamed columns
 
 
 def member_of(allowed: Iterable[str]) -> AfterValidator:
-    """Refuses a word that is none of `allowed`."""
+    """Refuse a value that is not in `allowed`."""
 
     def check(choice: str) -> str:
         if choice not in allowed:
@@ -75,7 +75,7 @@ class Evaluate(Strict):
     """The primary evaluation, the evaluations measured in the same run (`also`), and what gaps are measured on."""
 
     samples: PositiveInt = 1000
-    repeats: Repeats = 2  # independent sets of samples; their spread is the sampling noise
+    repeats: Repeats = 2  # independent sets of samples; their variance is the sampling noise
     labels: Literal["data", "balanced"] = "data"  # of the samples: by the classes' shares in a folder, or evenly
     sampler: Sampler = "ddim"
     sampler_steps: Steps = 50
@@ -84,14 +84,14 @@ class Evaluate(Strict):
     guidance_grid: TupleOf[Weight] = ()  # more scales, to plot the value against
     also: dict[EvaluationName, Sampling] = Field(default_factory=dict, max_length=8)  # further ones, by name
     teacher_samples: PositiveInt | None = None  # for teacher_distance; null: as many as the reference, 50,000 at most
-    features: Features | None = None  # whose space distances are measured in: of digits digits64, else inception
+    features: Features | None = None  # of the space that distances are measured in: of digits digits64, else inception
     classifier: Classifier = Classifier()  # of `features: classifier`
     gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
     at_steps: TupleOf[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
 
     def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # a dict of evaluations has no hash of its own
+        return hash(self.model_dump_json())  # a dict of evaluations is not hashable
 
     @model_validator(mode="after")
     def _steps_in_order(self) -> Evaluate:
@@ -115,7 +115,7 @@ class Evaluate(Strict):
 
     @property
     def candidates(self) -> tuple[float | TagGuidance | IntervalGuidance, ...]:
-        """The scales that may come to be sampled with: one, or those among which a rule chooses."""
+        """The scales that may be sampled with: one, or those among which a rule chooses."""
         return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
 
     def evaluations(self) -> dict[str, Evaluate]:
@@ -148,11 +148,11 @@ class Evaluate(Strict):
 
     @property
     def strongest(self) -> float:
-        """The largest scale that guidance comes to at any timestep."""
+        """The largest scale of guidance at any timestep."""
         return max(_largest(scale) for scale in self.candidates)
 
     def describe(self) -> str:
-        """The settings of sampling in a few words, for plans and columns."""
+        """The settings of sampling in short, for plans and columns."""
         scales = [f"{scale:g}" if isinstance(scale, float) else scale for scale in map(described, self.candidates)]
         guidance = scales[0] if len(scales) == 1 else f"the teacher's choice of {'; '.join(scales)}"
         precision = "" if self.precision == "fp32" else f", {self.precision}"

@@ -1,6 +1,6 @@
-"""The feature spaces that distances are measured in, and what must be known of them beforehand. No torch here.
+"""The feature spaces that distances are measured in, and their facts needed for plans. No torch here.
 
-Each has a name, which `evaluate.features` gives. A function of the user's is named by its dotted path.
+Each has a name, which `evaluate.features` gives. A user-defined function is named by its dotted path.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from branchwise.trainables.runtime.loading import find_module, may_define
 from branchwise.trainables.runtime.settings import Strict, digest
 
 A_DIMENSION = 10  # samples required, for each dimension of the features: below, a Fréchet distance means little
-_TRAINING = 1  # raised when a change to the code gives other classifiers for the same settings
+_TRAINING = 1  # incremented when a change to the code results in other classifiers for the same settings
 _FUNCTION = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A feature net whose weights others trained.
+    """A feature net with weights trained by others.
 
     `sha256` is of the file of weights, or as many of its first digits as its publisher gives, which may be none; then
-    the file is identified by its own, in the key of each value. `minimum` samples replace `A_DIMENSION` for each one.
+    its own SHA-256 identifies it, in the key of each value. `minimum` samples replace `A_DIMENSION` for each one.
     """
 
     dims: int
     url: str
     file: str  # its name in torch hub's cache
     sha256: str = ""
-    size: int = 0  # bytes; 0: not known beforehand
+    size: int = 0  # bytes; 0: unknown
     minimum: int = 0
 
     @property
@@ -82,7 +82,7 @@ PRETRAINED: Mapping[str, Pretrained] = {
     "dinov2-vit-g-14": _dinov2(1536, "g"),
 }
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
-CLASSIFIER = "classifier"  # a small net, trained on the data set itself
+CLASSIFIER = "classifier"  # a small net, trained on the data set
 TEST_SHARE = 5  # one image of a class in so many tests the classifier; a class has at least so many
 METADATA_FILE = "features.json"  # next to its weights: what it was trained on, and how well it does
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
@@ -104,7 +104,7 @@ class Classifier(Strict):
     """The net of `features: classifier`, trained once on the reference images but a fifth, which test it."""
 
     dims: Annotated[int, Field(ge=8, le=2048)] = 64  # of its features
-    width: Annotated[int, Field(ge=8)] = 32  # channels at full resolution; twice as many at half of it and below
+    width: Annotated[int, Field(ge=8)] = 32  # channels at full resolution; double at half of it and below
     steps: PositiveInt = 600
     batch_size: PositiveInt = 64
     lr: PositiveFloat = 2e-3
@@ -114,7 +114,7 @@ class Classifier(Strict):
 
 
 def is_function(name: str) -> bool:
-    """Whether `name` is the path of a function of the user's own."""
+    """Whether `name` is the path of a user-defined function."""
     return _FUNCTION.match(name) is not None
 
 
@@ -126,14 +126,14 @@ def full_name(features: str | None, data: Any) -> str:
 
 
 def min_samples(name: str, classifier: Classifier) -> int:
-    """Samples below which a distance in this space means little; 1 for a function, whose dimensions are unknown."""
+    """Samples below which a distance in this space means little; 1 for a function, with unknown dimensions."""
     if name in PRETRAINED:
         return PRETRAINED[name].min_samples
     return {DIGITS: A_DIMENSION * DIGITS_DIMS, CLASSIFIER: A_DIMENSION * classifier.dims}.get(name, 1)
 
 
 def too_few(samples: int, name: str, minimum: int, key: str = "samples") -> str:
-    """What to say of samples that are too few; `key` is the setting of `evaluate` that requests them."""
+    """The message on too few samples; `key` is the setting of `evaluate` that requests them."""
     return f"evaluate.{key}: {samples} is too few for a distance in the feature space of {name}: at least {minimum}"
 
 
@@ -146,7 +146,7 @@ def classifier_key(classifier: Classifier, images: Mapping[str, Any]) -> str:
 
 
 def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[str, Any]:
-    """What features.json says of the classifier in `folder`, of the data set called `data`.
+    """The content of features.json on the classifier in `folder`, of the data set called `data`.
 
     Raises ValueError when it is less accurate than `least_accuracy`.
     """
@@ -162,7 +162,7 @@ def check_classifier(classifier: Classifier, data: str, folder: Path) -> dict[st
 
 
 def source_of(function: str) -> Path:
-    """The file of a user's function. Raises ValueError when there is no such module, or no such name in it."""
+    """The file of a user's function. Raises ValueError when the module or the name in it does not exist."""
     module, _, name = function.partition(":")
     match = find_module(module)
     if match is None:

@@ -52,7 +52,7 @@ def missing_files(spec: Spec) -> tuple[RequiredFile, ...]:
 
 
 def download(net: Pretrained, location: Path, advance: Progress) -> None:
-    """Fetches the weights of `net` to `location`, whole and verified or not at all. Raises OSError and ValueError."""
+    """Fetches the weights of `net` to `location`, atomically and verified. Raises OSError and ValueError."""
     digest, size = hashlib.sha256(), 0
     try:
         with staged_file(location) as staging:
@@ -80,6 +80,6 @@ def _torchvision(data: TorchvisionData, advance: Progress) -> None:
     root.mkdir(parents=True, exist_ok=True)
     try:
         getattr(datasets, data.known.torchvision)(root, train=True, download=True)
-    except RuntimeError as error:  # torchvision's word for a file that cannot be had, or is not the one
+    except RuntimeError as error:  # torchvision's error for a file that is unavailable or has another checksum
         raise OSError(f"torchvision's {data.known.torchvision}: {error}") from error
     advance(sum(file.stat().st_size for file in torchvision_folder(data).rglob("*") if file.is_file()))

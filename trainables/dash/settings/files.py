@@ -1,4 +1,4 @@
-"""Files that a distillation needs and that cannot be made here: data sets and feature weights. No torch here."""
+"""Files that a distillation needs and that cannot be created here: data sets and feature weights. No torch here."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def _check_features(spec: Spec) -> None:
 
 
 def torchvision_folder(data: TorchvisionData) -> Path:
-    """Where the files of a data set of torchvision's lie."""
+    """The folder of a data set of torchvision."""
     return Path(data.path).expanduser() / data.known.folder
 
 
 def missing_data(data: TorchvisionData) -> str:
-    """What to say when a data set of torchvision's is missing."""
+    """The message when a data set of torchvision is missing."""
     return (
         f"data: {data.name} is not in {Path(data.path).expanduser().resolve()}: {FETCH} fetches it, or put it there as "
         "torchvision lays it out, or set data.download: true"
@@ -119,7 +119,7 @@ def torch_hub() -> Path:
 
 
 def verify(file: Path, expected: str) -> None:
-    """Raises ValueError for a file of feature weights whose SHA-256 does not begin with these digits."""
+    """Raises ValueError for a file of feature weights with a SHA-256 that does not begin with these digits."""
     result = sha256(file)
     if not result.startswith(expected):
         raise ValueError(f"{file} has SHA-256 {result}, not {expected}: its distances would not compare")

@@ -73,7 +73,7 @@ Guidance = Annotated[
 
 
 def described(scale: float | TagGuidance | IntervalGuidance) -> float | str:
-    """A scale in one word for keys and tables: a number, or "adaptive 1 to 4, beta 5"."""
+    """A scale as a short text for keys and tables: a number, or "adaptive 1 to 4, beta 5"."""
     if isinstance(scale, TagGuidance):
         return f"adaptive {scale.w_min:g} to {scale.w_max:g}, beta {scale.beta:g}"
     if isinstance(scale, IntervalGuidance):

@@ -1,4 +1,4 @@
-"""DDIM whose noise agrees with its clipped image."""
+"""DDIM with noise that agrees with its clipped image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sample(denoise: Denoiser, noise: Tensor, alphas_cumprod: Tensor, steps: int)
     """DDIM with eta = 0 from `noise` (B, C, H, W) to images in [-1, 1], the noise recomputed from the clamped x_0.
 
     It is `use_clipped_model_output` of diffusers' DDIMScheduler. Plain `ddim` keeps the noise of the unclamped image
-    as the authors' code does: under guidance its images then leave the model's, the more so the more steps it takes.
+    as the authors' code does: under guidance its images then leave the model's, the more so with more steps.
     """
     timesteps = sampling_timesteps(steps)
     x = noise

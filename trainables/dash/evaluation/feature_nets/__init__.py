@@ -1,1 +1,1 @@
-"""Nets whose activations are feature spaces: trained here on the data set itself, or by others."""
+"""Nets with activations as feature spaces: trained here on the data set, or by others."""

@@ -1,4 +1,4 @@
-"""A small classifier of the data set itself; its last hidden layer is a feature space that needs no other file.
+"""A small classifier of the data set; its last hidden layer is a feature space that needs no other file.
 
 It is trained once, on Ray Train like a teacher, on the images that samples are compared with; a fifth of them test it.
 """
@@ -61,7 +61,7 @@ class ClassifierFeatures(nn.Module):
 
 
 class _Logits(nn.Module):
-    """What is trained: the logits alone."""
+    """The training output: only the logits."""
 
     def __init__(self, net: ClassifierFeatures) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Feature nets whose weights others trained, through torch-fidelity; each file is verified before it is opened.
+"""Feature nets with weights trained by others, through torch-fidelity; each file is verified before it is opened.
 
-Grey images are made RGB; all are resized bilinearly as TensorFlow 1 did, which is torch-fidelity's rule.
+Grey images are converted to RGB; all are resized bilinearly as TensorFlow 1 did, which is torch-fidelity's rule.
 """
 
 from __future__ import annotations
