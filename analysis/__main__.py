@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         summary = build_report(folders, None if imported else args.out)
     except (RunFolderError, IncomparableError) as error:
         return refuse(single_line(error))
-    except OSError as error:  # a folder that cannot be read, or whose name no file system takes
+    except OSError as error:  # a folder that cannot be read, or with a name that no file system accepts
         return refuse(single_line(f"{error.filename}: {error.strerror or error}"))
     if args.json:
         print_document(_document(summary, explored))
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
 
 def _refuse_unused(args: argparse.Namespace, imported: bool) -> None:
-    """Raises RunFolderError for an option that would change nothing."""
+    """Raises RunFolderError for an option without effect."""
     from branchwise.analysis.records.damage import RunFolderError
 
     defaults = parser()
@@ -223,7 +223,7 @@ def _folder(name: str, storage: str) -> Path:
 
 
 def _from_external(args: argparse.Namespace) -> Path:
-    """The run folder made of runs of another program."""
+    """The run folder built from runs of another program."""
     from branchwise.analysis.importers.folder import run_from_table
     from branchwise.analysis.importers.options import ImportOptions, read_range, split_levels, split_names
     from branchwise.analysis.records.damage import RunFolderError

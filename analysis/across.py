@@ -26,7 +26,7 @@ def across(folders: Sequence[Path]) -> Across:
     """Combine the effects of components over runs, one data set each, or over the data sets of a run.
 
     Raises:
-        RunFolderError: There is one data set only, or the effects are on other scales, of other kinds or directions.
+        RunFolderError: Only one data set exists, or the effects are on other scales, of other kinds or directions.
     """
     resolved = [Path(folder).resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):

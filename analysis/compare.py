@@ -23,7 +23,7 @@ MAX_SETTING = 60  # characters of a setting in the table
 
 
 def change_text(estimate: Estimate, outcome: Outcome) -> str:
-    """A difference in words: `-12.1% [-15.2, -8.9]` of ratios, points of rates, else the metric's unit."""
+    """A difference as text: `-12.1% [-15.2, -8.9]` of ratios, points of rates, else the metric's unit."""
     from branchwise.analysis.report.text import DASH, with_interval
 
     if not estimate.has_value:

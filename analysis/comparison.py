@@ -121,11 +121,11 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
 
     Args:
         runs: A table, or the path of external runs.
-        group: The column that tells the groups apart.
-        options: The rest of what is known of the table; the direction may be empty.
+        group: The column that distinguishes the groups.
+        options: Further facts about the table; the direction may be empty.
 
     Raises:
-        RunFolderError: There are more or fewer groups than two, or one with a single run.
+        RunFolderError: The number of groups is not two, or one with a single run.
     """
     import pandas as pd
 

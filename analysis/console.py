@@ -26,7 +26,7 @@ class Terminal(Console):
         return super().render_str(printable(text, keep="\n"), **options)
 
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more; what runs continues."""
+        """The output is closed; the process continues."""
         self.quiet = True
         with open(os.devnull, "wb") as null_file:
             os.dup2(null_file.fileno(), self.file.fileno())
@@ -34,7 +34,7 @@ class Terminal(Console):
 
 def make_console(stream: TextIO | None = None) -> Terminal:
     """A terminal of the user's width, on stdout unless another stream is given; 120 columns if none exists, so
-    that logs keep their tables whole."""
+    that logs keep their tables intact."""
     _mend_streams()
     # Ray's chatter is caught by redirecting sys.stdout; the console keeps the real one.
     stream = stream or sys.stdout
@@ -42,7 +42,7 @@ def make_console(stream: TextIO | None = None) -> Terminal:
 
 
 def _mend_streams() -> None:
-    """Opens standard streams that the caller closed, so that no file takes their numbers, and lets them escape what
+    """Opens standard streams that the caller closed, so that no file gets their descriptors, and lets them escape what
     their encoding cannot represent."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -57,7 +57,7 @@ def _mend_streams() -> None:
 
 def single_line(text: object) -> str:
     """An error or a text as one line for a terminal or a log: unprintable characters escaped, the middle of a long one
-    omitted, and nothing of a URI that may hold credentials: its user, query and fragment."""
+    omitted, without the parts of a URI that may hold credentials: its user, query and fragment."""
     tokens = (_without_secrets(token) for token in str(text).replace("\n", " ").split(" "))
     return shortened(printable(" ".join(tokens)), MAX_CHARACTERS)
 

@@ -75,7 +75,7 @@ def _space(run: Run) -> Check:
 
 
 def _stopping(run: Run, of_data_sets: Sequence[Run], looks: InterimResults | None) -> Check:
-    """The run ended where its plan ends: with each arm of each block on each data set, no fewer and no more."""
+    """The run is complete: it has each arm of each block on each data set, no fewer and no more."""
     if looks and not looks.ended:
         return Check("stopping rule", False, f"not judged: {looks.progress}; no look has ended the run")
     if looks:
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         result += verdicts(folder, args.require) if args.require is not None else []
     except (RunFolderError, IncomparableError, ArgumentsError) as error:
         return refuse(single_line(error))
-    except OSError as error:  # a folder that cannot be read, or whose name no file system takes
+    except OSError as error:  # a folder that cannot be read, or with a name that no file system accepts
         return refuse(single_line(f"{error.filename}: {error.strerror or error}"))
     holds = all(check.holds for check in result)
     if args.json:

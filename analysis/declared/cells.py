@@ -1,4 +1,4 @@
-"""Names of cells: the set of components that are on, written as one word."""
+"""Names of cells: the set of components that are on, written as a single name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def subset(mask: int, components: Sequence[str]) -> frozenset[str]:
 def factorial_cells(components: Sequence[str]) -> tuple[str, ...]:
     """The 2^k cells of the full factorial, index = bit mask (so the first is `base`, the last `full`).
 
-    No component at all gives no cell: there is nothing to attribute.
+    Without components there are no cells: no effects exist.
     """
     if not components:
         return ()

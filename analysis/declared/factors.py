@@ -14,8 +14,8 @@ from branchwise.analysis.declared.cells import BASE, FULL
 
 OFF, ON = "off", "on"
 Levels = tuple[str, ...]  # a level of each factor, in the order of the factors
-MAX_JOINED = 6  # components whose names, joined, still make a name of a cell and of a file
-MAX_ENUMERATED = 10  # components whose on/off combinations are listed at all
+MAX_JOINED = 6  # components with joined names that still fit into the name of a cell and of a file
+MAX_ENUMERATED = 10  # components with listed on/off combinations
 DIGITS = "0123456789abc"  # of a level's position; a factor has at most twelve levels
 
 
@@ -23,7 +23,7 @@ DIGITS = "0123456789abc"  # of a level's position; a factor has at most twelve l
 class Factor:
     """A component of the method and the levels it may have; one that is switched off and on has those two.
 
-    reference: the level that the others are compared with. full: the level of the method itself. doses: of each level,
+    reference: the level that the others are compared with. full: the level of the method. doses: of each level,
     the value of the one numeric setting in which they differ; empty if none exists. label: for readers.
     """
 
@@ -36,7 +36,7 @@ class Factor:
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is on or off, with no levels of its own."""
+        """Whether it is on or off, without named levels."""
         return self.levels == (OFF, ON)
 
     @property
@@ -47,7 +47,7 @@ class Factor:
         return self.name if self.is_switch else f"{self.name} ({', '.join(self.levels)})"
 
     def described(self) -> dict[str, Any]:
-        """The factor as plain values; `Factor(**...)` of them, with tuples, gives it again."""
+        """The factor as plain values; `Factor(**...)` of them, with tuples, restores it."""
         return {
             "name": self.name, "levels": list(self.levels), "reference": self.reference, "full": self.full,
             "doses": list(self.doses), "label": self.label,
@@ -116,7 +116,7 @@ class Grid:
 
     def settings_of_others(self, name: str, levels: Sequence[str]) -> list[tuple[Levels, Levels]]:
         """The combinations of the other factors, as (before, after) the factor called `name`, in which each of its
-        `levels` was planned; none where that is one of several, for there is nothing to average over."""
+        `levels` was planned; none where that is one of several, since nothing is averaged."""
         at = self.components.index(name)
         order = [{level: i for i, level in enumerate(factor.levels)} for factor in self.factors]
         every = sorted(
@@ -142,11 +142,11 @@ class Grid:
         return self._averaged(name, {level: 1.0, self.factor(name).reference: -1.0})
 
     def only(self, name: str) -> str:
-        """The cell with this factor at its full level and every other one at its reference."""
+        """The cell with this factor at its full level and all others at their references."""
         return self.name(tuple(factor.full if factor.name == name else factor.reference for factor in self.factors))
 
     def without(self, name: str) -> str:
-        """The cell with this factor at its reference and every other one at its full level."""
+        """The cell with this factor at its reference and all others at their full levels."""
         return self.name(tuple(factor.reference if factor.name == name else factor.full for factor in self.factors))
 
     def trend(self, name: str) -> dict[str, float]:
@@ -195,7 +195,7 @@ def cell_of(factors: Sequence[Factor], levels: Mapping[str, str]) -> str:
     """`full` with each factor at its full level, `base` with each at its reference; else the factors that are at
     neither reference, joined by `+` in order: `anchor` at its full level, `anchor=low` at another.
 
-    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where one alone is not at its
+    With more factors than names can be joined of: `without_anchor`, `with_anchor=low` where only one is not at its
     full level, and else `cell_0110101`, the position of each factor's level (1: on).
     """
     changed = [factor for factor in factors if levels[factor.name] != factor.full]
@@ -221,5 +221,5 @@ def switches(names: Sequence[str]) -> Grid:
 
 
 def level_of(state: Any) -> str:
-    """The level that a record or table tells of a component: a level's name, or whether it is on."""
+    """The level of a component in a record or table: a level's name, or whether it is on."""
     return state if isinstance(state, str) else ON if state else OFF

@@ -1,4 +1,4 @@
-"""Two-level fractions of resolution IV: their generators, and the effects that they cannot tell apart. Plain Python."""
+"""Two-level fractions of resolution IV: their generators, and the effects that they alias. Plain Python."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ MIN_COMPONENTS, MAX_COMPONENTS = 4, 20
 MIN_BLOCKS = 5  # fewer rank main effects and judge none
 
 # By number of components: each further column as a product of the basic ones, which are the first letters. 8 to 32 runs
-# are the minimum-aberration designs (Box, Hunter & Hunter; NIST/SEMATECH e-Handbook 5.3.3.4.7, whose row for 5 is a
-# misprint); 64 runs are the products of three letters with the fewest words of length four, by trying all.
+# are the minimum-aberration designs (Box, Hunter & Hunter; NIST/SEMATECH e-Handbook 5.3.3.4.7, with a
+# misprint in its row for 5); 64 runs are the products of three letters with the fewest words of length four, by
+# trying all.
 GENERATORS: dict[int, tuple[str, ...]] = {
     4: ("ABC",),
     5: ("ABCD",),
@@ -59,7 +60,7 @@ class Contrast:
     """One of the n - 1 comparisons that n runs of a fraction allow: runs with a plus sign against those with a minus.
 
     component: whose main effect it is, if any. pairs: the effects of two components that it is the sum of. triples: of
-    a main effect, the effects of three components that it cannot be told from. off: its column, as in `Grid.columns`.
+    a main effect, the effects of three components that it is aliased with. off: its column, as in `Grid.columns`.
     """
 
     component: str = ""
@@ -75,7 +76,7 @@ class Contrast:
 
 @lru_cache(maxsize=8)
 def contrasts_of(grid: Grid) -> tuple[Contrast, ...]:
-    """Return the contrasts of a fraction: main effects, sums of pairs, then those of higher order alone.
+    """Return the contrasts of a fraction: main effects, sums of pairs, then those of only higher order.
 
     All aliased effects enter with a plus sign, because the full method is one of the runs.
     """

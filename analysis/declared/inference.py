@@ -40,7 +40,7 @@ class Inference:
 
     @property
     def canonical(self) -> tuple[str, ...]:
-        """What a run seals of the rules: nothing of the default ones."""
+        """The rules that a run seals: those that differ from the defaults."""
         return (f"alpha is {self.alpha!r}",) if self.alpha != ALPHA else ()
 
     @property

@@ -21,7 +21,7 @@ class Outcome:
 
     scale: on which effects are estimated and add up. range: the values that the metric can have, where it is bounded
     both ways; the logit scale works within it, (0, 1) unless declared. edge: how far inside values on the boundary of
-    the scale are placed, in the metric's unit; 0: there are none. title: a name for readers. additive: whether the
+    the scale are placed, in the metric's unit; 0: none. title: a name for readers. additive: whether the
     identity scale was declared, so that values are compared by their arithmetic means.
     """
 
@@ -91,7 +91,7 @@ class Outcome:
             return low + (high - low) / (1 + float(np.exp(-y)))
 
     def _fraction(self, values: FloatArray) -> FloatArray:
-        """Where the values lie between the bounds, from 0 to 1."""
+        """The positions of the values between the bounds, from 0 to 1."""
         low, high = self.bounds
         return values if (low, high) == (0.0, 1.0) else (values - low) / (high - low)
 

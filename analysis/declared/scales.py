@@ -19,14 +19,14 @@ FLOAT32 = 6e-8  # relative rounding of metrics that were computed in single prec
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """The step of the grid on which values lie, in the metric's unit: 1/50 for an accuracy on 50 images."""
+    """The step of the values' grid, in the metric's unit: 1/50 for an accuracy on 50 images."""
 
     step: float
     text: str
 
 
 def resolution(outcome: Outcome, values: FloatArray) -> Resolution | None:
-    """The coarsest grid on which all the values lie; None where they are on none."""
+    """The coarsest grid that contains all the values, or None."""
     distinct = np.unique(values[np.isfinite(values)])
     if not len(distinct):
         return None

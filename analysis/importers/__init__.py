@@ -1,5 +1,5 @@
-"""Runs of other programs: read from their files and folders, checked, and left as a run folder.
+"""Runs of other programs: read from their files and folders, checked, and written as a run folder.
 
-The door is `folder.run_from_table`; `sources.READERS` lists the readers. A reader makes a `RunTable`, in which every
+See `folder.run_from_table`; `sources.READERS` lists the readers. A reader makes a `RunTable`, in which every
 cell is text; `arrange` decides what its columns are, and types them.
 """

@@ -25,14 +25,14 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
-SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one made if none exists
+SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one added otherwise
 
 INDEPENDENT_RUNS = "There is no column of seeds: each run counts as independent of all others."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arranged:
-    """Arms, a row each, and what they vary; `notes` say what a reader must know of the table."""
+    """Arms, a row each, and what they vary; `notes` are for the reader of the table."""
 
     factors: tuple[Factor, ...]
     arms: pd.DataFrame  # arm, cell, block, seed, status, error, value, component.<name>
@@ -89,8 +89,8 @@ def arrange(runs: RunTable, options: ImportOptions, source: str) -> Arranged:
 
 
 def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, bool]:
-    """The runs, the name of the column of their seeds, and whether that is made here: a separate seed for each run,
-    where they are not paired and there is none."""
+    """The runs, the name of the column of their seeds, and whether that is added here: a separate seed for each run,
+    where they are not paired and have none."""
     block = options.block or SEED
     if options.paired or options.block is not None or any(short_name(name) == SEED for name in runs.names):
         return runs, block, False
@@ -100,7 +100,7 @@ def _with_block(runs: RunTable, options: ImportOptions) -> tuple[RunTable, str, 
 
 
 def _refuse_single_runs(arms: pd.DataFrame, finished: Mask, source: str) -> None:
-    """Welch's t takes two runs of each cell, to see how they scatter."""
+    """Welch's t needs two runs of each cell to estimate the variance."""
     counts = arms.loc[finished, "cell"].value_counts()
     for cell in arms["cell"].unique():
         if (number := int(counts.get(cell, 0))) < MIN_RUNS:
@@ -229,7 +229,7 @@ def _refuse_unshared(cell: Codes, block: Codes, name: str, source: str) -> None:
 
 
 def _unlike_blocks(arms: pd.DataFrame, block: Categorical, name: str, options: ImportOptions) -> list[str]:
-    """Seeds that one cell alone has, and what blocks stand for where they are no integers."""
+    """Notes on seeds that only one cell has, and on the order of blocks that are no integers."""
     notes = []
     firsts = arms.drop_duplicates("block").sort_values("block")
     if (firsts["seed"].astype(str) != firsts["block_label"].astype(str)).any():

@@ -1,4 +1,4 @@
-"""Which column a name means: settings and metrics may share one, and exports add prefixes of their own."""
+"""Which column a name means: settings and metrics may share one, and exports add prefixes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_OFFERED = 20
 
 
 def kind_of(runs: RunTable, name: str) -> Kind | None:
-    """Whether a column holds a setting or a metric, as the tool declares or its prefix says; None where neither."""
+    """Whether a column holds a setting or a metric, by the tool's declaration or its prefix; None without either."""
     if name in runs.kinds:
         return runs.kinds[name]
     return "setting" if _SETTING.match(name) else "metric" if _METRIC.match(name) else None

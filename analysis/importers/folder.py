@@ -29,9 +29,9 @@ TABLE = f"{ARMS_TABLE}.parquet"
 
 
 def run_from_table(runs: pd.DataFrame | RunTable | str | Path, options: ImportOptions, out: Path | str) -> Path:
-    """Leaves `runs`, a table or where one lies, as the run folder `out`; returns it.
+    """Write `runs`, a table or its path, as the run folder `out`; return it.
 
-    A later call replaces the folder. Raises RunFolderError, and writes nothing, when the runs are no ablation, a claim
+    A later call replaces the folder. Raises RunFolderError, and writes no file, when the runs are no ablation, a claim
     cannot be read, or `out` holds something else.
     """
     source = str(runs) if isinstance(runs, str | Path) else "the table"
@@ -106,7 +106,7 @@ def _write(folder: Path, name: str, arranged: Arranged, options: ImportOptions, 
 
 
 def _space(name: str, arranged: Arranged, options: ImportOptions) -> dict[str, Any]:
-    """What a sweep's space would say of such runs, for readers and for the analysis."""
+    """The space of a sweep with such runs, for readers and for the analysis."""
     components = {factor.name: {"levels": list(factor.levels)} for factor in arranged.factors}
     design = {"kind": "elsewhere", "components": components, "blocks": int(arranged.arms["block"].nunique())}
     rules = ({} if options.paired else {"paired": False}) | ({"alpha": options.alpha} if options.alpha != ALPHA else {})

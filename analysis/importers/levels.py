@@ -15,7 +15,7 @@ EMPTY = ("none", "empty", "(empty)")
 
 
 def factor_of(name: str, column: Categorical, options: ImportOptions, source: str) -> tuple[Factor, dict[str, str]]:
-    """The factor of a component and the level's name of each word. Raises RunFolderError with a way out."""
+    """The factor of a component and the level's name of each value. Raises RunFolderError with a remedy."""
     texts = list(column.used)
     if len(texts) < 2:
         raise RunFolderError(
@@ -50,7 +50,7 @@ def _level_names(texts: list[str]) -> dict[str, str]:
     taken = {text.lower() for text in texts}
     empty = next(text for text in EMPTY if text not in taken)
     visible = {text: shorten(text, MAX_NAME) or empty for text in texts}
-    if len(set(visible.values())) < len(visible):  # long words that begin alike
+    if len(set(visible.values())) < len(visible):  # long values with equal prefixes
         visible = {
             text: f"{shorten(text, MAX_NAME - 4)} #{i}" if text else empty for i, text in enumerate(texts, start=1)
         }
@@ -60,7 +60,7 @@ def _level_names(texts: list[str]) -> dict[str, str]:
 def _chosen(
     option: str, name: str, levels: object, texts: list[str], level_names: dict[str, str], source: str
 ) -> str | None:
-    """The word that an option names, by its level's name or its spelling."""
+    """The value that an option names, by its level's name or its spelling."""
     if not isinstance(levels, dict) or name not in levels:
         return None
     level = str(levels[name])

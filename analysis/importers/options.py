@@ -1,4 +1,4 @@
-"""What the user says of runs of another program, and how options spell it."""
+"""The user's description of external runs, and its options."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ BETTER: dict[str, Better] = {"minimize": "lower", "maximize": "higher"}
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """What the user says of a table of runs.
+    """The user's description of a table of runs.
 
     Attributes:
-        components: Columns whose values are compared.
+        components: Columns with the values to compare.
         block: The column of the training seed, which runs of different cells share. None: `seed`, and where runs are
-            not paired and there is no such column, each run has a separate seed.
+            not paired and no such column exists, each run has a separate seed.
         value: The column of the result.
         direction: `minimize` or `maximize`.
         scale: None for one that suits the values.
         range: The values that the result can have, such as (0, 100) for per cent; None for none declared.
         experiment: The experiment or study whose runs are analysed, where a source holds several.
         reference: Of a component, the level that the others are compared with.
-        full: Of a component, the level of the whole method.
+        full: Of a component, the level of the full method.
         claims: Claims to be tested, as exploratory ones.
         at: Which value of a metric's history is the result: `last`, `best` or the number of a step; None for the one
-            that the source itself keeps, which is the last or the tool's summary.
+            that the source stores, which is the last or the tool's summary.
         paired: Whether runs of different cells are compared within a seed; else by Welch's t.
         alpha: The error that all tests share; intervals are at 1 - alpha.
     """

@@ -14,11 +14,11 @@ class Reader:
     """A kind of source.
 
     Attributes:
-        name: What it is called in the table of docs/runs-elsewhere.md.
+        name: Its name in the table of docs/runs-elsewhere.md.
         reads: What it reads, for messages.
         recognizes: Whether a file or folder is of this kind, by its content.
-        read: The runs in it. Opens nothing for writing; raises RunFolderError for what it refuses.
-        folders: The folders of the runs in a folder; None where it reads files alone.
+        read: The runs in it. Opens no file for writing; raises RunFolderError for refused content.
+        folders: The folders of the runs in a folder; None where it reads only files.
     """
 
     name: str

@@ -28,19 +28,19 @@ MAX_CELL = 200  # characters of a cell that a message shows
 
 @dataclass(frozen=True, kw_only=True)
 class Categorical:
-    """A column as codes into its distinct words, in the order of appearance."""
+    """A column as codes into its distinct values, in the order of appearance."""
 
     codes: Codes
     categories: tuple[str, ...]
 
     @cached_property
     def used(self) -> tuple[str, ...]:
-        """The words that occur in a row."""
+        """The values that occur in a row."""
         present = np.bincount(self.codes, minlength=len(self.categories)) > 0
         return tuple(text for text, is_used in zip(self.categories, present, strict=True) if is_used)
 
     def rename(self, new: Sequence[str]) -> Categorical:
-        """The column with each word replaced by that of `new`; equal ones become one."""
+        """The column with each value replaced by that of `new`; equal ones are merged."""
         index = {text: i for i, text in enumerate(dict.fromkeys(new))}
         renamed = np.array([index[text] for text in new], dtype=np.int64)
         return Categorical(codes=renamed[self.codes] if len(new) else self.codes, categories=tuple(index))
@@ -51,16 +51,16 @@ class Categorical:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTable:
-    """Runs as a tool left them.
+    """Runs as recorded by a tool.
 
     Attributes:
-        table: One string column per setting, metric or fact. Names are unique; "" means nothing.
+        table: One string column per setting, metric or fact. Names are unique; "" means missing.
         kinds: Which columns the tool declares to be settings or metrics.
-        state: The column of how each run ended, where the tool has one of its own.
+        state: The column of how each run ended, where the tool has one.
         experiment: The column that names the experiment or study of a run, where a source can hold several.
         run_id: The column that names a run in messages, and that `parent` refers to.
         parent: The column with the `run_id` of the run that started this one.
-        repeated: Names that stand for multiple different columns, which nobody can tell apart.
+        repeated: Names shared by multiple different columns, which cannot be distinguished.
         decimal_comma: Whether the file's separator leaves the comma for decimals.
         history: The histories of its metrics, where the source has them.
         notes: What a reader of the report must know of how the file was read.
@@ -85,7 +85,7 @@ class RunTable:
         return list(self.table.column_names)
 
     def categorical(self, name: str) -> Categorical:
-        """A column as codes into its distinct words, blanks around them removed."""
+        """A column as codes into its distinct values, stripped of blanks."""
         column = self.table.column(name)
         encoded = pc.dictionary_encode(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
         texts = [str(text).strip() for text in encoded.dictionary.to_pylist()]
@@ -94,7 +94,7 @@ class RunTable:
         return column_categories if len(set(texts)) == len(texts) else column_categories.rename(texts)
 
     def as_floats(self, name: str) -> NDArray[np.float64] | None:
-        """A column as numbers, NaN where it is empty; None where a word is no number as programs print it."""
+        """A column as numbers, NaN where it is empty; None where a value is no number as programs print it."""
         column = pc.utf8_trim_whitespace(self.table.column(name))
         try:
             numbers = pc.if_else(pc.equal(column, ""), None, column).cast(pa.float64())
@@ -137,11 +137,11 @@ def from_log(
     results: Sequence[Mapping[str, Any]] = (),
     **attributes: Any,
 ) -> RunTable:
-    """A table of runs whose metrics were logged step by step: their last values, with the histories.
+    """A table of runs with metrics logged step by step: their last values, with the histories.
 
     Args:
         facts: Of each run its name, state and the like; each run has the same ones.
-        settings: Of each run its settings, by their whole names, nested or not.
+        settings: Of each run its settings, by their full names, nested or not.
         log: The metrics; its rows are the positions of the runs in `facts`.
         results: Of each run the metrics that it has one value of, without a history.
         attributes: Further attributes of the RunTable.
@@ -185,7 +185,7 @@ def from_frame(frame: pd.DataFrame) -> RunTable:
 
 
 def from_columns(names: Sequence[str], columns: Sequence[Any], **attributes: Any) -> RunTable:
-    """A table of string columns, some of which may have equal names. Of equal columns one is kept."""
+    """A table of string columns, some of which may have equal names. Equal columns are merged."""
     column_arrays: dict[str, Any] = {}
     repeated = set()
     for name, column in zip(names, columns, strict=True):
@@ -207,7 +207,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def as_text(value: Any) -> str:
-    """A value of a record as text that can be read back exactly; nothing is ""."""
+    """A value of a record as text that can be read back exactly; a missing value is ""."""
     if value is None or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, str):
@@ -237,7 +237,7 @@ def shorten(text: str, limit: int = MAX_CELL) -> str:
 
 
 def listed(texts: Iterable[str], limit: int = 8) -> str:
-    """Words as `a, b and c`, the first of them where there are many."""
+    """Texts as `a, b and c`, truncated if many."""
     labels = [shorten(text, 60) or "(empty)" for text in texts]
     if len(labels) > limit:
         return f"{', '.join(labels[:limit])} and {len(labels) - limit} more"

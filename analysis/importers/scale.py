@@ -1,4 +1,4 @@
-"""The scale and the unit of a result: what its values allow, what per-cent signs say, and what has to be declared."""
+"""The scale and the unit of a result: what its values allow, per-cent signs, and declarations."""
 
 from __future__ import annotations
 

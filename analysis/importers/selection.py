@@ -23,14 +23,14 @@ STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """The runs that are analysed: rows of results, and rows that were lost.
+    """The runs that are analysed: rows of results, and rows without a result.
 
     Attributes:
         rows: Of the source's table, in its order.
         components: The levels of each component, by its name.
         block: The seeds.
-        values: The results; NaN where the run is lost.
-        reasons: Why a run is lost; "" for one that has a result.
+        values: The results; NaN where the run failed.
+        reasons: Why a run has no result; "" for one that has.
         percent: Whether the results carry per-cent signs.
         notes: What was omitted, and how the rest was read.
     """
@@ -173,7 +173,7 @@ def _refuse_repeated_rows(runs: RunTable, selected: Selected, source: str) -> No
 
 
 def _without_unknown(selected: Selected, block: str) -> Selected:
-    """Without lost runs that have no seed, no level, or a level that no finished run has: they can take no place."""
+    """Without failed runs that have no seed, no level, or a level that no finished run has: they fit no cell."""
     failed = selected.failed
     placed = selected.block.codes != _code(selected.block, "")
     for column in selected.components.values():
@@ -188,7 +188,7 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
 
 
 def _without_reruns(selected: Selected) -> Selected:
-    """Without lost runs that were rebuilt: the finished one counts, else the last."""
+    """Without failed runs that were repeated: the finished one counts, else the last."""
     arm, failed = selected.arm, selected.failed
     finished = np.isin(arm, arm[~failed])
     order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]

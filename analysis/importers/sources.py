@@ -51,7 +51,7 @@ def read_runs(source: str) -> RunTable:
     """The runs in a file or folder, which is not modified.
 
     Raises:
-        RunFolderError: It is of no known kind, holds no run, or cannot be read.
+        RunFolderError: It is of an unknown kind, holds no run, or cannot be read.
     """
     path = Path(source.removeprefix(_SQLITE).partition("?")[0] if source.startswith(_SQLITE) else source)
     if not path.exists():
@@ -77,7 +77,7 @@ def _reader_of(path: Path) -> tuple[Reader, tuple[str, ...]]:
     """The reader of a source, with a note where it holds files of others, too.
 
     Raises:
-        RunFolderError: There is none, or a folder holds runs of two tools, none of which are in those of the other.
+        RunFolderError: No reader matches, or a folder holds runs of two tools, none of which are in those of the other.
     """
     if not path.is_dir():
         reader = next((item for item in READERS if item.recognizes(path)), None)

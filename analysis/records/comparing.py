@@ -1,4 +1,4 @@
-"""May values stand in one table, and in which settings do runs differ?"""
+"""Whether values may share a table, and in which settings runs differ."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from branchwise.analysis.records.run import Run
 
 
 class IncomparableError(ValueError):
-    """Values measured in different ways were asked into one table; the message names the differing fields."""
+    """Values measured in different ways cannot share a table; the message names the differing fields."""
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise IncomparableError unless all results, and the arms of each search among themselves, were measured alike."""
+    """Raise IncomparableError unless all results, and those of each search, were measured in the same way."""
     _same_key([(run, run.results) for run in runs])
     for column in dict.fromkeys(name for run in runs for name in map(str, run.arms) if _is_key_of_evaluation(name)):
         with_key = [(run, run.results.dropna(subset=column)) for run in runs if column in run.arms]

@@ -14,7 +14,7 @@ from branchwise.run_files.sealing import SUMS, DamagedError, read_sealed_json, r
 
 
 class RunFolderError(ValueError):
-    """A run folder that cannot be read; the message is one sentence that names it."""
+    """A run folder that cannot be read; the message names it."""
 
 
 def path_in(folder: Path, name: str) -> Path:
@@ -28,7 +28,7 @@ def path_in(folder: Path, name: str) -> Path:
 
 def file_in(folder: Path, name: str) -> Path | None:
     """Return the file `name` of a run folder, or None. Raises RunFolderError where it is no file of
-    the folder's own."""
+    the folder."""
     try:
         return regular_file(folder, name)
     except OutsideError as error:
@@ -75,14 +75,14 @@ def read_space(folder: Path, name: str) -> tuple[dict[str, Any], bytes] | None:
     except DamagedError as error:
         raise RunFolderError(str(error)) from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # Not UTF-8, or not YAML; PyYAML has no error of its own for `!!bool abc`, nor for what is nested too deeply.
+        # Not UTF-8, or not YAML; PyYAML has no specific error for `!!bool abc`, nor for what is nested too deeply.
         raise RunFolderError(f"{folder / name} is not valid YAML: {' '.join(str(error).split())}") from error
     return dict(printable_tree(checked)), content
 
 
 def verify_checksum(folder: Path, name: str) -> bool:
     """Return whether a run folder has the file `name`. Raises RunFolderError when it, or the list of hashes, is not
-    what the sweep left."""
+    what the sweep wrote."""
     file, expected = file_in(folder, name), _sums(folder).get(name)
     if file is None:
         if expected:
@@ -97,7 +97,7 @@ def verify_checksum(folder: Path, name: str) -> bool:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each table by the name of its file; empty where there is no list, as in runs of other programs."""
+    """The SHA-256 of each table by the name of its file; empty without a list, as in runs of other programs."""
     content = read_bytes(folder, SUMS)
     try:
         return {} if content is None else read_sums(content, str(folder / SUMS))

@@ -1,4 +1,4 @@
-"""Reads run folders: what was planned and what came back."""
+"""Read run folders: plans and records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_run(name: str, storage: Path) -> Path:
     """Return the folder of a run that a user names: its path, or its name in `storage`.
 
     Raises:
-        RunFolderError: Neither is there.
+        RunFolderError: Neither exists.
     """
     path, named = Path(name), storage / name
     for folder in (path, named):
@@ -104,7 +104,7 @@ def _name_by_components(arms: pd.DataFrame, outline: Outline) -> None:
 
 
 def _levels(column: pd.Series) -> pd.Series:
-    """The levels of a component, in a form whose distinct values are found at once."""
+    """The levels of a component, in a form with quickly found distinct values."""
     is_simple = column.dtype == bool or isinstance(column.dtype, pd.StringDtype)
     return column if is_simple else column.map(level_of)
 
@@ -121,7 +121,7 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """What is analysed apart: each data set, or the two answers of a tuned factorial; most runs have one part.
+    """The separately analysed parts: data sets, or the two parts of a tuned factorial; most runs have one part.
 
     Raises RunFolderError for an arm of a data set that the run did not plan.
     """

@@ -1,4 +1,4 @@
-"""What else was measured of a run: under its further named evaluations, and again, a table like its own for each."""
+"""Further measurements of a run: under its named evaluations, and remeasured, a table like its own for each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NamedEvaluation:
 
 
 def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
-    """The evaluations under which the primary outcome was measured besides its own, as the columns declare them."""
+    """The evaluations under which the primary outcome was also measured, as the columns declare them."""
     primary, current = column_and_evaluation(run.primary.column)
     declared: dict[str, dict[str, str]] = {}  # by evaluation: what is reported for each plain column
     for column in run.outline.columns:
@@ -77,7 +77,7 @@ def sweep_description(run: Run) -> str:
 
 
 def load_measures(run: Run) -> tuple[Measure, ...]:
-    """The measures that were made of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
+    """The measures of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
     measures = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")
@@ -102,7 +102,7 @@ def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _order(measure: Measure) -> list[tuple[int, float, str]]:
-    """Numbers by size, words by the alphabet, key by key."""
+    """Sort key: numbers by size, texts alphabetically, key by key."""
     return [
         (0, float(value), "") if is_number(value) else (1, 0.0, text_of(value)) for value in measure.settings.values()
     ]

@@ -1,6 +1,6 @@
 """Names and texts that others wrote: what would steer a terminal, or is no character, is escaped once, on entry.
 
-What a report, a plot or a table shows afterwards is printable; each format only adds its own escapes.
+What a report, a plot or a table shows afterwards is printable; each format only adds its escapes.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def _odd(column: pd.Series) -> bool:
 
 
 def is_plain(column: pd.Series, max_length: int | None = None) -> bool:
-    """Return whether a column certainly holds printable ASCII alone, of at most `max_length` characters.
+    """Return whether a column certainly holds only printable ASCII, of at most `max_length` characters.
 
-    Arrow looks through a million of texts at once; a column that is not plain takes a look at each value.
+    Arrow looks through a million of texts at once; a column that is not plain needs a check of each value.
     """
     if not isinstance(column.dtype, pd.StringDtype):
         return False
@@ -57,7 +57,7 @@ def is_plain(column: pd.Series, max_length: int | None = None) -> bool:
 
 
 def distinct(column: pd.Series) -> Any:
-    """Return the values of a column, each once where that can be told."""
+    """Return the values of a column, each once where that can be determined."""
     try:
         return column.unique()
     except TypeError:  # lists

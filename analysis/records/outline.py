@@ -17,7 +17,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A row of the table that was known before the run; `levels` are its components', empty for a baseline."""
+    """A row of the table that was planned before the run; `levels` are its components', empty for a baseline."""
 
     cell: str
     kind: str
@@ -56,7 +56,7 @@ class PlotSpec:
     table: str
     name: str
     title: str
-    x: tuple[str, ...]  # one column, or two whose mean is meant
+    x: tuple[str, ...]  # one column, or two for their mean
     x_label: str
     y: tuple[Column, ...]
     level: float | None = None  # a horizontal line in the first panel
@@ -65,7 +65,7 @@ class PlotSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What a run planned, as its plan.json tells it."""
+    """The plan of a run, from its plan.json."""
 
     grid: Grid
     cells: tuple[PlannedCell, ...]
@@ -75,7 +75,7 @@ class Outline:
     lines: tuple[PlotSpec, ...] = ()
     outcomes: tuple[str, ...] = ("value",)  # the primary first
     looks: Looks | None = None
-    across: DataSets | None = None  # each has all the cells, in blocks of its own
+    across: DataSets | None = None  # each has all the cells, in separate blocks
     extends: Mapping[str, Any] | None = None  # the run that this one adds to: its name, its blocks, what was added
     published: Mapping[str, float] = field(default_factory=dict)  # what others report, by row of the table of cells
     published_by: str = ""

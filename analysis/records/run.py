@@ -1,4 +1,4 @@
-"""One sweep, or a part of one, as its folder tells it."""
+"""One sweep, or a part of one, from its folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FirstStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One sweep, or a part of one, as its folder tells it. `arms` has each column that the analysis uses, NaN or None
+    """One sweep, or a part of one, from its folder. `arms` has each column that the analysis uses, NaN or None
     where absent."""
 
     folder: Path
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def progress(self) -> Mapping[str, str] | None:
-        """How far the run is, a phrase by what it is of; None unless this is a copy made while it runs."""
+        """The progress of the run, a phrase by its subject; None unless this is a copy made while it runs."""
         result: Mapping[str, str] | None = self.manifest.get("progress")
         return result
 
@@ -149,7 +149,7 @@ class Run:
 
     @property
     def shown(self) -> tuple[Column, ...]:
-        """Columns that stand next to the value."""
+        """Columns next to the value."""
         return tuple(column for column in self.outline.columns if column.shown)
 
     def better(self, column: str) -> Better:
@@ -163,7 +163,7 @@ class Run:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """Finished arms whose values count: cells, confirmations and baselines."""
+        """Finished arms with values that count: cells, confirmations and baselines."""
         done = (self.arms["status"] == "done") & np.isfinite(self.arms[self.primary.name])
         rows: pd.DataFrame = self.arms[done & self.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
         return rows
@@ -223,7 +223,7 @@ class Run:
     @cached_property
     def unfinished(self) -> str:
         """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished one, and for runs that
-        another program made."""
+        of another program."""
         if self.waits_for:
             return self.waits_for
         if not self.missing or "source" in self.manifest:
@@ -234,7 +234,7 @@ class Run:
 
     @cached_property
     def failed_arms(self) -> pd.DataFrame:
-        """Arms that ran and gave no value: failed, diverged, or marked done without a finite value."""
+        """Arms that ran without a value: failed, diverged, or marked done without a finite value."""
         no_value = ~np.isfinite(self.arms[self.primary.name])
         bad = ((self.arms["status"] != "done") | no_value) & (self.arms["status"] != "stopped")
         rows: pd.DataFrame = self.arms[bad]

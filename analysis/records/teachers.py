@@ -1,4 +1,4 @@
-"""The teachers of a run: what each is worth, and whose it is. A run has several where a component changes what students
+"""The teachers of a run: their values, and their students. A run has multiple where a component changes what students
 learn from."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_NAMED = 3  # cells in a name
 class TeacherValue:
     """A teacher, or one for each block, and its value of an outcome, measured as its students are."""
 
-    cells: tuple[str, ...]  # whose students learn from it
+    cells: tuple[str, ...]  # with students that learn from it
     by_block: pd.Series  # its value in each block: the same everywhere unless each block has a separate teacher
     keys: tuple[str, ...]  # of the teachers, one or one for each block
     repeats: tuple[float, ...]  # of each set of samples of the first; empty where they are not recorded
@@ -36,7 +36,7 @@ class TeacherValue:
 
     @property
     def name(self) -> str:
-        """`teacher` for that of the full method, which claims mean by this word; others are named for their cells."""
+        """`teacher` for that of the full method, as in claims; others are named for their cells."""
         if self.alone or FULL in self.cells:
             return TEACHER
         more = len(self.cells) - MAX_NAMED
@@ -44,14 +44,14 @@ class TeacherValue:
 
 
 def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
-    """The teachers of these rows of arms.parquet whose value, in `column`, is recorded, in the order of the rows.
+    """The teachers of these rows of arms.parquet with a recorded value in `column`, in the order of the rows.
 
     Teachers that the same cell learned from, in different blocks, are listed as one.
     """
     if column not in arms:
         return ()
     rows = arms.dropna(subset=column)
-    # A table of external runs may have a teacher's value alone.
+    # A table of external runs may have only a teacher's value.
     key = rows["teacher"].fillna("").astype(str) if "teacher" in rows else rows[column].astype(str)
     rows = rows.assign(_key=key)
     groups: list[tuple[set[str], set[str]]] = []  # cells, keys: those that share a cell belong together
@@ -96,13 +96,13 @@ def value_of_teacher(arms: pd.DataFrame, column: str) -> TeacherValue | None:
 
 
 def has_teacher_for_each_block(arms: pd.DataFrame, column: str) -> bool:
-    """Whether intervals cover other teachers, since each block trained its own."""
+    """Whether intervals cover other teachers, since each block trained one."""
     result = teachers(arms, column)
     return bool(result) and all(teacher.for_each_block for teacher in result)
 
 
 def notes(arms: pd.DataFrame, column: str) -> list[str]:
-    """What intervals cover: one teacher, or other teachers too; and whose each is where cells have different ones."""
+    """What intervals cover: one teacher, or other teachers too; and the cells of each where they differ."""
     result = teachers(arms, column)
     if not result or arms["block"].nunique() < 2:
         covered = []

@@ -182,7 +182,7 @@ def _write_interim(
     plots: Sequence[Sequence[Plot]],
     target: Path,
 ) -> list[str]:
-    """The page alone, and the JSON only to tell that it is a report: numbers that are not final are for looking at."""
+    """Only the page, and the JSON as the mark of a report: interim numbers are not for further use."""
     details = {"format": 2, "interim": True, "runs": [analysis.run.name for analysis in analyses]}
     (folder / MARK).write_text(numbers.to_json(details), encoding="utf-8")
     (folder / "index.html").write_text(html(analyses, plots, repeated, target), encoding="utf-8")
@@ -239,5 +239,5 @@ def _titled(table: Table, findings: Findings, analyses: Sequence[Findings]) -> T
 
 
 def _of_run(findings: Findings, analyses: Sequence[Findings]) -> str:
-    """Whose a sentence or table is, where there are several."""
+    """The run of an answer or table, if there are several."""
     return f"{findings.run.label}: " if len(analyses) > 1 else ""

@@ -94,7 +94,7 @@ def _of_teachers(analyses: Sequence[Findings]) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    """The verdict, and how far the plan is where it is not judged."""
+    """The verdict, and the progress of the plan where it is not tested."""
     return f"{verdict.status}: {verdict.reason}" if verdict.status == "not judged" else verdict.status
 
 

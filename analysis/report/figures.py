@@ -56,7 +56,7 @@ def outlined() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title, what it shows in a sentence (the text alternative), its SVG, and the figure
+    """One finished plot: file stem, title, a description (the text alternative), its SVG, and the figure
     that it is of."""
 
     name: str
@@ -98,7 +98,7 @@ class NotebookFigure(Figure):
 
 
 def new_figure(width: float, height: float, columns: int = 1, **shared: Any) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of inches width x height with a row of axes. No pyplot: nothing global, nothing to close."""
+    """A figure of inches width x height with a row of axes. No pyplot: no global state, no figure to close."""
     figure, axes = new_grid(width, height, 1, columns, **shared)
     return figure, axes[0]
 
@@ -128,14 +128,14 @@ def _settle(figure: Figure) -> None:
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # unlike "none", after which each file would be drawn twice
+        figure.set_layout_engine(None)  # unlike "none", which would draw each file twice
     for axes in figure.axes:
         left, bottom, width, height = (round(x, 6) for x in axes.get_position(original=True).bounds)
         axes.set_position((left, bottom, width, height))
 
 
 def inline_svg(plot: Plot) -> str:
-    """The SVG element for an HTML page: ids made unique to the plot, ink follows the page's text colour."""
+    """The SVG element for an HTML page: ids unique to the plot, ink follows the page's text colour."""
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r'\bid="', f'id="{plot.name}-', svg)
     svg = re.sub(r'href="#', f'href="#{plot.name}-', svg)

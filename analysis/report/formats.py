@@ -15,7 +15,7 @@ _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#
 _MINUS = re.compile(r"(?<![\w.}$-])-(?=[\d.])|(?<= )-(?= )")  # before a number, or between two terms
 _GUARD = "{}"  # else a row that begins with a bracket would be an argument of the \\\\ before it
 PREAMBLE = "% Read it into a paper with \\input. It needs \\usepackage{booktabs,graphicx}.\n"
-MAX_UNWRAPPED = 40  # characters of a column of words that is set on one line
+MAX_UNWRAPPED = 40  # characters of a text column that is set on one line
 MAX_COLUMNS = 6  # of a table that is in one column of a paper
 
 
@@ -35,13 +35,13 @@ def _md_row(cells: Sequence[str]) -> str:
 
 
 def _md(text: str) -> str:
-    """Text made safe for Markdown: neither HTML nor a link, an image or a separate line."""
+    """Text escaped for Markdown: neither HTML nor a link, an image or a separate line."""
     escaped = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
     return " ".join(escaped.split("\n"))
 
 
 def tex(text: str) -> str:
-    """Text made safe for LaTeX, with true minus signs; what is outside ASCII and has no translation becomes `?`."""
+    """Text escaped for LaTeX, with true minus signs; what is outside ASCII and has no translation becomes `?`."""
     safe = "".join(_TEX.get(char) or (char if char.isascii() else "?") for char in text)
     return _MINUS.sub("$-$", safe)
 
@@ -78,7 +78,7 @@ def latex_table(table: Table) -> str:
 
 
 def _wrapped(table: Table) -> list[int]:
-    """The columns of words that would not fit next to the others: they get lines of their own."""
+    """The text columns that would not fit next to the others: they are set on separate lines."""
     return [i for i in range(table.text_columns) if max((len(r[i]) for r in table.rows), default=0) > MAX_UNWRAPPED]
 
 

@@ -1,4 +1,4 @@
-"""The first thing a report says: what each component, or what a search found, is worth, and how sure that is."""
+"""The headline of a report: the effect of each component, or of a search's result, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHICH: dict[Quantity, str] = {
 
 
 def answers(findings: Findings) -> tuple[str, ...]:
-    """One sentence a component, largest first; of a search, one on each of the settings it found."""
+    """A sentence per component, largest first; of a search, one on each of the settings it found."""
     if not findings.run.components:
         return tuple(_of_a_search(findings))
     ranking = ranks_only(findings.headline.fit, findings.run.grid)
@@ -34,7 +34,7 @@ def answers(findings: Findings) -> tuple[str, ...]:
 
 
 def _of_comparisons(findings: Findings) -> Iterator[str]:
-    """The full method against no distillation, the best baseline and its teacher, whatever came out."""
+    """The full method against no distillation, the best baseline and its teacher, regardless of the outcome."""
     scale, outcome = findings.headline, findings.run.primary
     for comparison in findings.standings:
         if comparison.role == BASELINE or findings.run.unfinished:

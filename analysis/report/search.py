@@ -35,7 +35,7 @@ def tried(run: Run) -> pd.DataFrame:
 
 
 def knobs(run: Run) -> Mapping[str, Mapping[str, Any]]:
-    """The searched settings and their distributions, as the space gives them."""
+    """The searched settings and their distributions, from the space."""
     return {
         key: knob
         for key, knob in (run.design.get("knobs") or run.design.get("space") or {}).items()
@@ -44,12 +44,12 @@ def knobs(run: Run) -> Mapping[str, Mapping[str, Any]]:
 
 
 def search_tables(run: Run) -> list[Table]:
-    """The tables of a search; none for a run that searched nothing."""
+    """The tables of a search; none for a run without a search."""
     return [best_table(run), importance_table(run)] if len(tried(run)) else []
 
 
 def search_plots(run: Run) -> list[Plot]:
-    """The plots of a search; none for a run that searched nothing."""
+    """The plots of a search; none for a run without a search."""
     if not len(tried(run)):
         return []
     return [plot for plot in (slices(run), front(run)) if plot is not None]
@@ -137,7 +137,7 @@ def importances(
 
 
 def slices(run: Run) -> Plot | None:
-    """The value of each searched arm against each setting; darker came later."""
+    """The value of each searched arm against each setting; darker is later."""
     visible, arms = list(knobs(run).items())[:MAX_SLICES], tried(run)
     if not visible:
         return None

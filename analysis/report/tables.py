@@ -34,7 +34,7 @@ MAX_MARKED = 20  # components with a column of marks in the table of cells
 
 
 def effect_tables(findings: Findings) -> list[Table]:
-    """What a run found next to the worth of its components and the verdicts; those that have rows."""
+    """Tables in addition to the effects of components and the verdicts; those with rows."""
     makers = (stages_table, comparison_table, outcome_table, level_table, budget_table, chain_table)
     return [table for table in (make(findings) for make in makers) if table.rows]
 
@@ -47,7 +47,7 @@ def check_tables(findings: Findings) -> list[Table]:
 
 
 def attribution_table(analyses: Sequence[Findings]) -> Table:
-    """What each component is worth: a row per component, with the run's name first when there are several."""
+    """The effects of components: a row per component, with the run's name first when there are several."""
     if all(findings.run.grid.is_fraction for findings in analyses):
         return main_effect_table(analyses)
     multiple, paired = len(analyses) > 1, analyses[0].run.inference.paired
@@ -106,7 +106,7 @@ def _scale_of_p(analyses: Sequence[Findings]) -> str:
 
 
 def comparison_table(findings: Findings) -> Table:
-    """The full method against what a reader asks about first, whatever came out."""
+    """The full method against its main references, regardless of the outcome."""
     scale = findings.headline
     rows = tuple(
         (row.against, row.role, effect_text(row.estimate, scale), p_text(row.estimate.p)) for row in findings.standings

@@ -15,7 +15,7 @@ MAX_ROWS = 70
 
 
 def show(summary: Summary, console: Console, page: str = "") -> None:
-    """Print answers, tables, notes and where the report lies: at `page` when it was put elsewhere than it was built."""
+    """Print answers, tables, notes and the path of the report: `page` when it was moved after the build."""
     for warning in summary.warnings:
         console.print(Text.assemble(("warning:", "bold red"), f" {printable(warning)}"), highlight=False)
     if summary.claims.rows:
@@ -35,7 +35,7 @@ def show(summary: Summary, console: Console, page: str = "") -> None:
 
 
 def rich_table(table: Table) -> RichTable:
-    """The table for rich, in its brief columns: words left, numbers right."""
+    """The table for rich, in its brief columns: text left, numbers right."""
     visible = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
     stored = [i for i, column in enumerate(table.columns) if not table.brief or column in table.brief]
     for i in stored:

@@ -31,7 +31,7 @@ _STYLE: ContextVar[NumberStyle] = ContextVar("number style", default=_DEFAULT)
 
 @contextmanager
 def number_style(chosen: NumberStyle) -> Iterator[None]:
-    """Print the numbers of all tables that are made meanwhile in this style."""
+    """Print the numbers of all tables built within the block in this style."""
     token = _STYLE.set(chosen)
     try:
         yield
@@ -46,10 +46,10 @@ def in_percent() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A titled table of text; the first `text_columns` columns are words, the others numbers.
+    """A titled table of text; the first `text_columns` columns are text, the others numbers.
 
     brief: the columns that a terminal has room for; empty for all. best: (row, column) of cells to be marked as best.
-    name: a word for file names and labels; made of the title unless given.
+    name: for file names and labels; derived from the title unless given.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Table:
 
     @property
     def slug(self) -> str:
-        """`name`, or the title up to its first comma, as lower-case words joined by hyphens."""
+        """`name`, or the title up to its first comma, in lower case, joined by hyphens."""
         return self.name or "-".join(re.findall(r"[a-z0-9]+", self.title.lower().partition(",")[0]))
 
 
@@ -79,7 +79,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
-    """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value alone,
+    """`value [low, high]` to two digits of the half-width, and more where a bound would lose its sign; the value only,
     or a dash, where the rest is unknown."""
     if not estimate.has_value:
         return DASH
@@ -132,7 +132,7 @@ def p_is(p: float) -> str:
 
 
 def mean_sd(mean: float, sd: float) -> str:
-    """`mean ± SD` to two digits of the SD, both with the same decimals; the mean alone where there is no SD."""
+    """`mean ± SD` to two digits of the SD, both with the same decimals; only the mean without an SD."""
     if isnan(mean):
         return DASH
     if isnan(sd) or sd < 1e-7 or abs(mean) >= 1e6:
@@ -148,7 +148,7 @@ def without_empty_columns(table: Table) -> Table:
 
 
 def keep_columns(table: Table, columns: Sequence[int]) -> Table:
-    """The table with these columns alone, by position."""
+    """The table with only these columns, by position."""
     return replace(
         table,
         columns=tuple(table.columns[i] for i in columns),

@@ -1,4 +1,4 @@
-"""Effects in the words of their outcome: lowers a distance by 31%, raises an accuracy by 1.8 points."""
+"""Effects in the terms of their outcome: lowers a distance by 31%, raises an accuracy by 1.8 points."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def harm_text(estimate: Estimate, scale: ScaleResult) -> str:
 
 
 def better_by(analyses: Sequence[Findings]) -> str:
-    """`lowers fd_digits64 by`, where all runs are told of in these words."""
+    """`lowers fd_digits64 by`, where this describes all runs."""
     heads = {f"{verb(findings.run.primary)} {findings.run.primary.title} by" for findings in analyses}
     return heads.pop() if len(heads) == 1 else "better by"
 
@@ -132,7 +132,7 @@ def with_titles(table: Table, analyses: Sequence[Findings]) -> Table:
 
 
 def for_print(table: Table, analyses: Sequence[Findings]) -> Table:
-    """The table with components and cells in words, as a paper prints them: no underscores, no plus without spaces."""
+    """The table with components and cells as text, as a paper prints them: no underscores, no plus without spaces."""
     titles = {
         name: findings.run.grid.factor(name).label or name.replace("_", " ")
         for findings in analyses

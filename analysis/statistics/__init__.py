@@ -1,4 +1,4 @@
 """The numbers: cells and claims (plain Python), the model, contrasts, attribution, verdicts, variance, power.
 
-`findings` computes everything that a report says of one run.
+`findings` computes all results in the report of a run.
 """

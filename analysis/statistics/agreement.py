@@ -101,7 +101,7 @@ def _p(value: float) -> str:
 
 
 def warnings(rows: Sequence[Agreement], alpha: float) -> list[str]:
-    """A sentence with numbers for each component whose seeds or cells disagree."""
+    """A note with numbers for each component whose seeds or cells disagree."""
     texts = []
     for row in rows:
         reasons: Mapping[str, bool] = {

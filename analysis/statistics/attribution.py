@@ -1,4 +1,4 @@
-"""What each component is worth for an outcome: contrasts of the fitted model.
+"""The effect of each component on an outcome: contrasts of the fitted model.
 
 Each interval is by block, for the mean over seeds; `pooled` is a diagnostic.
 """
@@ -31,7 +31,7 @@ GAIN = {FULL: 1.0, BASE: -1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentRow:
-    """Worth of one component; every Estimate is positive where the component makes the outcome better."""
+    """Effect of one component; every Estimate is positive where the component makes the outcome better."""
 
     component: str
     shapley: Estimate
@@ -89,7 +89,7 @@ class ScaleResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Observed:
-    """An outcome on a scale, by row of the results: y, and what the resolution of the measurement is worth there."""
+    """An outcome on a scale, by row of the results: y, and the resolution of the measurement at them."""
 
     y: pd.Series
     magnitude: pd.Series  # what the rounding of y is relative to
@@ -126,7 +126,7 @@ def analyse_scale(
 
     scale: the outcome's unless given; arms without the outcome are omitted. grid_step: the resolution of its
     measurement. inference: how effects are tested. Baselines never enter the fit of the
-    components: each joins a separate fit for its comparison with `full`, so that a baseline with another spread
+    components: each joins a separate fit for its comparison with `full`, so that a baseline with another variance
     cannot widen or narrow what is reported for the components.
     """
     scale = scale or outcome.scale
@@ -151,9 +151,9 @@ def analyse_scale(
 
 
 def with_worst_values(results: pd.DataFrame, failed_arms: pd.DataFrame, scale: ScaleResult) -> pd.DataFrame:
-    """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm was for its own.
+    """The results, and a value for each failed arm: as bad, for its cell and block, as the worst arm.
 
-    lost: rows with cell and block; one whose cell or block has no result at all gets no value.
+    lost: rows with cell and block; one without any result in its cell or block gets no value.
     """
     column = scale.outcome.name
     finite = np.isfinite(scale.improvement(results[column].to_numpy(dtype=float)))

@@ -1,6 +1,6 @@
-"""Where the full method stands: against the baselines, the teacher and its own smaller cells, whatever comes out.
+"""The full method against the baselines, the teacher and its smaller cells, regardless of the outcome.
 
-Exploratory, each unadjusted: what a reader asks first, next to the claims that were declared.
+Exploratory, each unadjusted: answers to common questions, next to the claims that were declared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from branchwise.analysis.statistics.model import Estimate, mean_estimate, t_esti
 from branchwise.run_files.layout import BUDGETS_TABLE
 
 BASELINE, BEST, SCRATCH = "a baseline", "the best baseline", "scratch"
-FAR = 3.0  # times the teacher's value, from where students are said to be far from it
+FAR = 3.0  # times the teacher's value, from which students are reported as far from it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def _against_teacher(run: Run, headline: ScaleResult) -> Estimate:
 
 
 def noninferior_cells(run: Run, headline: ScaleResult) -> tuple[str, ...]:
-    """Cells with fewer components than the full method whose mean is no worse than its own, the best first."""
+    """Cells with fewer components than the full method and a mean that is no worse, the best first."""
     means = dict(zip(headline.fit.cells, headline.fit.means, strict=True))
     full = means.get(FULL)
     if full is None or run.grid.is_fraction:  # the best of many runs of a screening is best by chance
@@ -139,7 +139,7 @@ def _on_scale(frame: pd.DataFrame, outcome: Outcome) -> Outcome:
 
 
 def too_short(run: Run, headline: ScaleResult, along: Sequence[Budget]) -> list[str]:
-    """Sentences on a training too short to conclude from; empty when nothing says so."""
+    """Notes on a training too short to conclude from; empty without evidence of it."""
     sentences = []
     teacher = _against_teacher(run, headline)
     if headline.scale == "log" and teacher.has_value and teacher.value < -log(FAR):

@@ -56,13 +56,13 @@ def difference(plus: int, minus: int, k: int) -> FloatArray:
 
 
 def leave_one_out(component: int, k: int) -> FloatArray:
-    """(2^k,) weights of v(full) - v(full without i): what is lost when the component alone is removed."""
+    """(2^k,) weights of v(full) - v(full without i): the loss when only the component is removed."""
     full = 2**k - 1
     return difference(full, full & ~(1 << component), k)
 
 
 def add_one_in(component: int, k: int) -> FloatArray:
-    """(2^k,) weights of v({i}) - v(base): what the component brings when it is the only one."""
+    """(2^k,) weights of v({i}) - v(base): the gain from the component when it is the only one."""
     return difference(1 << component, 0, k)
 
 

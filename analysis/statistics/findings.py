@@ -1,4 +1,4 @@
-"""Everything the report says of one run, computed once: attribution, verdicts, variance, plan, cells, notes."""
+"""All findings of the report of a run, computed once: attribution, verdicts, variance, plan, cells, notes."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ class Findings:
     """Results of one run.
 
     warnings: what a reader must know before any table. outcomes: the attribution of each, the primary first, on its
-    own scale where the values allow it; raws: of each in its own units. with_worst: the tested effects, by component,
-    with bad values substituted for failed arms;
-    empty when none was lost. edited: whether the claims are others than those that the run was sealed with. as_good:
-    smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
+    scale where the values allow it; raws: of each in its units. with_worst: the tested effects, by component,
+    with bad values substituted for failed arms; empty without failed arms. claims_modified: whether the claims differ
+    from the sealed ones. noninferior_cells: smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
     last one that was reached.
     """
 
@@ -82,7 +81,7 @@ class Findings:
 def analyse(run: Run) -> Findings:
     """Analyse one part of a loaded run; `analyse_run` analyses all of them.
 
-    Never raises for missing arms, cells or components: the notes say what is unknown.
+    Never raises for missing arms, cells or components: the notes list what is unknown.
     """
     claims, unread = read_claims(run)
     looks = None
@@ -129,7 +128,7 @@ def _findings(
     unread: Sequence[str],
     looks: InterimResults | None = None,
 ) -> Findings:
-    """All that is reported for a part of a run whose claims are tested."""
+    """The findings of a part of a run after the tests of its claims."""
     claims = [verdict.claim for verdict in verdicts]
     results, headline, raws = run.results, outcomes[0], tuple(evidence.raws)
     variance = components_of_variance(headline, results)
@@ -158,7 +157,7 @@ def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
 def explore_run(run: Run, texts: Sequence[str]) -> list[tuple[Verdict, ...]]:
     """Test claims that were written after the run on each of its parts, those of its data sets adjusted together.
 
-    They are adjusted among themselves alone, and each is exploratory, regardless of its p.
+    They are adjusted only among themselves, and each is exploratory, regardless of its p.
 
     Raises:
         ValueError: A text is no claim that this run can test.
@@ -180,11 +179,11 @@ def _explored(of_parts: Sequence[Run], texts: Sequence[str]) -> list[tuple[Verdi
 
 
 def decisions(findings: Findings) -> list[dict[str, Any]]:
-    """Everything that a run has judged, with what was decided before it grew itself; plain values for a plan."""
+    """All decisions of a run, with those from before its own extension; plain values for a plan."""
     run = findings.run
     results: dict[str, extended.Decision] = {}
     for item in (*extended.decided_before(run), *_decisions(findings)):
-        results.setdefault(item.hypothesis, item)  # a later run gives none of them another chance
+        results.setdefault(item.hypothesis, item)  # a later run does not retest any of them
     return [asdict(entry) | {"p_holm": None if isnan(entry.p_holm) else entry.p_holm} for entry in results.values()]
 
 
@@ -239,7 +238,7 @@ def evidence_of(run: Run) -> Evidence:
 
 
 def _attributed(evidence: Evidence, run: Run, outcomes: Sequence[Outcome]) -> Evidence:
-    """The evidence with the attribution of each outcome, on its own scale and in the metric's unit."""
+    """The evidence with the attribution of each outcome, on its scale and in the metric's unit."""
 
     def attributed(scale: ScaleName | None) -> tuple[ScaleResult, ...]:
         steps = evidence.resolutions
@@ -321,7 +320,7 @@ def _plan(run: Run, headline: ScaleResult, claims: Sequence[Claim]) -> Plan | No
 
 
 def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
-    """SD between blocks of the components' tested effects, the root of their mean variance; None where nothing varies,
+    """SD between blocks of the components' tested effects, the root of their mean variance; None without variance,
     or one block ran."""
     varying = [row.effect for row in headline.rows if row.effect.se > 0 and row.effect.has_interval]
     if not varying:
@@ -331,7 +330,7 @@ def effect_sd(run: Run, headline: ScaleResult) -> EffectSD | None:
 
 
 def _more_repeats(run: Run, variance: Variance) -> Repeats | None:
-    """None unless the sampling noise was measured and the arms tell how long their evaluation took."""
+    """None unless the sampling noise was measured and the arms record the duration of their evaluation."""
     counts = [len(values) for values in run.results["value_repeats"].dropna() if np.ndim(values) == 1]
     seconds = float(run.results["eval_seconds"].mean()) if "eval_seconds" in run.results else nan
     is_estimated = variance.sampling > 0 and variance.residual > 0 and seconds > 0

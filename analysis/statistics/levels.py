@@ -46,7 +46,7 @@ def level_rows(fit: TwoWayFit, grid: Grid) -> tuple[LevelRow, ...]:
 
 
 def averaged(fit: TwoWayFit, weights: Weights) -> Estimate:
-    """The contrast with these weights; not known if none exist."""
+    """The contrast with these weights; unknown if none exist."""
     return contrast(fit, weights) if weights else Estimate(reason="this design runs too few of the cells that it takes")
 
 

@@ -1,10 +1,10 @@
 """The one model behind each number: y = cell + block + error, by ordinary least squares.
 
 Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
-solved is one matrix of cells x cells: exact OLS for balanced and unbalanced tables alike, and 100,000 arms cost
+solved is one matrix of cells x cells: exact OLS for both balanced and unbalanced tables, and 100,000 arms cost
 milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
 
-An effect is tested by its spread over the blocks: its interval is for the mean over seeds, and holds where effects
+An effect is tested by its variance over the blocks: its interval is for the mean over seeds, and holds where effects
 differ from block to block and cells scatter unequally. The pooled residual assumes neither and is a diagnostic.
 
 Values are scaled by a power of two and shifted by one of them first, both exactly, so that neither 1e-300 nor 1e300
@@ -36,7 +36,7 @@ LEVEL = 1 - ALPHA  # of an interval, where a run declares none
 ROUNDING = 64 * float(np.finfo(float).eps)  # of a value, relative; differences below it are no differences
 NO_VARIANCE = "no spread between blocks to test against"
 SINGLE_RUN = "a cell has one run: an unpaired comparison takes two"
-Error = Literal["blocks", "pooled"]  # what an effect is measured against: its spread over blocks, or the residual
+Error = Literal["blocks", "pooled"]  # what an effect is measured against: its variance over blocks, or the residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class TwoWayFit:
     freedom; spread: over blocks, in units, or over the runs of each cell where they are not paired (block_effects is
     then one number, and n_blocks the runs of the smallest cell); unit: a power of two; size: largest absolute
     observation in units, which tells rounding from an effect; coarseness: (C,) variance, in units squared, that the
-    resolution of the measurement gives the mean of each cell; resolution: its name.
+    resolution of the measurement contributes to the mean of each cell; resolution: its name.
     """
 
     cells: tuple[str, ...]

@@ -25,12 +25,12 @@ def notes_on(run: Run, outcomes: Sequence[ScaleResult]) -> list[str]:
 
 
 def unfinished(run: Run) -> list[str]:
-    """Says so when the plan has not run to its end."""
+    """A note when the plan has not run to its end."""
     return [f"Not judged: {run.unfinished} of the plan are finished."] if run.unfinished else []
 
 
 def limits(run: Run) -> list[str]:
-    """The limit that stopped the run, and what it took of those that it had."""
+    """The limit that stopped the run, and how much of its limits it used."""
     declared, spent = run.space.get("limits") or {}, run.manifest.get("spent") or {}
     taken = [
         f"{float(spent.get(key, 0.0)):.3g} of {float(declared[key]):g} {unit}"
@@ -44,7 +44,7 @@ def limits(run: Run) -> list[str]:
 
 
 def idle(run: Run) -> list[str]:
-    """Seeds and components that change nothing at all."""
+    """Seeds and components without any effect."""
     results = run.results[run.results["kind"].isin(RESULT_KINDS)]
     column = run.primary.name
     repeated = results.groupby("cell")[column].agg(["nunique", "size"])
@@ -79,7 +79,7 @@ def _pairs(run: Run, name: str) -> list[tuple[str, str]]:
 
 
 def cells_without_runs(run: Run) -> tuple[str, ...]:
-    """Cells of components that lost an arm."""
+    """Cells of components with a failed arm."""
     rows = run.failed_arms[run.failed_arms["kind"].isin(RESULT_KINDS)]
     return tuple(dict.fromkeys(rows["cell"].dropna()))
 
@@ -103,7 +103,7 @@ def _completeness(run: Run) -> list[str]:
 
 
 def _is_single_part(run: Run) -> bool:
-    """Whether the number of arms is known: of a run with looks it is what the last of them left."""
+    """Whether the number of arms is known: of a run with looks it is known after the last of them."""
     return len(run.outline.parts) == 1 and run.outline.looks is None and run.outline.across is None
 
 

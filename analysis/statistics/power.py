@@ -1,4 +1,4 @@
-"""How many blocks it takes: power of the test that will decide, before a run and after it.
+"""The number of blocks needed: power of the test that will decide, before a run and after it.
 
 That test is the one-sample t over blocks, at the level that Holm leaves to the smallest of all declared hypotheses
 (alpha over their number). Effects are on the log scale (0.05 is about 5% of the metric). The SD of an effect between
@@ -24,8 +24,8 @@ EFFECTS = {  # by the effect that is tested; components of a design with exclude
     "mixed": "effect",
 }
 POWER = 0.8
-MIN_DF = 4  # of an SD that is worth a forecast
-LARGEST = 1.0  # an effect of 100%: a plan says no more of larger ones than that they are
+MIN_DF = 4  # of an SD that is good enough for a forecast
+LARGEST = 1.0  # an effect of 100%: a plan reports larger ones only as larger
 MAX_BLOCKS = 1000
 SAME = ("trainable", "data", "teacher", "student", "train", "method", "evaluate", "settings", "command")
 
@@ -46,7 +46,7 @@ class EffectSD:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """What twice the sampling repeats would do: seconds more an arm, and by which part an interval gets narrower."""
+    """The effect of doubled sampling repeats: extra seconds per arm, and the relative narrowing of an interval."""
 
     now: int
     seconds: float
@@ -157,7 +157,7 @@ def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool =
     def rejects(number: int) -> float:
         freedom, shift = df * (number - 1) / (runs - 1), t * sqrt(number / runs)
         critical = float(stdtrit(freedom, 1 - tail))
-        return 1.0 if shift > critical + 8 else float(1 - nctdtr(freedom, shift, critical))  # SciPy may give NaN there
+        return 1.0 if shift > critical + 8 else float(1 - nctdtr(freedom, shift, critical))  # SciPy may return NaN
 
     if not t > 0 or rejects(MAX_BLOCKS) < POWER:
         return None

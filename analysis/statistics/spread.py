@@ -1,4 +1,4 @@
-"""How far the blocks spread around an effect: the cluster-robust variance of the cell + block model, a block a cluster.
+"""The variance of an effect over blocks: the cluster-robust variance of the cell + block model, a block a cluster.
 
 CR2 (Bell & McCaffrey 2002), which is unbiased under equal variances, with their Satterthwaite degrees of freedom; the
 block effects are absorbed (Pustejovsky & Tipton 2018). Where each block has each cell, the variance and the degrees
@@ -19,7 +19,7 @@ IntArray = NDArray[np.intp]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockVariance:
-    """What Var(w @ effects) takes, for any contrast w of C cells over B blocks of P different patterns of cells.
+    """The terms of Var(w @ effects), for any contrast w of C cells over B blocks of P different patterns of cells.
 
     influence: (B, C), w @ influence[b] is what block b adds; times: (P,) blocks of each pattern; own, seen, hidden:
     (P, C, C) quadratic forms of w, the last above 0 where a block's spread cannot be seen; root: (C, C), root @ root.T
@@ -69,7 +69,7 @@ def covariance(variance: BlockVariance, first: FloatArray, second: FloatArray) -
 
 
 def is_identified(variance: BlockVariance, contrast: FloatArray) -> bool:
-    """Whether more than one block tells of each cell of the contrast, so that a spread between blocks can be seen."""
+    """Whether more than one block has each cell of the contrast, so that a variance between blocks can be seen."""
     return bool((np.einsum("i,pij,j->p", contrast, variance.hidden, contrast) < 1e-12 * (contrast @ contrast)).all())
 
 

@@ -1,4 +1,4 @@
-"""The table of cells: what each cell, baseline and teacher came to."""
+"""The table of cells: the result of each cell, baseline and teacher."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CellRow:
     n: int = 0
     mean: float = nan
     sd: float = nan
-    shown: Mapping[str, float]  # means of the columns that stand next to the value
+    shown: Mapping[str, float]  # means of the columns next to the value
     change: Estimate = field(default_factory=Estimate)
     relative: Estimate = field(default_factory=Estimate)
     arms: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class CellRow:
 
 
 def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRow, ...]:
-    """Cells in the order of the plan, then baselines, then what the run says of its teacher and of real images."""
+    """Cells in the order of the plan, then baselines, then the teacher and real images."""
     column = run.primary.name
     results = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
     groups = dict(iter(results.groupby("cell", sort=False)))

@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import TwoWayFit
 
 FEW_BLOCKS = 5
-CLEAR = 3.0  # standard errors of the gain, from where a share is as good as it says
+CLEAR = 3.0  # standard errors of the gain, from which a share is reliable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Variance:
     residual: within blocks, what each interval rests on; block: between blocks, which the design removes;
     total: one cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of
     its repeats) when only the sampling seed changes;
-    training: total without sampling; intra_block: share of the total variance that blocks carry, negative kept.
+    training: total without sampling; intra_block: share of the total variance that blocks carry, possibly negative.
     """
 
     residual: float
@@ -98,7 +98,7 @@ def _sqrt(variance: float) -> float:
 
 
 def flags(scale: ScaleResult, variance: Variance, cells_without_runs: Sequence[str]) -> tuple[str, ...]:
-    """Sentences on what makes the table weak; empty when nothing does."""
+    """Notes on what makes the table weak; empty without any."""
     sentences = []
     fit: TwoWayFit = scale.fit
     if not fit.inference.paired:

@@ -26,7 +26,7 @@ _MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A file's text as UTF-8 bytes; `notes` say how it was decoded where that had to be guessed."""
+    """A file's text as UTF-8 bytes; `notes` describe a guessed encoding."""
 
     data: bytes
     notes: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ def first_bytes(path: Path, size: int = _HEAD) -> bytes:
 
 
 def read_content(path: Path) -> Content:
-    """The whole content of a file. Raises RunFolderError when it decompresses to more than 8 GiB."""
+    """The complete content of a file. Raises RunFolderError when it decompresses to more than 8 GiB."""
     with _open(path) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

@@ -96,7 +96,7 @@ def _delimiter(sample: str) -> str:
 
 
 def _rows(file: io.StringIO, delimiter: str) -> Iterator[list[str]]:
-    """The rows that are not blank. A field may be as long as it likes; the limit is the process's own."""
+    """The rows that are not blank. Raises csv's limit on the length of a field, which is global, meanwhile."""
     limit = csv.field_size_limit(1 << 30)
     try:
         for row in csv.reader(file, delimiter=delimiter, skipinitialspace=True):

@@ -24,7 +24,7 @@ PARENT = "tags.mlflow.parentRunId"
 
 
 def recognize_export(path: Path, runs: RunTable) -> RunTable:
-    """The table of an export with what is known of its tool: parents of MLflow, DVC's rows that are no experiment,
+    """The table of an export with the conventions of its tool: parents of MLflow, DVC's rows that are no experiment,
     the settings that W&B's guide writes as one cell."""
     names = set(runs.names)
     if {"config", "summary"} <= names and _is_mapping(runs):
@@ -114,7 +114,7 @@ def _without_dashes(runs: RunTable) -> RunTable:
 
 
 def read_literal(text: str) -> Any:
-    """A value as JSON or as Python prints it, with nan and inf; nothing is executed."""
+    """A value as JSON or as Python prints it, with nan and inf; without executing code."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Folders of runs: walked in one order, without links to folders, which could lead round or twice to one run."""
+"""Folders of runs: walked in one order, without links to folders, which could form cycles or lead to a run twice."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LENGTH = struct.Struct("<Q")
 _BLOCK = 32_768
 _BLOCK_HEADER = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_AT_ONCE = 1 << 16  # records whose checksums are computed at once
+_AT_ONCE = 1 << 16  # records per batch of checksums
 MAX_CHECKED = 512  # bytes of the records that hold numbers; larger ones hold histograms and pictures
 
 
@@ -50,7 +50,7 @@ def tfrecords(data: bytes) -> Frames:
 
 
 def damaged_records(data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions, in `starts`, of the records whose content is not what their checksum says."""
+    """The positions, in `starts`, of the records with a wrong checksum."""
     bad = []
     for length in np.unique(lengths[lengths <= MAX_CHECKED]):
         places = np.flatnonzero(lengths == length)

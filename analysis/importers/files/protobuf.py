@@ -20,7 +20,7 @@ def varint(data: bytes, start: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """An int32 or int64, whose negative numbers are in the upper half of 64 bits."""
+    """An int32 or int64, with negative numbers in the upper half of 64 bits."""
     return value - (1 << 64) if value >> 63 else value
 
 

@@ -1,4 +1,4 @@
-"""SQLite databases of other programs, opened so that nothing in them can change."""
+"""SQLite databases of other programs, opened read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML with its scalars as they are spelled: 1.10, 007 and [1e-3] stay what was written. Nothing is constructed."""
+"""YAML with its scalars as they are spelled: 1.10, 007 and [1e-3] stay as written. No object is constructed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _plain(loader: Any, _suffix: str, node: yaml.Node) -> Any:
 
 
 def _object(node: yaml.Node) -> str:
-    """The function or class that a tag of Python's names, which is all that tells two of them apart."""
+    """The function or class that a tag of Python's names, which is all that distinguishes them."""
     return str(node.tag)[len(_PYTHON) :].partition(":")[2] if str(node.tag).startswith(_PYTHON) else ""
 
 
@@ -60,7 +60,7 @@ for _name in ("bool", "int", "float", "timestamp", "binary", "set", "omap"):
 def read_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a file. Raises RunFolderError where it is no YAML or holds something else."""
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_TextLoader)  # which constructs nothing
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_TextLoader)  # which constructs no objects
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RunFolderError(f"{file} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if content is None:

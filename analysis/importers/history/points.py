@@ -68,7 +68,7 @@ class History:
 
 @dataclass
 class MetricLog:
-    """Collects values by metric, in typed arrays: a history of millions of values takes 24 bytes for each."""
+    """Collects values by metric, in typed arrays: a history of millions of values needs 24 bytes for each."""
 
     _rows: dict[str, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
     _steps: dict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
@@ -80,7 +80,7 @@ class MetricLog:
         return list(self._rows)
 
     def add(self, name: str, row: int, step: float, value: float) -> None:
-        """Adds a value. Whole numbers are kept exactly where they are the last ones."""
+        """Adds a value. Integers are stored exactly where they are the last."""
         try:
             number = float(value)
         except OverflowError:  # an integer beyond the largest double

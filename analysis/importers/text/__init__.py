@@ -1,1 +1,1 @@
-"""Cells of tables as text: the words for states, the spellings of levels and seeds, the formats of numbers."""
+"""Cells of tables as text: the names of states, the spellings of levels and seeds, the formats of numbers."""

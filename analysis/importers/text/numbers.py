@@ -1,4 +1,4 @@
-"""Results as numbers: one format for a whole column, and a refusal that names the cell if none exists."""
+"""Results as numbers: one format for a complete column, and an error that names the cell otherwise."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Numbers:
     """A column as numbers: NaN if none exists. percent: whether each number has a per-cent sign."""
 
     values: NDArray[np.float64]
-    empty: Mask  # where the column says nothing
+    empty: Mask  # where the column is ambiguous
     percent: bool = False
     notes: tuple[str, ...] = ()
 
 
 def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) -> Numbers:
-    """Reads a column of results. Raises NotANumberError for a word that is none, or that could be either of two."""
+    """Reads a column of results. Raises NotANumberError for a text that is none, or is ambiguous."""
     used = column.used
     texts = [_plain(text) for text in used]
     results = [text for text in texts if text.lower() not in NO_RESULT]
@@ -55,7 +55,7 @@ def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) ->
 
 
 def plain_numbers(texts: tuple[str, ...]) -> list[float]:
-    """The words of a level as finite numbers, whichever format they share; empty unless each is one."""
+    """The texts of a level as finite numbers in their shared format; empty unless each is one."""
     column = Categorical(codes=np.arange(len(texts)), categories=texts)
     try:
         numbers = read_numbers("", column)
@@ -65,12 +65,12 @@ def plain_numbers(texts: tuple[str, ...]) -> list[float]:
 
 
 def _plain(text: str) -> str:
-    """A word with the signs that typesetting puts into numbers replaced: minus signs, blanks that do not break."""
+    """A text with the signs that typesetting puts into numbers replaced: minus signs, blanks that do not break."""
     return text.replace("\u2212", "-").replace("\u00a0", "").replace("\u202f", "").replace("\u2009", "").strip()
 
 
 def _format(name: str, used: tuple[str, ...], texts: list[str], comma: bool) -> tuple[list[float], tuple[str, ...]]:
-    """The words as numbers in the one format that suits them all."""
+    """The texts as numbers in the format that suits all of them."""
     strange = [i for i, text in enumerate(texts) if text and not _PLAIN.fullmatch(text)]
     if not strange:
         return [float(text) if text else np.nan for text in texts], ()

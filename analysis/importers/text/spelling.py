@@ -26,16 +26,16 @@ NOISE_DIGITS = 15  # a decimal with so many digits carries the rounding of a dou
 
 @dataclass(frozen=True, kw_only=True)
 class Spelling:
-    """What each word of a column is read as, in the order of the words, and what a reader must know of it."""
+    """The canonical value of each text of a column, in their order, and notes for the reader."""
 
     categories: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def read_spelling(name: str, texts: Sequence[str]) -> Spelling:
-    """Reads the distinct words of a column that identifies runs.
+    """Read the distinct texts of a column that identifies runs.
 
-    Equal numbers as programs print them (1, 1.0, 1e0) are one word, and so are the spellings of a boolean. In a column
+    Equal numbers as programs print them (1, 1.0, 1e0) are one value, and so are the spellings of a boolean. In a column
     with text that no program prints for a number (1.10, 007, 12e3) all stay as they are, as versions and names do.
     """
     read = {text: "" if text.lower() in MISSING else text for text in texts}
@@ -47,7 +47,7 @@ def read_spelling(name: str, texts: Sequence[str]) -> Spelling:
 
 
 def matching_text(text: str, texts: Sequence[str]) -> str | None:
-    """The word of a column that an option means: spelled equally, as an equal number, or as the same boolean."""
+    """The text of a column that an option means: spelled equally, as an equal number, or as the same boolean."""
     stripped = text.strip()
     tests = (
         lambda other: other == stripped,
@@ -68,7 +68,7 @@ def is_off(text: str) -> bool:
 
 
 def _booleans(texts: Sequence[str]) -> Mapping[str, str]:
-    """The one spelling of each boolean, where all words are booleans and some are not just 0 and 1."""
+    """The one spelling of each boolean, where all texts are booleans and some are not just 0 and 1."""
     lower = [text.lower() for text in texts]
     if not texts or any(text not in (*TRUE, *FALSE) for text in lower) or not any(map(str.isalpha, lower)):
         return {}
@@ -77,7 +77,7 @@ def _booleans(texts: Sequence[str]) -> Mapping[str, str]:
 
 
 def _number(text: str) -> str:
-    """A number that a program printed in its shortest form; any other word as it is."""
+    """A number that a program printed in its shortest form; any other text unchanged."""
     if text.isdigit() and text.isascii() and (text[0] != "0" or text == "0"):
         return text  # of a million distinct seeds nearly all
     if not _PRINTED.fullmatch(text):
@@ -110,7 +110,7 @@ def _notes(name: str, read: Mapping[str, str]) -> list[str]:
 
 
 def _equal(texts: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:
-    """The words that share a key with another."""
+    """The texts that share a key with another."""
     groups = defaultdict(list)
     for text in texts:
         groups[key(text)].append(text)

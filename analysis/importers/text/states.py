@@ -1,4 +1,4 @@
-"""How runs end, in the words of the tools: which ones finished, and which did not."""
+"""States of runs by the names of the tools: which runs finished, and which did not."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _COLUMN = re.compile(
 
 
 def classify(text: str) -> End | None:
-    """How a run ended by a tool's word for it; None for a word that is unknown. No word says nothing bad."""
+    """The end that a tool's state means; None for an unknown one. An empty state counts as finished."""
     plain = re.sub(r"[\s-]+", "_", text.strip().lower()).rpartition(".")[2]
     return _END.get(plain, _END.get(plain.replace("_", ""))) if plain else "finished"
 
 
 def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
-    """The columns with the states of runs: the tool's own, or one called `state` or `status` whose words are states.
+    """The columns with the states of runs: the tool's own, or one called `state` or `status` with states as values.
 
-    A column that is compared or that holds none of the known words is a setting, regardless of its name. Raises
-    RunFolderError when some of its words are known and others are not.
+    A column that is compared or that holds none of the known states is a setting, regardless of its name. Raises
+    RunFolderError when only some of its values are known.
     """
     if runs.state:
         return [runs.state]
@@ -67,7 +67,7 @@ def state_columns(runs: RunTable, used: set[str], source: str) -> list[str]:
 
 
 def endings(runs: RunTable, columns: list[str]) -> Categorical:
-    """Of each run the tool's word for its end where it did not finish, else ""."""
+    """Of each run the tool's state where it did not finish, else ""."""
     ends = Categorical(codes=np.zeros(len(runs), dtype=np.int64), categories=("",))
     for name in columns:
         column = runs.categorical(name)
@@ -77,7 +77,7 @@ def endings(runs: RunTable, columns: list[str]) -> Categorical:
 
 
 def _either(first: Categorical, second: Categorical) -> Categorical:
-    """The word of the first column, or of the second where that is empty."""
+    """The value of the first column, or of the second where that is empty."""
     texts = [*first.categories, *second.categories]
     empty: Mask = np.array([not text for text in first.categories])[first.codes]
     codes = np.where(empty, second.codes + len(first.categories), first.codes)

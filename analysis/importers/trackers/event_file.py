@@ -32,8 +32,8 @@ class Events:
     Attributes:
         scalars: Steps and values by tag, in the order in which they were logged.
         settings: The hyperparameters; None if none exist.
-        state: How the run ended; "" where nothing says so.
-        cut_off: Whether the last record of a file is not whole.
+        state: How the run ended; "" if unknown.
+        cut_off: Whether the last record of a file is incomplete.
         damaged: Whether a file cannot be read to its end, or a record is not what was written.
     """
 
@@ -66,7 +66,7 @@ class Events:
                 self.damaged = True
 
     def _fast(self, record: bytes) -> bool:
-        """Reads an event with one scalar whose tag has been seen: `wall_time, step, summary` and nothing else."""
+        """Reads an event with one scalar whose tag has been seen: only `wall_time, step, summary`."""
         if len(record) < 16 or record[0] != 0x09:
             return False
         position, step = 9, 0
@@ -170,7 +170,7 @@ def _scalar_of(tensor: bytes) -> float | None:
         if match in _INT_FIELDS:
             value = protobuf.varint(content, 0)[0] if isinstance(content, bytes) else content
             return float(protobuf.signed(value))
-    return None if kind in (14, 19) else 0.0  # a zero is omitted where there is no list of values
+    return None if kind in (14, 19) else 0.0  # a zero is omitted without a list of values
 
 
 def _number(content: bytes, form: str) -> float | None:

@@ -72,9 +72,9 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _result_file(folder: Path) -> Path | None:
-    """The one file of results of a job. Raises RunFolderError where several could be."""
+    """The one file of results of a job. Raises RunFolderError for several candidates."""
     files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
-    if not files:  # Lightning's CSVLogger makes folders of its own
+    if not files:  # Lightning's CSVLogger creates its own folders
         files = sorted(file for file in folder.rglob("metrics.csv") if file.is_file())
     named = [file for file in files if file.stem in RESULTS]
     files = named if len(files) > 1 and named else files
@@ -85,7 +85,7 @@ def _result_file(folder: Path) -> Path | None:
 
 
 def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any]) -> bool:
-    """Adds the results of a job; returns whether the file is whole."""
+    """Adds the results of a job; returns whether the file is complete."""
     if file.suffix == ".csv":
         return read_history(file, row, log)
     try:
@@ -112,7 +112,7 @@ def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any])
 
 
 def _lines(file: Path, text: str) -> tuple[list[Any], bool]:
-    """The objects of a file with one a line, and whether the last is whole."""
+    """The objects of a file with one a line, and whether the last is complete."""
     lines = [line for line in text.splitlines() if line.strip()]
     content: list[Any] = []
     for number, line in enumerate(lines, start=1):

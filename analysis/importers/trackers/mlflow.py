@@ -157,7 +157,7 @@ def _run_folders(path: Path) -> Iterator[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder holds a run: models, traces and data sets have a meta.yaml of their own."""
+    """Whether a folder holds a run: models, traces and data sets also have a meta.yaml."""
     return bool({"run_id", "run_uuid"} & set(_meta(folder))) and any(
         (folder / name).is_dir() for name in ("metrics", "params", "tags", "artifacts")
     )

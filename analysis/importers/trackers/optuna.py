@@ -1,4 +1,4 @@
-"""Optuna: a database or a journal, read by Optuna itself from a copy."""
+"""Optuna: a database or a journal, read by Optuna from a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray Tune: a results folder, with the last result of each trial and how the experiment's state says that it ended."""
+"""Ray Tune: a results folder, with the last result of each trial and its final state in the experiment's state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from branchwise.analysis.importers.run_table import SETTING, RunTable, as_settin
 from branchwise.analysis.records.damage import RunFolderError
 
 PARAMS, RESULTS = "params.json", "result.json"
-CUT_OFF = "interrupted"  # the last line of its results is not whole, so the last value is unknown
+CUT_OFF = "interrupted"  # the last line of its results is incomplete, so the last value is unknown
 _FACTS = ("experiment", "trial", "state")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial's folder, its settings, its last whole result, and the state that Tune wrote for it ("" for none)."""
+    """A trial's folder, its settings, its last complete result, and the state that Tune wrote for it ("" for none)."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -84,7 +84,7 @@ def _table(path: Path, trials: list[Trial], history: History | None = None) -> R
 
 
 def _points(trials: list[Trial], name: str) -> Points:
-    """The results of each trial's metric; a trial that was resumed reports some iterations again."""
+    """The results of each trial's metric; a trial that was resumed repeats some iterations."""
     log, key = MetricLog(), name.removeprefix("metrics.")
     for row, trial in enumerate(trials):
         for i, result in enumerate(_results(trial.folder / RESULTS), start=1):
@@ -120,7 +120,7 @@ def _row(path: Path, trial: Trial, ends_are_reported: bool) -> dict[str, Any]:
 
 
 def _state(trial: Trial, ends_are_reported: bool) -> str:
-    """How a trial ended: as the experiment's state says; without one as its own files do."""
+    """The final state of a trial: from the experiment's state, else from its files."""
     if trial.cut_off:
         return CUT_OFF
     if trial.state:
@@ -129,7 +129,7 @@ def _state(trial: Trial, ends_are_reported: bool) -> str:
         return "finished"
     if (trial.folder / "error.txt").is_file():
         return "failed"
-    # Functions never report that they are done, so where no trial does this says nothing.
+    # Functions never report that they are done, so this is not informative where no trial does.
     return "unfinished" if ends_are_reported and trial.result.get("done") is False else "finished"
 
 
@@ -146,7 +146,7 @@ def _notes(trials: list[Trial]) -> tuple[str, ...]:
 
 def _trial_folders(path: Path) -> Iterator[Path]:
     """Folders with settings and results, none of which is in another; a trial that never reported has its settings
-    alone, next to others."""
+    only, next to others."""
     for folder, folders, files in os.walk(path):
         folders.sort()
         current = Path(folder)
@@ -169,7 +169,7 @@ def _trial(folder: Path, states: Mapping[str, str]) -> Trial:
 
 
 def _last_result(file: Path) -> tuple[Mapping[str, Any], bool]:
-    """The last whole line, and whether a later one is cut off."""
+    """The last complete line, and whether a later one is cut off."""
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     cut_off = False
     for line in reversed(text.splitlines()):
@@ -194,7 +194,7 @@ def _mapping(file: Path) -> Mapping[str, Any]:
 
 
 def _states(experiment: Path) -> dict[str, str]:
-    """What the newest state of an experiment says of each trial, by its folder's name and by its id."""
+    """The state of each trial in the newest state of an experiment, by its folder's name and by its id."""
     for file in sorted(experiment.glob("experiment_state-*.json"), reverse=True):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

@@ -80,7 +80,7 @@ def _is_complete(file: Path) -> bool:
 
 
 def _log_metrics(log: MetricLog, row: int, file: Path) -> bool:
-    """Adds the metrics of a run; returns whether their file is whole."""
+    """Adds the metrics of a run; returns whether their file is complete."""
     content = _content(file)
     if content is None:
         return not file.is_file()
@@ -105,7 +105,7 @@ def _results(result: Any, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float:
-    """A value as a number, NaN where it is none: the run is then lost, and not its last number the result."""
+    """A value as a number, NaN where it is none: the run then failed, and its last number is not the result."""
     plain = _plain(value)
     return plain if isinstance(plain, int | float) else math.nan
 

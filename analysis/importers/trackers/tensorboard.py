@@ -29,7 +29,7 @@ class Run:
 
     @property
     def end(self) -> str:
-        """How it ended by the plugin's word, "" if none exists."""
+        """The plugin's state, "" if none exists."""
         return next((events.state for _, events in self.parts if events.state), "")
 
     @property
@@ -84,7 +84,7 @@ def _events(folder: Path) -> Events:
 def _runs(result: dict[Path, Events]) -> tuple[list[Run], list[Path]]:
     """The runs, and the folders with scalars that belong to none.
 
-    A folder with hyperparameters is a run, with all folders below it that have none of their own. PyTorch's
+    A folder with hyperparameters is a run, with all folders below it without hyperparameters. PyTorch's
     `add_hparams` writes them into a separate folder below the run's: where there is one such folder, it is joined
     with the run above it.
     """

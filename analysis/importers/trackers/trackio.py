@@ -1,4 +1,4 @@
-"""Trackio: the database of a project, or the folder with those of several."""
+"""Trackio: the database of a project, or a folder of databases."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _read_database(file: Path, facts: list[dict[str, Any]], settings: list[dict[
 
     with open_copy(file) as database:
         columns = {row[1] for row in database.execute("PRAGMA table_info(metrics)")}
-        run_id = "run_id" if "run_id" in columns else "run_name"  # the first versions have names alone
+        run_id = "run_id" if "run_id" in columns else "run_name"  # the first versions have only names
         for run, name, config in database.execute(f"SELECT {run_id}, run_name, config FROM configs ORDER BY id"):
             user_config = {key: value for key, value in _mapping(file, name, config).items() if key[:1] != "_"}
             settings[row_of(run, name)].update(user_config)

@@ -25,7 +25,7 @@ _RUN, _HISTORY, _SUMMARY, _CONFIG, _EXIT = 17, 2, 3, 5, 18  # fields of its reco
 
 @dataclass
 class Run:
-    """A run, from the log of each of its processes: a resumed run has several."""
+    """A run, from the log of each of its processes: a resumed run has more than one."""
 
     id: str
     project: str
@@ -78,7 +78,7 @@ def _without_internal(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_log(file: Path, runs: dict[tuple[str, str], Run], log: MetricLog) -> bool:
-    """Adds what a log holds; returns whether it is whole."""
+    """Adds what a log holds; returns whether it is complete."""
     data = file.read_bytes()
     if not data:
         return False  # its process was killed before it wrote anything

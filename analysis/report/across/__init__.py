@@ -1,1 +1,1 @@
-"""What a report says of multiple data sets: the effect of each component on each of them, and across them."""
+"""The report on multiple data sets: the effect of each component on each of them, and across them."""

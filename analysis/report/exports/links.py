@@ -16,7 +16,7 @@ FOLDERS = {"space.yaml": "its settings", "plan.json": "what was laid out", "stud
 
 
 def folder_links(run: Run, target: Path) -> dict[str, str]:
-    """What the run folder holds, by what it is: links from the page in the folder `target`; those that are there."""
+    """Links from the page in the folder `target` to the existing files of the run folder, by their purpose."""
     return {folder: link for name, folder in FOLDERS.items() if (link := _link(run, target, name))}
 
 

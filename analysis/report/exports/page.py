@@ -91,7 +91,7 @@ def render_page(template: str, **values: object) -> str:
 
 
 def costs(run: Run) -> dict[str, str]:
-    """What the run took, as its manifest and records say."""
+    """The cost of the run, from its manifest and records."""
     rows: dict[str, str] = {"arms": f"{len(run.arms):,}"}
     if seconds := _seconds(run.manifest):
         rows["time"] = str(timedelta(seconds=round(seconds)))

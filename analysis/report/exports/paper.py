@@ -1,4 +1,4 @@
-"""What goes into a paper: LaTeX tables, figures as PDF, and tidy tables as CSV, in the style that was chosen."""
+"""Files for a paper: LaTeX tables, figures as PDF, and tidy tables as CSV, in the style that was chosen."""
 
 from __future__ import annotations
 

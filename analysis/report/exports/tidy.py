@@ -23,7 +23,7 @@ def effects(findings: Findings) -> pd.DataFrame:
     """A row per outcome, component and quantity that the design can estimate.
 
     Positive effects are improvements; a share is a fraction of the total gain. The quantity that is tested against zero
-    has `p_holm`, the others `p` alone. `next_seed_low` and `next_seed_high` bound the effect on one further seed.
+    has `p_holm`, the others only `p`. `next_seed_low` and `next_seed_high` bound the effect on one further seed.
     """
     rows = []
     for i, scale in enumerate(findings.outcomes):

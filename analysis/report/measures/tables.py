@@ -68,7 +68,7 @@ def _same_teacher(teacher: TeacherValue, others: Sequence[TeacherValue]) -> Teac
 
 
 def best_table(measured: Remeasured) -> Table:
-    """By cell, the best value of each setting that was varied, and the distance there."""
+    """By cell, the best value of each setting that was varied, and its distance."""
     curves = [(axis, curve) for axis in measured.axes for curve in axis.curves]
     cells = dict.fromkeys(cell for _, curve in curves for cell in curve.cells)
     rows = [(cell, *(_best(curve, cell) for _, curve in curves)) for cell in cells]

@@ -1,4 +1,4 @@
-"""Plots of what components are worth: each one, from base to full, by outcome, their interactions, and standings."""
+"""Plots of the effects of components: each one, from base to full, by outcome, their interactions, and standings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
-LABEL_INCHES = 0.5  # what a number takes next to a bar
+LABEL_INCHES = 0.5  # the width of a number next to a bar
 MAX_PANELS = 6  # outcomes in one plot, the primary first
 
 
@@ -133,7 +133,7 @@ def _step_label(axes: Axes, text: str, start: float, stop: float, y: float) -> N
 
 
 def outcome_panels(findings: Findings) -> Plot | None:
-    """The attribution of each outcome: a panel each, in its own direction and on its own scale."""
+    """The attribution of each outcome: a panel each, with its direction and scale."""
     visible = [natural(findings, i) for i in range(min(len(findings.outcomes), MAX_PANELS))]
     if len(visible) < 2 or not any(row.effect.has_value for scale in visible for row in scale.rows):
         return None
@@ -184,7 +184,7 @@ def standings(findings: Findings) -> Plot | None:
 
 
 def interactions(findings: Findings) -> Plot | None:
-    """Main effects, and by how much combinations are worth more than the sum of their parts, with intervals."""
+    """Main effects, and by how much combinations exceed the sum of their parts, with intervals."""
     scale, run = natural(findings), findings.run
     if len(scale.rows) < 2 or not scale.interactions or not all(row.main_effect.has_value for row in scale.rows):
         return None

@@ -67,7 +67,7 @@ def span(estimates: Iterable[Estimate]) -> tuple[float, float]:
 def interval(
     axes: Axes, estimate: Estimate, at: float, tint: str, marker: str = "o", label: str = "", upright: bool = False
 ) -> None:
-    """An estimate with its interval along x, or `upright` along y; arrows where it goes beyond the axis."""
+    """An estimate with its interval along x, or `upright` along y; arrows where it exceeds the axis."""
     if not estimate.has_value:
         return
     low, high = axes.get_ylim() if upright else axes.get_xlim()
@@ -99,7 +99,7 @@ def zero_line(axes: Axes, upright: bool = False) -> None:
 
 
 def value_axis(axes: Axes, scale: ScaleResult) -> None:
-    """The axis of the outcome itself: logarithmic where the model is, so that equal steps are equal ratios."""
+    """The axis of the outcome: logarithmic where the model is, so that equal steps are equal ratios."""
     if scale.scale == "log":
         axes.set_xscale("log")
         label_log(axes.xaxis)

@@ -19,7 +19,7 @@ from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.table import CellRow
 
-MAX_ROWS = 40  # rows of a plot that a reader can still tell apart
+MAX_ROWS = 40  # rows of a plot that a reader can still distinguish
 MAX_DOTS = 200  # seeds drawn in one row
 LETTER = 0.065  # inches of a level's name
 FLOOR_COLOUR = "#7F7F7F"

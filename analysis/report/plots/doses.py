@@ -81,7 +81,7 @@ def _levels(axes: Axes, factor: Factor, result: list[LevelRow]) -> None:
 
 
 def _close(places: tuple[float, ...]) -> bool:
-    """Whether two ticks stand closer than their labels are wide."""
+    """Whether two ticks are closer than their labels are wide."""
     ordered = sorted(places)
     gaps = np.diff(ordered)
     return bool(len(gaps)) and float(gaps.min()) < 0.12 * (ordered[-1] - ordered[0])

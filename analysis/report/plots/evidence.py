@@ -16,7 +16,7 @@ from branchwise.analysis.report.figures import GRID, INK, SINGLE_COLUMN, TWO_COL
 from branchwise.analysis.report.plots.palette import cell_line, cell_title, in_groups
 
 MAX_POINTS = 20  # of a line with markers
-HIDDEN = "#A8A8A8"  # the full method where it is there to compare with
+HIDDEN = "#A8A8A8"  # the full method where it exists for comparison
 
 
 def line_plots(run: Run) -> list[Plot]:
@@ -26,7 +26,7 @@ def line_plots(run: Run) -> list[Plot]:
 
 
 def draw_lines(run: Run, lines: PlotSpec) -> Plot | None:
-    """A side table: a line for each cell, the mean over seeds; None where the run has nothing of it.
+    """A side table: a line for each cell, the mean over seeds; None where the run has no such table.
 
     A row of panels for each column of `y`; a column of panels for a few cells, with the full method in grey.
     """

@@ -41,7 +41,7 @@ def cell_colour(run: Run, cell: str) -> str:
 
 
 def cell_line(run: Run, cell: str) -> dict[str, Any]:
-    """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells whose colours come again."""
+    """Colour, dash and marker of a cell's line; a baseline is dashed, and so are the cells with repeated colours."""
     baseline = cell in run.baselines
     at = run.baselines.index(cell) if baseline else _position(run, cell)
     repeated = 1 if baseline else at // len(CELL_COLOURS)

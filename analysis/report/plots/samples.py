@@ -32,7 +32,7 @@ MAX_TILES = 10  # in a row
 GAP = 0.12  # of a tile, between tiles
 MIDDLE, SMALL = 4.4, 10  # inches of a figure with so many tiles in a row, or fewer
 NAMES = 1.55  # inches of the names
-ACROSS = 5  # whole pictures in a line
+ACROSS = 5  # complete pictures in a line
 MIN_PIXELS = 24  # an image is enlarged to at least so many, so that viewers need not
 
 
@@ -80,7 +80,7 @@ def _rows(run: Run, visible: Mapping[str, Grid], across: int) -> Figure:
 
 
 def _side_by_side(run: Run, visible: Mapping[str, Grid]) -> Figure:
-    """Pictures that do not say what tiles they are built from, whole, side by side."""
+    """Pictures without tile sizes, complete, side by side."""
     columns = min(ACROSS, len(visible))
     lines = -(-len(visible) // columns)
     tile = next(iter(visible.values())).tiles.shape[1:]
@@ -155,7 +155,7 @@ def read_grid(path: Path) -> Grid | str:
 
 
 def _tile(text: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The height and width of a tile; the entire picture where the text says none that fits."""
+    """The height and width of a tile; the entire picture where the text has no valid size."""
     match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
     width, height = map(int, match.groups()) if match else (0, 0)
     return (height, width) if 0 < height <= shape[0] and 0 < width <= shape[1] else (shape[0], shape[1])

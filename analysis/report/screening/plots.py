@@ -1,4 +1,4 @@
-"""Plots of a screening: a bar for each main effect, and the half-normal plot, which ranks and judges nothing."""
+"""Plots of a screening: a bar for each main effect, and the half-normal plot, which ranks without tests."""
 
 from __future__ import annotations
 

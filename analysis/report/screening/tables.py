@@ -1,4 +1,4 @@
-"""Tables of a screening: main effects with what they cannot be told from, sums of interactions, and the two stages."""
+"""Tables of a screening: main effects with their aliases, sums of interactions, and the two stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_ALIASES = 3  # three-component effects named next to a main effect
 
 
 def main_effect_table(analyses: Sequence[Findings]) -> Table:
-    """The main effects of fractions, the largest first, each with its verdict and what it cannot be told from."""
+    """The main effects of fractions, the largest first, each with its verdict and its aliases."""
     multiple = len(analyses) > 1
     rows = []
     for findings in analyses:
@@ -65,7 +65,7 @@ def _verdict(p: float, effect: Estimate, alpha: float) -> str:
 
 
 def aliased(triples: Sequence[tuple[str, ...]]) -> str:
-    """Return the first few effects of three components and how many more there are."""
+    """Return the first few effects of three components and the number of others."""
     display = ", ".join(TIMES.join(triple) for triple in triples[:MAX_ALIASES])
     more = len(triples) - MAX_ALIASES
     return display + (f" and {more} more of three components" if more > 0 else "") or DASH
@@ -89,7 +89,7 @@ def chain_table(findings: Findings) -> Table:
 
 
 def _second_verdict(p: float, same_sign: bool, alpha: float) -> str:
-    """What the fresh seeds say of an effect that the screening found."""
+    """The result on fresh seeds of an effect that the screening found."""
     if isnan(p):
         return DASH
     if p > alpha:
@@ -98,7 +98,7 @@ def _second_verdict(p: float, same_sign: bool, alpha: float) -> str:
 
 
 def stages_table(findings: Findings) -> Table:
-    """Of a follow-up: what the screening reported for each component, and what the fresh seeds say."""
+    """Of a follow-up: the screening's result for each component, and that on fresh seeds."""
     first = findings.run.first_stage
     if first is None:
         return Table(title="", columns=(), rows=())

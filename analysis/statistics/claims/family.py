@@ -18,7 +18,7 @@ def adjusted(
     """Adjusted p-values: a hypothesis is rejected at level alpha where its own is at most alpha. NaN stays NaN.
 
     p_values: of each hypothesis; weights: their shares of alpha at the start, 0 where absent; edges[a][b]: the part of
-    a's share that goes to b once a is rejected. One without a p-value keeps what it has.
+    a's share that goes to b once a is rejected. A hypothesis without a p-value keeps its share.
     """
     share = {key: weights.get(key, 0.0) for key in p_values}
     graph: Edges = {key: dict(edges.get(key, {})) for key in p_values}

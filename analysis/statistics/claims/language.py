@@ -1,4 +1,4 @@
-"""The little language of claims, written in a space before the run and judged after it.
+"""The small language of claims, written in a space before the run and tested after it.
 
     uncond_branch.share > 60%              share of the total gain (Shapley value / total gain)
     anchor.effect < 0                      on the outcome's scale; positive = the component makes it better
@@ -108,7 +108,7 @@ class Claim:
 
     @property
     def unit(self) -> float:
-        """By what the claim is divided to come into its one form: the coefficient of its first term."""
+        """The divisor that brings the claim into canonical form: the coefficient of its first term."""
         return self._sorted[0].coefficient
 
     @property

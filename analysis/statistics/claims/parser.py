@@ -1,4 +1,4 @@
-"""Reads a claim: a recursive descent over its words. Plain Python, so that a space is checked in no time."""
+"""Reads a claim: a recursive descent over its tokens. Plain Python, so that a space is checked quickly."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class _Parser:
         return Term(coefficient=coefficient, quantity=quantity, names=names, outcome=self.outcome())
 
     def owned(self, owner: str, attribute: str) -> tuple[str, tuple[str, ...]]:
-        """The quantity `owner.attribute`, and whose it is."""
+        """The quantity `owner.attribute`, and its owner."""
         pieces = [(_unquoted(piece["name"]), _unquoted(piece["level"] or "")) for piece in _PIECE.finditer(owner)]
         owner = "+".join(f"{name}={level}" if level else name for name, level in pieces)
         if attribute == "value":
@@ -240,7 +240,7 @@ class _Parser:
         return name
 
     def require_cells(self, quantity: str, name: str) -> None:
-        """A design that omits cells cannot test all quantities: say so before the run, not after."""
+        """A design that omits cells cannot test all quantities: report it before the run, not after."""
         grid = self.vocabulary.grid
         pairs = {"leave_one_out": (FULL, grid.without(name)), "add_one_in": (grid.only(name), BASE)}
         if quantity not in pairs and grid.is_fraction:

@@ -26,7 +26,7 @@ def settle(
     """Adjust for the size of the family: verdicts with statuses, outcomes with adjusted p-values.
 
     The claims and the tested effects of the components on the primary outcome share alpha as Holm has it. The effects
-    of a component on the other outcomes follow its own on the primary, and are tested with what that leaves.
+    of a component on the other outcomes follow its own on the primary, and are tested with the remaining share.
     Effects that the design cannot estimate take no share. Two-sided tests, so a claim is refuted at the same level at
     which it would be supported. Claims that test the same thing, or the very contrast of a tested effect against zero,
     share a place.
@@ -34,8 +34,8 @@ def settle(
     Args:
         verdicts: From `judge`.
         outcomes: The attribution of each outcome, the primary first.
-        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then nothing is tested.
-        judged: Components that another run has judged: they have no place in this family.
+        unfinished: How far an unfinished plan is, such as "4 of 10 blocks": then no hypothesis is tested.
+        already_tested: Components that another run has tested: they are not in this family.
     """
     return settle_together([(verdicts, outcomes)], unfinished, already_tested)[0]
 
@@ -76,7 +76,7 @@ class _Family:
     def of(
         cls, number: int, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], already_tested: Collection[str]
     ) -> _Family:
-        """`number` tells the hypotheses of one data set from those of another."""
+        """`number` distinguishes the hypotheses of the data sets."""
         rows = [[_row_key(number, scale, row, already_tested) for row in scale.rows] for scale in outcomes]
         claims = [(number, _hypothesis(verdict, outcomes[0].outcome.name)) for verdict in verdicts]
         tested = [key for key in rows[0] if key is not None] if rows else []

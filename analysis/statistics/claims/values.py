@@ -39,7 +39,7 @@ def value_test(
     grid: Resolution | None,
     inference: Inference,
 ) -> Test:
-    """Test a claim on values by the spread of its sum over the blocks that have each cell of it.
+    """Test a claim on values by the variance of its sum over the blocks that have each cell of it.
 
     A value against a number, or against a multiple of another value, is tested on the log scale where all values are
     above 0, unless the identity scale was declared: skewed seeds make the test of their arithmetic mean err. One
@@ -162,7 +162,7 @@ def with_sampling(
     inference: Inference,
     weight: float = 1.0,
 ) -> Estimate:
-    """An estimate that holds `weight` times the transformed value of the teacher, whose sampling noise it takes in."""
+    """An estimate that holds `weight` times the transformed value of the teacher, including its sampling noise."""
     if not estimate.has_interval:
         return estimate
     variance, df = _sampling(teacher, results, column, transform)
@@ -186,7 +186,7 @@ def _is_coarse(
     grid: Resolution,
     on_log: bool,
 ) -> bool:
-    """Whether the values spread by less than the resolution of their measurement explains."""
+    """Whether the values vary by less than the resolution of their measurement."""
     steps = {name: grid.step / values[name] if on_log else np.array([grid.step]) for name in students}
     rounding = sum(
         weights[name] ** 2 * float(np.mean(step**2)) / 12 / len(students[name]) for name, step in steps.items()
@@ -195,8 +195,8 @@ def _is_coarse(
 
 
 def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transform: Transform) -> tuple[float, float]:
-    """Variance of the teacher's value by its sampling, and its degrees of freedom: of its own repeats, or those of all
-    the models where that is larger; 0 where none was sampled twice."""
+    """Variance of the teacher's value by its sampling, and its degrees of freedom: of its repeats, or those of all
+    the models where that is larger; 0 without repeats."""
     number = max(len(teacher.repeats), 1)
     samples = [[teacher.repeats]]
     if column == "value" and "value_repeats" in results:

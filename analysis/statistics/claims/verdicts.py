@@ -1,7 +1,7 @@
 """Judges declared claims against the fitted model, with the numbers behind each verdict.
 
 A claim is supported or refuted by the spread of its effect over blocks, at the level that its family leaves it. Without
-a p-value of its own it is not shown, and the reason is given; a plan that is not finished is not judged at all.
+a p-value it is not shown, and the reason is given; an unfinished plan is not tested.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One judged claim. weights: of its quantities' cells; reason: why it is not judged, or what it depends on. seeds:
+    """One tested claim. weights: of its quantities' cells; reason: why it is not tested, or what it depends on. seeds:
     in all, that would decide it with 80% power if mean and SD stay as they are; None where that is unknown."""
 
     claim: Claim
@@ -49,11 +49,11 @@ class Evidence:
     """What claims are tested by.
 
     Attributes:
-        outcomes: The attribution of each outcome on its own scale, the primary first.
+        outcomes: The attribution of each outcome on its scale, the primary first.
         raws: The same in the metric's unit.
         results: The finished arms.
-        resolutions: Of each outcome, the grid on which its values lie.
-        with_worst: The same with bad values substituted for failed arms; None where none was lost.
+        resolutions: Of each outcome, the grid of its values.
+        with_worst: The same with bad values substituted for failed arms; None without failed arms.
         notes: On values that the scale of an outcome cannot take.
         inference: How claims are tested.
     """
@@ -73,7 +73,7 @@ class Evidence:
 
 
 def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verdict, ...]:
-    """Test each claim on its own; statuses wait for `settle`, which knows the entire family.
+    """Test each claim separately; `settle`, which knows the entire family, sets the statuses.
 
     Args:
         claims: Those that were declared.
@@ -95,7 +95,7 @@ def judge(claims: Sequence[Claim], evidence: Evidence, grid: Grid) -> tuple[Verd
 
 
 def _limit(test: Test, claim: Claim, evidence: Evidence, weights: Mapping[str, float]) -> float:
-    """The one-sided confidence limit of a claim's estimate: that of a two-sided interval at twice the error."""
+    """The one-sided confidence limit of a claim's estimate: that of a two-sided interval at double the error."""
     alpha = 2 * evidence.inference.alpha
     if test.form == "share":
         fit = evidence.outcomes[evidence.index(claim)].fit
@@ -122,7 +122,7 @@ def seeds_note(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _runs(claim: Claim, test: Test, evidence: Evidence, weights: Mapping[str, float]) -> int:
     """How many seeds a test rests on, of unpaired runs those of the cell that has the fewest; 0 where more seeds would
-    not decide it alone."""
+    not be enough."""
     if isnan(test.p) or claim.relation == "equivalent" or TEACHER in weights:
         return 0
     scale = evidence.outcomes[evidence.index(claim)]

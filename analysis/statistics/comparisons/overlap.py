@@ -11,7 +11,7 @@ from branchwise.analysis.records.run import Run
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.model import contrast, fit_two_way
 
-MIN_SHARED = 3  # seeds, below which an interval's width says little
+MIN_SHARED = 3  # seeds, below which an interval's width is unreliable
 
 
 def pairing_notes(run: Run, headline: ScaleResult) -> list[str]:

@@ -20,7 +20,7 @@ from branchwise.analysis.declared.inference import ALPHA
 from branchwise.analysis.statistics.model import Estimate, t_estimate
 from branchwise.analysis.statistics.spread import FloatArray
 
-MIN_STUDIES = 3  # for a mean and what it says of a further data set
+MIN_STUDIES = 3  # for a mean and its prediction for a further data set
 GRID = 100  # values of tau^2 among which the highest likelihood is searched for first
 TOO_FEW = "two data sets say nothing about a third"
 
@@ -39,7 +39,7 @@ class RandomEffects:
         q: Cochran's Q.
         q_p: Its p-value by chi-square with k - 1 degrees of freedom.
         k: Data sets with an effect and its standard error.
-        reason: Why there is no mean.
+        reason: Why the mean is missing.
     """
 
     mean: Estimate = field(default_factory=Estimate)
@@ -59,7 +59,7 @@ def random_effects(effects: Sequence[float], errors: Sequence[float], alpha: flo
 
     Args:
         effects: In each data set; NaN where it is unknown.
-        errors: Their standard errors; NaN where not known.
+        errors: Their standard errors; NaN if unknown.
         alpha: Intervals are at 1 - alpha.
 
     Returns:

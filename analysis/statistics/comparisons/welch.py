@@ -44,12 +44,12 @@ class CellVariance:
 
 
 def cell_variance(rows: np.ndarray, values: FloatArray, cells: int) -> CellVariance:
-    """Spread of the runs of each cell.
+    """Variance of the runs of each cell.
 
     Args:
         rows: (n,) the cell of each run, from 0.
         values: (n,) its value.
-        cells: How many cells there are.
+        cells: The number of cells.
     """
     counts = np.bincount(rows, minlength=cells).astype(float)
     means = np.bincount(rows, values, cells) / np.maximum(counts, 1)

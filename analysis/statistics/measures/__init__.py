@@ -1,1 +1,1 @@
-"""What measuring a run again has shown: each effect under each measure, and curves along the settings varied."""
+"""Results of remeasuring a run: each effect under each measure, and curves along the settings varied."""

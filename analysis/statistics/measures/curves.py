@@ -19,7 +19,7 @@ MIN_POINTS = 2  # of a curve
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Values along one setting, the others being as `others` says: cells[cell][x] is the mean over blocks."""
+    """Values along one setting, with the others as in `others`: cells[cell][x] is the mean over blocks."""
 
     others: str
     metric: str
@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """A setting that was varied, by its last word, and its curves."""
+    """A setting that was varied, by the last part of its name, and its curves."""
 
     name: str
     curves: tuple[Curve, ...]
@@ -68,7 +68,7 @@ def _curve(run: Run, key: str, group: Sequence[Measure], measures: Sequence[Meas
         other
         for other in group[0].settings
         if other != key
-        and group[0].settings[other] is not None  # as the run has it; its name says the metric
+        and group[0].settings[other] is not None  # as the run has it; its name has the metric
         and len({json.dumps(measure.settings.get(other)) for measure in measures}) > 1
     ]
     others = ", ".join(f"{other.partition('.')[2]} {text_of(group[0].settings[other])}" for other in varying)

@@ -17,7 +17,7 @@ Conclusion = Literal["helps", "hurts", "not shown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """What each component is worth under one measure, of so many arms."""
+    """The effect of each component under one measure, of so many arms."""
 
     label: str
     metric: str
@@ -30,7 +30,7 @@ class Effects:
         return {row.component: row for row in self.attribution.rows}
 
     def conclusion(self, component: str) -> Conclusion:
-        """By the interval over blocks, for this component and measure alone."""
+        """By the interval over blocks, for only this component and measure."""
         effect = self.rows[component].effect
         if not effect.has_interval or effect.low <= 0 <= effect.high:
             return "not shown"
@@ -39,8 +39,8 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured:
-    """What further evaluations of a run have shown; `effects` begins with the sweep's primary one. Empty when there are
-    none. named: those that the run itself declared."""
+    """Results of further evaluations of a run; `effects` begins with the sweep's primary one. Empty when there are
+    none. named: those that the run declared."""
 
     run: Run
     named: tuple[NamedEvaluation, ...] = ()

@@ -1,1 +1,1 @@
-"""What a fraction of a factorial tells: main effects, sums of interactions, a ranking, and which components survive."""
+"""Results of a fractional factorial: main effects, sums of interactions, a ranking, and which components survive."""

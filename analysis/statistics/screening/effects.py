@@ -23,7 +23,7 @@ class FractionRow:
     @property
     def interaction(self) -> Estimate:
         """Of a contrast of pairs, the sum of their differences of differences, as `interaction(a, b)` of a factorial
-        has them: twice the estimate."""
+        has them: double the estimate."""
         half = self.estimate
         return replace(half, value=2 * half.value, se=2 * half.se, low=2 * half.low, high=2 * half.high)
 

@@ -77,7 +77,7 @@ def levels_spending(looks: Sequence[int], increments: Sequence[float] | FloatArr
     levels = [float(increments[0])]
     chain = _Chain.first(looks[0])
     for n_blocks, increment in zip(looks[1:], increments[1:], strict=True):
-        # Beyond a boundary that practically nothing reaches, a nearer end keeps the grid fine.
+        # Beyond a boundary that is practically unreachable, a nearer end keeps the grid fine.
         end = _q_of_level(max(levels[-1], 1e-7 * float(increment)), chain.blocks)
         chain = replace(chain, end=min(chain.end, end))
         while chain.blocks < n_blocks:
@@ -192,7 +192,7 @@ class Boundary:
         return float(np.exp(np.interp(np.log(alpha), np.log(self.alphas), np.log(column))))
 
     def alpha(self, n_blocks: int, p: FloatArray | float) -> FloatArray:
-        """Return the alpha at which this look alone rejects a nominal p; at least the grid's lowest, 1 above it."""
+        """Return the alpha at which only this look rejects a nominal p; at least the grid's lowest, 1 above it."""
         column = self.levels[:, self.looks.index(n_blocks)]
         p = np.asarray(p, dtype=float)
         inside = np.exp(np.interp(np.log(np.clip(p, column[0], column[-1])), np.log(column), np.log(self.alphas)))
@@ -203,7 +203,7 @@ class Boundary:
         """Return the sequential p-value after each of the first looks (Liu & Anderson 2008).
 
         It is the smallest alpha at which some look so far rejects, so it never rises, and a rejection stays. A nominal
-        p of NaN, where a look had no test, leaves it as it was; it is NaN as long as there was none.
+        p of NaN, where a look had no test, does not change it; it is NaN until the first test.
         """
         levels, lowest = [], nan
         for n_blocks, p in zip(self.looks, nominal, strict=False):
@@ -234,7 +234,7 @@ def _committed() -> list[dict[str, Any]]:
 
 
 def write_table() -> None:
-    """Compute the committed table again: `python -m branchwise.analysis.statistics.sequential.boundaries`."""
+    """Recompute the committed table: `python -m branchwise.analysis.statistics.sequential.boundaries`."""
     lines = []
     for looks in USUAL_LOOKS:
         for spending in get_args(Spending):

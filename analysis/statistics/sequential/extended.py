@@ -20,13 +20,13 @@ class Decision:
     """A hypothesis that was tested before the run grew.
 
     Attributes:
-        run: The run that judged it.
+        run: The run that tested it.
         hypothesis: The claim in its canonical form, or `anchor.shapley`; for a further outcome `anchor.shapley(rho)`.
         text: The claim as it was written; else the hypothesis.
-        component: The component whose effect it is; empty for a claim.
+        component: The component of the effect; empty for a claim.
         outcome: The outcome of that effect.
         weights: Of that effect, by cell.
-        verdict: As the run judged it.
+        verdict: The run's verdict.
         p_holm: Adjusted over the family of that run; NaN where it had no test.
     """
 
@@ -65,7 +65,7 @@ def added(run: Run) -> tuple[str, ...]:
 
 
 def tested_components(run: Run) -> tuple[str, ...]:
-    """The components that have no place in the family of this run: one that it extends has judged them."""
+    """The components that are not in the family of this run: one that it extends has tested them."""
     if not added(run) or grew(run):
         return ()
     return tuple(dict.fromkeys(item.component for item in decided_before(run) if item.component))
@@ -106,7 +106,7 @@ def _same(item: Mapping[str, float], other: Mapping[str, float]) -> bool:
 
 
 def _stricter(old: float, new: float) -> float:
-    """The larger p-value; NaN where there was none before."""
+    """The larger p-value; NaN without an earlier one."""
     return old if isnan(old) or isnan(new) else max(old, new)
 
 

@@ -1,6 +1,6 @@
 """What declared looks decide: sequential p-values of claims and Shapley values in the family's graph, look by look.
 
-Everything is a function of the blocks up to a look, so whoever reads the run finds the same looks and decisions,
+Everything is a function of the blocks up to a look, so each reader of the run finds the same looks and decisions,
 however often the sweep was interrupted.
 """
 
@@ -33,7 +33,7 @@ class Hypothesis:
 
     Attributes:
         name: The claim's text, or `anchor.shapley`; for a further outcome `anchor.shapley(rho)`.
-        nominal: Its p-value at each look, NaN where there was no test.
+        nominal: Its p-value at each look, NaN without a test.
         p: Its sequential p-value at each look.
         adjusted: That, adjusted over the family, at each look.
         favours: Whether the estimate lay on the claimed side at the look where the smallest sequential p-value arose.
@@ -60,7 +60,7 @@ class InterimResults:
         looks: As declared.
         blocks: Finished blocks at each look that was reached; empty before the first.
         arms: Arms of the run up to each of them.
-        finished: Blocks that are whole now.
+        finished: Blocks that are complete now.
         ended: Why no further look follows.
         claims: In the order of the claims.
         shapley: By outcome, then by component.
@@ -111,7 +111,7 @@ class InterimResults:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
-    """The family at one look: each test on its own."""
+    """The family at one look: each test separately."""
 
     verdicts: tuple[Verdict, ...]
     outcomes: tuple[ScaleResult, ...]
@@ -140,7 +140,7 @@ class _Tested:
 
 
 def finished_blocks(run: Run) -> int:
-    """Count the leading blocks whose planned arms all have a row, whatever became of them."""
+    """Count the leading blocks with a row for all planned arms, regardless of their status."""
     waiting = {int(name.rpartition("-b")[2]) for name in run.missing}
     return next(
         (number for number, block in enumerate(run.outline.blocks) if block in waiting), len(run.outline.blocks)
@@ -159,7 +159,7 @@ def at_looks(
     """Judge a run at its looks, up to the one that ends it.
 
     Args:
-        run: All that there is so far.
+        run: The run so far.
         looks: As the run declared them.
         claims: Its claims, parsed.
         evidence_of: Computes what its claims are tested by.
@@ -206,7 +206,7 @@ def at_looks(
 
 
 def _with_reasons(verdicts: Sequence[Verdict], results: InterimResults) -> tuple[Verdict, ...]:
-    """What is open between looks, or before the first, is not judged."""
+    """Hypotheses that are open between looks, or before the first, are not tested."""
     if results.ended or (results.blocks and results.blocks[-1] == results.finished):
         return tuple(verdicts)
     waiting = [claim.decided_after is None for claim in results.claims]

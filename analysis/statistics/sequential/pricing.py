@@ -23,7 +23,7 @@ RUNS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """Simulated runs. `blocks`: (runs,) that each took; `decided`: (runs, hypotheses) blocks after which, else 0."""
+    """Simulated runs. `blocks`: (runs,) that each used; `decided`: (runs, hypotheses) blocks after which, else 0."""
 
     blocks: NDArray[np.int64]
     decided: NDArray[np.int64]
@@ -35,7 +35,7 @@ def play(values: FloatArray, looks: Looks, futility: bool = True, alpha: float =
     Args:
         values: (runs, blocks, hypotheses) each hypothesis' contrast by block, zero being its null.
         looks: As declared; the last is the number of blocks.
-        futility: Whether a run may end because nothing open has a chance.
+        futility: Whether a run may end because no open hypothesis has a chance.
         alpha: The error that the hypotheses share.
     """
     table = boundary(looks.blocks, looks.spending)

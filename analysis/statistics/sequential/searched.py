@@ -50,7 +50,7 @@ def race_error(seeds: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """What a search over multiple seeds came to.
+    """The result of a search over multiple seeds.
 
     Attributes:
         seeds: Of each configuration.
@@ -59,7 +59,7 @@ class Searched:
         rows: A row for each configuration with a value on each seed: that of its first arm, with means over its seeds
             instead of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.
         stopped: Configurations that were stopped early.
-        failed: Configurations of which an arm gave no value.
+        failed: Configurations with an arm without a value.
     """
 
     seeds: int
@@ -84,7 +84,7 @@ def searched(run: Run) -> Searched | None:
     identity = [json.dumps([row[0], *map(_token, row[1:])]) for row in arms[["cell", *keys]].itertuples(index=False)]
     rows, stopped, failed = [], 0, 0
     for _, group in arms.assign(identity=identity).groupby("identity", sort=False):
-        each = group.drop_duplicates("seed")  # a suggestion that was made twice gave the same values
+        each = group.drop_duplicates("seed")  # a repeated suggestion has the same values
         done = each[(each["status"] == "done") & np.isfinite(each["value"])]
         if len(done) == seeds:
             rows.append(_mean_row(done))
