@@ -47,8 +47,8 @@ class Findings:
     warnings: what a reader must know before any table. outcomes: the attribution of each, the primary first, on its
     scale where the values allow it; raws: of each in its units. with_worst: the tested effects, by component,
     with bad values substituted for failed arms; empty without failed arms. claims_modified: whether the claims differ
-    from the sealed ones. noninferior_cells: smaller cells that do no worse than the full method. looks: of a run that declared some; all else is then as of the
-    last one that was reached.
+    from the sealed ones. noninferior_cells: smaller cells that do no worse than the full method. looks: of a run
+    that declared some; all else is then as of the last one that was reached.
     """
 
     run: Run
