@@ -41,7 +41,7 @@ def across(folders: Sequence[Path]) -> Across:
 
 
 def _data_sets(folder: Path) -> list[Findings]:
-    """Those of a run; of another its first part, which is of one data set."""
+    """Those of a run; of another its first part, which is of a single data set."""
     combined = analyse_run(load_run(folder))
     return combined if combined[0].run.outline.across else combined[:1]
 

@@ -37,7 +37,7 @@ class Check:
 
 
 def checks(folder: Path) -> list[Check]:
-    """All checks of one run folder. Raises RunFolderError for a folder that is none or cannot be read."""
+    """All checks of a single run folder. Raises RunFolderError for a folder that is none or cannot be read."""
     run = load_run(folder)
     analyses = analyse_run(run)
     findings = analyses[0]

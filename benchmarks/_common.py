@@ -76,7 +76,7 @@ def range_text(seconds: Sequence[float]) -> str:
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *notes: str) -> None:
-    """One table, with the machine and the versions it was measured on."""
+    """A single table, with the machine and the versions it was measured on."""
     table = Table(*columns, title=title, box=box.MARKDOWN, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"

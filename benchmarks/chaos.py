@@ -92,7 +92,7 @@ def draw(kind: str, number: int, moments: random.Random) -> Moment:
 
 
 def disturb(kind: str, number: int, expected: Path, folder: Path, moments: random.Random) -> str:
-    """One sweep, one kill, one resume. Returns a row of the table; raises RuntimeError when the results differ."""
+    """A single sweep, one kill, one resume. Returns a row of the table; raises RuntimeError when the results differ."""
     for attempt in range(5):  # a sweep may end before its kill
         moment = draw(kind, number, moments)
         storage = folder / f"{number:02d}-{kind}-{attempt}"

@@ -64,7 +64,7 @@ def cohort_of(k: int, setting: Any, spec: Any, batch: int, mode: str) -> Callabl
 
 
 def work(spec: Any, k: int) -> float:
-    """MACs of one arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
+    """MACs of a single arm's part of a step, a sample: both branches, and three passes for the student's gradient."""
     from branchwise.trainables.dash.costs.counts import count
 
     teacher, student = (count(net, spec.data.image_shape, spec.data.classes) for net in (spec.teacher, spec.student))

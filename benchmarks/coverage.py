@@ -137,7 +137,7 @@ class Tally:
 
 
 def setting(task: tuple[str, int, int, bool, int]) -> dict[str, float]:
-    """All the numbers of one line."""
+    """All the numbers of a single line."""
     errors, k, blocks, failed_arms, n = task
     names, means = factorial_cells("abcd"[:k]), truth(k)
 

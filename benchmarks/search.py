@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def once(mode: str, trials: int, cpus: int) -> tuple[float, float]:
-    """Seconds and the driver's peak MB of one search."""
+    """Seconds and the driver's peak MB of a single search."""
     with tempfile.TemporaryDirectory(prefix="branchwise-search-") as scratch:
         folder = Path(scratch)
         if mode == "plain":

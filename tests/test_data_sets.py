@@ -141,7 +141,7 @@ def meta(effects: np.ndarray, errors: np.ndarray) -> dict[str, float]:
 
 
 def contrasts_of(arms: pd.DataFrame) -> dict[str, np.ndarray]:
-    """By block of one data set: the Shapley value of each component, and by how much full beats scratch."""
+    """By block of a single data set: the Shapley value of each component, and by how much full beats scratch."""
     y = -np.log(arms.pivot_table(index="block", columns="cell", values="value"))
     return {
         "one": ((y["full"] - y["two"] + y["one"] - y["base"]) / 2).to_numpy(),

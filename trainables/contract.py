@@ -58,7 +58,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of one block that train together, on one teacher: one Ray Tune trial.
+    """Arms of a single block that train together, on a single teacher: one Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -109,7 +109,7 @@ class Column:
 class PlotSpec:
     """How a report draws one of a result's `tables`: a line for each cell, the mean over blocks, a panel for each `y`.
 
-    `x` names one column, or two for their mean. A panel's axis is logarithmic where each value is above 0.
+    `x` names a single column, or two for their mean. A panel's axis is logarithmic where each value is above 0.
     """
 
     table: str

@@ -11,7 +11,7 @@ SEED_STRIDE = 1000  # between the first seeds of two data sets, so that their er
 
 @dataclass(frozen=True, kw_only=True)
 class DataSets:
-    """Data sets of one run, in the order of its tables.
+    """Data sets of a single run, in the order of its tables.
 
     Attributes:
         name: What they are called together: `dataset`.
@@ -37,10 +37,10 @@ class DataSets:
 
 
 def arm_name(cell: str, block: int, data_set: str = "") -> str:
-    """Return the name of the arm of a cell in a block; `data_set` is empty in a run on one data set."""
+    """Return the name of the arm of a cell in a block; `data_set` is empty in a run on a single data set."""
     return f"{data_set}-{cell}-b{block}" if data_set else f"{cell}-b{block}"
 
 
 def data_sets_of(described: Mapping[str, Any] | None) -> DataSets | None:
-    """Read what `described` wrote; None of a run on one data set."""
+    """Read what `described` wrote; None of a run on a single data set."""
     return DataSets(name=described["name"], levels=tuple(described["levels"])) if described else None

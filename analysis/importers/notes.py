@@ -71,7 +71,7 @@ def _has_few_values(runs: RunTable, name: str, limit: int) -> bool:
 
 
 def _is_function_of(codes: Codes, groups: Codes) -> bool:
-    """Whether all runs of a group have one value."""
+    """Whether all runs of a group have the same value."""
     pairs = np.unique(codes.astype(np.int64) * (int(groups.max(initial=0)) + 1) + groups)
     return len(pairs) == len(np.unique(groups))
 

@@ -143,7 +143,7 @@ def from_log(
         facts: Of each run its name, state and the like; each run has the same ones.
         settings: Of each run its settings, by their full names, nested or not.
         log: The metrics; its rows are the positions of the runs in `facts`.
-        results: Of each run the metrics that it has one value of, without a history.
+        results: Of each run the metrics with a single value, without a history.
         attributes: Further attributes of the RunTable.
     """
     records: list[dict[str, Any]] = [dict(run) for run in facts]

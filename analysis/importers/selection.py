@@ -210,7 +210,7 @@ def _refuse_no_seed(runs: RunTable, selected: Selected, block: str, source: str)
 
 
 def refuse_doubled(runs: RunTable, selected: Selected, names: NDArray[np.object_], used: set[str], source: str) -> None:
-    """Two finished runs of one arm are refused, with what distinguishes them."""
+    """Two finished runs of the same arm are refused, with what distinguishes them."""
     arm = selected.arm
     counts = np.bincount(arm)
     if counts.max(initial=0) < 2:

@@ -121,7 +121,7 @@ def _outcome(folder: Path, arms: pd.DataFrame, outcome: str) -> Any:
 
 
 def parts(run: Run) -> list[Run]:
-    """The separately analysed parts: data sets, or the two parts of a tuned factorial; most runs have one part.
+    """The separately analysed parts: data sets, or the two parts of a tuned factorial; most runs have a single part.
 
     Raises RunFolderError for an arm of a data set that the run did not plan.
     """

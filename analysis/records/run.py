@@ -1,4 +1,4 @@
-"""One sweep, or a part of one, from its folder."""
+"""A single sweep, or a part of one, from its folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FirstStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One sweep, or a part of one, from its folder. `arms` has each column that the analysis uses, NaN or None
+    """A single sweep, or a part of one, from its folder. `arms` has each column that the analysis uses, NaN or None
     where absent."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Builds `report/` of one run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots."""
+"""Builds `report/` of a single run, or of several compared: index.html, ablation.{md,csv,tex,json}, plots."""
 
 from __future__ import annotations
 

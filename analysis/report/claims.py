@@ -1,4 +1,4 @@
-"""The verdict board: claims with their verdicts, and the numbers behind each in one line."""
+"""The verdict board: claims with their verdicts, and the numbers behind each in a single line."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def evidence(verdict: Verdict, findings: Findings) -> str:
-    """The numbers behind a verdict in one line, in the unit of the tables."""
+    """The numbers behind a verdict in a single line, in the unit of the tables."""
     test, claim = verdict.test, verdict.claim
     why = test.reason or (verdict.reason if verdict.status != "not judged" else "")
     if not test.estimate.has_value:

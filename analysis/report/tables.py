@@ -124,7 +124,7 @@ def comparison_table(findings: Findings) -> Table:
 
 
 def outcome_table(findings: Findings) -> Table:
-    """Each outcome's attribution; empty for a run with one outcome."""
+    """Each outcome's attribution; empty for a run with a single outcome."""
     rows = []
     for i, scale in enumerate(findings.outcomes):
         visible = natural(findings, i)

@@ -19,7 +19,7 @@ NEXT_SEED = "one further seed"
 
 
 def conclusion(findings: Findings) -> str:
-    """Which component has the largest effect that is clear of zero, in one line for the title of a figure."""
+    """Which component has the largest effect that is clear of zero, in a single line for the title of a figure."""
     scale = natural(findings)
     clear = [
         (abs(row.effect.value), displayed)

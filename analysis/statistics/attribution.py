@@ -31,7 +31,7 @@ GAIN = {FULL: 1.0, BASE: -1.0}
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentRow:
-    """Effect of one component; every Estimate is positive where the component makes the outcome better."""
+    """Effect of a single component; every Estimate is positive where the component makes the outcome better."""
 
     component: str
     shapley: Estimate

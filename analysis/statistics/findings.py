@@ -42,7 +42,7 @@ from branchwise.analysis.statistics.variance import Variance, components_of_vari
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Results of one run.
+    """Results of a single run.
 
     warnings: what a reader must know before any table. outcomes: the attribution of each, the primary first, on its
     scale where the values allow it; raws: of each in its units. with_worst: the tested effects, by component,
@@ -97,7 +97,7 @@ def analyse(run: Run) -> Findings:
 
 
 def analyse_run(run: Run) -> list[Findings]:
-    """Analyse each part of a loaded run. Its data sets share one family: of their claims and of their effects.
+    """Analyse each part of a loaded run. Its data sets share a single family: of their claims and of their effects.
 
     Raises:
         RunFolderError: An arm is of a data set that the run did not plan.
@@ -150,7 +150,7 @@ def _findings(
 
 
 def explore(run: Run, texts: Sequence[str]) -> tuple[Verdict, ...]:
-    """Test claims that were written after the run on one part of it; see `explore_run`."""
+    """Test claims that were written after the run on a single part of it; see `explore_run`."""
     return _explored([run], texts)[0]
 
 

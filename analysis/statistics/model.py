@@ -1,7 +1,7 @@
 """The one model behind each number: y = cell + block + error, by ordinary least squares.
 
 Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
-solved is one matrix of cells x cells: exact OLS for both balanced and unbalanced tables, and 100,000 arms cost
+solved is a single matrix of cells x cells: exact OLS for both balanced and unbalanced tables, and 100,000 arms cost
 milliseconds. Which contrasts a table with holes still determines falls out of the same matrix.
 
 An effect is tested by its variance over the blocks: its interval is for the mean over seeds, and holds where effects

@@ -105,7 +105,7 @@ def power(effect: float, effect_sd: float, blocks: int, hypotheses: int = 1, alp
 
 
 def smallest_detectable(effect_sd: float, blocks: int, hypotheses: int = 1, alpha: float = ALPHA) -> float:
-    """Smallest effect that is seen with 80% power; inf with one block."""
+    """Smallest effect that is seen with 80% power; inf with a single block."""
     if blocks < 2:
         return inf
     low, high = 0.0, effect_sd
@@ -169,7 +169,7 @@ def seeds_needed(p: float, df: float, runs: int, alpha: float, one_sided: bool =
 
 
 def half_width(effect_sd: float, blocks: int, alpha: float = ALPHA) -> float:
-    """Expected half-width of the interval at that SD; inf with one block."""
+    """Expected half-width of the interval at that SD; inf with a single block."""
     from scipy.special import stdtrit
 
     df = blocks - 1

@@ -20,7 +20,7 @@ CLEAR = 3.0  # standard errors of the gain, from which a share is reliable
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Standard deviations on one scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
+    """Standard deviations on a single scale (log: 0.05 is about 5% of the distance). NaN where the run cannot tell.
 
     residual: within blocks, what each interval rests on; block: between blocks, which the design removes;
     total: one cell over seeds, pooled over the cells where seeds are not shared; sampling: of one value (the mean of

@@ -63,7 +63,7 @@ def ablate(
         alpha: Error that all tests share, sealed with the claims; intervals are at 1 - alpha.
         across: Data sets that the ablation is repeated on, on `seeds` seeds each: the values of one setting,
             `{"dataset": ["a", "b"]}`, or the settings of each by its name, `{"dataset": {"a": {"path": "a.csv"}}}`.
-            Claims are tested on each of them, as one family.
+            Claims are tested on each of them, as a single family.
         outcomes: Further keys of the returned dict with their direction: `{"loss": "minimize"}`.
         design: "factorial" (all combinations, six components at most), "screening" (main effects of 4 to 20 components;
             `follow_up` confirms), "leave_one_out" or "add_one_in" (50 at most).

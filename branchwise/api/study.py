@@ -26,7 +26,7 @@ PLOTS = ("effects", "claims", "cells", "waterfall", "interactions")
 
 @dataclass(frozen=True)
 class Study:
-    """The results of one run folder.
+    """The results of a single run folder.
 
     Each table is computed from the folder when it is first read, and positive effects are improvements.
 

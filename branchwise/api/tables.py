@@ -42,7 +42,7 @@ def analyze(
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs
             (`wandb.Api().runs(...)`), an MLflow experiment (`mlflow.get_experiment(...)`), or the path of a file or
             folder that the command line reads.
-        components: Columns (settings) whose values are compared. None: all runs are of one cell, `full`, on which
+        components: Columns (settings) whose values are compared. None: all runs are of a single cell, `full`, on which
             `claims` speak, such as `full.value < 3.28`.
         value: Column of the result.
         direction: "maximize" or "minimize".

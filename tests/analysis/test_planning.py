@@ -158,7 +158,7 @@ def test_sentences():
 
 
 def test_plans_omit_useless_lines():
-    """An SD of one block difference, and effects beyond 100%, are no numbers to plan with."""
+    """An SD of a single block difference, and effects beyond 100%, are no numbers to plan with."""
     few = power.describe(power.plan(SHAPLEY, 3, effect_sd=EffectSD(run="r", sd=12.0, df=1)))
     assert few == ["Too few blocks to plan from: an SD between blocks takes 5 or more."]
     wide = power.describe(power.plan(SHAPLEY, 5, effect_sd=EffectSD(run="r", sd=1.5, df=4)))

@@ -12,7 +12,7 @@ from branchwise.analysis.report.build import build_report
 from branchwise.analysis.report.claims import claims_table
 from branchwise.analysis.statistics.findings import analyse
 
-LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from one teacher, all others from another
+LONG = ("full", "uncond_branch+curriculum_transfer")  # cells that learn from the same teacher, all others from another
 
 
 def two_teachers(make_run, **options):

@@ -41,7 +41,7 @@ def test_metrics_port_and_folder_tell_how_fast_and_how_far(job: Any) -> None:
     )
     assert {key[1:] for key in rates} <= {(cell, block) for cell in CELLS for block in "01"}
     assert all(0 < value <= 2.2 for value in rates.values())  # a step sleeps half a second, and a busy machine longer
-    # The gauges of one trial are enough to come here; the other may not have made its second report yet.
+    # The gauges of a single trial are enough to come here; the other may not have made its second report yet.
     trials = ["t0000", "t0001"]
     progress = job.run / "progress"
     cluster.wait_for(lambda: all(b"steps_per_second" in (progress / f"{item}.json").read_bytes() for item in trials))

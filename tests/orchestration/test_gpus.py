@@ -198,7 +198,7 @@ print(json.dumps([run.read_record(arm.name)["values"] for arm in arms]))
 
 @pytest.mark.slow(40)
 def test_two_trials_share_gpu_and_train_on_it(surface_space: Path, root: Path, tmp_path: Path) -> None:
-    """Real Ray, told of one GPU: both trials hold half of it, at the same time, and train on `cuda:0`."""
+    """Real Ray, told of a single GPU: both trials hold half of it, at the same time, and train on `cuda:0`."""
     (tmp_path / "where_it_runs.py").write_text(WHERE)
     surface_space.write_text(
         surface_space.read_text().replace("trainable: surface", "trainable: where_it_runs")

@@ -1,4 +1,4 @@
-"""Sweeps of one space that start at once each get a separate folder."""
+"""Sweeps of the same space that start at once each get a separate folder."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import regex
 
 NAME = "{number}"  # means NUMBER in patterns
-MAX_PATTERN_SECONDS = 2.0  # of CPU time on one line; a slower pattern backtracks without end
+MAX_PATTERN_SECONDS = 2.0  # of CPU time on a single line; a slower pattern backtracks without end
 MAX_TEXT = 20_000  # characters of a line that a pattern is matched against: its last ones
 
 _PLAIN = r"(?:\d+(?:_\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -40,7 +40,7 @@ _WILDCARD = regex.compile(r"\)(?:\.|\\[DSW]|\[\^(?!,))")  # after a group
 
 
 class SlowPatternError(ValueError):
-    """A pattern took too long on one line."""
+    """A pattern took too long on a single line."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def plain_lines(text: str) -> Iterator[str]:
 
 
 class Output:
-    """Reads the output and the files of one run. `values` are filled into names of files.
+    """Reads the output and the files of a single run. `values` are filled into names of files.
 
     A metric is the last on the standard output; the standard error counts where the standard output has none.
     """
@@ -228,7 +228,7 @@ def value_at(content: Any, key: str) -> Any:
 
 
 def last_lines(log: bytes) -> str:
-    """Return the last lines of a log in one line, short enough for a table."""
+    """Return the last lines of a log in a single line, short enough for a table."""
     lines = [line.strip() for line in plain_lines(log[-8192:].decode(errors="replace")) if line.strip()]
     return " | ".join(lines[-LAST_LINES:])[-MAX_MESSAGE:]
 

@@ -100,7 +100,7 @@ class Command(Declared):
     config: Literal["yaml", "json", "toml"] | None = None  # write all settings to a file, which {config} names
     cwd: str | None = None  # where to run, from the space's folder; default: the arm's folder
     time_limit: PositiveFloat | None = None  # seconds
-    expected_seconds: PositiveFloat | None = None  # of one run, for planning
+    expected_seconds: PositiveFloat | None = None  # of a single run, for planning
 
     @model_validator(mode="after")
     def _outcomes_that_are_new(self) -> Command:

@@ -251,7 +251,7 @@ def worker_context(
         if job.stopping is None or arm.kind != "search":
             return True
         kept = rank == 0 and keep(job.stopping, run, arm.cell, arm.name, step, value)
-        return _broadcast_from_rank0(kept) if world_size > 1 else kept  # torch is not imported for one worker
+        return _broadcast_from_rank0(kept) if world_size > 1 else kept  # torch is not imported for a single worker
 
     with scratch_folder() as scratch:
         folder, evaluation, files = None, None, None

@@ -25,7 +25,7 @@ PARENT = "tags.mlflow.parentRunId"
 
 def recognize_export(path: Path, runs: RunTable) -> RunTable:
     """The table of an export with the conventions of its tool: parents of MLflow, DVC's rows that are no experiment,
-    the settings that W&B's guide writes as one cell."""
+    the settings that W&B's guide writes as a single cell."""
     names = set(runs.names)
     if {"config", "summary"} <= names and _is_mapping(runs):
         return _wandb_cells(path, runs)

@@ -1,4 +1,4 @@
-"""Files of records with lengths and checksums: TFRecord and LevelDB's log. A cut-off record costs one record."""
+"""Files of records with lengths and checksums: TFRecord and LevelDB's log. A cut-off record costs a single record."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Points:
-    """Values of one metric in the order in which they were logged: the row of the run, the step and the value."""
+    """Values of a single metric in the order in which they were logged: the row of the run, the step and the value."""
 
     rows: Ints
     steps: Floats
     values: Floats
 
     def sorted(self) -> Points:
-        """The points by run and step; those of one step stay in their order."""
+        """The points by run and step; those of the same step stay in their order."""
         order = np.lexsort((self.steps, self.rows))
         return Points(rows=self.rows[order], steps=self.steps[order], values=self.values[order])
 
@@ -92,7 +92,7 @@ class MetricLog:
             self._exact[name, row] = (step, value)
 
     def extend(self, name: str, row: int | Ints, steps: Sequence[float] | Floats, values: Iterable[float]) -> None:
-        """Adds values of one run, or of the run in `row` for each of them."""
+        """Adds values of a single run, or of the run in `row` for each of them."""
         many = np.asarray(values, dtype=np.float64)
         rows = np.full(len(many), row, dtype=np.int64) if isinstance(row, int) else np.asarray(row, dtype=np.int64)
         self._rows[name].frombytes(rows.tobytes())

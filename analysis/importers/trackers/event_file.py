@@ -27,7 +27,7 @@ _START = 1  # SessionLog: training continues from this step, and later points ar
 
 @dataclass
 class Events:
-    """What the event files of one folder hold.
+    """What the event files of a single folder hold.
 
     Attributes:
         scalars: Steps and values by tag, in the order in which they were logged.

@@ -136,7 +136,7 @@ def _add_series(table: pa.Table, rows: dict[tuple[str, str], int], log: MetricLo
 
 
 def _with_scalars(table: RunTable, facts: list[dict[str, Any]], scalars: list[dict[str, Any]]) -> RunTable:
-    """Adds attributes of one value, under a name that a series may have in other runs."""
+    """Adds attributes of a single value, under a name that a series may have in other runs."""
     names = dict.fromkeys(name for values in scalars for name in values if name != _FAILED)
     data = table.table
     for name in names:

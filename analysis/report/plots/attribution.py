@@ -28,7 +28,7 @@ from branchwise.analysis.statistics.model import Estimate
 
 HELPS, HARMS = COLOURS[0], COLOURS[5]
 LABEL_INCHES = 0.5  # the width of a number next to a bar
-MAX_PANELS = 6  # outcomes in one plot, the primary first
+MAX_PANELS = 6  # outcomes in a single plot, the primary first
 
 
 def attribution_plots(findings: Findings) -> list[Plot]:

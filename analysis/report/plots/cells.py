@@ -20,7 +20,7 @@ from branchwise.analysis.statistics.model import Estimate
 from branchwise.analysis.statistics.table import CellRow
 
 MAX_ROWS = 40  # rows of a plot that a reader can still distinguish
-MAX_DOTS = 200  # seeds drawn in one row
+MAX_DOTS = 200  # seeds drawn in a single row
 LETTER = 0.065  # inches of a level's name
 FLOOR_COLOUR = "#7F7F7F"
 

@@ -18,7 +18,7 @@ from branchwise.analysis.statistics.levels import TREND, LevelRow
 from branchwise.analysis.statistics.model import Estimate
 
 MAX_OUTCOMES = 4  # rows of panels
-MAX_CURVES = 5  # in one panel
+MAX_CURVES = 5  # in a single panel
 ROW, COLUMN = 2.1, 2.6  # inches of a panel
 
 

@@ -53,7 +53,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """coefficient * quantity of the named components (of one cell, for `value`; of a component and its level, for
+    """coefficient * quantity of the named components (of a single cell, for `value`; of a component and its level, for
     `level`)."""
 
     coefficient: float

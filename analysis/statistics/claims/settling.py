@@ -64,7 +64,7 @@ def _not_judged(verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult], un
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """The hypotheses of one data set: of its rows by outcome, of its claims, and the p-value of each."""
+    """The hypotheses of a single data set: of its rows by outcome, of its claims, and the p-value of each."""
 
     rows: Sequence[Sequence[Hashable | None]]
     claims: Sequence[Hashable]

@@ -16,7 +16,7 @@ class CellVariance:
     """How the runs of C cells scatter, in the unit of the fit.
 
     Attributes:
-        variances: (C,) variance of each cell's mean, s^2 / n; NaN with one run.
+        variances: (C,) variance of each cell's mean, s^2 / n; NaN with a single run.
         counts: (C,) runs of each cell.
     """
 

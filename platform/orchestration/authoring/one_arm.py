@@ -15,7 +15,7 @@ from branchwise.trainables import Arm, Context, Result
 
 @dataclass(frozen=True, kw_only=True)
 class ArmTrial:
-    """The result of one arm. `folder` has what it wrote."""
+    """The result of a single arm. `folder` has what it wrote."""
 
     result: Result
     log: str

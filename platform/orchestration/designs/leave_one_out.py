@@ -49,7 +49,7 @@ class AddOneIn(OneAtATime):
 
 
 def _changed(factors: Sequence[Factor], levels: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """The combinations that differ from `levels` in one component."""
+    """The combinations that differ from `levels` in a single component."""
     return [
         {**levels, factor.name: level}
         for factor in factors

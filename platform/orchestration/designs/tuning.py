@@ -158,7 +158,7 @@ class Constraint:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSearch:
-    """One search: of the full method, or of a cell with the knobs that its components do not set."""
+    """A single search: of the full method, or of a cell with the knobs that its components do not set."""
 
     cell: str
     knobs: Mapping[str, Hyperparameter]

@@ -1,4 +1,4 @@
-"""What is wrong with a space, in one message that names file, key and what is allowed."""
+"""What is wrong with a space, in a message that names file, key and what is allowed."""
 
 from __future__ import annotations
 

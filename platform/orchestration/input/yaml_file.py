@@ -162,7 +162,7 @@ def read_tree(file: str, content: bytes, overrides: Sequence[str] = ()) -> dict[
 
 
 def parse_yaml(text: str) -> Any:
-    """Raises ValueError with one line."""
+    """Raises ValueError with a single line."""
     try:
         return yaml.load(text, Loader=_SpaceLoader)
     except yaml.MarkedYAMLError as error:

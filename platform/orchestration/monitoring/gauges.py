@@ -29,7 +29,7 @@ def _gauges_of(columns: Sequence[Column]) -> dict[int, str]:
 
 
 class Gauges:
-    """A follower of one sweep. Each shown column has a gauge with the value of the last arm done.
+    """A follower of a single sweep. Each shown column has a gauge with the value of the last arm done.
 
     Ray prefixes each name with `ray_`.
     """

@@ -28,7 +28,7 @@ from branchwise.trainables.runtime.processes import scratch_folder
 from branchwise.trainables.runtime.run_folder import RunFolder
 from branchwise.trainables.runtime.storage import storage_at
 
-PAUSE = 10  # times the duration of a report, before the next: they use at most a tenth of one core
+PAUSE = 10  # times the duration of a report, before the next: they use at most a tenth of a single core
 WARNED = ("started", "arms", "teacher", "speed", "left")  # of what `status` prints
 
 

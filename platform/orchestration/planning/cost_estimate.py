@@ -24,7 +24,7 @@ def local_device(space: Space) -> Device | None:
 
 
 def cohort_estimate(space: Space, specs: Sequence[Any], on: Device | None) -> CostEstimate:
-    """The cost of one cohort; only its seconds on CPUs where the trainable counts no work, or `on` is unknown."""
+    """The cost of a single cohort; only its seconds on CPUs where the trainable counts no work, or `on` is unknown."""
     threads = space.resources.cpus_per_trial
     workers = max(1, space.resources.workers) if on is not None and on.memory else 1
     result = space.module.cohort_cost(specs, on or Device(threads=threads), workers)

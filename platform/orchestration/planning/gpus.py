@@ -54,7 +54,7 @@ class Target:
 
     count: int
     device: Device
-    price: float | None  # of one GPU for an hour
+    price: float | None  # of a single GPU for an hour
     proxy_gpu: str = ""  # the GPU of the table with the rates used for one of which only the memory is known
 
     @property

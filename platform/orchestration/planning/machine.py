@@ -31,7 +31,7 @@ class Cluster:
         return sum(self.nodes)
 
     def fit(self, cpus: int) -> int:
-        """How many tasks of so many CPUs run at once; each is on one node."""
+        """How many tasks of so many CPUs run at once; each is on a single node."""
         return sum(node // cpus for node in self.nodes)
 
 

@@ -16,7 +16,7 @@ Cost = Callable[[Sequence[Arm]], float]  # seconds of a cohort of these arms
 Fits = Callable[[Sequence[Arm]], bool]  # whether the memory holds a cohort of these arms
 Blocks = Mapping[tuple[int, str], Sequence[Arm]]
 
-FEW_BLOCKS = 4  # for each slot: then cohorts of one size may leave slots idle
+FEW_BLOCKS = 4  # for each slot: then cohorts of equal size may leave slots idle
 
 
 def pack(

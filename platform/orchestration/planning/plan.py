@@ -142,7 +142,7 @@ class Plan:
 
     @property
     def search_size(self) -> int:
-        """Suggestions of a search in one cohort."""
+        """Suggestions of a search in a single cohort."""
         return search_cohort_size(self.space, max(1, self.slots))
 
     @property
@@ -276,7 +276,7 @@ def fit_to_cluster(plan: Plan, on: Cluster) -> Plan:
 
 
 def search_cohort_size(space: Space, at_a_time: int) -> int:
-    """Suggestions of one cohort: as many as share a teacher pass without a search learning too seldom."""
+    """Suggestions of a single cohort: as many as share a teacher pass without a search learning too seldom."""
     if size := cohort_size(space):
         return size
     total = sum(search.options.searched for search in space.design.searches())

@@ -123,7 +123,7 @@ def _row(sweep: str, space: Space, record: Record, evaluations: Evaluations) -> 
 
 
 def _plain(value: Any) -> Any:
-    """A setting as a column holds it: a section as JSON, since sections of one name may have other keys."""
+    """A setting as a column holds it: a section as JSON, since sections of the same name may have other keys."""
     return value.model_dump_json() if isinstance(value, BaseModel) else value
 
 

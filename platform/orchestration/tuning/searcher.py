@@ -27,7 +27,7 @@ class StudySearcher(CohortQueue):
     """Asks the studies in turn for `size` suggestions a cohort, and tells them what the run folder holds.
 
     A suggestion on multiple seeds trains on in turn, so that a race can stop it; then its study is told the
-    mean. A cohort is of one seed, and no new suggestion is requested while an earlier one waits for its next seed.
+    mean. A cohort is of a single seed, and no new suggestion is requested while an earlier one waits for its next seed.
     """
 
     def __init__(self, studies: Sequence[OpenStudy], size: int) -> None:

@@ -70,7 +70,7 @@ def cifar_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def losses_of(
     patch: dict[str, Any], device: str, teacher: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
 ) -> list[float]:
-    """The logged losses of one arm on CIFAR-size images."""
+    """The logged losses of a single arm on CIFAR-size images."""
     stored: dict[str, Any] = {}
     monkeypatch.setattr(cohort, "evaluate_students", lambda students, setting: stored.update(students))
     arm = Arm(name="dash", seed=0, spec=patched(dash.Spec.model_validate(CIFAR_NETS), patch))

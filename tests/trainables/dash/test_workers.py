@@ -1,4 +1,4 @@
-"""Two workers give what one gives, but for rounding: they share one batch."""
+"""Two workers give what one gives, but for rounding: they share a single batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from branchwise.trainables.runtime.settings import patched
 
 
 def work(rank: int, world_size: int, tree: dict[str, Any], folder: str) -> None:
-    """One worker: trains a teacher, and two arms from it, and leaves what it was told in `folder`."""
+    """A single worker: trains a teacher, and two arms from it, and leaves what it was told in `folder`."""
     if world_size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size)
     spec = dash.Spec.model_validate(tree)

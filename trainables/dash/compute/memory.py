@@ -15,7 +15,7 @@ logger = logging.getLogger("branchwise.dash")
 class AdaptiveBatcher:
     """How many rows are worked on at once: `size`, and half as many from then on whenever the memory is exhausted.
 
-    A portion of one row that does not fit is an error. `what` is the work's name in the log.
+    A portion of a single row that does not fit is an error. `what` is the work's name in the log.
     """
 
     def __init__(self, size: int, what: str) -> None:

@@ -17,7 +17,7 @@ from branchwise.trainables.contract import Context
 from branchwise.trainables.dash.compute.memory import release_memory
 from branchwise.trainables.dash.settings.spec import Mode
 
-RECOMPILES = 32  # variants of one net: its batch sizes in training and sampling, with and without gradients
+RECOMPILES = 32  # variants of a single net: its batch sizes in training and sampling, with and without gradients
 
 
 def choose(mode: Mode, device: str) -> None:

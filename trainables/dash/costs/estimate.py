@@ -23,7 +23,7 @@ from branchwise.trainables.dash.settings.objectives import OBJECTIVES
 from branchwise.trainables.dash.settings.spec import Spec, Teacher
 
 FULL_SECONDS, BRIEF_SECONDS = 1.0, 0.2  # of one set of digits: all distances, and only the Fréchet distances
-FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on one core: three images a second of Inception
+FEATURE_MACS_A_SECOND = 3 * 5.7e9  # on a single core: three images a second of Inception
 
 
 def cohort_cost(specs: Sequence[Spec], on: Device, workers: int = 1) -> CostEstimate:
@@ -51,7 +51,7 @@ def teacher_cost(spec: Spec, on: Device, workers: int, trained: bool) -> CostEst
 
 
 def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
-    """Seconds to train and evaluate the arms of one cohort on `threads` CPU cores, start-up excluded."""
+    """Seconds to train and evaluate the arms of a single cohort on `threads` CPU cores, start-up excluded."""
     return cohort_cost(specs, Device(threads=threads)).total
 
 
@@ -83,7 +83,7 @@ def _estimate(
 
 
 def features_seconds(spec: Spec, on: Device, workers: int = 1, of_teacher: bool = False) -> tuple[float, bool]:
-    """Seconds of one net's features and distances, and whether they rest on a measurement of this device."""
+    """Seconds of a single net's features and distances, and whether they rest on a measurement of this device."""
     images = measured_images(spec, of_teacher)
     if on.memory:
         rate, efficiency = gpu_rate("fp32", "exact", on)  # features are in IEEE fp32, regardless of the training

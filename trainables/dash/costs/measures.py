@@ -9,7 +9,7 @@ from branchwise.trainables.dash.costs.work import classifier_macs, sampling_pass
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, UNet
 
-TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on one core
+TRAINED_MACS_A_SECOND = 2e10  # of small convolutions, on a single core
 
 
 def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
@@ -32,7 +32,7 @@ def estimate_measure(spec: Spec, teacher: bool, on: Device) -> float:
 
 
 def estimate_features(spec: Spec) -> float:
-    """Seconds to train the requested classifier, on one core."""
+    """Seconds to train the requested classifier, on a single core."""
     net = spec.evaluate.classifier
     macs = 3 * net.steps * net.batch_size * classifier_macs(net, spec.data.image_shape)
     return macs / TRAINED_MACS_A_SECOND / net.workers

@@ -34,7 +34,7 @@ def pass_seconds(item: Pass, shape: Shape, classes: int, on: Device) -> tuple[fl
 
 
 def _on_cpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
-    """The time of one core of an AMD EPYC with torch 2.15, divided by the threads.
+    """The time of a single core of an AMD EPYC with torch 2.15, divided by the threads.
 
     Thin nets are bound by memory traffic, so that a sample costs as the square root of its MACs; wide ones by
     arithmetic, about 5e10 MAC/s. What does not depend on the batch is proportional to the residual blocks.

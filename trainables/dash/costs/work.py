@@ -63,7 +63,7 @@ def teacher_passes(spec: Spec, workers: int, trained: bool) -> Iterator[Pass]:
 
 
 def arm_training(spec: Spec, workers: int) -> Pass:
-    """The steps of one arm, on each of `workers`."""
+    """The steps of a single arm, on each of `workers`."""
     samples = spec.train.batch_size * len(OBJECTIVES[spec.method.objective].passes(spec.method))
     return _training(student_net(spec), spec.train, -(-samples // workers), "train")
 
@@ -134,13 +134,13 @@ def sampling_passes(net: UNet, spec: Spec, workers: int, of_teacher: bool = Fals
 
 
 def measured_images(spec: Spec, of_teacher: bool) -> int:
-    """Images with features to compute for one net; of a teacher, those of the test set for the floor as well."""
+    """Images with features to compute for a single net; of a teacher, those of the test set for the floor as well."""
     images = sum(item.images for item in sampled_sets(spec, of_teacher))
     return images + (TEST_IMAGES if of_teacher and isinstance(spec.data, TorchvisionData) else 0)
 
 
 def feature_macs(spec: Spec) -> float:
-    """MACs of the feature net for one image; of a user's function none, since they are unknown."""
+    """MACs of the feature net for a single image; of a user's function none, since they are unknown."""
     if spec.features == CLASSIFIER:
         return classifier_macs(spec.evaluate.classifier, spec.data.image_shape)
     return {DIGITS: 3e6, **PRETRAINED_MACS}.get(spec.features, 0.0)

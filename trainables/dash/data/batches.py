@@ -16,7 +16,7 @@ from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, add_noise
 
 @dataclass(frozen=True)
 class Batch:
-    """One rank's slice of a global batch; b samples here, B on all ranks together."""
+    """A single rank's slice of a global batch; b samples here, B on all ranks together."""
 
     noisy: Tensor  # x_t (b, C, H, W)
     noise: Tensor  # (b, C, H, W)

@@ -30,7 +30,7 @@ Fill = Callable[[np.ndarray], None]
 def get(settings: ImageFolder, rows: Sequence[int] | None = None) -> tuple[np.ndarray, str]:
     """Pixels (N, C, S, S) uint8 of all images, or of those in `rows`, mapped from a file; the SHA-256 of the pixels.
 
-    One process decodes while the others wait. Raises FileNotFoundError and ValueError as `image_folder.fill`.
+    A single process decodes while the others wait. Raises FileNotFoundError and ValueError as `image_folder.fill`.
     """
     listing = checked_listing(settings)
     digests = file_digests(listing)

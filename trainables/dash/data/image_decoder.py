@@ -85,7 +85,7 @@ def quiet() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """An error of a decoder in one line."""
+    """An error of a decoder in a single line."""
     if isinstance(error, UnidentifiedImageError):  # its message names a buffer
         return "no image of a known format"
     return " ".join(str(error).split()) or type(error).__name__

@@ -71,7 +71,7 @@ def proportional_labels(counts: tuple[int, ...], samples: int) -> Tensor:
 
 
 def guided(net: nn.Module, labels: Tensor, null_label: int, scales: Tensor, precision: str = "fp32") -> Denoiser:
-    """The net under guidance `scales` (1000,) as a denoiser; both branches in one batch, one where w is 1.
+    """The net under guidance `scales` (1000,) as a denoiser; both branches in a single batch, one where w is 1.
 
     Only the net's pass is made in `precision`: branches are mixed, and images kept, in float32.
     """

@@ -14,7 +14,7 @@ from branchwise.trainables.dash.data.datasets import Dataset, batch_indices, to_
 from branchwise.trainables.dash.diffusion.schedule import TIMESTEPS, add_noise
 from branchwise.trainables.dash.settings.evaluate import Evaluate
 
-BATCH = 250  # probes in one pass
+BATCH = 250  # probes in a single pass
 
 Bins = list[tuple[Tensor, Tensor]]  # a timestep bin's outputs (cond, uncond), each (n, C, H, W) float32
 

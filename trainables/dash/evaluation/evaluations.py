@@ -1,4 +1,4 @@
-"""Each evaluation of a run on one net: the primary and the named ones, each with its columns."""
+"""Each evaluation of a run on a single net: the primary and the named ones, each with its columns."""
 
 from __future__ import annotations
 

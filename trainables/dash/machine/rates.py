@@ -25,7 +25,7 @@ from branchwise.trainables.dash.training import steps
 from branchwise.trainables.dash.training.trainee import Trainee
 
 Rate = dict[str, Any]
-TOGETHER = 4  # arms of the cohort that is compared with one arm
+TOGETHER = 4  # arms of the cohort that is compared with a single arm
 PASSES = 5  # of a way to compute: a cohort's steps, one and multiple arms; the teacher's; sampling of both nets
 SAMPLER_STEPS = 4
 SAMPLED = 500  # rows of a sampler's pass on a CPU; on a GPU four times as many
@@ -116,7 +116,7 @@ def _cohort(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Itera
 
 
 def _teacher(spec: Spec, on: Any, setup: dict[str, Any], seconds: float) -> Rate:
-    """A step of the teacher's training, on one worker's part of the batch."""
+    """A step of the teacher's training, on a single worker's part of the batch."""
     teacher = trained_teacher(spec)
     complete = _pass("train", teacher, -(-teacher.batch_size // teacher.workers), setup)
     affordable = replace(complete, rows=_affordable(complete, spec, on.threads, seconds, on.device))

@@ -1,4 +1,4 @@
-"""Steps of one arm on multiple workers, each in a separate process on a separate device, without Ray."""
+"""Steps of a single arm on multiple workers, each in a separate process on a separate device, without Ray."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class _Walk:
     def _class(
         self, folder: Path, status: os.stat_result, above: frozenset[tuple[int, int]]
     ) -> list[tuple[Path, Identity]]:
-        """The images of one class, at any depth."""
+        """The images of a single class, at any depth."""
         images = []
         waiting = [(folder, status, above)]
         while waiting:

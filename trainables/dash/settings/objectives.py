@@ -1,4 +1,4 @@
-"""What each objective needs, in one table without torch: settings, costs and the cohort read it.
+"""What each objective needs, in a single table without torch: settings, costs and the cohort read it.
 
 Its loss is under the same name in `training/objectives.py`. A student pass is named for its labels: `cond` (the
 labels), `uncond` (the null label) or `dropped` (each label replaced by the null label with probability
@@ -27,7 +27,7 @@ def _dash_passes(method: Any) -> tuple[str, ...]:
 class Objective:
     """`baseline` are the settings of the baseline of this name, besides its objective."""
 
-    passes: Passes  # of the student over the batch, in one step
+    passes: Passes  # of the student over the batch, in a single step
     teacher_passes: bool = True  # the step takes the teacher's outputs
     transfers: bool = True  # the student may have its teacher's curriculum
     features: bool = False  # mid-block features of both nets are compared

@@ -1,4 +1,4 @@
-"""Training a cohort: the students of one block, side by side on the same batches and one teacher pass a step."""
+"""Training a cohort: the students of a single block, side by side on the same batches and one teacher pass a step."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def scratch(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, w
 
 
 def composite(method: Method, student: Outputs, teacher: Outputs, noise: Tensor, weights: Tensor) -> Losses:
-    """The student's guided output imitates the teacher's at one scale: only the mixture is supervised."""
+    """The student's guided output imitates the teacher's at a single scale: only the mixture is supervised."""
     scale = _scale_of(method)
     target = mix(teacher["cond"], teacher["uncond"], scale)
     error = weighted_error(mix(student["cond"], student["uncond"], scale), target, weights)
