@@ -23,7 +23,7 @@ MARK = "across.json"  # a folder that holds it is such a report, and may be repl
 
 
 def across(folders: Sequence[Path]) -> Across:
-    """Combine the effects of components over runs, one data set each, or over the data sets of a run.
+    """Combine the effects of components over runs, each on a data set, or over the data sets of a run.
 
     Raises:
         RunFolderError: Only one data set exists, or the effects are on other scales, of other kinds or directions.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two that are compared: a run, or one cell of it."""
+    """A side of a comparison: a run, or a cell of it."""
 
     name: str
     run: Run
@@ -125,7 +125,7 @@ def compare_groups(runs: pd.DataFrame | RunTable | str, group: str, options: Imp
         options: Further facts about the table; the direction may be empty.
 
     Raises:
-        RunFolderError: The number of groups is not two, or one with a single run.
+        RunFolderError: The number of groups is not two, or a group has a single run.
     """
     import pandas as pd
 

@@ -29,7 +29,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold, whether it does, and a message on it."""
+    """A check: its subject, whether it holds, and a message."""
 
     name: str
     holds: bool

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turn, one table with the circumstances, and the paper's nets without data."""
+"""What the benchmarks share: timing in turn, a table with the circumstances, and the paper's nets without data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAPER: dict[str, Any] = {  # CIFAR-10 at the paper's size
 
 
 def in_turn(ways: Mapping[str, Callable[[], object]], n: int, device: str = "cpu") -> dict[str, list[float]]:
-    """Seconds of `n` calls of each way, taken in turn so that a busy machine harms all alike; one call before."""
+    """Seconds of `n` calls of each method, taken in turn so that load affects all equally; a warm-up call before."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(n + 1):
         for name, call in ways.items():

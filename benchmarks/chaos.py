@@ -100,7 +100,7 @@ def disturb(kind: str, number: int, expected: Path, folder: Path, moments: rando
         if moment.reports == ARM_REPORTS:
             shutil.copytree(expected.parent / "teachers", storage / "teachers")
         workers = ("--set", "resources.workers=1") if kind == "worker" and moment.reports == ARM_REPORTS else ()
-        # The space is the one the other run left: it repeats the run.
+        # The space is that of the other run: it repeats the run.
         new = ("--space", expected / "space.yaml", "--name", "run", "--storage", storage, *workers)
         before = _killed_and_resumed(kind, new, moment, storage)
         if before is None:

@@ -1,4 +1,4 @@
-"""`branchwise COMMAND`: the one table of commands, for the program, its help, its completion and the docs."""
+"""`branchwise COMMAND`: the table of commands, for the program, its help, its completion and the docs."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Scale = Literal["log", "logit", "identity"]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One model to train, the same from the design to its record in the run folder.
+    """A model to train, the same from the design to its record in the run folder.
 
     All arms of a block share its seed. `patch` holds the settings in which the arm differs from the space; `spec`
     is the result, validated once and shared by all arms of an equal patch.
@@ -38,8 +38,8 @@ class Arm:
     block: int = 0
     components: Mapping[str, bool | str] = field(default_factory=dict)  # on or off, or the level; empty for a baseline
     patch: Mapping[str, Any] = field(default_factory=dict)
-    across: Mapping[str, str] = field(default_factory=dict)  # of a design on multiple data sets, which one this is
-    teacher: str | None = None  # the key of the one that its settings ask for
+    across: Mapping[str, str] = field(default_factory=dict)  # of a design on multiple data sets, the name of this one
+    teacher: str | None = None  # the key of the teacher in its settings
 
     def described(self) -> dict[str, Any]:
         """The arm as plain values, without its settings: what a record keeps."""
@@ -58,7 +58,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Arms of a single block that train together, on a single teacher: one Ray Tune trial.
+    """Arms of a single block that train together, on a single teacher: a Ray Tune trial.
 
     `out_of` names the cohort that a single arm was taken out of; it continues from that cohort's checkpoint.
     """
@@ -76,7 +76,7 @@ class Cohort:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one arm. `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`."""
+    """The result of an arm. `values` fill the declared columns; each of `tables` fills rows of `<name>.parquet`."""
 
     status: Literal["done", "stopped", "diverged", "failed"]
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Column:
     """A column of arms.parquet that a trainable fills; schema, objectives, gauges, tables and plots derive from it.
 
     A trainable that measures under multiple evaluations declares a column for each: `value` under the primary,
-    `value(weak)` (see `under`) under the one called `weak`, with a separate `comparability_key(weak)`.
+    `value(weak)` (see `under`) under the evaluation `weak`, with a separate `comparability_key(weak)`.
     """
 
     name: str
@@ -171,7 +171,7 @@ class RequiredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What each worker of a cohort computes on, for plans: CPU cores, or one GPU, which has `memory`.
+    """The device of each worker of a cohort, for plans: CPU cores, or a GPU, which has `memory`.
 
     `rates` are what the trainable's `measure_rates` once measured on it; the other values are assumed where it did not.
     """
@@ -203,8 +203,8 @@ class CostEstimate:
 class Context:
     """What the platform lends a running cohort or teacher: where it runs, and how to report.
 
-    `save` and `load` keep one checkpoint (atomically); `finish` stores one arm's result and, where there is
-    one, the folder of its model. With multiple workers, each calls `report` and `keep`; only rank 0 calls `save` and
+    `save` and `load` keep a checkpoint (atomically); `finish` stores an arm's result and, if it
+    exists, the folder of its model. With multiple workers, each calls `report` and `keep`; only rank 0 calls `save` and
     `finish`. `log` stores a text in the run's logs under the arm's name.
 
     A search may stop arms that are behind: after each of the steps in `rungs`, the trainable measures an arm as cheaply
@@ -364,7 +364,7 @@ class Remeasuring(Protocol):
         """
 
     def estimate_measure(self, spec: Any, teacher: bool, on: Device) -> float:
-        """Seconds that measuring one model, or the teacher, is expected to take on a device."""
+        """Seconds that measuring a model, or the teacher, is expected to take on a device."""
 
 
 class FeatureNets(Protocol):
@@ -391,7 +391,7 @@ class Trainable(Essential, Declaring, Estimating, Teaching, Remeasuring, Feature
     """
 
 
-# What a trainable that has the one must have, too; the rest has defaults.
+# Members that require others; the rest has defaults.
 GO_TOGETHER = {
     "teacher_key": ("evaluation_key", "estimate_teacher", "train_teacher", "evaluate_teacher"),
     "MEASURED": ("evaluation_key", "measure_model", "estimate_measure"),

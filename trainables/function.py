@@ -39,7 +39,7 @@ class Options(Declared):
 
 
 class FunctionTrainable:
-    """Arms run in turn, each as one call in the worker's process."""
+    """Arms run in turn, each as a call in the worker's process."""
 
     WORKERS = False
 

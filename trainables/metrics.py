@@ -145,7 +145,7 @@ class Declared(Strict):
 
 
 def as_number(value: Any) -> float | None:
-    """A number of Python, NumPy or torch (of one element) as a float; None for anything else."""
+    """A number of Python, NumPy or torch (of one element) as a float; None for other values."""
     if not isinstance(value, int | float | str) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float) or isinstance(value, bool):

@@ -12,7 +12,7 @@ from branchwise.trainables.contract import Arm, Context, Result, outcome
 from branchwise.trainables.metrics import Declared, as_number
 
 IDENTITY = ("sweep", "arm", "block", "cell", "step")  # columns of curves that no metric may be called
-MAX_ROWS = 2000  # of an arm's curves; beyond, every second one is omitted
+MAX_ROWS = 2000  # of an arm's curves; beyond, every second row is omitted
 
 
 class Stopped(Exception):  # noqa: N818
@@ -67,7 +67,7 @@ class Reporter:
         self._context.finish(self._arm, self._result("done", outcome(self._metric, **values)), folder)
 
     def fail(self, error: str) -> None:
-        """Finishes the arm as one that failed, and would again."""
+        """Finish the arm as failed, permanently."""
         self._context.finish(self._arm, self._result("failed", {}, error), None)
 
     def _keep(self, row: dict[str, Any]) -> None:

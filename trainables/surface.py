@@ -134,7 +134,7 @@ def estimate_teacher(spec: Spec, workers: int, trained: bool) -> float:
 
 
 def train_teacher(spec: Spec, out: Path, context: Context) -> None:
-    """Counts the steps, and leaves how many there were, and from which one it was resumed."""
+    """Count the steps; store their number, and the step from which it was resumed."""
     assert spec.teacher is not None
     saved, steps = context.load(), spec.teacher.steps
     first = int(json.loads(saved)) if saved else 0
@@ -179,7 +179,7 @@ def run_cohort(arms: Sequence[Arm], context: Context) -> None:
 
 
 def _passes(arm: Arm, step: int, lag: float, context: Context) -> bool:
-    """Shows the value as it is after `step` steps, which falls towards the last one's."""
+    """Shows the value as it is after `step` steps, which falls towards the last value."""
     value = _value(arm, lag) * (1 + 1 / step)
     if context.keep(arm, step, value):
         return True

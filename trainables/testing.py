@@ -1,4 +1,4 @@
-"""Does a trainable keep the contract? One call checks it, without Ray:
+"""Check that a trainable fulfils the contract, in a single call, without Ray:
 
     from branchwise.trainables.testing import check_trainable
 
@@ -53,7 +53,7 @@ def check_trainable(
     """Checks the trainable called `name` with these settings of its Spec, which may be omitted when all have defaults.
 
     `diverging` is a patch under which an arm diverges, if one exists; `folder` is where a space would lie, with
-    a command's files and modules of one's own. Raises AssertionError saying what the contract requires.
+    a command's files and user modules. Raises AssertionError saying what the contract requires.
     """
     trainable = load_trainable(name, settings, folder)
     if ":" not in name:  # a function's module may import what it likes

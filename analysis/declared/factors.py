@@ -21,10 +21,10 @@ DIGITS = "0123456789abc"  # of a level's position; a factor has at most twelve l
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """A component of the method and the levels it may have; one that is switched off and on has those two.
+    """A component of the method and the levels it may have; switches have on and off.
 
     reference: the level that the others are compared with. full: the level of the method. doses: of each level,
-    the value of the one numeric setting in which they differ; empty if none exists. label: for readers.
+    the value of the only numeric setting in which they differ; empty if none exists. label: for readers.
     """
 
     name: str

@@ -25,7 +25,7 @@ from branchwise.analysis.records.damage import RunFolderError
 from branchwise.analysis.statistics.comparisons.welch import MIN_RUNS
 
 MAX_INT = 2**63 - 1
-SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the one added otherwise
+SEED, RUN_SEED = "seed", "run"  # the column of seeds unless another is named, and the name of an added column
 
 INDEPENDENT_RUNS = "There is no column of seeds: each run counts as independent of all others."
 

@@ -1,4 +1,4 @@
-"""Which column a name means: settings and metrics may share one, and exports add prefixes."""
+"""Which column a name means: settings and metrics may share a name, and exports add prefixes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_column(runs: RunTable, text: str, role: Role, source: str) -> str:
     """Return the column that `text` means as a setting or as a metric.
 
     Where a setting is meant, a setting precedes a metric of the same name, and vice versa. Then follow the column of
-    exactly that name, the one without an export's prefix, and the one with `text` as its last part. Raises
+    exactly that name, that without an export's prefix, and that with `text` as its last part. Raises
     RunFolderError where no column matches, or more than one does.
     """
     for candidates in _tiers(runs, text, role):

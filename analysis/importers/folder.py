@@ -1,4 +1,4 @@
-"""External runs as a run folder, so that everything that reads one reads them, too."""
+"""External runs as a run folder, readable by all commands on run folders."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _chosen(
 def _default_reference(
     name: str, texts: list[str], visible: dict[str, str], is_numeric: bool, full: str | None, source: str
 ) -> str:
-    """The one level that means off, else the smallest number. Raises RunFolderError where that is not clear."""
+    """The level that means off, else the smallest number. Raises RunFolderError where that is not clear."""
     off = [text for text in texts if is_off(text)]
     if len(off) == 1 and off[0] != full:
         return off[0]

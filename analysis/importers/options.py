@@ -25,7 +25,7 @@ class ImportOptions:
             not paired and no such column exists, each run has a separate seed.
         value: The column of the result.
         direction: `minimize` or `maximize`.
-        scale: None for one that suits the values.
+        scale: None to choose by the values.
         range: The values that the result can have, such as (0, 100) for per cent; None for none declared.
         experiment: The experiment or study whose runs are analysed, where a source holds several.
         reference: Of a component, the level that the others are compared with.
@@ -53,7 +53,7 @@ class ImportOptions:
 
 
 def split_names(text: str) -> list[str]:
-    """Names in an option, separated by commas; one that contains a comma is quoted as in CSV."""
+    """Names in an option, separated by commas; a name with a comma is quoted as in CSV."""
     names = next(csv.reader([text], skipinitialspace=True), [])
     return [name.strip() for name in names if name.strip()]
 

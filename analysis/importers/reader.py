@@ -1,4 +1,4 @@
-"""What a reader is: how it recognizes its kind of source, and the table that it makes of one."""
+"""Readers: how each recognizes its kind of source, and the table that it returns."""
 
 from __future__ import annotations
 

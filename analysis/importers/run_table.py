@@ -54,9 +54,9 @@ class RunTable:
     """Runs as recorded by a tool.
 
     Attributes:
-        table: One string column per setting, metric or fact. Names are unique; "" means missing.
+        table: A string column per setting, metric or fact. Names are unique; "" means missing.
         kinds: Which columns the tool declares to be settings or metrics.
-        state: The column of how each run ended, where the tool has one.
+        state: The column of how each run ended, where the tool records it.
         experiment: The column that names the experiment or study of a run, where a source can hold several.
         run_id: The column that names a run in messages, and that `parent` refers to.
         parent: The column with the `run_id` of the run that started this one.
@@ -122,7 +122,7 @@ class RunTable:
 
 
 def from_records(records: Sequence[Mapping[str, Any]], **attributes: Any) -> RunTable:
-    """A table of one mapping per run; what a run lacks is empty. Names that begin with `config.` are settings."""
+    """A table from a mapping per run; missing values are empty. Names that begin with `config.` are settings."""
     names = list(dict.fromkeys(name for record in records for name in record))
     columns = [pa.array(_texts([record.get(name) for record in records]), pa.string()) for name in names]
     kinds: dict[str, Kind] = {name: "setting" for name in names if name.startswith(SETTING)}

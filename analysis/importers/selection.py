@@ -30,7 +30,7 @@ class Selected:
         components: The levels of each component, by its name.
         block: The seeds.
         values: The results; NaN where the run failed.
-        reasons: Why a run has no result; "" for one that has.
+        reasons: Why a run has no result; "" for runs with a result.
         percent: Whether the results carry per-cent signs.
         notes: What was omitted, and how the rest was read.
     """
@@ -118,7 +118,7 @@ def _numbers(runs: RunTable, value: str, ends: Categorical, source: str) -> Numb
 
 
 def _reasons(numbers: Numbers, missing: Mask, column: Categorical, ends: Categorical, value: str) -> Categorical:
-    """Why each run has no result, "" for one that has; `column` has the results of the runs that are `missing`."""
+    """Why each run has no result, else ""; `column` has the results of the runs that are `missing`."""
     texts = [*(f"it ended as {text}" if text else "" for text in ends.categories), f"it has no {value}"]
     texts += [f"{value} is {shorten(text, 30)}" for text in column.categories]
     no_value = np.full(len(missing), len(ends.categories))
@@ -188,7 +188,7 @@ def _without_unknown(selected: Selected, block: str) -> Selected:
 
 
 def _without_reruns(selected: Selected) -> Selected:
-    """Without failed runs that were repeated: the finished one counts, else the last."""
+    """Without failed runs that were repeated: the finished run counts, else the last."""
     arm, failed = selected.arm, selected.failed
     finished = np.isin(arm, arm[~failed])
     order = len(arm) - 1 - np.unique(arm[::-1], return_index=True)[1]

@@ -1,4 +1,4 @@
-"""The readers, and the one that a source needs: each kind is recognized by its content."""
+"""The readers, and the reader of a source: each kind is recognized by its content."""
 
 from __future__ import annotations
 

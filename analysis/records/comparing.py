@@ -69,7 +69,7 @@ def differing_fields(runs: Sequence[Run]) -> dict[str, tuple[Any, ...]]:
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted names; an empty mapping is a value."""
+    """Return nested mappings as a flat mapping, with dotted names; an empty mapping is a value."""
     flat: dict[str, Any] = {}
     for key, item in value.items():
         name = f"{prefix}{key}"

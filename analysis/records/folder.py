@@ -47,7 +47,7 @@ def find_run(name: str, storage: Path) -> Path:
 
 
 def load_run(folder: Path) -> Run:
-    """Read one run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
+    """Read a run folder. Raises RunFolderError when it is none, or when a file in it cannot be read."""
     result = read_space(folder, SPACE)
     if result is None:
         raise RunFolderError(f"{folder} is not a run folder: it has no {SPACE}")

@@ -70,14 +70,14 @@ def named_evaluations(run: Run) -> tuple[NamedEvaluation, ...]:
 
 
 def sweep_description(run: Run) -> str:
-    """What is reported for the evaluation of the primary outcome; empty where it is the only one."""
+    """What is reported for the evaluation of the primary outcome; empty without others."""
     description = next((column.about for column in run.outline.columns if column.name == run.primary.column), "")
     _, current = column_and_evaluation(run.primary.column)
     return description.partition(f", under {current or 'the primary evaluation'}: ")[2]
 
 
 def load_measures(run: Run) -> tuple[Measure, ...]:
-    """The measures of a run, or of a part of one, those of the sweep first. Raises RunFolderError."""
+    """The measures of a run, or of a part of it, those of the sweep first. Raises RunFolderError."""
     measures = []
     for name in sorted(path.name for path in path_in(run.folder, MEASUREMENTS).glob("*")):
         folder = path_in(run.folder, f"{MEASUREMENTS}/{name}")

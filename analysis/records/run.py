@@ -1,4 +1,4 @@
-"""A single sweep, or a part of one, from its folder."""
+"""A sweep, or a part of it, from its folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FirstStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A single sweep, or a part of one, from its folder. `arms` has each column that the analysis uses, NaN or None
+    """A sweep, or a part of it, from its folder. `arms` has each column that the analysis uses, NaN or None
     where absent."""
 
     folder: Path
@@ -55,7 +55,7 @@ class Run:
     outline: Outline
     part: AnalysisGroup
     arms: pd.DataFrame
-    modified: bool = False  # whether space.yaml is not the one that the run started with
+    modified: bool = False  # whether space.yaml differs from that at the run's start
     data_set: str = ""  # which of `outline.across` this part is
     waits_for: str = ""  # how far data sets are that are tested together with it
 
@@ -99,7 +99,7 @@ class Run:
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What effects are estimated on, the primary first; the arms have a column of each one's name."""
+        """What effects are estimated on, the primary first; the arms have a column with the name of each."""
         columns = {column.name: column for column in self.outline.columns}
         declared_outcomes = []
         for name in self.outline.outcomes:
@@ -144,7 +144,7 @@ class Run:
         return tuple(dict.fromkeys((*self.planned, *result_cells.unique())))
 
     def levels(self, cell: str) -> Mapping[str, str] | None:
-        """The level of each component in a cell; None for one without components."""
+        """The level of each component in a cell; None without components."""
         return next((item.levels for item in self.outline.cells if item.cell == cell and item.levels), None)
 
     @property
@@ -222,7 +222,7 @@ class Run:
 
     @cached_property
     def unfinished(self) -> str:
-        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished one, and for runs that
+        """How far a plan is that has not run to its end: `4 of 10 blocks`. Empty for a finished plan, and for runs that
         of another program."""
         if self.waits_for:
             return self.waits_for

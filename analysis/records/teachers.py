@@ -17,7 +17,7 @@ MAX_NAMED = 3  # cells in a name
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherValue:
-    """A teacher, or one for each block, and its value of an outcome, measured as its students are."""
+    """A teacher, or a teacher for each block, and its value of an outcome, measured as its students are."""
 
     cells: tuple[str, ...]  # with students that learn from it
     by_block: pd.Series  # its value in each block: the same everywhere unless each block has a separate teacher
@@ -46,7 +46,7 @@ class TeacherValue:
 def teachers(arms: pd.DataFrame, column: str) -> tuple[TeacherValue, ...]:
     """The teachers of these rows of arms.parquet with a recorded value in `column`, in the order of the rows.
 
-    Teachers that the same cell learned from, in different blocks, are listed as one.
+    Teachers that the same cell learned from, in different blocks, are listed as a single teacher.
     """
     if column not in arms:
         return ()

@@ -45,11 +45,11 @@ class Summary:
     warnings: tuple[str, ...]  # before any table
     answers: tuple[str, ...]
     attribution: Table
-    cells: tuple[Table, ...]  # one a run
+    cells: tuple[Table, ...]  # a table per run
     claims: Table
     across: tuple[Table, ...]  # of a run on multiple data sets
-    looks: tuple[Table, ...]  # one a run; of a run that declared none, empty
-    decided: tuple[Table, ...]  # one a run; of a run that grew out of no other, empty
+    looks: tuple[Table, ...]  # per run; of a run that declared none, empty
+    decided: tuple[Table, ...]  # per run; of a run that grew out of no other, empty
     measures: tuple[Table, ...]  # of models that were remeasured
     notes: tuple[str, ...]
     folder: Path

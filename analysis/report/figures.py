@@ -56,7 +56,7 @@ def outlined() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One finished plot: file stem, title, a description (the text alternative), its SVG, and the figure
+    """A finished plot: file stem, title, a description (the text alternative), its SVG, and the figure
     that it is of."""
 
     name: str

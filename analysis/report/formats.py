@@ -53,7 +53,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """One float; a wide one spans both columns of a paper that has two, and shrinks to them."""
+    """A float; a wide float spans both columns of a paper that has two, and shrinks to them."""
     wrapped = _wrapped(table)
     width = f"p{{{min(0.45, 0.7 / max(1, len(wrapped))):.2f}\\linewidth}}"
     align = "".join(width if i in wrapped else "lr"[i >= table.text_columns] for i in range(len(table.columns)))

@@ -1,6 +1,6 @@
 """The tables of a report, as text cells for people: Markdown, LaTeX, HTML and the terminal show the same ones.
 
-Effects have one sign everywhere: positive makes the outcome better.
+Effects have the same sign everywhere: positive makes the outcome better.
 """
 
 from __future__ import annotations

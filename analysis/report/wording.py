@@ -35,7 +35,7 @@ def conclusion(findings: Findings) -> str:
 
 
 def verb(outcome: Outcome, helps: bool = True) -> str:
-    """What an effect that helps, or one that harms, does to the values."""
+    """The change of the values by a helping and a harming effect."""
     return "lowers" if (outcome.better == "lower") == helps else "raises"
 
 

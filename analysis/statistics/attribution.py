@@ -66,7 +66,7 @@ class Interaction:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleResult:
-    """Attribution of one outcome on one scale. gains: v(full) - v(other) by name of the other (base and each baseline).
+    """Attribution of an outcome on a scale. gains: v(full) - v(other) by name of the other (base and each baseline).
 
     levels: of the factors that are more than on or off. v: the outcome on the scale, more being better.
     """

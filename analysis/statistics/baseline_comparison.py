@@ -40,7 +40,7 @@ class BaselineComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The attribution of one outcome after each of multiple training steps, the last included."""
+    """The attribution of an outcome after each of multiple training steps, the last included."""
 
     outcome: str
     steps: tuple[int, ...]

@@ -48,7 +48,7 @@ class Findings:
     scale where the values allow it; raws: of each in its units. with_worst: the tested effects, by component,
     with bad values substituted for failed arms; empty without failed arms. claims_modified: whether the claims differ
     from the sealed ones. noninferior_cells: smaller cells that do no worse than the full method. looks: of a run
-    that declared some; all else is then as of the last one that was reached.
+    that declared some; all else is then as of the last that was reached.
     """
 
     run: Run
@@ -79,7 +79,7 @@ class Findings:
 
 
 def analyse(run: Run) -> Findings:
-    """Analyse one part of a loaded run; `analyse_run` analyses all of them.
+    """Analyse a part of a loaded run; `analyse_run` analyses all of them.
 
     Never raises for missing arms, cells or components: the notes list what is unknown.
     """

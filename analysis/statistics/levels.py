@@ -15,7 +15,7 @@ Weights = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class LevelRow:
-    """One level against the reference, averaged over the other factors; or, with `level` trend, what a straight line
+    """A level against the reference, averaged over the other factors; or, with `level` trend, what a straight line
     through the doses rises by from the lowest to the highest. Positive where it makes the outcome better.
 
     dose: NaN without one. p_holm: adjusted over all levels and trends of an outcome.

@@ -1,4 +1,4 @@
-"""The one model behind each number: y = cell + block + error, by ordinary least squares.
+"""The model behind each number: y = cell + block + error, by ordinary least squares.
 
 Blocks are eliminated first (the intra-block analysis of incomplete block designs; Yates 1936, Rao 1947), so what is
 solved is a single matrix of cells x cells: exact OLS for both balanced and unbalanced tables, and 100,000 arms cost

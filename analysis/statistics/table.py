@@ -20,7 +20,7 @@ def _is_floor(column: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
-    """One row of the table of cells, in values of the primary outcome.
+    """A row of the table of cells, in values of the primary outcome.
 
     levels: of each component; None for what has none. change: the value minus the reference's, from the raw fit;
     relative: improvement over the reference, on the scale of the headline.
@@ -65,7 +65,7 @@ def cell_rows(run: Run, headline: ScaleResult, raw: ScaleResult) -> tuple[CellRo
 
 
 def _single_numbers(run: Run) -> list[CellRow]:
-    """Rows that are one number: of each teacher, and of real images against real images (the floor of the measure)."""
+    """Rows with a single number: of each teacher, and of real images against real images (the floor of the measure)."""
     visible = {item.name: nan for item in run.shown}
     arms = run.arms[run.arms["kind"].isin((*RESULT_KINDS, "baseline"))]
     of_teachers = [

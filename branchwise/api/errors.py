@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Bad input: one sentence that names the argument, file or key, and what is allowed. No file was written."""
+    """Bad input: a message that names the argument, file or key, and what is allowed. No file was written."""
 
 
 class RunError(RuntimeError):

@@ -107,7 +107,7 @@ def _restored_logging() -> Iterator[None]:
 
 
 def check_source(prepared: Plan, source: str, name: str) -> None:
-    """Raises InputError where a session's function is not the one that the run started with."""
+    """Raises InputError where a session's function differs from that at the run's start."""
     options = getattr(prepared.space.spec, "function", None)
     if source and getattr(options, "source", "") != source:
         raise InputError(f"function: its code is not that of the run {name}; give the code of the run")

@@ -38,7 +38,7 @@ def hyperparameter_trees(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a design's search space. Takes this module's, Optuna's and Ray Tune's distributions, and YAML's dicts.
 
     Raises:
-        InputError: A distribution has no counterpart, such as a normal one; the message names it.
+        InputError: A distribution has no counterpart, such as a normal distribution; the message names it.
     """
     if not isinstance(hyperparameters, Mapping) or not hyperparameters:
         raise InputError("hyperparameters: must be a dict of names and distributions, such as bw.loguniform(1e-4, 0.1)")

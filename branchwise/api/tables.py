@@ -36,7 +36,7 @@ def analyze(
     alpha: float = 0.05,
     out: str | Path | None = None,
 ) -> Study:
-    """Analyse external runs, one row or object per run.
+    """Analyse external runs, a row or object per run.
 
     Args:
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs
@@ -47,16 +47,16 @@ def analyze(
         value: Column of the result.
         direction: "maximize" or "minimize".
         block: Column of the seed that the cells share; by default `seed`.
-        scale: "log", "logit" or "identity"; by default one that suits the values.
+        scale: "log", "logit" or "identity"; by default chosen by the values.
         value_range: Lowest and highest value of the result, such as `(0, 100)` for per cent.
         reference: By component, the value that others are compared with; by default off, False, None or the smallest.
         full: By component, its value in the full method; by default the last.
-        at: Value of the result's history: "last", "best" (optimistic) or a step; by default the one that the source
+        at: Value of the result's history: "last", "best" (optimistic) or a step; by default that which the source
             keeps, which is the last, for W&B the run's summary.
         claims: Statements to be tested. They came after the runs, so their verdicts are exploratory.
         paired: Whether runs of different cells are compared within a seed. False: by Welch's t.
         alpha: Error of all tests together; intervals are at 1 - alpha.
-        out: Folder for the analysis; by default a temporary one.
+        out: Folder for the analysis; by default a temporary folder.
 
     Raises:
         InputError: The runs cannot be read, or are no ablation of these components.
@@ -116,7 +116,7 @@ def compare(
         second: The other run or cell; the difference is the second minus the first. None with `group`.
         group: Column that tells the two groups of a table apart.
         value: Column of the result of a table.
-        block: Column of the seed of a table; by default `seed`, if there is one.
+        block: Column of the seed of a table; by default `seed`, if it exists.
         scale: "log", "logit" or "identity", for a table; by default "identity".
         value_range: Lowest and highest value of a table's result, such as `(0, 100)` for per cent.
         paired: Whether runs are compared within shared seeds. False: by Welch's t, as groups always are.
@@ -177,7 +177,7 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
 
 
 def as_table(runs: Any) -> pd.DataFrame | RunTable | str:
-    """Return the runs as one table with a row per run, or the path of those that are in a file or folder.
+    """Return the runs as a table with a row per run, or the path of those that are in a file or folder.
 
     Raises:
         InputError: The object is of a kind that is unknown.

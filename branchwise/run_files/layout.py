@@ -1,4 +1,4 @@
-"""The layout of a run folder, and the one place that resolves what it names: nothing leads outside."""
+"""The layout of a run folder, and the resolution of names in it: no path leads outside."""
 
 from __future__ import annotations
 

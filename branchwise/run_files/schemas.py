@@ -342,7 +342,7 @@ def check(model: type[Schema], content: Any, where: str) -> Any:
         where: How messages call the file.
 
     Raises:
-        DamagedError: It does not fit; one sentence with the file, the key and what is allowed.
+        DamagedError: It does not fit; a message with the file, the key and what is allowed.
     """
     if not isinstance(content, Mapping):
         raise DamagedError(f"{where}: must hold a mapping")

@@ -20,7 +20,7 @@ class DamagedError(ValueError):
 
 
 def sealed_json(content: Mapping[str, Any]) -> bytes:
-    """Return the text of a JSON file with the SHA-256 of its content as one more key."""
+    """Return the text of a JSON file with the SHA-256 of its content as a further key."""
     return _text({**content, SEAL: hashlib.sha256(_text(content)).hexdigest()})
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one request to end, which always arrives and is answered once.
+"""Ctrl-C and SIGTERM: a request to end, which always arrives and is handled once.
 
 The first signal becomes a KeyboardInterrupt in the main thread. Further ones have no effect, so that its handling
 runs to its end.
@@ -50,7 +50,7 @@ def coalesce_interrupts() -> Iterator[None]:
     """Within, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, also in a job that was started with both ignored.
 
     A main thread that is stuck in a library does not hear signals: after STUCK_SECONDS the process then ends with
-    EXIT_CODE, as a killed one would. Only for the main thread.
+    EXIT_CODE, as a killed process would. Only for the main thread.
     """
     global _request
     _request = _Request()

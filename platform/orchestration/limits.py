@@ -78,7 +78,7 @@ class Meter:
         limits: Those of the space.
         before: Spent in earlier sessions.
         started_at: When this session started, as `time.time()` has it.
-        gpus: Of one trial.
+        gpus: Of a trial.
         price: Of a GPU for an hour, 0 if unknown.
     """
 

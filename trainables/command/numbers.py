@@ -52,7 +52,7 @@ class Printed:
 
 
 def parse_number(text: str) -> Printed | None:
-    """Return the number that `text` is, spelled as Python prints one; None for anything else."""
+    """Return the number that `text` is, spelled as Python prints it, or None."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -74,7 +74,7 @@ class NumberPattern:
     it: with its sign, its exponent and all its digits."""
 
     def __init__(self, pattern: str, group: str) -> None:
-        """`group` is the one that must not be missed where its value is nan, negative or has an exponent."""
+        """`group` must not be missed where its value is nan, negative or has an exponent."""
         self.pattern = pattern
         self._compiled = compile_pattern(pattern)
         self._group = group

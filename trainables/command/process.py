@@ -1,4 +1,4 @@
-"""Running one program: its output line by line, a time limit, and an end of everything it started.
+"""Run a program: its output line by line, a time limit, and the end of all that it started.
 
 The program runs in a separate process group, which is stopped with it. If this process is killed, a reaper
 stops all processes with its mark in the environment; it knows by the end of a pipe, which no kill can prevent.
@@ -27,7 +27,7 @@ MAX_DRAIN_SECONDS = 2.0  # for the output in the pipes of a finished program
 MAX_LINE = 1 << 20  # bytes; of a longer line the last ones are read
 PR_SET_CHILD_SUBREAPER = 36
 MARK = "BRANCHWISE_OWNER"  # of all programs of a process
-PROGRAM_MARK = "BRANCHWISE_PROGRAM"  # of one program and its children
+PROGRAM_MARK = "BRANCHWISE_PROGRAM"  # of a program and its children
 _LINE_ENDS = re.compile(rb"[\r\n\x08]+")  # progress bars go back by \r, or by a \x08 for each character
 
 

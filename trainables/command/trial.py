@@ -1,4 +1,4 @@
-"""The trainable `command`: its arms run in turn, each as one run of the program."""
+"""The trainable `command`: its arms run in turn, each as a run of the program."""
 
 from __future__ import annotations
 

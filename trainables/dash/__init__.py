@@ -37,7 +37,7 @@ from branchwise.trainables.dash.settings.objectives import BASELINES
 from branchwise.trainables.dash.settings.spec import Spec, Teacher, block_patch, cohort_key, measured_at
 
 MEASURED = ("evaluate",)
-MEASURED_ALONE: Mapping[str, Any] = {"evaluate.also": {}}  # other settings than the sweep's measure one evaluation
+MEASURED_ALONE: Mapping[str, Any] = {"evaluate.also": {}}  # other settings than the sweep's measure a single evaluation
 
 __all__ = [
     "BASELINES",

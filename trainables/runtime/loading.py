@@ -1,4 +1,4 @@
-"""Finding a trainable by its name in a space: a built-in one, a module, or a function of a module."""
+"""Finding a trainable by its name in a space: a built-in name, a module, or a function of a module."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def load_trainable(
     name: str, settings: Mapping[str, Any] | None = None, folder: str = "", imports: bool = True
 ) -> Trainable:
     """The trainable called `name`: `dash`, `surface`, `command`, `package.module`, `package.module:function`, or
-    `session:function` for one that was registered by this process.
+    `session:function` for a function registered by this process.
 
     `settings` are the space's keys, without those of the platform: some trainables take their columns from them.
     `folder` is where the space lies; what lies there can be imported too. Without `imports` it is not put on Python's
-    path, and `name` must be a built-in one. Raises ModuleNotFoundError, AttributeError or
+    path, and `name` must be built in. Raises ModuleNotFoundError, AttributeError or
     TypeError saying what is missing, and ValueError where the settings are no use to the trainable.
     """
     if name.startswith(session.PREFIX):
@@ -110,7 +110,7 @@ def _names_a_function(settings: Any) -> bool:
     return isinstance(settings, str) and FUNCTION.match(settings) is not None
 
 
-# Remembered, so that equal settings have one and the same Spec.
+# Remembered, so that equal settings have the same Spec.
 @lru_cache(maxsize=64)
 def _of_settings(from_settings: Callable[..., Any], settings: str, folder: Path | None) -> Trainable:
     return _completed(from_settings(json.loads(settings), folder))
@@ -145,7 +145,7 @@ def import_from(path: str, folder: Path | None) -> Any:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise  # the module is there, and imports one that is not
+            raise  # the module is there, and imports a missing one
         places = [str(folder)] if folder is not None else []
         raise ModuleNotFoundError(
             f"there is no module {error.name!r} in {' or '.join([*places, 'PYTHONPATH or the installed packages'])}",

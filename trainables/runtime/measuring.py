@@ -49,7 +49,7 @@ def features_loop(config: dict[str, Any]) -> None:
 def measure_trial(config: Mapping[str, Any], job: Job) -> None:
     """Measures what one Tune trial requests and has no result yet; `config` is from `serialize_cohort`.
 
-    Its arms are finished ones under the settings that they are measured with; one called TEACHER means the
+    Its arms are finished arms under the settings that they are measured with; one called TEACHER means the
     teacher.
     """
     if job.workers:

@@ -40,7 +40,7 @@ class Job:
     run: str  # the name of the run
     workers: int  # Ray Train workers a trial; 0: inline
     threads: int  # CPUs of each
-    gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of one that others share
+    gpus: float  # of each worker, or of the Tune actor: 0, 1 or a part of a shared GPU
     stopping: Stopping | None = None  # of arms of a search that are behind
     folder: str = ""  # where the space lies
     function_key: str = ""  # of the cluster's key-value store, under which the function of a Python session travels
@@ -104,7 +104,7 @@ def _rest(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_trial(config: Mapping[str, Any], job: Job) -> None:
-    """Trains the arms of one Tune trial that have no result yet; `config` is from `serialize_cohort`."""
+    """Trains the arms of a Tune trial that have no result yet; `config` is from `serialize_cohort`."""
     run = job.run_folder()
     missing = [arm for arm in config["arms"] if not run.has_record(arm["arm"])]
     if not missing:
@@ -214,7 +214,7 @@ def worker_context(
     publish: Callable[..., None] | None,
     needs_features: bool = True,
 ) -> Iterator[Context]:
-    """The context of a cohort, or of the teacher, which is one without arms; `publish` passes each report on.
+    """The context of a cohort, or of the teacher, which is a cohort without arms; `publish` passes each report on.
 
     `needs_features`: whether something is measured, for which a feature net may have to be there.
     """
@@ -311,7 +311,7 @@ def record_of(arm: Arm, cohort: str, result: Result) -> dict[str, Any]:
 
 
 def _checkpoint(run: RunFolder, name: str) -> bytes | None:
-    """The checkpoint of a cohort or teacher; a damaged one is noted in the logs and passed over."""
+    """The checkpoint of a cohort or teacher; a damaged checkpoint is noted in the logs and skipped."""
     try:
         return run.read_checkpoint(name)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How a run is in its storage: the one module that knows what `<storage>/<name>/` holds and how it is called.
+"""The layout of a run in its storage: the only module that knows the files of `<storage>/<name>/`.
 
 space.yaml, plan.json, manifest.json      what was requested, laid out, and the circumstances
 arms/<arm>.json                           sealed records: an arm is finished when its record exists
@@ -74,7 +74,7 @@ class RunFolder:
         return self.files.exists(PLAN)
 
     def taken(self) -> bool:
-        """Whether a run lies here, or a folder that is none of ours; one that never started may be started again."""
+        """Whether a run, or a foreign folder, is here; a run that never started may be started."""
         return self.storage.exists(self.name) and not set(self.files.names("")) <= _BEFORE_PLAN
 
     def searching(self) -> bool:
@@ -277,7 +277,7 @@ class RunFolder:
                 self.files.write(f"report/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
     def replace_report(self, folder: Path) -> None:
-        """Stores a report that was built in a local folder, instead of all of an earlier one.
+        """Stores a report that was built in a local folder, and replaces an earlier report.
 
         The page is there at each moment: a browser may be reading it repeatedly.
         """
@@ -316,7 +316,7 @@ class Measurements:
         return self.run.files / MEASUREMENTS
 
     def folder(self, key: str) -> RunFolder:
-        """The records and tables of one measure."""
+        """The records and tables of a measure."""
         return RunFolder(self.files, key)
 
     def work(self) -> RunFolder:

@@ -31,8 +31,8 @@ def patched(spec: SpecT, patch: Mapping[str, Any]) -> SpecT:
     """`spec` with the settings in `patch` replaced, validated again.
 
     A bare key belongs to the section `method`, or `settings` where that is its name, else it is a whole section
-    (`data`); a dotted one starts at the top (`train.lr`). Raises pydantic.ValidationError for a value that is not
-    allowed and KeyError (the dotted key) for one that does not exist.
+    (`data`); a dotted key starts at the top (`train.lr`). Raises pydantic.ValidationError for a value that is not
+    allowed and KeyError (the dotted key) for an unknown key.
     """
     tree = spec.model_dump()
     for key, value in patch.items():

@@ -126,7 +126,7 @@ class Storage:
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
-        """Stores an object with the SHA-256 of its text as one more key."""
+        """Stores an object with the SHA-256 of its text as a further key."""
         self.write(name, sealed_json(content), durable=durable)
 
     def read_json(self, name: str) -> Any:

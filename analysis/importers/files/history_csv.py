@@ -58,7 +58,7 @@ def _header(data: bytes) -> list[str]:
 
 
 def _numbers(column: Any) -> tuple[Any, Any] | None:
-    """A column's numbers and where it has one; None where it holds text."""
+    """A column's numbers and where they are; None where it holds text."""
     texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
     logged = pc.not_equal(texts, "").to_numpy()
     try:

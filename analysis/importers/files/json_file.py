@@ -1,4 +1,4 @@
-"""JSON: the runs of W&B's API, plain records as a list, or one record a line."""
+"""JSON: the runs of W&B's API, plain records as a list, or a record per line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _batches(path: Path, data: bytes) -> Iterator[list[Mapping[str, Any]]]:
 
 
 def _list(path: Path, data: bytes) -> list[Mapping[str, Any]] | None:
-    """The runs of a file that is one JSON value; None for any other file."""
+    """The runs of a file with a single JSON value; None for any other file."""
     text = data.decode("utf-8").lstrip("\ufeff")
     if not text.strip():
         raise RunFolderError(f"{path} is empty")

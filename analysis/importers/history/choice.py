@@ -103,7 +103,7 @@ def _optimism(points: Points, value: str) -> list[str]:
 
 
 def _doubled(points: Points, value: str) -> list[str]:
-    """A note where one step of a run has different values."""
+    """A note where a step of a run has different values."""
     same = (points.rows[1:] == points.rows[:-1]) & (points.steps[1:] == points.steps[:-1])
     differ = (points.values[1:] != points.values[:-1]) & ~(np.isnan(points.values[1:]) & np.isnan(points.values[:-1]))
     runs = np.unique(points.rows[1:][same & differ])

@@ -109,7 +109,7 @@ class MetricLog:
         )
 
     def last(self, name: str) -> dict[int, float]:
-        """The value at the largest step of each run that has one; of several, the one that was logged last."""
+        """The value at the largest step of each run with values; of several, the last logged."""
         points = self.points(name).sorted()
         if not len(points.rows):
             return {}

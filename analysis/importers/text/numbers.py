@@ -1,4 +1,4 @@
-"""Results as numbers: one format for a complete column, and an error that names the cell otherwise."""
+"""Results as numbers: a single format per column, and an error that names the cell otherwise."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_numbers(name: str, column: Categorical, decimal_comma: bool = False) ->
 
 
 def plain_numbers(texts: tuple[str, ...]) -> list[float]:
-    """The texts of a level as finite numbers in their shared format; empty unless each is one."""
+    """The texts of a level as finite numbers in their shared format; empty unless all are numbers."""
     column = Categorical(codes=np.arange(len(texts)), categories=texts)
     try:
         numbers = read_numbers("", column)

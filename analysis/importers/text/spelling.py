@@ -68,7 +68,7 @@ def is_off(text: str) -> bool:
 
 
 def _booleans(texts: Sequence[str]) -> Mapping[str, str]:
-    """The one spelling of each boolean, where all texts are booleans and some are not just 0 and 1."""
+    """The canonical spelling of each boolean, where all texts are booleans and some are not just 0 and 1."""
     lower = [text.lower() for text in texts]
     if not texts or any(text not in (*TRUE, *FALSE) for text in lower) or not any(map(str.isalpha, lower)):
         return {}

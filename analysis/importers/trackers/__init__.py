@@ -1,1 +1,1 @@
-"""What trackers and tuners leave: one module for each, with the `Reader` that `sources.READERS` lists."""
+"""Files of trackers and tuners: a module for each, with the `Reader` that `sources.READERS` lists."""

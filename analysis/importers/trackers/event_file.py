@@ -66,7 +66,7 @@ class Events:
                 self.damaged = True
 
     def _fast(self, record: bytes) -> bool:
-        """Reads an event with one scalar whose tag has been seen: only `wall_time, step, summary`."""
+        """Reads an event with a single scalar of a known tag: only `wall_time, step, summary`."""
         if len(record) < 16 or record[0] != 0x09:
             return False
         position, step = 9, 0

@@ -1,4 +1,4 @@
-"""Hydra: the folders of its jobs, each with the config that it composed and one file of results."""
+"""Hydra: the folders of its jobs, each with the config that it composed and a file of results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from branchwise.analysis.records.comparing import flatten
 from branchwise.analysis.records.damage import RunFolderError
 
 JOB, CONFIG, HYDRA = ".hydra", "config.yaml", "hydra.yaml"
-RESULTS = ("result", "results", "metric", "metrics")  # of multiple files, the one with this name holds the results
+RESULTS = ("result", "results", "metric", "metrics")  # of multiple files, that with this name holds the results
 SUFFIXES = (".json", ".jsonl", ".csv")
 KINDS = "one .json, .jsonl or .csv file in the folder of each job"
 
@@ -72,7 +72,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _result_file(folder: Path) -> Path | None:
-    """The one file of results of a job. Raises RunFolderError for several candidates."""
+    """The file of results of a job. Raises RunFolderError for several candidates."""
     files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file())
     if not files:  # Lightning's CSVLogger creates its own folders
         files = sorted(file for file in folder.rglob("metrics.csv") if file.is_file())
@@ -112,7 +112,7 @@ def _read_results(file: Path, row: int, log: MetricLog, results: dict[str, Any])
 
 
 def _lines(file: Path, text: str) -> tuple[list[Any], bool]:
-    """The objects of a file with one a line, and whether the last is complete."""
+    """The objects of a file with an object per line, and whether the last is complete."""
     lines = [line for line in text.splitlines() if line.strip()]
     content: list[Any] = []
     for number, line in enumerate(lines, start=1):

@@ -169,7 +169,7 @@ def _trial(folder: Path, states: Mapping[str, str]) -> Trial:
 
 
 def _last_result(file: Path) -> tuple[Mapping[str, Any], bool]:
-    """The last complete line, and whether a later one is cut off."""
+    """The last complete line, and whether a later line is cut off."""
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     cut_off = False
     for line in reversed(text.splitlines()):
@@ -202,7 +202,7 @@ def _states(experiment: Path) -> dict[str, str]:
             trials = [entry[0] if isinstance(entry, list) else entry for entry in entries]
             read = [json.loads(trial) if isinstance(trial, str) else trial for trial in trials]
         except (ValueError, KeyError, IndexError, TypeError):
-            continue  # cut off while it was written: the one before it
+            continue  # cut off while it was written: the previous state
         by_id = {str(trial.get("trial_id", "")): str(trial.get("status", "")).lower() for trial in read}
         by_folder = {
             Path(str(trial.get("relative_logdir") or trial.get("logdir"))).name: str(trial.get("status", "")).lower()

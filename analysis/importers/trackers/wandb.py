@@ -144,7 +144,7 @@ def _update(tree: dict[str, Any], content: bytes) -> None:
 
 
 def _path(item: bytes) -> list[str]:
-    """The keys of an item: one, or one for each level."""
+    """The keys of an item: a single key, or a key for each level."""
     keys = [key.decode("utf-8", errors="replace") for key in protobuf.children(item, 2)]
     return keys or [protobuf.text(item, 1)]
 

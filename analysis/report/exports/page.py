@@ -1,4 +1,4 @@
-"""The report's page: one HTML file that opens offline."""
+"""The report's page: an HTML file that opens offline."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure_tables(measured: Remeasured) -> list[Table]:
 def html(
     analyses: Sequence[Findings], plots: Sequence[Sequence[Plot]], remeasured: Sequence[Remeasured], target: Path
 ) -> str:
-    """The page as one self-contained string; each text of a run is escaped by the template.
+    """The page as a self-contained string; each text of a run is escaped by the template.
 
     plots: Of each run, then those of all together. target: The folder of the page.
     """

@@ -1,1 +1,1 @@
-"""The plots of a report, a module for each subject; `axes` has what they share, `palette` one look for each cell."""
+"""The plots of a report, a module for each subject; `axes` has what they share, `palette` the style of each cell."""

@@ -1,4 +1,4 @@
-"""Plots of the effects of components: each one, from base to full, by outcome, their interactions, and standings."""
+"""Plots of the effects of components: each, from base to full, by outcome, their interactions, and standings."""
 
 from __future__ import annotations
 

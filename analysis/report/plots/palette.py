@@ -1,4 +1,4 @@
-"""One order, one colour and one name for each cell, in each plot of a report."""
+"""The order, colour and name of each cell, the same in all plots of a report."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _bare(axes: Axes) -> None:
 
 
 def pictures(run: Run) -> dict[str, Path]:
-    """Pictures by name, in the order of the rows. Raises RunFolderError where one is outside the folder."""
+    """Pictures by name, in the order of the rows. Raises RunFolderError where a path is outside the folder."""
     students = {path.parent.name for path in path_in(run.folder, STUDENTS).glob(f"*/{PICTURE}")}
     pictured = run.results[run.results["arm"].isin(students)]
     first = pictured[pictured["block"] == pictured["block"].min()]

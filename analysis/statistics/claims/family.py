@@ -1,4 +1,4 @@
-"""One family of hypotheses with a graph: which share of the 5% each has, and where it goes once it is rejected.
+"""A family of hypotheses with a graph: which share of the 5% each has, and where it goes once it is rejected.
 
 Bretz, Maurer, Brannath & Posch (2009): the sequentially rejective procedure, which keeps the family-wise error for any
 weights that sum to one and any graph whose rows sum to at most one. Equal weights and equal edges are Holm's procedure.

@@ -2,7 +2,7 @@
 
     uncond_branch.share > 60%              share of the total gain (Shapley value / total gain)
     anchor.effect < 0                      on the outcome's scale; positive = the component makes it better
-    curriculum=learned.effect > 0          the effect of one level against the factor's reference
+    curriculum=learned.effect > 0          the effect of a level against the factor's reference
     dose.trend > 0                         the rise of a straight line through the doses, from lowest to highest
     full.value - teacher.value < 4         mean values of cells, baselines or the teacher, in the outcome's units
     interaction(anchor, curriculum) > 0    difference of differences
@@ -38,7 +38,7 @@ class Vocabulary:
     """What claims may speak of.
 
     cells: each cell, baseline and `teacher` that the run will have a value for. outcomes: the scale of each, the
-    primary one first. points: of those that are rates, the points in one unit of the metric.
+    primary first. points: of those that are rates, the points in a unit of the metric.
     """
 
     grid: Grid
@@ -81,7 +81,7 @@ class Claim:
 
     @property
     def hypothesis(self) -> str:
-        """The tested equation in one form for each way to write it; `x > 0` and `x < 0` test the same one, unless they
+        """The tested equation in canonical form; `x > 0` and `x < 0` test the same equation, unless they
         are one-sided."""
         if self.one_sided:
             return self.canonical
@@ -91,7 +91,7 @@ class Claim:
 
     @property
     def canonical(self) -> str:
-        """The claim in one form for each way to write it: what is sealed."""
+        """The claim in canonical form: what is sealed."""
         if self.relation == "equivalent":
             return self.hypothesis
         above = (self.relation == "above") == (self.unit > 0)

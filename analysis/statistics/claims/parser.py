@@ -41,7 +41,7 @@ _TOKEN = re.compile(
 
 
 def parse_claim(text: str, vocabulary: Vocabulary) -> Claim:
-    """Parse one claim. Raises ValueError, with a message that states what is allowed, for what is none."""
+    """Parse a claim. Raises ValueError, with a message that states what is allowed, for what is none."""
     try:
         return _Parser(text, vocabulary, _tokens(text)).claim()
     except ValueError as error:
@@ -50,7 +50,7 @@ def parse_claim(text: str, vocabulary: Vocabulary) -> Claim:
 
 @dataclass
 class _Parser:
-    """Recursive descent over the tokens of one claim."""
+    """Recursive descent over the tokens of a claim."""
 
     text: str
     vocabulary: Vocabulary
@@ -125,7 +125,7 @@ class _Parser:
         )  # fmt: skip
 
     def side(self) -> tuple[list[Term], list[Constant]]:
-        """One side of a comparison: its quantities, and its constants."""
+        """A side of a comparison: its quantities, and its constants."""
         terms: list[Term] = []
         constants: list[Constant] = []
         sign = 1.0

@@ -1,4 +1,4 @@
-"""One family of a run's hypotheses: claims and tested effects adjusted for their number, over all its data sets."""
+"""The family of a run's hypotheses: claims and tested effects adjusted for their number, over all its data sets."""
 
 from __future__ import annotations
 

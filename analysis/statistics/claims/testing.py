@@ -1,4 +1,4 @@
-"""The test of one claim: an estimate against the bound that was claimed."""
+"""The test of a claim: an estimate against the bound that was claimed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Form = Literal["effect", "ratio effect", "share", "value", "geometric mean", "ra
 
 @dataclass(frozen=True, kw_only=True)
 class Test:
-    """One claim against its bound. estimate: of its left side (all quantities moved there); p: against the bound."""
+    """A claim against its bound. estimate: of its left side (all quantities moved there); p: against the bound."""
 
     estimate: Estimate = field(default_factory=Estimate)
     bound: float = nan

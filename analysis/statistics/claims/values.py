@@ -207,7 +207,7 @@ def _sampling(teacher: TeacherValue, results: pd.DataFrame, column: str, transfo
 
 
 def _pooled(repeats: Sequence[Any], transform: Transform) -> tuple[float, float]:
-    """Variance of one repeat, and its degrees of freedom."""
+    """Variance of a repeat, and its degrees of freedom."""
     squares, df = 0.0, 0
     for repeat in repeats:
         if repeat is None or np.ndim(repeat) != 1 or len(np.asarray(repeat)) < 2:

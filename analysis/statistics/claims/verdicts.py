@@ -32,7 +32,7 @@ Status = Literal["supported", "refuted", "not shown", "not judged", "exploratory
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One tested claim. weights: of its quantities' cells; reason: why it is not tested, or what it depends on. seeds:
+    """A tested claim. weights: of its quantities' cells; reason: why it is not tested, or what it depends on. seeds:
     in all, that would decide it with 80% power if mean and SD stay as they are; None where that is unknown."""
 
     claim: Claim
@@ -141,7 +141,7 @@ def _agreeing(test: Test, other: Test, alpha: float) -> tuple[Test, str]:
 
 
 def cell_weights(term: Term, grid: Grid) -> dict[str, float]:
-    """Cell weights of one effect or share (a share's numerator), without its coefficient."""
+    """Cell weights of an effect or share (a share's numerator), without its coefficient."""
     if term.quantity in ("effect", "level", "trend"):
         name, *level = term.names
         if term.quantity == "trend":

@@ -1,1 +1,1 @@
-"""Comparisons of what shares no design: unpaired runs, two runs or cells, one effect over multiple data sets."""
+"""Comparisons of what shares no design: unpaired runs, two runs or cells, effects over multiple data sets."""

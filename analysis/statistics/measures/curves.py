@@ -19,7 +19,7 @@ MIN_POINTS = 2  # of a curve
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Values along one setting, with the others as in `others`: cells[cell][x] is the mean over blocks."""
+    """Values along a setting, with the others as in `others`: cells[cell][x] is the mean over blocks."""
 
     others: str
     metric: str

@@ -17,7 +17,7 @@ Conclusion = Literal["helps", "hurts", "not shown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """The effect of each component under one measure, of so many arms."""
+    """The effect of each component under a measure, of so many arms."""
 
     label: str
     metric: str
@@ -39,7 +39,7 @@ class Effects:
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured:
-    """Results of further evaluations of a run; `effects` begins with the sweep's primary one. Empty when there are
+    """Results of further evaluations of a run; `effects` begins with the sweep's primary. Empty when there are
     none. named: those that the run declared."""
 
     run: Run

@@ -15,7 +15,7 @@ from branchwise.analysis.statistics.model import Estimate, TwoWayFit, contrast
 
 @dataclass(frozen=True, kw_only=True)
 class FractionRow:
-    """One contrast of a fraction: the mean of its plus runs minus the mean of its minus runs."""
+    """A contrast of a fraction: the mean of its plus runs minus the mean of its minus runs."""
 
     contrast: Contrast
     estimate: Estimate
@@ -63,6 +63,6 @@ def half_normal(rows: Sequence[FractionRow]) -> list[tuple[FractionRow, float]]:
 
 
 def ranks(estimates: Sequence[Estimate]) -> list[float]:
-    """Return the rank of each estimate by size, 1 the largest; NaN for an unknown one, the same for equal ones."""
+    """Return the rank of each estimate by size, 1 the largest; NaN if unknown, the same for equal sizes."""
     sizes = [abs(estimate.value) for estimate in estimates]
     return [1.0 + sum(other > size for other in sizes) if size == size else nan for size in sizes]

@@ -62,7 +62,7 @@ def exact_levels(looks: Sequence[int], alpha: float, spending: Spending) -> Floa
         spending: How much of alpha may be used up by each look.
 
     Returns:
-        One level for each look.
+        A level for each look.
 
     Example:
         >>> exact_levels((4, 5, 6, 7, 8), 0.05, "obrien_fleming").round(4).tolist()

@@ -1,4 +1,4 @@
-"""What is reported for a run that grew out of another, or that confirms one on fresh seeds."""
+"""What is reported for a run that grew out of another, or that confirms a run on fresh seeds."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def tested_components(run: Run) -> tuple[str, ...]:
 def with_decisions(
     run: Run, verdicts: Sequence[Verdict], outcomes: Sequence[ScaleResult]
 ) -> tuple[tuple[Verdict, ...], tuple[ScaleResult, ...]]:
-    """The results, with what was tested before at its p-value of then, or a larger one: growing never lowers it."""
+    """The results, with what was tested before at its p-value of then, or a larger p-value: growing never lowers it."""
     before = decided_before(run)
     claims = {item.hypothesis: item for item in before if not item.component}
     effects = {(entry.outcome, entry.component): entry for entry in before if entry.component}

@@ -156,7 +156,7 @@ def up_to(run: Run, blocks: int) -> Run:
 def at_looks(
     run: Run, looks: Looks, claims: Sequence[Claim], evidence_of: Callable[[Run], Evidence]
 ) -> tuple[Run, tuple[Verdict, ...], tuple[ScaleResult, ...], InterimResults]:
-    """Judge a run at its looks, up to the one that ends it.
+    """Test a run at its looks, up to that which ends it.
 
     Args:
         run: The run so far.
@@ -223,7 +223,7 @@ def _tested(run: Run, claims: Sequence[Claim], evidence_of: Callable[[Run], Evid
 
 
 def _sequential(table: Boundary, history: Sequence[Sequence[tuple[float, bool]]]) -> tuple[list[float], list[bool]]:
-    """Sequential p-value of each hypothesis after these looks, and the side of its strongest one."""
+    """Sequential p-value of each hypothesis after these looks, and the side of its strongest test."""
     p_values, sides = [], []
     for tests in zip(*history, strict=True):
         alphas = [table.p_values([nan] * i + [p])[-1] for i, (p, _) in enumerate(tests)]

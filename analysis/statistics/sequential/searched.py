@@ -38,7 +38,7 @@ def is_behind(costs: Sequence[float], best: Sequence[float]) -> bool:
 
 @lru_cache
 def race_error(seeds: int) -> float:
-    """How often the race stops a configuration that is as good as the one it is compared with, by simulation."""
+    """How often the race stops a configuration as good as its comparison, by simulation."""
     difference = np.random.default_rng(0).normal(size=(SIMULATED, seeds))
     stopped = np.zeros(SIMULATED, dtype=bool)
     for n in range(FIRST_TEST["race"], seeds):
@@ -54,7 +54,7 @@ class Searched:
 
     Attributes:
         seeds: Of each configuration.
-        scheduler: What may stop one early, or `none`.
+        scheduler: What may stop a configuration early, or `none`.
         looks: Numbers of seeds after which it may.
         rows: A row for each configuration with a value on each seed: that of its first arm, with means over its seeds
             instead of values, and `n`, `low` and `high` of the 95% interval for the mean of `value`.

@@ -1,2 +1,2 @@
-"""Helping to write a space: one for a script, of the options that it declares (`scaffold`), and the JSON Schema for
+"""Helping to write a space: for a script, from the options that it declares (`scaffold`), and the JSON Schema for
 editors (`schema`)."""

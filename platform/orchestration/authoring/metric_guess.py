@@ -34,7 +34,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric as a space declares it. `rank` is higher for the likelier one."""
+    """A metric as a space declares it. `rank` is higher for the likelier metric."""
 
     key: str
     source: Mapping[str, str]  # the key `metric` of a space

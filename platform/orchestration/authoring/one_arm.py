@@ -1,4 +1,4 @@
-"""Running one arm here, without Ray and without a run folder: for `try` and `init --try`."""
+"""Run an arm here, without Ray and without a run folder: for `try` and `init --try`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ArmTrial:
 
 
 def arm_named(space: Space, name: str | None) -> Arm:
-    """The arm of a space with this name; the full method on the first seed without one. Raises UserError."""
+    """The arm of a space with this name; the full method on the first seed by default. Raises UserError."""
     arms = space.design.arms(space.method, {search.cell: ({},) for search in space.design.searches()})
     if name is None:
         return next((arm for arm in arms if not arm.patch), arms[0])
@@ -44,7 +44,7 @@ def arm_with(space: Space, patch: Mapping[str, Any], seed: int) -> Arm:
 
 
 def run_arm(space: Space, arm: Arm, scratch: Path) -> ArmTrial:
-    """Run one arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run separately."""
+    """Run an arm to its end, in the empty folder `scratch`. Raises UserError where it cannot run separately."""
     if arm.teacher is not None or space.module.features_key(arm.spec) is not None:
         raise UserError(
             f"{space.method.file}: {space.trainable} needs a teacher or a feature net, so no arm runs alone"

@@ -12,7 +12,7 @@ ANY_SETTINGS = ("command",)  # trainables with settings that each space names
 
 
 def schema_of(trainable: str, space: Space | None = None) -> dict[str, Any]:
-    """The schema of spaces of this trainable; of `space` alone, settings included, where one is given."""
+    """The schema of spaces of this trainable; of only `space`, settings included, if given."""
     model = space.module.Spec if space is not None else load_trainable(trainable).Spec
     outline = Outline.model_json_schema()
     definition = model.model_json_schema()

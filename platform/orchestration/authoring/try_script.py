@@ -84,7 +84,7 @@ def _with_metric(draft: Draft, trial: ArmTrial, say: Say) -> Draft:
 
 
 def _check(draft: Draft, folder: Path, scratch: Path, say: Say) -> None:
-    """Print whether one seed repeats, two seeds differ, and each component changes the metric."""
+    """Print whether a seed repeats, two seeds differ, and each component changes the metric."""
     baseline = _run(draft, folder, {}, 0, scratch / "own")
     if baseline.value is None:
         say(f"--try: the metric was not read: {single_line(baseline.result.error)}")

@@ -133,7 +133,7 @@ class Ablation(Design):
         return tuple(cells)
 
     def arms(self, method: Method, found: BestConfigs) -> tuple[Arm, ...]:
-        """All arms of a block on one data set share a seed, and so their initial weights, data order, timesteps and
+        """All arms of a block on a data set share a seed, and so their initial weights, data order, timesteps and
         noise: they differ only in the patch."""
         cells, first = self.cells(method), self.first_seed
         return tuple(

@@ -44,7 +44,7 @@ Across = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """One data set of a design; the only one, without a name, where the design does not cross any.
+    """A data set of a design; the only data set, without a name, where the design does not cross any.
 
     Attributes:
         name: As tables, claims and arms call it.
@@ -128,7 +128,7 @@ def _check_settings(where: str, item: DataSet, method: Method) -> None:
 
 
 def _check_disjoint(where: str, item: DataSet, components: Mapping[str, set[str]]) -> None:
-    """Raises UserError where a component or a baseline sets what the data set sets: one would undo the other."""
+    """Raises UserError where a component or a baseline sets what the data set sets: they would conflict."""
     for key in map(bare_key, item.patch):
         for owner, settings in components.items():
             for taken in map(bare_key, settings):

@@ -78,7 +78,7 @@ class Design(Strict, ABC):
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:
-        """What the ablation is repeated on; one without a name where it is not."""
+        """The data sets of the ablation; an unnamed data set where it is not repeated."""
         return data_sets(self.across)
 
     @property

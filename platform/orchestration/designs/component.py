@@ -115,7 +115,7 @@ def check_disjoint(components: Mapping[str, Component], method: Method) -> None:
 
 
 def _doses(levels: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-    """The value of the one numeric setting in which the levels differ; empty if none exists, or only two."""
+    """The value of the only numeric setting in which the levels differ; empty if none exists, or only two."""
     keys = {key for patch in levels.values() for key in patch}
     values = [value for patch in levels.values() for value in patch.values()]
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

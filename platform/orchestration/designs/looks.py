@@ -20,7 +20,7 @@ TOO_EARLY = (
 class DeclaredLooks(Strict):
     """Blocks after which claims are tested, before the run has all it may have; `max` or the last look ends it."""
 
-    first: PositiveInt | None = None  # look after each block from this one on
+    first: PositiveInt | None = None  # look after each block from this block on
     max: Annotated[PositiveInt, Field(le=MAX_BLOCKS)] | None = None
     looks: TupleOf[Annotated[PositiveInt, Field(le=MAX_BLOCKS)]] = ()  # or look after these numbers of blocks
     spending: Spending = "obrien_fleming"  # quadratic spends more on the early looks

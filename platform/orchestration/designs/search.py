@@ -63,7 +63,7 @@ class Search(Tuning, Design):
         )
 
     def total(self) -> int:
-        """Of a front, which may be larger, one is counted."""
+        """The assumed size of a front, which may be larger, is 1."""
         return self.searched * self.seeds_each + 2 * self.max_blocks
 
     def parts(self) -> tuple[AnalysisGroup, ...]:

@@ -50,7 +50,7 @@ class Hyperparameter(Strict):
     step: Annotated[float, Field(gt=0)] | None = None  # of uniform and int: values are the first, the first + step, ...
     when: Mapping[str, Any] = Field(
         default_factory=dict
-    )  # other knobs and the values they must have; else this one keeps the space's value
+    )  # other knobs and the values they must have; else this knob keeps the space's value
 
     @model_validator(mode="before")
     @classmethod
@@ -360,6 +360,6 @@ def parse_constraint(text: str) -> Constraint:
 
 
 def objectives(options: Tuning, columns: Sequence[Column]) -> tuple[tuple[str, float], ...]:
-    """Each objective with the sign that makes it one to be minimised."""
+    """Each objective with the sign for minimisation."""
     better = {column.name: column.better for column in columns}
     return tuple((name, -1.0 if better[name] == "higher" else 1.0) for name in options.objective_names())

@@ -69,7 +69,7 @@ VERSIONS = re.compile(r"started with: Ray: (\S+) Python: (\S+) .*started with: R
 
 
 def address_of(option: str | None) -> str | None:
-    """The cluster to join: the one named, or within a Ray job the job's; None for a new one on this machine.
+    """The cluster to join: the named cluster, or within a Ray job the job's; None for a new one on this machine.
 
     Raises UserError for what names none.
     """
@@ -86,7 +86,7 @@ def source_of(option: str | None) -> str:
 
 @contextmanager
 def cluster(address: str | None, log: Path, space: Space) -> Iterator[Cluster]:
-    """A fresh local cluster, or the one at `address`; disconnected or shut down at the end. Raises UserError.
+    """A fresh local cluster, or that at `address`; disconnected or shut down at the end. Raises UserError.
 
     Within a Ray job, or wherever else RAY_ADDRESS is set, that cluster is joined. The nodes of a joined cluster are
     sent our packages, and the trainable's or the folder of the `space`. Environment variables that it sets are as
@@ -202,7 +202,7 @@ def connect(address: str | None, runtime_env: dict[str, Any] | None, tries: int 
 def _shut_down() -> None:
     import ray
 
-    # A lost cluster may not respond; the rest of one that was started here ends with this process.
+    # A lost cluster may not respond; the rest of a cluster that was started here ends with this process.
     def shut_down() -> None:
         with suppress(Exception):
             ray.shutdown()
@@ -326,7 +326,7 @@ def _mismatch(text: str) -> str:
 
 
 def _quoted_python() -> dict[str, Any] | None:
-    """Ray hands the interpreter's path to a shell as it is; one with a space in it must be quoted."""
+    """Ray hands the interpreter's path to a shell as it is; a path with a space must be quoted."""
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
 

@@ -23,7 +23,7 @@ from branchwise.trainables.runtime.storage import Storage
 def prepare_features(
     space: Space, spec: Any, storage: Storage, on: Cluster, display: Display, check: Callable[[], None]
 ) -> None:
-    """Trains the feature net of these settings where they need one that is missing.
+    """Trains the feature net of these settings where it is required and missing.
 
     When another process is at it already, waits for that one. Raises FeaturesFailedError, also for a net that is not
     good enough.

@@ -14,7 +14,7 @@ ENOUGH = 2  # failed arms, with none that did not fail
 
 
 class FirstArms:
-    """Watches the records of a run until one arm has not failed."""
+    """Watches the records of a run until an arm has succeeded."""
 
     def __init__(self, run: RunFolder, total: int, file: str, data_sets: int = 1) -> None:
         """`total` arms are planned, on so many data sets; `file` is the space."""

@@ -39,7 +39,7 @@ def results_at(plan: Plan, blocks: int) -> InterimResults:
 
 
 def facts(results: InterimResults) -> dict[str, Any]:
-    """The manifest entries of the looks so far; `stopped_after` where one has stopped the run."""
+    """The manifest entries of the looks so far; `stopped_after` where a look has stopped the run."""
     looks = [
         {
             "blocks": blocks,

@@ -52,7 +52,7 @@ class Outcome:
     exit_status: ExitStatus
     counts: Mapping[str, int] = field(default_factory=dict)
     summary: Summary | None = None
-    limit: str = ""  # the one that has stopped it
+    limit: str = ""  # the limit that has stopped it
 
 
 @dataclass
@@ -64,7 +64,7 @@ class RunSession:
     has_started: bool = False
     originals: Mapping[str, bytes] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter.without_limits)
-    limit: str = ""  # the one that has stopped the sweep
+    limit: str = ""  # the limit that has stopped the sweep
     events: Events = field(default_factory=Events)
 
 
@@ -254,7 +254,7 @@ def _work(run_session: RunSession, on: Cluster, console: Console) -> None:
 def work_by_looks(
     run_session: RunSession, plan: Plan, run_stage: Callable[[Sequence[Cohort]], None], console: Console
 ) -> None:
-    """Runs what precedes each look and then looks, until one ends the sweep, or a limit does."""
+    """Runs what precedes each look and then looks, until a look ends the sweep, or a limit does."""
     stages = plan.stages
     for number, (blocks, cohorts) in enumerate(stages):
         if cohorts:

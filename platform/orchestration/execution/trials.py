@@ -66,7 +66,7 @@ def run_cohorts(
     queue = Metered(cohorts, meter or Meter.without_limits())
     for cohort, traceback in _run(queue, job, resources, slots, resources.max_retries, stop):
         missing = [arm for arm in cohort.arms if not run.has_record(arm.name)]
-        if len(missing) > 1 and not queue.reason:  # it may be one arm that fails them all
+        if len(missing) > 1 and not queue.reason:  # a single arm may fail them all
             repeated += [Cohort(name=f"{cohort.name}.{arm.name}", arms=(arm,), out_of=cohort.name) for arm in missing]
         else:
             failed.append((cohort, traceback))

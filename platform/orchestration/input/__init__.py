@@ -1,1 +1,1 @@
-"""Reading what a user writes: space files (`yaml_file`), command lines, and one message for each error."""
+"""Reading what a user writes: space files (`yaml_file`), command lines, and a message for each error."""

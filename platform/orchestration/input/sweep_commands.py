@@ -1,4 +1,4 @@
-"""Commands on sweeps and their options: one table for `branchwise COMMAND`, `run_sweep.py`, help and completion.
+"""Commands on sweeps and their options: the table for `branchwise COMMAND`, `run_sweep.py`, help and completion.
 
 It imports neither NumPy nor Ray, so that help is quick.
 """
@@ -23,7 +23,7 @@ ALL = (*PLANNING, "status", "watch", "list")
 
 @dataclass(frozen=True, kw_only=True)
 class SweepCommand:
-    """A command: what it does, what its one argument is, and the option of `run_sweep.py` that means it."""
+    """A command: what it does, its argument, and the option of `run_sweep.py` that means it."""
 
     help: str
     argument: str = ""  # in brackets where it may be omitted

@@ -19,7 +19,7 @@ CellBlock = tuple[str, str]  # cell and block
 
 
 def gauge_texts(columns: Sequence[Column]) -> dict[str, str]:
-    """Descriptions of the gauges: the platform's, and one for each shown column of the trainable."""
+    """Descriptions of the gauges: the platform's, and those of the shown columns of the trainable."""
     visible = {gauge: f"{columns[i].about}, of the last arm done" for i, gauge in _gauges_of(columns).items()}
     return GAUGES | visible
 

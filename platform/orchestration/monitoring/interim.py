@@ -56,7 +56,7 @@ def finished_blocks(arms: Sequence[Arm], finished: Collection[str]) -> tuple[int
 
 
 class _Reports:
-    """Builds one report at a time from a copy of what the analysis reads, and stores it."""
+    """Build a single report at a time from a copy of what the analysis reads, and stores it."""
 
     def __init__(self, plan: Plan, scratch: Path, console: Console) -> None:
         self._plan = plan

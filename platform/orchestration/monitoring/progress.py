@@ -214,7 +214,7 @@ class RemainingTime:
     """
 
     TRUSTED = 0.3  # from this fraction of the session's work on, only the pace counts
-    FORGETS = 6.0  # seconds after which a new estimate has mostly replaced the old one
+    FORGETS = 6.0  # seconds after which a new estimate has mostly replaced the old
 
     def __init__(self, expected: float) -> None:
         self._expected = expected

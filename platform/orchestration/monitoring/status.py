@@ -32,7 +32,7 @@ WATCH_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """One run in a line."""
+    """A run in a line."""
 
     name: str
     state: str  # running, finished, interrupted, failed; stopped: it ended unexpectedly; unreadable: another user's
@@ -43,7 +43,7 @@ class Overview:
 
 
 def print_state(storage: Storage, name: str | None, console: Console) -> None:
-    """Print the state of the run called `name`, or of the one started last. Raises UserError if none exists."""
+    """Print the state of the run called `name`, or of the last started. Raises UserError if none exists."""
     run = latest_run(storage) if name is None else started_run(storage, name)
     console.print(_grid(storage, RunState(run)), highlight=False)
 

@@ -38,7 +38,7 @@ def _root(name: str, confirmed: Mapping[str, str]) -> str:
 
 
 def _confirmed_by(run: RunFolder) -> str:
-    """The name of the run that this one confirms; empty where it confirms none."""
+    """The name of the run that this run confirms, or empty."""
     try:
         extends = run.read_plan().get("extends") or {}
     except (DamagedError, OSError):

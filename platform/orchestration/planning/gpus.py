@@ -1,4 +1,4 @@
-"""GPUs to plan for: a machine that `--for` names, or the one that is here; what they can do is in gpus.yaml."""
+"""GPUs to plan for: a machine that `--for` names, or this machine; their specifications are in gpus.yaml."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def price_of(name: str) -> float | None:
 
 
 def device_of(name: str) -> Device:
-    """The GPU called `name` in the table, with the rates that were measured on one."""
+    """The GPU called `name` in the table, with the rates that were measured on it."""
     gpu, assumed = read_table().gpus[name], read_table().assumed
     rates = {"fp32": gpu.fp32, "tf32": gpu.tf32, "bf16": gpu.bf16}
     return Device(

@@ -168,7 +168,7 @@ def _axis(text: str, method: Method) -> tuple[str, list[Any]]:
 
 
 def _setting(option: str, text: str, method: Method) -> tuple[str, Any]:
-    """The key and the value of KEY=VALUE. Raises UserError when it is not one that a measure may change."""
+    """The key and the value of KEY=VALUE. Raises UserError when a measure may not change it."""
     key, equals, value = text.partition("=")
     sections = method.module.MEASURED
     if not equals or not value or "." not in key:

@@ -1,4 +1,4 @@
-"""Packing arms into cohorts: how many arms should share one, and so one teacher pass a step?
+"""Packing arms into cohorts: how many arms should share a cohort, and so a teacher pass per step?
 
 A large cohort spares teacher passes; many small ones keep each slot busy to the end. The makespan decides.
 """
@@ -30,7 +30,7 @@ def pack(
 ) -> tuple[Cohort, ...]:
     """The cohorts, longest first, of the packing with the shortest expected makespan on `slots` slots.
 
-    Only arms of one block and an equal `cohort_key` train together, and no more than the memory holds.
+    Only arms of the same block and an equal `cohort_key` train together, and no more than the memory holds.
     `arms_per_cohort` sets the size instead; the last cohort of a block may be smaller.
     """
     blocks: dict[tuple[int, str], list[Arm]] = defaultdict(list)

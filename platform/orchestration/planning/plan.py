@@ -73,7 +73,7 @@ class Plan:
     device: Device | None = None  # what a worker computes on, for the estimates; None for an unknown GPU
     target: Target | None = None  # machines that the plan is built for, instead of this one
     reused: tuple[ReusedArm, ...] = ()  # finished arms of other runs
-    extends: Mapping[str, Any] | None = None  # the run that this one adds to, and what it had
+    extends: Mapping[str, Any] | None = None  # the run that this run extends, and its arms
     stopped_after: int | None = None  # blocks at the look that has stopped the run
     final_total: int | None = None  # arms of a run after its searches
 
@@ -101,7 +101,7 @@ class Plan:
 
     @property
     def arm_seconds(self) -> float:
-        """Expected seconds from the first arm's start to the last one's end."""
+        """Expected seconds from the first arm's start to the last arm's end."""
         at_a_time = max(1, self.slots)
         cores = 0 if self.space.resources.gpus_per_trial else at_a_time * self.space.resources.cpus_per_trial
         slowed = cores / (cores - PLATFORM_CORES) if cores else 1.0
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def price(self) -> float | None:
-        """Of one GPU for an hour, by planning/gpus.yaml; None without a GPU, or where it names none."""
+        """The price of a GPU for an hour, by planning/gpus.yaml; None without a GPU, or where it names none."""
         if self.target:
             return self.target.price
         name = self.device.name if self.device else ""

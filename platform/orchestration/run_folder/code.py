@@ -1,4 +1,4 @@
-"""The code that an arm's numbers are from, as one hash: arms are functions of code, settings and seed."""
+"""The code that an arm's numbers are from, as a hash: arms are functions of code, settings and seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sweep at a time in a run folder: a small file that names its holder, who renews it while alive."""
+"""A single sweep at a time in a run folder: a lease file that its holder refreshes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _take(folder: Storage, holder: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _guarded(folder: Storage) -> Iterator[None]:
-    """Lets one process of this host at a time look and take. An object store has no such means."""
+    """Let only one process of this host at a time check and acquire. An object store has no such means."""
     if folder.local is None:
         yield
         return

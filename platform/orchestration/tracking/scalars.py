@@ -43,6 +43,6 @@ def labels_of(run: RunFolder, arm: str, record: Record) -> dict[str, str]:
 
 
 def companion_folder(run: RunFolder) -> Path:
-    """Where a tracker keeps its files: in the storage, or for one at a URI in results/ of this checkout."""
+    """Where a tracker keeps its files: in the storage, or for a URI in results/ of this checkout."""
     local = run.storage.local
     return local if local is not None else ROOT / "results"

@@ -16,7 +16,7 @@ from branchwise.trainables.runtime.settings import bare_key, patched, setting
 
 SESSION = "session:"  # functions of a Python session, which no file can name
 MIN_BLOCKS = 5
-MAX_FACTORIAL = 4  # components; with more, one is omitted at a time
+MAX_FACTORIAL = 4  # components; with more, leave-one-out
 MAX_NAME = 64
 
 

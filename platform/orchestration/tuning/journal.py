@@ -1,6 +1,6 @@
 """The journal of a search: Optuna's format, which `optuna-dashboard` opens at any time.
 
-Optuna writes each suggestion and each value by itself and waits for the disk each time. Here one process writes, and
+Optuna writes each suggestion and each value separately and syncs the disk each time. Here a single process writes, and
 only what it must not forget has to be on the disk: which suggestions have been handed out. So entries are kept until
 `flush`, and go there together.
 """

@@ -26,7 +26,7 @@ class CohortQueue(Searcher, ABC):
 
     @abstractmethod
     def next_cohort(self, trial_id: str) -> Cohort | str | None:
-        """The next one, Searcher.FINISHED after the last, None when it is not yet known."""
+        """The next trial, Searcher.FINISHED after the last, None when it is not yet known."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         cohort = self.next_cohort(trial_id)

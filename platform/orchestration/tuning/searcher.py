@@ -90,7 +90,7 @@ class StudySearcher(CohortQueue):
         return []
 
     def _next(self) -> tuple[str, list[SeedTrial]]:
-        """The next cohort and its name: an unfinished one, whose checkpoint goes by that name, or as many new arms as
+        """The next cohort and its name: an unfinished cohort, with a checkpoint of that name, or as many new arms as
         can train together."""
         if self._unfinished:
             return self._unfinished.popitem()
@@ -139,7 +139,7 @@ class StudySearcher(CohortQueue):
     def _tell(self, study: OpenStudy, trial: FrozenTrial, i: int) -> list[SeedTrial]:
         """Tells the study what became of its suggestion on this seed, whose record is there.
 
-        Returns its next seed, where it has one.
+        Returns its next seed, if any.
         """
         if _now(study, trial).state.is_finished():
             return []  # it was only run again for its record
@@ -172,7 +172,7 @@ class StudySearcher(CohortQueue):
         return []
 
     def _stops(self, study: OpenStudy, trial: FrozenTrial, seeds: int) -> bool:
-        """Whether a suggestion is so far behind the best after this many seeds that it gets no further one."""
+        """Whether a suggestion is so far behind the best after this many seeds that it gets no further seed."""
         options = study.search.options
         if seeds not in options.early_looks:
             return False
@@ -199,7 +199,7 @@ def _now(study: OpenStudy, trial: FrozenTrial) -> FrozenTrial:
 
 
 def _remaining_trials(study: OpenStudy) -> int:
-    """Suggestions still to ask for. A failed one is replaced, but at most half as many as were wanted."""
+    """Suggestions still to ask for. A failed one is replaced, but at most half as many as requested."""
     requested, expected = study.requested_trials(), study.search.options.searched
     failed = sum(trial.state == TrialState.FAIL for trial in requested)
     return expected - (len(requested) - failed) - max(0, failed - expected // 2)

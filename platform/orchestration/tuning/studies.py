@@ -1,4 +1,4 @@
-"""Optuna's side of a search: the studies in the journal of the run folder, one for each searched cell.
+"""Optuna's side of a search: the studies in the journal of the run folder, a study for each searched cell.
 
 The journal is the only state there is.
 """
@@ -114,7 +114,7 @@ class OpenStudy:
     def best(self) -> list[FrozenTrial]:
         """Of the finished suggestions that break no constraint, the best.
 
-        With multiple objectives, up to MOST_OF_A_FRONT of those that no other one beats in all, spread over the first.
+        With multiple objectives, up to MOST_OF_A_FRONT of those that no other beats in all, spread over the first.
         """
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.search.options.constraint_texts:
@@ -167,7 +167,7 @@ def violations(options: Tuning, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def best_configs(studies: Sequence[OpenStudy]) -> BestConfigs | None:
-    """The patches that each search has found; None while one still has suggestions to make, or to finish."""
+    """The patches that each search has found; None while a search still has suggestions to make, or to finish."""
     for study in studies:
         required = study.requested_trials()
         if len(required) < study.search.options.searched or any(
@@ -194,7 +194,7 @@ def recorded_arms(space: Space, run: RunFolder) -> tuple[Arm, ...]:
 
 
 def open_studies(space: Space, run: RunFolder, earlier: Sequence[WarmStartTrial] = ()) -> tuple[OpenStudy, ...]:
-    """The run's studies; a new one begins with `earlier` arms, the space's settings and those of `design.start`."""
+    """The run's studies; a new study begins with `earlier` arms, the space's settings and those of `design.start`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = Journal(run)
     storage = JournalStorage(journal)

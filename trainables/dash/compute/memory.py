@@ -23,7 +23,7 @@ class AdaptiveBatcher:
         self._what = what
 
     def run(self, work: Callable[[slice], Tensor], rows: int) -> Tensor:
-        """`work` on all `rows` rows, at least one, put together: (rows, ...). Raises torch.OutOfMemoryError."""
+        """`work` on all `rows` rows, at least one, concatenated: (rows, ...). Raises torch.OutOfMemoryError."""
         done, results = 0, []
         while done < rows:
             part = slice(done, min(rows, done + self.size))

@@ -11,7 +11,7 @@ from branchwise.trainables.contract import Context
 
 
 def my_slice(size: int, context: Context) -> slice:
-    """This rank's part of `size` items; parts differ by one item at most."""
+    """This rank's part of `size` items; parts differ by at most 1 item."""
     start, stop = (size * r // context.world_size for r in (context.rank, context.rank + 1))
     return slice(start, stop)
 

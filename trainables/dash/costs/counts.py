@@ -12,7 +12,7 @@ from branchwise.trainables.dash.settings.spec import UNet
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one net; per sample where a batch has many."""
+    """Counts of a net; per sample where a batch has many."""
 
     parameters: int
     macs: int  # multiply-accumulates of a forward pass, a sample

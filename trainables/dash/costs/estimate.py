@@ -58,7 +58,7 @@ def estimate_cohort(specs: Sequence[Spec], threads: int) -> float:
 def estimate_teacher(spec: Spec, workers: int, trained: bool = False) -> float:
     """Seconds to train the teacher on `workers` CPU cores, unless it is `trained`, and to evaluate it; no start-up.
 
-    0 for one that exists already, of unknown size.
+    0 for an existing teacher, of unknown size.
     """
     return teacher_cost(spec, Device(), workers, trained).total
 

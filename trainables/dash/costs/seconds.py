@@ -56,7 +56,7 @@ def _on_gpu(item: Pass, shape: Shape, classes: int, on: Device) -> float:
 
 
 def gpu_rate(precision: str, mode: str, on: Device) -> tuple[float, float]:
-    """FLOP/s at most, and the share of it that is assumed to be reached; fp32's where a GPU has no faster one."""
+    """FLOP/s at most, and the share of it that is assumed to be reached; fp32's where a GPU has no faster rate."""
     name = precision if precision == "bf16" else ("tf32" if mode == "fast" else "fp32")
     name = name if name in on.flops else "fp32"
     return on.flops[name], on.efficiency[name]
@@ -124,7 +124,7 @@ def _ratio(rate: Mapping[str, Any], item: Pass, on: Device) -> float:
 
 
 def _same_setup(rate: Mapping[str, Any], item: Pass, on: Device) -> bool:
-    """On a CPU both modes are one; on a GPU its threads do not matter."""
+    """On a CPU both modes are the same; on a GPU its threads do not matter."""
     if on.memory:
         return (rate["precision"], rate["mode"]) == (item.precision, item.mode)
     return (rate["precision"], rate["threads"]) == (item.precision, on.threads)

@@ -79,7 +79,7 @@ def _training(net: UNet, settings: Optimization, rows: int, kind: Kind) -> Pass:
 
 @dataclass(frozen=True, kw_only=True)
 class SampledSet:
-    """One set of samples: its images, and the passes of the net over each."""
+    """A set of samples: its images, and the passes of the net over each."""
 
     images: int
     passes: int
@@ -88,7 +88,7 @@ class SampledSet:
 
 
 def sampled_sets(spec: Spec, of_teacher: bool) -> list[SampledSet]:
-    """The sets of samples that measure one net: of a student, on the way too, under the costliest scale that may be
+    """The sets of samples that measure a net: of a student, on the way too, under the costliest scale that may be
     chosen; of a teacher, who tries them all, also those that students are compared with."""
     sets = []
     for name, evaluation in spec.evaluate.evaluations().items():
@@ -155,7 +155,7 @@ PRETRAINED_MACS = {
 
 
 def classifier_macs(net: Classifier, image_shape: tuple[int, int, int]) -> float:
-    """MACs of one forward pass of the feature classifier over one image."""
+    """MACs of a forward pass of the feature classifier over one image."""
     channels, side, _ = image_shape
     total, wide = 0, net.width
     while True:

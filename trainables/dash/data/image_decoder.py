@@ -1,4 +1,4 @@
-"""One image file to 8-bit pixels, as a viewer shows it: upright, without transparency, its whole range in 0 to 255.
+"""An image file to 8-bit pixels, as a viewer shows it: upright, without transparency, its whole range in 0 to 255.
 
 No torch here: a dry run decodes images, too.
 """
@@ -25,7 +25,7 @@ def decode(content: bytes, settings: ImageFolder) -> np.ndarray:
     """Pixels (C, S, S) uint8 of a file's content: scaled to cover the square, cropped centrally.
 
     Raises:
-        Exception: All that Pillow raises for a damaged file, and ValueError for one that has no meaning as 8 bits.
+        Exception: All that Pillow raises for a damaged file, and ValueError for a file that has no meaning as 8 bits.
     """
     with open_image(content) as image:
         flat = flattened(image, settings)

@@ -105,7 +105,7 @@ def _read_headers(files: Sequence[Path]) -> Headers:
 
 
 def _white_level(highest: int) -> int:
-    """The largest value of the fewest bits, from 8 to 16, that hold the highest one."""
+    """The largest value of the fewest bits, from 8 to 16, that hold the highest value."""
     if not highest:
         return DEEPEST
     return int(2 ** max(8, highest.bit_length()) - 1)

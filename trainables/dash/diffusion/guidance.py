@@ -28,5 +28,5 @@ def scales(guidance: Scale, device: torch.device | str = "cpu") -> Tensor:
 
 
 def mix(cond: Tensor, uncond: Tensor, scale: Tensor | float) -> Tensor:
-    """The guided noise eps_u + w (eps_c - eps_u) (Ho & Salimans 2022); all of one shape, `scale` broadcast."""
+    """The guided noise eps_u + w (eps_c - eps_u) (Ho & Salimans 2022); all of the same shape, `scale` broadcast."""
     return uncond + scale * (cond - uncond)

@@ -1,4 +1,4 @@
-"""Where samplers start: one seed per image, labels by the shares of the classes, the net under guidance."""
+"""Where samplers start: a seed per image, labels by the shares of the classes, the net under guidance."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def sampling_timesteps(steps: int) -> list[int]:
     """The timesteps of a sampler, from noise to image: floor(i T / steps) for i = steps - 1 .. 0.
 
     They are even to within one, end at 0 and begin T / steps, rounded up, below T. Where steps divide T they are the
-    authors' (50 steps: 980, 960, ..., 0). The minimum is two steps: a single one would be at t = 0.
+    authors' (50 steps: 980, 960, ..., 0). The minimum is two steps: a single step would be at t = 0.
     """
     return [i * TIMESTEPS // steps for i in reversed(range(steps))]
 

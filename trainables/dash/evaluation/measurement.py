@@ -61,12 +61,12 @@ def measure(
 ) -> tuple[dict[str, Any], tuple[dict[str, float | None], ...], Tensor]:
     """Samples `net` (in eval mode) and measures the distance of the samples to the reference.
 
-    `settings` are resolved: their guidance is a scale, and no rule that chooses one. The noise of image i is drawn by
+    `settings` are resolved: their guidance is a scale, and no rule. The noise of image i is drawn by
     (seed, repeat, i), so that all networks measured under one seed start equally. `teacher`: statistics of the features
     of its teacher's samples under the same settings; without them `teacher_distance` is omitted. `brief`: the Fréchet
     distances only.
 
-    Returns the values (columns), one row for each scale of `guidance_grid`, and the first images of the first repeat
+    Returns the values (columns), a row for each scale of `guidance_grid`, and the first images of the first repeat
     (n, C, H, W) uint8, of each class in turn. The ranks share the samples and all return the same values. Raises
     FloatingPointError, on each rank, when samples are not finite.
     """
@@ -168,7 +168,7 @@ def sample_statistics(
     context: Context,
     progress: Progress,
 ) -> metrics.Statistics:
-    """Mean and covariance of the features of one set of samples; all ranks return the same."""
+    """Mean and covariance of the features of a set of samples; all ranks return the same."""
     match, _, _ = _sampled_features(net, dataset, against, alphas_cumprod, settings, guidance, seed, context, progress)
     return metrics.statistics(match[:, : against.extractor.dims].contiguous())
 

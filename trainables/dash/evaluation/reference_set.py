@@ -1,7 +1,7 @@
 """The reference of samples: features of all images but a test set's, and their moments, cached per machine.
 
 Features are in a file that is mapped into memory, below $XDG_CACHE_HOME/branchwise under a key of the pixels, the
-weights and the version of torch-fidelity; one process computes them while the others wait.
+weights and the version of torch-fidelity; a single process computes them while the others wait.
 """
 
 from __future__ import annotations

@@ -61,12 +61,12 @@ def run(device: str) -> Iterator[Check]:
 
 
 def checked(name: str, call: Callable[[], str]) -> Check:
-    """The result of one check, also if it raises."""
+    """The result of a check, also if it raises."""
     try:
         return Check(name, "passed", call())
     except NotPossibleError as error:
         return Check(name, "not possible here", str(error))
-    except Exception as error:  # a check that raises has failed, and the next one runs
+    except Exception as error:  # a check that raises has failed, and the next runs
         message = " ".join(str(error).split()) or type(error).__name__
         return Check(name, "failed", message[:300])
 

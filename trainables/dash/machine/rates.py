@@ -35,7 +35,7 @@ def measure(spec: Spec, device: str, threads: int, seconds: float) -> list[Rate]
     """The rates of the space's nets, in its precision and mode first, and in others while time remains.
 
     On images drawn at random, with a teacher that is not trained: neither changes the duration of a pass. Batches are
-    smaller where the space's would take too long. On a CPU both modes are one.
+    smaller where the space's would take too long. On a CPU both modes are the same.
     """
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint: rates are measured of a space that describes its teacher")
@@ -66,7 +66,7 @@ def _of_setup(spec: Spec, device: str, threads: int, precision: str, mode: Mode,
 
 
 def trained_teacher(spec: Spec) -> Teacher:
-    """The teacher that the space trains. Raises ValueError for one that exists, of unknown size."""
+    """The teacher that the space trains. Raises ValueError for an existing teacher, of unknown size."""
     if not isinstance(spec.teacher, Teacher):
         raise ValueError("teacher.checkpoint is not allowed here: a machine is measured on a teacher that it trains")
     return spec.teacher

@@ -1,4 +1,4 @@
-"""Forward passes of a step: the branches of one net in one batch, and, where requested, its mid-block features."""
+"""Forward passes of a step: the branches of a net in a single batch, and, where requested, its mid-block features."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 def prune(net: nn.Module, keep: float) -> tuple[nn.Module, list[Tensor]]:
-    """A copy of `net` in which the smallest weights are zero, and its masks, one bool tensor a parameter.
+    """A copy of `net` in which the smallest weights are zero, and its masks, a bool tensor per parameter.
 
-    One threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
+    A single threshold over all matrices and convolutions, such that `keep` of all parameters remain; biases and norms
     (one dimension) are not pruned. Raises ValueError when these are already more than `keep`.
     """
     pruned = copy.deepcopy(net).requires_grad_(True)

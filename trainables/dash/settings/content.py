@@ -74,7 +74,7 @@ def folder_sha256(listing: Listing) -> str:
 
 
 def file_digests(listing: Listing) -> list[str]:
-    """The SHA-256 of each image of a folder, in order; `UNREADABLE` for one that cannot be read."""
+    """The SHA-256 of each image of a folder, in order; `UNREADABLE` if it cannot be read."""
     identities = [identity for of_class in listing.identities for identity in of_class]
     return _digests(listing.paths, identities, listing.root)
 

@@ -88,7 +88,7 @@ class Evaluate(Strict):
     classifier: Classifier = Classifier()  # of `features: classifier`
     gap_samples: PositiveInt = 512  # held-out images in each timestep bin
     gap_bins: Annotated[int, Field(ge=10, le=1000)] = 10
-    at_steps: TupleOf[PositiveInt] = ()  # of the training: students are measured then, too, one repeat, no grid
+    at_steps: TupleOf[PositiveInt] = ()  # of the training: students are measured then, too, a single repeat, no grid
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())  # a dict of evaluations is not hashable
@@ -119,7 +119,7 @@ class Evaluate(Strict):
         return self.guidance.choose if isinstance(self.guidance, ChooseGuidance) else (self.guidance,)
 
     def evaluations(self) -> dict[str, Evaluate]:
-        """The settings of each evaluation by name, the primary first; each evaluates once and in one way."""
+        """The settings of each evaluation by name, the primary first; each evaluates once and in a fixed way."""
         rest: dict[str, Any] = {"guidance_grid": (), "at_steps": (), "also": {}}
         named = {name: self.model_copy(update=rest | item.overrides) for name, item in self.also.items()}
         return {PRIMARY: self.model_copy(update={"also": {}}), **named}

@@ -83,7 +83,7 @@ PRETRAINED: Mapping[str, Pretrained] = {
 }
 DIGITS, DIGITS_DIMS = "digits64", 64  # the committed net of 8x8 digits
 CLASSIFIER = "classifier"  # a small net, trained on the data set
-TEST_SHARE = 5  # one image of a class in so many tests the classifier; a class has at least so many
+TEST_SHARE = 5  # of so many images of a class, 1 tests the classifier; a class has at least so many
 METADATA_FILE = "features.json"  # next to its weights: what it was trained on, and how well it does
 SHORT = {"clip": "clip-vit-b-32", "dinov2": "dinov2-vit-l-14"}
 

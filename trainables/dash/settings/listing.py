@@ -99,7 +99,7 @@ def named(files: list[str]) -> str:
 
 
 class _Walk:
-    """One walk over a folder, and what it counts on the way."""
+    """A walk over a folder, and its counts."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

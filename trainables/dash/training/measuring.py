@@ -56,7 +56,7 @@ def should_continue(arm: Arm, trainee: Trainee, step: int, setting: Setting) -> 
 
 
 def evaluate_checkpoint(students: Sequence[tuple[Arm, Trainee]], step: int, setting: Setting) -> None:
-    """Measures the students as after the training, with one set of samples; a row of `budgets` for each.
+    """Measures the students as after the training, with a single set of samples; a row of `budgets` for each.
 
     Weights that are no longer finite are omitted: the next logged step finds them.
     """

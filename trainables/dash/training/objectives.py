@@ -1,4 +1,4 @@
-"""The loss of each objective, over one batch (B, C, H, W); what an objective needs is in `settings/objectives.py`.
+"""The loss of each objective, over a batch (B, C, H, W); what an objective needs is in `settings/objectives.py`.
 
 The teacher, where it is needed, always runs `cond` and `uncond` in one batch, so that an arm's numbers do not depend on
 what else its cohort asks of the teacher; its `dropped` outputs are put together from these.

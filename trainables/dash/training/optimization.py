@@ -31,7 +31,7 @@ def update(
     rate: float,
     settings: Optimization,
 ) -> Tensor:
-    """One step at `rate` from the gradients at hand, then the moving average of the `clipped` parameters.
+    """A step at `rate` from the gradients at hand, then the moving average of the `clipped` parameters.
 
     Returns the gradient norm of `clipped` before clipping, a scalar tensor. No host synchronisation.
     """

@@ -91,7 +91,7 @@ def _trainee(arm: Arm, setting: Setting) -> Trainee:
 
 
 def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
-    """One step of each student on the batch of `step`; `arm_seconds` collects the seconds of each."""
+    """A step of each student on the batch of `step`; `arm_seconds` collects the seconds of each."""
     arm, trainee = next(iter(students.values()))
     modes.begin_step(trainee.settings.mode, setting.context)
     size = trainee.settings.batch_size
@@ -100,7 +100,7 @@ def take_step(students: Students, setting: Setting, step: int, arm_seconds: dict
 
 
 def learn_from(batch: Batch, students: Students, setting: Setting, step: int, arm_seconds: dict[str, float]) -> None:
-    """One pass of the teacher over `batch`, and one step of each student from it."""
+    """A pass of the teacher over `batch`, and a step of each student from it."""
     context, dataset = setting.context, setting.dataset
     trainee = next(iter(students.values()))[1]
     teacher: Outputs = {}

@@ -1,4 +1,4 @@
-"""One network in training, with all that a checkpoint must hold of it."""
+"""A network in training, with its state for checkpoints."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def log(run: RunFolder, arm: str, record: Record) -> None:
     """A run of the experiment named by the sweep."""
     import mlflow
 
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the one kind of store that needs no database
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # the only kind of store without a database
     if "MLFLOW_TRACKING_URI" not in os.environ:
         mlflow.set_tracking_uri((companion_folder(run) / "mlruns").as_uri())
     mlflow.set_experiment(run.name)

@@ -1,4 +1,4 @@
 """Samplers, a file each, called by the name that a space gives in `evaluate.sampler`.
 
-To add one, write its function `sample` in a file here; no other code lists them.
+To add a sampler, write its function `sample` in a file here; no other code lists them.
 """
