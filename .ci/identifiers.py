@@ -1,6 +1,6 @@
-"""Fail on words that do not belong in an identifier: `python .ci/identifiers.py`, part of `make lint`.
+"""Fail on banned terms in identifiers: `python .ci/identifiers.py`, part of `make lint`.
 
-A name states what a thing is, in the words of the field: docs/glossary.md.
+A name states what a thing is, in the field's terms: docs/glossary.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INSTEAD = {
     "yardstick": "reference",
 }
 PREFIXES = {"MOST_": "MAX_", "LEAST_": "MIN_"}
-ALLOWED = {"as_in_the_sweep", "claims_after_the_runs", "of_the_sweep"}  # keys of files that runs have left
+ALLOWED = {"as_in_the_sweep", "claims_after_the_runs", "of_the_sweep"}  # keys of files in existing run folders
 
 
 def main() -> int:

@@ -92,7 +92,7 @@ def peak_mb(pid: int) -> float:
     """The most memory, in MB, that a running process has had; 0 for one that has finished."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:  # it has just ended
+    except OSError:  # it has just exited
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
@@ -147,7 +147,7 @@ def paper_setting(device: str, threads: int) -> tuple[Any, Any]:
     images = torch.randint(0, 256, (4096, 3, 32, 32), dtype=torch.uint8, generator=draw).to(device)
     dataset = datasets.Dataset(images, (torch.arange(4096) % 10).to(device), classes=10)
     teacher = unet.build(spec.teacher, dataset.image_shape, dataset.classes, seed=0).to(device).eval()
-    importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # nothing is evaluated
+    importance, unused = torch.zeros(1000, device=device), cast(Any, None)  # without evaluation
     alphas_cumprod = schedule.cosine_alphas_cumprod(device)
     setting = Setting(
         context=silent(device),

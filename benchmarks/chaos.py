@@ -130,12 +130,12 @@ def _killed_and_resumed(
             else:
                 killed = killed and kill(kind, process)
             before = finished(storage / "run")
-            process.wait(DEADLINE)  # a driver is dead; with another part lost it continues by itself
+            process.wait(DEADLINE)  # a driver is dead; without another part it continues
         finally:
             process.kill()
         if not killed:
             return None
-        # A driver killed before it wrote its plan has started nothing: the same command begins.
+        # A driver killed before it wrote its plan has started no run: the same command begins.
         has_started = (storage / "run/plan.json").exists()
         code = resume(storage, "run", *where) if has_started else start(*new, log=log).wait(DEADLINE)
     if code:

@@ -106,14 +106,14 @@ def sweep(arms: int) -> tuple[float, float, float]:
 
 
 def workers(mark: str) -> list[int]:
-    """The processes of Ray's workers whose environment has the mark."""
+    """The processes of Ray's workers with the mark in their environment."""
     matches = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
             if marked and (entry / "cmdline").read_bytes().startswith(b"ray::"):
                 matches.append(int(entry.name))
-        except OSError:  # it has just ended
+        except OSError:  # it has just exited
             continue
     return matches
 

@@ -51,7 +51,7 @@ from branchwise.analysis.statistics.model import ALPHA, Error, TwoWayFit, contra
 
 Rng = np.random.Generator
 SD, BLOCK_SD = 0.06, 0.10
-# By component: its main effect; each pair interacts. The first alone brings most of the gain, as in the digits run.
+# By component: its main effect; each pair interacts. The first contributes most of the gain, as in the digits run.
 MAIN, PAIR = (0.45, 0.08, 0.03, 0.02), 0.02
 
 
@@ -65,7 +65,7 @@ def heavy(rng: Rng, blocks: int, cells: int) -> np.ndarray:
 
 
 def unequal(rng: Rng, blocks: int, cells: int) -> np.ndarray:
-    """Four times the spread without the first component."""
+    """Four times the SD without the first component."""
     return rng.normal(0, SD, (blocks, cells)) * np.where(_on(cells), 0.5, 2.0)
 
 
@@ -248,7 +248,7 @@ def over_data_sets(n: int) -> None:
     """Print how often the intervals over data sets hold the mean and the effect in a further data set.
 
     Effects of data sets are normal with SD tau; each is estimated from five blocks whose SD differs by data set, so its
-    standard error is itself an estimate. tau is in units of the median standard error.
+    standard error is an estimate. tau is in units of the median standard error.
     """
     table = Table(box=box.SIMPLE_HEAD, title=f"Percent, {n} simulated meta-analyses a setting", title_justify="left")
     for column in ("data sets", "tau / SE", "mean: coverage", "next data set: coverage", "tau^2 = 0 estimated"):

@@ -26,7 +26,7 @@ COLUMNS = ("what", "n", "median", "spread", "against", "target", "peak GB", "pla
 
 
 class Table:
-    """Rows as they are measured, while there is time."""
+    """Rows as they are measured, while time remains."""
 
     def __init__(self, device: str, n: int, seconds: float) -> None:
         self.rows: list[tuple[str, ...]] = []
@@ -130,7 +130,7 @@ def rate_for(rates: dict[str, float], mode: str, precision: str) -> float:
 
 
 def evaluation_reference(table: Table, setting: Any, spec: Any, options: argparse.Namespace) -> float | None:
-    """Seconds of the step that ours is compared with."""
+    """Seconds of the step of the reference implementation."""
     if options.reference is None:
         return table.measure(PLAIN, plain(setting, spec, options.batch))
     seconds = against_reference(options.reference.resolve(), {}, options.steps, options.batch, options.device)[AUTHORS]
@@ -150,7 +150,7 @@ def cohort(
     baseline: float | None,
     name: str,
 ) -> float | None:
-    """A cohort's step, told for one of its arms; its seconds an arm."""
+    """A cohort's step, reported per arm; its seconds per arm."""
     from branchwise.trainables.contract import Device
     from branchwise.trainables.dash.compute import modes
     from branchwise.trainables.dash.costs import memory

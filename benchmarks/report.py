@@ -68,7 +68,7 @@ def draw(run: Path, blocks: int) -> int:
 
 
 def analyse(run: Path) -> tuple[float, float]:
-    """Seconds and peak MB of the whole command."""
+    """Seconds and peak MB of the complete command."""
     started, peak = time.perf_counter(), 0.0
     process = subprocess.Popen([sys.executable, "-m", "analysis", str(run)], cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:

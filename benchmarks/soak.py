@@ -50,7 +50,7 @@ evaluate: {{samples: 640, sampler_steps: 2, gap_samples: 64}}
 resources: {{arms_per_trial: 8, max_retries: 100, max_silence: 600}}
 """
 CELLS = 8
-# Most leave the sweep running, so that it gets somewhere: Ray takes as long to start as one fault to follow another.
+# Most leave the sweep running, so that it makes progress: Ray's start lasts as long as the time between faults.
 KINDS = (
     *("actor killed",) * 4,
     *("file deleted", "file cut off", "file flipped"),
@@ -93,7 +93,7 @@ def soak(folder: Path, arms: int, seconds: float, interval: float, draw: random.
     storage, run = folder / "storage", folder / "storage/run"
     (folder / "storage.clock").mkdir()
     (folder / "storage.clock/sitecustomize.py").write_text(faults.CLOCK)
-    # The scratch folders of workers lie where they can be counted; the path of Ray's sockets must be short.
+    # The scratch folders of workers are where they can be counted; the path of Ray's sockets must be short.
     environment = {"PYTHONPATH": str(folder / "storage.clock"), "TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"}
     new = ("--space", folder / "space.yaml", "--name", "run", "--storage", storage)
     resumed = ("--resume", "run", "--storage", storage)
@@ -138,7 +138,7 @@ def _disturb(sweep: faults.Disturbed, draw: random.Random) -> set[str]:
     """The files that it harmed."""
     try:
         faults.FAULTS[draw.choice(KINDS)](sweep)
-    except (LookupError, OSError):  # what it was aimed at has just ended
+    except (LookupError, OSError):  # its target has just exited
         return set()
     return sweep.harmed
 
@@ -158,7 +158,7 @@ def _state(pid: int) -> str:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
         return f"{int(status['VmRSS'].split()[0]) / 1024:11.0f}  {files:10d}  {int(status['Threads']):7d}"
-    except (OSError, KeyError):  # it has just ended
+    except (OSError, KeyError):  # it has just exited
         return f"{'-':>11}  {'-':>10}  {'-':>7}"
 
 

@@ -91,7 +91,7 @@ def plain(setting: Any, spec: Any, batch: int) -> Callable[[], object]:
 
 
 class _Batches:
-    """What the authors' loop takes for its loader; it ends their training where it is used up."""
+    """A stand-in for the loader of the authors' loop; its end ends their training."""
 
     def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches

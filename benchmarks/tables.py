@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def draw(runs: int, columns: int) -> Any:
-    """Draw runs of two components over seeds; the other columns hold numbers, words, constants and names."""
+    """Draw runs of two components over seeds; the other columns hold numbers, texts, constants and names."""
     import numpy as np
     import pandas as pd
 

@@ -133,7 +133,7 @@ def version() -> str:
 
 def _call(name: str, command: Command, rest: list[str]) -> int:
     if command.on_sweeps and {"-h", "--help"} & set(rest):
-        sweep_commands.parser_of(name).print_help()  # without the imports that running takes
+        sweep_commands.parser_of(name).print_help()  # without the imports for running
         raise SystemExit(0)
     starts = not {"--dry-run", "-h", "--help"} & set(rest)
     if command.needs_ray and starts and importlib.util.find_spec("ray") is None:
@@ -182,7 +182,7 @@ def _complete(rest: Sequence[str]) -> int:
 
 
 def program() -> NoReturn:
-    """The installed `branchwise`: a reader that goes away is no error, and nothing that hangs holds the exit up."""
+    """The installed `branchwise`: a closed reader is no error, and blocked threads do not delay the exit."""
     try:
         code = main()
     except BrokenPipeError:  # of `branchwise ... | head`

@@ -1,6 +1,6 @@
 """What each command shares: refused arguments, and JSON on stdout for `--json`.
 
-It imports the standard library alone, so that help is quick.
+It imports only the standard library, so that help is quick.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def print_document(document: Mapping[str, Any]) -> None:
 
 
 def write_json(document: Mapping[str, Any], stream: TextIO | None, indent: int | None = None) -> bool:
-    """Write JSON and a line feed at once. A reader that has gone ends the output, not the command.
+    """Write JSON and a line feed at once. A closed reader ends the output, not the command.
 
     Returns:
         Whether somebody still reads.

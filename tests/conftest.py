@@ -16,16 +16,16 @@ from patience import patience, start_ray
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Variables that decide what our code does. Libraries set others of their own when they are imported or fail.
+# Variables that affect this project's code. Libraries set others when they are imported or fail.
 VARIABLES = ("BRANCHWISE_", "HOME", "PATH", "PYTHONPATH", "RAY_ADDRESS", "RAY_TRAIN_", "TUNE_", "XDG_")
 
-# The same examples every time, however busy the machine is.
+# The same examples every time, regardless of load.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slowest files come first, so that no process is left alone with one at the end."""
+    """Run the slowest files first, so that no process runs a slow one at the end."""
     seconds: Counter[Path] = Counter()
     for item in items:
         slow = item.get_closest_marker("slow")
@@ -35,13 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated_state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What this user has started is noted in a folder of the tests' own."""
+    """The record of started runs is in a separate folder of the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _same_process() -> Iterator[None]:
-    """A module leaves the environment and the folder of the process as it found them, for those that come after it."""
+    """A module restores the environment and the folder of the process, for the modules after it."""
     environment, folder = dict(os.environ), Path.cwd()
     yield
     changed = sorted(
@@ -68,7 +68,7 @@ def start_sweep() -> Callable[..., subprocess.Popen[str]]:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "platform/run_sweep.py"), *map(str, arguments)],
             cwd=cwd,
-            env=os.environ | {"PYTHONPATH": ""},  # the script finds its packages by itself
+            env=os.environ | {"PYTHONPATH": ""},  # the script locates its packages
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -143,7 +143,7 @@ design:
 
 @pytest.fixture
 def surface_space(tmp_path: Path) -> Path:
-    """A space whose truth is known and whose arms take no time."""
+    """A space with a known truth and arms without cost."""
     file = tmp_path / "surface.yaml"
     file.write_text(SURFACE)
     return file

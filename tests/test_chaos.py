@@ -1,4 +1,4 @@
-"""Kills in the middle of a sweep cost time and nothing else. The long version is benchmarks/chaos.py."""
+"""Kills in the middle of a sweep cost only time. The long version is benchmarks/chaos.py."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_three_kills_keep_results(tmp_path: Path) -> None:
         assert kill(kind, process)
         finished_before.update(finished(run))
 
-    # The settings are from the other run's folder: a run can be repeated from what it left.
+    # The settings are from the other run's folder: a run can be repeated from its folder.
     new = ("--space", expected / "space.yaml", "--storage", storage, "--name", "run")
     process = start(*new, log=tmp_path / "1.log")
     kill_at_random("actor", process, until=0.3)
@@ -72,7 +72,7 @@ def test_three_kills_keep_results(tmp_path: Path) -> None:
     assert len(finished(run)) == 20
     assert {name: record for name, record in finished(run).items() if name in finished_before} == finished_before
     assert differences(run, expected) == []
-    assert resume(storage, "run") == 0  # nothing is left to do
+    assert resume(storage, "run") == 0  # no work remains
     assert differences(run, expected) == []
 
 

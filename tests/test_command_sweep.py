@@ -86,7 +86,7 @@ def alive(mark: str, program: str = "") -> list[int]:
 
 
 def text_of(file: Path) -> str:
-    """What the file holds; nothing where it has just been removed."""
+    """The content of the file; empty where it has just been removed."""
     try:
         return file.read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What was modified or cut off after it was written is told by name, and rebuilt or refused; never used."""
+"""Files modified or truncated after they were written are named, and rebuilt or refused; never used."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def plan(surface_space: Path, tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def run(plan: Plan) -> RunFolder:
-    """A finished run, made without Ray."""
+    """A finished run, created without Ray."""
     write_plan(plan.run, plan.space, plan.cohorts)
     for cohort in plan.cohorts:
         run_cohort_in_process(cohort, job_of(plan), publish=None, rank=0, world_size=1, device="cpu")

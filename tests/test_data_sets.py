@@ -67,7 +67,7 @@ def result_of(arm: Arm) -> Result:
 
 
 def carry_out(space: Space, storage: Storage, lose: Sequence[str] = ()) -> Path:
-    """The run folder that a sweep would have left; arms in `lose` have no record."""
+    """The run folder of a sweep; arms in `lose` have no record."""
     plan = plan_new(space, storage, None)
     write_plan(plan.run, space, plan.cohorts)
     for arm in plan.arms:
@@ -168,7 +168,7 @@ def test_numbers_are_those_of_one_family_by_hand(folder: Path) -> None:
         assert [row.effect.value for row in rows] == pytest.approx([by_hand["one"].mean(), by_hand["two"].mean()])
         assert [row.effect.se for row in rows] == pytest.approx([stats.sem(by_hand[c]) for c in ("one", "two")])
         assert [row.p_holm for row in rows] == pytest.approx(expected[:2])
-        # The first claim is the tested effect of `one`, so it has no place of its own.
+        # The first claim is the tested effect of `one`, so it is not counted separately.
         assert [v.test.p_holm for v in findings.verdicts] == pytest.approx([expected[0], expected[2], expected[3]])
         assert findings.plan is not None
         assert findings.plan.hypotheses == 12

@@ -78,7 +78,7 @@ def test_named_ray_options_exist(root: Path, command: str) -> None:
         text=True,
         check=True,
     ).stdout
-    options += "--num-cpus" if command == "symmetric-run" else ""  # it hands on what `ray start` takes
+    options += "--num-cpus" if command == "symmetric-run" else ""  # it passes the arguments of `ray start`
     for file in sources(root):
         text = re.sub(r"\\?\n\s*(?=--)", " ", file.read_text()).replace("\\\n", " ")
         text = re.sub(r"\[ray, (\w+), (.*)\]", lambda result: f"ray {result[1]} {result[2].replace(',', '')}", text)
@@ -158,7 +158,7 @@ def test_ray_up_reads_cluster_file(docker: Path) -> None:
 
 
 def _entry_point(spec: dict[str, Any]) -> list[str]:
-    """The words of a job's command; pods have homes of their own, so each try trusts the storage."""
+    """The arguments of a job's command; pods have separate homes, so each try trusts the storage."""
     script, trust, *arguments = spec["entrypoint"].split()
     assert trust == "--trust"
     return [script, *arguments]
@@ -257,7 +257,7 @@ def test_unreachable_storage_is_not_empty(docker: Path, surface_space: Path, tmp
 
 def test_grafana_names_only_metrics_that_exist(docker: Path) -> None:
     dashboard = (docker / "grafana/dashboards/branchwise.json").read_text()
-    # Of Ray's own, tests/cluster fetches these from a real cluster.
+    # Of Ray's metrics, tests/cluster fetches these from a real cluster.
     gauges = {f"ray_{name}" for name in gauge_texts(dash.COLUMNS)}
     named = set(re.findall(r"\bray_\w+", dashboard))
     assert gauges <= named <= gauges | {"ray_node_cpu_utilization", "ray_node_mem_used"}

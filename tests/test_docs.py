@@ -1,4 +1,4 @@
-"""The documentation as a site: it is made without a warning, its links lead somewhere, and its examples are true."""
+"""The documentation as a site: it builds without a warning, its links resolve, and its examples are correct."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_verdicts_side_by_side_are_those_of_runs(root: Path) -> None:
 
 
 def printed(code: str) -> Iterator[str]:
-    """What the comments of an example say that it prints."""
+    """The output that the comments of an example state."""
     for line in code.splitlines():
         visible = re.match(r"(?:print\(.*\)\s+)?# (.*)", line)
         if visible and line.startswith(("print(", "# ")):

@@ -85,7 +85,7 @@ def test_workers_exceed_single_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_runs_gpu_sweep_and_reports_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the command itself."""
+    """Up to the command."""
     requested: list[Any] = []
 
     def run(command: list[str], **options: Any) -> SimpleNamespace:
@@ -145,7 +145,7 @@ def test_what_measures_no_rates_is_refused(surface_space: Path, capsys: pytest.C
 
 @pytest.mark.long(60)
 def test_benchmark_of_gpu_fills_its_table_on_cpu_too(root: Path) -> None:
-    """The script itself, at least of everything; its numbers here mean nothing."""
+    """The script, with minimal settings; its numbers here are meaningless."""
     small = [
         "--device",
         "cpu",

@@ -1,4 +1,4 @@
-"""`--json` and `--progress json`: one document or line on stdout, by its schema, whatever happens."""
+"""`--json` and `--progress json`: one document or line on stdout, by its schema, in all cases."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_events_follow_run(tmp_path: Path) -> None:
     record("full-b0", "t0001")
     events(state, state.refresh())
     record("base-b0", "t0001", values={"value": math.nan}, status="diverged", error="loss is NaN")
-    record("ema-b0", "t0002")  # so quick that nobody saw it running
+    record("ema-b0", "t0002")  # so quick that it was not seen running
     events(state, state.refresh())
     events.interim(4, ["ema"])
     events.limit("limits.hours: 1")

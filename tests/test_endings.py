@@ -1,4 +1,4 @@
-"""Whatever ends a sweep: a sentence, an exit code, a manifest that says so, and a run that resumes."""
+"""For each end of a sweep: a message, an exit code, a matching manifest, and a run that resumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ design: {components: {uncond_branch: {off: {uncond_weight: 0}}, anchor: {off: {a
 resources: {arms_per_trial: 2}
 """
 ARMS = 12
-NOTICED_SECONDS = 75  # a minute, and what a busy machine takes to end
+NOTICED_SECONDS = 75  # a minute, and the delay of a busy machine
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_interrupt_of_report_counts_for_sweep(storage: Path) -> None:
     assert manifest(storage) == "finished"
 
 
-# What Python reads before anything else: the process interrupts itself when it comes to this import.
+# Python reads this first: the process interrupts itself at this import.
 INTERRUPTED = """
 import os, signal, sys
 

@@ -1,4 +1,4 @@
-"""Imports point down only, between rooms too; rooms stay small; nothing shadows Python's own `platform`."""
+"""Imports point down only, between rooms too; rooms stay small; no module shadows Python's `platform`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # The rooms of each package, the lowest first. A file may import from its own room and from lower ones. A name that is a
-# file means that file alone.
+# file means only that file.
 ORDERS = {
     "trainables": [
         "contract",
@@ -149,7 +149,7 @@ def test_tests_use_public_names(root: Path) -> None:
 
 
 def test_no_two_files_import_each_other(root: Path) -> None:
-    """No circle of imports at the top of files, nor for types; in functions they are checked for direction alone."""
+    """No circle of imports at the top of files, nor for types; in functions only their direction is checked."""
     graph = {}
     for folder in ("analysis", "trainables", "platform/orchestration"):
         for file in (root / folder).rglob("*.py"):

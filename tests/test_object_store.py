@@ -53,7 +53,7 @@ def test_folders_are_checked_where_they_are_fetched(bucket: str, tmp_path: Path)
 
 @pytest.fixture
 def ray_of_bucket(bucket: str) -> Iterator[None]:
-    """A Ray that this process has started, whose workers know the server of the bucket."""
+    """A Ray that this process has started, with workers that know the server of the bucket."""
     import ray
 
     start_ray()

@@ -1,4 +1,4 @@
-"""docs/own-script.md and the quick start of the README work as they stand."""
+"""docs/own-script.md and the quick start of the README work unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/own-trainable.md works as it stands."""
+"""docs/own-trainable.md works unchanged."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_folders_of_other_machines_and_of_other_programs_stay(temporary: Path) -
     stored = [f"branchwise-00000000-{2**22 + 1}-5-x", "branchwise-old", f"branchwise-{host_id()}-one-5-x", "other"]
     for name in stored:
         (temporary / name).mkdir()
-    (temporary / f"branchwise-{host_id()}-{os.getpid()}-1-x").mkdir()  # its number is ours now
+    (temporary / f"branchwise-{host_id()}-{os.getpid()}-1-x").mkdir()  # its number is reused now
     with scratch_folder():
         pass
     assert sorted(folder.name for folder in temporary.iterdir()) == sorted(stored)

@@ -1,4 +1,4 @@
-"""Sweeps from the command line in a process that has started Ray itself: one start for all of them."""
+"""Sweeps from the command line in a process that has started Ray: a single start for all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas of spaces: they are those of the code, each space names its own and keeps it, and bad ones fail."""
+"""The JSON Schemas of spaces: they are those of the code, each space names and fits its schema, and bad spaces fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_schemas_are_those_of_code(trainable: str) -> None:
 def test_spaces_name_and_follow_their_schema(file: Path) -> None:
     named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", file.read_text())
     tree = tree_of(file)
-    if ":" in tree.get("trainable", ""):  # of a function of the user's there is none to name
+    if ":" in tree.get("trainable", ""):  # a user's function has no schema to name
         assert named is None
         schema = schema_of(tree["trainable"], load_space(file))
     else:

@@ -1,4 +1,4 @@
-"""A screening from its space to its report, and its follow-up: on the surface, whose truth is known, without Ray."""
+"""A screening from its space to its report, and its follow-up: on the surface, with a known truth, without Ray."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def space_of(*overrides: str) -> Space:
 
 
 def carry_out(space: Space, storage: Storage, lose: Sequence[str] = ()) -> Path:
-    """The run folder that a sweep would have left; arms in `lose` have no record."""
+    """The run folder of a sweep; arms in `lose` have no record."""
     plan = plan_new(space, storage, None)
     write_plan(plan.run, space, plan.cohorts)
     for arm in plan.arms:
@@ -237,7 +237,7 @@ def test_two_stages_in_report(storage: Storage, screened: Path) -> None:
 
 
 def verdicts(findings: Findings) -> dict[str, str]:
-    """What the fresh seeds say, by component."""
+    """The results on fresh seeds, by component."""
     return {str(row[0]): str(row[-1]) for row in stages_table(findings).rows}
 
 

@@ -1,4 +1,4 @@
-"""A full or read-only storage: one sentence, an exit code, and whole files left."""
+"""A full or read-only storage: a message, an exit code, and only complete files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> None:
-    """Takes all the space there is, to the last page."""
+    """Fill the disk, to the last page."""
     with (folder / "filling").open("ab", buffering=0) as stream:
         try:
             while stream.write(b"x" * 4096):

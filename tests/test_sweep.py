@@ -78,7 +78,7 @@ def test_sweep_from_another_folder_fills_its_run_folder(sweep: Sweep, surface_sp
 
 @pytest.mark.slow
 def test_failed_and_diverged_arms_are_reported(sweep: Sweep, surface_space: Path, tmp_path: Path) -> None:
-    # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then again alone.
+    # Where `anchor` is off, block 2 crashes: four of the nine arms that train together, and then separately.
     faults = ["--set", "faults.diverge=[1]", "--set", "design.components.anchor.off={faults.crash: [2]}"]
     options = ["--set", "resources={max_retries: 0, arms_per_trial: 9}"]
     code, output = sweep("--space", surface_space, "--storage", tmp_path / "runs", *faults, *options)
@@ -97,7 +97,7 @@ def test_failed_and_diverged_arms_are_reported(sweep: Sweep, surface_space: Path
     assert (run / "report/index.html").exists()
 
 
-# The surface, whose second and third block wait until somebody has seen the page.
+# The surface, with a second and third block that wait until the page was read.
 PATIENT = """
 import time
 from pathlib import Path
@@ -192,7 +192,7 @@ def test_plan_is_checked_only_on_local_machine(
     code, output = sweep_in_process(*large, "--dry-run")
     assert code == 2
     assert "not here" in output
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as within a Ray job, whose driver may have a small machine
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # as within a Ray job, with a driver on a small machine
     code, output = sweep_in_process(*large, "--dry-run")
     assert code == 0
     assert "not here" not in output

@@ -1,4 +1,4 @@
-"""Training the teachers at the head of a sweep: one, several, interrupted, failing, gone on with."""
+"""Training the teachers at the head of a sweep: one, several, interrupted, failing, resumed."""
 
 from __future__ import annotations
 

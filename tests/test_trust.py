@@ -1,4 +1,4 @@
-"""A run folder is data until its user says otherwise: nothing that it names is imported or run unasked."""
+"""A run folder is data until its user trusts it: no code that it names is imported or run without consent."""
 
 from __future__ import annotations
 

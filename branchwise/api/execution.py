@@ -41,7 +41,7 @@ def _resumed(space: Space, storage: Storage, name: str) -> Plan:
 
 
 def _difference(stored: str, expected: str) -> str:
-    """The keys in which two spaces differ, in a few words."""
+    """The keys in which two spaces differ, as a short text."""
     import yaml
 
     from branchwise.analysis.records.comparing import flatten

@@ -1,4 +1,4 @@
-"""Search spaces in the words of Optuna and Ray Tune."""
+"""Search spaces in the terms of Optuna and Ray Tune."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def choice(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def hyperparameter_trees(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a design's search space. Takes this module's, Optuna's and Ray Tune's distributions, and YAML's dicts.
+    """Return a design's search space. Accepts this module's, Optuna's and Ray Tune's distributions, and YAML's dicts.
 
     Raises:
         InputError: A distribution has no counterpart, such as a normal distribution; the message names it.

@@ -45,7 +45,7 @@ def ablate(
 ) -> Study:
     """Run an ablation on Ray and return its results.
 
-    Each combination of components runs on each of `seeds` shared seeds. Calling it again with the same `name`, code
+    Each combination of components runs on each of `seeds` shared seeds. A second call with the same `name`, code
     and settings resumes the run, or loads it when it is finished.
 
     Args:
@@ -74,8 +74,8 @@ def ablate(
         cpus: CPUs per arm.
         gpus: GPUs per arm, 0, 1 or a fraction of 1.
         max_concurrent: Arms at a time; by default as many as fit.
-        address: A Ray cluster to join, as `ray.init` takes it. A Ray that is initialized in this process is used and
-            left running; otherwise a local one is started and stopped.
+        address: A Ray cluster to join, as in `ray.init`. A Ray that is initialized in this process is used and
+            keeps running; otherwise a local one is started and stopped.
         progress: Whether to print progress.
 
     Returns:
@@ -84,7 +84,7 @@ def ablate(
     Raises:
         InputError: An argument is not allowed, or `name` is taken by a run with other code or settings.
         RunError: The run could not be finished.
-        KeyboardInterrupt: Interrupted; finished arms are kept and the same call resumes.
+        KeyboardInterrupt: Interrupted; finished arms are stored and the same call resumes.
     """
     with input_errors():
         space = ablation_space(
@@ -138,7 +138,7 @@ def search(
         metric: Key of the returned dict that counts.
         direction: "maximize" or "minimize".
         arms: Number of configurations to try.
-        search_seeds: Seeds of each configuration, whose mean over them is optimised. From 3 on, a paired race stops
+        search_seeds: Seeds of each configuration, with the mean over them optimised. From 3 on, a paired race stops
             configurations that are behind the best.
         seeds: Fresh seeds on which the best configuration is compared with the function's settings.
         settings: As for `ablate`.
@@ -207,7 +207,7 @@ def plan(
     gpus: float = 0,
     max_concurrent: int | None = None,
 ) -> Preview:
-    """Return what `ablate` with the same arguments would run. Starts nothing and writes nothing.
+    """Return what `ablate` with the same arguments would run. Starts no run and writes no file.
 
     Raises:
         InputError: An argument is not allowed.
@@ -245,7 +245,7 @@ def resume(
     progress: bool = True,
     trust: bool = False,
 ) -> Study:
-    """Resume a run by its name; finished arms are kept.
+    """Resume a run by its name; finished arms are reused.
 
     Args:
         name: Name of the run.
@@ -256,7 +256,7 @@ def resume(
         trust: Run the command or module of a run that this user did not start, as its folder names it.
 
     Raises:
-        InputError: There is no such run, its function is another, or this user did not start it.
+        InputError: The run does not exist, its function is another, or this user did not start it.
         RunError: The run could not be finished.
     """
     with input_errors():
@@ -278,11 +278,11 @@ def follow_up(
     address: str | None = None,
     progress: bool = True,
 ) -> Study:
-    """Run the full factorial of what a screening left, on fresh seeds: the stage that confirms.
+    """Run the full factorial of what a screening left, on fresh seeds: the confirming stage.
 
     Args:
         name: Name of the finished screening (`ablate(..., design="screening")`).
-        survivors: Components to follow up, five at most; by default those whose main effect is significant.
+        survivors: Components to follow up, five at most; by default those with a significant main effect.
         others: How the other components are held: "full" or "off".
         seeds: Number of fresh seeds; by default as many as the screening had, five at least.
         claims: Statements to be tested, sealed before the first arm runs.
@@ -294,7 +294,7 @@ def follow_up(
         The finished run, called like the screening with `-follow-up` behind it.
 
     Raises:
-        InputError: There is no such screening, it is not finished, or nothing survived.
+        InputError: The screening does not exist, is not finished, or has no survivors.
         RunError: The run could not be finished.
     """
     if others not in ("full", "off"):

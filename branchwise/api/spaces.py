@@ -71,7 +71,7 @@ def ablation_space(
     across: Mapping[str, Any] | None,
     **declared: Any,
 ) -> Space:
-    """Build the space of an ablation; `declared` is what `build_space` takes."""
+    """Build the space of an ablation; `declared` is passed to `build_space`."""
     if isinstance(claims, str):
         raise InputError(f"claims: must be a list of texts, such as [{claims!r}]")
     tree = {
@@ -121,7 +121,7 @@ def _importable(module: str, name: str, function: Any) -> bool:
 
 
 def default_name(trainable: str) -> str:
-    """Return a run's name made of its function's: lower-case letters, digits and hyphens."""
+    """Return a run's name derived from its function's: lower-case letters, digits and hyphens."""
     name_parts = re.findall(r"[a-z0-9]+", trainable.rpartition(":")[2].lower())
     return "-".join(name_parts)[:60] or "study"
 

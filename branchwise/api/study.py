@@ -42,7 +42,7 @@ class Study:
 
     @cached_property
     def _analyses(self) -> Sequence[Findings]:
-        """The findings on each data set; of a run that searched as well, those of its own settings alone."""
+        """The findings on each data set; of a run with searches, only those of its own settings."""
         from branchwise.analysis.records.folder import load_run
         from branchwise.analysis.statistics.findings import analyse_run
 
@@ -61,7 +61,7 @@ class Study:
 
     @property
     def space(self) -> str:
-        """The space as YAML: `branchwise run FILE` runs it again, on this machine or on a cluster."""
+        """The space as YAML: `branchwise run FILE` reruns it, on this machine or on a cluster."""
         return (self.folder / "space.yaml").read_text(encoding="utf-8")
 
     @property
@@ -71,7 +71,7 @@ class Study:
         The effect is the Shapley value where the design runs each cell of the factorial, else leave-one-out or the
         main effect. Intervals are for the mean over seeds.
 
-        Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's own),
+        Columns: component, effect, low, high, unit ("%" of the value, "points" of a rate, or the metric's),
         p, p_holm, share, share_low, share_high (fractions of the total gain). Of a run on multiple data sets, a first
         column names the data set, as it does in `cells` and `claims`.
         """
@@ -134,12 +134,12 @@ class Study:
     ) -> Study:
         """Add seeds, components, baselines or cells, as a new run next to this one that takes its finished arms.
 
-        More seeds make each verdict exploratory, for this run was already judged. What is added is tested in a family
-        of its own, with `claims`; what was decided before stays as it was.
+        More seeds make each verdict exploratory, since this run was already tested. Additions are tested in a
+        separate family, with `claims`; earlier decisions do not change.
 
         Args:
             blocks: Seeds in all, more than this run has.
-            confirm: Run the further seeds alone, and judge the same claims on them, sealed anew.
+            confirm: Run only the further seeds, and test the same claims on them, resealed.
             add_component: `{"warmup": {"warmup_steps": 0}}`, as `components` of `ablate`.
             add_baseline: Names of baselines that the trainable declares.
             add_cell: `{"ema": "off", "warmup": "off"}`, a combination that the design did not run; components that are
@@ -180,7 +180,7 @@ class Study:
         """Return a figure: "effects", "claims", "cells", "waterfall" or "interactions"; on several data sets "effects".
 
         Raises:
-            InputError: There is no such figure, or the run has no numbers for it.
+            InputError: The figure does not exist, or the run has no numbers for it.
         """
         return self._drawn(name).figure
 
@@ -245,7 +245,7 @@ class Study:
         parts = [f"<p>{html.escape(answer)}</p>" for answer in self._answers()]
         parts += [_table_html(table) for table in self._tables()]
         if self._findings.headline.rows:
-            with suppress(InputError):  # no component has a number yet; the notes say why
+            with suppress(InputError):  # no component has a number yet; the notes explain it
                 parts.append(inline_svg(self._drawn("effects")).replace("var(--grid)", "#d0d0d0"))
         parts += [f"<p><b>note:</b> {html.escape(note)}</p>" for note in self.notes]
         return "\n".join(parts)
@@ -263,7 +263,7 @@ def load(folder: str | Path) -> Study:
 
 
 def verify(folder: str | Path) -> pd.DataFrame:
-    """Check a run: are its claims the sealed ones, are its arms as planned, and does its report say what they give?
+    """Check a run: are its claims the sealed ones, are its arms as planned, and does its report match them?
 
     Returns:
         A row per check: check, holds, detail.

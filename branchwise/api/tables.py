@@ -42,7 +42,7 @@ def analyze(
         runs: A pandas or polars DataFrame, a `ray.tune.ResultGrid`, an `optuna.Study`, a list of W&B runs
             (`wandb.Api().runs(...)`), an MLflow experiment (`mlflow.get_experiment(...)`), or the path of a file or
             folder that the command line reads.
-        components: Columns (settings) whose values are compared. None: all runs are of a single cell, `full`, on which
+        components: Columns (settings) with the values to compare. None: all runs are of a single cell, `full`, on which
             `claims` speak, such as `full.value < 3.28`.
         value: Column of the result.
         direction: "maximize" or "minimize".
@@ -112,16 +112,16 @@ def compare(
     """Compare two runs or two cells seed by seed, or two groups of a table by Welch's t.
 
     Args:
-        first: Name or folder of a run, or one of its cells as `RUN:CELL`; with `group`, whatever `analyze` accepts.
+        first: Name or folder of a run, or one of its cells as `RUN:CELL`; with `group`, any input of `analyze`.
         second: The other run or cell; the difference is the second minus the first. None with `group`.
-        group: Column that tells the two groups of a table apart.
+        group: Column that distinguishes the two groups of a table.
         value: Column of the result of a table.
         block: Column of the seed of a table; by default `seed`, if it exists.
         scale: "log", "logit" or "identity", for a table; by default "identity".
         value_range: Lowest and highest value of a table's result, such as `(0, 100)` for per cent.
         paired: Whether runs are compared within shared seeds. False: by Welch's t, as groups always are.
         alpha: Intervals are at 1 - alpha.
-        storage: Where runs are kept that are given by name.
+        storage: The storage of runs given by name.
 
     Raises:
         InputError: The two cannot be compared.
@@ -159,7 +159,7 @@ def across(runs: Sequence[str | Path], *, storage: str | Path = RESULTS) -> Acro
 
     Args:
         runs: Names or folders of two runs or more, one of each data set. Two give no mean.
-        storage: Where runs are kept that are given by name.
+        storage: The storage of runs given by name.
 
     Returns:
         The effects by run, `combined` by component, and a DataFrame `summary`.

@@ -1,4 +1,4 @@
-"""What a run folder holds and how its files are checked: names, seals and schemas, for writers and readers alike.
+"""The files of a run folder and their checks: names, seals and schemas, for writers and readers.
 
-The lowest package: it imports neither Ray nor torch nor pandas, and nothing else of this project.
+The lowest package: it imports neither Ray nor torch nor pandas, and no other package of this project.
 """

@@ -23,15 +23,15 @@ MAX_NAME = 255  # characters of a name that becomes a file's
 
 
 class OutsideError(OSError):
-    """A folder names something that does not lie in it; the message states what, and where it leads."""
+    """A folder refers to a path outside it; the message states the name and its target."""
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the path of `name` in `folder`, which may be reached by links within the folder alone.
+    """Return the path of `name` in `folder`, which may be reached only by links within the folder.
 
     Args:
         folder: The folder that names it; may be a link itself.
-        name: A relative path with `/`, as a file of the folder gives it.
+        name: A relative path with `/`, as in a file of the folder.
 
     Returns:
         The path, whether it exists or not.
@@ -69,7 +69,7 @@ def regular_file(folder: Path, name: str) -> Path | None:
 
 
 def is_file_name(text: str) -> bool:
-    """Return whether `text` can name a file or folder on its own: no path, not hidden, no control characters."""
+    """Return whether `text` is a valid file or folder name: no path, not hidden, no control characters."""
     return 0 < len(text) <= MAX_NAME and text[0] != "." and "/" not in text and "\\" not in text and text.isprintable()
 
 
@@ -87,7 +87,7 @@ def staged_file(target: Path, durable: bool = True) -> Iterator[Path]:
     """Write a file that replaces `target` at once, and only when the block ends without an error.
 
     Args:
-        target: The file to be made or replaced.
+        target: The file to create or replace.
         durable: Whether to wait until the file would survive a power loss.
 
     Yields:
@@ -114,13 +114,13 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """Fill a folder that replaces `target` at once, and only when the block ends without an error.
 
     Args:
-        target: The folder to be made or replaced.
+        target: The folder to create or replace.
 
     Yields:
         An empty folder next to it.
 
     Raises:
-        OSError: A folder cannot be made, or a file not be written to the disk.
+        OSError: A folder cannot be created, or a file cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging, old = _staging_path(target), _staging_path(target)

@@ -1,6 +1,6 @@
 """The schema of each JSON file of a run folder: what is read is checked against it before anything uses a value.
 
-Keys that are not listed are kept as they are. A key that a reader relies on stands here, with what it relies on.
+Unlisted keys are kept unchanged. Keys that a reader relies on are listed, with their constraints.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _Extends(Schema):
     """The run that a run adds to, or confirms."""
 
     run: Name
-    blocks: Annotated[int, Field(ge=0)]  # after which seeds were first judged; of a confirmation, in all
+    blocks: Annotated[int, Field(ge=0)]  # after which seeds were first tested; of a confirmation, in all
     components: list[Name] = []
     baselines: list[Name] = []
     cells: list[Annotated[str, Field(min_length=1, max_length=MAX_CELL)]] = []

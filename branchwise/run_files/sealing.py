@@ -1,6 +1,6 @@
-"""Seals and checksums: SHA-256 of a JSON file's content in itself, of a folder's files in a list.
+"""Seals and checksums: SHA-256 of a JSON file's content inside it, of a folder's files in a list.
 
-They find accidents. Whoever edits a file can write the matching hash.
+They detect accidents. Anyone who edits a file can write the matching hash.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-SUMS = "SHA256SUMS"  # of a folder's files, as `sha256sum -c` reads it; its last line, a comment, seals the list itself
+SUMS = "SHA256SUMS"  # of a folder's files, as `sha256sum -c` reads it; its last line, a comment, seals the list
 SEAL = "sha256"  # the key that holds the hash of a JSON file's other content
 
 
@@ -68,7 +68,7 @@ def sums(files: Mapping[str, str]) -> bytes:
 
 
 def read_sums(text: bytes, where: str) -> dict[str, str]:
-    """Return the SHA-256 of each file in the list that `sums` made.
+    """Return the SHA-256 of each file in the list from `sums`.
 
     Raises:
         DamagedError: It is not the list that was written, or names files outside its folder.

@@ -1,6 +1,6 @@
 """Handwritten digits with scikit-learn: how much do scaling, augmentation and an ensemble add to a small network?
 
-screening.yaml asks the same of eight parts.
+screening.yaml tests the same for eight parts.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The language of claims: what it accepts, what it means, and that nothing else gets through."""
+"""The language of claims: what it accepts, what it means, and that all else is refused."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ OPTIONS = ImportOptions(components=["ema", "aug"], block="seed", value="accuracy
 
 
 def table(seeds: int = 6) -> pd.DataFrame:
-    """24 runs of four cells; augmentation is worth more than averaging."""
+    """24 runs of four cells; augmentation has a larger effect than averaging."""
     draw, rows = np.random.default_rng(0), []
     for seed in range(40, 40 + seeds):
         block = draw.normal(0, 0.1)
@@ -111,7 +111,7 @@ WANDB = [
 
 
 def wandb_json(folder: Path) -> str:
-    """As the API of W&B gives runs, with each setting wrapped as in its files."""
+    """Runs as returned by the API of W&B, with each setting wrapped as in its files."""
     (folder / "runs.json").write_text(json.dumps(WANDB))
     return str(folder / "runs.json")
 

@@ -68,8 +68,8 @@ def test_prediction_interval_covers_new_seed(blocks, mean_covers):
 
 
 def test_sampling_of_teacher_enters_its_claims():
-    """A true ratio of exactly 2 to a teacher whose sampling noise is half the seeds' SD: 5% are refuted or supported,
-    where the teacher as a constant gave 15%."""
+    """A true ratio of exactly 2 to a teacher with sampling noise half the seeds' SD: 5% are refuted or supported,
+    where the teacher as a constant resulted in 15%."""
     rng = np.random.default_rng(5)
     vocabulary = Vocabulary(grid=GRID, cells=("base", "full", "teacher"), outcomes={"value": "log"})
     claim = parse_claim("full.value < 2 * teacher.value", vocabulary)

@@ -1,4 +1,4 @@
-"""The family of hypotheses and its graph: Holm where nothing follows, and the error that it promises anyway."""
+"""The family of hypotheses and its graph: Holm where nothing follows, and its guaranteed error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_without_followers_it_is_holm(p_values):
 
 
 def test_example_by_hand():
-    """a is rejected at 0.05 / 2; half of its share goes to its follower, half to b."""
+    """a is rejected at 0.05 / 2; half of its share is passed to its follower, half to b."""
     family = {"a": 0.01, "b": 0.03, "a2": 0.012}
     result = adjusted(family, *gatekeeping(["a", "b"], {"a": ["a2"]}))
     assert result["a"] == pytest.approx(0.02)
@@ -45,7 +45,7 @@ def test_followers_do_not_weaken_first_test():
 
 @pytest.mark.parametrize("true", [(), ("a",), ("a", "a2"), ("a", "b", "a2")])
 def test_family_wise_error_is_controlled(true):
-    """Whatever is true: a wrong rejection anywhere in at most 5% of families, of correlated tests too."""
+    """For all true states: a wrong rejection anywhere in at most 5% of families, of correlated tests too."""
     rng = np.random.default_rng(len(true))
     names = ["a", "b", "c", "a2", "a3", "b2", "b3"]
     weights, edges = gatekeeping(names[:3], {"a": ["a2", "a3"], "b": ["b2", "b3"]})

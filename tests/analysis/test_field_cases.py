@@ -1,4 +1,4 @@
-"""Tables as people have them: the right arms, levels and units, or one sentence that states what is odd."""
+"""Tables as people have them: the right arms, levels and units, or a message that states what is wrong."""
 
 from __future__ import annotations
 

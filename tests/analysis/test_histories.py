@@ -1,4 +1,4 @@
-"""`--at`: which value of a history is a run's result, what is refused, and what the report says of it."""
+"""`--at`: which value of a history is a run's result, what is refused, and its mention in the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders that were damaged or made to harm: refused by name, or shown without harm."""
+"""Run folders that were damaged or are malicious: refused by name, or shown without harm."""
 
 from __future__ import annotations
 

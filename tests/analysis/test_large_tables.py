@@ -1,4 +1,4 @@
-"""Tables of many runs are read and analysed column by column, whatever wrote them, with the numbers of pandas."""
+"""Tables of many runs are read and analysed column by column, from all writers, with the numbers of pandas."""
 
 from __future__ import annotations
 

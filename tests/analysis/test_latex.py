@@ -64,7 +64,7 @@ def test_wide_table_spans_both_columns():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here; the structure is tested above")
 def test_paper_reads_them_in(make_run, tmp_path):
-    """A run with each kind of table; each fragment alone, and all of them together."""
+    """A run with each kind of table; each fragment separately, and all of them together."""
     folder = make_run(blocks=4, claims=["uncond_branch.share > 0.60", "full.value - teacher.value < 80"],
                       failed={"anchor-b0": "diverged"})  # fmt: skip
     build_report([folder])

@@ -50,7 +50,7 @@ def test_names_of_cells():
 
 
 def test_levels_match_two_way_anova():
-    """On a whole table: the marginal means of each level, as statsmodels estimates them."""
+    """On a complete table: the marginal means of each level, as statsmodels estimates them."""
     frame = simulate()
     frame["y"] = -np.log(frame["value"])
     ols = smf.ols("y ~ C(dose, Treatment('none')) + branch + C(block)", frame).fit()

@@ -68,7 +68,7 @@ def test_run_ends_when_everything_is_decided(make_run: MakeRun, seed: int) -> No
 
 
 def test_later_blocks_do_not_change_verdicts(make_run: MakeRun) -> None:
-    """What the look that stopped a run decided does not depend on what is there beyond it."""
+    """What the look that stopped a run decided does not depend on later results."""
     entire = findings_of(make_run("whole", effects=TWO, blocks=8, claims=CLAIMS, sd=0.02))
     assert entire.looks is not None
     assert entire.looks.ended == "decided"

@@ -30,7 +30,7 @@ def folder(root: Path, tmp_path: Path) -> Path:
 
 
 def add(folder: Path, name: str, change: Any, teacher: float = 2.0, is_sweep: bool = False, **settings: Any) -> None:
-    """A measure in which `change(rows)` gives the values."""
+    """A measure with the values `change(rows)`."""
     location = folder / "measurements" / name
     location.mkdir(parents=True)
     arms = pd.read_parquet(folder / "arms.parquet")

@@ -120,7 +120,7 @@ def test_repeated_observations_have_separate_errors():
 
 
 def test_by_block_is_mixed_model_with_random_effects():
-    """REML of y = cell + block + block:component: on a whole table it has the error of the t by block."""
+    """REML of y = cell + block + block:component: on a complete table it has the error of the t by block."""
     rng = np.random.default_rng(3)
     frame = pd.DataFrame([(b, a, c) for b in range(12) for a in (0, 1) for c in (0, 1)], columns=["block", "a", "c"])
     frame["y"] = (

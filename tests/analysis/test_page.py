@@ -86,7 +86,7 @@ def test_arms_lead_to_their_settings_students_and_logs(make_run):
 
 @needs_chromium
 def test_phone_shows_evidence_and_p_values(full_run, tmp_path):
-    """At 390 pixels nothing is off the screen, and no cell of a table is narrower than a few words."""
+    """At 390 pixels no element is off the screen, and no cell of a table is narrower than a few words."""
     probe = {
         "wide": "document.documentElement.scrollWidth > innerWidth",
         "off": """[...document.querySelectorAll('#table-claims td, #table-attribution td')].filter(
@@ -118,7 +118,7 @@ def test_interim_page_shows_progress_and_no_verdict(running, full_run):
     for verdict in ("supported", "refuted", "not shown", "p (Holm)"):
         assert verdict not in page[page.index("<body>") :]
     assert {file.name for file in (running / "report").iterdir()} == {"index.html", "ablation.json"}
-    build_report([full_run], running / "report")  # the final report takes its place
+    build_report([full_run], running / "report")  # the final report replaces it
     assert "4 of 5 finished" not in (running / "report/index.html").read_text()
     assert (running / "report/ablation.csv").exists()
     build_report([running], running / "report")

@@ -1,4 +1,4 @@
-"""Each reader gives back exactly what the writer's package wrote, and leaves the source as it was."""
+"""Each reader returns exactly what the writer's package wrote, and does not modify the source."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def exactly(loss: float | None) -> str:
 
 
 def through_client(client: mlflow.MlflowClient) -> dict[str, tuple[str, str, str]]:
-    """By run: its state, its settings and its last loss as MLflow itself gives them."""
+    """By run: its state, its settings and its last loss as MLflow returns them."""
     results = {}
     for experiment in client.search_experiments():
         for run in client.search_runs([experiment.experiment_id]):
@@ -238,7 +238,7 @@ def test_database_in_use_is_read_with_its_log(tmp_path: Path) -> None:
     path.parent.mkdir()
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{created}")
     run = client.create_run(client.create_experiment("a")).info.run_id
-    shutil.copyfile(created, path)  # MLflow keeps its own connection open
+    shutil.copyfile(created, path)  # MLflow keeps its connection open
     database = writing_ahead(path)
     database.execute("UPDATE runs SET status = 'FAILED'")
     database.commit()

@@ -87,7 +87,7 @@ def test_reports_are_equal_for_equal_inputs(full_run):
 
 def test_page_is_self_contained(full_run):
     page = (full_run / "report" / "index.html").read_text()
-    loaded = re.sub(r"<a [^>]*>", "", page)  # links load nothing
+    loaded = re.sub(r"<a [^>]*>", "", page)  # links load no files
     outside = re.findall(r"""(?:src|href|xlink:href)=["'](?!data:|#)([^"']+)""", loaded)
     assert outside == []
     assert not re.search(r"@import|url\((?!#)", page)

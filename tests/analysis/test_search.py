@@ -1,4 +1,4 @@
-"""Searches: what they tried stays apart from what was confirmed, and fixed effects from re-tuned ones."""
+"""Searches: tried and confirmed results are separate, and so are fixed and re-tuned effects."""
 
 from __future__ import annotations
 

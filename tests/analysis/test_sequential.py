@@ -1,4 +1,4 @@
-"""Levels of declared looks against values computed elsewhere, and against simulation."""
+"""Levels of declared looks against independent values, and against simulation."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def test_interpolated_levels_are_close_to_exact_ones() -> None:
 
 
 def test_far_ends_stay_exact() -> None:
-    """A first look of many: nothing is spent there, and all that counts is the last."""
+    """A first look of many: no error is spent there, and only the last counts."""
     assert exact_levels((4, 100), 0.05, "obrien_fleming")[-1] == pytest.approx(0.05, rel=1e-4)
     assert exact_levels((4, 100), 1e-8, "obrien_fleming")[-1] == pytest.approx(1e-8, rel=1e-4)

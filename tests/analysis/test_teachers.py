@@ -1,4 +1,4 @@
-"""A run whose cells learned from different teachers shows each of them; a claim means that of the full method."""
+"""A run with cells that learned from different teachers shows each of them; a claim means that of the full method."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What trackers left on the disk is read back exactly, and not touched; what cannot be read is refused or noted."""
+"""Files of trackers are read exactly, and not modified; unreadable content is refused or noted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def log_to_tensorboard(folder: Path, **hparams: Any) -> None:
 
 
 def of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Each scalar of a folder as TensorBoard itself reads it."""
+    """Each scalar of a folder as TensorBoard reads it."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
@@ -169,7 +169,7 @@ KEYS = st.text("abcé_", min_size=1, max_size=4).map(lambda key: f"k{key}")
 
 
 def plain(value: Any) -> Any:
-    """A setting as W&B keeps it: NaN becomes null, and whole floats lose their point."""
+    """A setting as stored by W&B: NaN becomes null, and integral floats lose their point."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -37,7 +37,7 @@ def groups(seeds: bool = True, sizes: tuple[int, int] = (5, 9)) -> pd.DataFrame:
 
 
 def grid(seeds: int = 6) -> pd.DataFrame:
-    """A factorial whose seeds matter much."""
+    """A factorial with large seed effects."""
     draw, rows = np.random.default_rng(5), []
     for seed in range(seeds):
         shift = draw.normal(0, 0.2)
@@ -83,7 +83,7 @@ def test_contrast_of_factorial_has_welch_satterthwaite_degrees_of_freedom(tmp_pa
 
 
 def test_overlapping_seeds_tell_what_pairing_would_give(tmp_path: Path) -> None:
-    frame = grid().query("seed not in (0, 2)")  # whole blocks
+    frame = grid().query("seed not in (0, 2)")  # complete blocks
     options = {"components": ["ema", "aug"], "claims": []}
     paired = findings(frame, tmp_path, **options, paired=True).headline.rows[0].effect
     result = findings(frame, tmp_path, **options)

@@ -1,4 +1,4 @@
-"""Verdicts need a p-value of their own, a finished plan and the metric's unit; what changes nothing is said first."""
+"""Verdicts need a p-value, a finished plan and the metric's unit; components without effect are reported first."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_claim_without_p_value_is_hidden(tmp_path):
 
 
 def test_values_outside_range_are_no_rate(tmp_path):
-    """An accuracy of 71.59 that is taken for a fraction: shown in its own unit, with what to declare."""
+    """An accuracy of 71.59 that is parsed as a fraction: shown in its unit, with what to declare."""
     result = findings_of(tmp_path / "run", {on: [100 * x for x in of] for on, of in ACCURACIES.items()}, scale="logit")
     assert result.headline.scale == "identity"
     assert any("declare it, such as [0, 100]" in note for note in result.notes)
@@ -179,7 +179,7 @@ def test_ineffective_components_are_reported_first(tmp_path):
 
 
 def test_family_holds_what_design_can_estimate(make_run):
-    """A leave-one-out run tests its leave-one-out effects, adjusted, and gives nothing to Shapley values."""
+    """A leave-one-out run tests its leave-one-out effects, adjusted, without a share for Shapley values."""
     effects = {"uncond_branch": 0.5, "anchor": 0.02, "curriculum_transfer": 0.12}
     folder = make_run(blocks=5, kind="leave_one_out", effects=effects, claims=["full.value < scratch.value"])
     findings = analyse(load_run(folder))

@@ -1,4 +1,4 @@
-"""`verify` finds what was changed after the fact, and the report's JSON is what its published schema says."""
+"""`verify` finds what was changed after the fact, and the report's JSON fits its published schema."""
 
 from __future__ import annotations
 

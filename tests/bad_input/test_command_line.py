@@ -1,4 +1,4 @@
-"""Whatever is wrong with a space or an argument: exit code 2, one line that states what, nothing started or written."""
+"""Any error in a space or an argument: exit code 2, a line that states it, no run started, no file written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
     f"{new}: &{new} [*{old}, *{old}, *{old}]\n" for old, new in itertools.pairwise("abcdefgh")
 )
 
-SPACES = {  # case: (content, words of the message)
+SPACES = {  # case: (content, parts of the message)
     "empty": (b"", ["mapping"]),
     "blank": (b" \n\n# nothing\n", ["mapping"]),
     "a list": (b"- name: digits\n", ["mapping"]),
@@ -57,7 +57,7 @@ SPACES = {  # case: (content, words of the message)
     "a list as key": (SPACE.encode() + b"? [a]\n: x", ["not text"]),
 }
 
-OVERRIDES = {  # case: (--set, words of the message)
+OVERRIDES = {  # case: (--set, parts of the message)
     "an unknown key": ("trian.steps=3", ["trian", "did you mean train?"]),
     "an unknown key below": ("train.stesp=3", ["train.stesp", "did you mean steps?"]),
     "an unknown key of the design": ("design.block=3", ["design.block", "did you mean blocks?"]),
@@ -134,7 +134,7 @@ OVERRIDES = {  # case: (--set, words of the message)
     "a section that is a value": ("name.first=3", ["--set", "name"]),
 }
 
-ARGUMENTS = {  # case: (arguments; {space} is a good space, words of the message)
+ARGUMENTS = {  # case: (arguments; {space} is a good space, parts of the message)
     "nothing": ([], ["--space", "--resume", "required"]),
     "a space that is not there": (["--space", "nowhere.yaml"], ["nowhere.yaml", "No such file"]),
     "a folder": (["--space", "."], ["cannot be read", "directory"]),

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a space of a command or a function gets one sentence, exit code 2, and nothing is written."""
+"""Any error in a space of a command or a function: a message, exit code 2, and no file written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ settings: {lr: 0.1}
 design: {components: {ema: {off: {ema: false}}}}
 """
 COMMANDS = [
-    # (what is replaced, by what, words the message must hold)
+    # (what is replaced, by what, parts of the message)
     ("  direction: maximize\n", "", ["command: direction is missing: say maximize or minimize"]),
     ("maximize", "up", ["command.direction", "'maximize' or 'minimize'", "'up'"]),
     ("maximize", "maximize\n  scale: square", ["command.scale", "'logit'", "'square'"]),

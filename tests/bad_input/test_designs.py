@@ -1,4 +1,4 @@
-"""Rows that would be the same arm, components that change nothing and values that would not compare are refused."""
+"""Rows that would be the same arm, components without effect and incomparable values are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutated spaces and arguments: a plan or one sentence, whatever they are. `benchmarks/fuzz.py` tries 10,000."""
+"""Mutated spaces and arguments: always a plan or a message. `benchmarks/fuzz.py` tries 10,000."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The space of a search is read strictly, and written out whole."""
+"""The space of a search is read strictly, and written out completely."""
 
 from __future__ import annotations
 

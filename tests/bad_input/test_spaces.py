@@ -1,4 +1,4 @@
-"""Whatever is wrong with a space gets one sentence with file, key and what is allowed."""
+"""Any error in a space is reported in a message with file, key and what is allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ design:
 """
 
 REFUSED = [
-    # (what is replaced, by what, words the message must hold)
+    # (what is replaced, by what, parts of the message)
     ("name: digits", "name: ../up", ["name", "'../up'"]),
     ("name: digits", "nmae: digits", ["nmae", "did you mean name?"]),
     ("name: digits", "", ["name", "missing"]),

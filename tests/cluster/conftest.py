@@ -24,7 +24,7 @@ from patience import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A module of the user's own, which lies only in the folder that the job is submitted from.
+# A user module, which is only in the folder that the job is submitted from.
 SURFACE_SOURCE = '''"""The surface, which also tells where its code lies."""
 
 import dataclasses
@@ -156,7 +156,7 @@ def process(*command: object, log: Path, environment: dict[str, str]) -> Iterato
 @pytest.fixture(scope="package")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     folder = tmp_path_factory.mktemp("cluster")
-    # Ray hands its interpreter's path to shells as it is: by this link it has no space, wherever the checkout lies.
+    # Ray hands its interpreter's path to shells as it is: by this link it has no space, for any checkout path.
     (folder / "venv").symlink_to(sys.prefix)
     python = folder / "venv/bin" / Path(sys.executable).name
     temp = Path(os.environ.get("TMPDIR", "/tmp")) / f"bw-{os.getpid()}"  # short: sockets are in it
@@ -171,7 +171,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
         "PYTHONPATH": "",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
-        "RAY_TMPDIR": str(temp),  # so that `--address auto` means this cluster, whatever else runs on the machine
+        "RAY_TMPDIR": str(temp),  # so that `--address auto` means this cluster, regardless of others on the machine
         "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180",  # in 30 s a busy machine may not have started it
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": "1000",
@@ -225,7 +225,7 @@ class Submitted:
 
 @pytest.fixture(scope="package")
 def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submitted:
-    """The sweep, running: each of its two trials has told how far it is."""
+    """The sweep, running: both of its trials have reported progress."""
     folder = tmp_path_factory.mktemp("folder")
     storage = tmp_path_factory.mktemp("storage")
     (folder / "own_package").mkdir()
@@ -254,7 +254,7 @@ def job(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Submit
 
 @pytest.fixture(scope="package")
 def prometheus(two_nodes: TwoNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], list[Any]]]:
-    """A Prometheus with the scrape configuration of docker/, of this cluster: asks it a query."""
+    """A Prometheus with the scrape configuration of docker/, of this cluster: runs a query."""
     tmp_path = tmp_path_factory.mktemp("prometheus")
     program = shutil.which("prometheus")
     if program is None:

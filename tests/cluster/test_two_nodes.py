@@ -1,4 +1,4 @@
-"""A sweep submitted as a job to two nodes that `ray start` made, of which one has no checkout: watched while it runs,
+"""A sweep submitted as a job to two nodes started by `ray start`, of which one has no checkout: watched while it runs,
 in the browser, on the metrics port and by a Prometheus; then its results; then what is refused."""
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def test_metrics_port_and_folder_tell_how_fast_and_how_far(job: Any) -> None:
     )
     assert {key[1:] for key in rates} <= {(cell, block) for cell in CELLS for block in "01"}
     assert all(0 < value <= 2.2 for value in rates.values())  # a step sleeps half a second, and a busy machine longer
-    # The gauges of a single trial are enough to come here; the other may not have made its second report yet.
+    # The gauges of a single trial are enough here; the other may not have reported twice yet.
     trials = ["t0000", "t0001"]
     progress = job.run / "progress"
     cluster.wait_for(lambda: all(b"steps_per_second" in (progress / f"{item}.json").read_bytes() for item in trials))
@@ -105,7 +105,7 @@ def test_job_finishes_with_all_arms(job: Any) -> None:
     assert "8 of 8 arms done" in output
     arms = pd.read_parquet(job.run / "arms.parquet").set_index(["cell", "block"])
     assert set(arms["status"]) == {"done"}
-    # Code came from packages that Ray sent; the node without a checkout ran one of the two trials.
+    # Code is from packages that Ray sent; the node without a checkout ran one of the two trials.
     assert arms["code"].str.contains("py_modules_files").all()
     assert arms["own"].str.contains("_ray_pkg_").all()
     assert set(arms["checkout"]) == {True, False}

@@ -30,7 +30,7 @@ FRAME = """<!doctype html><title></title><body><iframe src="page.html" width="{w
 
 
 def render(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:
-    """The page's elements once it has loaded, and what it said on the console."""
+    """The page's elements once it has loaded, and its console output."""
     assert CHROMIUM is not None
     options = ("--enable-logging=stderr", "--virtual-time-budget=6000", f"--user-data-dir={profile}", *options)
     command = [CHROMIUM, *QUIET, "--allow-file-access-from-files", *options, "--dump-dom", page.as_uri()]
@@ -42,7 +42,7 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
     """Values of JavaScript expressions in a report `width` pixels wide. A complaint on the console is an error."""
     values = ", ".join(f"{name}: {expression}" for name, expression in probe.items())
     script = f"addEventListener('load', () => {{ document.title = 'probed ' + JSON.stringify({{ {values} }}) }})"
-    # The page allows no script but its own: the probe needs that changed.
+    # The page allows only its own script: the probe needs that changed.
     page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page)
     (folder / "page.html").write_text(page.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
@@ -57,9 +57,9 @@ def probed(page: str, probe: Mapping[str, str], folder: Path, width: int, *optio
 def photograph(
     token: str, pages: dict[str, tuple[str, Callable[[str], bool]]], out: Path, seconds: float = 60
 ) -> dict[str, str]:
-    """Ray's dashboard: opens each URL until its text is as wanted, and writes <name>.png to `out`.
+    """Ray's dashboard: opens each URL until its text is as expected, and writes <name>.png to `out`.
 
-    Returns the texts, wanted or not.
+    Returns the texts, expected or not.
     """
     return asyncio.run(_photograph(token, pages, out, seconds))
 

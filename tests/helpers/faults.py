@@ -28,7 +28,7 @@ design:
 resources: {arms_per_trial: 5, max_concurrent: 2, max_silence: 60}
 """
 STOPPED_SECONDS = 20  # a driver that is continued afterwards
-REFUSED = ("plan.json", "space.yaml")  # at rest, a run whose plan or space is damaged is refused
+REFUSED = ("plan.json", "space.yaml")  # at rest, a run with a damaged plan or space is refused
 # What a Python process reads as the time, with PYTHONPATH at this file's folder: `offset` next to it shifts it.
 CLOCK = """\
 import pathlib, time
@@ -56,7 +56,7 @@ class Disturbed:
         return self.storage / "run"
 
 
-Fault = Callable[[Disturbed], str]  # does it, and states what it did; raises LookupError where there is nothing to harm
+Fault = Callable[[Disturbed], str]  # does it, and states what it did; raises LookupError without a target
 
 
 def _signal(part: str, by: signal.Signals) -> Fault:
@@ -95,7 +95,7 @@ def _file(harm: str) -> Fault:
     def fault(sweep: Disturbed) -> str:
         files = sorted(file for file in sweep.run.rglob("*") if _belongs_to(file, sweep.run))
         kinds = sorted({file.relative_to(sweep.run).parts[0] for file in files})
-        kind = sweep.draw.choice(kinds)  # so that one of many records is not all there is to harm
+        kind = sweep.draw.choice(kinds)  # so that records are not the only targets
         file = sweep.draw.choice([file for file in files if file.relative_to(sweep.run).parts[0] == kind])
         name = file.relative_to(sweep.run).as_posix()
         content = bytearray(file.read_bytes())
@@ -229,7 +229,7 @@ def _resumed(
 
 @contextmanager
 def _prepared(kind: str, storage: Path) -> Iterator[dict[str, str]]:
-    """The storage, small where the disk is to fill, and the environment of the sweep. Mounting takes root."""
+    """The storage, small where the disk is to fill, and the environment of the sweep. Mounting needs root."""
     storage.mkdir()
     if kind == "clock":
         folder = storage.with_suffix(".clock")

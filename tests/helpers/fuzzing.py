@@ -1,4 +1,4 @@
-"""Real spaces, mutated: what a user might get wrong, and what nobody would. `examine` requests a dry run of one."""
+"""Real spaces, mutated: likely and unlikely errors of a user. `examine` requests a dry run of one."""
 
 from __future__ import annotations
 
@@ -200,11 +200,11 @@ def _arguments(draw: random.Random) -> tuple[str, ...]:
 
 
 class HangError(BaseException):
-    """Nothing came of a case; a BaseException, so that nobody takes it for a failure of the storage."""
+    """A case without a result; a BaseException, so that it is not handled as a storage failure."""
 
 
 def examine(case: Case, scratch: Path) -> Verdict:
-    """Asks for a dry run of the case as a user would, and states the result of it."""
+    """Request a dry run of the case as a user would, and return its result."""
     file = scratch / "space.yaml"
     file.write_bytes(case.content)
     # No argument of a command line holds a NUL; what is no UTF-8 arrives as lone surrogates.

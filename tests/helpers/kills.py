@@ -1,4 +1,4 @@
-"""Sweeps as processes: started, killed at chosen moments, resumed, and compared with one that nobody disturbed."""
+"""Sweeps as processes: started, killed at chosen moments, resumed, and compared with an uninterrupted sweep."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run_reference(space: Path, storage: Path) -> Path:
 
 
 def wait_for(moment: Moment, process: subprocess.Popen[bytes], storage: Path) -> bool:
-    """False when the sweep ended before that moment."""
+    """False when the sweep finished before that moment."""
     started = time.monotonic()
     while moment.share and max(map(_done, storage.glob(moment.reports)), default=-1.0) < moment.share:
         if process.poll() is not None or time.monotonic() - started > patience(DEADLINE):
@@ -88,7 +88,7 @@ def _done(report: Path) -> float:
 
 
 def kill(kind: str, process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGKILL) -> bool:
-    """Sends a signal to the driver `process`, or to a process of that kind below it. False when the sweep ended
+    """Sends a signal to the driver `process`, or to a process of that kind below it. False when the sweep finished
     before."""
     while process.poll() is None:
         victims = [process.pid] if kind == "driver" else descendants(process.pid, PROCESS[kind])
@@ -100,14 +100,14 @@ def kill(kind: str, process: subprocess.Popen[bytes], by: signal.Signals = signa
 
 
 def descendants(root: int, name: str) -> list[int]:
-    """The processes below `root` whose command line holds `name`, as a program or as the title of a Ray process."""
+    """The processes below `root` with `name` in their command line, as a program or as the title of a Ray process."""
     parents, names = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             pid, status = int(folder.name), (folder / "stat").read_text()
             names[pid] = (folder / "cmdline").read_bytes().decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it has just ended
+            continue  # it has just exited
         parents[pid] = int(status.rpartition(")")[2].split()[1])
 
     def below(pid: int) -> bool:
@@ -142,7 +142,7 @@ def differences(run: Path, expected: Path) -> list[str]:
 
 
 def resume(storage: Path, name: str, *arguments: object) -> int:
-    """Goes on with the run until its end; returns the exit code."""
+    """Resume the run until its end; return the exit code."""
     process = start("--resume", name, "--storage", storage, *arguments, log=storage.with_suffix(".log"))
     try:
         return process.wait(patience(DEADLINE))

@@ -11,7 +11,7 @@ def patience(seconds: float = 200) -> float:
 
 
 def start_ray() -> None:
-    """Has this process start a Ray of two CPUs; retried where that takes longer than Ray waits."""
+    """Has this process start a Ray of two CPUs; retried where Ray times out."""
     import ray
 
     for last in (False, False, True):

@@ -31,7 +31,7 @@ design: {components: {ema: {off: {ema: false}}}}
 """
 
 
-# As Ray 2.60 words it when a busy head does not start its server for clients in time.
+# The message of Ray 2.60 when a busy head does not start its server for clients in time.
 NOT_SERVED = """Initialization failure from server:
 Traceback (most recent call last):
   File "proxier.py", line 772, in Datapath

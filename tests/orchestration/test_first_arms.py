@@ -14,7 +14,7 @@ from branchwise.trainables.runtime.storage import storage_at
 
 
 def write(run: RunFolder, name: str, status: str, error: str, **facts: Any) -> None:
-    """Write the record of an arm of the full method, unless `facts` say otherwise."""
+    """Write the record of an arm of the full method, unless `facts` override it."""
     arm = {"arm": name, "trial": "t0000", "kind": "cell", "cell": "full", "block": 0, "seed": 0, "components": {}}
     run.write_record(name, arm | {"patch": {}, "status": status, "values": {}, "error": error, "tables": {}} | facts)
 

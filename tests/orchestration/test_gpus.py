@@ -1,4 +1,4 @@
-"""GPUs are reserved as they are used, a part of one for a process that is alone, and what is missing is named at once.
+"""GPUs are reserved as they are used, a part of a GPU for a single process, and missing GPUs are named at once.
 
 There is no GPU on the machine that runs these tests: Ray is configured with one, and nvidia-smi is a script.
 """
@@ -198,7 +198,7 @@ print(json.dumps([run.read_record(arm.name)["values"] for arm in arms]))
 
 @pytest.mark.slow(40)
 def test_two_trials_share_gpu_and_train_on_it(surface_space: Path, root: Path, tmp_path: Path) -> None:
-    """Real Ray, told of a single GPU: both trials hold half of it, at the same time, and train on `cuda:0`."""
+    """Real Ray, configured with a single GPU: both trials hold half of it, at the same time, and train on `cuda:0`."""
     (tmp_path / "where_it_runs.py").write_text(WHERE)
     surface_space.write_text(
         surface_space.read_text().replace("trainable: surface", "trainable: where_it_runs")

@@ -120,7 +120,7 @@ def test_killed_growing_runs_equal_uninterrupted(storage: Storage, tmp_path: Pat
     ):
         complete = carry_out(plan_extended(storage, extension, name))
         if extension.confirm:
-            continue  # a second one takes other seeds
+            continue  # a second confirmation uses other seeds
         assert state(complete)["reused"] == {"first": 5 * looks[-1]["blocks"]}
         assert_equal_runs(killed(plan_extended(storage, extension, f"{name}-killed"), storage, (0, 1, 2)), complete)
 

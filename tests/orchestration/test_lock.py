@@ -78,7 +78,7 @@ def test_waiter_acquires_lock(run: Storage, root: Path) -> None:
         (platform.node(), os.getppid(), 0, False),
         (platform.node(), os.getppid(), 3600, True),
         (platform.node(), os.getpid(), 0, True),
-        (platform.node(), 2**22 + 1, 0, True),  # more than Linux ever gives
+        (platform.node(), 2**22 + 1, 0, True),  # more than Linux assigns
     ],
     ids=[
         "elsewhere, alive",
@@ -109,7 +109,7 @@ def test_stopped_holder_on_this_host_keeps_its_run(run: Storage, root: Path) -> 
         with pytest.raises(RunLockedError, match=f"process {process.pid} on .* 3600 s ago"), hold(run):
             pytest.fail("two hold it")
         os.kill(process.pid, signal.SIGKILL)
-        while processes.process_start(process.pid):  # dead, and a zombie until its parent asks
+        while processes.process_start(process.pid):  # dead, and a zombie until its parent waits for it
             time.sleep(0.01)
         with hold(run):
             pass
@@ -129,7 +129,7 @@ def test_holder_hears_that_it_was_taken_over(run: Storage, monkeypatch: pytest.M
     monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.01)
     with hold(run) as lease:
         other = {"host": "elsewhere", "pid": 7, "token": "x", "renewed": time.time()}
-        while not lease.holder:  # it may be renewing its own at the very moment
+        while not lease.holder:  # it may be refreshing its lease at the same moment
             run.write_json("lock.json", other)
             time.sleep(0.05)
         with pytest.raises(TakenOverError, match="taken over by process 7 on elsewhere"):

@@ -1,4 +1,4 @@
-"""The thread that speaks to Ray, and the display that watches it."""
+"""The thread that calls Ray, and the display that watches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searching: suggestions in cohorts, each result told once, and better than chance."""
+"""Searching: suggestions in cohorts, each result reported once, and better than chance."""
 
 from __future__ import annotations
 

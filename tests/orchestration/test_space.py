@@ -1,4 +1,4 @@
-"""A space is read strictly; whatever is wrong with it gets one sentence with file, key and what is allowed."""
+"""A space is read strictly; errors are reported in a message with file, key and what is allowed."""
 
 from __future__ import annotations
 

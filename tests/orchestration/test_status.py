@@ -1,4 +1,4 @@
-"""`status`, `watch` and `list`: the state of a run from its folder alone."""
+"""`status`, `watch` and `list`: the state of a run from only its folder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_run_on_another_machine(storage: Storage, run: RunFolder) -> None:
     assert message["speed"] == "4.0 arm steps/s"
     assert message["best so far"] == "0.5 fd_digits64, full-b0"
     assert "to resume" not in message
-    # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s remain; the waiting two arms take what the others took:
+    # t0001 has done 0.9 / 2 of its work in 45 s, so 55 s remain; the two waiting arms need as long as the others:
     # a half of 110 s and of 100 s, on average 52.5 s each.
     assert message["left"] == "about 2 min 40 s"
 

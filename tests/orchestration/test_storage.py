@@ -1,4 +1,4 @@
-"""Files are whole or absent, locally and at a URI; what was modified afterwards is not taken for what was written."""
+"""Files are complete or absent, locally and at a URI; later modifications are detected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from branchwise.trainables.runtime.storage import Storage, storage_at
 
 @pytest.fixture(params=["path", "uri"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    # storage_at would make a path of the URI; like this, it goes the way of every URI.
+    # storage_at would make a path of the URI; like this, it is handled as every URI.
     return storage_at(tmp_path) if request.param == "path" else Storage(f"file://{tmp_path}")
 
 
@@ -125,7 +125,7 @@ def test_flipped_bit_is_detected(storage: Storage, position: int) -> None:
 def test_objects_round_trip_and_truncated_ones_fail(tmp_path: Path, content: dict[str, object]) -> None:
     storage = storage_at(tmp_path)
     storage.write_json("record.json", content)
-    assert repr(storage.read_json("record.json")) == repr(content)  # NaN equals itself in repr
+    assert repr(storage.read_json("record.json")) == repr(content)  # NaN is equal in repr
     complete = storage.read("record.json")
     storage.write("record.json", complete[: len(complete) // 2])
     with pytest.raises(DamagedError):

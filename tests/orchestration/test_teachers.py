@@ -1,4 +1,4 @@
-"""Each arm has the teacher that its own settings ask for; a plan names and counts them all; what cannot be honoured is
+"""Each arm has the teacher that its settings require; a plan names and counts them all; what cannot be honoured is
 refused."""
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def test_each_block_has_teacher_that_its_arms_share(tmp_path: Path) -> None:
 
 @pytest.mark.long(40)
 def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tmp_path: Path) -> None:
-    """A whole run without Ray: two teachers, their evaluations, the students of both, and the tables."""
+    """A complete run without Ray: two teachers, their evaluations, the students of both, and the tables."""
     file = tmp_path / "space.yaml"
     file.write_text(DIGITS)
     named = ["evaluate.also={weak: {guidance: 1.0, repeats: 1}}", "design.blocks=2", "design.baselines=[]"]

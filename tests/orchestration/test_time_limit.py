@@ -1,4 +1,4 @@
-"""What never answers is waited for so long and no longer, and a signal is heard meanwhile."""
+"""Calls that never return time out, and a signal is handled meanwhile."""
 
 from __future__ import annotations
 

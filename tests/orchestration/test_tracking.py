@@ -1,4 +1,4 @@
-"""What a sweep tells TensorBoard, MLflow and Weights & Biases, all without a network."""
+"""What a sweep reports to TensorBoard, MLflow and Weights & Biases, all without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the watchdog takes for lost, and what it bears."""
+"""What the watchdog counts as lost, and what it tolerates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ JOINED = Cluster(nodes=(2,), gpus=0, dashboard="", joined=True)
 
 
 class Clock:
-    """Seconds that pass when told, and what Ray says of its nodes; None: it does not answer."""
+    """A manual clock, and Ray's view of its nodes; None: no response."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     result = Clock()
     monkeypatch.setattr(time, "monotonic", lambda: result.now)
     monkeypatch.setattr(module, "local_node", lambda: "here")
-    monkeypatch.setattr(module, "ASK_SECONDS", 1e6)  # the probes ask nobody: the clock answers
+    monkeypatch.setattr(module, "ASK_SECONDS", 1e6)  # the probes read the clock only
     monkeypatch.setattr(module, "FILES_SECONDS", 1e6)
     return result
 

@@ -59,7 +59,7 @@ def train(program: Callable[[str], Path]) -> Path:
 
 
 class RecordedCalls:
-    """What an arm's run told its context."""
+    """The calls of an arm's run to its context."""
 
     def __init__(self) -> None:
         self.results: dict[str, Result] = {}

@@ -1,4 +1,4 @@
-"""A pattern reads the number that is in the line, whole, as whatever wrote it spells numbers."""
+"""A pattern reads the complete number in the line, in all common spellings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_numbers_as_python_and_packages_print_them(pattern: str) -> None:
         printed += [repr(np.float64(value)), str(np.float32(value)), repr(torch.tensor(value, dtype=torch.float64))]
         printed += [repr(torch.tensor([value], dtype=torch.float64)), repr(np.array(value)), repr(Decimal(value))]
         if pattern.startswith("^") and not math.isfinite(value):
-            continue  # `loss.*?` and digits: the pattern itself steps over nan
+            continue  # `loss.*?` and digits: the pattern skips nan
         for text in printed:
             for line in (f"loss {text}", f"epoch 3 loss {text}, acc 0.9", f"loss {text} acc 0.9"):
                 if pattern.endswith(r"\S+)") and " " in text:

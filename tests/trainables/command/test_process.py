@@ -1,4 +1,4 @@
-"""A program ends with all that it started, whatever happens to it or to us: checked in the table of processes."""
+"""A program ends with all that it started, even if it or this process is killed: checked in the table of processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patience import patience
 
 from branchwise.trainables.command.process import run_program
 
-# Starts a child that starts one in a separate session, and says when all are there.
+# Starts a child that starts one in a separate session, and prints when all are running.
 FAMILY = """
 import subprocess, sys, time
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)", sys.argv[1]]
@@ -107,7 +107,7 @@ def test_killed_parent_leaves_no_processes(root: Path, tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
     )
-    assert within(60, lambda: len(alive("orphaned")) == 4)  # the owner, the program and both of its own
+    assert within(60, lambda: len(alive("orphaned")) == 4)  # the owner, the program and both of its children
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     assert within(30, lambda: not alive("orphaned"))

@@ -1,4 +1,4 @@
-"""A tiny spec on real digits, a teacher of it, and a context that remembers what it was told."""
+"""A tiny spec on real digits, a teacher of it, and a context that records its calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _seeded() -> None:
 
 @dataclass
 class RecordedCalls:
-    """What a context's callables were told, and the checkpoint that `load` returns."""
+    """The calls of a context, and the checkpoint that `load` returns."""
 
     reports: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoints: list[bytes] = field(default_factory=list)

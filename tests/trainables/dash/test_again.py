@@ -1,4 +1,4 @@
-"""A finished student remeasured by the trainable: under its own settings bit for bit, under others otherwise."""
+"""A finished student remeasured by the trainable: under its settings bit for bit, under others otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cohorts: what an arm comes to must not depend on its company, on an interruption, or on another arm's fate."""
+"""Cohorts: the result of an arm must not depend on its cohort, on an interruption, or on another arm's fate."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_pruned_teacher_keeps_quarter_of_its_parameters(spec, teacher_folder, ca
     run(arms_of(spec, "pruning"), calls, teacher_folder, tmp_path / "scratch")
     values = calls.results["pruning"].values
     nonzero = sum(int(w.count_nonzero()) for w in weights(calls, "pruning").values())
-    assert nonzero <= values["student_params"]  # a weight left may still be zero by chance
+    assert nonzero <= values["student_params"]  # a remaining weight may still be zero by chance
     assert values["compression"] == pytest.approx(4, rel=1e-3)
 
 

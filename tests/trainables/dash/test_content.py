@@ -1,4 +1,4 @@
-"""The address of data is their content: any change of it is another address, and nothing else is."""
+"""The address of data is their content: the address changes if and only if the content does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from branchwise.trainables.dash.settings.listing import list_images
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes of small images, one of which is larger than what is always read whole."""
+    """Two classes of small images, one of them larger than the limit of complete reads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for label in ("cats", "dogs"):
         (tmp_path / "images" / label).mkdir(parents=True)
@@ -50,13 +50,13 @@ def keys_of(folder: Path) -> tuple[str | None, ...]:
 
 
 def settle(folder: Path) -> None:
-    """Gives all files times that are long past, as a folder has that was made yesterday."""
+    """Give all files old times, as in a folder created yesterday."""
     for file in folder.rglob("*"):
         os.utime(file, ns=(10**18, 10**18))
 
 
 def change_byte(folder: Path, draw: random.Random) -> None:
-    """In place, with the size and the time of modification kept."""
+    """In place, with the size and the time of modification unchanged."""
     file = draw.choice([file for file in folder.rglob("*") if file.is_file()])
     status, raw = file.stat(), bytearray(file.read_bytes())
     raw[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)

@@ -87,7 +87,7 @@ def test_training_pass_keeps_what_is_counted(name: str) -> None:
 def saved_bytes(name: str, precision: str) -> int:
     """Bytes of all tensors that a forward pass saves, parameters aside, on a fake GPU."""
     with pytest.MonkeyPatch.context() as patch, fake(name, "cuda") as (net, batch):
-        # Without a GPU, autocast would disable itself; half is of the same size as bf16, which it asks a GPU about.
+        # Without a GPU, autocast would disable itself; half is of the same size as bf16, which it checks on a GPU.
         patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
         storages = {p.untyped_storage()._cdata for p in net.parameters()}
         saved: dict[int, Any] = {}
@@ -144,7 +144,7 @@ def test_measured_rates_correct_formula_net_by_net_at_nearest_batch() -> None:
     first = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
 
     def rate(net: UNet, rows: int, times_slower: float) -> dict[str, Any]:
-        """As if such a pass had taken so many times what the formula says."""
+        """As if such a pass had taken so many times the formula's seconds."""
         measured = replace(first, net=net, rows=rows, times=1)
         return rate_of(measured, shape, 10, 1, times_slower * pass_seconds(measured, shape, 10, Device())[0])
 

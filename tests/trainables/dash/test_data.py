@@ -1,6 +1,6 @@
-"""The data sets: what they hold, their splits, and what is said when they are missing.
+"""The data sets: what they hold, their splits, and the messages when they are missing.
 
-CIFAR and MNIST are not on this machine: random images of their shapes stand in for them.
+CIFAR and MNIST are not on this machine: random images of their shapes replace them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Steps of each objective on fake tensors, and what is done on a GPU alone, up to where one is missing."""
+"""Steps of each objective on fake tensors, and the parts only for GPUs, as far as possible without one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fake_batch(size: int, device: str = "cpu") -> Batch:
 def test_step_of_each_objective(
     spec: dash.Spec, objective: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights, averages and the optimizer stay in fp32 on their device, whatever the pass is made in."""
+    """Weights, averages and the optimizer stay in fp32 on their device, regardless of the precision of the pass."""
     # Fake parameters cannot always be moved, and all of these are where they should be.
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, *args, **kwargs: self)
     patch = dict(dash.BASELINES.get(objective, {"objective": objective}))
@@ -68,7 +68,7 @@ def test_outputs_on_gpu_are_on_it_and_in_fp32(
 
 @pytest.fixture
 def switches() -> Any:
-    """Puts back what `modes.choose` sets in this process."""
+    """Restore what `modes.choose` sets in this process."""
     benchmark = torch.backends.cudnn.benchmark
     yield
     torch.use_deterministic_algorithms(False)

@@ -80,7 +80,7 @@ def test_addresses_without_choice_of_features_stay() -> None:
 
 @pytest.fixture
 def random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Path]:
-    """Puts a file where the weights of a net are searched for, and takes it for the very one."""
+    """Write a file in place of the weights of a net, and accept its checksum."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def put(name: str, state: Any) -> Path:
@@ -133,7 +133,7 @@ def by_name(net: torch.nn.Module) -> torch.nn.Module:
     ],
 )
 def test_dinov2_matches_published(gated: bool, first: list[float], total: float) -> None:
-    """Golden values of the authors' own code (facebookresearch/dinov2) with the same weights, 2 blocks of 128."""
+    """Golden values of the authors' code (facebookresearch/dinov2) with the same weights, 2 blocks of 128."""
     images = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, 224, 224))).float()
     with torch.inference_mode():
         result = by_name(dinov2.DinoV2(2, 128, gated))(images)[0]
@@ -145,7 +145,7 @@ def test_dinov2_matches_published(gated: bool, first: list[float], total: float)
 def test_dinov2_accepts_only_local_weights(
     random_weights: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.hub, "load", None)  # whoever asks the network fails
+    monkeypatch.setattr(torch.hub, "load", None)  # access to the network fails
     file = random_weights("dinov2-vit-s-14", dinov2.DinoV2(*dinov2.SIZES["dinov2-vit-s-14"]).state_dict())
     net, logits, digest = pretrained.load("dinov2-vit-s-14", "cpu")
     with torch.inference_mode():
@@ -328,7 +328,7 @@ def test_batches_are_equal_on_all_devices(calls: Any, tmp_path: Path, monkeypatc
     far = replace(digits, target_device=torch.device("meta"))
     assert far.device == torch.device("meta")
     monkeypatch.setattr(Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(Tensor, "to", lambda self, *given, **options: self)  # as if the copy had been made
+    monkeypatch.setattr(Tensor, "to", lambda self, *given, **options: self)  # as if the copy existed
     images, labels = far.pick(torch.tensor([3, 5]))
     assert torch.equal(images, digits.images[[3, 5]])
     assert torch.equal(labels, digits.labels[[3, 5]])
@@ -390,7 +390,7 @@ def test_weights_are_fetched_atomically_and_verified(server: str, tmp_path: Path
         ("from torch import *\n", False),
         ("def __getattr__(name): return abs\n", False),
         ("globals()['embed'] = abs\n", False),
-        ("def embed(:\n", False),  # what is wrong with it the start of the run says
+        ("def embed(:\n", False),  # the start of the run reports its error
         ("def embeds(p): return p\n", True),
         ("", True),
     ],

@@ -1,4 +1,4 @@
-"""An authors' checkpoint becomes a teacher, and a file that is none leaves nothing behind."""
+"""An authors' checkpoint becomes a teacher, and an invalid file leaves no output."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_imported_teacher_is_average(content: dict[str, Any], tmp_path: Path) ->
 
 
 def without(content: dict[str, Any], *path: str) -> dict[str, Any]:
-    """`content` lacking the entry at `path`; nothing of it is changed."""
+    """`content` without the entry at `path`; the original is unchanged."""
     if len(path) == 1:
         return {key: value for key, value in content.items() if key != path[0]}
     return {**content, path[0]: without(content[path[0]], *path[1:])}

@@ -1,4 +1,4 @@
-"""Inception features. The standard weights are not on this machine: random ones of the same shapes stand in."""
+"""Inception features. The standard weights are not on this machine: random weights of the same shapes replace them."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_unit_guidance_skips_unconditional_branch() -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers' schedulers with numpy 2
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc"])
 def test_samplers_recover_gaussian_mean(sampler: str) -> None:
-    """With the exact denoiser of N(0.3, 0.1^2), samples come out with that mean and spread."""
+    """With the exact denoiser of N(0.3, 0.1^2), samples have that mean and SD."""
     abar = schedule.cosine_alphas_cumprod()
 
     def exact(x: torch.Tensor, t: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Where a GPU's memory is exhausted, batches and cohorts are halved and nothing is lost. The error itself is a stub."""
+"""Where a GPU's memory is exhausted, batches and cohorts are halved without losses. The error is a stub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each named objective against its formula, on outputs made up for the purpose."""
+"""Each named objective against its formula, on constructed outputs."""
 
 from __future__ import annotations
 

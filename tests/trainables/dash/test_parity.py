@@ -1,4 +1,4 @@
-"""Agreement with the authors' implementation, whose inputs and outputs tests/data/reference_small.npz holds.
+"""Agreement with the authors' implementation, with inputs and outputs in tests/data/reference_small.npz.
 
 Single evaluations agree to a relative error of 1e-5, trajectories of training and sampling to 1e-4 (float32, CPU).
 """
@@ -42,7 +42,7 @@ def assert_agree(actual: Tensor | float, expected: Tensor | float, tolerance: fl
 
 
 def relative_error(actual: Tensor | float, expected: Tensor | float) -> float:
-    """Relative to the size of the whole, as rounding in a sum is, not element by element."""
+    """Relative to the norm, as rounding in a sum is, not element by element."""
     actual, expected = torch.as_tensor(actual).double(), torch.as_tensor(expected).double()
     assert actual.shape == expected.shape
     return float((actual - expected).norm() / expected.norm())
