@@ -190,7 +190,7 @@ def test_function_next_to_space_runs_from_any_folder(sweep: Sweep, tmp_path: Pat
     assert "6 of 6 arms done" in output
 
 
-def test_sigterm_ends_sweep_while_large_files_are_kept(
+def test_sigterm_stops_sweep_while_storing_large_files(
     write: Callable[..., Path], start_sweep: Callable[..., object], sweep: Sweep, tmp_path: Path
 ) -> None:
     space, storage = write(), tmp_path / "runs"

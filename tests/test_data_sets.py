@@ -151,7 +151,7 @@ def contrasts_of(arms: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def test_numbers_are_those_of_one_family_by_hand(folder: Path) -> None:
+def test_single_family_matches_manual_numbers(folder: Path) -> None:
     arms = pd.read_parquet(folder / "arms.parquet")
     names = list(UNITS)
     p_values, effects = [], {}
@@ -180,7 +180,7 @@ def test_numbers_are_those_of_one_family_by_hand(folder: Path) -> None:
             assert summary.loc[component, key] == pytest.approx(value, rel=1e-5, abs=1e-7), (component, key)
 
 
-def test_report_holds_every_data_set_and_their_mean(folder: Path) -> None:
+def test_report_shows_data_sets_and_their_mean(folder: Path) -> None:
     document = json.loads((folder / "report/ablation.json").read_text())
     jsonschema.validate(document, json.loads(REPORT_SCHEMA.read_text()))
     assert [run["across"] for run in document["runs"]] == [{"dataset": name} for name in UNITS]
@@ -214,7 +214,7 @@ def test_python_names_data_set_of_each_row(folder: Path, capsys: pytest.CaptureF
     assert "on each of digits, fashion, CIFAR-10, as planned" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_unfinished_data_set_leaves_none_judged(tmp_path: Path) -> None:
+def test_unfinished_data_set_prevents_verdicts(tmp_path: Path) -> None:
     storage = storage_at(tmp_path)
     space = space_of()
     folder = carry_out(space, storage, lose=["fashion-two-b4", "CIFAR-10-base-b0", "CIFAR-10-base-b1"])
@@ -267,7 +267,7 @@ def test_data_sets_are_sealed(folder: Path, tmp_path: Path) -> None:
     assert all(findings.claims_modified for findings in analyse_run(load_run(other)))
 
 
-def test_arms_of_runs_on_one_data_set_are_reused(storage: Storage) -> None:
+def test_arms_of_single_data_set_runs_are_reused(storage: Storage) -> None:
     alone = space_of("name=alone", "design.across=null", "noise.residual=0.02")
     plan = plan_new(alone, storage, None)
     write_plan(plan.run, alone, plan.cohorts)
@@ -280,7 +280,7 @@ def test_arms_of_runs_on_one_data_set_are_reused(storage: Storage) -> None:
     assert [item.arm.name for item in reused] == [arm.name for arm in arms if arm.across["dataset"] == "digits"]
 
 
-def test_each_data_set_learns_from_its_own_teacher() -> None:
+def test_each_data_set_has_separate_teacher() -> None:
     text = SPACE.replace("noise: {effect: 0.05}", "teacher: {steps: 10}").replace(
         "fashion: {noise.residual: 0.03", "fashion: {teacher.steps: 20, noise.residual: 0.03"
     )
@@ -326,6 +326,6 @@ def test_other_designs_refuse_data_sets(root: Path) -> None:
     assert leave_one_out.design.total() == (3 + 1) * 5 * 3
 
 
-def test_run_on_data_sets_neither_grows_nor_is_measured_again(storage: Storage, folder: Path) -> None:
+def test_run_on_data_sets_cannot_be_extended_or_remeasured(storage: Storage, folder: Path) -> None:
     with pytest.raises(UserError, match="a run on several data sets cannot grow; run its space again"):
         plan_extended(storage, Extension(name=folder.name, blocks=8), None, trust=True)

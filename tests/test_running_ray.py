@@ -41,7 +41,7 @@ def test_teacher_that_diverges_ends_sweep_with_its_reason(sweep_in_process: Swee
     assert "in train_teacher" in log.read_text()
 
 
-def test_data_sets_run_as_one_sweep(sweep_in_process: Sweep, tmp_path: Path) -> None:
+def test_data_sets_run_as_single_sweep(sweep_in_process: Sweep, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(
         "{name: two, trainable: surface, train: {steps: 3}, teacher: {steps: 3}, design: {blocks: 2, components: "
         "{anchor: {off: {anchor_weight: 0}}}, across: {task: {short: {teacher.steps: 3}, long: {teacher.steps: 6}}}}}"

@@ -57,7 +57,7 @@ def _visible_text(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
 
 
-def test_data_sets_side_by_side_are_what_code_gives(tmp_path: Path) -> None:
+def test_side_by_side_data_sets_match_code(tmp_path: Path) -> None:
     runs = [ROOT / f"docs/evidence/{name}/ablation.run" for name in ("digits", "fashion")]
     committed = ROOT / "docs/evidence/digits-and-fashion/across.json"
     if not committed.is_file():

@@ -205,7 +205,7 @@ def test_panels_hold_five_curves_and_all_cells_appear(full_run):
         assert {label for labels in legends for label in labels} == {cell_title(run, cell) for cell in in_order(run)}
 
 
-def test_total_losses_of_methods_with_different_terms_share_no_axis(full_run):
+def test_losses_with_different_terms_have_separate_axes(full_run):
     drawn = next(lines for lines in load_run(full_run).outline.lines if lines.name == "training")
     assert "loss" not in [column.name for column in drawn.y]
 
@@ -219,7 +219,7 @@ def picture(path: Path, tiles: int, tile: int = 8, description: str = "") -> Non
     Image.fromarray(pixels).save(path, pnginfo=described)
 
 
-def test_samples_are_drawn_tile_by_tile_under_real_images_and_teacher(make_run):
+def test_sample_tiles_follow_real_images_and_teacher(make_run):
     folder = make_run(blocks=2)
     for arm in pd.read_parquet(folder / "arms.parquet")["arm"]:
         picture(folder / f"students/{arm}/samples.png", tiles=10)

@@ -99,7 +99,7 @@ def cr2(frame: pd.DataFrame, weights: dict[str, float]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("seed", "blocks", "drop"), [(0, 4, 0), (1, 3, 1), (2, 5, 4), (3, 8, 9)])
-def test_with_holes_effect_has_cr2_error_and_its_degrees_of_freedom(seed, blocks, drop):
+def test_effect_with_missing_arms_has_cr2_error(seed, blocks, drop):
     frame = table(seed, cells=6, blocks=blocks, drop=drop)
     frame["y"] *= 1 + frame["block"]
     for seed in range(5):

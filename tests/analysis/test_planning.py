@@ -188,7 +188,7 @@ def write_report(storage: Path, name: str, space: dict, sd: object, age: int = 0
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def test_noise_of_earlier_run_is_that_of_newest_with_same_settings(tmp_path):
+def test_noise_is_from_newest_run_with_same_settings(tmp_path):
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}, "student": {"channels": [8]}}
     write_report(tmp_path, "old", space, 0.05, age=100)
     write_report(tmp_path, "new", space, 0.06, age=10)
@@ -201,7 +201,7 @@ def test_noise_of_earlier_run_is_that_of_newest_with_same_settings(tmp_path):
     assert power.earlier_noise(tmp_path / "nowhere", space) == (None, None)
 
 
-def test_noise_of_another_training_length_or_of_few_blocks_is_no_forecast(tmp_path):
+def test_noise_of_other_lengths_or_few_blocks_is_ignored(tmp_path):
     space = {"trainable": "dash", "data": {"name": "digits"}, "train": {"steps": 400}}
     write_report(tmp_path, "smoke", space | {"train": {"steps": 30}}, 0.01)
     write_report(tmp_path, "few", space, 0.01, df=2)

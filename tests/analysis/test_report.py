@@ -243,7 +243,7 @@ def test_baseline_does_not_touch_components(make_run):
     assert csv_rows(analyse(load_run(folder))) == before
 
 
-def test_values_measured_differently_are_refused_within_run_and_between_runs(make_run, tmp_path):
+def test_incomparable_values_are_refused(make_run, tmp_path):
     key = {"metric": "fd_digits64", "samples": 1000, "reference": "digits-train", "extractor": "digits64"}
     first, second = make_run("first"), make_run("second", key=key)
     with pytest.raises(IncomparableError, match="samples is 500 against 1000"):

@@ -54,7 +54,7 @@ def test_comparison_needs_full_methods_teacher(make_run):
     assert value_of_teacher(others, "teacher_value") is None
 
 
-def test_run_with_one_teacher_has_one_row(make_run):
+def test_run_with_single_teacher_has_single_row(make_run):
     findings = analyse(load_run(make_run()))
     assert [row.mean for row in findings.cells if row.cell.startswith("teacher")] == [24.0]
     assert not any("teachers" in note for note in findings.notes)

@@ -65,7 +65,7 @@ def test_two_groups_have_numbers_of_welch(scale: str, tmp_path: Path) -> None:
     assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
-def test_contrast_of_factorial_has_welch_satterthwaite_degrees_of_freedom(tmp_path: Path) -> None:
+def test_factorial_contrast_has_satterthwaite_df(tmp_path: Path) -> None:
     frame = grid()
     result = findings(frame, tmp_path, components=["ema", "aug"], claims=["ema.effect > 0", "full.value < base.value"])
     samples = {key: np.log(rows["loss"]) for key, rows in frame.groupby(["ema", "aug"])}

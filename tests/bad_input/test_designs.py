@@ -52,7 +52,7 @@ def test_components_that_make_no_factorial(components: str, expected_texts: list
     assert all(expected_text in str(refusal.value) for expected_text in expected_texts)
 
 
-def test_other_spelling_of_current_value_changes_nothing(tmp_path: Path) -> None:
+def test_alias_of_current_value_is_no_change(tmp_path: Path) -> None:
     (tmp_path / "any_case.py").write_text(
         "from typing import Annotated\n"
         "from pydantic import AfterValidator, BaseModel\n\n"

@@ -130,7 +130,7 @@ def test_killed_growing_runs_equal_uninterrupted(storage: Storage, tmp_path: Pat
 
 
 @pytest.mark.long(180)
-def test_runs_killed_on_ray_are_those_that_nobody_disturbed(storage: Storage, tmp_path: Path) -> None:
+def test_runs_killed_on_ray_equal_uninterrupted_runs(storage: Storage, tmp_path: Path) -> None:
     file, log = tmp_path / "grows.yaml", tmp_path / "log"
     file.write_text(SPACE.replace("steps: 3", "steps: 3, seconds_per_step: 0.1"))
 

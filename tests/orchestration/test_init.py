@@ -293,7 +293,7 @@ def test_try_reports_script_failure(
     assert not (tmp_path / "train.yaml").exists()
 
 
-def test_metric_of_unknown_name_is_proposed_with_its_direction_to_check(tmp_path: Path) -> None:
+def test_unknown_metric_is_proposed_for_checking(tmp_path: Path) -> None:
     log = "Iteration 3 exploitability 0.4\nstep 5 quality 0.25 lr 0.001 epoch 2.0\n"
     first, second = guesses_from_run(log, tmp_path)
     assert (first.key, first.maximize, first.is_certain) == ("exploitability", False, True)
@@ -348,7 +348,7 @@ def test_values_are_set_in_place_of_defaults(
     assert not (tmp_path / "t.yaml").exists()
 
 
-def test_folder_given_as_option_sets_cwd_where_script_fails_without_it(
+def test_folder_option_sets_cwd_if_required(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -110,7 +110,7 @@ def test_unlisted_gpus_use_slowest_with_equal_memory() -> None:
     assert target("1x300GB").proxy_gpu == "H200", "the largest there is"
 
 
-def test_edited_table_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modified_table_is_validated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "gpus.yaml"
     content = gpus.TABLE.read_text().replace('driver: "H100"', 'driver: "H100", price: 2')
     table.write_text(content)

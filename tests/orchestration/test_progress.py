@@ -92,7 +92,7 @@ def test_without_plan_pace_is_estimate() -> None:
     assert remaining.after(60.0, 0.5) == pytest.approx(59.0, rel=0.1)
 
 
-def test_work_of_earlier_session_tells_nothing_of_pace() -> None:
+def test_earlier_session_does_not_affect_pace() -> None:
     remaining = RemainingTime(600.0)
     assert remaining.after(0.0, 0.4) == 600.0, "two fifths were done before the first second"
     for second in range(1, 300):
@@ -100,7 +100,7 @@ def test_work_of_earlier_session_tells_nothing_of_pace() -> None:
     assert left == pytest.approx(301, rel=0.1)
 
 
-def test_display_swallows_nothing_that_others_print(capsys: pytest.CaptureFixture[str]) -> None:
+def test_display_keeps_output_of_others(capsys: pytest.CaptureFixture[str]) -> None:
     """Ray prints boxes; they belong in its log, where this process's output has been sent."""
     log, terminal = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(log), Display(Console(file=terminal, force_terminal=True)) as display:

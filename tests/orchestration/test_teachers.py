@@ -136,7 +136,7 @@ def job_of(plan: Plan) -> Job:
     )  # fmt: skip
 
 
-def test_deleted_teacher_is_named_and_trained_again(plan: Plan) -> None:
+def test_deleted_teacher_is_named_and_retrained(plan: Plan) -> None:
     short, long = plan.teachers
     for teacher in (short, long):
         train(plan, teacher.key, {"metric": "surface", "value": 20.0}, '{"steps": 4}')
@@ -212,9 +212,7 @@ def test_knob_that_changes_teacher_is_refused(file: Path, knob: str) -> None:
         ("teacher.steps: 20", False),
     ],
 )
-def test_values_that_would_not_compare_are_refused_before_anything_trains(
-    tmp_path: Path, patch: str, refused: bool
-) -> None:
+def test_incomparable_values_are_refused_before_training(tmp_path: Path, patch: str, refused: bool) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(DASH.replace("uncond_weight: 0", f"anchor_weight: 0, {patch}"))
     if refused:
@@ -272,7 +270,7 @@ def test_each_block_has_teacher_that_its_arms_share(tmp_path: Path) -> None:
 
 
 @pytest.mark.long(40)
-def test_tables_hold_each_evaluation_of_students_and_of_their_blocks_teachers(tmp_path: Path) -> None:
+def test_tables_hold_evaluations_of_students_and_teachers(tmp_path: Path) -> None:
     """A complete run without Ray: two teachers, their evaluations, the students of both, and the tables."""
     file = tmp_path / "space.yaml"
     file.write_text(DIGITS)

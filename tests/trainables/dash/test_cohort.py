@@ -130,7 +130,7 @@ def test_diverged_arm_leaves_and_others_go_on_unchanged(spec, teacher_folder, ca
     assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
-def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teacher_folder, calls, tmp_path):
+def test_arm_behind_at_rung_stops_without_affecting_others(spec, teacher_folder, calls, tmp_path):
     requested = []
 
     def keep(arm: Arm, step: int, value: float) -> bool:
@@ -150,9 +150,7 @@ def test_arm_that_is_behind_at_rung_stops_and_others_go_on_unchanged(spec, teach
     assert calls.results["full"].values["student_sha256"] == single.results["full"].values["student_sha256"]
 
 
-def test_student_is_measured_at_its_budgets_and_trains_as_without(
-    spec, teacher_folder, teacher_samples, calls, tmp_path
-):
+def test_measuring_at_budgets_does_not_change_training(spec, teacher_folder, teacher_samples, calls, tmp_path):
     arms = arms_of(spec, "full", "single_head")
     plain = run(arms, type(calls)(), teacher_folder, tmp_path / "without", teacher_samples)
     with_checkpoints = patched(spec, {"evaluate.at_steps": (2, 5)})
@@ -211,7 +209,7 @@ def test_teacher_candidates_use_separate_noise(spec, teacher_folder, calls, tmp_
     assert result["floor_halves_samples"] == 898
 
 
-def test_gradients_of_pruned_weights_do_not_enter_norm_that_is_clipped():
+def test_pruned_gradients_are_excluded_from_clipped_norm():
     net = torch.nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.0]]))

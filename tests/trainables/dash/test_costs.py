@@ -138,7 +138,7 @@ def test_gpu_without_rate_uses_fp32_rate() -> None:
     assert pass_seconds(first, shape, classes, old)[0] == pytest.approx(2 * 1.0760e9 * 500 / 4e12, rel=0.005)
 
 
-def test_measured_rates_correct_formula_net_by_net_at_nearest_batch() -> None:
+def test_measured_rates_correct_formula_at_nearest_batch() -> None:
     spec, shape, _ = NETS["digits student"]
     other = NETS["digits teacher"][0]
     first = work.Pass(kind="train", net=spec, rows=64, times=10, precision="fp32", mode="exact")
@@ -230,7 +230,7 @@ def test_eight_workers_share_batch(root: Path) -> None:
     assert dash.teacher_cost(spec, GPU, 8, True).seconds["training"] == 0
 
 
-def test_models_are_described_and_checkpoint_is_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
+def test_models_and_checkpoints_are_read_without_torch(spec: dash.Spec, tmp_path: Path) -> None:
     assert dict(dash.describe_models(spec)) == {
         "models": f"teacher {size_of(spec, spec.teacher):,} parameters, student {size_of(spec, spec.student):,}: "
         f"{size_of(spec, spec.teacher) / size_of(spec, spec.student):.2f} times fewer",

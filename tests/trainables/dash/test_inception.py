@@ -104,9 +104,7 @@ def test_keys_differ_for_incomparable_measurements() -> None:
     assert len({key(), *others}) == 1 + len(others)
 
 
-def test_reference_features_are_computed_once_and_never_for_other_images(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_reference_features_are_cached_by_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls = []
 
     def net(pixels: Tensor) -> Tensor:

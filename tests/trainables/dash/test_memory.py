@@ -97,7 +97,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, limit: int, after: int = 0)
 
 
 @pytest.mark.parametrize("after", [0, 4])
-def test_cohort_too_large_trains_in_halves_and_each_arm_is_what_it_would_have_been(
+def test_oversized_cohort_trains_in_equal_halves(
     spec: dash.Spec, teacher_folder: Path, calls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     arms = [Arm(name=f"w{weight}", seed=0, spec=patched(spec, {"uncond_weight": weight})) for weight in (0.0, 0.5, 1.0)]

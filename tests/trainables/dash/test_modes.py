@@ -41,7 +41,7 @@ def test_arms_of_two_modes_do_not_train_together(spec, teacher_folder, calls, tm
         dash.run_cohort(arms, calls.context(tmp_path, teacher_folder))
 
 
-def test_compiling_keeps_names_of_state_and_fails_loudly_past_its_limit(monkeypatch):
+def test_compiling_keeps_state_names_and_reports_limit(monkeypatch):
     net = nn.Linear(2, 2)
     names = list(net.state_dict())
     monkeypatch.setattr(modes, "RECOMPILES", 3)
@@ -100,7 +100,7 @@ def test_measurements_disable_tf32():
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def test_sampling_in_bf16_moves_images_by_its_rounding_and_changes_no_address_of_fp32(spec):
+def test_bf16_sampling_differs_by_rounding_and_keeps_fp32_address(spec):
     digits = datasets.load(spec.data, "cpu")
     net = unet.build(spec.teacher, digits.image_shape, digits.classes, seed=0).eval()
     abar = schedule.cosine_alphas_cumprod()

@@ -109,7 +109,7 @@ def test_teachers_with_chosen_guidance_are_not_compared(spec: dash.Spec) -> None
     assert dash.comparability_key(patched(rule, other)) != dash.comparability_key(rule)
 
 
-def test_plan_counts_candidates_for_teacher_and_budgets_for_students(spec: dash.Spec) -> None:
+def test_plan_counts_candidates_and_budgets(spec: dash.Spec) -> None:
     def seconds(**evaluate: Any) -> tuple[float, float]:
         changed = patched(spec, {f"evaluate.{key}": value for key, value in evaluate.items()})
         return dash.estimate_teacher(changed, 1, trained=True), dash.estimate_cohort([changed], 1)
