@@ -100,7 +100,7 @@ def test_measurements_disable_tf32():
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def test_bf16_sampling_differs_by_rounding_and_keeps_fp32_address(spec):
+def test_bf16_sampling_rounds_and_keeps_fp32_address(spec):
     digits = datasets.load(spec.data, "cpu")
     net = unet.build(spec.teacher, digits.image_shape, digits.classes, seed=0).eval()
     abar = schedule.cosine_alphas_cumprod()
