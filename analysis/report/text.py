@@ -92,14 +92,16 @@ def with_interval(estimate: Estimate, factor: float = 1.0) -> str:
         digits = 3 + max(0, floor(log10(abs(factor * estimate.value) / half)) if estimate.value else 0)
         value, low, high = (f"{factor * x:.{min(digits, 15)}g}" for x in (estimate.value, estimate.low, estimate.high))
         return f"{value} [{low}, {high}]"
-    numbers = [factor * x for x in (estimate.value, estimate.low, estimate.high)]
-    decimals = _decimals(half)
-    while decimals < _decimals(half) + MAX_FURTHER_DECIMALS and any(_loses_sign(x, decimals) for x in numbers[1:]):
-        decimals += 1
-    if any(_loses_sign(x, decimals) for x in numbers[1:]):
-        decimals = _decimals(half)
-    value, low, high = (_fixed(x, decimals) for x in numbers)
+    value, low, high = rounded(*(factor * x for x in (estimate.value, estimate.low, estimate.high)))
     return f"{value} [{low}, {high}]"
+
+
+def rounded(value: float, low: float, high: float, min_decimals: int = 0) -> tuple[str, str, str]:
+    """The three to two digits of the half-width, and more where a bound would lose its sign."""
+    fewest = max(min_decimals, _decimals(high / 2 - low / 2))
+    enough = (d for d in range(fewest, fewest + MAX_FURTHER_DECIMALS + 1) if not _lose_sign((low, high), d))
+    decimals = next(enough, fewest)
+    return _fixed(value, decimals), _fixed(low, decimals), _fixed(high, decimals)
 
 
 def _decimals(sd: float) -> int:
@@ -107,8 +109,8 @@ def _decimals(sd: float) -> int:
     return min(max(_STYLE.get().digits - 1 - floor(log10(sd)), 0), 8)
 
 
-def _loses_sign(value: float, decimals: int) -> bool:
-    return value != 0 and not float(f"{value:.{decimals}f}")
+def _lose_sign(values: Sequence[float], decimals: int) -> bool:
+    return any(value != 0 and not float(f"{value:.{decimals}f}") for value in values)
 
 
 def _fixed(value: float, decimals: int) -> str:

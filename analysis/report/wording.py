@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import expm1, inf, isinf
 
 from branchwise.analysis.declared.outcomes import Outcome
-from branchwise.analysis.report.text import DASH, TIMES, Table, with_interval
+from branchwise.analysis.report.text import DASH, TIMES, Table, rounded, with_interval
 from branchwise.analysis.statistics.attribution import ScaleResult
 from branchwise.analysis.statistics.findings import Findings
 from branchwise.analysis.statistics.model import Estimate
@@ -81,11 +81,16 @@ def effect_text(estimate: Estimate, scale: ScaleResult) -> str:
     if not estimate.has_value:
         return DASH
     if scale.scale == "log":
-        value = f"{percent_text(estimate.value, scale.outcome)}%"
         if not estimate.has_interval:
-            return value
-        low, high = (percent_text(end, scale.outcome) for end in (estimate.low, estimate.high))
-        return f"{value} [{low}, {high}]"
+            return f"{percent_text(estimate.value, scale.outcome)}%"
+        ends = [percent(end, scale.outcome) for end in (estimate.value, estimate.low, estimate.high)]
+        if all(abs(end) < 1e6 for end in ends) and ends[2] - ends[1] > 1e-7:
+            value, low, high = rounded(*ends, min_decimals=1)
+        else:
+            value, low, high = (
+                percent_text(end, scale.outcome) for end in (estimate.value, estimate.low, estimate.high)
+            )
+        return f"{value}% [{low}, {high}]"
     if is_rate(scale):
         head, _, tail = with_interval(estimate, scale.outcome.points or 1.0).partition(" ")
         return f"{head} points {tail}".rstrip()

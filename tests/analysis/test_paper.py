@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from branchwise.analysis.__main__ import main
-from branchwise.analysis.report.text import NumberStyle, mean_sd, number_style, with_interval
+from branchwise.analysis.report.text import NumberStyle, mean_sd, number_style, rounded, with_interval
 from branchwise.analysis.statistics.model import Estimate
 
 
@@ -40,6 +40,11 @@ def test_means_are_rounded_by_their_sd(mean: float, sd: float, expected: str) ->
 def test_bounds_keep_their_sign(numbers: tuple[float, float, float], expected: str) -> None:
     value, low, high = numbers
     assert with_interval(Estimate(value=value, se=1.0, df=4, low=low, high=high, p=0.1)) == expected
+
+
+def test_small_percentages_keep_two_digits_of_their_half_width() -> None:
+    assert rounded(-0.0113, -0.0321, 0.0094, min_decimals=1) == ("-0.011", "-0.032", "0.009")
+    assert rounded(76.91, 63.08, 85.53, min_decimals=1) == ("76.9", "63.1", "85.5")
 
 
 def test_style_ends_with_its_context() -> None:
