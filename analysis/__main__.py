@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from branchwise.analysis.report.build import Summary
     from branchwise.analysis.report.text import Table
 
-EXTERNAL = "runs made elsewhere: a CSV, Parquet or JSON table, or what a tracker left (W&B, MLflow, ...)"
+EXTERNAL = "external runs: a CSV, Parquet or JSON table, or what a tracker left (W&B, MLflow, ...)"
 
 
 def parser(program: str | None = None) -> argparse.ArgumentParser:
@@ -29,13 +29,13 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         "elsewhere. Needs neither Ray nor torch.",
     )
     parser.add_argument(
-        "run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or runs made elsewhere"
+        "run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or external runs"
     )
     parser.add_argument("--storage", default=RESULTS, metavar="DIR", help="where runs are kept (default: ./results)")
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder of the report (default: RUN/report); of runs made elsewhere, a run folder with the report in it "
+        help="folder of the report (default: RUN/report); of external runs, a run folder with the report in it "
         "(default: NAME-ablation beside them)",
     )
     parser.add_argument(
@@ -230,7 +230,7 @@ def _from_external(args: argparse.Namespace) -> Path:
 
     (source, *more) = args.run_folder
     if more:
-        raise RunFolderError(f"{more[0]}: runs made elsewhere are analysed one table at a time")
+        raise RunFolderError(f"{more[0]}: external runs are analysed one table at a time")
     if not args.value:
         raise RunFolderError(f"{source}: name the column of the result with --value")
     components = split_names(args.components)

@@ -94,7 +94,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--storage", default=RESULTS, metavar="DIR", help="where runs are kept (default: ./results)")
     parser.add_argument("--unpaired", action="store_true", help="compare by Welch's t: the two share no seeds")
     parser.add_argument("--alpha", type=float, default=ALPHA, help="intervals are at 1 - alpha (default: %(default)s)")
-    table = parser.add_argument_group("a table of runs made elsewhere")
+    table = parser.add_argument_group("a table of external runs")
     table.add_argument("--group", metavar="COLUMN", help="that tells the two groups apart")
     table.add_argument("--value", metavar="COLUMN", help="of the result")
     table.add_argument("--block", metavar="COLUMN", help="of the seed (default: seed, if there is one)")

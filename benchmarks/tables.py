@@ -1,4 +1,4 @@
-"""What the analysis of runs made elsewhere costs, as a ratio to reading the same CSV with `pandas.read_csv`.
+"""What the analysis of external runs costs, as a ratio to reading the same CSV with `pandas.read_csv`.
 
     python benchmarks/tables.py [--sizes 100000x4 100000x30 1000000x30] [--formats csv parquet jsonl]
 

@@ -61,7 +61,7 @@ COMMANDS = {
     "extend": _sweep("extend"),
     "follow-up": _sweep("follow-up"),
     "analyze": Command(
-        help="rebuild the report of runs, or analyze runs made elsewhere",
+        help="rebuild the report of runs, or analyze external runs",
         module="branchwise.analysis.__main__",
         argument="RUN|TABLE",
     ),

@@ -15,4 +15,5 @@ myst_enable_extensions = ["colon_fence"]
 nb_execution_mode = "off"  # they come with what they printed
 nb_merge_streams = True
 pygments_style, pygments_dark_style = "tango", "native"
+exclude_patterns = ["evidence/*/*.md"]  # tables of reports, linked as files
 suppress_warnings = ["myst.header"]  # README is built for GitHub, too
