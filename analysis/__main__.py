@@ -28,9 +28,7 @@ def parser(program: str | None = None) -> argparse.ArgumentParser:
         description="Rebuild the report of a run, compare several runs in one report, or analyse runs that were made "
         "elsewhere. Needs neither Ray nor torch.",
     )
-    parser.add_argument(
-        "run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or external runs"
-    )
+    parser.add_argument("run_folder", nargs="+", metavar="RUN", help="name of a run, or its folder; or external runs")
     parser.add_argument("--storage", default=RESULTS, metavar="DIR", help="where runs are kept (default: ./results)")
     parser.add_argument(
         "--out",
